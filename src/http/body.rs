@@ -1,0 +1,96 @@
+//! Request bodies: read up to a limit, and drained when they are not wanted.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::header::EXPECT;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use super::error::ApiError;
+use super::validation::FieldError;
+
+/// The most that is read of a body after its request has been answered.
+const MAX_DRAINED_BYTES: usize = 256 << 20;
+
+/// The longest that is spent on reading a body after its request has been answered.
+const MAX_DRAIN_TIME: Duration = Duration::from_secs(20);
+
+/// Reads a body, unless it is (or says that it is) larger than the limit.
+pub(super) async fn read(body: Body, max_bytes: usize) -> Result<Bytes, ApiError> {
+    check_announced_length(&body, max_bytes)?;
+    match Limited::new(body, max_bytes).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::PayloadTooLarge { max_bytes }),
+        Err(_) => Err(FieldError::malformed("body_incomplete", "The request body ended early".into()).into()),
+    }
+}
+
+/// Refuses a body whose announced length is over the limit.
+pub(super) fn check_announced_length(body: &Body, max_bytes: usize) -> Result<(), ApiError> {
+    if HttpBody::size_hint(body).lower() > max_bytes as u64 {
+        return Err(ApiError::PayloadTooLarge { max_bytes });
+    }
+    Ok(())
+}
+
+/// Makes a request's body one that is read to its end even if the handler drops it, as a request is when it is answered
+/// early with an error.
+///
+/// A server that answers and closes while the client still sends makes the client's system throw the answer away and
+/// report a reset connection. A client that waits for `100 Continue` has not sent its body, so nothing is read then.
+pub(super) fn drain_when_dropped(request: Request) -> Request {
+    if request.headers().contains_key(EXPECT) {
+        return request;
+    }
+    request.map(|body| Body::new(DrainOnDrop(Some(body))))
+}
+
+struct DrainOnDrop(Option<Body>);
+
+impl HttpBody for DrainOnDrop {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let Some(body) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        let frame = Pin::new(body).poll_frame(cx);
+        if let Poll::Ready(None | Some(Err(_))) = frame {
+            self.0 = None;
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
+    }
+}
+
+impl Drop for DrainOnDrop {
+    fn drop(&mut self) {
+        if let Some(body) = self.0.take()
+            && !body.is_end_stream()
+        {
+            tokio::spawn(tokio::time::timeout(MAX_DRAIN_TIME, drain(body)));
+        }
+    }
+}
+
+async fn drain(body: Body) {
+    let mut body = Limited::new(body, MAX_DRAINED_BYTES);
+    while let Some(Ok(_)) = body.frame().await {}
+}

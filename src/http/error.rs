@@ -1,0 +1,210 @@
+//! Every error that a client can see, and the only place where statuses are chosen.
+
+use axum::Json;
+use axum::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::validation::FieldError;
+use crate::audio::AudioError;
+use crate::hparams::EMBEDDING_DIM;
+use crate::pipeline::PipelineError;
+
+/// What can go wrong with a request.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApiError {
+    /// `audio_base64` does not decode.
+    #[error("audio_base64 is not valid base64: {0}")]
+    InvalidBase64(base64::DecodeError),
+    /// An embedding of the wrong length.
+    #[error("{field} must be {EMBEDDING_DIM}-dimensional, got {got}")]
+    WrongDimension {
+        /// Which one.
+        field: &'static str,
+        /// Its length.
+        got: usize,
+    },
+    /// A key was sent, but none of ours.
+    #[error("Invalid API key")]
+    InvalidApiKey,
+    /// No such path.
+    #[error("Not Found")]
+    NotFound,
+    /// No such method on this path.
+    #[error("Method Not Allowed")]
+    MethodNotAllowed,
+    /// The body is larger than the limit.
+    #[error("The request body is larger than the limit of {max_bytes} bytes")]
+    PayloadTooLarge {
+        /// The limit.
+        max_bytes: usize,
+    },
+    /// The body cannot be understood.
+    #[error("The request is not valid")]
+    Validation(Vec<FieldError>),
+    /// The recording has no embedding.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    /// The queue is full.
+    #[error("The service is at capacity; try again shortly")]
+    Overloaded,
+    /// The encoder is still loading.
+    #[error("The model is still loading; try again shortly")]
+    ModelNotReady,
+    /// The process is about to end.
+    #[error("The service is shutting down")]
+    ShuttingDown,
+    /// The answer took too long.
+    #[error("The request took longer than the limit of {seconds} seconds")]
+    Timeout {
+        /// The limit.
+        seconds: f64,
+    },
+    /// A bug, and what is known of it, for the log alone.
+    #[error("Internal Server Error")]
+    Internal(String),
+}
+
+/// An error as clients get it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ErrorBody {
+    /// One sentence for a person or, for validation errors, one entry for each bad field.
+    detail: ErrorDetail,
+    /// The kind of error, for programs.
+    #[schema(example = "no_speech")]
+    code: &'static str,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+enum ErrorDetail {
+    Sentence(String),
+    Fields(Vec<FieldError>),
+}
+
+impl ApiError {
+    /// The status and the code of each error.
+    fn status_and_code(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::InvalidBase64(_) => (StatusCode::BAD_REQUEST, "invalid_base64"),
+            Self::WrongDimension { .. } => (StatusCode::BAD_REQUEST, "wrong_dimension"),
+            Self::InvalidApiKey => (StatusCode::UNAUTHORIZED, "invalid_api_key"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::PayloadTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
+            Self::Validation(_) => (StatusCode::UNPROCESSABLE_ENTITY, "validation_error"),
+            Self::Pipeline(error) => match error {
+                PipelineError::Audio(AudioError::Unsupported) => {
+                    (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_audio")
+                }
+                PipelineError::Audio(AudioError::Corrupt(_)) => {
+                    (StatusCode::UNPROCESSABLE_ENTITY, "corrupt_audio")
+                }
+                PipelineError::Audio(AudioError::TooLong { .. }) => {
+                    (StatusCode::PAYLOAD_TOO_LARGE, "audio_too_long")
+                }
+                PipelineError::NoSpeech => (StatusCode::UNPROCESSABLE_ENTITY, "no_speech"),
+                PipelineError::TooShort { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "audio_too_short"),
+                PipelineError::Encoder(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            },
+            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+            Self::ModelNotReady => (StatusCode::SERVICE_UNAVAILABLE, "model_not_ready"),
+            Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
+            Self::Timeout { .. } => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
+            Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, code) = self.status_and_code();
+        let mut headers = HeaderMap::new();
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            _ => {}
+        }
+        let detail = match self {
+            Self::Validation(fields) => ErrorDetail::Fields(fields),
+            error if status == StatusCode::INTERNAL_SERVER_ERROR => {
+                tracing::error!(?error, "a request failed");
+                ErrorDetail::Sentence(Self::Internal(String::new()).to_string())
+            }
+            error => ErrorDetail::Sentence(error.to_string()),
+        };
+        (status, headers, Json(ErrorBody { detail, code })).into_response()
+    }
+}
+
+/// The answer to a request whose handler panicked.
+pub(super) fn panicked(_panic: Box<dyn std::any::Any + Send>) -> Response {
+    ApiError::Internal("a handler panicked; the panic is logged".into()).into_response()
+}
+
+/// Paths that no route has.
+pub(super) async fn not_found() -> ApiError {
+    ApiError::NotFound
+}
+
+/// Methods that a route does not have; the router adds `Allow`.
+pub(super) async fn method_not_allowed(method: Method) -> Response {
+    match method {
+        Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
+        _ => ApiError::MethodNotAllowed.into_response(),
+    }
+}
+
+/// Gives errors that libraries answer in their own words the shape of ours, and `Allow` the `OPTIONS` that every route
+/// answers.
+pub(super) async fn in_our_shape(response: Response) -> Response {
+    let is_json = response
+        .headers()
+        .get("content-type")
+        .is_some_and(|v| v == "application/json");
+    let mut response = match response.status() {
+        StatusCode::NOT_FOUND if !is_json => ApiError::NotFound.into_response(),
+        StatusCode::METHOD_NOT_ALLOWED if !is_json => {
+            let mut ours = ApiError::MethodNotAllowed.into_response();
+            ours.headers_mut()
+                .extend(response.headers().get(ALLOW).map(|allow| (ALLOW, allow.clone())));
+            ours
+        }
+        status if status.is_server_error() && !is_json => {
+            ApiError::Internal(format!("{status} by a library")).into_response()
+        }
+        _ => response,
+    };
+    if let Some(allow) = response.headers().get(ALLOW).and_then(|v| v.to_str().ok()) {
+        let with_options = HeaderValue::try_from(format!("{allow},OPTIONS")).expect("it was a header before");
+        response.headers_mut().insert(ALLOW, with_options);
+    }
+    response
+}
+
+/// A value cut short, so that an error answer is never larger than what a person reads.
+pub(super) fn shortened(value: Value) -> Value {
+    const MAX_CHARS: usize = 100;
+    const MAX_ENTRIES: usize = 10;
+    match value {
+        Value::String(text) if text.chars().count() > MAX_CHARS => {
+            Value::String(text.chars().take(MAX_CHARS).chain("...".chars()).collect())
+        }
+        Value::Array(values) => Value::Array(values.into_iter().take(MAX_ENTRIES).map(shortened).collect()),
+        Value::Object(fields) => Value::Object(
+            fields
+                .into_iter()
+                .take(MAX_ENTRIES)
+                .map(|(k, v)| (k, shortened(v)))
+                .collect(),
+        ),
+        value => value,
+    }
+}

@@ -1,0 +1,193 @@
+//! `POST /extract-embedding`: a recording as base64 in JSON.
+
+use std::borrow::Cow;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::error::{ApiError, ErrorBody};
+use super::extractor::{Extraction, Extractor};
+use super::validation::Fields;
+use super::{AppState, body};
+
+/// A recording to embed.
+#[derive(ToSchema)]
+pub(super) struct ExtractRequest<'a> {
+    /// The audio file in base64. Line breaks, missing padding, the URL-safe alphabet and a `data:` prefix are fine.
+    #[schema(value_type = String, example = "UklGRi...")]
+    audio_base64: Cow<'a, str>,
+    /// What the file is. A hint only: its content decides.
+    #[schema(value_type = Option<String>, default = "wav", example = "wav")]
+    #[allow(dead_code, reason = "it is checked to be a string; the content alone decides")]
+    format: Option<Cow<'a, str>>,
+}
+
+/// An embedding, and what it was made from.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ExtractResponse {
+    /// 256 numbers, none negative, L2 norm 1.
+    #[schema(min_items = 256, max_items = 256)]
+    embedding: Vec<f32>,
+    /// How many numbers.
+    #[schema(example = 256)]
+    dimension: usize,
+    /// Names weights and preprocessing; embeddings can be compared if this is equal.
+    #[schema(example = "resemblyzer-0.1.4/39373b86")]
+    model: String,
+    /// What was heard.
+    audio: AudioReport,
+}
+
+/// What was heard in a recording.
+#[derive(Serialize, ToSchema)]
+struct AudioReport {
+    /// Length of the recording.
+    #[schema(example = 15.0)]
+    duration_seconds: f64,
+    /// Length of the speech in it, which is all that the encoder takes.
+    #[schema(example = 11.34)]
+    speech_seconds: f64,
+    /// Sample rate of the file.
+    #[schema(example = 16_000)]
+    sample_rate_hz: u32,
+    /// Channels of the file.
+    #[schema(example = 1)]
+    channels: u16,
+    /// Windows of 1.6 seconds that the encoder took.
+    #[schema(example = 14)]
+    windows: usize,
+    /// Reasons to trust the embedding less: `short_speech`, `narrowband`, `clipped`, `low_level`, `truncated`.
+    warnings: Vec<&'static str>,
+}
+
+/// Embed a recording sent as base64.
+#[utoipa::path(post, path = "/extract-embedding", tag = "Embeddings",
+    request_body = ExtractRequest,
+    security(("ApiKey" = []), ("Bearer" = [])),
+    responses(
+        (status = 200, body = ExtractResponse),
+        (status = 400, body = ErrorBody, description = "`invalid_base64`"),
+        (status = 401, body = ErrorBody, description = "`invalid_api_key`"),
+        (status = 413, body = ErrorBody, description = "`payload_too_large` or `audio_too_long`"),
+        (status = 415, body = ErrorBody, description = "`unsupported_audio`"),
+        (status = 422, body = ErrorBody,
+            description = "`validation_error`, `corrupt_audio`, `no_speech` or `audio_too_short`"),
+        (status = 503, body = ErrorBody,
+            description = "`overloaded`, `model_not_ready`, `shutting_down` or `timeout`, with `Retry-After`"),
+    ),
+)]
+pub(super) async fn extract_embedding(
+    State(state): State<AppState>,
+    body: Body,
+) -> Result<Json<ExtractResponse>, ApiError> {
+    let extractor = state.extractor()?;
+    extractor.check_capacity()?;
+    let bytes = body::read(body, state.config.max_body_bytes).await?;
+    let request = ExtractRequest::parse(&bytes)?;
+    let recording = decode_base64(&request.audio_base64)?;
+    drop(bytes);
+    let extraction = extractor.extract(recording).await?;
+    Ok(Json(ExtractResponse::new(extraction, extractor)))
+}
+
+impl<'a> ExtractRequest<'a> {
+    fn parse(body: &'a [u8]) -> Result<Self, ApiError> {
+        let mut fields = Fields::parse(body)?;
+        let request = Self {
+            audio_base64: fields.string("audio_base64"),
+            format: fields.optional_string("format"),
+        };
+        fields.finish()?;
+        Ok(request)
+    }
+}
+
+impl ExtractResponse {
+    pub(super) fn new(extraction: Extraction, extractor: &Extractor) -> Self {
+        let audio = extraction.audio;
+        Self {
+            embedding: extraction
+                .embedding
+                .components()
+                .iter()
+                .map(|component| *component as f32)
+                .collect(),
+            dimension: extraction.embedding.components().len(),
+            model: extractor.fingerprint().to_owned(),
+            audio: AudioReport {
+                duration_seconds: audio.duration_seconds,
+                speech_seconds: audio.speech_seconds,
+                sample_rate_hz: audio.sample_rate_hz,
+                channels: audio.channels,
+                windows: audio.windows,
+                warnings: audio
+                    .warnings
+                    .into_iter()
+                    .map(crate::pipeline::Warning::code)
+                    .collect(),
+            },
+        }
+    }
+}
+
+/// Decodes base64 with or without padding. What is not plain base64 is tried again without line breaks and a `data:`
+/// prefix and with the URL-safe characters replaced.
+fn decode_base64(text: &str) -> Result<Vec<u8>, ApiError> {
+    const LENIENT: GeneralPurpose = GeneralPurpose::new(
+        &STANDARD,
+        GeneralPurposeConfig::new()
+            .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+            .with_decode_allow_trailing_bits(true),
+    );
+    if let Ok(bytes) = LENIENT.decode(text) {
+        return Ok(bytes);
+    }
+    let payload = match text.split_once(',') {
+        Some((prefix, payload)) if prefix.trim_start().starts_with("data:") => payload,
+        _ => text,
+    };
+    let plain: Vec<u8> = payload
+        .bytes()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .map(|byte| match byte {
+            b'-' => b'+',
+            b'_' => b'/',
+            byte => byte,
+        })
+        .collect();
+    LENIENT.decode(plain).map_err(ApiError::InvalidBase64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_in_all_its_dresses() {
+        let cases = [
+            ("standard", "+/+/AA==", Some(&[0xfb, 0xff, 0xbf, 0x00][..])),
+            ("no padding", "+/+/AA", Some(&[0xfb, 0xff, 0xbf, 0x00])),
+            ("URL-safe", "-_-_AA", Some(&[0xfb, 0xff, 0xbf, 0x00])),
+            ("line breaks", "+/+/\r\nAA==\n", Some(&[0xfb, 0xff, 0xbf, 0x00])),
+            (
+                "data URL",
+                "data:audio/wav;base64,+/+/AA==",
+                Some(&[0xfb, 0xff, 0xbf, 0x00]),
+            ),
+            ("empty", "", Some(&[])),
+            ("one character", "A", None),
+            ("not base64", "not base64!", None),
+            ("padding within", "AA==AA==", None),
+            ("not ASCII", "käse", None),
+        ];
+        for (name, text, expected) in cases {
+            assert_eq!(decode_base64(text).ok().as_deref(), expected, "{name}");
+        }
+    }
+}

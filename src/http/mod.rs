@@ -1,0 +1,128 @@
+//! The HTTP API: every route, layer and limit is on this screen.
+
+mod auth;
+mod body;
+mod compare_embeddings;
+mod docs;
+mod error;
+mod extract_embedding;
+mod extractor;
+mod health;
+mod request_id;
+mod serve;
+mod upload;
+mod validation;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state, map_request, map_response};
+use axum::response::Response;
+use axum::routing::{get, post};
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::trace::{DefaultOnResponse, TraceLayer};
+use tracing::Level;
+
+use crate::config::{Config, HttpConfig};
+use auth::ApiKeys;
+use error::ApiError;
+use extractor::Extractor;
+
+pub use serve::serve;
+
+/// What the handlers share. Cheap to clone.
+#[derive(Clone)]
+struct AppState {
+    config: HttpConfig,
+    api_keys: Arc<ApiKeys>,
+    /// Empty until the model is loaded.
+    extractor: Arc<OnceLock<Extractor>>,
+    shutting_down: Arc<AtomicBool>,
+}
+
+/// The service as a router.
+///
+/// Layers, from the outside in: errors have one shape, around the router because that is what adds `Allow`; the request
+/// id is there before anything is logged; what is below the log cannot panic through it; a body that no handler reads
+/// is drained. The routes that compute want a key before anything else and answer within the time limit.
+fn router(state: AppState) -> Router {
+    let with_key = ServiceBuilder::new()
+        .layer(from_fn_with_state(state.clone(), auth::require_api_key))
+        .layer(from_fn_with_state(state.clone(), answer_in_time));
+    let routes = Router::new()
+        .route(
+            "/extract-embedding",
+            post(extract_embedding::extract_embedding).route_layer(with_key.clone()),
+        )
+        .route(
+            "/extract-embedding/upload",
+            post(upload::upload).route_layer(with_key.clone()),
+        )
+        .route(
+            "/compare-embeddings",
+            post(compare_embeddings::compare_embeddings).route_layer(with_key),
+        )
+        .route("/health", get(health::health))
+        .route("/ready", get(health::ready))
+        .merge(docs::routes())
+        .fallback(error::not_found)
+        .method_not_allowed_fallback(error::method_not_allowed)
+        .layer(
+            ServiceBuilder::new()
+                .layer(map_request(async |request| request_id::drop_insane(request)))
+                .layer(request_id::set())
+                .layer(
+                    TraceLayer::new_for_http()
+                        .make_span_with(span)
+                        .on_response(DefaultOnResponse::new().level(Level::INFO)),
+                )
+                .layer(request_id::propagate())
+                .layer(CatchPanicLayer::custom(error::panicked))
+                .layer(map_request(async |request| body::drain_when_dropped(request))),
+        )
+        .with_state(state);
+    Router::new()
+        .fallback_service(routes)
+        .layer(map_response(error::in_our_shape))
+}
+
+impl AppState {
+    fn new(config: &Config) -> Self {
+        Self {
+            config: config.http,
+            api_keys: Arc::new(ApiKeys::new(&config.api_keys)),
+            extractor: Arc::default(),
+            shutting_down: Arc::default(),
+        }
+    }
+
+    /// The pipeline, if it takes work.
+    fn extractor(&self) -> Result<&Extractor, ApiError> {
+        if self.shutting_down.load(Ordering::Relaxed) {
+            return Err(ApiError::ShuttingDown);
+        }
+        self.extractor.get().ok_or(ApiError::ModelNotReady)
+    }
+}
+
+async fn answer_in_time(
+    State(state): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let limit = state.config.request_timeout;
+    let timeout = ApiError::Timeout {
+        seconds: limit.as_secs_f64(),
+    };
+    tokio::time::timeout(limit, next.run(request))
+        .await
+        .map_err(|_| timeout)
+}
+
+fn span(request: &Request) -> tracing::Span {
+    let (method, path, id) = (request.method(), request.uri().path(), request_id::of(request));
+    tracing::info_span!("request", %method, path, id)
+}

@@ -1,0 +1,67 @@
+//! `POST /extract-embedding/upload`: a recording as a multipart file.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Multipart, Request, State};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::error::{ApiError, ErrorBody};
+use super::extract_embedding::ExtractResponse;
+use super::validation::FieldError;
+use super::{AppState, body};
+
+/// A recording to embed.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it describes a multipart form to OpenAPI")]
+pub(super) struct UploadForm {
+    /// The audio file; its name may say what it is, its content decides.
+    #[schema(value_type = String, format = Binary)]
+    file: Bytes,
+}
+
+/// Embed a recording sent as a file.
+#[utoipa::path(post, path = "/extract-embedding/upload", tag = "Embeddings",
+    request_body(content = UploadForm, content_type = "multipart/form-data"),
+    security(("ApiKey" = []), ("Bearer" = [])),
+    responses(
+        (status = 200, body = ExtractResponse),
+        (status = 401, body = ErrorBody, description = "`invalid_api_key`"),
+        (status = 413, body = ErrorBody, description = "`payload_too_large` or `audio_too_long`"),
+        (status = 415, body = ErrorBody, description = "`unsupported_audio`"),
+        (status = 422, body = ErrorBody,
+            description = "`validation_error`, `corrupt_audio`, `no_speech` or `audio_too_short`"),
+        (status = 503, body = ErrorBody,
+            description = "`overloaded`, `model_not_ready`, `shutting_down` or `timeout`, with `Retry-After`"),
+    ),
+)]
+pub(super) async fn upload(
+    State(state): State<AppState>,
+    request: Request,
+) -> Result<Json<ExtractResponse>, ApiError> {
+    let extractor = state.extractor()?;
+    extractor.check_capacity()?;
+    let recording = read_file_part(request, state.config.max_body_bytes).await?;
+    let extraction = extractor.extract(recording).await?;
+    Ok(Json(ExtractResponse::new(extraction, extractor)))
+}
+
+/// The content of the form's first part named `file`.
+async fn read_file_part(request: Request, max_bytes: usize) -> Result<Bytes, ApiError> {
+    let missing = || FieldError::missing(&["body", "file"], Value::Null);
+    body::check_announced_length(request.body(), max_bytes)?;
+    let request = request.map(|body| axum::body::Body::new(http_body_util::Limited::new(body, max_bytes)));
+    let mut form = Multipart::from_request(request, &())
+        .await
+        .map_err(|_| missing())?;
+    let bad_form = |error: axum::extract::multipart::MultipartError| match error.status() {
+        axum::http::StatusCode::PAYLOAD_TOO_LARGE => ApiError::PayloadTooLarge { max_bytes },
+        _ => FieldError::malformed("multipart_invalid", error.body_text()).into(),
+    };
+    while let Some(part) = form.next_field().await.map_err(bad_form)? {
+        if part.name() == Some("file") {
+            return part.bytes().await.map_err(bad_form);
+        }
+    }
+    Err(missing().into())
+}

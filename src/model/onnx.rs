@@ -1,0 +1,242 @@
+//! Writes the encoder as an ONNX file: the few protobuf messages it takes, in one fixed order, so that the same weights
+//! always give the same bytes.
+//!
+//! Source of the field numbers: `onnx.proto` of ONNX 1.12 (IR version 8, opset 17).
+
+use crate::encoder::{INPUT_NAME, OUTPUT_NAME};
+use crate::hparams::{EMBEDDING_DIM, HIDDEN_UNITS, N_MELS, WINDOW_FRAMES};
+
+const IR_VERSION: u64 = 8;
+const OPSET_VERSION: u64 = 17;
+const ELEM_TYPE_FLOAT: u64 = 1;
+const ATTRIBUTE_TYPE_INT: u64 = 2;
+const ATTRIBUTE_TYPE_INTS: u64 = 7;
+
+/// Weights of one LSTM layer in ONNX's layout: gates in the order input, output, forget, cell.
+pub(super) struct LstmWeights {
+    /// `[1, 4 x hidden, inputs]`.
+    pub input: Vec<f32>,
+    /// `[1, 4 x hidden, hidden]`.
+    pub recurrent: Vec<f32>,
+    /// `[1, 8 x hidden]`: of the input, then of the recurrence.
+    pub bias: Vec<f32>,
+}
+
+/// Weights of the linear layer after the LSTM.
+pub(super) struct LinearWeights {
+    /// `[embedding, hidden]`.
+    pub weight: Vec<f32>,
+    /// `[embedding]`.
+    pub bias: Vec<f32>,
+}
+
+/// The encoder's ONNX file: `mels [n, 160, 40]` -> LSTM layers -> last hidden state -> linear -> ReLU -> L2 norm ->
+/// `embeds [n, 256]`. `metadata` are key-value pairs stored with it.
+pub(super) fn encoder_model(
+    layers: &[LstmWeights],
+    linear: &LinearWeights,
+    metadata: &[(&str, &str)],
+) -> Vec<u8> {
+    let mut model = Message::default();
+    model.varint(1, IR_VERSION);
+    model.string(2, env!("CARGO_PKG_NAME"));
+    model.message(7, &encoder_graph(layers, linear));
+    let mut opset = Message::default();
+    opset.varint(2, OPSET_VERSION);
+    model.message(8, &opset);
+    for (key, value) in metadata {
+        let mut entry = Message::default();
+        entry.string(1, key);
+        entry.string(2, value);
+        model.message(14, &entry);
+    }
+    model.0
+}
+
+/// Nodes first, then initializers, then input and output.
+///
+/// 1. `mels` to the LSTM's layout `[frames, n, mels]`.
+/// 2. The layers; all hidden states of one are the next one's input, without the axis for directions.
+/// 3. The last hidden state of the last layer, linear, ReLU, L2 norm.
+fn encoder_graph(layers: &[LstmWeights], linear: &LinearWeights) -> Message {
+    let mut graph = Message::default();
+    graph.message(
+        1,
+        &node(
+            "Transpose",
+            &[INPUT_NAME],
+            &["layer0_x"],
+            &[ints("perm", &[1, 0, 2])],
+        ),
+    );
+    for i in 0..layers.len() {
+        let inputs = [
+            format!("layer{i}_x"),
+            format!("layer{i}_w"),
+            format!("layer{i}_r"),
+            format!("layer{i}_b"),
+        ];
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let hidden_size = int("hidden_size", HIDDEN_UNITS as u64);
+        if i + 1 < layers.len() {
+            let states = format!("layer{i}_y");
+            graph.message(1, &node("LSTM", &inputs, &[&states], &[hidden_size]));
+            graph.message(
+                1,
+                &node(
+                    "Squeeze",
+                    &[&states, "axis_1"],
+                    &[&format!("layer{}_x", i + 1)],
+                    &[],
+                ),
+            );
+        } else {
+            graph.message(1, &node("LSTM", &inputs, &["", "last_hidden"], &[hidden_size]));
+        }
+    }
+    graph.message(1, &node("Squeeze", &["last_hidden", "axis_0"], &["hidden"], &[]));
+    let linear_inputs = ["hidden", "linear_weight", "linear_bias"];
+    graph.message(1, &node("Gemm", &linear_inputs, &["linear"], &[int("transB", 1)]));
+    graph.message(1, &node("Relu", &["linear"], &["relu"], &[]));
+    graph.message(
+        1,
+        &node(
+            "LpNormalization",
+            &["relu"],
+            &[OUTPUT_NAME],
+            &[int("axis", 1), int("p", 2)],
+        ),
+    );
+    graph.string(2, "speaker_encoder");
+
+    for (i, layer) in layers.iter().enumerate() {
+        let n_inputs = layer.input.len() / (4 * HIDDEN_UNITS);
+        graph.message(
+            5,
+            &float_tensor(
+                &format!("layer{i}_w"),
+                &[1, 4 * HIDDEN_UNITS, n_inputs],
+                &layer.input,
+            ),
+        );
+        let shape = [1, 4 * HIDDEN_UNITS, HIDDEN_UNITS];
+        graph.message(5, &float_tensor(&format!("layer{i}_r"), &shape, &layer.recurrent));
+        graph.message(
+            5,
+            &float_tensor(&format!("layer{i}_b"), &[1, 8 * HIDDEN_UNITS], &layer.bias),
+        );
+    }
+    graph.message(
+        5,
+        &float_tensor("linear_weight", &[EMBEDDING_DIM, HIDDEN_UNITS], &linear.weight),
+    );
+    graph.message(5, &float_tensor("linear_bias", &[EMBEDDING_DIM], &linear.bias));
+    graph.message(5, &axis_tensor("axis_0", 0));
+    graph.message(5, &axis_tensor("axis_1", 1));
+
+    graph.message(11, &value_info(INPUT_NAME, &[WINDOW_FRAMES, N_MELS]));
+    graph.message(12, &value_info(OUTPUT_NAME, &[EMBEDDING_DIM]));
+    graph
+}
+
+/// A protobuf message in the making. Fields are written in the order of the calls.
+#[derive(Default)]
+struct Message(Vec<u8>);
+
+impl Message {
+    fn varint(&mut self, field: u64, value: u64) {
+        self.raw_varint(field << 3);
+        self.raw_varint(value);
+    }
+
+    fn bytes(&mut self, field: u64, value: &[u8]) {
+        self.raw_varint(field << 3 | 2);
+        self.raw_varint(value.len() as u64);
+        self.0.extend_from_slice(value);
+    }
+
+    fn string(&mut self, field: u64, value: &str) {
+        self.bytes(field, value.as_bytes());
+    }
+
+    fn message(&mut self, field: u64, value: &Message) {
+        self.bytes(field, &value.0);
+    }
+
+    /// Seven bits a byte, the lowest first; the top bit says that more follow.
+    fn raw_varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+    }
+}
+
+fn node(op_type: &str, inputs: &[&str], outputs: &[&str], attributes: &[Message]) -> Message {
+    let mut node = Message::default();
+    inputs.iter().for_each(|name| node.string(1, name));
+    outputs.iter().for_each(|name| node.string(2, name));
+    node.string(4, op_type);
+    attributes.iter().for_each(|attribute| node.message(5, attribute));
+    node
+}
+
+fn int(name: &str, value: u64) -> Message {
+    let mut attribute = Message::default();
+    attribute.string(1, name);
+    attribute.varint(3, value);
+    attribute.varint(20, ATTRIBUTE_TYPE_INT);
+    attribute
+}
+
+fn ints(name: &str, values: &[u64]) -> Message {
+    let mut attribute = Message::default();
+    attribute.string(1, name);
+    values.iter().for_each(|value| attribute.varint(8, *value));
+    attribute.varint(20, ATTRIBUTE_TYPE_INTS);
+    attribute
+}
+
+fn float_tensor(name: &str, shape: &[usize], values: &[f32]) -> Message {
+    debug_assert_eq!(shape.iter().product::<usize>(), values.len());
+    let data: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    tensor(name, shape, ELEM_TYPE_FLOAT, &data)
+}
+
+/// The one-element list of axes that `Squeeze` takes as an input.
+fn axis_tensor(name: &str, axis: i64) -> Message {
+    const ELEM_TYPE_INT64: u64 = 7;
+    tensor(name, &[1], ELEM_TYPE_INT64, &axis.to_le_bytes())
+}
+
+fn tensor(name: &str, shape: &[usize], elem_type: u64, data: &[u8]) -> Message {
+    let mut tensor = Message::default();
+    shape.iter().for_each(|dim| tensor.varint(1, *dim as u64));
+    tensor.varint(2, elem_type);
+    tensor.string(8, name);
+    tensor.bytes(9, data);
+    tensor
+}
+
+/// A graph input or output: `f32`, `n` windows by the given shape.
+fn value_info(name: &str, shape_of_one: &[usize]) -> Message {
+    let mut shape = Message::default();
+    let mut n = Message::default();
+    n.string(2, "n");
+    shape.message(1, &n);
+    for size in shape_of_one {
+        let mut dim = Message::default();
+        dim.varint(1, *size as u64);
+        shape.message(1, &dim);
+    }
+    let mut tensor_type = Message::default();
+    tensor_type.varint(1, ELEM_TYPE_FLOAT);
+    tensor_type.message(2, &shape);
+    let mut value_type = Message::default();
+    value_type.message(1, &tensor_type);
+    let mut info = Message::default();
+    info.string(1, name);
+    info.message(2, &value_type);
+    info
+}

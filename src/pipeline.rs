@@ -1,0 +1,180 @@
+//! Bytes of an audio file -> [`Embedding`]: the stages in order.
+
+use crate::audio::{self, AudioError, Limits};
+use crate::embedding::Embedding;
+use crate::encoder::{self, EncoderError, MelWindows, Session};
+use crate::preprocess::{MelExtractor, preprocess};
+
+/// Speech shorter than this, in seconds, fills less than one window of the encoder.
+const SHORT_SPEECH_SECONDS: f64 = 1.6;
+
+/// Rate, in Hz, below which a recording lacks frequencies that the encoder listens to.
+const NARROWBAND_BELOW_HZ: u32 = 16_000;
+
+/// Level, in dBFS, below which a recording is mostly noise once it is raised to the encoder's level.
+const LOW_LEVEL_DBFS: f64 = -50.0;
+
+/// Turns recordings into what the encoder takes. Make it once and share it.
+pub struct Pipeline {
+    limits: PipelineLimits,
+    mel: MelExtractor,
+}
+
+/// How much speech and audio is accepted.
+#[derive(Clone, Copy, Debug)]
+pub struct PipelineLimits {
+    /// The longest recording, in seconds.
+    pub max_audio_seconds: f64,
+    /// The least speech, in seconds; 0 accepts any.
+    pub min_speech_seconds: f64,
+}
+
+/// A recording up to the encoder.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// What the encoder takes.
+    pub windows: MelWindows,
+    /// What was heard.
+    pub report: AudioReport,
+}
+
+/// What was heard in a recording.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AudioReport {
+    /// Length of the recording.
+    pub duration_seconds: f64,
+    /// Length of the speech in it, which is what the encoder takes.
+    pub speech_seconds: f64,
+    /// Sample rate of the file.
+    pub sample_rate_hz: u32,
+    /// Channels of the file.
+    pub channels: u16,
+    /// Windows of the encoder.
+    pub windows: usize,
+    /// Why to trust the embedding less.
+    pub warnings: Vec<Warning>,
+}
+
+/// A reason to trust an embedding less than others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// Less than 1.6 seconds of speech: one window, padded with zeros.
+    ShortSpeech,
+    /// Sampled below 16 kHz: similarities to other recordings shift.
+    Narrowband,
+    /// More than one sample in a thousand is at full scale.
+    Clipped,
+    /// Below -50 dBFS.
+    LowLevel,
+    /// The file ends before the audio its header announces.
+    Truncated,
+}
+
+/// Why a recording has no embedding.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The bytes are no recording.
+    #[error(transparent)]
+    Audio(#[from] AudioError),
+    /// The voice detector keeps nothing.
+    #[error("No speech was found in the audio")]
+    NoSpeech,
+    /// There is less speech than [`PipelineLimits::min_speech_seconds`].
+    #[error("The audio holds {speech_seconds:.2} seconds of speech; at least {min_seconds} are needed")]
+    TooShort {
+        /// The speech found.
+        speech_seconds: f64,
+        /// The limit.
+        min_seconds: f64,
+    },
+    /// The encoder failed: not the recording's fault.
+    #[error(transparent)]
+    Encoder(#[from] EncoderError),
+}
+
+impl Default for PipelineLimits {
+    /// Ten minutes of audio at the most, any amount of speech.
+    fn default() -> Self {
+        Self {
+            max_audio_seconds: 600.0,
+            min_speech_seconds: 0.0,
+        }
+    }
+}
+
+impl Pipeline {
+    /// Plans what can be planned ahead.
+    pub fn new(limits: PipelineLimits) -> Self {
+        Self {
+            limits,
+            mel: MelExtractor::new(),
+        }
+    }
+
+    /// Everything before the encoder: decode, resample, level, voice detection, mel spectrogram, windows.
+    pub fn prepare(&self, bytes: &[u8]) -> Result<Prepared, PipelineError> {
+        let recording = audio::decode(
+            bytes,
+            Limits {
+                max_seconds: self.limits.max_audio_seconds,
+            },
+        )?;
+        let mut report = AudioReport {
+            duration_seconds: recording.waveform.duration_seconds(),
+            speech_seconds: 0.0,
+            sample_rate_hz: recording.waveform.sample_rate_hz(),
+            channels: recording.channels,
+            windows: 0,
+            warnings: Vec::new(),
+        };
+        let low_level = recording.waveform.level_dbfs() < LOW_LEVEL_DBFS;
+
+        let utterance = preprocess(recording.waveform).ok_or(PipelineError::NoSpeech)?;
+        report.speech_seconds = utterance.duration_seconds();
+        let min_seconds = self.limits.min_speech_seconds;
+        if report.speech_seconds < min_seconds {
+            return Err(PipelineError::TooShort {
+                speech_seconds: report.speech_seconds,
+                min_seconds,
+            });
+        }
+
+        let windows = MelWindows::new(&utterance, &self.mel);
+        report.windows = windows.count();
+        let warnings = [
+            (Warning::ShortSpeech, report.speech_seconds < SHORT_SPEECH_SECONDS),
+            (Warning::Narrowband, report.sample_rate_hz < NARROWBAND_BELOW_HZ),
+            (Warning::Clipped, recording.clipped),
+            (Warning::LowLevel, low_level),
+            (Warning::Truncated, recording.truncated),
+        ];
+        report.warnings = warnings
+            .into_iter()
+            .filter_map(|(warning, earned)| earned.then_some(warning))
+            .collect();
+        Ok(Prepared { windows, report })
+    }
+
+    /// The whole way, on the calling thread.
+    pub fn embed(
+        &self,
+        session: &mut Session,
+        bytes: &[u8],
+    ) -> Result<(Embedding, AudioReport), PipelineError> {
+        let Prepared { windows, report } = self.prepare(bytes)?;
+        Ok((encoder::embed(session, &windows)?, report))
+    }
+}
+
+impl Warning {
+    /// The code that answers carry.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::ShortSpeech => "short_speech",
+            Self::Narrowband => "narrowband",
+            Self::Clipped => "clipped",
+            Self::LowLevel => "low_level",
+            Self::Truncated => "truncated",
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Whole files against the embeddings that the real Resemblyzer gives them.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use voice_embedding_service::pipeline::{Pipeline, PipelineLimits};
+
+use super::support::{cosine, fixture, parity_data, session};
+
+/// One line of `embeddings.jsonl`.
+#[derive(Deserialize)]
+struct Golden {
+    path: String,
+    sample_rate: u32,
+    samples_voiced: usize,
+    windows: usize,
+    embedding: Vec<f64>,
+}
+
+fn golden(file: &Path) -> Vec<Golden> {
+    let lines = std::fs::read_to_string(file).unwrap();
+    lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// Embeds each file and gives its cosine to golden; at 16 kHz, windows and speech must be golden's too.
+fn cosines(audio: &Path, files: &[&Golden]) -> Vec<f64> {
+    let pipeline = Pipeline::new(PipelineLimits::default());
+    let mut session = session();
+    let mut cosine_of = |golden: &&Golden| {
+        let bytes = as_wav(&audio.join(&golden.path));
+        let (embedding, report) = pipeline.embed(&mut session, &bytes).unwrap();
+        if golden.sample_rate == 16_000 {
+            let speech_samples = (report.speech_seconds * 16_000.0).round() as usize;
+            assert_eq!(
+                (report.windows, speech_samples),
+                (golden.windows, golden.samples_voiced),
+                "{}",
+                golden.path
+            );
+        }
+        cosine(embedding.components(), &golden.embedding)
+    };
+    files.iter().map(&mut cosine_of).collect()
+}
+
+/// Checks each file's cosine and, last, their mean.
+fn check(audio: &Path, files: &[&Golden], least: f64, least_mean: f64) {
+    assert!(!files.is_empty());
+    let cosines = cosines(audio, files);
+    let low: Vec<String> = files
+        .iter()
+        .zip(&cosines)
+        .filter(|(_, cosine)| **cosine < least)
+        .map(|(file, cosine)| format!("{}: {cosine:.7}", file.path))
+        .collect();
+    assert!(low.is_empty(), "below {least}: {low:#?}");
+    let mean = cosines.iter().sum::<f64>() / cosines.len() as f64;
+    assert!(mean >= least_mean, "mean {mean:.7}, below {least_mean}");
+}
+
+/// A WAV file as it is, a FLAC file decoded: LibriSpeech comes as FLAC.
+fn as_wav(path: &Path) -> Vec<u8> {
+    if path.extension().is_some_and(|extension| extension == "wav") {
+        return std::fs::read(path).unwrap();
+    }
+    let mut wav = std::io::Cursor::new(Vec::new());
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: 16_000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut writer = hound::WavWriter::new(&mut wav, spec).unwrap();
+    let mut reader = claxon::FlacReader::open(path).unwrap();
+    reader
+        .samples()
+        .for_each(|sample| writer.write_sample(sample.unwrap()).unwrap());
+    writer.finalize().unwrap();
+    wav.into_inner()
+}
+
+#[test]
+fn synthetic_voices_get_the_originals_embeddings() {
+    let golden: Vec<Golden> = golden(&fixture("golden/embeddings.jsonl"))
+        .into_iter()
+        .map(|line| Golden {
+            path: line.path.replace("synthetic/", ""),
+            ..line
+        })
+        .collect();
+    assert_eq!(golden.len(), 6);
+    check(
+        &fixture("audio"),
+        &golden.iter().collect::<Vec<_>>(),
+        0.999_99,
+        0.999_99,
+    );
+}
+
+#[test]
+fn real_speech_gets_the_originals_embeddings() {
+    let Some(data) = parity_data("real_speech_gets_the_originals_embeddings") else {
+        return;
+    };
+    let golden = golden(&data.join("golden/embeddings.jsonl"));
+    let files: Vec<&Golden> = golden
+        .iter()
+        .filter(|line| line.path.starts_with("librispeech/"))
+        .collect();
+    assert_eq!(files.len(), 50);
+    check(&data.join("audio"), &files, 0.999_99, 0.999_99);
+}
+
+#[test]
+fn every_wav_encoding_gets_the_originals_embedding() {
+    let Some(data) = parity_data("every_wav_encoding_gets_the_originals_embedding") else {
+        return;
+    };
+    let golden = golden(&data.join("golden/embeddings.jsonl"));
+    let (pcm, other) = (
+        ["s16", "s24", "s32", "u8", "f32", "stereo", "5.1"],
+        ["f64", "mulaw", "alaw", "adpcm", "rf64"],
+    );
+    let is_pcm_wav = |path: &str| {
+        path.ends_with(".wav")
+            && pcm.iter().any(|p| path.contains(p))
+            && !other.iter().any(|o| path.contains(o))
+    };
+    let files: Vec<&Golden> = golden
+        .iter()
+        .filter(|line| line.path.starts_with("encodings/") && is_pcm_wav(&line.path))
+        .collect();
+    let of_rate = |accept: fn(u32) -> bool| -> Vec<&Golden> {
+        files
+            .iter()
+            .copied()
+            .filter(|line| accept(line.sample_rate))
+            .collect()
+    };
+    let (same, higher, lower) = (
+        of_rate(|hz| hz == 16_000),
+        of_rate(|hz| hz > 16_000),
+        of_rate(|hz| hz < 16_000),
+    );
+    assert_eq!((same.len(), higher.len(), lower.len()), (12, 12, 4));
+    check(&data.join("audio"), &same, 0.999_99, 0.999_99);
+    check(&data.join("audio"), &higher, 0.999_5, 0.999_9);
+    check(&data.join("audio"), &lower, 0.999, 0.999);
+}

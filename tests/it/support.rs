@@ -1,0 +1,255 @@
+//! What the tests share: fixtures, a server process, comparison of arrays.
+
+use std::fmt::Debug;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use reqwest::blocking::{Client, RequestBuilder, Response, multipart};
+use serde_json::Value;
+use voice_embedding_service::encoder::{Runtime, Session};
+use voice_embedding_service::model::Model;
+
+/// The key of the servers under test.
+pub(crate) const KEY: &str = "test-key";
+
+/// A file under `tests/fixtures`.
+pub(crate) fn fixture(path: &str) -> PathBuf {
+    repository().join("tests/fixtures").join(path)
+}
+
+/// The repository's root.
+pub(crate) fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A synthetic voice, 6.2 seconds, 16 kHz, mono, 16 bits.
+pub(crate) fn voice() -> Vec<u8> {
+    std::fs::read(fixture("audio/alan-1.wav")).unwrap()
+}
+
+/// The folder with real speech, if there is one; says so if there is not.
+pub(crate) fn parity_data(test: &str) -> Option<PathBuf> {
+    let directory = std::env::var_os("PARITY_DATA").map(PathBuf::from);
+    if directory.is_none() {
+        say(&format!(
+            "SKIPPED {test}: set PARITY_DATA to a folder with audio/ and golden/ of real speech"
+        ));
+    }
+    directory
+}
+
+/// Prints past the test harness, which keeps what passing tests print to itself.
+pub(crate) fn say(line: &str) {
+    writeln!(std::io::stderr(), "\n{line}").unwrap();
+}
+
+/// ONNX Runtime, where `make setup` puts it.
+pub(crate) fn runtime() -> Runtime {
+    let library = std::env::var_os("ORT_DYLIB_PATH").expect("`.cargo/config.toml` sets it");
+    Runtime::load(Path::new(&library)).unwrap()
+}
+
+/// The committed model in a session of its own.
+pub(crate) fn session() -> Session {
+    static MODEL: OnceLock<Model> = OnceLock::new();
+    let model = MODEL.get_or_init(|| Model::read(&repository().join("models/resemblyzer.onnx")).unwrap());
+    Session::new(&runtime(), &model.onnx).unwrap()
+}
+
+/// Cosine of the angle between two vectors.
+pub(crate) fn cosine(a: &[f64], b: &[f64]) -> f64 {
+    let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+/// Fails with the worst place if two arrays differ by more than the tolerance, which may depend on the place.
+pub(crate) fn assert_close(name: &str, actual: &[f32], expected: &[f32], tolerance: impl Fn(usize) -> f32) {
+    assert_eq!(actual.len(), expected.len(), "{name}: length");
+    let excess = |i: usize| {
+        if actual[i] == expected[i] {
+            0.0
+        } else {
+            (actual[i] - expected[i]).abs() / tolerance(i)
+        }
+    };
+    let worst = (0..actual.len())
+        .max_by(|a, b| excess(*a).total_cmp(&excess(*b)))
+        .unwrap();
+    assert!(
+        excess(worst) <= 1.0,
+        "{name}[{worst}]: {} instead of {}, {:.2} times the tolerance of {:e}",
+        actual[worst],
+        expected[worst],
+        excess(worst),
+        tolerance(worst)
+    );
+}
+
+/// A server process on a free port of loopback; it is killed when this is dropped.
+pub(crate) struct Server {
+    process: Child,
+    pub(crate) address: String,
+    client: Client,
+    _log: std::thread::JoinHandle<()>,
+}
+
+impl Server {
+    /// Starts a server that takes [`KEY`] and waits until it is ready.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// As [`Server::start`], with further variables.
+    pub(crate) fn start_with(variables: &[(&str, &str)]) -> Self {
+        let server =
+            Self::spawn(Command::new(env!("CARGO_BIN_EXE_voice-embedding-service")).envs(variables.to_vec()));
+        server.wait_until_ready();
+        server
+    }
+
+    /// Runs a command that serves, and waits until it listens.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut process = command
+            .env("API_KEY", std::env::var("TEST_API_KEY").unwrap_or(KEY.into()))
+            .envs([
+                ("HOST", "127.0.0.1"),
+                ("PORT", "0"),
+                ("ENV", "production"),
+                ("RUST_LOG", "info"),
+            ])
+            .current_dir(repository())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
+        let address = log
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| {
+                serde_json::from_str::<Value>(&line).ok()?["address"]
+                    .as_str()
+                    .map(str::to_owned)
+            })
+            .expect("the server logs where it listens");
+        // Somebody has to read the log, or the server blocks once the pipe is full.
+        let log = std::thread::spawn(move || log.map_while(Result::ok).for_each(drop));
+        let client = Client::builder()
+            .timeout(Duration::from_secs(60))
+            .build()
+            .unwrap();
+        Self {
+            process,
+            address,
+            client,
+            _log: log,
+        }
+    }
+
+    pub(crate) fn wait_until_ready(&self) {
+        for _ in 0..600 {
+            if self.get("/ready").send().is_ok_and(|r| r.status() == 200) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("the server does not become ready");
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// A GET without a key.
+    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
+        self.client.get(self.url(path))
+    }
+
+    /// A request with the key.
+    pub(crate) fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        self.client
+            .request(method.parse().unwrap(), self.url(path))
+            .header("X-API-Key", KEY)
+    }
+
+    /// A POST of JSON text with the key.
+    pub(crate) fn post_json(&self, path: &str, body: impl Into<String>) -> Response {
+        let request = self
+            .request("POST", path)
+            .header("Content-Type", "application/json");
+        request.body(body.into()).send().unwrap()
+    }
+
+    /// An upload with the key.
+    pub(crate) fn upload(&self, audio: Vec<u8>) -> Response {
+        let form = multipart::Form::new().part("file", multipart::Part::bytes(audio).file_name("voice.wav"));
+        self.request("POST", "/extract-embedding/upload")
+            .multipart(form)
+            .send()
+            .unwrap()
+    }
+
+    /// Sends a signal by name (`TERM`).
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.process.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-s", name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// Waits for the process to end by itself, ten seconds at the most; its exit status.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        exit_code(&mut self.process)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Waits for a process to end by itself, ten seconds at the most; its exit status.
+pub(crate) fn exit_code(process: &mut Child) -> Option<i32> {
+    for _ in 0..500 {
+        if let Some(status) = process.try_wait().unwrap() {
+            return status.code();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("the process does not end");
+}
+
+/// Checks status, content type, `code` and a part of `detail` of an error answer.
+pub(crate) fn assert_error(name: impl Debug, response: Response, status: u16, code: &str, detail: &str) {
+    assert_eq!(response.headers()["content-type"], "application/json", "{name:?}");
+    assert!(
+        response.headers().contains_key("x-request-id"),
+        "{name:?}: no request id"
+    );
+    let actual_status = response.status().as_u16();
+    let body: Value = response.json().unwrap();
+    assert_eq!(
+        (actual_status, body["code"].as_str()),
+        (status, Some(code)),
+        "{name:?}: {body}"
+    );
+    let text = body["detail"]
+        .as_str()
+        .map_or_else(|| body["detail"].to_string(), str::to_owned);
+    assert!(
+        text.contains(detail),
+        "{name:?}: {text:?} does not contain {detail:?}"
+    );
+    assert!(
+        !text.contains("src/") && !text.contains("/home"),
+        "{name:?}: {text:?} shows internals"
+    );
+}
