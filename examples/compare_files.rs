@@ -22,8 +22,11 @@ fn main() -> anyhow::Result<()> {
         Ok(pipeline.embed(&mut session, &bytes)?.0)
     };
     let similarity = cosine(&embed(first)?, &embed(second)?);
-    let verdict =
-        if is_same_speaker(similarity, SAME_SPEAKER_THRESHOLD) { "the same speaker" } else { "different speakers" };
+    let verdict = if is_same_speaker(similarity, SAME_SPEAKER_THRESHOLD) {
+        "the same speaker"
+    } else {
+        "different speakers"
+    };
     println!("{similarity:.4}: {verdict} (threshold {SAME_SPEAKER_THRESHOLD})");
     Ok(())
 }

@@ -185,10 +185,7 @@ impl TryFrom<ServeArgs> for Config {
         Ok(Self {
             listen: listen_addresses(args.host, args.port, &api_keys)?,
             api_keys,
-            log: LogConfig {
-                environment: args.env,
-                filter: args.log,
-            },
+            log: LogConfig { environment: args.env, filter: args.log },
             model_path: args.model_path,
             model_directories: [std::env::current_dir().ok(), program_directory()]
                 .into_iter()
@@ -238,23 +235,19 @@ fn listen_addresses(
 ) -> Result<Vec<SocketAddr>, ConfigError> {
     let has_own_key = !api_keys.iter().any(|key| key == DEFAULT_API_KEY);
     let Some(host) = host else {
-        let address = if has_own_key {
-            Ipv4Addr::UNSPECIFIED
-        } else {
-            Ipv4Addr::LOCALHOST
-        };
+        let address = if has_own_key { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
         return Ok(vec![SocketAddr::from((address, port))]);
     };
     let resolved = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
         Ok(address) => vec![SocketAddr::from((address, port))],
         Err(_) => (host.as_str(), port)
             .to_socket_addrs()
-            .map_err(|source| ConfigError::Host {
-                host: host.clone(),
-                source,
-            })?
+            .map_err(|source| ConfigError::Host { host: host.clone(), source })?
             .collect(),
     };
+    if resolved.is_empty() {
+        return Err(ConfigError::Host { host, source: std::io::ErrorKind::NotFound.into() });
+    }
     if !has_own_key && !resolved.iter().all(|address| address.ip().is_loopback()) {
         return Err(ConfigError::DefaultKeyExposed(host));
     }
@@ -271,18 +264,9 @@ fn program_directory() -> Option<PathBuf> {
 
 /// ONNX Runtime's library beside the program, or in `../lib` as packages are laid out, or by name for the loader.
 fn find_onnx_runtime() -> PathBuf {
-    let name = format!(
-        "{}onnxruntime{}",
-        std::env::consts::DLL_PREFIX,
-        std::env::consts::DLL_SUFFIX
-    );
-    let beside = program_directory()
-        .into_iter()
-        .flat_map(|d| [d.clone(), d.join("../lib")]);
-    beside
-        .map(|directory| directory.join(&name))
-        .find(|path| path.is_file())
-        .unwrap_or_else(|| name.into())
+    let name = format!("{}onnxruntime{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    let beside = program_directory().into_iter().flat_map(|d| [d.clone(), d.join("../lib")]);
+    beside.map(|directory| directory.join(&name)).find(|path| path.is_file()).unwrap_or_else(|| name.into())
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -294,28 +278,16 @@ fn not_negative(text: &str) -> Result<f64, String> {
 }
 
 fn cosine(text: &str) -> Result<f64, String> {
-    bounded(
-        text,
-        |value| (-1.0..=1.0).contains(&value),
-        "must be from -1 to 1",
-    )
+    bounded(text, |value| (-1.0..=1.0).contains(&value), "must be from -1 to 1")
 }
 
 fn timeout(text: &str) -> Result<f64, String> {
-    bounded(
-        text,
-        |value| value > 0.0 && value <= 86_400.0,
-        "must be above 0 and at most 86400",
-    )
+    bounded(text, |value| value > 0.0 && value <= 86_400.0, "must be above 0 and at most 86400")
 }
 
 fn bounded(text: &str, accept: impl Fn(f64) -> bool, rule: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "is not a number".to_owned())?;
-    if value.is_finite() && accept(value) {
-        Ok(value)
-    } else {
-        Err(rule.to_owned())
-    }
+    if value.is_finite() && accept(value) { Ok(value) } else { Err(rule.to_owned()) }
 }
 
 #[cfg(test)]
@@ -324,9 +296,7 @@ mod tests {
 
     fn parse(flags: &[&str]) -> Result<Config, String> {
         let cli = Cli::try_parse_from([&["program", "serve"], flags].concat()).map_err(|e| e.to_string())?;
-        let Some(Command::Serve(args)) = cli.command else {
-            panic!("not serve")
-        };
+        let Some(Command::Serve(args)) = cli.command else { panic!("not serve") };
         Config::try_from(*args).map_err(|e| e.to_string())
     }
 
@@ -337,16 +307,10 @@ mod tests {
             (&["--host", "localhost", "--port", "9"], Ok("127.0.0.1:9")),
             (&["--host", "[::1]"], Ok("[::1]:8000")),
             (&["--host", "0.0.0.0"], Err("API_KEY is still")),
-            (
-                &["--host", "0.0.0.0", "--api-key", "a,dev-key-change-me"],
-                Err("API_KEY is still"),
-            ),
+            (&["--host", "0.0.0.0", "--api-key", "a,dev-key-change-me"], Err("API_KEY is still")),
             (&["--api-key", "secret"], Ok("0.0.0.0:8000")),
             (&["--api-key", "secret", "--host", "::"], Ok("[::]:8000")),
-            (
-                &["--api-key", "secret", "--host", "no such host"],
-                Err("HOST=no such host"),
-            ),
+            (&["--api-key", "secret", "--host", "no such host"], Err("HOST=no such host")),
         ];
         for (flags, expected) in cases {
             match (parse(flags), expected) {

@@ -41,9 +41,7 @@ impl TryFrom<Vec<f64>> for Embedding {
             return Err(EmbeddingError::NotFinite { index });
         }
         let got = components.len();
-        let components = components
-            .try_into()
-            .map_err(|_| EmbeddingError::WrongDimension { got })?;
+        let components = components.try_into().map_err(|_| EmbeddingError::WrongDimension { got })?;
         Ok(Self(components))
     }
 }

@@ -12,9 +12,7 @@ pub fn init(config: &LogConfig) -> Result<(), ParseError> {
         Environment::Development => "info,voice_embedding_service=debug",
     };
     let filter = EnvFilter::builder().parse(config.filter.as_deref().unwrap_or(default_filter))?;
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match config.environment {
         Environment::Production => subscriber.json().flatten_event(true).with_span_list(false).init(),
         Environment::Development => subscriber.init(),

@@ -27,7 +27,7 @@ fn main() -> ExitCode {
 fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let config = Config::try_from(args)?;
     logging::init(&config.log).context("RUST_LOG")?;
-    http::serve(config)
+    Ok(http::serve(config)?)
 }
 
 fn convert(checkpoint: &Path, output: &Path) -> anyhow::Result<()> {
@@ -35,11 +35,6 @@ fn convert(checkpoint: &Path, output: &Path) -> anyhow::Result<()> {
     let onnx = model::convert(&bytes, &MANIFEST)?;
     std::fs::write(output, &onnx).with_context(|| format!("cannot write {}", output.display()))?;
     let digest = model::FileDigest::of(&onnx);
-    println!(
-        "{}: {} bytes, SHA-256 {}",
-        output.display(),
-        digest.bytes,
-        digest.sha256
-    );
+    println!("{}: {} bytes, SHA-256 {}", output.display(), digest.bytes, digest.sha256);
     Ok(())
 }

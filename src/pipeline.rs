@@ -95,30 +95,19 @@ pub enum PipelineError {
 impl Default for PipelineLimits {
     /// Ten minutes of audio at the most, any amount of speech.
     fn default() -> Self {
-        Self {
-            max_audio_seconds: 600.0,
-            min_speech_seconds: 0.0,
-        }
+        Self { max_audio_seconds: 600.0, min_speech_seconds: 0.0 }
     }
 }
 
 impl Pipeline {
     /// Plans what can be planned ahead.
     pub fn new(limits: PipelineLimits) -> Self {
-        Self {
-            limits,
-            mel: MelExtractor::new(),
-        }
+        Self { limits, mel: MelExtractor::new() }
     }
 
     /// Everything before the encoder: decode, resample, level, voice detection, mel spectrogram, windows.
     pub fn prepare(&self, bytes: &[u8]) -> Result<Prepared, PipelineError> {
-        let recording = audio::decode(
-            bytes,
-            Limits {
-                max_seconds: self.limits.max_audio_seconds,
-            },
-        )?;
+        let recording = audio::decode(bytes, Limits { max_seconds: self.limits.max_audio_seconds })?;
         let mut report = AudioReport {
             duration_seconds: recording.waveform.duration_seconds(),
             speech_seconds: 0.0,
@@ -133,10 +122,7 @@ impl Pipeline {
         report.speech_seconds = utterance.duration_seconds();
         let min_seconds = self.limits.min_speech_seconds;
         if report.speech_seconds < min_seconds {
-            return Err(PipelineError::TooShort {
-                speech_seconds: report.speech_seconds,
-                min_seconds,
-            });
+            return Err(PipelineError::TooShort { speech_seconds: report.speech_seconds, min_seconds });
         }
 
         let windows = MelWindows::new(&utterance, &self.mel);
@@ -148,10 +134,8 @@ impl Pipeline {
             (Warning::LowLevel, low_level),
             (Warning::Truncated, recording.truncated),
         ];
-        report.warnings = warnings
-            .into_iter()
-            .filter_map(|(warning, earned)| earned.then_some(warning))
-            .collect();
+        report.warnings =
+            warnings.into_iter().filter_map(|(warning, earned)| earned.then_some(warning)).collect();
         Ok(Prepared { windows, report })
     }
 

@@ -21,10 +21,7 @@ pub fn is_same_speaker(similarity: f64, threshold: f64) -> bool {
 
 /// The components divided by the largest magnitude among them, or `None` for the zero vector.
 fn scaled(embedding: &Embedding) -> Option<Vec<f64>> {
-    let largest = embedding
-        .components()
-        .iter()
-        .fold(0.0_f64, |largest, c| largest.max(c.abs()));
+    let largest = embedding.components().iter().fold(0.0_f64, |largest, c| largest.max(c.abs()));
     (largest > 0.0).then(|| embedding.components().iter().map(|c| c / largest).collect())
 }
 
@@ -57,31 +54,18 @@ mod tests {
             ("identical", constant(0.5), constant(0.5), 1.0),
             ("opposite", constant(0.5), constant(-0.5), -1.0),
             ("orthogonal", sparse(&[(0, 1.0)]), sparse(&[(1, 1.0)]), 0.0),
-            (
-                "60 degrees",
-                sparse(&[(0, 1.0)]),
-                sparse(&[(0, 1.0), (1, 3f64.sqrt())]),
-                0.5,
-            ),
+            ("60 degrees", sparse(&[(0, 1.0)]), sparse(&[(0, 1.0), (1, 3f64.sqrt())]), 0.5),
             ("zero vector", constant(0.0), constant(1.0), 0.0),
             ("both zero", constant(0.0), constant(0.0), 0.0),
             ("squares overflow f32", constant(1e38), constant(1e38), 1.0),
             ("squares overflow f64", constant(1e300), constant(f64::MAX), 1.0),
             ("squares vanish in f32", constant(1e-30), constant(1e-30), 1.0),
-            (
-                "squares vanish in f64",
-                constant(1e-300),
-                constant(-f64::MIN_POSITIVE),
-                -1.0,
-            ),
+            ("squares vanish in f64", constant(1e-300), constant(-f64::MIN_POSITIVE), -1.0),
             ("subnormal", constant(5e-324), constant(1.0), 1.0),
         ];
         for (name, a, b, expected) in cases {
             let actual = cosine(&a, &b);
-            assert!(
-                (actual - expected).abs() < 1e-14,
-                "{name}: {actual}, expected {expected}"
-            );
+            assert!((actual - expected).abs() < 1e-14, "{name}: {actual}, expected {expected}");
         }
     }
 

@@ -29,20 +29,10 @@ impl Waveform {
         }
         // The sum of magnitudes is finite exactly when every sample is, and needs no branch a sample: f32 samples
         // cannot overflow an f64 sum.
-        if !samples
-            .iter()
-            .map(|s| f64::from(s.abs()))
-            .sum::<f64>()
-            .is_finite()
-        {
-            return Err(AudioError::Corrupt(
-                "it holds infinite or not-a-number samples".into(),
-            ));
+        if !samples.iter().map(|s| f64::from(s.abs())).sum::<f64>().is_finite() {
+            return Err(AudioError::Corrupt("it holds infinite or not-a-number samples".into()));
         }
-        Ok(Self {
-            samples,
-            sample_rate_hz,
-        })
+        Ok(Self { samples, sample_rate_hz })
     }
 
     /// The samples, full scale at ±1 (float files may go beyond).
@@ -125,16 +115,12 @@ fn check_sample_rate(sample_rate_hz: u32) -> Result<(), AudioError> {
         return Ok(());
     }
     let (min, max) = (SAMPLE_RATES_HZ.start(), SAMPLE_RATES_HZ.end());
-    Err(AudioError::Corrupt(format!(
-        "its sample rate is {sample_rate_hz} Hz, not {min} to {max} Hz"
-    )))
+    Err(AudioError::Corrupt(format!("its sample rate is {sample_rate_hz} Hz, not {min} to {max} Hz")))
 }
 
 fn check_channels(channels: u16) -> Result<(), AudioError> {
     if (1..=MAX_CHANNELS).contains(&channels) {
         return Ok(());
     }
-    Err(AudioError::Corrupt(format!(
-        "it has {channels} channels, not 1 to {MAX_CHANNELS}"
-    )))
+    Err(AudioError::Corrupt(format!("it has {channels} channels, not 1 to {MAX_CHANNELS}")))
 }

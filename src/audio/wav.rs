@@ -86,15 +86,14 @@ impl MonoMix {
 
     fn push(&mut self, sample: f32) -> Result<(), AudioError> {
         if self.mean.len() as f64 >= self.max_frames {
-            return Err(AudioError::TooLong {
-                max_seconds: self.limits.max_seconds,
-            });
+            return Err(AudioError::TooLong { max_seconds: self.limits.max_seconds });
         }
         self.mean.push(sample);
         Ok(())
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "it is mapped over errors")]
 fn header_error(error: hound::Error) -> AudioError {
     match error {
         hound::Error::Unsupported | hound::Error::FormatError("no WAVE tag found") => AudioError::Unsupported,

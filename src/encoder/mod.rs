@@ -60,13 +60,9 @@ pub fn embed(session: &mut Session, windows: &MelWindows) -> Result<Embedding, E
 pub fn mean_embedding(windows: &[WindowEmbedding]) -> Result<Embedding, EncoderError> {
     let mut sum = [0.0_f64; EMBEDDING_DIM];
     for window in windows {
-        sum.iter_mut()
-            .zip(window)
-            .for_each(|(sum, component)| *sum += f64::from(*component));
+        sum.iter_mut().zip(window).for_each(|(sum, component)| *sum += f64::from(*component));
     }
     let norm = sum.iter().map(|c| c * c).sum::<f64>().sqrt();
     let components: Vec<f64> = sum.iter().map(|c| f64::from((c / norm) as f32)).collect();
-    components
-        .try_into()
-        .map_err(|e| EncoderError::Run(format!("its output is no embedding: {e}")))
+    components.try_into().map_err(|e| EncoderError::Run(format!("its output is no embedding: {e}")))
 }

@@ -20,6 +20,9 @@ use std::thread::JoinHandle;
 use super::{EncoderError, MAX_BATCH, MelWindows, Session, WindowEmbedding, mean_embedding};
 use crate::embedding::Embedding;
 
+/// What is done with an embedding.
+pub type Done = Box<dyn FnOnce(Result<Embedding, EncoderError>) + Send>;
+
 /// What a request wants of the queue.
 pub struct Job {
     /// Run once, on a worker. Without a result the job ends here, having answered for itself.
@@ -33,7 +36,7 @@ pub struct Utterance {
     /// The windows to encode.
     pub windows: MelWindows,
     /// Called once, on a worker. It is dropped uncalled if the job is cancelled or a worker panics.
-    pub done: Box<dyn FnOnce(Result<Embedding, EncoderError>) + Send>,
+    pub done: Done,
 }
 
 /// The queue is full: the job was not taken.
@@ -131,7 +134,7 @@ struct Progress {
     left: usize,
     embeddings: Vec<WindowEmbedding>,
     /// `None` once called.
-    done: Option<Box<dyn FnOnce(Result<Embedding, EncoderError>) + Send>>,
+    done: Option<Done>,
 }
 
 /// A window of an utterance.
@@ -183,11 +186,7 @@ impl Shared {
 
     fn prepare(&self, job: Job) {
         let Job { prepare, cancelled } = job;
-        let utterance = if cancelled.load(Ordering::Relaxed) {
-            None
-        } else {
-            unpanicked(prepare).flatten()
-        };
+        let utterance = if cancelled.load(Ordering::Relaxed) { None } else { unpanicked(prepare).flatten() };
         let mut state = self.lock();
         let Some(Utterance { windows, done }) = utterance else {
             state.open_jobs -= 1;
@@ -211,11 +210,7 @@ impl Shared {
 
     /// Encodes a batch and ends the utterances that it completes.
     fn encode(&self, session: &mut Session, batch: Vec<Window>) {
-        let mels: Vec<f32> = batch
-            .iter()
-            .flat_map(|w| w.of.windows.window(w.index))
-            .copied()
-            .collect();
+        let mels: Vec<f32> = batch.iter().flat_map(|w| w.of.windows.window(w.index)).copied().collect();
         let embeddings = unpanicked(|| session.embed(&mels))
             .unwrap_or_else(|| Err(EncoderError::Run("it panicked".into())));
         for (i, Window { of, index }) in batch.into_iter().enumerate() {
@@ -267,10 +262,7 @@ impl State {
             self.windows_waiting -= 1;
             let has_more = progress.taken < encoding.windows.count();
             drop(progress);
-            batch.push(Window {
-                of: Arc::clone(&encoding),
-                index,
-            });
+            batch.push(Window { of: Arc::clone(&encoding), index });
             if has_more {
                 self.to_encode.push_back(encoding);
             }

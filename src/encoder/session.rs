@@ -75,18 +75,8 @@ impl Session {
     /// Loads an ONNX file's bytes and checks that input and output are the encoder's.
     pub fn new(runtime: &Runtime, onnx: &[u8]) -> Result<Self, EncoderError> {
         let session = load(&runtime.0, onnx).map_err(|e| EncoderError::Model(e.to_string()))?;
-        check_outlets(
-            "input",
-            session.inputs(),
-            INPUT_NAME,
-            &[-1, WINDOW_FRAMES as i64, N_MELS as i64],
-        )?;
-        check_outlets(
-            "output",
-            session.outputs(),
-            OUTPUT_NAME,
-            &[-1, EMBEDDING_DIM as i64],
-        )?;
+        check_outlets("input", session.inputs(), INPUT_NAME, &[-1, WINDOW_FRAMES as i64, N_MELS as i64])?;
+        check_outlets("output", session.outputs(), OUTPUT_NAME, &[-1, EMBEDDING_DIM as i64])?;
         Ok(Self(session))
     }
 
@@ -123,11 +113,9 @@ fn load(environment: &Environment, onnx: &[u8]) -> ort::Result<ort::session::Ses
 /// Checks that the graph has one input (or output) of the given name and shape, -1 standing for any size.
 fn check_outlets(kind: &str, outlets: &[Outlet], name: &str, shape: &[i64]) -> Result<(), EncoderError> {
     let matches = |outlet: &Outlet| match outlet.dtype() {
-        ValueType::Tensor {
-            ty: TensorElementType::Float32,
-            shape: actual,
-            ..
-        } => outlet.name() == name && actual[..] == *shape,
+        ValueType::Tensor { ty: TensorElementType::Float32, shape: actual, .. } => {
+            outlet.name() == name && actual[..] == *shape
+        }
         _ => false,
     };
     if let [outlet] = outlets
@@ -135,12 +123,7 @@ fn check_outlets(kind: &str, outlets: &[Outlet], name: &str, shape: &[i64]) -> R
     {
         return Ok(());
     }
-    let found: Vec<String> = outlets
-        .iter()
-        .map(|outlet| format!("{} {:?}", outlet.name(), outlet.dtype()))
-        .collect();
-    Err(EncoderError::OtherModel(format!(
-        "its {kind} is not {name} {shape:?} but {}",
-        found.join(", ")
-    )))
+    let found: Vec<String> =
+        outlets.iter().map(|outlet| format!("{} {:?}", outlet.name(), outlet.dtype())).collect();
+    Err(EncoderError::OtherModel(format!("its {kind} is not {name} {shape:?} but {}", found.join(", "))))
 }

@@ -27,10 +27,7 @@ impl ApiKeys {
     /// Whether the key is one of ours, in a time that does not depend on either.
     fn contains(&self, key: &[u8]) -> bool {
         let digest: [u8; 32] = Sha256::digest(key).into();
-        self.0
-            .iter()
-            .fold(Choice::from(0), |found, ours| found | ours.ct_eq(&digest))
-            .into()
+        self.0.iter().fold(Choice::from(0), |found, ours| found | ours.ct_eq(&digest)).into()
     }
 }
 
@@ -54,9 +51,6 @@ fn sent_key(headers: &HeaderMap) -> Option<&[u8]> {
     if let Some(key) = headers.get(API_KEY_HEADER) {
         return Some(key.as_bytes());
     }
-    let (scheme, key) = headers
-        .get(AUTHORIZATION)?
-        .as_bytes()
-        .split_at_checked("Bearer ".len())?;
+    let (scheme, key) = headers.get(AUTHORIZATION)?.as_bytes().split_at_checked("Bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"Bearer ").then_some(key)
 }

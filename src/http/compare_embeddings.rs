@@ -64,11 +64,7 @@ pub(super) async fn compare_embeddings(
     let similarity = similarity::cosine(&first, &second);
     let threshold = request.threshold.unwrap_or(state.config.same_speaker_threshold);
     let is_same_speaker = similarity::is_same_speaker(similarity, threshold);
-    Ok(Json(CompareResponse {
-        similarity,
-        is_same_speaker,
-        threshold,
-    }))
+    Ok(Json(CompareResponse { similarity, is_same_speaker, threshold }))
 }
 
 impl CompareRequest {

@@ -1,14 +1,22 @@
 //! `/openapi.json`, `/docs` (Swagger UI) and `/redoc` (ReDoc): the API for people and programs, all from the binary.
 
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use axum::response::{Html, IntoResponse};
+use std::io::Read;
+
+use axum::extract::Request;
+use axum::http::HeaderValue;
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, VARY};
+use axum::middleware::{Next, from_fn};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use flate2::read::GzDecoder;
+use http_body_util::BodyExt;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::auth::API_KEY_HEADER;
+use super::error::ApiError;
 use super::{AppState, compare_embeddings, extract_embedding, health, upload};
 
 /// The API, as the handlers describe themselves.
@@ -47,24 +55,40 @@ impl Modify for SecuritySchemes {
 
 /// The routes of the documentation.
 pub(super) fn routes() -> Router<AppState> {
-    let swagger_config = Config::from("../openapi.json")
-        .try_it_out_enabled(true)
-        .persist_authorization(true);
-    Router::new()
-        .route("/openapi.json", get(async || Json(ApiDoc::openapi())))
-        .merge(SwaggerUi::new("/docs").config(swagger_config))
-        .route(
-            "/redoc",
-            get(async || Html(include_str!("../../assets/redoc/index.html"))),
-        )
+    let swagger_config = Config::from("../openapi.json").try_it_out_enabled(true).persist_authorization(true);
+    let pages = Router::from(SwaggerUi::new("/docs").config(swagger_config))
+        .route("/redoc", get(async || Html(include_str!("../../assets/redoc/index.html"))))
         .route("/redoc/redoc.standalone.js", get(redoc_script))
+        .layer(from_fn(unpack_unless_accepted));
+    pages.route("/openapi.json", get(async || Json(ApiDoc::openapi())))
 }
 
-/// ReDoc's script, compressed as every browser takes it.
 async fn redoc_script() -> impl IntoResponse {
     let headers = [(CONTENT_TYPE, "text/javascript"), (CONTENT_ENCODING, "gzip")];
-    (
-        headers,
-        include_bytes!("../../assets/redoc/redoc.standalone.js.gz"),
-    )
+    (headers, include_bytes!("../../assets/redoc/redoc.standalone.js.gz"))
+}
+
+/// The files of the pages stand compressed in the binary and go to browsers as they are; a client that does not accept
+/// gzip (curl, for one) gets them unpacked.
+async fn unpack_unless_accepted(request: Request, next: Next) -> Result<Response, ApiError> {
+    let encodings = request.headers().get(ACCEPT_ENCODING);
+    let accepts_gzip = encodings.is_some_and(|v| v.as_bytes().windows(4).any(|word| word == b"gzip"));
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
+    if accepts_gzip || !response.headers().contains_key(CONTENT_ENCODING) {
+        return Ok(response);
+    }
+    let (mut parts, body) = response.into_parts();
+    parts.headers.remove(CONTENT_ENCODING);
+    parts.headers.remove(CONTENT_LENGTH);
+    let failed = |e: &dyn std::fmt::Display| ApiError::Internal(format!("a page cannot be unpacked: {e}"));
+    let packed = body.collect().await.map_err(|e| failed(&e))?.to_bytes();
+    let unpacked = tokio::task::spawn_blocking(move || unpack(&packed)).await.map_err(|e| failed(&e))?;
+    Ok(Response::from_parts(parts, unpacked.map_err(|e| failed(&e))?.into()))
+}
+
+fn unpack(packed: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut unpacked = Vec::new();
+    GzDecoder::new(packed).read_to_end(&mut unpacked)?;
+    Ok(unpacked)
 }

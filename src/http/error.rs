@@ -1,7 +1,9 @@
 //! Every error that a client can see, and the only place where statuses are chosen.
 
 use axum::Json;
-use axum::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{
+    ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -165,20 +167,12 @@ pub(super) async fn method_not_allowed(method: Method) -> Response {
 /// Gives errors that libraries answer in their own words the shape of ours, and `Allow` the `OPTIONS` that every route
 /// answers.
 pub(super) async fn in_our_shape(response: Response) -> Response {
-    let is_json = response
-        .headers()
-        .get("content-type")
-        .is_some_and(|v| v == "application/json");
+    let is_json = response.headers().get(CONTENT_TYPE).is_some_and(|v| v == "application/json");
     let mut response = match response.status() {
-        StatusCode::NOT_FOUND if !is_json => ApiError::NotFound.into_response(),
-        StatusCode::METHOD_NOT_ALLOWED if !is_json => {
-            let mut ours = ApiError::MethodNotAllowed.into_response();
-            ours.headers_mut()
-                .extend(response.headers().get(ALLOW).map(|allow| (ALLOW, allow.clone())));
-            ours
-        }
+        StatusCode::NOT_FOUND if !is_json => replaced(response, ApiError::NotFound),
+        StatusCode::METHOD_NOT_ALLOWED if !is_json => replaced(response, ApiError::MethodNotAllowed),
         status if status.is_server_error() && !is_json => {
-            ApiError::Internal(format!("{status} by a library")).into_response()
+            replaced(response, ApiError::Internal(format!("{status} by a library")))
         }
         _ => response,
     };
@@ -187,6 +181,17 @@ pub(super) async fn in_our_shape(response: Response) -> Response {
         response.headers_mut().insert(ALLOW, with_options);
     }
     response
+}
+
+/// Our answer with those headers of another that do not speak of its body.
+fn replaced(response: Response, error: ApiError) -> Response {
+    let (mut parts, _) = response.into_parts();
+    for header in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING] {
+        parts.headers.remove(header);
+    }
+    let mut ours = error.into_response();
+    ours.headers_mut().extend(parts.headers);
+    ours
 }
 
 /// A value cut short, so that an error answer is never larger than what a person reads.
@@ -198,13 +203,9 @@ pub(super) fn shortened(value: Value) -> Value {
             Value::String(text.chars().take(MAX_CHARS).chain("...".chars()).collect())
         }
         Value::Array(values) => Value::Array(values.into_iter().take(MAX_ENTRIES).map(shortened).collect()),
-        Value::Object(fields) => Value::Object(
-            fields
-                .into_iter()
-                .take(MAX_ENTRIES)
-                .map(|(k, v)| (k, shortened(v)))
-                .collect(),
-        ),
+        Value::Object(fields) => {
+            Value::Object(fields.into_iter().take(MAX_ENTRIES).map(|(k, v)| (k, shortened(v))).collect())
+        }
         value => value,
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use axum::Json;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use base64::Engine;
 use base64::alphabet::STANDARD;
@@ -89,9 +89,7 @@ pub(super) async fn extract_embedding(
     let extractor = state.extractor()?;
     extractor.check_capacity()?;
     let bytes = body::read(body, state.config.max_body_bytes).await?;
-    let request = ExtractRequest::parse(&bytes)?;
-    let recording = decode_base64(&request.audio_base64)?;
-    drop(bytes);
+    let recording = ExtractRequest::parse(&without_line_breaks(bytes))?.decode_audio()?;
     let extraction = extractor.extract(recording).await?;
     Ok(Json(ExtractResponse::new(extraction, extractor)))
 }
@@ -99,25 +97,30 @@ pub(super) async fn extract_embedding(
 impl<'a> ExtractRequest<'a> {
     fn parse(body: &'a [u8]) -> Result<Self, ApiError> {
         let mut fields = Fields::parse(body)?;
-        let request = Self {
-            audio_base64: fields.string("audio_base64"),
-            format: fields.optional_string("format"),
-        };
+        let request =
+            Self { audio_base64: fields.string("audio_base64"), format: fields.optional_string("format") };
         fields.finish()?;
         Ok(request)
     }
+
+    fn decode_audio(&self) -> Result<Vec<u8>, ApiError> {
+        decode_base64(&self.audio_base64)
+    }
+}
+
+/// Turns line breaks into blanks. Outside of strings they mean the same; within one they are not JSON, but they are what
+/// a shell makes of `"$(base64 FILE)"` where that command breaks its lines.
+fn without_line_breaks(body: Bytes) -> Vec<u8> {
+    let mut body = Vec::from(body);
+    body.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+    body
 }
 
 impl ExtractResponse {
     pub(super) fn new(extraction: Extraction, extractor: &Extractor) -> Self {
         let audio = extraction.audio;
         Self {
-            embedding: extraction
-                .embedding
-                .components()
-                .iter()
-                .map(|component| *component as f32)
-                .collect(),
+            embedding: extraction.embedding.components().iter().map(|component| *component as f32).collect(),
             dimension: extraction.embedding.components().len(),
             model: extractor.fingerprint().to_owned(),
             audio: AudioReport {
@@ -126,11 +129,7 @@ impl ExtractResponse {
                 sample_rate_hz: audio.sample_rate_hz,
                 channels: audio.channels,
                 windows: audio.windows,
-                warnings: audio
-                    .warnings
-                    .into_iter()
-                    .map(crate::pipeline::Warning::code)
-                    .collect(),
+                warnings: audio.warnings.into_iter().map(crate::pipeline::Warning::code).collect(),
             },
         }
     }
@@ -175,11 +174,7 @@ mod tests {
             ("no padding", "+/+/AA", Some(&[0xfb, 0xff, 0xbf, 0x00])),
             ("URL-safe", "-_-_AA", Some(&[0xfb, 0xff, 0xbf, 0x00])),
             ("line breaks", "+/+/\r\nAA==\n", Some(&[0xfb, 0xff, 0xbf, 0x00])),
-            (
-                "data URL",
-                "data:audio/wav;base64,+/+/AA==",
-                Some(&[0xfb, 0xff, 0xbf, 0x00]),
-            ),
+            ("data URL", "data:audio/wav;base64,+/+/AA==", Some(&[0xfb, 0xff, 0xbf, 0x00])),
             ("empty", "", Some(&[])),
             ("one character", "A", None),
             ("not base64", "not base64!", None),

@@ -22,7 +22,7 @@ pub(super) struct Extractor {
 
 /// Why the service cannot work.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LoadError {
+pub enum LoadError {
     /// There is no model.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -60,11 +60,7 @@ impl Extractor {
 
     /// Refuses work that would be refused later, before its body is read.
     pub(super) fn check_capacity(&self) -> Result<(), ApiError> {
-        if self.queue.is_full() {
-            Err(ApiError::Overloaded)
-        } else {
-            Ok(())
-        }
+        if self.queue.is_full() { Err(ApiError::Overloaded) } else { Ok(()) }
     }
 
     /// Queues a recording and waits for its embedding. Dropping the future cancels the work.
@@ -75,19 +71,13 @@ impl Extractor {
         let (answer, answered) = oneshot::channel();
         let pipeline = Arc::clone(&self.pipeline);
         let prepare = move || match pipeline.prepare(recording.as_ref()) {
-            Ok(Prepared {
-                windows,
-                report: audio,
-            }) => {
+            Ok(Prepared { windows, report: audio }) => {
                 let done = move |embedding: Result<Embedding, EncoderError>| {
                     let extraction = embedding.map(|embedding| Extraction { embedding, audio });
                     // A client that has gone does not mind.
                     let _ = answer.send(extraction.map_err(PipelineError::from));
                 };
-                Some(Utterance {
-                    windows,
-                    done: Box::new(done),
-                })
+                Some(Utterance { windows, done: Box::new(done) })
             }
             Err(error) => {
                 let _ = answer.send(Err(error));
@@ -95,14 +85,9 @@ impl Extractor {
             }
         };
         let cancel = CancelOnDrop::default();
-        let job = Job {
-            prepare: Box::new(prepare),
-            cancelled: Arc::clone(&cancel.0),
-        };
+        let job = Job { prepare: Box::new(prepare), cancelled: Arc::clone(&cancel.0) };
         self.queue.submit(job).map_err(|QueueFull| ApiError::Overloaded)?;
-        let answer = answered
-            .await
-            .map_err(|_| ApiError::Internal("a worker dropped its job".into()))?;
+        let answer = answered.await.map_err(|_| ApiError::Internal("a worker dropped its job".into()))?;
         Ok(answer?)
     }
 }

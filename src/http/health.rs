@@ -37,11 +37,7 @@ pub(super) struct Ready {
 pub(super) async fn health(State(state): State<AppState>) -> Json<Health> {
     let model_loaded = state.extractor.get().is_some();
     let status = if model_loaded { "healthy" } else { "starting" };
-    Json(Health {
-        status,
-        model_loaded,
-        version: env!("CARGO_PKG_VERSION"),
-    })
+    Json(Health { status, model_loaded, version: env!("CARGO_PKG_VERSION") })
 }
 
 /// Does the service take work?

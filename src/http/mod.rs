@@ -17,10 +17,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn_with_state, map_request, map_response};
 use axum::response::Response;
 use axum::routing::{get, post};
+use tokio::sync::watch;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::{DefaultOnResponse, TraceLayer};
@@ -31,7 +32,8 @@ use auth::ApiKeys;
 use error::ApiError;
 use extractor::Extractor;
 
-pub use serve::serve;
+pub use extractor::LoadError;
+pub use serve::{ServeError, serve};
 
 /// What the handlers share. Cheap to clone.
 #[derive(Clone)]
@@ -41,30 +43,27 @@ struct AppState {
     /// Empty until the model is loaded.
     extractor: Arc<OnceLock<Extractor>>,
     shutting_down: Arc<AtomicBool>,
+    /// Requests being answered that stopping must wait for.
+    in_hand: Arc<watch::Sender<usize>>,
 }
 
 /// The service as a router.
 ///
 /// Layers, from the outside in: errors have one shape, around the router because that is what adds `Allow`; the request
 /// id is there before anything is logged; what is below the log cannot panic through it; a body that no handler reads
-/// is drained. The routes that compute want a key before anything else and answer within the time limit.
+/// is drained. The routes that compute want a key before anything else, are waited for when the service stops and answer
+/// within the time limit.
 fn router(state: AppState) -> Router {
     let with_key = ServiceBuilder::new()
         .layer(from_fn_with_state(state.clone(), auth::require_api_key))
-        .layer(from_fn_with_state(state.clone(), answer_in_time));
+        .layer(from_fn_with_state(state.clone(), take_in_hand))
+        .layer(from_fn_with_state(state.clone(), answer_in_time))
+        // The handlers keep a limit of their own; axum's would be 2 MB.
+        .layer(DefaultBodyLimit::disable());
     let routes = Router::new()
-        .route(
-            "/extract-embedding",
-            post(extract_embedding::extract_embedding).route_layer(with_key.clone()),
-        )
-        .route(
-            "/extract-embedding/upload",
-            post(upload::upload).route_layer(with_key.clone()),
-        )
-        .route(
-            "/compare-embeddings",
-            post(compare_embeddings::compare_embeddings).route_layer(with_key),
-        )
+        .route("/extract-embedding", post(extract_embedding::extract_embedding).route_layer(with_key.clone()))
+        .route("/extract-embedding/upload", post(upload::upload).route_layer(with_key.clone()))
+        .route("/compare-embeddings", post(compare_embeddings::compare_embeddings).route_layer(with_key))
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
         .merge(docs::routes())
@@ -84,9 +83,7 @@ fn router(state: AppState) -> Router {
                 .layer(map_request(async |request| body::drain_when_dropped(request))),
         )
         .with_state(state);
-    Router::new()
-        .fallback_service(routes)
-        .layer(map_response(error::in_our_shape))
+    Router::new().fallback_service(routes).layer(map_response(error::in_our_shape))
 }
 
 impl AppState {
@@ -96,6 +93,7 @@ impl AppState {
             api_keys: Arc::new(ApiKeys::new(&config.api_keys)),
             extractor: Arc::default(),
             shutting_down: Arc::default(),
+            in_hand: Arc::default(),
         }
     }
 
@@ -108,18 +106,36 @@ impl AppState {
     }
 }
 
+/// Counts a request, so that stopping waits for it; once stopping has begun, refuses it.
+async fn take_in_hand(
+    State(state): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    struct Counted(Arc<watch::Sender<usize>>);
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.send_modify(|in_hand| *in_hand -= 1);
+        }
+    }
+
+    state.in_hand.send_modify(|in_hand| *in_hand += 1);
+    let _counted = Counted(Arc::clone(&state.in_hand));
+    if state.shutting_down.load(Ordering::Relaxed) {
+        return Err(ApiError::ShuttingDown);
+    }
+    Ok(next.run(request).await)
+}
+
 async fn answer_in_time(
     State(state): State<AppState>,
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
     let limit = state.config.request_timeout;
-    let timeout = ApiError::Timeout {
-        seconds: limit.as_secs_f64(),
-    };
-    tokio::time::timeout(limit, next.run(request))
-        .await
-        .map_err(|_| timeout)
+    let timeout = ApiError::Timeout { seconds: limit.as_secs_f64() };
+    tokio::time::timeout(limit, next.run(request)).await.map_err(|_| timeout)
 }
 
 fn span(request: &Request) -> tracing::Span {

@@ -33,9 +33,5 @@ pub(super) fn drop_insane(mut request: Request) -> Request {
 
 /// The id of a request, for its log lines.
 pub(super) fn of(request: &Request) -> &str {
-    request
-        .headers()
-        .get(HEADER)
-        .and_then(|id| id.to_str().ok())
-        .unwrap_or_default()
+    request.headers().get(HEADER).and_then(|id| id.to_str().ok()).unwrap_or_default()
 }

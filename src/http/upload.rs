@@ -51,9 +51,7 @@ async fn read_file_part(request: Request, max_bytes: usize) -> Result<Bytes, Api
     let missing = || FieldError::missing(&["body", "file"], Value::Null);
     body::check_announced_length(request.body(), max_bytes)?;
     let request = request.map(|body| axum::body::Body::new(http_body_util::Limited::new(body, max_bytes)));
-    let mut form = Multipart::from_request(request, &())
-        .await
-        .map_err(|_| missing())?;
+    let mut form = Multipart::from_request(request, &()).await.map_err(|_| missing())?;
     let bad_form = |error: axum::extract::multipart::MultipartError| match error.status() {
         axum::http::StatusCode::PAYLOAD_TOO_LARGE => ApiError::PayloadTooLarge { max_bytes },
         _ => FieldError::malformed("multipart_invalid", error.body_text()).into(),

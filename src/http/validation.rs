@@ -37,22 +37,12 @@ impl FieldError {
     /// A field, part or header that must be there is not.
     pub(super) fn missing(loc: &[&str], input: Value) -> Self {
         let loc = loc.iter().map(|name| Value::from(*name)).collect();
-        Self {
-            kind: "missing",
-            loc,
-            msg: "Field required".into(),
-            input: shortened(input),
-        }
+        Self { kind: "missing", loc, msg: "Field required".into(), input: shortened(input) }
     }
 
     /// The body is not what its content type says.
     pub(super) fn malformed(kind: &'static str, msg: String) -> Self {
-        Self {
-            kind,
-            loc: vec!["body".into()],
-            msg,
-            input: Value::Null,
-        }
+        Self { kind, loc: vec!["body".into()], msg, input: Value::Null }
     }
 }
 
@@ -85,17 +75,12 @@ impl<'a> Fields<'a> {
             return Err(FieldError::malformed("model_attributes_type", msg.into()).into());
         }
         let Object(fields) = serde_json::from_str(value.get()).map_err(malformed)?;
-        Ok(Self {
-            fields,
-            errors: Vec::new(),
-        })
+        Ok(Self { fields, errors: Vec::new() })
     }
 
     /// A string that must be there. Borrowed unless it has escapes.
     pub(super) fn string(&mut self, name: &'static str) -> Cow<'a, str> {
-        self.required(name)
-            .and_then(|raw| self.decode_string(name, raw))
-            .unwrap_or_default()
+        self.required(name).and_then(|raw| self.decode_string(name, raw)).unwrap_or_default()
     }
 
     /// A string that may be missing or null.
@@ -105,8 +90,7 @@ impl<'a> Fields<'a> {
 
     /// A finite number that may be missing or null.
     pub(super) fn optional_number(&mut self, name: &'static str) -> Option<f64> {
-        self.optional(name)
-            .and_then(|raw| self.decode_number(vec!["body".into(), name.into()], raw))
+        self.optional(name).and_then(|raw| self.decode_number(vec!["body".into(), name.into()], raw))
     }
 
     /// A list of finite numbers that must be there.
@@ -118,12 +102,7 @@ impl<'a> Fields<'a> {
             return numbers;
         }
         let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(raw.get()) else {
-            self.wrong(
-                vec!["body".into(), name.into()],
-                "list_type",
-                "Input should be a valid list",
-                raw,
-            );
+            self.wrong(vec!["body".into(), name.into()], "list_type", "Input should be a valid list", raw);
             return Vec::new();
         };
         let decode = |(i, raw)| self.decode_number(vec!["body".into(), name.into(), Value::from(i)], raw);
@@ -132,23 +111,14 @@ impl<'a> Fields<'a> {
 
     /// The errors of all fields asked for, if there are any.
     pub(super) fn finish(self) -> Result<(), ApiError> {
-        if self.errors.is_empty() {
-            Ok(())
-        } else {
-            Err(ApiError::Validation(self.errors))
-        }
+        if self.errors.is_empty() { Ok(()) } else { Err(ApiError::Validation(self.errors)) }
     }
 
     fn required(&mut self, name: &'static str) -> Option<&'a RawValue> {
         let field = self.fields.get(name).copied();
         if field.is_none() {
-            let found = self
-                .fields
-                .iter()
-                .map(|(name, raw)| (name.to_string(), decoded(raw)))
-                .collect();
-            self.errors
-                .push(FieldError::missing(&["body", name], Value::Object(found)));
+            let found = self.fields.iter().map(|(name, raw)| (name.to_string(), decoded(raw))).collect();
+            self.errors.push(FieldError::missing(&["body", name], Value::Object(found)));
         }
         field
     }
@@ -161,18 +131,11 @@ impl<'a> Fields<'a> {
         #[derive(Deserialize)]
         struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-        match serde_json::from_str(raw.get()) {
-            Ok(Text(text)) => Some(text),
-            Err(_) => {
-                self.wrong(
-                    vec!["body".into(), name.into()],
-                    "string_type",
-                    "Input should be a valid string",
-                    raw,
-                );
-                None
-            }
+        if let Ok(Text(text)) = serde_json::from_str(raw.get()) {
+            return Some(text);
         }
+        self.wrong(vec!["body".into(), name.into()], "string_type", "Input should be a valid string", raw);
+        None
     }
 
     fn decode_number(&mut self, loc: Vec<Value>, raw: &RawValue) -> Option<f64> {
@@ -189,12 +152,7 @@ impl<'a> Fields<'a> {
 
     fn wrong(&mut self, loc: Vec<Value>, kind: &'static str, msg: &str, raw: &RawValue) {
         if self.errors.len() < MAX_ERRORS {
-            self.errors.push(FieldError {
-                kind,
-                loc,
-                msg: msg.into(),
-                input: shortened(decoded(raw)),
-            });
+            self.errors.push(FieldError { kind, loc, msg: msg.into(), input: shortened(decoded(raw)) });
         }
     }
 }

@@ -43,10 +43,7 @@ pub fn convert(checkpoint: &[u8], manifest: &Manifest) -> Result<Vec<u8>, Conver
             })
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let linear = LinearWeights {
-        weight: tensor("linear.weight")?,
-        bias: tensor("linear.bias")?,
-    };
+    let linear = LinearWeights { weight: tensor("linear.weight")?, bias: tensor("linear.bias")? };
     let metadata = [
         ("source", manifest.checkpoint.url.as_str()),
         ("source_sha256", manifest.checkpoint.digest.sha256.as_str()),
@@ -57,20 +54,10 @@ pub fn convert(checkpoint: &[u8], manifest: &Manifest) -> Result<Vec<u8>, Conver
 
 fn read_tensor(checkpoint: &[u8], manifest: &Manifest, name: &str) -> Result<Vec<f32>, ConvertError> {
     let missing = || ConvertError::Tensor(name.into());
-    let place = manifest
-        .checkpoint
-        .tensors
-        .iter()
-        .find(|t| t.name == name)
-        .ok_or_else(missing)?;
+    let place = manifest.checkpoint.tensors.iter().find(|t| t.name == name).ok_or_else(missing)?;
     let end = place.offset + 4 * place.shape.iter().product::<usize>();
     let data = checkpoint.get(place.offset..end).ok_or_else(missing)?;
-    Ok(data
-        .as_chunks()
-        .0
-        .iter()
-        .map(|bytes| f32::from_le_bytes(*bytes))
-        .collect())
+    Ok(data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
 }
 
 /// Rows of four gates: PyTorch's order input, forget, cell, output -> ONNX's input, output, forget, cell.

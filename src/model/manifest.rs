@@ -1,6 +1,7 @@
 //! What is known of the one model: where its checkpoint comes from, where the weights stand in it, and what the
 //! converted file must be. The data is `models/manifest.json`.
 
+use std::fmt::Write;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
@@ -52,11 +53,11 @@ pub struct TensorPlace {
 impl FileDigest {
     /// Measures a file's bytes.
     pub fn of(bytes: &[u8]) -> Self {
-        let hash = Sha256::digest(bytes);
-        Self {
-            bytes: bytes.len(),
-            sha256: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+        let mut sha256 = String::new();
+        for byte in Sha256::digest(bytes) {
+            write!(sha256, "{byte:02x}").expect("a string takes all that is written to it");
         }
+        Self { bytes: bytes.len(), sha256 }
     }
 
     /// The first eight digits of the hash, for people.

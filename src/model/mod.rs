@@ -40,10 +40,8 @@ pub enum ModelError {
 impl Model {
     /// Reads an ONNX file.
     pub fn read(path: &Path) -> Result<Self, ModelError> {
-        let onnx = std::fs::read(path).map_err(|source| ModelError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let onnx =
+            std::fs::read(path).map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
         let digest = FileDigest::of(&onnx);
         let fingerprint = if digest == MANIFEST.onnx {
             format!("{}/{}", MANIFEST.name, MANIFEST.checkpoint.digest.short())
@@ -60,21 +58,10 @@ pub fn locate(explicit: Option<&Path>, directories: &[PathBuf]) -> Result<PathBu
     if let Some(path) = explicit {
         return Ok(path.to_owned());
     }
-    let candidates: Vec<PathBuf> = directories
-        .iter()
-        .map(|directory| directory.join(LOCAL_MODEL))
-        .collect();
-    candidates
-        .iter()
-        .find(|path| path.is_file())
-        .cloned()
-        .ok_or(ModelError::NotFound(candidates))
+    let candidates: Vec<PathBuf> = directories.iter().map(|directory| directory.join(LOCAL_MODEL)).collect();
+    candidates.iter().find(|path| path.is_file()).cloned().ok_or(ModelError::NotFound(candidates))
 }
 
 fn display_list(paths: &[PathBuf]) -> String {
-    paths
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect::<Vec<_>>()
-        .join(", ")
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }

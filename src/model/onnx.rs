@@ -60,36 +60,16 @@ pub(super) fn encoder_model(
 /// 3. The last hidden state of the last layer, linear, ReLU, L2 norm.
 fn encoder_graph(layers: &[LstmWeights], linear: &LinearWeights) -> Message {
     let mut graph = Message::default();
-    graph.message(
-        1,
-        &node(
-            "Transpose",
-            &[INPUT_NAME],
-            &["layer0_x"],
-            &[ints("perm", &[1, 0, 2])],
-        ),
-    );
+    graph.message(1, &node("Transpose", &[INPUT_NAME], &["layer0_x"], &[ints("perm", &[1, 0, 2])]));
     for i in 0..layers.len() {
-        let inputs = [
-            format!("layer{i}_x"),
-            format!("layer{i}_w"),
-            format!("layer{i}_r"),
-            format!("layer{i}_b"),
-        ];
+        let inputs =
+            [format!("layer{i}_x"), format!("layer{i}_w"), format!("layer{i}_r"), format!("layer{i}_b")];
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         let hidden_size = int("hidden_size", HIDDEN_UNITS as u64);
         if i + 1 < layers.len() {
             let states = format!("layer{i}_y");
             graph.message(1, &node("LSTM", &inputs, &[&states], &[hidden_size]));
-            graph.message(
-                1,
-                &node(
-                    "Squeeze",
-                    &[&states, "axis_1"],
-                    &[&format!("layer{}_x", i + 1)],
-                    &[],
-                ),
-            );
+            graph.message(1, &node("Squeeze", &[&states, "axis_1"], &[&format!("layer{}_x", i + 1)], &[]));
         } else {
             graph.message(1, &node("LSTM", &inputs, &["", "last_hidden"], &[hidden_size]));
         }
@@ -98,38 +78,20 @@ fn encoder_graph(layers: &[LstmWeights], linear: &LinearWeights) -> Message {
     let linear_inputs = ["hidden", "linear_weight", "linear_bias"];
     graph.message(1, &node("Gemm", &linear_inputs, &["linear"], &[int("transB", 1)]));
     graph.message(1, &node("Relu", &["linear"], &["relu"], &[]));
-    graph.message(
-        1,
-        &node(
-            "LpNormalization",
-            &["relu"],
-            &[OUTPUT_NAME],
-            &[int("axis", 1), int("p", 2)],
-        ),
-    );
+    graph.message(1, &node("LpNormalization", &["relu"], &[OUTPUT_NAME], &[int("axis", 1), int("p", 2)]));
     graph.string(2, "speaker_encoder");
 
     for (i, layer) in layers.iter().enumerate() {
         let n_inputs = layer.input.len() / (4 * HIDDEN_UNITS);
         graph.message(
             5,
-            &float_tensor(
-                &format!("layer{i}_w"),
-                &[1, 4 * HIDDEN_UNITS, n_inputs],
-                &layer.input,
-            ),
+            &float_tensor(&format!("layer{i}_w"), &[1, 4 * HIDDEN_UNITS, n_inputs], &layer.input),
         );
         let shape = [1, 4 * HIDDEN_UNITS, HIDDEN_UNITS];
         graph.message(5, &float_tensor(&format!("layer{i}_r"), &shape, &layer.recurrent));
-        graph.message(
-            5,
-            &float_tensor(&format!("layer{i}_b"), &[1, 8 * HIDDEN_UNITS], &layer.bias),
-        );
+        graph.message(5, &float_tensor(&format!("layer{i}_b"), &[1, 8 * HIDDEN_UNITS], &layer.bias));
     }
-    graph.message(
-        5,
-        &float_tensor("linear_weight", &[EMBEDDING_DIM, HIDDEN_UNITS], &linear.weight),
-    );
+    graph.message(5, &float_tensor("linear_weight", &[EMBEDDING_DIM, HIDDEN_UNITS], &linear.weight));
     graph.message(5, &float_tensor("linear_bias", &[EMBEDDING_DIM], &linear.bias));
     graph.message(5, &axis_tensor("axis_0", 0));
     graph.message(5, &axis_tensor("axis_1", 1));

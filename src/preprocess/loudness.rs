@@ -23,11 +23,7 @@ mod tests {
 
     #[test]
     fn quiet_is_raised_loud_and_silent_are_left() {
-        let cases = [
-            ("quiet", 0.001, 0.031_622_777),
-            ("loud", 0.5, 0.5),
-            ("silent", 0.0, 0.0),
-        ];
+        let cases = [("quiet", 0.001, 0.031_622_78), ("loud", 0.5, 0.5), ("silent", 0.0, 0.0)];
         for (name, before, after) in cases {
             let mut samples = [before, -before].repeat(100);
             raise_to_target(&mut samples);

@@ -27,10 +27,7 @@ impl MelSpectrogram {
     /// # Panics
     /// If the spectrogram ends before the window does.
     pub fn window(&self, start: usize) -> &[f32] {
-        let frames = self
-            .0
-            .as_slice()
-            .expect("the array is built from a vector in this order");
+        let frames = self.0.as_slice().expect("the array is built from a vector in this order");
         &frames[start * N_MELS..(start + WINDOW_FRAMES) * N_MELS]
     }
 }
@@ -95,12 +92,7 @@ impl MelExtractor {
             }
             for (band, filter) in mel.iter_mut().zip(&self.filters) {
                 let bins = &power[filter.first_bin..];
-                *band = filter
-                    .weights
-                    .iter()
-                    .zip(bins)
-                    .map(|(weight, power)| weight * power)
-                    .sum();
+                *band = filter.weights.iter().zip(bins).map(|(weight, power)| weight * power).sum();
             }
         }
         MelSpectrogram(mels)
@@ -113,11 +105,7 @@ impl MelExtractor {
         let end = (samples.len() + HALF).saturating_sub(centre).min(FRAME_SAMPLES);
         frame.fill(0.0);
         let sounding = &samples[centre + begin - HALF..centre + end - HALF];
-        for ((out, sample), weight) in frame[begin..end]
-            .iter_mut()
-            .zip(sounding)
-            .zip(&self.window[begin..])
-        {
+        for ((out, sample), weight) in frame[begin..end].iter_mut().zip(sounding).zip(&self.window[begin..]) {
             *out = f64::from(sample * weight);
         }
     }
@@ -132,22 +120,16 @@ impl Default for MelExtractor {
 /// Periodic Hann window (`scipy.signal.get_window("hann", 400, fftbins=True)`).
 fn hann_window() -> Vec<f32> {
     let step = 2.0 * PI / FRAME_SAMPLES as f64;
-    (0..FRAME_SAMPLES)
-        .map(|i| (0.5 - 0.5 * (i as f64 * step).cos()) as f32)
-        .collect()
+    (0..FRAME_SAMPLES).map(|i| (0.5 - 0.5 * (i as f64 * step).cos()) as f32).collect()
 }
 
 /// Triangles between neighbouring points of the mel scale, from 0 to 8 kHz, each of unit area
 /// (`librosa.filters.mel(norm="slaney", htk=False)`).
 fn mel_filters() -> Vec<MelFilter> {
     let max_mel = hz_to_mel(f64::from(SAMPLE_RATE_HZ) / 2.0);
-    let edges_hz: Vec<f64> = (0..N_MELS + 2)
-        .map(|i| mel_to_hz(max_mel * i as f64 / (N_MELS + 1) as f64))
-        .collect();
-    edges_hz
-        .windows(3)
-        .map(|edges| mel_filter(edges[0], edges[1], edges[2]))
-        .collect()
+    let edges_hz: Vec<f64> =
+        (0..N_MELS + 2).map(|i| mel_to_hz(max_mel * i as f64 / (N_MELS + 1) as f64)).collect();
+    edges_hz.windows(3).map(|edges| mel_filter(edges[0], edges[1], edges[2])).collect()
 }
 
 fn mel_filter(low_hz: f64, centre_hz: f64, high_hz: f64) -> MelFilter {
@@ -159,10 +141,7 @@ fn mel_filter(low_hz: f64, centre_hz: f64, high_hz: f64) -> MelFilter {
     };
     let first_bin = (low_hz / bin_hz) as usize;
     let last_bin = ((high_hz / bin_hz) as usize).min(N_BINS - 1);
-    MelFilter {
-        first_bin,
-        weights: (first_bin..=last_bin).map(weight).collect(),
-    }
+    MelFilter { first_bin, weights: (first_bin..=last_bin).map(weight).collect() }
 }
 
 // The mel scale of Slaney's Auditory Toolbox: linear below 1 kHz, logarithmic above.
@@ -209,31 +188,12 @@ mod tests {
         let padded = extractor.spectrogram(&[samples.as_slice(), &[0.0; 3_000]].concat(), 26);
         assert_eq!(extractor.spectrogram(&samples, 26), padded);
         assert_eq!(padded.frames().dim(), (26, N_MELS));
-        assert!(
-            padded
-                .frames()
-                .rows()
-                .into_iter()
-                .skip(8)
-                .flatten()
-                .all(|power| *power == 0.0)
-        );
-        assert!(
-            padded
-                .frames()
-                .rows()
-                .into_iter()
-                .take(8)
-                .flatten()
-                .any(|power| *power > 0.0)
-        );
+        assert!(padded.frames().rows().into_iter().skip(8).flatten().all(|power| *power == 0.0));
+        assert!(padded.frames().rows().into_iter().take(8).flatten().any(|power| *power > 0.0));
     }
 
     #[test]
     fn no_samples_give_zeros() {
-        assert_eq!(
-            MelExtractor::new().spectrogram(&[], 3).frames(),
-            Array2::<f32>::zeros((3, N_MELS))
-        );
+        assert_eq!(MelExtractor::new().spectrogram(&[], 3).frames(), Array2::<f32>::zeros((3, N_MELS)));
     }
 }

@@ -16,9 +16,7 @@ pub fn keep_mask(voiced: &[bool]) -> Vec<bool> {
         .collect();
 
     let reach = VAD_MAX_SILENCE_WINDOWS / 2;
-    (0..smooth.len())
-        .map(|i| count_around(&smooth, i, reach, reach) > 0)
-        .collect()
+    (0..smooth.len()).map(|i| count_around(&smooth, i, reach, reach) > 0).collect()
 }
 
 /// Keeps the samples of the windows that the mask keeps; samples after the last whole window go, as in the original.
@@ -57,16 +55,11 @@ mod tests {
             ("..........#####.........", ".......##########......."),
             ("#####...................", "#######................."),
             ("###.####.......#....#####", "#########........########"),
-            (
-                ".....#######.........#####.#.......",
-                "..############....###########......",
-            ),
+            (".....#######.........#####.#.......", "..############....###########......"),
         ];
         for (voiced, keep) in cases {
-            let actual: String = keep_mask(&flags(voiced))
-                .iter()
-                .map(|k| if *k { '#' } else { '.' })
-                .collect();
+            let actual: String =
+                keep_mask(&flags(voiced)).iter().map(|k| if *k { '#' } else { '.' }).collect();
             assert_eq!(actual, keep, "for   {voiced}");
         }
     }

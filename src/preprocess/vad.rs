@@ -19,9 +19,7 @@ pub fn voice_flags(samples: &[f32]) -> Vec<bool> {
             for (out, sample) in pcm.iter_mut().zip(window) {
                 *out = to_i16(*sample);
             }
-            detector
-                .is_voice_segment(&pcm)
-                .expect("30 ms at 16 kHz is a length the detector takes")
+            detector.is_voice_segment(&pcm).expect("30 ms at 16 kHz is a length the detector takes")
         })
         .collect()
 }

@@ -1,1 +1,167 @@
+//! Recordings that have no embedding, and what is said of those that barely have one.
 
+use std::io::Cursor;
+
+use proptest::prelude::*;
+use serde_json::Value;
+use voice_embedding_service::audio::{AudioError, Limits, decode};
+
+use super::support::{Server, assert_error, voice_samples, wav, wav_at};
+
+const RATE_HZ: u32 = 16_000;
+
+fn float_wav(samples: impl IntoIterator<Item = f32>) -> Vec<u8> {
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: RATE_HZ,
+        bits_per_sample: 32,
+        sample_format: hound::SampleFormat::Float,
+    };
+    let mut bytes = Cursor::new(Vec::new());
+    let mut writer = hound::WavWriter::new(&mut bytes, spec).unwrap();
+    samples.into_iter().for_each(|s| writer.write_sample(s).unwrap());
+    writer.finalize().unwrap();
+    bytes.into_inner()
+}
+
+/// The synthetic voice behind the plainest header.
+fn plain_voice() -> Vec<u8> {
+    wav(voice_samples())
+}
+
+/// The plain voice with some of its 44-byte header replaced.
+fn voice_with(offset: usize, bytes: &[u8]) -> Vec<u8> {
+    let mut voice = plain_voice();
+    voice[offset..offset + bytes.len()].copy_from_slice(bytes);
+    voice
+}
+
+// Fields of the 44-byte header.
+const FORMAT_TAG: usize = 20;
+const CHANNELS: usize = 22;
+const SAMPLE_RATE: usize = 24;
+const BYTE_RATE: usize = 28;
+const BLOCK_ALIGN: usize = 32;
+const DATA_LEN: usize = 40;
+
+#[test]
+fn what_has_no_embedding_says_why() {
+    let server = Server::start_with(&[("MAX_AUDIO_SECONDS", "20"), ("MIN_SPEECH_SECONDS", "0.5")]);
+    let tone = |hz: f32| {
+        wav((0..48_000).map(move |i| (i as f32 * hz / RATE_HZ as f32 * std::f32::consts::TAU).sin() * 0.5))
+    };
+    let zero_rate = {
+        let mut file = voice_with(SAMPLE_RATE, &[0; 4]);
+        file[BYTE_RATE..BYTE_RATE + 4].fill(0);
+        file
+    };
+    let many_channels = {
+        let mut file = voice_with(CHANNELS, &65_535_u16.to_le_bytes());
+        file[BLOCK_ALIGN..BLOCK_ALIGN + 2].copy_from_slice(&65_535_u16.to_le_bytes());
+        file
+    };
+    let nine_channels = {
+        let mut file = voice_with(CHANNELS, &9_u16.to_le_bytes());
+        file[BLOCK_ALIGN..BLOCK_ALIGN + 2].copy_from_slice(&18_u16.to_le_bytes());
+        file[BYTE_RATE..BYTE_RATE + 4].copy_from_slice(&(18 * RATE_HZ).to_le_bytes());
+        // A whole number of frames, so that nothing but the channels is wrong.
+        file[DATA_LEN..DATA_LEN + 4].copy_from_slice(&18_000_u32.to_le_bytes());
+        file
+    };
+    let cases = [
+        ("silence", wav(vec![0.0; 48_000]), 422, "no_speech", "No speech"),
+        ("a tone", tone(440.0), 422, "no_speech", "No speech"),
+        ("a higher tone", tone(1_000.0), 422, "no_speech", "No speech"),
+        ("10 ms", wav(voice_samples()[..160].to_vec()), 422, "no_speech", "No speech"),
+        (
+            "a syllable",
+            wav(voice_samples()[8_000..14_400].to_vec()),
+            422,
+            "audio_too_short",
+            "at least 0.5 are needed",
+        ),
+        (
+            "21 seconds",
+            wav(voice_samples().into_iter().cycle().take(21 * 16_000)),
+            413,
+            "audio_too_long",
+            "20 seconds",
+        ),
+        ("nothing", Vec::new(), 422, "corrupt_audio", "empty"),
+        ("cut in the header", plain_voice()[..30].to_vec(), 422, "corrupt_audio", "header"),
+        ("cut in the tag", b"RIFF".to_vec(), 422, "corrupt_audio", "header"),
+        ("a header alone", plain_voice()[..44].to_vec(), 422, "corrupt_audio", "no samples"),
+        ("zero samples", wav([]), 422, "corrupt_audio", "no samples"),
+        ("zero sample rate", zero_rate, 422, "corrupt_audio", "0 Hz"),
+        ("3 kHz", wav_at(3_000, vec![0.1; 9_000]), 422, "corrupt_audio", "3000 Hz"),
+        ("65,535 channels", many_channels, 422, "corrupt_audio", ""),
+        ("9 channels", nine_channels, 422, "corrupt_audio", "9 channels"),
+        ("no channels", voice_with(CHANNELS, &[0, 0]), 422, "corrupt_audio", "zero channels"),
+        ("not-a-number samples", float_wav([0.1, f32::NAN, 0.1]), 422, "corrupt_audio", "not-a-number"),
+        ("infinite samples", float_wav([0.1, f32::INFINITY]), 422, "corrupt_audio", "infinite"),
+        ("mu-law", voice_with(FORMAT_TAG, &[7, 0]), 415, "unsupported_audio", "WAV (PCM"),
+        ("RIFF of another kind", voice_with(8, b"AVI "), 415, "unsupported_audio", "WAV (PCM"),
+        ("text", b"this is no audio".to_vec(), 415, "unsupported_audio", "WAV (PCM"),
+        ("binary", vec![0xff; 10_000], 415, "unsupported_audio", "WAV (PCM"),
+    ];
+    for (name, file, status, code, detail) in cases {
+        assert_error(name, server.upload(file), status, code, detail);
+    }
+}
+
+#[test]
+fn warnings_are_earned() {
+    let server = Server::start();
+    let voice = voice_samples();
+    let scaled = |gain: f32| wav(voice.iter().map(|s| s * gain).collect::<Vec<_>>());
+    let half_rate = wav_at(8_000, voice.iter().step_by(2).copied().collect::<Vec<_>>());
+    let cut = plain_voice()[..150_000].to_vec();
+    let lying = voice_with(DATA_LEN, &1_000_000_u32.to_le_bytes());
+    let cases: [(&str, Vec<u8>, &[&str]); 9] = [
+        ("as it is", plain_voice(), &[]),
+        ("one second", wav(voice[8_000..24_000].to_vec()), &["short_speech"]),
+        ("8 kHz", half_rate, &["narrowband"]),
+        ("20 times too loud", scaled(20.0), &["clipped"]),
+        ("at full scale but for a few samples", scaled(0.98 / peak(&voice)), &[]),
+        ("very quiet", scaled(0.005), &["low_level"]),
+        ("quiet", scaled(0.1), &[]),
+        ("cut short", cut, &["truncated"]),
+        ("a header that announces too much", lying, &["truncated"]),
+    ];
+    for (name, file, warnings) in cases {
+        let response = server.upload(file);
+        assert_eq!(response.status(), 200, "{name}");
+        let body: Value = response.json().unwrap();
+        assert_eq!(body["audio"]["warnings"], serde_json::json!(warnings), "{name}: {}", body["audio"]);
+    }
+}
+
+fn peak(samples: &[f32]) -> f32 {
+    samples.iter().fold(0.0, |peak, s| s.abs().max(peak))
+}
+
+#[test]
+fn the_limit_on_seconds_is_exact() {
+    let second = wav(vec![0.25; 16_000]);
+    assert!(decode(&second, Limits { max_seconds: 1.0 }).is_ok());
+    let error = decode(&second, Limits { max_seconds: 0.999 }).unwrap_err();
+    assert_eq!(error, AudioError::TooLong { max_seconds: 0.999 });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Whatever is done to a file, decoding it ends in a recording or in an error.
+    #[test]
+    fn mutated_files_never_panic(
+        edits in prop::collection::vec((0_usize..60, any::<u8>()), 0..6),
+        length in 0_usize..2_000,
+    ) {
+        let mut file = plain_voice()[..2_000].to_vec();
+        edits.iter().for_each(|(at, byte)| file[*at] = *byte);
+        file.truncate(length);
+        if let Ok(recording) = decode(&file, Limits { max_seconds: 1.0 }) {
+            prop_assert!(recording.waveform.duration_seconds() <= 1.0);
+        }
+    }
+}

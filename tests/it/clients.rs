@@ -1,1 +1,135 @@
+//! Clients as users have them, run against a server: the README's, and those of the Python service's users.
 
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::support::{KEY, Server, parity_data, repository, say, voice_samples, wav};
+
+/// The fenced blocks of a language in a Markdown file.
+fn blocks(markdown: &Path, language: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(markdown).unwrap();
+    let fence = format!("```{language}\n");
+    text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+/// A client's code, with this server's address and key in place of the documented ones.
+fn addressed(code: &str, server: &Server) -> String {
+    code.replace("http://localhost:8000", &server.url(""))
+        .replace("your-secret-api-key", KEY)
+        .replace("your-api-key", KEY)
+}
+
+/// A folder with the files that the documented clients read. They are short: a shell may pass their base64 as an
+/// argument, of which Linux takes 128 KiB.
+fn recordings() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let clip = wav(voice_samples()[..40_000].to_vec());
+    for name in ["speaker1.wav", "speaker2.wav", "voice.wav", "sample.wav", "audio.wav"] {
+        std::fs::write(directory.path().join(name), &clip).unwrap();
+    }
+    directory
+}
+
+/// Python with `requests`, if `make setup` has been run.
+fn python(test: &str) -> Option<Command> {
+    let packages = repository().join("target/python");
+    if !packages.join("requests").is_dir() {
+        say(&format!("SKIPPED {test}: `make setup` installs the Python package requests"));
+        return None;
+    }
+    let mut python = Command::new(std::env::var_os("PYTHON").map_or("python3".into(), PathBuf::from));
+    python.env("PYTHONPATH", packages);
+    Some(python)
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?} failed:\n{out}{err}");
+    out.into_owned()
+}
+
+fn check_python_client(markdown: &Path, test: &str) {
+    let Some(mut python) = python(test) else { return };
+    let code = blocks(markdown, "python").into_iter().find(|block| block.contains("requests")).unwrap();
+    let server = Server::start();
+    let directory = recordings();
+    let output = run(python.current_dir(directory.path()).args(["-c", &addressed(&code, &server)]));
+    assert!(output.contains("1.00") && output.contains("True"), "{output}");
+}
+
+#[test]
+fn the_readmes_python_client_works() {
+    check_python_client(&repository().join("README.md"), "the_readmes_python_client_works");
+}
+
+#[test]
+fn the_python_client_of_the_python_service_works_unchanged() {
+    const TEST: &str = "the_python_client_of_the_python_service_works_unchanged";
+    if let Some(data) = parity_data(TEST) {
+        check_python_client(&data.join("seed.md"), TEST);
+    }
+}
+
+/// Runs each `curl` command of a file's shell blocks that this test can fill in; each must answer JSON without `detail`.
+fn check_curl_lines(markdown: &Path) {
+    if Command::new("curl").arg("--version").output().is_err() {
+        say("SKIPPED the curl lines: there is no curl");
+        return;
+    }
+    let server = Server::start();
+    let directory = recordings();
+    let mut n_run = 0;
+    for block in blocks(markdown, "bash") {
+        // Embeddings and audio that the text leaves out are no commands.
+        let is_complete =
+            block.contains("curl") && !block.contains("...") && block.contains("localhost:8000");
+        let needs_body = block.contains("http://localhost:8000/extract-embedding\n");
+        if !is_complete || needs_body {
+            continue;
+        }
+        let script = addressed(&block.replace("curl ", "curl -sS "), &server);
+        let mut bash = Command::new("bash");
+        bash.current_dir(directory.path()).env("API_KEY", KEY).args(["-euc", &script]);
+        let output = run(&mut bash);
+        for answer in serde_json::Deserializer::from_str(&output).into_iter::<Value>() {
+            let answer = answer.unwrap_or_else(|e| panic!("{script}: {e}: {output}"));
+            assert!(answer.get("detail").is_none(), "{script}: {answer}");
+            n_run += 1;
+        }
+    }
+    assert!(n_run >= 3, "{n_run} answers");
+}
+
+#[test]
+fn the_readmes_curl_lines_work() {
+    check_curl_lines(&repository().join("README.md"));
+}
+
+#[test]
+fn the_curl_lines_of_the_python_service_work_unchanged() {
+    if let Some(data) = parity_data("the_curl_lines_of_the_python_service_work_unchanged") {
+        check_curl_lines(&data.join("seed.md"));
+    }
+}
+
+/// What Swift's `Codable` structs of the Python service's users need: integers without a fraction, numbers, booleans.
+#[test]
+fn swift_can_decode_the_answers() {
+    let server = Server::start();
+    let extracted: Value = server.upload(wav(voice_samples())).json().unwrap();
+    assert!(extracted["dimension"].is_u64());
+    assert!(extracted["embedding"].as_array().unwrap().iter().all(Value::is_number));
+    // `JSONSerialization` writes a `[Float]` as the doubles nearest to it.
+    let widened: Vec<f64> = extracted["embedding"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| f64::from(c.as_f64().unwrap() as f32))
+        .collect();
+    let body = serde_json::json!({"embedding1": widened, "embedding2": widened}).to_string();
+    let compared: Value = server.post_json("/compare-embeddings", body).json().unwrap();
+    assert!(compared["similarity"].is_number() && compared["is_same_speaker"] == true, "{compared}");
+}

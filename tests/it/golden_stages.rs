@@ -28,9 +28,7 @@ struct Stages(PathBuf);
 
 impl Stages {
     fn vector<T: ReadableElement + Clone>(&self, name: &str) -> Vec<T> {
-        ndarray_npy::read_npy::<_, Array1<T>>(self.0.join(name))
-            .unwrap()
-            .to_vec()
+        ndarray_npy::read_npy::<_, Array1<T>>(self.0.join(name)).unwrap().to_vec()
     }
 
     fn matrix(&self, name: &str) -> Array2<f32> {
@@ -51,22 +49,13 @@ fn check_preprocessing(name: &str, golden: &Stages) {
     let mut levelled: Vec<f32> = golden.vector("resampled.npy");
     loudness::raise_to_target(&mut levelled);
     let normalized: Vec<f32> = golden.vector("normalized.npy");
-    assert_close(&format!("{name} normalized"), &levelled, &normalized, |_| {
-        LEVEL_TOLERANCE
-    });
+    assert_close(&format!("{name} normalized"), &levelled, &normalized, |_| LEVEL_TOLERANCE);
 
     let pcm16: Vec<i16> = golden.vector("pcm16.npy");
-    let converted: Vec<i16> = normalized[..pcm16.len()]
-        .iter()
-        .map(|s| vad::to_i16(*s))
-        .collect();
+    let converted: Vec<i16> = normalized[..pcm16.len()].iter().map(|s| vad::to_i16(*s)).collect();
     assert!(converted == pcm16, "{name} pcm16");
 
-    let flags: Vec<bool> = golden
-        .vector::<u8>("vad_flags.npy")
-        .into_iter()
-        .map(|flag| flag != 0)
-        .collect();
+    let flags: Vec<bool> = golden.vector::<u8>("vad_flags.npy").into_iter().map(|flag| flag != 0).collect();
     assert_eq!(vad::voice_flags(&normalized), flags, "{name} vad_flags");
 
     let mut voiced = normalized;
@@ -76,34 +65,16 @@ fn check_preprocessing(name: &str, golden: &Stages) {
 
 fn check_mel(name: &str, golden: &Stages) {
     let voiced: Vec<f32> = golden.vector("voiced.npy");
-    let starts: Vec<usize> = golden
-        .vector::<i64>("window_starts.npy")
-        .into_iter()
-        .map(|s| s as usize)
-        .collect();
-    assert_eq!(
-        partials::window_starts(voiced.len()),
-        starts,
-        "{name} window_starts"
-    );
+    let starts: Vec<usize> =
+        golden.vector::<i64>("window_starts.npy").into_iter().map(|s| s as usize).collect();
+    assert_eq!(partials::window_starts(voiced.len()), starts, "{name} window_starts");
 
     let expected = golden.matrix("mel.npy");
     let actual = MelExtractor::new().spectrogram(&voiced, expected.nrows());
-    for (i, (actual, expected)) in actual
-        .frames()
-        .rows()
-        .into_iter()
-        .zip(expected.rows())
-        .enumerate()
-    {
+    for (i, (actual, expected)) in actual.frames().rows().into_iter().zip(expected.rows()).enumerate() {
         let peak = expected.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
         let tolerance = |band: usize| MEL_TOLERANCE * expected[band].max(MEL_FLOOR * peak);
-        assert_close(
-            &format!("{name} mel[{i}]"),
-            &actual.to_vec(),
-            &expected.to_vec(),
-            tolerance,
-        );
+        assert_close(&format!("{name} mel[{i}]"), &actual.to_vec(), &expected.to_vec(), tolerance);
     }
 }
 
@@ -118,27 +89,13 @@ fn check_encoder(name: &str, golden: &Stages) {
     let embeddings = session().embed(&windows).unwrap();
     for (i, embedding) in embeddings.iter().enumerate() {
         let expected = partials.row(i).to_vec();
-        assert_close(&format!("{name} partials[{i}]"), embedding, &expected, |_| {
-            EMBEDDING_TOLERANCE
-        });
+        assert_close(&format!("{name} partials[{i}]"), embedding, &expected, |_| EMBEDDING_TOLERANCE);
     }
 
-    let partials: Vec<WindowEmbedding> = partials
-        .rows()
-        .into_iter()
-        .map(|r| r.to_vec().try_into().unwrap())
-        .collect();
-    let mean: Vec<f32> = mean_embedding(&partials)
-        .unwrap()
-        .components()
-        .map(|c| c as f32)
-        .to_vec();
-    assert_close(
-        &format!("{name} embedding"),
-        &mean,
-        &golden.vector::<f32>("embedding.npy"),
-        |_| 1e-6,
-    );
+    let partials: Vec<WindowEmbedding> =
+        partials.rows().into_iter().map(|r| r.to_vec().try_into().unwrap()).collect();
+    let mean: Vec<f32> = mean_embedding(&partials).unwrap().components().map(|c| c as f32).to_vec();
+    assert_close(&format!("{name} embedding"), &mean, &golden.vector::<f32>("embedding.npy"), |_| 1e-6);
 }
 
 #[test]
@@ -151,10 +108,8 @@ fn every_stage_is_the_originals_on_real_speech() {
     let Some(data) = parity_data("every_stage_is_the_originals_on_real_speech") else {
         return;
     };
-    let mut directories: Vec<PathBuf> = std::fs::read_dir(data.join("golden/stages"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut directories: Vec<PathBuf> =
+        std::fs::read_dir(data.join("golden/stages")).unwrap().map(|entry| entry.unwrap().path()).collect();
     directories.sort();
     assert_eq!(directories.len(), 3);
     directories.iter().for_each(|directory| check(directory));
@@ -174,18 +129,15 @@ fn resampling_44_1_khz_is_soxrs_without_delay() {
     let energy = |samples: &mut dyn Iterator<Item = f32>| samples.map(|s| f64::from(s).powi(2)).sum::<f64>();
     let difference = energy(&mut actual.iter().zip(&expected).map(|(a, e)| a - e));
     let signal_over_difference_db = 10.0 * (energy(&mut expected.iter().copied()) / difference).log10();
-    assert!(
-        signal_over_difference_db >= 40.0,
-        "{signal_over_difference_db:.1} dB"
-    );
+    assert!(signal_over_difference_db >= 40.0, "{signal_over_difference_db:.1} dB");
 }
 
 /// Speech-band tones at every kind of ratio, primes included, come out where and as loud as they went in.
 #[test]
 fn resampling_keeps_tones_in_place() {
-    for rate_hz in [
-        4_000, 8_000, 8_001, 11_025, 15_999, 22_050, 44_100, 47_999, 48_000, 96_000, 192_000, 384_000,
-    ] {
+    for rate_hz in
+        [4_000, 8_000, 8_001, 11_025, 15_999, 22_050, 44_100, 47_999, 48_000, 96_000, 192_000, 384_000]
+    {
         let tone = |rate_hz: u32, i: usize| {
             (i as f64 * 1_000.0 / f64::from(rate_hz) * std::f64::consts::TAU).sin() as f32
         };

@@ -2,6 +2,9 @@
 //! server process, and the promises the repository makes about itself.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::explicit_write, reason = "the harness captures what the print macros write")]
+#![allow(clippy::float_cmp, reason = "equal bits are what is meant")]
+#![allow(clippy::type_complexity, reason = "a table of cases is a list of tuples")]
 
 mod architecture;
 mod bad_audio;

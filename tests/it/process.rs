@@ -1,1 +1,213 @@
+//! The program as a process: how it starts, how it refuses to, how it stops.
 
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::support::{KEY, Server, assert_error, exit_code, repository, voice, voice_samples, wav};
+
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"));
+    command.current_dir(repository()).env("PORT", "0").env("HOST", "127.0.0.1");
+    command
+}
+
+/// Runs a program that should give up; its exit status and the last line of its log.
+fn give_up(command: &mut Command) -> (Option<i32>, String) {
+    let mut process = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let code = exit_code(&mut process);
+    let log = std::io::read_to_string(process.stderr.take().unwrap()).unwrap();
+    (code, log.lines().last().unwrap_or_default().to_owned())
+}
+
+/// Builds a shared library that says it is ONNX Runtime 1.10.
+fn old_onnx_runtime(directory: &Path) -> std::path::PathBuf {
+    let (source, library) = (directory.join("old.c"), directory.join("old.so"));
+    let code = "static const char *version(void) { return \"1.10.0\"; }\n\
+        static const void *api(unsigned v) { (void)v; return 0; }\n\
+        static struct { const void *(*api)(unsigned); const char *(*version)(void); } base = { api, version };\n\
+        const void *OrtGetApiBase(void) { return &base; }\n";
+    std::fs::write(&source, code).unwrap();
+    let built =
+        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status().unwrap();
+    assert!(built.success());
+    library
+}
+
+#[test]
+fn what_prevents_serving_is_one_clear_line_and_status_1() {
+    let directory = tempfile::tempdir().unwrap();
+    let old = old_onnx_runtime(directory.path());
+    let not_onnx = directory.path().join("model.onnx");
+    std::fs::write(&not_onnx, "no model").unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let cases = [
+        (
+            "no library",
+            ("ORT_DYLIB_PATH", "/no/such/library.so"),
+            "cannot load ONNX Runtime from /no/such/library.so",
+        ),
+        ("not a library", ("ORT_DYLIB_PATH", not_onnx.to_str().unwrap()), "cannot load ONNX Runtime from"),
+        ("an old library", ("ORT_DYLIB_PATH", old.to_str().unwrap()), "1.10.0"),
+        ("no model", ("MODEL_PATH", "/no/such/model.onnx"), "cannot read the model /no/such/model.onnx"),
+        ("not a model", ("MODEL_PATH", not_onnx.to_str().unwrap()), "the model cannot be loaded"),
+        ("exposed default key", ("HOST", "0.0.0.0"), "API_KEY is still dev-key-change-me"),
+        ("empty key", ("API_KEY", ""), "API_KEY holds an empty key"),
+        ("taken port", ("PORT", &port), "cannot listen on 127.0.0.1"),
+        ("bad filter", ("RUST_LOG", "a=b=c"), "RUST_LOG"),
+    ];
+    for (name, (variable, value), expected) in cases {
+        let (code, line) = give_up(program().env(variable, value));
+        assert_eq!(code, Some(1), "{name}: {line}");
+        assert!(line.starts_with("error: ") && line.contains(expected), "{name}: {line}");
+    }
+}
+
+#[test]
+fn a_bad_value_stops_the_start_and_is_named() {
+    let mut process = program().env("PORT", "eight").stderr(Stdio::piped()).spawn().unwrap();
+    assert_ne!(exit_code(&mut process), Some(0));
+    let log = std::io::read_to_string(process.stderr.take().unwrap()).unwrap();
+    assert!(log.contains("PORT") && log.contains("eight"), "{log}");
+}
+
+#[test]
+fn no_model_anywhere_names_the_places() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let program = elsewhere.path().join("program");
+    std::fs::copy(env!("CARGO_BIN_EXE_voice-embedding-service"), &program).unwrap();
+    let (code, line) = give_up(Command::new(program).current_dir(elsewhere.path()).env("PORT", "0"));
+    assert_eq!(code, Some(1));
+    assert!(line.contains("models/resemblyzer.onnx"), "{line}");
+}
+
+#[test]
+fn until_the_model_is_loaded_only_comparing_works() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("model.onnx");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut server = Server::spawn(program().env("API_KEY", KEY).env("MODEL_PATH", &pipe));
+
+    let health = server.get("/health").send().unwrap();
+    assert_eq!(health.status(), 200);
+    let expected = json!({"status": "starting", "model_loaded": false, "version": "1.0.0"});
+    assert_eq!(health.json::<serde_json::Value>().unwrap(), expected);
+    for (name, response) in
+        [("ready", server.get("/ready").send().unwrap()), ("extract", server.upload(voice()))]
+    {
+        assert!(response.headers().contains_key("retry-after"), "{name}");
+        assert_error(name, response, 503, "model_not_ready", "still loading");
+    }
+    let body = json!({"embedding1": vec![1.0; 256], "embedding2": vec![1.0; 256]}).to_string();
+    assert_eq!(server.post_json("/compare-embeddings", body).status(), 200);
+
+    let model = std::fs::read(repository().join("models/resemblyzer.onnx")).unwrap();
+    std::fs::OpenOptions::new().write(true).open(&pipe).unwrap().write_all(&model).unwrap();
+    server.wait_until_ready();
+    assert_eq!(server.upload(voice()).status(), 200);
+    server.signal("TERM");
+    assert_eq!(server.exit_code(), Some(0));
+}
+
+#[test]
+fn a_stop_while_the_model_loads_does_not_wait_for_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("model.onnx");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut server = Server::spawn(program().env("API_KEY", KEY).env("MODEL_PATH", &pipe));
+    server.signal("INT");
+    assert_eq!(server.exit_code(), Some(0));
+}
+
+/// The synthetic voice over and over, for the given time.
+fn long_voice(seconds: usize) -> Vec<u8> {
+    wav(voice_samples().into_iter().cycle().take(seconds * 16_000))
+}
+
+#[test]
+fn a_stop_finishes_what_is_in_hand_and_refuses_the_rest() {
+    let mut server = Server::start_with(&[("WORKERS", "1")]);
+    std::thread::scope(|scope| {
+        let in_hand = scope.spawn(|| server.upload(long_voice(400)));
+        std::thread::sleep(Duration::from_millis(300));
+        server.signal("TERM");
+        std::thread::sleep(Duration::from_millis(100));
+        let ready = server.get("/ready").send().unwrap();
+        assert_error("ready", ready, 503, "shutting_down", "shutting down");
+        assert_error("extract", server.upload(voice()), 503, "shutting_down", "shutting down");
+        assert_eq!(server.get("/health").send().unwrap().status(), 200);
+        assert_eq!(in_hand.join().unwrap().status(), 200);
+    });
+    assert_eq!(server.exit_code(), Some(0));
+}
+
+#[test]
+fn a_full_queue_refuses_at_once() {
+    let server = Server::start_with(&[("WORKERS", "1"), ("QUEUE_CAPACITY", "1")]);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| server.upload(long_voice(400)));
+        std::thread::sleep(Duration::from_millis(300));
+        let refused = server.upload(voice());
+        assert!(!first.is_finished(), "the refusal did not wait for the first request");
+        assert!(refused.headers().contains_key("retry-after"));
+        assert_error("second", refused, 503, "overloaded", "at capacity");
+        assert_eq!(first.join().unwrap().status(), 200);
+    });
+    assert_eq!(server.upload(voice()).status(), 200, "the place is free again");
+}
+
+#[test]
+fn a_request_that_takes_too_long_is_answered_and_dropped() {
+    let server =
+        Server::start_with(&[("WORKERS", "1"), ("REQUEST_TIMEOUT_SECONDS", "0.4"), ("QUEUE_CAPACITY", "1")]);
+    let late = server.upload(long_voice(600));
+    assert!(late.headers().contains_key("retry-after"));
+    assert_error("600 seconds of speech", late, 503, "timeout", "0.4 seconds");
+    // Its place in the queue is free once the batch in work is done, long before its 780 windows would be.
+    let freed = (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        server.upload(voice()).status() == 200
+    });
+    assert!(freed);
+}
+
+#[test]
+fn the_flags_of_serve_are_its_variables() {
+    let output = program().args(["serve", "--help"]).output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    for variable in [
+        "API_KEY",
+        "HOST",
+        "PORT",
+        "ENV",
+        "MODEL_PATH",
+        "ORT_DYLIB_PATH",
+        "MAX_BODY_BYTES",
+        "MAX_AUDIO_SECONDS",
+        "MIN_SPEECH_SECONDS",
+        "SAME_SPEAKER_THRESHOLD",
+        "REQUEST_TIMEOUT_SECONDS",
+        "QUEUE_CAPACITY",
+        "WORKERS",
+    ] {
+        let flag = format!("--{} <{variable}>", variable.to_lowercase().replace('_', "-"));
+        assert!(help.contains(&flag), "{flag} is not in:\n{help}");
+        assert!(help.contains(&format!("[env: {variable}")), "{variable}");
+    }
+    assert!(!help.contains(KEY));
+}
+
+#[test]
+fn development_logs_are_for_reading() {
+    let mut process =
+        program().env("ENV", "development").env_remove("RUST_LOG").stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    process.kill().unwrap();
+    let log = std::io::read_to_string(process.stderr.take().unwrap()).unwrap();
+    process.wait().unwrap();
+    assert!(log.contains("listening on http://127.0.0.1") && !log.contains("\"level\""), "{log}");
+}

@@ -1,7 +1,7 @@
 //! What the tests share: fixtures, a server process, comparison of arrays.
 
 use std::fmt::Debug;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Cursor, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -30,13 +30,37 @@ pub(crate) fn voice() -> Vec<u8> {
     std::fs::read(fixture("audio/alan-1.wav")).unwrap()
 }
 
+/// The samples of the synthetic voice.
+pub(crate) fn voice_samples() -> Vec<f32> {
+    let samples = hound::WavReader::new(Cursor::new(voice())).unwrap().into_samples::<i16>();
+    samples.map(|s| f32::from(s.unwrap()) / 32_768.0).collect()
+}
+
+/// A 16-bit mono WAV file with a header of 44 bytes.
+pub(crate) fn wav_at(sample_rate: u32, samples: impl IntoIterator<Item = f32>) -> Vec<u8> {
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut bytes = Cursor::new(Vec::new());
+    let mut writer = hound::WavWriter::new(&mut bytes, spec).unwrap();
+    samples.into_iter().for_each(|s| writer.write_sample((s.clamp(-1.0, 1.0) * 32_767.0) as i16).unwrap());
+    writer.finalize().unwrap();
+    bytes.into_inner()
+}
+
+/// As [`wav_at`], at 16 kHz.
+pub(crate) fn wav(samples: impl IntoIterator<Item = f32>) -> Vec<u8> {
+    wav_at(16_000, samples)
+}
+
 /// The folder with real speech, if there is one; says so if there is not.
 pub(crate) fn parity_data(test: &str) -> Option<PathBuf> {
     let directory = std::env::var_os("PARITY_DATA").map(PathBuf::from);
     if directory.is_none() {
-        say(&format!(
-            "SKIPPED {test}: set PARITY_DATA to a folder with audio/ and golden/ of real speech"
-        ));
+        say(&format!("SKIPPED {test}: set PARITY_DATA to a folder with audio/ and golden/ of real speech"));
     }
     directory
 }
@@ -69,15 +93,9 @@ pub(crate) fn cosine(a: &[f64], b: &[f64]) -> f64 {
 pub(crate) fn assert_close(name: &str, actual: &[f32], expected: &[f32], tolerance: impl Fn(usize) -> f32) {
     assert_eq!(actual.len(), expected.len(), "{name}: length");
     let excess = |i: usize| {
-        if actual[i] == expected[i] {
-            0.0
-        } else {
-            (actual[i] - expected[i]).abs() / tolerance(i)
-        }
+        if actual[i] == expected[i] { 0.0 } else { (actual[i] - expected[i]).abs() / tolerance(i) }
     };
-    let worst = (0..actual.len())
-        .max_by(|a, b| excess(*a).total_cmp(&excess(*b)))
-        .unwrap();
+    let worst = (0..actual.len()).max_by(|a, b| excess(*a).total_cmp(&excess(*b))).unwrap();
     assert!(
         excess(worst) <= 1.0,
         "{name}[{worst}]: {} instead of {}, {:.2} times the tolerance of {:e}",
@@ -104,8 +122,8 @@ impl Server {
 
     /// As [`Server::start`], with further variables.
     pub(crate) fn start_with(variables: &[(&str, &str)]) -> Self {
-        let server =
-            Self::spawn(Command::new(env!("CARGO_BIN_EXE_voice-embedding-service")).envs(variables.to_vec()));
+        let mut program = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"));
+        let server = Self::spawn(program.env("API_KEY", KEY).envs(variables.to_vec()));
         server.wait_until_ready();
         server
     }
@@ -113,13 +131,7 @@ impl Server {
     /// Runs a command that serves, and waits until it listens.
     pub(crate) fn spawn(command: &mut Command) -> Self {
         let mut process = command
-            .env("API_KEY", std::env::var("TEST_API_KEY").unwrap_or(KEY.into()))
-            .envs([
-                ("HOST", "127.0.0.1"),
-                ("PORT", "0"),
-                ("ENV", "production"),
-                ("RUST_LOG", "info"),
-            ])
+            .envs([("HOST", "127.0.0.1"), ("PORT", "0"), ("ENV", "production"), ("RUST_LOG", "info")])
             .current_dir(repository())
             .stderr(Stdio::piped())
             .spawn()
@@ -129,23 +141,13 @@ impl Server {
             .by_ref()
             .map_while(Result::ok)
             .find_map(|line| {
-                serde_json::from_str::<Value>(&line).ok()?["address"]
-                    .as_str()
-                    .map(str::to_owned)
+                serde_json::from_str::<Value>(&line).ok()?["address"].as_str().map(str::to_owned)
             })
             .expect("the server logs where it listens");
         // Somebody has to read the log, or the server blocks once the pipe is full.
         let log = std::thread::spawn(move || log.map_while(Result::ok).for_each(drop));
-        let client = Client::builder()
-            .timeout(Duration::from_secs(60))
-            .build()
-            .unwrap();
-        Self {
-            process,
-            address,
-            client,
-            _log: log,
-        }
+        let client = Client::builder().timeout(Duration::from_mins(1)).build().unwrap();
+        Self { process, address, client, _log: log }
     }
 
     pub(crate) fn wait_until_ready(&self) {
@@ -167,40 +169,32 @@ impl Server {
         self.client.get(self.url(path))
     }
 
+    /// A POST without a key.
+    pub(crate) fn post(&self, path: &str) -> RequestBuilder {
+        self.client.post(self.url(path))
+    }
+
     /// A request with the key.
     pub(crate) fn request(&self, method: &str, path: &str) -> RequestBuilder {
-        self.client
-            .request(method.parse().unwrap(), self.url(path))
-            .header("X-API-Key", KEY)
+        self.client.request(method.parse().unwrap(), self.url(path)).header("X-API-Key", KEY)
     }
 
     /// A POST of JSON text with the key.
     pub(crate) fn post_json(&self, path: &str, body: impl Into<String>) -> Response {
-        let request = self
-            .request("POST", path)
-            .header("Content-Type", "application/json");
+        let request = self.request("POST", path).header("Content-Type", "application/json");
         request.body(body.into()).send().unwrap()
     }
 
     /// An upload with the key.
     pub(crate) fn upload(&self, audio: Vec<u8>) -> Response {
         let form = multipart::Form::new().part("file", multipart::Part::bytes(audio).file_name("voice.wav"));
-        self.request("POST", "/extract-embedding/upload")
-            .multipart(form)
-            .send()
-            .unwrap()
+        self.request("POST", "/extract-embedding/upload").multipart(form).send().unwrap()
     }
 
     /// Sends a signal by name (`TERM`).
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.process.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-s", name, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
     /// Waits for the process to end by itself, ten seconds at the most; its exit status.
@@ -230,26 +224,11 @@ pub(crate) fn exit_code(process: &mut Child) -> Option<i32> {
 /// Checks status, content type, `code` and a part of `detail` of an error answer.
 pub(crate) fn assert_error(name: impl Debug, response: Response, status: u16, code: &str, detail: &str) {
     assert_eq!(response.headers()["content-type"], "application/json", "{name:?}");
-    assert!(
-        response.headers().contains_key("x-request-id"),
-        "{name:?}: no request id"
-    );
+    assert!(response.headers().contains_key("x-request-id"), "{name:?}: no request id");
     let actual_status = response.status().as_u16();
     let body: Value = response.json().unwrap();
-    assert_eq!(
-        (actual_status, body["code"].as_str()),
-        (status, Some(code)),
-        "{name:?}: {body}"
-    );
-    let text = body["detail"]
-        .as_str()
-        .map_or_else(|| body["detail"].to_string(), str::to_owned);
-    assert!(
-        text.contains(detail),
-        "{name:?}: {text:?} does not contain {detail:?}"
-    );
-    assert!(
-        !text.contains("src/") && !text.contains("/home"),
-        "{name:?}: {text:?} shows internals"
-    );
+    assert_eq!((actual_status, body["code"].as_str()), (status, Some(code)), "{name:?}: {body}");
+    let text = body["detail"].as_str().map_or_else(|| body["detail"].to_string(), str::to_owned);
+    assert!(text.contains(detail), "{name:?}: {text:?} does not contain {detail:?}");
+    assert!(!text.contains("src/") && !text.contains("/home"), "{name:?}: {text:?} shows internals");
 }

@@ -1,0 +1,62 @@
+# Everything a developer does. `make run` and `make test` set up what they need under target/.
+
+PYTHON ?= python3
+CARGO ?= cargo
+
+# Versions of the tools that `make check` builds.
+CARGO_DENY := 0.20.2
+CARGO_MACHETE := 0.9.2
+
+TOOLS := target/tools
+FETCH := $(PYTHON) scripts/fetch_wheel.py
+
+.PHONY: run dev test check setup onnxruntime checkpoint python tools model fmt help
+
+help: ## List the targets.
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
+
+run: onnxruntime ## Serve on port 8000.
+	$(CARGO) build --release
+	@ORT_DYLIB_PATH="$${ORT_DYLIB_PATH:-target/onnxruntime/library}" exec target/release/voice-embedding-service
+
+dev: onnxruntime python ## Serve on port 8000 with readable logs, again after every change.
+	@PYTHONPATH=target/python ENV=$${ENV:-development} $(PYTHON) -m watchfiles --filter all \
+		'$(CARGO) run' src models assets Cargo.toml
+
+test: setup ## Run every test.
+	$(CARGO) test
+
+check: setup tools ## All that must pass before a change lands.
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items
+	$(CARGO) test
+	$(TOOLS)/bin/cargo-deny --all-features check bans licenses sources
+	$(TOOLS)/bin/cargo-machete
+
+model: checkpoint ## Convert the model from its checkpoint anew.
+	$(CARGO) run -- model convert target/resemblyzer/pretrained.pt --output models/resemblyzer.onnx
+
+setup: onnxruntime checkpoint python ## Fetch what running and testing need.
+
+onnxruntime: ## ONNX Runtime's library, from its PyPI wheel.
+	@$(FETCH) scripts/requirements-onnxruntime.txt target/onnxruntime 'onnxruntime/capi/libonnxruntime.*=library' \
+		'onnxruntime/LICENSE=LICENSE' 'onnxruntime/ThirdPartyNotices.txt=ThirdPartyNotices.txt'
+
+checkpoint: ## Resemblyzer's checkpoint, from its PyPI wheel.
+	@$(FETCH) scripts/requirements-resemblyzer.txt target/resemblyzer 'resemblyzer/pretrained.pt=pretrained.pt'
+
+python: target/python/.done ## What the Python client's test and `make dev` import.
+
+target/python/.done: scripts/requirements-python.txt
+	@PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target target/python -r $<
+	@touch $@
+
+tools: $(TOOLS)/cargo-deny-$(CARGO_DENY) $(TOOLS)/cargo-machete-$(CARGO_MACHETE)
+
+$(TOOLS)/cargo-%:
+	$(CARGO) install --quiet --locked --root $(TOOLS) $(shell echo cargo-$* | sed 's/-\([0-9.]*\)$$/@\1/')
+	@touch $@
+
+fmt: ## Format the code.
+	$(CARGO) fmt
