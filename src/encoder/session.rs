@@ -1,5 +1,6 @@
 //! The only file that names `ort`: ONNX Runtime, loaded at run time, and sessions that run the encoder's graph.
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -54,17 +55,27 @@ impl Runtime {
         if let Some(environment) = ENVIRONMENT.get() {
             return Ok(Self(environment.clone()));
         }
-        let failed = |error: &dyn std::fmt::Display| EncoderError::Library {
+        let failed = |reason: String| EncoderError::Library {
             path: library.to_owned(),
-            reason: error.to_string().lines().collect::<Vec<_>>().join("; "),
+            reason: reason.lines().collect::<Vec<_>>().join("; "),
         };
         let environment = ort::init_from(library)
-            .map_err(|e| failed(&e))?
+            .map_err(|e| failed(load_failure(&e)))?
             .with_name(env!("CARGO_PKG_NAME"))
             .with_telemetry(false)
             .build()
-            .map_err(|e| failed(&e))?;
+            .map_err(|e| failed(e.to_string()))?;
         Ok(Self(ENVIRONMENT.get_or_init(|| environment).clone()))
+    }
+}
+
+/// What the system's loader said, if it is to blame; `ort` keeps that one level down.
+fn load_failure(error: &ort::LoadDynamicError) -> String {
+    match error {
+        ort::LoadDynamicError::Dlopen { error, .. } => {
+            error.source().map_or(error.to_string(), |e| e.to_string())
+        }
+        error => error.to_string(),
     }
 }
 

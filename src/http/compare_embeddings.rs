@@ -18,9 +18,11 @@ const MAX_BODY_BYTES: usize = 1 << 20;
 /// Two embeddings to compare.
 #[derive(ToSchema)]
 pub(super) struct CompareRequest {
-    /// An embedding of 256 finite numbers, of any length as a vector.
+    /// An embedding: 256 finite numbers, not necessarily of norm 1.
+    #[schema(min_items = 256, max_items = 256)]
     embedding1: Vec<f64>,
     /// Another.
+    #[schema(min_items = 256, max_items = 256)]
     embedding2: Vec<f64>,
     /// Similarity above which they are the same speaker; the service's own threshold if missing or null.
     #[schema(example = 0.75)]

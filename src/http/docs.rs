@@ -53,6 +53,11 @@ impl Modify for SecuritySchemes {
     }
 }
 
+/// Whether a path is one that is documented, or the documentation itself.
+pub(super) fn is_route(path: &str) -> bool {
+    path == "/redoc" || ApiDoc::openapi().paths.paths.contains_key(path)
+}
+
 /// The routes of the documentation.
 pub(super) fn routes() -> Router<AppState> {
     let swagger_config = Config::from("../openapi.json").try_it_out_enabled(true).persist_authorization(true);

@@ -151,11 +151,6 @@ pub(super) fn panicked(_panic: Box<dyn std::any::Any + Send>) -> Response {
     ApiError::Internal("a handler panicked; the panic is logged".into()).into_response()
 }
 
-/// Paths that no route has.
-pub(super) async fn not_found() -> ApiError {
-    ApiError::NotFound
-}
-
 /// Methods that a route does not have; the router adds `Allow`.
 pub(super) async fn method_not_allowed(method: Method) -> Response {
     match method {

@@ -18,8 +18,9 @@ use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::Uri;
 use axum::middleware::{Next, from_fn_with_state, map_request, map_response};
-use axum::response::Response;
+use axum::response::{Redirect, Response};
 use axum::routing::{get, post};
 use tokio::sync::watch;
 use tower::ServiceBuilder;
@@ -67,7 +68,7 @@ fn router(state: AppState) -> Router {
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
         .merge(docs::routes())
-        .fallback(error::not_found)
+        .fallback(no_such_path)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(
             ServiceBuilder::new()
@@ -136,6 +137,12 @@ async fn answer_in_time(
     let limit = state.config.request_timeout;
     let timeout = ApiError::Timeout { seconds: limit.as_secs_f64() };
     tokio::time::timeout(limit, next.run(request)).await.map_err(|_| timeout)
+}
+
+/// A route with a slash behind it is redirected to the route, as FastAPI does; anything else is not found.
+async fn no_such_path(uri: Uri) -> Result<Redirect, ApiError> {
+    let path = uri.path().strip_suffix('/').filter(|path| docs::is_route(path)).ok_or(ApiError::NotFound)?;
+    Ok(Redirect::temporary(path))
 }
 
 fn span(request: &Request) -> tracing::Span {

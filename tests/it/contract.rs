@@ -276,6 +276,12 @@ fn unknown_paths_and_methods() {
             "{path}"
         );
     }
+    for path in ["/health/", "/redoc/", "/docs"] {
+        assert_eq!(server.get(path).send().unwrap().status(), 200, "{path} leads on");
+    }
+    let slash = server.post_json("/extract-embedding/", r#"{"audio_base64": ""}"#);
+    assert_error("slash", slash, 422, "corrupt_audio", "empty");
+    assert_error("slash on no path", server.get("/nope/").send().unwrap(), 404, "not_found", "Not Found");
     for path in ["/health", "/ready", "/docs/", "/redoc", "/openapi.json"] {
         let head = server.request("HEAD", path).send().unwrap();
         assert_eq!(head.status(), 200, "{path}");
