@@ -73,7 +73,7 @@ impl Runtime {
 fn load_failure(error: &ort::LoadDynamicError) -> String {
     match error {
         ort::LoadDynamicError::Dlopen { error, .. } => {
-            error.source().map_or(error.to_string(), |e| e.to_string())
+            error.source().map_or_else(|| error.to_string(), ToString::to_string)
         }
         error => error.to_string(),
     }
