@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use etcetera::BaseStrategy;
 
 use crate::hparams::SAME_SPEAKER_THRESHOLD;
-use crate::model::LOCAL_MODEL;
+use crate::model::{FetchPolicy, LOCAL_MODEL, ModelSource, Remote, RemoteError, checked_hash};
 use crate::pipeline::PipelineLimits;
 
 /// The key that works out of the box, on loopback only.
@@ -32,7 +33,7 @@ pub struct Cli {
 pub enum Command {
     /// Serve the HTTP API (the default).
     Serve(Box<ServeArgs>),
-    /// Work on the model file.
+    /// Find, fetch, check or make the model file.
     #[command(subcommand)]
     Model(ModelCommand),
 }
@@ -40,6 +41,19 @@ pub enum Command {
 /// What can be done with models.
 #[derive(Debug, Subcommand)]
 pub enum ModelCommand {
+    /// Print the file that would be served.
+    Path(ModelArgs),
+    /// Fetch the model into the cache, unless it is there, and print where it is.
+    Fetch {
+        /// Where to look and where to fetch.
+        #[command(flatten)]
+        source: ModelArgs,
+        /// Write a copy of it there.
+        #[arg(long)]
+        output: Option<PathBuf>,
+    },
+    /// Check the file that would be served against its hash.
+    Verify(ModelArgs),
     /// Convert Resemblyzer's checkpoint (pretrained.pt) to ONNX.
     Convert {
         /// The checkpoint.
@@ -57,6 +71,28 @@ pub enum Environment {
     Production,
     /// Readable logs at level `debug`.
     Development,
+}
+
+/// Where the model comes from.
+#[allow(clippy::struct_field_names, reason = "the names are those of the variables and flags")]
+#[derive(Args, Clone, Debug)]
+pub struct ModelArgs {
+    /// Model file; then no other place is tried [default: models/resemblyzer.onnx in the working directory or beside
+    /// the program, then the cache, then MODEL_URL].
+    #[arg(long, env)]
+    model_path: Option<PathBuf>,
+    /// Folder that keeps fetched models [default: voice-embedding-service in the platform's cache folder].
+    #[arg(long, env)]
+    model_cache_dir: Option<PathBuf>,
+    /// Where to fetch the model: an .onnx file, or a copy of Resemblyzer's pretrained.pt [default: Resemblyzer's own].
+    #[arg(long, env)]
+    model_url: Option<String>,
+    /// SHA-256 of the file that MODEL_URL (or MODEL_PATH) names.
+    #[arg(long, env)]
+    model_sha256: Option<String>,
+    /// Fetch over http from other machines too.
+    #[arg(long, env, default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    model_allow_http: bool,
 }
 
 /// Flags of `serve`, each also an environment variable.
@@ -77,9 +113,8 @@ pub struct ServeArgs {
     /// What to log, e.g. `debug` or `voice_embedding_service=debug,tower_http=info`.
     #[arg(long, env = "RUST_LOG", value_name = "RUST_LOG")]
     log: Option<String>,
-    /// Model file [default: models/resemblyzer.onnx in the working directory or beside the program].
-    #[arg(long, env)]
-    model_path: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelArgs,
     /// ONNX Runtime's shared library [default: beside the program, in ../lib, or the system's].
     #[arg(long, env)]
     ort_dylib_path: Option<PathBuf>,
@@ -115,10 +150,8 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// How to log.
     pub log: LogConfig,
-    /// The model file, if it was named.
-    pub model_path: Option<PathBuf>,
-    /// Where to look for `models/resemblyzer.onnx` otherwise.
-    pub model_directories: Vec<PathBuf>,
+    /// Where the model comes from.
+    pub model: ModelSource,
     /// ONNX Runtime's library: a path, or a bare name for the system's loader.
     pub onnx_runtime: PathBuf,
     /// Limits on audio.
@@ -160,6 +193,9 @@ pub enum ConfigError {
     /// The well-known default key would be open to the network.
     #[error("API_KEY is still {DEFAULT_API_KEY}: set a key of your own to listen on HOST={0}")]
     DefaultKeyExposed(String),
+    /// `MODEL_URL` or `MODEL_SHA256` cannot be used.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// HOST is no address or name.
     #[error("HOST={host} cannot be resolved: {source}")]
     Host {
@@ -186,11 +222,7 @@ impl TryFrom<ServeArgs> for Config {
             listen: listen_addresses(args.host, args.port, &api_keys)?,
             api_keys,
             log: LogConfig { environment: args.env, filter: args.log },
-            model_path: args.model_path,
-            model_directories: [std::env::current_dir().ok(), program_directory()]
-                .into_iter()
-                .flatten()
-                .collect(),
+            model: args.model.try_into()?,
             onnx_runtime: args
                 .ort_dylib_path
                 .filter(|path| !path.as_os_str().is_empty())
@@ -206,6 +238,26 @@ impl TryFrom<ServeArgs> for Config {
             },
             queue_capacity,
             workers,
+        })
+    }
+}
+
+impl TryFrom<ModelArgs> for ModelSource {
+    type Error = ConfigError;
+
+    fn try_from(args: ModelArgs) -> Result<Self, ConfigError> {
+        // Where both a file and a URL are named, the hash is that of the URL's file.
+        let (remote, explicit_sha256) = match args.model_url {
+            None => (Remote::upstream(), args.model_sha256.map(|sha256| checked_hash(&sha256)).transpose()?),
+            Some(url) => (Remote::new(&url, args.model_sha256.as_deref(), args.model_allow_http)?, None),
+        };
+        Ok(Self {
+            explicit: args.model_path,
+            explicit_sha256,
+            directories: [std::env::current_dir().ok(), program_directory()].into_iter().flatten().collect(),
+            cache: args.model_cache_dir.unwrap_or_else(cache_directory),
+            remote,
+            policy: FetchPolicy::default(),
         })
     }
 }
@@ -260,6 +312,12 @@ fn cores() -> NonZeroUsize {
 
 fn program_directory() -> Option<PathBuf> {
     Some(std::env::current_exe().ok()?.parent()?.to_owned())
+}
+
+/// The platform's folder for caches or, where there is none (no home, as in some containers), that for temporary files.
+fn cache_directory() -> PathBuf {
+    let platform = etcetera::base_strategy::choose_native_strategy();
+    platform.map_or_else(|_| std::env::temp_dir(), |folders| folders.cache_dir()).join(env!("CARGO_PKG_NAME"))
 }
 
 /// ONNX Runtime's library beside the program, or in `../lib` as packages are laid out, or by name for the loader.
@@ -341,6 +399,10 @@ mod tests {
             ("--request-timeout-seconds", "1e300", "REQUEST_TIMEOUT_SECONDS"),
             ("--queue-capacity", "0", "QUEUE_CAPACITY"),
             ("--workers", "two", "WORKERS"),
+            ("--model-url", "https://example.org/model.onnx", "MODEL_SHA256"),
+            ("--model-url", "model.onnx", "MODEL_URL"),
+            ("--model-sha256", "39373b86", "MODEL_SHA256"),
+            ("--model-allow-http", "perhaps", "MODEL_ALLOW_HTTP"),
             ("--api-key", "a,,b", "API_KEY"),
             ("--api-key", "", "API_KEY"),
         ];

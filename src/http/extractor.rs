@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::embedding::Embedding;
 use crate::encoder::queue::{EncodeQueue, Job, QueueFull, Utterance};
 use crate::encoder::{EncoderError, Runtime, Session};
-use crate::model::{self, Model, ModelError};
+use crate::model::ModelError;
 use crate::pipeline::{AudioReport, Pipeline, PipelineError, Prepared};
 
 /// The pipeline on its worker threads.
@@ -40,12 +40,11 @@ pub(super) struct Extraction {
 impl Extractor {
     /// Loads ONNX Runtime and the model and starts the workers; takes a while.
     pub(super) fn load(config: &Config) -> Result<Self, LoadError> {
-        let path = model::locate(config.model_path.as_deref(), &config.model_directories)?;
-        let model = Model::read(&path)?;
+        let model = config.model.obtain()?;
         let runtime = Runtime::load(&config.onnx_runtime)?;
         let sessions = (0..config.workers.get()).map(|_| Session::new(&runtime, &model.onnx));
         let sessions = sessions.collect::<Result<Vec<_>, _>>()?;
-        tracing::info!(path = %path.display(), model = model.fingerprint, workers = config.workers, "model loaded");
+        tracing::info!(model = model.fingerprint, origin = %model.origin, workers = config.workers, "model loaded");
         Ok(Self {
             pipeline: Arc::new(Pipeline::new(config.pipeline)),
             queue: EncodeQueue::start(sessions, config.queue_capacity),

@@ -20,7 +20,7 @@ const ORDER: [&str; 11] = [
 ];
 
 /// What only one file (or folder) may name, from the root of `src`.
-const ENGINES: [(&str, &[&str]); 9] = [
+const ENGINES: [(&str, &[&str]); 10] = [
     ("ort::", &["encoder/session.rs"]),
     ("axum", &["http"]),
     ("utoipa", &["http"]),
@@ -28,6 +28,7 @@ const ENGINES: [(&str, &[&str]); 9] = [
     ("hound", &["audio/wav.rs"]),
     ("rubato", &["preprocess/resample.rs"]),
     ("realfft", &["preprocess/mel.rs"]),
+    ("reqwest", &["model/fetch.rs"]),
     ("webrtc_vad", &["preprocess/vad.rs"]),
     ("std::env::", &["config.rs"]),
 ];

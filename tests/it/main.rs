@@ -13,5 +13,6 @@ mod contract;
 mod golden_pipeline;
 mod golden_stages;
 mod model;
+mod model_store;
 mod process;
 mod support;

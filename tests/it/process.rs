@@ -76,13 +76,21 @@ fn a_bad_value_stops_the_start_and_is_named() {
 }
 
 #[test]
-fn no_model_anywhere_names_the_places() {
-    let elsewhere = tempfile::tempdir().unwrap();
-    let program = elsewhere.path().join("program");
+fn a_model_beside_the_program_is_found_from_anywhere() {
+    let (home, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let program = home.path().join("program");
     std::fs::copy(env!("CARGO_BIN_EXE_voice-embedding-service"), &program).unwrap();
-    let (code, line) = give_up(Command::new(program).current_dir(elsewhere.path()).env("PORT", "0"));
-    assert_eq!(code, Some(1));
-    assert!(line.contains("models/resemblyzer.onnx"), "{line}");
+    std::fs::create_dir(home.path().join("models")).unwrap();
+    let model = "models/resemblyzer.onnx";
+    std::fs::copy(repository().join(model), home.path().join(model)).unwrap();
+    let library = std::env::var_os("ORT_DYLIB_PATH").unwrap();
+    let library_name = format!("{}onnxruntime{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    std::fs::copy(library, home.path().join(library_name)).unwrap();
+    let mut command = Command::new(program);
+    command.current_dir(elsewhere.path()).env("API_KEY", KEY).env_remove("ORT_DYLIB_PATH");
+    let server = Server::spawn(&mut command);
+    server.wait_until_ready();
+    assert_eq!(server.upload(voice()).status(), 200);
 }
 
 #[test]
@@ -185,6 +193,9 @@ fn the_flags_of_serve_are_its_variables() {
         "PORT",
         "ENV",
         "MODEL_PATH",
+        "MODEL_CACHE_DIR",
+        "MODEL_URL",
+        "MODEL_SHA256",
         "ORT_DYLIB_PATH",
         "MAX_BODY_BYTES",
         "MAX_AUDIO_SECONDS",

@@ -123,16 +123,20 @@ impl Server {
     /// As [`Server::start`], with further variables.
     pub(crate) fn start_with(variables: &[(&str, &str)]) -> Self {
         let mut program = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"));
-        let server = Self::spawn(program.env("API_KEY", KEY).envs(variables.to_vec()));
+        let server =
+            Self::spawn(program.current_dir(repository()).env("API_KEY", KEY).envs(variables.to_vec()));
         server.wait_until_ready();
         server
     }
 
     /// Runs a command that serves, and waits until it listens.
     pub(crate) fn spawn(command: &mut Command) -> Self {
+        // Installed already by another test, perhaps.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder().timeout(Duration::from_mins(1)).no_proxy().build().unwrap();
         let mut process = command
             .envs([("HOST", "127.0.0.1"), ("PORT", "0"), ("ENV", "production"), ("RUST_LOG", "info")])
-            .current_dir(repository())
+            .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -146,7 +150,6 @@ impl Server {
             .expect("the server logs where it listens");
         // Somebody has to read the log, or the server blocks once the pipe is full.
         let log = std::thread::spawn(move || log.map_while(Result::ok).for_each(drop));
-        let client = Client::builder().timeout(Duration::from_mins(1)).build().unwrap();
         Self { process, address, client, _log: log }
     }
 
