@@ -197,12 +197,12 @@ pub enum ConfigError {
     #[error(transparent)]
     Remote(#[from] RemoteError),
     /// HOST is no address or name.
-    #[error("HOST={host} cannot be resolved: {source}")]
+    #[error("HOST={host} cannot be resolved: {reason}")]
     Host {
         /// What was given.
         host: String,
         /// What the system said.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
 }
 
@@ -294,11 +294,11 @@ fn listen_addresses(
         Ok(address) => vec![SocketAddr::from((address, port))],
         Err(_) => (host.as_str(), port)
             .to_socket_addrs()
-            .map_err(|source| ConfigError::Host { host: host.clone(), source })?
+            .map_err(|reason| ConfigError::Host { host: host.clone(), reason })?
             .collect(),
     };
     if resolved.is_empty() {
-        return Err(ConfigError::Host { host, source: std::io::ErrorKind::NotFound.into() });
+        return Err(ConfigError::Host { host, reason: std::io::ErrorKind::NotFound.into() });
     }
     if !has_own_key && !resolved.iter().all(|address| address.ip().is_loopback()) {
         return Err(ConfigError::DefaultKeyExposed(host));

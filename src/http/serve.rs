@@ -17,12 +17,12 @@ use crate::config::{Config, DEFAULT_API_KEY};
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The address is taken or not ours.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {reason}")]
     Bind {
         /// The first address that was tried.
         address: SocketAddr,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// The model or ONNX Runtime cannot be loaded.
     #[error(transparent)]
@@ -82,7 +82,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
 }
 
 async fn bind(addresses: &[SocketAddr]) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(addresses).await.map_err(|source| ServeError::Bind { address: addresses[0], source })
+    TcpListener::bind(addresses).await.map_err(|reason| ServeError::Bind { address: addresses[0], reason })
 }
 
 /// Loads the model on a thread of its own, which a process that stops meanwhile need not wait for.

@@ -126,7 +126,7 @@ pub(super) fn fetch(
                 tracing::warn!(
                     attempt,
                     reason,
-                    delay_seconds = delay.as_secs_f64(),
+                    delay_ms = delay.as_millis() as u64,
                     "fetching the model failed, trying again"
                 );
                 std::thread::sleep(delay);

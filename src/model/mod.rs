@@ -67,12 +67,12 @@ pub struct ModelSource {
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// The file cannot be read.
-    #[error("cannot read the model {}: {source}", path.display())]
+    #[error("cannot read the model {}: {reason}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// The file is not the one that `MODEL_SHA256` describes.
     #[error("the model {} has the SHA-256 {found}, expected {expected}", path.display())]
@@ -86,14 +86,14 @@ pub enum ModelError {
     },
     /// Nothing local has it, and it cannot be fetched.
     #[error(
-        "cannot fetch the model from {url}: {source}. Put a model where MODEL_PATH says, set HTTPS_PROXY, or copy \
+        "cannot fetch the model from {url}: {reason}. Put a model where MODEL_PATH says, set HTTPS_PROXY, or copy \
          MODEL_CACHE_DIR from a machine where `voice-embedding-service model fetch` works"
     )]
     Fetch {
         /// Where from, without secrets.
         url: String,
         /// Why.
-        source: FetchError,
+        reason: FetchError,
     },
     /// The fetched checkpoint does not convert: the program and its manifest do not fit.
     #[error(transparent)]
@@ -107,7 +107,7 @@ impl Model {
     /// Reads an ONNX file.
     pub fn read(path: &Path) -> Result<Self, ModelError> {
         let onnx =
-            std::fs::read(path).map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
+            std::fs::read(path).map_err(|reason| ModelError::Read { path: path.to_owned(), reason })?;
         Ok(Self::new(onnx, Origin::Local(path.to_owned())))
     }
 
@@ -206,7 +206,7 @@ impl ModelSource {
     /// Fetches and, if need be, converts.
     fn fetch(&self, part: Option<&Path>) -> Result<Vec<u8>, ModelError> {
         tracing::info!(url = self.remote.display(), "fetching the model");
-        let failed = |source| ModelError::Fetch { url: self.remote.display(), source };
+        let failed = |reason| ModelError::Fetch { url: self.remote.display(), reason };
         let bytes = fetch::fetch(&self.remote, part, &self.policy).map_err(failed)?;
         if self.remote.format == Format::Onnx {
             return Ok(bytes);

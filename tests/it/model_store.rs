@@ -221,7 +221,7 @@ fn a_fetch_that_cannot_succeed_ends_with_the_reason() {
     let plain = Host::start(onnx(), vec![Good]);
     let secure = plain.url("model.onnx").replace("http:", "https:");
     let error = source(&secure, &MANIFEST.onnx.sha256, directory.path()).obtain().err().unwrap();
-    let ModelError::Fetch { source: FetchError::GaveUp { attempts: 4, .. }, .. } = &error else {
+    let ModelError::Fetch { reason: FetchError::GaveUp { attempts: 4, .. }, .. } = &error else {
         panic!("https to a server without TLS: {error}")
     };
     assert!(plain.ranges().is_empty(), "nothing is asked for in the clear");

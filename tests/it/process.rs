@@ -64,6 +64,7 @@ fn what_prevents_serving_is_one_clear_line_and_status_1() {
         let (code, line) = give_up(program().env(variable, value));
         assert_eq!(code, Some(1), "{name}: {line}");
         assert!(line.starts_with("error: ") && line.contains(expected), "{name}: {line}");
+        assert_eq!(line.matches(expected).count(), 1, "{name}: {line}");
     }
 }
 
