@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
 use super::error::{ApiError, ErrorBody};
 use super::extractor::{Extraction, Extractor};
@@ -66,6 +66,27 @@ struct AudioReport {
     warnings: Vec<&'static str>,
 }
 
+/// What either way of sending a recording may be answered.
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "it describes errors to OpenAPI")]
+pub(super) enum ExtractErrors {
+    /// `invalid_api_key`
+    #[response(status = 401)]
+    Key(ErrorBody),
+    /// `payload_too_large` or `audio_too_long`
+    #[response(status = 413)]
+    TooLarge(ErrorBody),
+    /// `unsupported_audio`
+    #[response(status = 415)]
+    Unsupported(ErrorBody),
+    /// `validation_error`, `corrupt_audio`, `no_speech` or `audio_too_short`
+    #[response(status = 422)]
+    Unusable(ErrorBody),
+    /// `overloaded`, `model_not_ready`, `shutting_down` or `timeout`, with `Retry-After`
+    #[response(status = 503)]
+    Unavailable(ErrorBody),
+}
+
 /// Embed a recording sent as base64.
 #[utoipa::path(post, path = "/extract-embedding", tag = "Embeddings",
     request_body = ExtractRequest,
@@ -73,13 +94,7 @@ struct AudioReport {
     responses(
         (status = 200, body = ExtractResponse),
         (status = 400, body = ErrorBody, description = "`invalid_base64`"),
-        (status = 401, body = ErrorBody, description = "`invalid_api_key`"),
-        (status = 413, body = ErrorBody, description = "`payload_too_large` or `audio_too_long`"),
-        (status = 415, body = ErrorBody, description = "`unsupported_audio`"),
-        (status = 422, body = ErrorBody,
-            description = "`validation_error`, `corrupt_audio`, `no_speech` or `audio_too_short`"),
-        (status = 503, body = ErrorBody,
-            description = "`overloaded`, `model_not_ready`, `shutting_down` or `timeout`, with `Retry-After`"),
+        ExtractErrors,
     ),
 )]
 pub(super) async fn extract_embedding(

@@ -6,8 +6,8 @@ use axum::extract::{FromRequest, Multipart, Request, State};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::error::{ApiError, ErrorBody};
-use super::extract_embedding::ExtractResponse;
+use super::error::ApiError;
+use super::extract_embedding::{ExtractErrors, ExtractResponse};
 use super::validation::FieldError;
 use super::{AppState, body};
 
@@ -26,13 +26,7 @@ pub(super) struct UploadForm {
     security(("ApiKey" = []), ("Bearer" = [])),
     responses(
         (status = 200, body = ExtractResponse),
-        (status = 401, body = ErrorBody, description = "`invalid_api_key`"),
-        (status = 413, body = ErrorBody, description = "`payload_too_large` or `audio_too_long`"),
-        (status = 415, body = ErrorBody, description = "`unsupported_audio`"),
-        (status = 422, body = ErrorBody,
-            description = "`validation_error`, `corrupt_audio`, `no_speech` or `audio_too_short`"),
-        (status = 503, body = ErrorBody,
-            description = "`overloaded`, `model_not_ready`, `shutting_down` or `timeout`, with `Retry-After`"),
+        ExtractErrors,
     ),
 )]
 pub(super) async fn upload(
