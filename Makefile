@@ -16,8 +16,7 @@ help: ## List the targets.
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: onnxruntime ## Serve on port 8000.
-	$(CARGO) build --release
-	@ORT_DYLIB_PATH="$${ORT_DYLIB_PATH:-target/onnxruntime/library}" exec target/release/voice-embedding-service
+	@exec $(CARGO) run --release
 
 dev: onnxruntime python ## Serve on port 8000 with readable logs, again after every change.
 	@PYTHONPATH=target/python ENV=$${ENV:-development} $(PYTHON) -m watchfiles --filter all \
@@ -39,8 +38,8 @@ model: checkpoint ## Convert the model from its checkpoint anew.
 
 setup: onnxruntime checkpoint python ## Fetch what running and testing need.
 
-onnxruntime: ## ONNX Runtime's library, from its PyPI wheel.
-	@$(FETCH) scripts/requirements-onnxruntime.txt target/onnxruntime 'onnxruntime/capi/libonnxruntime.*=library' \
+onnxruntime: ## ONNX Runtime's library, from its PyPI wheel, unless ORT_DYLIB_PATH names one.
+	@test -n "$$ORT_DYLIB_PATH" || $(FETCH) scripts/requirements-onnxruntime.txt target/onnxruntime 'onnxruntime/capi/libonnxruntime.*=library' \
 		'onnxruntime/LICENSE=LICENSE' 'onnxruntime/ThirdPartyNotices.txt=ThirdPartyNotices.txt'
 
 checkpoint: ## Resemblyzer's checkpoint, from its PyPI wheel.

@@ -29,7 +29,8 @@ def download(requirements: pathlib.Path, directory: str) -> pathlib.Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--require-hashes", "--only-binary=:all:", "--implementation=cp", "--python-version=3.12"]
     command += ["--platform", PLATFORM_TAGS[machine], "--dest", directory, "-r", str(requirements)]
-    subprocess.run(command, check=True)
+    if subprocess.run(command).returncode != 0:
+        sys.exit(f"pip could not download the wheel of {requirements}")
     (wheel,) = pathlib.Path(directory).glob("*.whl")
     return wheel
 

@@ -15,7 +15,7 @@ use crate::pipeline::PipelineLimits;
 /// The key that works out of the box, on loopback only.
 pub const DEFAULT_API_KEY: &str = "dev-key-change-me";
 
-/// Jobs that wait or are in work, for each worker, unless `QUEUE_CAPACITY` says otherwise. A worker embeds about 25
+/// Jobs that are received, wait or are in work, for each worker, unless `QUEUE_CAPACITY` says otherwise. A worker embeds about 25
 /// clips of 15 seconds a second, so a full queue empties in little over a second.
 const QUEUE_CAPACITY_PER_WORKER: usize = 32;
 
@@ -87,7 +87,7 @@ pub struct ModelArgs {
     /// Where to fetch the model: an .onnx file, or a copy of Resemblyzer's pretrained.pt [default: Resemblyzer's own].
     #[arg(long, env)]
     model_url: Option<String>,
-    /// SHA-256 of the file that MODEL_URL (or MODEL_PATH) names.
+    /// SHA-256 of the file that MODEL_URL names or, without one, MODEL_PATH.
     #[arg(long, env)]
     model_sha256: Option<String>,
     /// Fetch over http from other machines too.
@@ -133,7 +133,7 @@ pub struct ServeArgs {
     /// Time from a request's head to its answer, in seconds.
     #[arg(long, env, default_value = "30", value_parser = timeout)]
     request_timeout_seconds: f64,
-    /// Recordings that may wait or be in work at once [default: 32 for each worker].
+    /// Recordings that may be received, wait or be in work at once [default: 32 for each worker].
     #[arg(long, env)]
     queue_capacity: Option<NonZeroUsize>,
     /// Threads that compute [default: the cores].
@@ -158,7 +158,7 @@ pub struct Config {
     pub pipeline: PipelineLimits,
     /// Limits and defaults of the HTTP side.
     pub http: HttpConfig,
-    /// Jobs that may wait or be in work at once.
+    /// Jobs that may be received, wait or be in work at once.
     pub queue_capacity: NonZeroUsize,
     /// Threads that compute.
     pub workers: NonZeroUsize,
@@ -196,6 +196,9 @@ pub enum ConfigError {
     /// `MODEL_URL` or `MODEL_SHA256` cannot be used.
     #[error(transparent)]
     Remote(#[from] RemoteError),
+    /// A hash, and no file that it could be of.
+    #[error("MODEL_SHA256 is set, but neither MODEL_URL nor MODEL_PATH")]
+    HashOfNothing,
     /// HOST is no address or name.
     #[error("HOST={host} cannot be resolved: {reason}")]
     Host {
@@ -246,7 +249,9 @@ impl TryFrom<ModelArgs> for ModelSource {
     type Error = ConfigError;
 
     fn try_from(args: ModelArgs) -> Result<Self, ConfigError> {
-        // Where both a file and a URL are named, the hash is that of the URL's file.
+        if args.model_sha256.is_some() && args.model_url.is_none() && args.model_path.is_none() {
+            return Err(ConfigError::HashOfNothing);
+        }
         let (remote, explicit_sha256) = match args.model_url {
             None => (Remote::upstream(), args.model_sha256.map(|sha256| checked_hash(&sha256)).transpose()?),
             Some(url) => (Remote::new(&url, args.model_sha256.as_deref(), args.model_allow_http)?, None),
@@ -402,12 +407,14 @@ mod tests {
             ("--model-url", "https://example.org/model.onnx", "MODEL_SHA256"),
             ("--model-url", "model.onnx", "MODEL_URL"),
             ("--model-sha256", "39373b86", "MODEL_SHA256"),
+            ("--model-path=m.onnx --model-sha256", "39373b86", "MODEL_SHA256"),
             ("--model-allow-http", "perhaps", "MODEL_ALLOW_HTTP"),
             ("--api-key", "a,,b", "API_KEY"),
             ("--api-key", "", "API_KEY"),
         ];
         for (flag, value, variable) in cases {
-            let error = parse(&[&format!("{flag}={value}")]).expect_err(flag);
+            let flags = format!("{flag}={value}");
+            let error = parse(&flags.split(' ').collect::<Vec<_>>()).expect_err(&flags);
             assert!(error.contains(variable), "{flag}={value}: {error}");
         }
     }

@@ -6,14 +6,14 @@
 //! batch, and none waits behind an hour of audio.
 //!
 //! A worker looking for work
-//! 1. encodes, if there is a full batch for every worker or nothing to prepare;
-//! 2. else prepares the oldest job;
-//! 3. else sleeps.
+//! 1. prepares the oldest job, if there is less than a full batch for every worker, so that batches fill up;
+//! 2. else encodes and prepares by turns, so that a job is never kept from the queue by the windows of others;
+//! 3. and sleeps if there is neither.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -25,8 +25,8 @@ pub type Done = Box<dyn FnOnce(Result<Embedding, EncoderError>) + Send>;
 
 /// What a request wants of the queue.
 pub struct Job {
-    /// Run once, on a worker. Without a result the job ends here, having answered for itself.
-    pub prepare: Box<dyn FnOnce() -> Option<Utterance> + Send>,
+    /// Run once, on a worker: either something to encode or, where there is nothing, what to do instead.
+    pub prepare: Box<dyn FnOnce() -> Result<Utterance, Instead> + Send>,
     /// Set it and what is left of the job is dropped before it is computed.
     pub cancelled: Arc<AtomicBool>,
 }
@@ -35,11 +35,24 @@ pub struct Job {
 pub struct Utterance {
     /// The windows to encode.
     pub windows: MelWindows,
-    /// Called once, on a worker. It is dropped uncalled if the job is cancelled or a worker panics.
+    /// Called once, on a worker, when the job's place is free. It is dropped uncalled if the job is cancelled or a
+    /// worker panics.
     pub done: Done,
 }
 
-/// The queue is full: the job was not taken.
+/// Called once, on a worker, when the place of a job is free that ended without windows.
+pub type Instead = Box<dyn FnOnce() + Send>;
+
+/// A place in the queue, free again when this is dropped.
+pub struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The queue is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the queue is full")]
 pub struct QueueFull;
@@ -48,18 +61,15 @@ pub struct QueueFull;
 pub struct EncodeQueue {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
+    capacity: usize,
+    places_taken: Arc<AtomicUsize>,
 }
 
 impl EncodeQueue {
-    /// Starts one worker a session, which takes up to `capacity` jobs that are waiting or in work.
+    /// Starts one worker a session, with places for `capacity` jobs that are being received, waiting or in work.
     pub fn start(sessions: Vec<Session>, capacity: NonZeroUsize) -> Self {
         let n_workers = sessions.len();
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State::default()),
-            work: Condvar::new(),
-            n_workers,
-            capacity: capacity.get(),
-        });
+        let shared = Arc::new(Shared { state: Mutex::default(), work: Condvar::new(), n_workers });
         let worker = |(i, session)| {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new()
@@ -68,25 +78,22 @@ impl EncodeQueue {
                 .expect("the system has a thread to spare at start")
         };
         let workers = sessions.into_iter().enumerate().map(worker).collect();
-        Self { shared, workers }
+        Self { shared, workers, capacity: capacity.get(), places_taken: Arc::default() }
     }
 
-    /// Queues a job, or refuses it at once.
-    pub fn submit(&self, job: Job) -> Result<(), QueueFull> {
-        let mut state = self.shared.lock();
-        if state.open_jobs >= self.shared.capacity {
-            return Err(QueueFull);
+    /// Takes a place, to be had before a job's bytes are read, so that memory is bounded too.
+    pub fn reserve(&self) -> Result<Place, QueueFull> {
+        let one_more = |taken| (taken < self.capacity).then_some(taken + 1);
+        match self.places_taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more) {
+            Ok(_) => Ok(Place(Arc::clone(&self.places_taken))),
+            Err(_) => Err(QueueFull),
         }
-        state.open_jobs += 1;
-        state.to_prepare.push_back(job);
-        drop(state);
-        self.shared.work.notify_one();
-        Ok(())
     }
 
-    /// Whether a job submitted now would be refused.
-    pub fn is_full(&self) -> bool {
-        self.shared.lock().open_jobs >= self.shared.capacity
+    /// Queues a job in its place.
+    pub fn submit(&self, place: Place, job: Job) {
+        self.shared.lock().to_prepare.push_back((place, job));
+        self.shared.work.notify_one();
     }
 }
 
@@ -105,14 +112,11 @@ struct Shared {
     state: Mutex<State>,
     work: Condvar,
     n_workers: usize,
-    capacity: usize,
 }
 
 #[derive(Default)]
 struct State {
-    /// Jobs taken and not ended.
-    open_jobs: usize,
-    to_prepare: VecDeque<Job>,
+    to_prepare: VecDeque<(Place, Job)>,
     /// Utterances with windows that no worker has taken, in the order of their turns.
     to_encode: VecDeque<Arc<Encoding>>,
     /// Windows that no worker has taken, of all utterances in `to_encode`.
@@ -133,8 +137,8 @@ struct Progress {
     /// Windows that are still to be encoded.
     left: usize,
     embeddings: Vec<WindowEmbedding>,
-    /// `None` once called.
-    done: Option<Done>,
+    /// What is left to do at the end; `None` once that is done or called off.
+    end: Option<(Place, Done)>,
 }
 
 /// A window of an utterance.
@@ -144,7 +148,7 @@ struct Window {
 }
 
 enum Task {
-    Prepare(Job),
+    Prepare(Place, Job),
     Encode(Vec<Window>),
 }
 
@@ -154,28 +158,32 @@ impl Shared {
     }
 
     fn work_until_closed(&self, mut session: Session) {
-        while let Some(task) = self.next_task() {
+        let mut has_encoded = false;
+        while let Some(task) = self.next_task(has_encoded) {
+            has_encoded = matches!(task, Task::Encode(_));
             match task {
-                Task::Prepare(job) => self.prepare(job),
-                Task::Encode(batch) => self.encode(&mut session, batch),
+                Task::Prepare(place, job) => self.prepare(place, job),
+                Task::Encode(batch) => encode(&mut session, batch),
             }
         }
     }
 
-    /// Waits for work; `None` once the queue is closed and empty.
-    fn next_task(&self) -> Option<Task> {
+    /// Waits for work; `None` once the queue is closed and empty. `has_encoded` tells whose turn it is.
+    fn next_task(&self, has_encoded: bool) -> Option<Task> {
         let mut state = self.lock();
         loop {
-            let full_batches = state.windows_waiting >= MAX_BATCH * self.n_workers;
-            if (full_batches || state.to_prepare.is_empty()) && state.windows_waiting > 0 {
+            let batches_are_full = state.windows_waiting >= MAX_BATCH * self.n_workers;
+            if (has_encoded || !batches_are_full)
+                && let Some((place, job)) = state.to_prepare.pop_front()
+            {
+                return Some(Task::Prepare(place, job));
+            }
+            if state.windows_waiting > 0 {
                 let batch = state.take_batch(self.n_workers);
                 if !batch.is_empty() {
                     return Some(Task::Encode(batch));
                 }
                 continue;
-            }
-            if let Some(job) = state.to_prepare.pop_front() {
-                return Some(Task::Prepare(job));
             }
             if state.closed {
                 return None;
@@ -184,56 +192,55 @@ impl Shared {
         }
     }
 
-    fn prepare(&self, job: Job) {
+    fn prepare(&self, place: Place, job: Job) {
         let Job { prepare, cancelled } = job;
-        let utterance = if cancelled.load(Ordering::Relaxed) { None } else { unpanicked(prepare).flatten() };
-        let mut state = self.lock();
-        let Some(Utterance { windows, done }) = utterance else {
-            state.open_jobs -= 1;
+        if cancelled.load(Ordering::Relaxed) {
             return;
+        }
+        let Utterance { windows, done } = match unpanicked(prepare) {
+            Some(Ok(utterance)) => utterance,
+            Some(Err(instead)) => {
+                drop(place);
+                unpanicked(instead);
+                return;
+            }
+            None => return,
         };
         let n_windows = windows.count();
+        let progress = Progress {
+            taken: 0,
+            left: n_windows,
+            embeddings: vec![[0.0; _]; n_windows],
+            end: Some((place, done)),
+        };
+        let mut state = self.lock();
         state.windows_waiting += n_windows;
-        state.to_encode.push_back(Arc::new(Encoding {
-            windows,
-            cancelled,
-            progress: Mutex::new(Progress {
-                taken: 0,
-                left: n_windows,
-                embeddings: vec![[0.0; _]; n_windows],
-                done: Some(done),
-            }),
-        }));
+        state.to_encode.push_back(Arc::new(Encoding { windows, cancelled, progress: Mutex::new(progress) }));
         drop(state);
         self.work.notify_all();
     }
+}
 
-    /// Encodes a batch and ends the utterances that it completes.
-    fn encode(&self, session: &mut Session, batch: Vec<Window>) {
-        let mels: Vec<f32> = batch.iter().flat_map(|w| w.of.windows.window(w.index)).copied().collect();
-        let embeddings = unpanicked(|| session.embed(&mels))
-            .unwrap_or_else(|| Err(EncoderError::Run("it panicked".into())));
-        for (i, Window { of, index }) in batch.into_iter().enumerate() {
-            let mut progress = lock(&of.progress);
-            progress.left -= 1;
-            match &embeddings {
-                Ok(embeddings) => progress.embeddings[index] = embeddings[i],
-                Err(error) => {
-                    let error = EncoderError::Run(error.to_string());
-                    if let Some(done) = progress.done.take() {
-                        unpanicked(|| done(Err(error)));
-                    }
-                }
+/// Encodes a batch and ends the utterances that it completes.
+fn encode(session: &mut Session, batch: Vec<Window>) {
+    let mels: Vec<f32> = batch.iter().flat_map(|w| w.of.windows.window(w.index)).copied().collect();
+    let embeddings =
+        unpanicked(|| session.embed(&mels)).unwrap_or_else(|| Err(EncoderError::Run("it panicked".into())));
+    for (i, Window { of, index }) in batch.into_iter().enumerate() {
+        let mut progress = lock(&of.progress);
+        progress.left -= 1;
+        let outcome = match &embeddings {
+            Ok(embeddings) => {
+                progress.embeddings[index] = embeddings[i];
+                (progress.left == 0).then(|| mean_embedding(&progress.embeddings))
             }
-            if progress.left > 0 {
-                continue;
-            }
-            let embedding = mean_embedding(&progress.embeddings);
-            // The place is free before the answer is out, so that a client that has its answer finds the place free.
-            self.lock().open_jobs -= 1;
-            if let Some(done) = progress.done.take() {
-                unpanicked(|| done(embedding));
-            }
+            Err(error) => Some(Err(EncoderError::Run(error.to_string()))),
+        };
+        let Some(outcome) = outcome else { continue };
+        if let Some((place, done)) = progress.end.take() {
+            // The place is free before the answer is out, so that a client that has its answer finds it free.
+            drop((progress, place));
+            unpanicked(|| done(outcome));
         }
     }
 }
@@ -250,11 +257,7 @@ impl State {
             let mut progress = lock(&encoding.progress);
             if encoding.cancelled.load(Ordering::Relaxed) {
                 self.windows_waiting -= encoding.windows.count() - progress.taken;
-                progress.left -= encoding.windows.count() - progress.taken;
-                progress.done = None;
-                if progress.left == 0 {
-                    self.open_jobs -= 1;
-                }
+                progress.end = None;
                 continue;
             }
             let index = progress.taken;

@@ -105,8 +105,12 @@ impl Session {
             let outputs = self.0.run(ort::inputs![INPUT_NAME => input])?;
             Ok(outputs[OUTPUT_NAME].try_extract_tensor()?.1.to_vec())
         };
-        let embeddings: Vec<f32> = run().map_err(|e: ort::Error| EncoderError::Run(e.to_string()))?;
-        Ok(embeddings.as_chunks().0.to_vec())
+        let output: Vec<f32> = run().map_err(|e: ort::Error| EncoderError::Run(e.to_string()))?;
+        let (embeddings, rest) = output.as_chunks();
+        if embeddings.len() != shape[0] || !rest.is_empty() {
+            return Err(EncoderError::Run(format!("{} numbers came for {} windows", output.len(), shape[0])));
+        }
+        Ok(embeddings.to_vec())
     }
 }
 

@@ -51,6 +51,8 @@ fn sent_key(headers: &HeaderMap) -> Option<&[u8]> {
     if let Some(key) = headers.get(API_KEY_HEADER) {
         return Some(key.as_bytes());
     }
-    let (scheme, key) = headers.get(AUTHORIZATION)?.as_bytes().split_at_checked("Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(key)
+    let value = headers.get(AUTHORIZATION)?.as_bytes();
+    // Without a key, the blank behind the scheme may have been trimmed.
+    let (scheme, key) = value.split_at_checked("Bearer ".len()).unwrap_or((value, b""));
+    scheme.trim_ascii_end().eq_ignore_ascii_case(b"Bearer").then_some(key)
 }

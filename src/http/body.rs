@@ -41,15 +41,19 @@ pub(super) fn check_announced_length(body: &Body, max_bytes: usize) -> Result<()
 /// early with an error.
 ///
 /// A server that answers and closes while the client still sends makes the client's system throw the answer away and
-/// report a reset connection. A client that waits for `100 Continue` has not sent its body, so nothing is read then.
+/// report a reset connection. A client that waits for `100 Continue` sends nothing until its body is asked for, so nothing
+/// is read then either.
 pub(super) fn drain_when_dropped(request: Request) -> Request {
-    if request.headers().contains_key(EXPECT) {
-        return request;
-    }
-    request.map(|body| Body::new(DrainOnDrop(Some(body))))
+    let is_coming = !request.headers().contains_key(EXPECT);
+    request.map(|body| Body::new(DrainOnDrop { body: Some(body), is_coming }))
 }
 
-struct DrainOnDrop(Option<Body>);
+struct DrainOnDrop {
+    /// `None` once it has ended.
+    body: Option<Body>,
+    /// The client sends, or will.
+    is_coming: bool,
+}
 
 impl HttpBody for DrainOnDrop {
     type Data = Bytes;
@@ -59,28 +63,28 @@ impl HttpBody for DrainOnDrop {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let Some(body) = &mut self.0 else {
-            return Poll::Ready(None);
-        };
+        self.is_coming = true;
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let frame = Pin::new(body).poll_frame(cx);
         if let Poll::Ready(None | Some(Err(_))) = frame {
-            self.0 = None;
+            self.body = None;
         }
         frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(HttpBody::is_end_stream)
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
     }
 }
 
 impl Drop for DrainOnDrop {
     fn drop(&mut self) {
-        if let Some(body) = self.0.take()
+        if let Some(body) = self.body.take()
+            && self.is_coming
             && !body.is_end_stream()
         {
             tokio::spawn(tokio::time::timeout(MAX_DRAIN_TIME, drain(body)));

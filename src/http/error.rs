@@ -7,7 +7,6 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::validation::FieldError;
@@ -187,20 +186,4 @@ fn replaced(response: Response, error: ApiError) -> Response {
     let mut ours = error.into_response();
     ours.headers_mut().extend(parts.headers);
     ours
-}
-
-/// A value cut short, so that an error answer is never larger than what a person reads.
-pub(super) fn shortened(value: Value) -> Value {
-    const MAX_CHARS: usize = 100;
-    const MAX_ENTRIES: usize = 10;
-    match value {
-        Value::String(text) if text.chars().count() > MAX_CHARS => {
-            Value::String(text.chars().take(MAX_CHARS).chain("...".chars()).collect())
-        }
-        Value::Array(values) => Value::Array(values.into_iter().take(MAX_ENTRIES).map(shortened).collect()),
-        Value::Object(fields) => {
-            Value::Object(fields.into_iter().take(MAX_ENTRIES).map(|(k, v)| (k, shortened(v))).collect())
-        }
-        value => value,
-    }
 }

@@ -102,10 +102,10 @@ pub(super) async fn extract_embedding(
     body: Body,
 ) -> Result<Json<ExtractResponse>, ApiError> {
     let extractor = state.extractor()?;
-    extractor.check_capacity()?;
+    let place = extractor.reserve()?;
     let bytes = body::read(body, state.config.max_body_bytes).await?;
-    let recording = ExtractRequest::parse(&without_line_breaks(bytes))?.decode_audio()?;
-    let extraction = extractor.extract(recording).await?;
+    let unpack = || ExtractRequest::parse(&without_line_breaks(bytes))?.decode_audio();
+    let extraction = extractor.extract(place, unpack).await?;
     Ok(Json(ExtractResponse::new(extraction, extractor)))
 }
 

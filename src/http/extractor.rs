@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::error::ApiError;
 use crate::config::Config;
 use crate::embedding::Embedding;
-use crate::encoder::queue::{EncodeQueue, Job, QueueFull, Utterance};
+use crate::encoder::queue::{EncodeQueue, Instead, Job, Place, QueueFull, Utterance};
 use crate::encoder::{EncoderError, Runtime, Session};
 use crate::model::ModelError;
 use crate::pipeline::{AudioReport, Pipeline, PipelineError, Prepared};
@@ -40,8 +40,9 @@ pub(super) struct Extraction {
 impl Extractor {
     /// Loads ONNX Runtime and the model and starts the workers; takes a while.
     pub(super) fn load(config: &Config) -> Result<Self, LoadError> {
-        let model = config.model.obtain()?;
+        // The library first: a model that cannot be run need not be fetched.
         let runtime = Runtime::load(&config.onnx_runtime)?;
+        let model = config.model.obtain()?;
         let sessions = (0..config.workers.get()).map(|_| Session::new(&runtime, &model.onnx));
         let sessions = sessions.collect::<Result<Vec<_>, _>>()?;
         tracing::info!(model = model.fingerprint, origin = %model.origin, workers = config.workers, "model loaded");
@@ -57,37 +58,38 @@ impl Extractor {
         &self.fingerprint
     }
 
-    /// Refuses work that would be refused later, before its body is read.
-    pub(super) fn check_capacity(&self) -> Result<(), ApiError> {
-        if self.queue.is_full() { Err(ApiError::Overloaded) } else { Ok(()) }
+    /// Takes a place in the queue, before the body is read.
+    pub(super) fn reserve(&self) -> Result<Place, ApiError> {
+        self.queue.reserve().map_err(|QueueFull| ApiError::Overloaded)
     }
 
-    /// Queues a recording and waits for its embedding. Dropping the future cancels the work.
-    pub(super) async fn extract(
+    /// Queues a recording in its place and waits for its embedding. `unpack` makes the recording of what was received; it
+    /// runs on a worker too. Dropping the future cancels the work.
+    pub(super) async fn extract<R: AsRef<[u8]>>(
         &self,
-        recording: impl AsRef<[u8]> + Send + 'static,
+        place: Place,
+        unpack: impl FnOnce() -> Result<R, ApiError> + Send + 'static,
     ) -> Result<Extraction, ApiError> {
         let (answer, answered) = oneshot::channel();
         let pipeline = Arc::clone(&self.pipeline);
-        let prepare = move || match pipeline.prepare(recording.as_ref()) {
-            Ok(Prepared { windows, report: audio }) => {
-                let done = move |embedding: Result<Embedding, EncoderError>| {
-                    let extraction = embedding.map(|embedding| Extraction { embedding, audio });
-                    // A client that has gone does not mind.
-                    let _ = answer.send(extraction.map_err(PipelineError::from));
-                };
-                Some(Utterance { windows, done: Box::new(done) })
-            }
-            Err(error) => {
-                let _ = answer.send(Err(error));
-                None
+        // A client that has gone does not mind that an answer cannot be sent.
+        let prepare = move || -> Result<Utterance, Instead> {
+            match unpack().and_then(|recording| Ok(pipeline.prepare(recording.as_ref())?)) {
+                Ok(Prepared { windows, report: audio }) => {
+                    let done = move |embedding: Result<Embedding, EncoderError>| {
+                        let extraction = embedding.map(|embedding| Extraction { embedding, audio });
+                        let _ = answer.send(extraction.map_err(|e| PipelineError::from(e).into()));
+                    };
+                    Ok(Utterance { windows, done: Box::new(done) })
+                }
+                Err(error) => Err(Box::new(move || {
+                    let _ = answer.send(Err(error));
+                })),
             }
         };
         let cancel = CancelOnDrop::default();
-        let job = Job { prepare: Box::new(prepare), cancelled: Arc::clone(&cancel.0) };
-        self.queue.submit(job).map_err(|QueueFull| ApiError::Overloaded)?;
-        let answer = answered.await.map_err(|_| ApiError::Internal("a worker dropped its job".into()))?;
-        Ok(answer?)
+        self.queue.submit(place, Job { prepare: Box::new(prepare), cancelled: Arc::clone(&cancel.0) });
+        answered.await.map_err(|_| ApiError::Internal("a worker dropped its job".into()))?
     }
 }
 

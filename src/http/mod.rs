@@ -77,7 +77,9 @@ fn router(state: AppState) -> Router {
                 .layer(
                     TraceLayer::new_for_http()
                         .make_span_with(span)
-                        .on_response(DefaultOnResponse::new().level(Level::INFO)),
+                        .on_response(DefaultOnResponse::new().level(Level::INFO))
+                        // A failure of ours is logged where it is made.
+                        .on_failure(()),
                 )
                 .layer(request_id::propagate())
                 .layer(CatchPanicLayer::custom(error::panicked))

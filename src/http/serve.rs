@@ -3,10 +3,11 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::extractor::{Extractor, LoadError};
@@ -33,6 +34,9 @@ pub enum ServeError {
     /// The server, or the thread that loads, ended by itself: a bug.
     #[error("the server ended by itself")]
     Ended,
+    /// A second signal came before the last request was answered.
+    #[error("stopped before the last requests were answered")]
+    Interrupted,
     /// Requests were still in work when the time to finish them was over.
     #[error("requests were still in work after {seconds} seconds")]
     Unfinished {
@@ -41,10 +45,15 @@ pub enum ServeError {
     },
 }
 
+/// Time for connections to close once every request is answered.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
 /// Serves until SIGTERM or SIGINT, or until it is clear that the model cannot be loaded. The server listens at once and
 /// loads the model meanwhile.
 #[tokio::main]
 pub async fn serve(config: Config) -> Result<(), ServeError> {
+    let mut signals =
+        Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
     let listener = bind(&config.listen).await?;
     let address = listener.local_addr()?;
     tracing::info!(%address, "listening on http://{address} (API reference on /docs)");
@@ -66,19 +75,25 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let time_limit = config.http.request_timeout;
     let loading = load(config, state.clone());
     tokio::select! {
-        outcome = loaded_and_signalled(loading) => outcome?,
+        outcome = loaded_and_signalled(loading, &mut signals) => outcome?,
         _ = &mut server => return Err(ServeError::Ended),
     }
     tracing::info!("shutting down");
     state.shutting_down.store(true, Ordering::Relaxed);
-    let finish = async {
-        // New requests are still accepted, to be told why they are refused, until the last one in hand is answered.
-        let _ = state.in_hand.subscribe().wait_for(|in_hand| *in_hand == 0).await;
-        let _ = stop.send(());
-        server.await.map_err(|_| ServeError::Ended)?.map_err(ServeError::System)
-    };
-    let unfinished = |_| ServeError::Unfinished { seconds: time_limit.as_secs_f64() };
-    tokio::time::timeout(time_limit, finish).await.map_err(unfinished)?
+    // New requests are still accepted, to be told why they are refused, until the last one in hand is answered.
+    let mut in_hand = state.in_hand.subscribe();
+    tokio::select! {
+        all_answered = tokio::time::timeout(time_limit, in_hand.wait_for(|in_hand| *in_hand == 0)) => {
+            all_answered.map_err(|_| ServeError::Unfinished { seconds: time_limit.as_secs_f64() })?.ok();
+        }
+        () = signals.next() => return Err(ServeError::Interrupted),
+    }
+    let _ = stop.send(());
+    // The last answers leave; a connection that has nothing in hand is not waited for.
+    match tokio::time::timeout(LAST_ANSWERS, server).await {
+        Ok(ended) => ended.map_err(|_| ServeError::Ended)?.map_err(ServeError::System),
+        Err(_) => Ok(()),
+    }
 }
 
 async fn bind(addresses: &[SocketAddr]) -> Result<TcpListener, ServeError> {
@@ -98,21 +113,30 @@ fn load(config: Config, state: AppState) -> oneshot::Receiver<Result<(), LoadErr
     loading
 }
 
-/// Waits for SIGTERM or SIGINT, or for the model to fail to load.
-async fn loaded_and_signalled(loading: oneshot::Receiver<Result<(), LoadError>>) -> Result<(), ServeError> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let signalled = async {
+/// What asks the service to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    async fn next(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-    };
-    tokio::pin!(signalled);
+    }
+}
+
+/// Waits for a signal, or for the model to fail to load.
+async fn loaded_and_signalled(
+    loading: oneshot::Receiver<Result<(), LoadError>>,
+    signals: &mut Signals,
+) -> Result<(), ServeError> {
     tokio::select! {
         outcome = loading => outcome.map_err(|_| ServeError::Ended)??,
-        () = &mut signalled => return Ok(()),
+        () = signals.next() => return Ok(()),
     }
-    signalled.await;
+    signals.next().await;
     Ok(())
 }

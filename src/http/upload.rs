@@ -34,9 +34,9 @@ pub(super) async fn upload(
     request: Request,
 ) -> Result<Json<ExtractResponse>, ApiError> {
     let extractor = state.extractor()?;
-    extractor.check_capacity()?;
+    let place = extractor.reserve()?;
     let recording = read_file_part(request, state.config.max_body_bytes).await?;
-    let extraction = extractor.extract(recording).await?;
+    let extraction = extractor.extract(place, || Ok(recording)).await?;
     Ok(Json(ExtractResponse::new(extraction, extractor)))
 }
 

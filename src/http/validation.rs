@@ -11,9 +11,9 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::error::{ApiError, shortened};
+use super::error::ApiError;
 
-/// Errors listed for one request at the most.
+/// Errors listed for one request, and entries shown of a list, at the most.
 const MAX_ERRORS: usize = 16;
 
 /// What is wrong with one field.
@@ -37,7 +37,7 @@ impl FieldError {
     /// A field, part or header that must be there is not.
     pub(super) fn missing(loc: &[&str], input: Value) -> Self {
         let loc = loc.iter().map(|name| Value::from(*name)).collect();
-        Self { kind: "missing", loc, msg: "Field required".into(), input: shortened(input) }
+        Self { kind: "missing", loc, msg: "Field required".into(), input }
     }
 
     /// The body is not what its content type says.
@@ -117,7 +117,8 @@ impl<'a> Fields<'a> {
     fn required(&mut self, name: &'static str) -> Option<&'a RawValue> {
         let field = self.fields.get(name).copied();
         if field.is_none() {
-            let found = self.fields.iter().map(|(name, raw)| (name.to_string(), decoded(raw))).collect();
+            let shown = self.fields.iter().take(MAX_ERRORS);
+            let found = shown.map(|(name, raw)| (cut(name), decoded(raw))).collect();
             self.errors.push(FieldError::missing(&["body", name], Value::Object(found)));
         }
         field
@@ -152,13 +153,35 @@ impl<'a> Fields<'a> {
 
     fn wrong(&mut self, loc: Vec<Value>, kind: &'static str, msg: &str, raw: &RawValue) {
         if self.errors.len() < MAX_ERRORS {
-            self.errors.push(FieldError { kind, loc, msg: msg.into(), input: shortened(decoded(raw)) });
+            self.errors.push(FieldError { kind, loc, msg: msg.into(), input: decoded(raw) });
         }
     }
 }
 
-/// A value to show in an error: as it was sent, or as text if it has no JSON value here (a number out of range, brackets
-/// too deep).
+/// A value to show in an error: as it was sent or, where that is long or has no JSON value here (a number out of range,
+/// brackets too deep), the beginning of its text. Nothing long is decoded to be shown.
 fn decoded(raw: &RawValue) -> Value {
-    serde_json::from_str(raw.get()).unwrap_or_else(|_| Value::from(raw.get()))
+    const MAX_DECODED_BYTES: usize = 1_000;
+    match raw.get() {
+        text if text.len() > MAX_DECODED_BYTES => Value::from(cut(text)),
+        text => serde_json::from_str(text).map_or_else(|_| Value::from(cut(text)), shortened),
+    }
+}
+
+/// A value whose strings and lists are cut short, so that an error answer is no larger than what a person reads.
+fn shortened(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(cut(&text)),
+        Value::Array(values) => Value::Array(values.into_iter().take(MAX_ERRORS).map(shortened).collect()),
+        value => value,
+    }
+}
+
+/// The beginning of a long text.
+fn cut(text: &str) -> String {
+    const MAX_CHARS: usize = 100;
+    match text.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
 }

@@ -17,13 +17,16 @@ use super::remote::Remote;
 /// Far above any model of this kind: what is larger is not one.
 const MAX_BYTES: u64 = 512 << 20;
 
+/// What a request must bring before it breaks so that the next one counts as the first.
+const GOOD_PART_BYTES: usize = 256 << 10;
+
 /// Redirects followed for one request.
 const MAX_REDIRECTS: usize = 10;
 
 /// How patient a fetch is.
 #[derive(Clone, Copy, Debug)]
 pub struct FetchPolicy {
-    /// Requests made before giving up.
+    /// Requests made before giving up; those that brought a good part of the file do not count.
     pub attempts: u32,
     /// Pause after the first failure; it doubles with each further one, up to `max_delay`, and varies by half.
     pub first_delay: Duration,
@@ -114,6 +117,7 @@ pub(super) fn fetch(
     }
     let mut attempt = 1;
     loop {
+        let had = download.bytes.len();
         let outcome = download.attempt(&client, remote).and_then(|()| download.check(remote));
         match outcome {
             Ok(()) => return Ok(download.bytes),
@@ -132,7 +136,7 @@ pub(super) fn fetch(
                 std::thread::sleep(delay);
             }
         }
-        attempt += 1;
+        attempt = if download.bytes.len() >= had + GOOD_PART_BYTES { 1 } else { attempt + 1 };
     }
 }
 

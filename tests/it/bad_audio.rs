@@ -99,6 +99,14 @@ fn what_has_no_embedding_says_why() {
         ("no channels", voice_with(CHANNELS, &[0, 0]), 422, "corrupt_audio", "zero channels"),
         ("not-a-number samples", float_wav([0.1, f32::NAN, 0.1]), 422, "corrupt_audio", "not-a-number"),
         ("infinite samples", float_wav([0.1, f32::INFINITY]), 422, "corrupt_audio", "infinite"),
+        (
+            "absurdly loud samples",
+            float_wav(voice_samples().iter().map(|s| s * 1e20)),
+            422,
+            "corrupt_audio",
+            "large",
+        ),
+        ("no format", voice_with(12, b"junk"), 422, "corrupt_audio", "fmt"),
         ("mu-law", voice_with(FORMAT_TAG, &[7, 0]), 415, "unsupported_audio", "WAV (PCM"),
         ("RIFF of another kind", voice_with(8, b"AVI "), 415, "unsupported_audio", "WAV (PCM"),
         ("text", b"this is no audio".to_vec(), 415, "unsupported_audio", "WAV (PCM"),
@@ -133,6 +141,33 @@ fn warnings_are_earned() {
         assert_eq!(response.status(), 200, "{name}");
         let body: Value = response.json().unwrap();
         assert_eq!(body["audio"]["warnings"], serde_json::json!(warnings), "{name}: {}", body["audio"]);
+    }
+}
+
+/// Programs that write to a pipe cannot know the length; some write chunks of odd length before the audio.
+#[test]
+fn unusual_headers_are_read_as_they_are_meant() {
+    let plain = plain_voice();
+    let expected = decode(&plain, Limits { max_seconds: 60.0 }).unwrap();
+    let odd_chunk = [&plain[..36], b"LIST\x03\0\0\0abc\0", &plain[36..]].concat();
+    let broken_frame = [plain.as_slice(), b"x"].concat();
+    let cases = [
+        ("unknown length", voice_with(DATA_LEN, &[0xff; 4]), false),
+        ("no length", voice_with(DATA_LEN, &[0; 4]), false),
+        ("a chunk of odd length", odd_chunk, false),
+        ("trailing bytes", broken_frame.clone(), false),
+        (
+            "unknown length and half a sample",
+            [&broken_frame[..DATA_LEN], &[0xff; 4], &broken_frame[44..]].concat(),
+            false,
+        ),
+        ("an odd length beyond the end", voice_with(DATA_LEN, &1_000_001_u32.to_le_bytes()), true),
+        ("a wrong length of the file", voice_with(4, &[1, 2, 3, 4]), false),
+    ];
+    for (name, file, truncated) in cases {
+        let recording = decode(&file, Limits { max_seconds: 60.0 }).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(recording.waveform == expected.waveform, "{name}");
+        assert_eq!(recording.truncated, truncated, "{name}");
     }
 }
 

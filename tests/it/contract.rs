@@ -134,6 +134,20 @@ fn requests_that_are_not_valid_are_answered_as_fastapi_answers() {
         ("null as component", compare, with("null"), "float_type", json!(["body", "embedding2", 0])),
         ("1e999", compare, with("1e999"), "finite_number", json!(["body", "embedding2", 0])),
         ("-1e999", compare, with("-1e999"), "finite_number", json!(["body", "embedding2", 0])),
+        (
+            "a list of 100,000 numbers",
+            extract,
+            format!(r#"{{"audio_base64": [0{}]}}"#, ",0".repeat(100_000)),
+            "string_type",
+            json!(["body", "audio_base64"]),
+        ),
+        (
+            "a long name",
+            extract,
+            format!(r#"{{"{}": 1}}"#, "x".repeat(100_000)),
+            "missing",
+            json!(["body", "audio_base64"]),
+        ),
         ("NaN", compare, with("NaN"), "json_invalid", json!(["body"])),
         (
             "a string as threshold",
@@ -231,6 +245,7 @@ fn keys_are_asked_for_before_anything_else() {
         ("empty", &[("X-API-Key", "")], 401),
         ("a part", &[("X-API-Key", "firs")], 401),
         ("wrong bearer", &[("Authorization", "Bearer x")], 401),
+        ("empty bearer", &[("Authorization", "Bearer ")], 401),
         ("another scheme", &[("Authorization", "Basic Zmlyc3Q=")], 422),
         ("the header counts", &[("X-API-Key", "third"), ("Authorization", "Bearer first")], 401),
     ];

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(clippy::explicit_write, reason = "the harness captures what the print macros write")]
 #![allow(clippy::float_cmp, reason = "equal bits are what is meant")]
+#![allow(clippy::too_many_lines, reason = "a table of cases is as long as it has cases")]
 #![allow(clippy::type_complexity, reason = "a table of cases is a list of tuples")]
 
 mod architecture;

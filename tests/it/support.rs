@@ -1,12 +1,15 @@
 //! What the tests share: fixtures, a server process, comparison of arrays.
 
 use std::fmt::Debug;
-use std::io::{BufRead, BufReader, Cursor, Write};
+use std::io::{BufRead, BufReader, Cursor, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use reqwest::blocking::{Client, RequestBuilder, Response, multipart};
 use serde_json::Value;
 use voice_embedding_service::encoder::{Runtime, Session};
@@ -194,6 +197,20 @@ impl Server {
         self.request("POST", "/extract-embedding/upload").multipart(form).send().unwrap()
     }
 
+    /// Begins a request and waits until the service asks for its body: it is in hand then, and has its place.
+    pub(crate) fn begin_request(&self, audio: &[u8]) -> BegunRequest {
+        let body = format!(r#"{{"audio_base64": "{}"}}"#, BASE64_STANDARD.encode(audio));
+        let mut connection = TcpStream::connect(&self.address).unwrap();
+        connection.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+        write!(connection, "POST /extract-embedding HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\n").unwrap();
+        write!(connection, "Content-Length: {}\r\nExpect: 100-continue\r\n", body.len()).unwrap();
+        write!(connection, "Connection: close\r\n\r\n").unwrap();
+        let mut interim = [0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
+        connection.read_exact(&mut interim).unwrap();
+        assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+        BegunRequest { connection, body }
+    }
+
     /// Sends a signal by name (`TERM`).
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.process.id().to_string();
@@ -203,6 +220,22 @@ impl Server {
     /// Waits for the process to end by itself, ten seconds at the most; its exit status.
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
         exit_code(&mut self.process)
+    }
+}
+
+/// A request whose body has not been sent yet.
+pub(crate) struct BegunRequest {
+    connection: TcpStream,
+    body: String,
+}
+
+impl BegunRequest {
+    /// Sends the body; the status of the answer.
+    pub(crate) fn finish(mut self) -> u16 {
+        self.connection.write_all(self.body.as_bytes()).unwrap();
+        let mut answer = String::new();
+        self.connection.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().parse().unwrap()
     }
 }
 
