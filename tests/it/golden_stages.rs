@@ -115,6 +115,9 @@ fn every_stage_is_the_originals_on_real_speech() {
     directories.iter().for_each(|directory| check(directory));
 }
 
+/// What the difference of soxr's and rubato's filters leaves, in dB; with another cut-off it is 46.
+const LEAST_SIGNAL_OVER_DIFFERENCE_DB: f64 = 60.0;
+
 /// soxr and rubato filter a little differently just below 8 kHz; what they do to speech must be the same.
 #[test]
 fn resampling_44_1_khz_is_soxrs_without_delay() {
@@ -129,7 +132,10 @@ fn resampling_44_1_khz_is_soxrs_without_delay() {
     let energy = |samples: &mut dyn Iterator<Item = f32>| samples.map(|s| f64::from(s).powi(2)).sum::<f64>();
     let difference = energy(&mut actual.iter().zip(&expected).map(|(a, e)| a - e));
     let signal_over_difference_db = 10.0 * (energy(&mut expected.iter().copied()) / difference).log10();
-    assert!(signal_over_difference_db >= 40.0, "{signal_over_difference_db:.1} dB");
+    assert!(
+        signal_over_difference_db >= LEAST_SIGNAL_OVER_DIFFERENCE_DB,
+        "{signal_over_difference_db:.1} dB"
+    );
 }
 
 /// Speech-band tones at every kind of ratio, primes included, come out where and as loud as they went in.
