@@ -1,11 +1,13 @@
 //! Bytes of an audio file -> [`Recording`]: a mono waveform at its own rate, with what was noticed on the way.
 
+mod container;
+mod mono_mix;
 mod wav;
 
 use std::ops::RangeInclusive;
 
 /// What the service decodes, as error messages name it.
-pub const SUPPORTED_FORMATS: &str = "WAV (PCM of 8, 16, 24 or 32 bits, or 32-bit float)";
+pub const SUPPORTED_FORMATS: &str = "WAV (PCM, float, mu-law, A-law, IMA ADPCM), FLAC, MP3, Ogg (Vorbis, Opus), WebM (Opus, Vorbis), M4A (AAC), AIFF and CAF";
 
 /// Sample rates that are decoded, in Hz.
 pub const SAMPLE_RATES_HZ: RangeInclusive<u32> = 4_000..=384_000;
@@ -106,14 +108,19 @@ pub enum AudioError {
 }
 
 /// Decodes an audio file, recognised by its content.
+///
+/// WAV goes to hound; what is in a WAV that hound does not read, and every other container, to symphonia.
 pub fn decode(bytes: &[u8], limits: Limits) -> Result<Recording, AudioError> {
     if bytes.is_empty() {
         return Err(AudioError::Corrupt("it is empty".into()));
     }
-    if !bytes.starts_with(b"RIFF") {
-        return Err(AudioError::Unsupported);
+    if !matches!(bytes.get(..4), Some(b"RIFF" | b"RF64" | b"BW64")) {
+        return container::decode(bytes, limits);
     }
-    wav::decode(bytes, limits)
+    match wav::decode(bytes, limits) {
+        Err(AudioError::Unsupported) if bytes.starts_with(b"RIFF") => container::decode(bytes, limits),
+        outcome => outcome,
+    }
 }
 
 fn check_sample_rate(sample_rate_hz: u32) -> Result<(), AudioError> {

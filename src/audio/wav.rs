@@ -5,14 +5,8 @@ use std::io::{Cursor, Read};
 
 use hound::{SampleFormat, WavReader};
 
-use super::{AudioError, Limits, Recording, Waveform, check_channels, check_sample_rate};
-
-/// Magnitude from which a sample counts as being at full scale. Below 1 because the largest positive value of an
-/// 8-bit sample is 127/128.
-const FULL_SCALE: f32 = 0.99;
-
-/// Share of samples at full scale above which a recording counts as clipped.
-const CLIPPED_SHARE: f64 = 1e-3;
+use super::mono_mix::MonoMix;
+use super::{AudioError, Limits, Recording};
 
 /// Lengths from here on stand for "unknown": a program that writes to a pipe cannot come back to fill them in.
 const UNKNOWN_LEN: u32 = 0x7fff_0000;
@@ -20,24 +14,21 @@ const UNKNOWN_LEN: u32 = 0x7fff_0000;
 /// Decodes a WAV file to the mean of its channels, full scale at ±1, as libsndfile and librosa do.
 pub(super) fn decode(bytes: &[u8], limits: Limits) -> Result<Recording, AudioError> {
     let chunks = Chunks::find(bytes)?;
+    if !chunks.is_plain() {
+        return Err(AudioError::Unsupported);
+    }
     let mut reader = WavReader::new(chunks.reader()).map_err(header_error)?;
     let spec = reader.spec();
-    check_channels(spec.channels)?;
-    check_sample_rate(spec.sample_rate)?;
-
-    let mut mono = MonoMix::new(spec.channels, spec.sample_rate, limits);
+    let mut mono = MonoMix::new(spec.channels, spec.sample_rate, limits)?;
     let scale = 0.5_f32.powi(i32::from(spec.bits_per_sample) - 1);
     match (spec.sample_format, spec.bits_per_sample) {
-        (SampleFormat::Float, _) => mono.extend(&mut reader, |sample: f32| sample)?,
-        (SampleFormat::Int, 8 | 16) => mono.extend(&mut reader, |sample: i16| f32::from(sample) * scale)?,
-        (SampleFormat::Int, _) => mono.extend(&mut reader, |sample: i32| sample as f32 * scale)?,
+        (SampleFormat::Float, _) => extend(&mut mono, &mut reader, |sample: f32| sample)?,
+        (SampleFormat::Int, 8 | 16) => {
+            extend(&mut mono, &mut reader, |sample: i16| f32::from(sample) * scale)?;
+        }
+        (SampleFormat::Int, _) => extend(&mut mono, &mut reader, |sample: i32| sample as f32 * scale)?,
     }
-    Ok(Recording {
-        clipped: mono.n_full_scale as f64 > CLIPPED_SHARE * mono.n_samples as f64,
-        truncated: chunks.truncated,
-        waveform: Waveform::new(mono.mean, spec.sample_rate)?,
-        channels: spec.channels,
-    })
+    mono.finish(chunks.truncated)
 }
 
 /// The two chunks of a WAV file that matter.
@@ -57,6 +48,7 @@ impl<'a> Chunks<'a> {
             return Err(AudioError::Unsupported);
         }
         let mut format = None;
+        let mut long_len = None;
         let mut rest = &bytes[12..];
         loop {
             let (id, after_id) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
@@ -64,7 +56,16 @@ impl<'a> Chunks<'a> {
             let len = u32::from_le_bytes(*len);
             if id == b"data" {
                 let format = format.ok_or_else(|| AudioError::Corrupt("it has no fmt chunk".into()))?;
-                return Ok(Self::new(format, content, len));
+                let announced = match len {
+                    u32::MAX if let Some(long_len) = long_len => long_len,
+                    0 | UNKNOWN_LEN.. => content.len() as u64,
+                    len => u64::from(len),
+                };
+                return Ok(Self::new(format, content, announced));
+            }
+            if id == b"ds64" {
+                // RF64: the length of the file, then that of the audio.
+                long_len = content.get(8..16).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes);
             }
             if id == b"fmt " {
                 format = Some(content.get(..len as usize).ok_or_else(cut)?);
@@ -74,14 +75,23 @@ impl<'a> Chunks<'a> {
         }
     }
 
-    fn new(format: &'a [u8], content: &'a [u8], announced_len: u32) -> Self {
-        let is_unknown = announced_len == 0 || announced_len >= UNKNOWN_LEN;
-        let announced = if is_unknown { content.len() } else { announced_len as usize };
+    fn new(format: &'a [u8], content: &'a [u8], announced: u64) -> Self {
         // `nBlockAlign`, the bytes of a frame. Where it is missing, hound says so.
         let frame_bytes =
             format.get(12..14).map_or(1, |b| usize::from(u16::from_le_bytes([b[0], b[1]]))).max(1);
-        let present = announced.min(content.len());
-        Self { format, data: &content[..present - present % frame_bytes], truncated: present < announced }
+        let present = usize::try_from(announced).unwrap_or(usize::MAX).min(content.len());
+        Self {
+            format,
+            data: &content[..present - present % frame_bytes],
+            truncated: (present as u64) < announced,
+        }
+    }
+
+    /// Whether the samples are what hound reads: integers, 32-bit floats, or either behind an extensible header.
+    fn is_plain(&self) -> bool {
+        let field = |at: usize| self.format.get(at..at + 2).map_or(0, |b| u16::from_le_bytes([b[0], b[1]]));
+        let (format_tag, bits_per_sample) = (field(0), field(14));
+        matches!((format_tag, bits_per_sample), (0x0001 | 0xfffe, _) | (0x0003, 32))
     }
 
     /// The file as the standard has it.
@@ -95,56 +105,15 @@ impl<'a> Chunks<'a> {
     }
 }
 
-/// The mean of interleaved channels, as it grows.
-struct MonoMix {
-    channels: usize,
-    max_frames: f64,
-    limits: Limits,
-    mean: Vec<f32>,
-    n_samples: usize,
-    n_full_scale: usize,
-}
-
-impl MonoMix {
-    fn new(channels: u16, sample_rate_hz: u32, limits: Limits) -> Self {
-        Self {
-            channels: usize::from(channels),
-            max_frames: limits.max_seconds * f64::from(sample_rate_hz),
-            limits,
-            mean: Vec::new(),
-            n_samples: 0,
-            n_full_scale: 0,
-        }
+fn extend<R: Read, S: hound::Sample>(
+    mono: &mut MonoMix,
+    reader: &mut WavReader<R>,
+    value: impl Fn(S) -> f32,
+) -> Result<(), AudioError> {
+    for sample in reader.samples::<S>() {
+        mono.push(value(sample.map_err(|_| AudioError::Unsupported)?))?;
     }
-
-    fn extend<R: Read, S: hound::Sample>(
-        &mut self,
-        reader: &mut WavReader<R>,
-        value: impl Fn(S) -> f32,
-    ) -> Result<(), AudioError> {
-        let mut frame = 0.0;
-        let mut in_frame = 0;
-        for sample in reader.samples::<S>() {
-            let sample = value(sample.map_err(|_| AudioError::Unsupported)?);
-            self.n_samples += 1;
-            self.n_full_scale += usize::from(sample.abs() >= FULL_SCALE);
-            frame += sample;
-            in_frame += 1;
-            if in_frame == self.channels {
-                self.push(frame / self.channels as f32)?;
-                (frame, in_frame) = (0.0, 0);
-            }
-        }
-        Ok(())
-    }
-
-    fn push(&mut self, sample: f32) -> Result<(), AudioError> {
-        if self.mean.len() as f64 >= self.max_frames {
-            return Err(AudioError::TooLong { max_seconds: self.limits.max_seconds });
-        }
-        self.mean.push(sample);
-        Ok(())
-    }
+    Ok(())
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "it is mapped over errors")]

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -87,9 +89,19 @@ pub(super) enum ExtractErrors {
     Unavailable(ErrorBody),
 }
 
-/// Embed a recording sent as base64.
+/// The recording itself.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[allow(dead_code, reason = "it describes a body to OpenAPI")]
+pub(super) struct RawRecording(Vec<u8>);
+
+/// Embed a recording sent as base64, or as the body itself.
 #[utoipa::path(post, path = "/extract-embedding", tag = "Embeddings",
-    request_body = ExtractRequest,
+    request_body(content(
+        (ExtractRequest = "application/json"),
+        (RawRecording = "audio/*"),
+        (RawRecording = "application/octet-stream"),
+    )),
     security(("ApiKey" = []), ("Bearer" = [])),
     responses(
         (status = 200, body = ExtractResponse),
@@ -99,14 +111,30 @@ pub(super) enum ExtractErrors {
 )]
 pub(super) async fn extract_embedding(
     State(state): State<AppState>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Json<ExtractResponse>, ApiError> {
     let extractor = state.extractor()?;
     let place = extractor.reserve()?;
     let bytes = body::read(body, state.config.max_body_bytes).await?;
-    let unpack = || ExtractRequest::parse(&without_line_breaks(bytes))?.decode_audio();
+    let is_raw = is_audio(&headers);
+    let unpack = move || {
+        if is_raw {
+            return Ok(Vec::from(bytes));
+        }
+        ExtractRequest::parse(&without_line_breaks(bytes))?.decode_audio()
+    };
     let extraction = extractor.extract(place, unpack).await?;
     Ok(Json(ExtractResponse::new(extraction, extractor)))
+}
+
+/// Whether the body is the recording itself, by its content type.
+fn is_audio(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    let begins = |prefix: &str| {
+        content_type.get(..prefix.len()).is_some_and(|t| t.eq_ignore_ascii_case(prefix.as_bytes()))
+    };
+    begins("audio/") || begins("application/octet-stream")
 }
 
 impl<'a> ExtractRequest<'a> {

@@ -20,12 +20,14 @@ const ORDER: [&str; 11] = [
 ];
 
 /// What only one file (or folder) may name, from the root of `src`.
-const ENGINES: [(&str, &[&str]); 10] = [
+const ENGINES: [(&str, &[&str]); 12] = [
     ("ort::", &["encoder/session.rs"]),
     ("axum", &["http"]),
     ("utoipa", &["http"]),
     ("tokio", &["http"]),
     ("hound", &["audio/wav.rs"]),
+    ("symphonia", &["audio/container.rs"]),
+    ("ropus", &["audio/container.rs"]),
     ("rubato", &["preprocess/resample.rs"]),
     ("realfft", &["preprocess/mel.rs"]),
     ("reqwest", &["model/fetch.rs"]),

@@ -107,7 +107,7 @@ fn what_has_no_embedding_says_why() {
             "large",
         ),
         ("no format", voice_with(12, b"junk"), 422, "corrupt_audio", "fmt"),
-        ("mu-law", voice_with(FORMAT_TAG, &[7, 0]), 415, "unsupported_audio", "WAV (PCM"),
+        ("an unknown codec", voice_with(FORMAT_TAG, &[0x99, 0x99]), 415, "unsupported_audio", "WAV (PCM"),
         ("RIFF of another kind", voice_with(8, b"AVI "), 415, "unsupported_audio", "WAV (PCM"),
         ("text", b"this is no audio".to_vec(), 415, "unsupported_audio", "WAV (PCM"),
         ("binary", vec![0xff; 10_000], 415, "unsupported_audio", "WAV (PCM"),

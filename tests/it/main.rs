@@ -11,6 +11,7 @@ mod architecture;
 mod bad_audio;
 mod clients;
 mod contract;
+mod formats;
 mod golden_pipeline;
 mod golden_stages;
 mod model;

@@ -1,0 +1,105 @@
+//! Audio in every container and codec, recognised by content; damaged files of each.
+
+use proptest::prelude::*;
+use serde_json::Value;
+use voice_embedding_service::audio::{AudioError, Limits, decode};
+use voice_embedding_service::pipeline::{Pipeline, PipelineLimits};
+
+use super::support::{Server, assert_error, cosine, fixture, session};
+
+/// The same two seconds of a synthetic voice in each encoding, and the least cosine to the plain WAV.
+const ENCODINGS: [(&str, f64); 13] = [
+    ("clip.flac", 0.999_999),
+    ("clip.aiff", 0.999_999),
+    ("clip.caf", 0.999_999),
+    ("clip-f64.wav", 0.999_999),
+    ("clip-rf64.wav", 0.999_999),
+    ("clip-ima-adpcm.wav", 0.95),
+    ("clip.mp3", 0.99),
+    ("clip.ogg", 0.99),
+    ("clip.m4a", 0.99),
+    ("clip.opus", 0.95),
+    ("clip.webm", 0.95),
+    ("clip-mulaw.wav", 0.7),
+    ("clip-alaw.wav", 0.7),
+];
+
+fn file(name: &str) -> Vec<u8> {
+    std::fs::read(fixture("encodings").join(name)).unwrap()
+}
+
+#[test]
+fn every_encoding_decodes_to_the_same_voice() {
+    let pipeline = Pipeline::new(PipelineLimits::default());
+    let mut session = session();
+    let (plain, _) = pipeline.embed(&mut session, &file("clip.wav")).unwrap();
+    for (name, least_cosine) in ENCODINGS {
+        let (embedding, report) =
+            pipeline.embed(&mut session, &file(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let cosine = cosine(embedding.components(), plain.components());
+        assert!(cosine >= least_cosine, "{name}: {cosine:.6}");
+        // ADPCM fills its last block, which is 64 ms.
+        assert!((report.duration_seconds - 2.0).abs() < 0.064, "{name}: {} s", report.duration_seconds);
+        assert!(!report.warnings.contains(&voice_embedding_service::pipeline::Warning::Truncated), "{name}");
+    }
+}
+
+#[test]
+fn every_encoding_can_be_sent_whatever_it_is_called() {
+    let server = Server::start();
+    for (name, _) in ENCODINGS {
+        assert_eq!(server.upload(file(name)).status(), 200, "{name}, as voice.wav");
+        let raw = server.request("POST", "/extract-embedding").header("Content-Type", "audio/whatever");
+        let answer: Value = raw.body(file(name)).send().unwrap().json().unwrap();
+        assert_eq!(answer["dimension"], 256, "{name}: {answer}");
+    }
+    let octets =
+        server.request("POST", "/extract-embedding").header("Content-Type", "application/octet-stream");
+    assert_eq!(octets.body(file("clip.flac")).send().unwrap().status(), 200);
+    let text = server.request("POST", "/extract-embedding").header("Content-Type", "audio/wav");
+    assert_error("no audio", text.body("no audio").send().unwrap(), 415, "unsupported_audio", "FLAC");
+}
+
+#[test]
+fn a_file_cut_short_is_answered_from_what_decodes() {
+    for name in
+        ["clip.flac", "clip.mp3", "clip.ogg", "clip.opus", "clip-f64.wav", "clip-mulaw.wav", "clip-rf64.wav"]
+    {
+        let whole = file(name);
+        let recording = decode(&whole[..whole.len() * 7 / 10], Limits { max_seconds: 10.0 })
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(recording.truncated, "{name}");
+        let seconds = recording.waveform.duration_seconds();
+        assert!((0.8..1.8).contains(&seconds), "{name}: {seconds} s");
+    }
+}
+
+#[test]
+fn the_limit_on_seconds_holds_for_every_encoding() {
+    for (name, _) in ENCODINGS {
+        let error = decode(&file(name), Limits { max_seconds: 1.0 }).unwrap_err();
+        assert_eq!(error, AudioError::TooLong { max_seconds: 1.0 }, "{name}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Whatever is done to a file, decoding it ends in a recording within the limit or in an error.
+    #[test]
+    fn damaged_files_never_panic(
+        which in 0..ENCODINGS.len(),
+        edits in prop::collection::vec((0.0..1.0_f64, any::<u8>()), 1..10),
+        head_edits in prop::collection::vec((0_usize..400, any::<u8>()), 0..4),
+        kept in 0.3..1.0_f64,
+    ) {
+        let mut damaged = file(ENCODINGS[which].0);
+        let length = damaged.len();
+        edits.iter().for_each(|(at, byte)| damaged[(at * length as f64) as usize] = *byte);
+        head_edits.iter().for_each(|(at, byte)| damaged[*at] = *byte);
+        damaged.truncate((kept * length as f64) as usize);
+        if let Ok(recording) = decode(&damaged, Limits { max_seconds: 5.0 }) {
+            prop_assert!(recording.waveform.duration_seconds() <= 5.0);
+        }
+    }
+}
