@@ -45,7 +45,7 @@ fn decode_container(bytes: &[u8], limits: Limits) -> Result<Recording, AudioErro
         .map_err(|error| match error {
             // Of a WAV file, symphonia says this of codecs; of other containers, of parts that are missing.
             Error::Unsupported(_) if bytes.starts_with(b"RIFF") => AudioError::Unsupported,
-            error => AudioError::Corrupt(format!("its container cannot be read ({error})")),
+            _ => AudioError::Corrupt("its container cannot be read".into()),
         })?;
     let track = format.first_track(TrackType::Audio).ok_or(AudioError::Unsupported)?.clone();
     let Some(CodecParameters::Audio(codec)) = track.codec_params.clone() else {

@@ -187,3 +187,24 @@ fn replaced(response: Response, error: ApiError) -> Response {
     ours.headers_mut().extend(parts.headers);
     ours
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+
+    #[tokio::test]
+    async fn a_bug_is_answered_without_its_reason() {
+        let of_the_encoder = PipelineError::Encoder(crate::encoder::EncoderError::Run("a secret".into()));
+        let answers = [
+            ApiError::Internal("a secret".into()).into_response(),
+            ApiError::from(of_the_encoder).into_response(),
+            panicked(Box::new("a secret")),
+        ];
+        for answer in answers {
+            assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(body, r#"{"detail":"Internal Server Error","code":"internal"}"#);
+        }
+    }
+}
