@@ -1,7 +1,7 @@
 //! The service behind the extract endpoints: requests wait here, worker threads compute.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
 
@@ -38,11 +38,15 @@ pub(super) struct Extraction {
 }
 
 impl Extractor {
-    /// Loads ONNX Runtime and the model and starts the workers; takes a while.
-    pub(super) fn load(config: &Config) -> Result<Self, LoadError> {
+    /// Loads ONNX Runtime and the model and starts the workers; takes a while. `native_code` is held while ONNX Runtime is at
+    /// work.
+    pub(super) fn load(config: &Config, native_code: &Mutex<()>) -> Result<Self, LoadError> {
         // The library first: a model that cannot be run need not be fetched.
+        let at_work = native_code.lock();
         let runtime = Runtime::load(&config.onnx_runtime)?;
+        drop(at_work);
         let model = config.model.obtain()?;
+        let _at_work = native_code.lock();
         let sessions = (0..config.workers.get()).map(|_| Session::new(&runtime, &model.onnx));
         let sessions = sessions.collect::<Result<Vec<_>, _>>()?;
         tracing::info!(model = model.fingerprint, origin = %model.origin, workers = config.workers, "model loaded");

@@ -14,7 +14,7 @@ mod upload;
 mod validation;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -44,6 +44,8 @@ struct AppState {
     /// Empty until the model is loaded.
     extractor: Arc<OnceLock<Extractor>>,
     shutting_down: Arc<AtomicBool>,
+    /// Held while ONNX Runtime is being loaded: a process that exits in the middle of that crashes.
+    native_code: Arc<Mutex<()>>,
     /// Requests being answered that stopping must wait for.
     in_hand: Arc<watch::Sender<usize>>,
 }
@@ -96,6 +98,7 @@ impl AppState {
             api_keys: Arc::new(ApiKeys::new(&config.api_keys)),
             extractor: Arc::default(),
             shutting_down: Arc::default(),
+            native_code: Arc::default(),
             in_hand: Arc::default(),
         }
     }

@@ -52,6 +52,14 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// loads the model meanwhile.
 #[tokio::main]
 pub async fn serve(config: Config) -> Result<(), ServeError> {
+    let state = AppState::new(&config);
+    let outcome = serve_until_stopped(config, &state).await;
+    // The loading thread is not waited for, but it is kept from native code from here to the end of the process.
+    std::mem::forget(state.native_code.lock());
+    outcome
+}
+
+async fn serve_until_stopped(config: Config, state: &AppState) -> Result<(), ServeError> {
     let mut signals =
         Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
     let listener = bind(&config.listen).await?;
@@ -65,7 +73,6 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         let _ = connection.set_nodelay(true);
     });
 
-    let state = AppState::new(&config);
     let (stop, stopped) = oneshot::channel::<()>();
     let server = axum::serve(listener, router(state.clone())).with_graceful_shutdown(async {
         let _ = stopped.await;
@@ -104,7 +111,7 @@ async fn bind(addresses: &[SocketAddr]) -> Result<TcpListener, ServeError> {
 fn load(config: Config, state: AppState) -> oneshot::Receiver<Result<(), LoadError>> {
     let (outcome, loading) = oneshot::channel();
     std::thread::spawn(move || {
-        let loaded = Extractor::load(&config).map(|extractor| {
+        let loaded = Extractor::load(&config, &state.native_code).map(|extractor| {
             assert!(state.extractor.set(extractor).is_ok(), "the model is loaded once");
         });
         // If nobody listens any more, the process is stopping.
