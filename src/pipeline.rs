@@ -3,7 +3,7 @@
 use crate::audio::{self, AudioError, Limits};
 use crate::embedding::Embedding;
 use crate::encoder::{self, EncoderError, MelWindows, Session};
-use crate::preprocess::{MelExtractor, preprocess};
+use crate::preprocess::{MelExtractor, loudness, preprocess};
 
 /// Speech shorter than this, in seconds, fills less than one window of the encoder.
 const SHORT_SPEECH_SECONDS: f64 = 1.6;
@@ -116,7 +116,7 @@ impl Pipeline {
             windows: 0,
             warnings: Vec::new(),
         };
-        let low_level = recording.waveform.level_dbfs() < LOW_LEVEL_DBFS;
+        let low_level = loudness::level_dbfs(recording.waveform.samples()) < LOW_LEVEL_DBFS;
 
         let utterance = preprocess(recording.waveform).ok_or(PipelineError::NoSpeech)?;
         report.speech_seconds = utterance.duration_seconds();

@@ -129,9 +129,14 @@ struct Block {
 }
 
 /// A decoder, and the frames at the beginning that are its delay and not audio.
-enum Decoder {
-    Symphonia { decoder: Box<dyn AudioDecoder>, skip_frames: usize },
-    Opus { decoder: Box<ropus::Decoder>, channels: usize, skip_frames: usize },
+struct Decoder {
+    codec: Codec,
+    skip_frames: usize,
+}
+
+enum Codec {
+    Symphonia(Box<dyn AudioDecoder>),
+    Opus { decoder: Box<ropus::Decoder>, channels: u8 },
 }
 
 impl Decoder {
@@ -143,7 +148,7 @@ impl Decoder {
             symphonia::default::get_codecs().make_audio_decoder(codec, &AudioDecoderOptions::default());
         let decoder = decoder.map_err(|_| AudioError::Unsupported)?;
         let skip_frames = if codec.codec == CODEC_ID_AAC { AAC_DELAY_FRAMES } else { 0 };
-        Ok(Self::Symphonia { decoder, skip_frames })
+        Ok(Self { codec: Codec::Symphonia(decoder), skip_frames })
     }
 
     /// Reads the identification header (RFC 7845, section 5.1), which Matroska carries too.
@@ -159,38 +164,34 @@ impl Decoder {
         };
         let decoder = ropus::Decoder::new(OPUS_RATE_HZ, layout).map_err(|_| AudioError::Unsupported)?;
         let skip_frames = usize::from(u16::from_le_bytes([skip_low, skip_high]));
-        Ok(Self::Opus { decoder: Box::new(decoder), channels: usize::from(channels), skip_frames })
+        Ok(Self { codec: Codec::Opus { decoder: Box::new(decoder), channels }, skip_frames })
     }
 
     /// Decodes a packet into the block, without the decoder's delay and what the container marks as padding.
     fn decode(&mut self, packet: &Packet, block: &mut Block) -> Result<(), Error> {
         block.samples.clear();
-        match self {
-            Self::Symphonia { decoder, skip_frames } => {
+        match &mut self.codec {
+            Codec::Symphonia(decoder) => {
                 let audio = decoder.decode(packet)?;
                 block.sample_rate_hz = audio.spec().rate();
                 block.channels = u16::try_from(audio.spec().channels().count()).unwrap_or(u16::MAX);
                 audio.copy_to_vec_interleaved(&mut block.samples);
-                skip(&mut block.samples, usize::from(block.channels), skip_frames);
             }
-            Self::Opus { decoder, channels, skip_frames } => {
+            Codec::Opus { decoder, channels } => {
+                let n_channels = usize::from(*channels);
                 block.sample_rate_hz = OPUS_RATE_HZ;
-                block.channels = *channels as u16;
-                block.samples.resize(MAX_OPUS_PACKET_FRAMES * *channels, 0.0);
+                block.channels = u16::from(*channels);
+                block.samples.resize(MAX_OPUS_PACKET_FRAMES * n_channels, 0.0);
                 let decoded = decoder.decode_float(&packet.data, &mut block.samples, DecodeMode::Normal);
                 let n_frames = decoded.map_err(|_| Error::DecodeError("opus"))?;
                 let padding = usize::try_from(packet.trim_end.get()).unwrap_or(usize::MAX);
-                block.samples.truncate(n_frames.saturating_sub(padding) * *channels);
-                skip(&mut block.samples, *channels, skip_frames);
+                block.samples.truncate(n_frames.saturating_sub(padding) * n_channels);
             }
         }
+        let n_channels = usize::from(block.channels);
+        let skipped = (block.samples.len() / n_channels.max(1)).min(self.skip_frames);
+        block.samples.drain(..skipped * n_channels);
+        self.skip_frames -= skipped;
         Ok(())
     }
-}
-
-/// Takes frames that are left to skip from the beginning of a block.
-fn skip(samples: &mut Vec<f32>, channels: usize, frames_left: &mut usize) {
-    let frames = (samples.len() / channels.max(1)).min(*frames_left);
-    samples.drain(..frames * channels);
-    *frames_left -= frames;
 }

@@ -62,12 +62,6 @@ impl Waveform {
     pub fn duration_seconds(&self) -> f64 {
         self.samples.len() as f64 / f64::from(self.sample_rate_hz)
     }
-
-    /// The level in dB relative to full scale, as RMS; minus infinity for digital silence.
-    pub fn level_dbfs(&self) -> f64 {
-        let energy: f64 = self.samples.iter().map(|s| f64::from(*s).powi(2)).sum();
-        10.0 * (energy / self.samples.len() as f64).log10()
-    }
 }
 
 /// A decoded file.

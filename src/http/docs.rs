@@ -1,6 +1,7 @@
 //! `/openapi.json`, `/docs` (Swagger UI) and `/redoc` (ReDoc): the API for people and programs, all from the binary.
 
 use std::io::Read;
+use std::sync::LazyLock;
 
 use axum::extract::Request;
 use axum::http::HeaderValue;
@@ -42,6 +43,9 @@ use super::{AppState, compare_embeddings, extract_embedding, health, upload};
 )]
 struct ApiDoc;
 
+/// The document, made once.
+static DOCUMENT: LazyLock<utoipa::openapi::OpenApi> = LazyLock::new(ApiDoc::openapi);
+
 struct SecuritySchemes;
 
 impl Modify for SecuritySchemes {
@@ -55,7 +59,7 @@ impl Modify for SecuritySchemes {
 
 /// Whether a path is one that is documented, or the documentation itself.
 pub(super) fn is_route(path: &str) -> bool {
-    path == "/redoc" || ApiDoc::openapi().paths.paths.contains_key(path)
+    path == "/redoc" || DOCUMENT.paths.paths.contains_key(path)
 }
 
 /// The routes of the documentation.
@@ -65,7 +69,7 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/redoc", get(async || Html(include_str!("../../assets/redoc/index.html"))))
         .route("/redoc/redoc.standalone.js", get(redoc_script))
         .layer(from_fn(unpack_unless_accepted));
-    pages.route("/openapi.json", get(async || Json(ApiDoc::openapi())))
+    pages.route("/openapi.json", get(async || Json(&*DOCUMENT)))
 }
 
 async fn redoc_script() -> impl IntoResponse {

@@ -31,6 +31,7 @@ pub struct Model {
     pub fingerprint: String,
     /// Where it was found.
     pub origin: Origin,
+    sha256: String,
 }
 
 /// Where a model was found.
@@ -118,16 +119,18 @@ impl Model {
         } else {
             format!("custom/{}", digest.short())
         };
-        Self { onnx, fingerprint, origin }
+        Self { onnx, fingerprint, origin, sha256: digest.sha256 }
     }
 
     fn checked(self, path: &Path, expected: &str) -> Result<Self, ModelError> {
-        match FileDigest::of(&self.onnx).sha256 {
-            found if found == expected => Ok(self),
-            found => {
-                Err(ModelError::WrongHash { path: path.to_owned(), found, expected: expected.to_owned() })
-            }
+        if self.sha256 == expected {
+            return Ok(self);
         }
+        Err(ModelError::WrongHash {
+            path: path.to_owned(),
+            found: self.sha256,
+            expected: expected.to_owned(),
+        })
     }
 }
 

@@ -2,15 +2,19 @@
 
 use crate::hparams::TARGET_LEVEL_DBFS;
 
+/// The level of samples (full scale ±1) in dB relative to full scale, as RMS; minus infinity for digital silence.
+pub fn level_dbfs(samples: &[f32]) -> f64 {
+    let energy: f64 = samples.iter().map(|s| f64::from(*s).powi(2)).sum();
+    10.0 * (energy / samples.len() as f64).log10()
+}
+
 /// Scales samples (full scale ±1) to [`TARGET_LEVEL_DBFS`] RMS if they are below it; louder audio and digital silence
 /// stay as they are.
 ///
 /// Source: `normalize_volume(increase_only=True)` of resemblyzer's `audio.py`. Error: 1e-6 of full scale (the original
 /// sums squares in `f32`).
 pub fn raise_to_target(samples: &mut [f32]) {
-    let energy: f64 = samples.iter().map(|s| f64::from(*s).powi(2)).sum();
-    let level_dbfs = 10.0 * (energy / samples.len() as f64).log10();
-    let gain_db = TARGET_LEVEL_DBFS - level_dbfs;
+    let gain_db = TARGET_LEVEL_DBFS - level_dbfs(samples);
     if gain_db.is_finite() && gain_db > 0.0 {
         let gain = 10f64.powf(gain_db / 20.0) as f32;
         samples.iter_mut().for_each(|s| *s *= gain);
