@@ -7,10 +7,15 @@ CARGO ?= cargo
 CARGO_DENY := 0.20.2
 CARGO_MACHETE := 0.9.2
 
+# The one that `make fuzz` builds, and what it runs.
+CARGO_FUZZ := 0.13.2
+TARGET ?= decode
+SECONDS ?= 1200
+
 TOOLS := target/tools
 FETCH := $(PYTHON) scripts/fetch_wheel.py
 
-.PHONY: run dev test check setup onnxruntime checkpoint python tools model fmt help
+.PHONY: run dev test check parity fuzz setup onnxruntime checkpoint python tools model fmt help
 
 help: ## List the targets.
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,8 +35,20 @@ check: setup tools ## All that must pass before a change lands.
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items
 	$(CARGO) test
+	cd fuzz && RUSTFLAGS="--cfg fuzzing -D warnings" $(CARGO) check --no-default-features
 	$(TOOLS)/bin/cargo-deny --all-features check bans licenses sources
 	$(TOOLS)/bin/cargo-machete
+
+parity: onnxruntime ## Compare with the real Resemblyzer on PARITY_DATA, into docs/parity.md.
+	$(CARGO) build --release
+	ORT_DYLIB_PATH=$${ORT_DYLIB_PATH:-target/onnxruntime/library} $(PYTHON) scripts/parity.py \
+		target/release/voice-embedding-service $(or $(PARITY_DATA),../shared) docs/parity.md
+
+fuzz: $(TOOLS)/cargo-fuzz-$(CARGO_FUZZ) ## Fuzz TARGET (decode, json, multipart) for SECONDS, on a nightly toolchain.
+	mkdir -p fuzz/corpus/$(TARGET)
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" $(CARGO) +nightly fuzz run $(TARGET) fuzz/corpus/$(TARGET) \
+		$(if $(filter decode,$(TARGET)),tests/fixtures/encodings,fuzz/seeds/$(TARGET)) -- \
+		-max_total_time=$(SECONDS) -max_len=80000 -timeout=5 -rss_limit_mb=1024 -malloc_limit_mb=256
 
 model: checkpoint ## Convert the model from its checkpoint anew.
 	$(CARGO) run -- model convert target/resemblyzer/pretrained.pt --output models/resemblyzer.onnx

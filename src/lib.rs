@@ -1,7 +1,7 @@
 //! Speaker embeddings: a recording in, 256 numbers out, two of them compared.
 //!
 //! ```text
-//! http --bytes--> pipeline --> audio::decode --> preprocess (resample > loudness > vad > silence > mel)
+//! http --bytes--> pipeline --> audio::decode --> preprocess (loudness > vad > silence > mel)
 //!                                                        | MelSpectrogram
 //!                              Embedding <-- encoder (partials > queue > session > mean, L2) <--+
 //! http/compare_embeddings --> embedding (parse) --> similarity

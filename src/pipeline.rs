@@ -109,9 +109,9 @@ impl Pipeline {
     pub fn prepare(&self, bytes: &[u8]) -> Result<Prepared, PipelineError> {
         let recording = audio::decode(bytes, Limits { max_seconds: self.limits.max_audio_seconds })?;
         let mut report = AudioReport {
-            duration_seconds: recording.waveform.duration_seconds(),
+            duration_seconds: recording.duration_seconds,
             speech_seconds: 0.0,
-            sample_rate_hz: recording.waveform.sample_rate_hz(),
+            sample_rate_hz: recording.sample_rate_hz,
             channels: recording.channels,
             windows: 0,
             warnings: Vec::new(),

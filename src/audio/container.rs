@@ -1,21 +1,22 @@
 //! Every container but plain WAV, by symphonia; Opus packets by ropus, which symphonia has no decoder for.
 
-use std::io::Cursor;
+use std::io::{Cursor, ErrorKind};
 use std::panic::catch_unwind;
 
-use ropus::{Channels, DecodeMode};
+use ropus::{Channels, DecodeMode, OpusMSDecoder};
 use symphonia::core::codecs::CodecParameters;
 use symphonia::core::codecs::audio::well_known::{CODEC_ID_AAC, CODEC_ID_OPUS};
 use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
+use symphonia::core::formats::well_known::FORMAT_ID_MKV;
 use symphonia::core::formats::{FormatOptions, FormatReader, Track, TrackType};
-use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
+use symphonia::core::io::{MediaSource, MediaSourceStream, MediaSourceStreamOptions, ReadOnlySource};
 use symphonia::core::meta::MetadataOptions;
 use symphonia::core::packet::Packet;
 
 use super::mono_mix::MonoMix;
-use super::{AudioError, Limits, Recording};
+use super::{AudioError, Limits, Recording, caf, check_channels, mp4, webm};
 
 /// Opus always decodes at this rate, in Hz.
 const OPUS_RATE_HZ: u32 = 48_000;
@@ -23,25 +24,41 @@ const OPUS_RATE_HZ: u32 = 48_000;
 /// Frames of the longest Opus packet: 120 ms (RFC 6716, section 2.1.4).
 const MAX_OPUS_PACKET_FRAMES: usize = 5_760;
 
-/// Frames of silence that an AAC decoder gives out first: one block. ffmpeg, behind the original, leaves them out too.
-const AAC_DELAY_FRAMES: usize = 1_024;
-
 /// Decodes the first audio track. A damaged file that makes a decoder panic is as corrupt as one that makes it fail.
+///
+/// 1. Open the file as what it says it is.
+/// 2. If that fails, its end may be missing, where containers keep an index: read it once more from the beginning, as one
+///    that is still arriving. Whatever decodes then is a recording that is `truncated`.
 pub(super) fn decode(bytes: &[u8], limits: Limits) -> Result<Recording, AudioError> {
     if !is_known_container(bytes) {
         return Err(AudioError::Unsupported);
     }
-    catch_unwind(|| decode_container(bytes, limits))
-        .unwrap_or_else(|_| Err(AudioError::Corrupt("it cannot be decoded".into())))
+    let (bytes, is_cut) = match bytes {
+        [b'c', b'a', b'f', b'f', ..] => caf::with_true_length(bytes),
+        _ => (bytes.into(), webm::is_cut(bytes)),
+    };
+    let mut outcome = catch_unwind(|| decode_source(&bytes, Box::new(Cursor::new(&*bytes)), limits))
+        .unwrap_or_else(|_| Err(AudioError::Corrupt("it cannot be decoded".into())));
+    if matches!(outcome, Err(AudioError::Corrupt(_))) {
+        let arriving = Box::new(ReadOnlySource::new(&*bytes));
+        if let Ok(Ok(recording)) = catch_unwind(|| decode_source(&bytes, arriving, limits)) {
+            outcome = Ok(Recording { truncated: recording.truncated || !is_webm(&bytes), ..recording });
+        }
+    }
+    outcome.map(|recording| Recording { truncated: recording.truncated || is_cut, ..recording })
 }
 
 /// 1. Find the track and make its decoder.
 /// 2. Decode packet by packet, until the end or the first error that ends the stream: what came before is the recording,
 ///    and it is `truncated`.
-fn decode_container(bytes: &[u8], limits: Limits) -> Result<Recording, AudioError> {
-    let source = MediaSourceStream::new(Box::new(Cursor::new(bytes)), MediaSourceStreamOptions::default());
+fn decode_source(
+    bytes: &[u8],
+    source: Box<dyn MediaSource + '_>,
+    limits: Limits,
+) -> Result<Recording, AudioError> {
+    let stream = MediaSourceStream::new(source, MediaSourceStreamOptions::default());
     let mut format = symphonia::default::get_probe()
-        .probe(&Hint::new(), source, FormatOptions::default(), MetadataOptions::default())
+        .probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
         .map_err(|error| match error {
             // Of a WAV file, symphonia says this of codecs; of other containers, of parts that are missing.
             Error::Unsupported(_) if bytes.starts_with(b"RIFF") => AudioError::Unsupported,
@@ -51,7 +68,16 @@ fn decode_container(bytes: &[u8], limits: Limits) -> Result<Recording, AudioErro
     let Some(CodecParameters::Audio(codec)) = track.codec_params.clone() else {
         return Err(AudioError::Unsupported);
     };
+    // Decoders allocate for the channels that are announced.
+    if let Some(channels) = &codec.channels {
+        check_channels(u16::try_from(channels.count()).unwrap_or(u16::MAX))?;
+    }
     let mut decoder = Decoder::new(&codec)?;
+    if codec.codec == CODEC_ID_AAC {
+        let announced = mp4::audio_start_frames(bytes, codec.sample_rate.unwrap_or_default());
+        decoder.skip_frames =
+            usize::try_from(announced).unwrap_or(usize::MAX).max(track.delay.unwrap_or(0) as usize);
+    }
     decode_track(format.as_mut(), &track, &mut decoder, limits)
 }
 
@@ -65,10 +91,15 @@ fn is_known_container(bytes: &[u8]) -> bool {
     let is_adts_frame = matches!(bytes, [0xff, b1, ..] if b1 & 0xf6 == 0xf0);
     (begins(b"RIFF") && at(8, b"WAVE"))
         || (begins(b"FORM") && (at(8, b"AIFF") || at(8, b"AIFC")))
-        || [&b"fLaC"[..], b"OggS", b"\x1a\x45\xdf\xa3", b"caff", b"ID3"].into_iter().any(begins)
+        || [&b"fLaC"[..], b"OggS", b"caff", b"ID3"].into_iter().any(begins)
+        || is_webm(bytes)
         || at(4, b"ftyp")
         || is_mpeg_frame
         || is_adts_frame
+}
+
+fn is_webm(bytes: &[u8]) -> bool {
+    bytes.starts_with(&webm::EBML_ID)
 }
 
 fn decode_track(
@@ -79,22 +110,17 @@ fn decode_track(
 ) -> Result<Recording, AudioError> {
     let mut mono: Option<MonoMix> = None;
     let mut block = Block::default();
-    let mut reached_end = false;
-    loop {
-        let packet = match format.next_packet() {
-            Ok(Some(packet)) if packet.track_id != track.id => continue,
-            Ok(Some(packet)) => packet,
-            Ok(None) => {
-                reached_end = true;
-                break;
-            }
-            Err(_) => break,
+    let reached_end = loop {
+        let packet = match next_packet(format, track.id) {
+            Next::Packet(packet) => packet,
+            Next::End => break true,
+            Next::Cut => break false,
         };
         match decoder.decode(&packet, &mut block) {
             Ok(()) => {}
             // One bad packet: decoders go on with the next.
             Err(Error::DecodeError(_)) => continue,
-            Err(_) => break,
+            Err(_) => break false,
         }
         if block.samples.is_empty() {
             continue;
@@ -109,15 +135,40 @@ fn decode_track(
         };
         // A stream that changes in its middle is another one, chained behind the first.
         if !mono.takes(block.channels, block.sample_rate_hz) {
-            break;
+            break false;
         }
-        block.samples.iter().try_for_each(|sample| mono.push(*sample))?;
-    }
+        mono.push(&block.samples)?;
+    };
     let Some(mono) = mono else { return Err(AudioError::Corrupt("nothing in it decodes".into())) };
     // Containers count the delay of a codec or not, so a few packets more or less are no cut.
-    let missing_frames = track.num_frames.unwrap_or(0).saturating_sub(mono.n_frames() as u64);
+    let missing_frames = track.num_frames.unwrap_or(0).saturating_sub(mono.n_frames());
     let truncated = !reached_end || missing_frames > u64::from(block.sample_rate_hz) / 4;
     mono.finish(truncated)
+}
+
+enum Next {
+    Packet(Packet),
+    End,
+    Cut,
+}
+
+/// The next packet of a track.
+fn next_packet(format: &mut dyn FormatReader, track_id: u32) -> Next {
+    loop {
+        match format.next_packet() {
+            Ok(Some(packet)) if packet.track_id != track_id => {}
+            Ok(Some(packet)) => return Next::Packet(packet),
+            Ok(None) => return Next::End,
+            // A recording of a browser has no length: it ends where it ends.
+            Err(Error::IoError(error))
+                if error.kind() == ErrorKind::UnexpectedEof
+                    && format.format_info().format == FORMAT_ID_MKV =>
+            {
+                return Next::End;
+            }
+            Err(_) => return Next::Cut,
+        }
+    }
 }
 
 /// What one packet decodes to.
@@ -128,6 +179,16 @@ struct Block {
     sample_rate_hz: u32,
 }
 
+impl Block {
+    /// Cuts what an Opus packet decoded to at its end, and at the padding that the container marks.
+    fn set_opus(&mut self, channels: u8, n_frames: usize, packet: &Packet) {
+        let padding = usize::try_from(packet.trim_end.get()).unwrap_or(usize::MAX);
+        self.samples.truncate(n_frames.saturating_sub(padding) * usize::from(channels));
+        self.channels = channels.into();
+        self.sample_rate_hz = OPUS_RATE_HZ;
+    }
+}
+
 /// A decoder, and the frames at the beginning that are its delay and not audio.
 struct Decoder {
     codec: Codec,
@@ -136,7 +197,16 @@ struct Decoder {
 
 enum Codec {
     Symphonia(Box<dyn AudioDecoder>),
-    Opus { decoder: Box<ropus::Decoder>, channels: u8 },
+    Opus {
+        decoder: Box<ropus::Decoder>,
+        channels: u8,
+    },
+    /// More than two channels, as several streams of one or two.
+    OpusSurround {
+        decoder: Box<OpusMSDecoder>,
+        channels: u8,
+        decoded: Vec<i16>,
+    },
 }
 
 impl Decoder {
@@ -147,8 +217,7 @@ impl Decoder {
         let decoder =
             symphonia::default::get_codecs().make_audio_decoder(codec, &AudioDecoderOptions::default());
         let decoder = decoder.map_err(|_| AudioError::Unsupported)?;
-        let skip_frames = if codec.codec == CODEC_ID_AAC { AAC_DELAY_FRAMES } else { 0 };
-        Ok(Self { codec: Codec::Symphonia(decoder), skip_frames })
+        Ok(Self { codec: Codec::Symphonia(decoder), skip_frames: 0 })
     }
 
     /// Reads the identification header (RFC 7845, section 5.1), which Matroska carries too.
@@ -157,14 +226,16 @@ impl Decoder {
         else {
             return Err(AudioError::Corrupt("its Opus header is missing".into()));
         };
-        let layout = match channels {
-            1 => Channels::Mono,
-            2 => Channels::Stereo,
-            _ => return Err(AudioError::Unsupported),
+        check_channels(channels.into())?;
+        let layout = if channels == 1 { Channels::Mono } else { Channels::Stereo };
+        let codec = match channels {
+            1 | 2 => ropus::Decoder::new(OPUS_RATE_HZ, layout)
+                .map(|decoder| Codec::Opus { decoder: Box::new(decoder), channels })
+                .ok(),
+            _ => surround_decoder(channels, header.get(18..).unwrap_or_default()),
         };
-        let decoder = ropus::Decoder::new(OPUS_RATE_HZ, layout).map_err(|_| AudioError::Unsupported)?;
         let skip_frames = usize::from(u16::from_le_bytes([skip_low, skip_high]));
-        Ok(Self { codec: Codec::Opus { decoder: Box::new(decoder), channels }, skip_frames })
+        Ok(Self { codec: codec.ok_or(AudioError::Unsupported)?, skip_frames })
     }
 
     /// Decodes a packet into the block, without the decoder's delay and what the container marks as padding.
@@ -178,14 +249,19 @@ impl Decoder {
                 audio.copy_to_vec_interleaved(&mut block.samples);
             }
             Codec::Opus { decoder, channels } => {
-                let n_channels = usize::from(*channels);
-                block.sample_rate_hz = OPUS_RATE_HZ;
-                block.channels = u16::from(*channels);
-                block.samples.resize(MAX_OPUS_PACKET_FRAMES * n_channels, 0.0);
+                block.samples.resize(MAX_OPUS_PACKET_FRAMES * usize::from(*channels), 0.0);
                 let decoded = decoder.decode_float(&packet.data, &mut block.samples, DecodeMode::Normal);
                 let n_frames = decoded.map_err(|_| Error::DecodeError("opus"))?;
-                let padding = usize::try_from(packet.trim_end.get()).unwrap_or(usize::MAX);
-                block.samples.truncate(n_frames.saturating_sub(padding) * n_channels);
+                block.set_opus(*channels, n_frames, packet);
+            }
+            Codec::OpusSurround { decoder, channels, decoded } => {
+                decoded.resize(MAX_OPUS_PACKET_FRAMES * usize::from(*channels), 0);
+                let length = i32::try_from(packet.data.len()).map_err(|_| Error::DecodeError("opus"))?;
+                let n_frames = decoder
+                    .decode(Some(&packet.data), length, decoded, MAX_OPUS_PACKET_FRAMES as i32, false)
+                    .map_err(|_| Error::DecodeError("opus"))?;
+                block.samples.extend(decoded.iter().map(|sample| f32::from(*sample) / 32_768.0));
+                block.set_opus(*channels, usize::try_from(n_frames).unwrap_or(0), packet);
             }
         }
         let n_channels = usize::from(block.channels);
@@ -194,4 +270,20 @@ impl Decoder {
         self.skip_frames -= skipped;
         Ok(())
     }
+}
+
+/// Reads the channel mapping family and its table (RFC 7845, section 5.1.1): streams, streams of two channels, and each
+/// channel's place among those.
+fn surround_decoder(channels: u8, table: &[u8]) -> Option<Codec> {
+    // The families with this table: Vorbis' order of channels, ambisonics, and channels that mean nothing.
+    let [1 | 2 | 255, streams, coupled, mapping @ ..] = table else { return None };
+    let mapping = mapping.get(..usize::from(channels))?;
+    let decoder = OpusMSDecoder::new(
+        OPUS_RATE_HZ as i32,
+        channels.into(),
+        (*streams).into(),
+        (*coupled).into(),
+        mapping,
+    );
+    Some(Codec::OpusSurround { decoder: Box::new(decoder.ok()?), channels, decoded: Vec::new() })
 }

@@ -1,8 +1,12 @@
-//! Bytes of an audio file -> [`Recording`]: a mono waveform at its own rate, with what was noticed on the way.
+//! Bytes of an audio file -> [`Recording`]: a mono waveform at 16 kHz, with what was noticed on the way.
 
+mod caf;
 mod container;
 mod mono_mix;
+mod mp4;
+pub mod resample;
 mod wav;
+mod webm;
 
 use std::ops::RangeInclusive;
 
@@ -19,18 +23,13 @@ pub const MAX_CHANNELS: u16 = 8;
 /// from 1e17 on, the power spectrum would leave `f32`.
 pub const MAX_MAGNITUDE: f32 = 1e10;
 
-/// Mono audio: at least one sample, all finite, full scale at ±1.
+/// Mono audio at 16 kHz: at least one sample, all finite, full scale at ±1.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Waveform {
-    samples: Vec<f32>,
-    sample_rate_hz: u32,
-}
+pub struct Waveform(Vec<f32>);
 
 impl Waveform {
-    /// Checks that there are samples, that all are within [`MAX_MAGNITUDE`] and that the rate is one of
-    /// [`SAMPLE_RATES_HZ`].
-    pub fn new(samples: Vec<f32>, sample_rate_hz: u32) -> Result<Self, AudioError> {
-        check_sample_rate(sample_rate_hz)?;
+    /// Checks that there are samples and that all are within [`MAX_MAGNITUDE`].
+    pub fn new(samples: Vec<f32>) -> Result<Self, AudioError> {
         if samples.is_empty() {
             return Err(AudioError::Corrupt("it holds no samples".into()));
         }
@@ -40,27 +39,17 @@ impl Waveform {
                 "it holds infinite, not-a-number or absurdly large samples".into(),
             ));
         }
-        Ok(Self { samples, sample_rate_hz })
+        Ok(Self(samples))
     }
 
     /// The samples, full scale at ±1 (float files may go beyond).
     pub fn samples(&self) -> &[f32] {
-        &self.samples
+        &self.0
     }
 
     /// The samples, without a copy.
     pub fn into_samples(self) -> Vec<f32> {
-        self.samples
-    }
-
-    /// The rate, in Hz.
-    pub fn sample_rate_hz(&self) -> u32 {
-        self.sample_rate_hz
-    }
-
-    /// The duration, in seconds.
-    pub fn duration_seconds(&self) -> f64 {
-        self.samples.len() as f64 / f64::from(self.sample_rate_hz)
+        self.0
     }
 }
 
@@ -69,6 +58,10 @@ impl Waveform {
 pub struct Recording {
     /// The mean of the channels.
     pub waveform: Waveform,
+    /// Length of the audio in the file.
+    pub duration_seconds: f64,
+    /// Sample rate of the file, in Hz.
+    pub sample_rate_hz: u32,
     /// Channels in the file.
     pub channels: u16,
     /// More than one sample in a thousand stands at full scale or beyond.

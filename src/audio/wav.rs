@@ -20,6 +20,7 @@ pub(super) fn decode(bytes: &[u8], limits: Limits) -> Result<Recording, AudioErr
     let mut reader = WavReader::new(chunks.reader()).map_err(header_error)?;
     let spec = reader.spec();
     let mut mono = MonoMix::new(spec.channels, spec.sample_rate, limits)?;
+    mono.check_announced(u64::from(reader.duration()))?;
     let scale = 0.5_f32.powi(i32::from(spec.bits_per_sample) - 1);
     match (spec.sample_format, spec.bits_per_sample) {
         (SampleFormat::Float, _) => extend(&mut mono, &mut reader, |sample: f32| sample)?,
@@ -105,15 +106,27 @@ impl<'a> Chunks<'a> {
     }
 }
 
+/// Frames that are decoded at once.
+const BLOCK_FRAMES: usize = 4_096;
+
 fn extend<R: Read, S: hound::Sample>(
     mono: &mut MonoMix,
     reader: &mut WavReader<R>,
     value: impl Fn(S) -> f32,
 ) -> Result<(), AudioError> {
-    for sample in reader.samples::<S>() {
-        mono.push(value(sample.map_err(|_| AudioError::Unsupported)?))?;
+    let block_samples = BLOCK_FRAMES * usize::from(reader.spec().channels);
+    let mut block = Vec::with_capacity(block_samples);
+    let mut samples = reader.samples::<S>();
+    loop {
+        block.clear();
+        for sample in samples.by_ref().take(block_samples) {
+            block.push(value(sample.map_err(|_| AudioError::Unsupported)?));
+        }
+        if block.is_empty() {
+            return Ok(());
+        }
+        mono.push(&block)?;
     }
-    Ok(())
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "it is mapped over errors")]

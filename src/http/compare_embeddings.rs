@@ -62,16 +62,14 @@ pub(super) async fn compare_embeddings(
 ) -> Result<Json<CompareResponse>, ApiError> {
     let bytes = body::read(body, MAX_BODY_BYTES.min(state.config.max_body_bytes)).await?;
     let request = CompareRequest::parse(&bytes)?;
-    let first = embedding("embedding1", request.embedding1)?;
-    let second = embedding("embedding2", request.embedding2)?;
-    let similarity = similarity::cosine(&first, &second);
     let threshold = request.threshold.unwrap_or(state.config.same_speaker_threshold);
+    let similarity = request.similarity()?;
     let is_same_speaker = similarity::is_same_speaker(similarity, threshold);
     Ok(Json(CompareResponse { similarity, is_same_speaker, threshold }))
 }
 
 impl CompareRequest {
-    fn parse(body: &[u8]) -> Result<Self, ApiError> {
+    pub(super) fn parse(body: &[u8]) -> Result<Self, ApiError> {
         let mut fields = Fields::parse(body)?;
         let request = Self {
             embedding1: fields.numbers("embedding1"),
@@ -80,6 +78,12 @@ impl CompareRequest {
         };
         fields.finish()?;
         Ok(request)
+    }
+
+    pub(super) fn similarity(self) -> Result<f64, ApiError> {
+        let first = embedding("embedding1", self.embedding1)?;
+        let second = embedding("embedding2", self.embedding2)?;
+        Ok(similarity::cosine(&first, &second))
     }
 }
 

@@ -138,7 +138,7 @@ fn is_audio(headers: &HeaderMap) -> bool {
 }
 
 impl<'a> ExtractRequest<'a> {
-    fn parse(body: &'a [u8]) -> Result<Self, ApiError> {
+    pub(super) fn parse(body: &'a [u8]) -> Result<Self, ApiError> {
         let mut fields = Fields::parse(body)?;
         let request =
             Self { audio_base64: fields.string("audio_base64"), format: fields.optional_string("format") };
@@ -146,14 +146,14 @@ impl<'a> ExtractRequest<'a> {
         Ok(request)
     }
 
-    fn decode_audio(&self) -> Result<Vec<u8>, ApiError> {
+    pub(super) fn decode_audio(&self) -> Result<Vec<u8>, ApiError> {
         decode_base64(&self.audio_base64)
     }
 }
 
 /// Turns line breaks into blanks. Outside of strings they mean the same; within one they are not JSON, but they are what
 /// a shell makes of `"$(base64 FILE)"` where that command breaks its lines.
-fn without_line_breaks(body: Bytes) -> Vec<u8> {
+pub(super) fn without_line_breaks(body: Bytes) -> Vec<u8> {
     let mut body = Vec::from(body);
     body.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
     body

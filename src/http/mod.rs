@@ -7,6 +7,8 @@ mod docs;
 mod error;
 mod extract_embedding;
 mod extractor;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod health;
 mod request_id;
 mod serve;

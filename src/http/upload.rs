@@ -41,7 +41,7 @@ pub(super) async fn upload(
 }
 
 /// The content of the form's first part named `file`.
-async fn read_file_part(request: Request, max_bytes: usize) -> Result<Bytes, ApiError> {
+pub(super) async fn read_file_part(request: Request, max_bytes: usize) -> Result<Bytes, ApiError> {
     let missing = || FieldError::missing(&["body", "file"], Value::Null);
     body::check_announced_length(request.body(), max_bytes)?;
     let request = request.map(|body| axum::body::Body::new(http_body_util::Limited::new(body, max_bytes)));

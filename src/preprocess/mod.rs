@@ -1,10 +1,9 @@
-//! [`Waveform`] -> [`Utterance`] (16 kHz, levelled, trimmed to speech) -> [`MelSpectrogram`].
+//! [`Waveform`] -> [`Utterance`] (levelled, trimmed to speech) -> [`MelSpectrogram`].
 //!
 //! Source: `preprocess_wav` of resemblyzer's `audio.py`.
 
 pub mod loudness;
 pub mod mel;
-pub mod resample;
 pub mod silence;
 pub mod vad;
 
@@ -35,9 +34,9 @@ impl Utterance {
     }
 }
 
-/// Resamples, raises the level and cuts silence; `None` if the voice detector keeps nothing.
+/// Raises the level and cuts silence; `None` if the voice detector keeps nothing.
 pub fn preprocess(waveform: Waveform) -> Option<Utterance> {
-    let mut samples = resample::to_16_khz(waveform);
+    let mut samples = waveform.into_samples();
     loudness::raise_to_target(&mut samples);
     let flags = vad::voice_flags(&samples);
     silence::trim(&mut samples, &silence::keep_mask(&flags));

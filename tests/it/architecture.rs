@@ -28,7 +28,7 @@ const ENGINES: [(&str, &[&str]); 12] = [
     ("hound", &["audio/wav.rs"]),
     ("symphonia", &["audio/container.rs"]),
     ("ropus", &["audio/container.rs"]),
-    ("rubato", &["preprocess/resample.rs"]),
+    ("rubato", &["audio/resample.rs"]),
     ("realfft", &["preprocess/mel.rs"]),
     ("reqwest", &["model/fetch.rs"]),
     ("webrtc_vad", &["preprocess/vad.rs"]),

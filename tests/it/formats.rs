@@ -1,6 +1,5 @@
 //! Audio in every container and codec, recognised by content; damaged files of each.
 
-use proptest::prelude::*;
 use serde_json::Value;
 use voice_embedding_service::audio::{AudioError, Limits, decode};
 use voice_embedding_service::pipeline::{Pipeline, PipelineLimits};
@@ -8,7 +7,7 @@ use voice_embedding_service::pipeline::{Pipeline, PipelineLimits};
 use super::support::{Server, assert_error, cosine, fixture, session};
 
 /// The same two seconds of a synthetic voice in each encoding, and the least cosine to the plain WAV.
-const ENCODINGS: [(&str, f64); 13] = [
+const ENCODINGS: [(&str, f64); 16] = [
     ("clip.flac", 0.999_999),
     ("clip.aiff", 0.999_999),
     ("clip.caf", 0.999_999),
@@ -18,8 +17,11 @@ const ENCODINGS: [(&str, f64); 13] = [
     ("clip.mp3", 0.99),
     ("clip.ogg", 0.99),
     ("clip.m4a", 0.99),
+    ("clip-index-last.m4a", 0.99),
     ("clip.opus", 0.95),
+    ("clip-surround.opus", 0.95),
     ("clip.webm", 0.95),
+    ("clip-live.webm", 0.95),
     ("clip-mulaw.wav", 0.7),
     ("clip-alaw.wav", 0.7),
 ];
@@ -62,15 +64,38 @@ fn every_encoding_can_be_sent_whatever_it_is_called() {
 
 #[test]
 fn a_file_cut_short_is_answered_from_what_decodes() {
-    for name in
-        ["clip.flac", "clip.mp3", "clip.ogg", "clip.opus", "clip-f64.wav", "clip-mulaw.wav", "clip-rf64.wav"]
-    {
+    for name in [
+        "clip.flac",
+        "clip.mp3",
+        "clip.ogg",
+        "clip.opus",
+        "clip.webm",
+        "clip.m4a",
+        "clip.aiff",
+        "clip.caf",
+        "clip-f64.wav",
+        "clip-mulaw.wav",
+        "clip-rf64.wav",
+    ] {
         let whole = file(name);
         let recording = decode(&whole[..whole.len() * 7 / 10], Limits { max_seconds: 10.0 })
             .unwrap_or_else(|e| panic!("{name}: {e}"));
         assert!(recording.truncated, "{name}");
-        let seconds = recording.waveform.duration_seconds();
+        let seconds = recording.duration_seconds;
         assert!((0.8..1.8).contains(&seconds), "{name}: {seconds} s");
+    }
+}
+
+/// What writes to a pipe, as a browser's recorder does, cannot say how long it is.
+#[test]
+fn a_file_of_unknown_length_is_whole() {
+    let mut caf = file("clip.caf");
+    let length_at = caf.windows(4).position(|name| name == b"data").unwrap() + 4;
+    caf[length_at..length_at + 8].fill(0xff);
+    for (name, file) in [("clip-live.webm", file("clip-live.webm")), ("clip.caf", caf)] {
+        let recording = decode(&file, Limits { max_seconds: 10.0 }).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(!recording.truncated, "{name}");
+        assert!((recording.duration_seconds - 2.0).abs() < 0.02, "{name}: {} s", recording.duration_seconds);
     }
 }
 
@@ -79,27 +104,5 @@ fn the_limit_on_seconds_holds_for_every_encoding() {
     for (name, _) in ENCODINGS {
         let error = decode(&file(name), Limits { max_seconds: 1.0 }).unwrap_err();
         assert_eq!(error, AudioError::TooLong { max_seconds: 1.0 }, "{name}");
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
-    /// Whatever is done to a file, decoding it ends in a recording within the limit or in an error.
-    #[test]
-    fn damaged_files_never_panic(
-        which in 0..ENCODINGS.len(),
-        edits in prop::collection::vec((0.0..1.0_f64, any::<u8>()), 1..10),
-        head_edits in prop::collection::vec((0_usize..400, any::<u8>()), 0..4),
-        kept in 0.3..1.0_f64,
-    ) {
-        let mut damaged = file(ENCODINGS[which].0);
-        let length = damaged.len();
-        edits.iter().for_each(|(at, byte)| damaged[(at * length as f64) as usize] = *byte);
-        head_edits.iter().for_each(|(at, byte)| damaged[*at] = *byte);
-        damaged.truncate((kept * length as f64) as usize);
-        if let Ok(recording) = decode(&damaged, Limits { max_seconds: 5.0 }) {
-            prop_assert!(recording.waveform.duration_seconds() <= 5.0);
-        }
     }
 }

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use ndarray::{Array1, Array2};
 use ndarray_npy::ReadableElement;
-use voice_embedding_service::audio::{self, Limits, Waveform};
+use voice_embedding_service::audio::resample::To16Khz;
+use voice_embedding_service::audio::{self, Limits};
 use voice_embedding_service::encoder::{WindowEmbedding, mean_embedding, partials};
 use voice_embedding_service::hparams::SAMPLE_RATE_HZ;
-use voice_embedding_service::preprocess::{MelExtractor, MelSpectrogram, loudness, resample, silence, vad};
+use voice_embedding_service::preprocess::{MelExtractor, MelSpectrogram, loudness, silence, vad};
 
 use super::support::{assert_close, fixture, parity_data, session};
 
@@ -127,7 +128,7 @@ fn resampling_44_1_khz_is_soxrs_without_delay() {
     let file = std::fs::read(data.join("audio/encodings/1688-0005-s16-44100.wav")).unwrap();
     let expected: Vec<f32> = Stages(data.join("golden/stages/1688-0005-s16-44100")).vector("resampled.npy");
     let recording = audio::decode(&file, Limits { max_seconds: 60.0 }).unwrap();
-    let actual = resample::to_16_khz(recording.waveform);
+    let actual = recording.waveform.samples();
     assert_eq!(actual.len(), expected.len());
     let energy = |samples: &mut dyn Iterator<Item = f32>| samples.map(|s| f64::from(s).powi(2)).sum::<f64>();
     let difference = energy(&mut actual.iter().zip(&expected).map(|(a, e)| a - e));
@@ -148,8 +149,10 @@ fn resampling_keeps_tones_in_place() {
             (i as f64 * 1_000.0 / f64::from(rate_hz) * std::f64::consts::TAU).sin() as f32
         };
         let n_samples = rate_hz as usize + 1;
-        let waveform = Waveform::new((0..n_samples).map(|i| tone(rate_hz, i)).collect(), rate_hz).unwrap();
-        let resampled = resample::to_16_khz(waveform);
+        let mut resampler = To16Khz::from_rate(rate_hz);
+        let samples: Vec<f32> = (0..n_samples).map(|i| tone(rate_hz, i)).collect();
+        samples.chunks(1_000).for_each(|block| resampler.push(block));
+        let resampled = resampler.finish();
         let expected_len =
             (n_samples as f64 * f64::from(SAMPLE_RATE_HZ) / f64::from(rate_hz)).ceil() as usize;
         assert_eq!(resampled.len(), expected_len, "{rate_hz} Hz");

@@ -14,6 +14,7 @@ mod contract;
 mod formats;
 mod golden_pipeline;
 mod golden_stages;
+mod hostile;
 mod model;
 mod model_store;
 mod process;

@@ -211,6 +211,14 @@ impl Server {
         BegunRequest { connection, body }
     }
 
+    /// The most memory that the process has had resident, in bytes.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn peak_memory_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+    }
+
     /// Sends a signal by name (`TERM`).
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.process.id().to_string();

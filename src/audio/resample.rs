@@ -1,0 +1,135 @@
+//! Any sample rate -> 16 kHz, block by block.
+
+use rubato::audioadapter_buffers::direct::InterleavedSlice;
+use rubato::{Fft, FixedSync, Indexing, Resampler, WindowFunction};
+
+use crate::hparams::SAMPLE_RATE_HZ;
+
+/// Samples at the lower of the two rates that the FFT resampler transforms at once, at the least. The length sets the
+/// filter's cut-off: 320 with this window puts it at 0.957 of the lower Nyquist frequency, where soxr HQ has its own
+/// (pass band to 0.913, stop band from 1). Sharper filters do worse: what they let through just below the Nyquist frequency,
+/// the original's do not.
+const MIN_BLOCK_AT_LOWER_RATE: usize = 320;
+
+/// A mono signal that is resampled to 16 kHz as it comes, without delay: sample `i` of the result stands at `i / 16000`
+/// seconds, and there are ceil(n x 16000 / rate) of them. A signal at 16 kHz comes back as it is.
+///
+/// The original uses soxr (`librosa.resample`, quality HQ); this is rubato's FFT resampler, linear in phase and cut off at
+/// the same frequency. Error: 60 dB below the signal at 44.1 kHz.
+pub struct To16Khz {
+    /// `None` at 16 kHz.
+    filter: Option<Filter>,
+    output: Vec<f32>,
+}
+
+struct Filter {
+    fft: Fft<f32>,
+    rate_hz: u32,
+    /// Samples taken in so far.
+    n_taken: u64,
+    /// The block that is not full yet.
+    pending: Vec<f32>,
+    /// What a block becomes.
+    resampled: Vec<f32>,
+    /// Samples at the beginning of the output that are the filter's delay and still to come.
+    delay: usize,
+}
+
+impl To16Khz {
+    /// Plans for a rate in Hz, one of [`super::SAMPLE_RATES_HZ`].
+    pub fn from_rate(rate_hz: u32) -> Self {
+        let filter = (rate_hz != SAMPLE_RATE_HZ).then(|| Filter::from_rate(rate_hz));
+        Self { filter, output: Vec::new() }
+    }
+
+    /// Takes the next samples.
+    pub fn push(&mut self, samples: &[f32]) {
+        match &mut self.filter {
+            Some(filter) => filter.push(samples, &mut self.output),
+            None => self.output.extend_from_slice(samples),
+        }
+    }
+
+    /// The signal at 16 kHz.
+    pub fn finish(mut self) -> Vec<f32> {
+        if let Some(filter) = &mut self.filter {
+            filter.finish(&mut self.output);
+        }
+        self.output
+    }
+}
+
+impl Filter {
+    fn from_rate(rate_hz: u32) -> Self {
+        let fft = Fft::<f32>::new_custom(
+            rate_hz as usize,
+            SAMPLE_RATE_HZ as usize,
+            block_samples(rate_hz),
+            1,
+            1,
+            WindowFunction::BlackmanHarris2,
+            FixedSync::Both,
+        )
+        .expect("both rates and the block are above zero");
+        Self {
+            rate_hz,
+            n_taken: 0,
+            pending: Vec::with_capacity(fft.input_frames_next()),
+            resampled: vec![0.0; fft.output_frames_next()],
+            delay: fft.output_delay(),
+            fft,
+        }
+    }
+
+    fn push(&mut self, mut samples: &[f32], output: &mut Vec<f32>) {
+        self.n_taken += samples.len() as u64;
+        while !samples.is_empty() {
+            let missing = self.fft.input_frames_next() - self.pending.len();
+            let (now, later) = samples.split_at(missing.min(samples.len()));
+            self.pending.extend_from_slice(now);
+            samples = later;
+            if now.len() == missing {
+                self.resample_pending(output);
+            }
+        }
+    }
+
+    /// Pushes silence until everything is out, and cuts off what it became.
+    fn finish(&mut self, output: &mut Vec<f32>) {
+        let expected = (self.n_taken * u64::from(SAMPLE_RATE_HZ)).div_ceil(u64::from(self.rate_hz)) as usize;
+        while output.len() < expected {
+            self.resample_pending(output);
+        }
+        output.truncate(expected);
+    }
+
+    /// Resamples the pending block, as if silence filled it up.
+    fn resample_pending(&mut self, output: &mut Vec<f32>) {
+        let n_pending = self.pending.len();
+        let input = InterleavedSlice::new(&self.pending, 1, n_pending).expect("it is as long as it says");
+        let n_resampled = self.resampled.len();
+        let mut resampled =
+            InterleavedSlice::new_mut(&mut self.resampled, 1, n_resampled).expect("it is as long as it says");
+        let indexing = Indexing::new().partial_len(n_pending);
+        self.fft
+            .process_into_buffer(&input, &mut resampled, Some(&indexing))
+            .expect("one channel and at most one block go in, and one block comes out");
+        self.pending.clear();
+        let skipped = self.delay.min(n_resampled);
+        self.delay -= skipped;
+        output.extend_from_slice(&self.resampled[skipped..]);
+    }
+}
+
+/// The block for a rate: a multiple of the samples after which input and output fall together, and an even one, since
+/// the delay is half a block and rubato counts it in whole samples.
+fn block_samples(rate_hz: u32) -> usize {
+    let together = (rate_hz / greatest_common_divisor(rate_hz, SAMPLE_RATE_HZ)) as usize;
+    let times_lower_rate = f64::from(rate_hz.max(SAMPLE_RATE_HZ)) / f64::from(SAMPLE_RATE_HZ);
+    let min_block = (MIN_BLOCK_AT_LOWER_RATE as f64 * times_lower_rate) as usize;
+    min_block.next_multiple_of(2 * together)
+}
+
+fn greatest_common_divisor(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
