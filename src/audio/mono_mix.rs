@@ -70,6 +70,11 @@ impl MonoMix {
         (self.channels, self.sample_rate_hz) == (channels, sample_rate_hz)
     }
 
+    /// Channels of a frame.
+    pub(super) fn channels(&self) -> u16 {
+        self.channels
+    }
+
     /// Frames so far.
     pub(super) fn n_frames(&self) -> u64 {
         self.n_frames

@@ -69,16 +69,16 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 mod tests {
     use super::*;
 
-    fn atom(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
-        [&(content.len() as u32 + 8).to_be_bytes(), &name[..], content].concat()
+    fn atom(name: [u8; 4], content: &[u8]) -> Vec<u8> {
+        [&(content.len() as u32 + 8).to_be_bytes(), &name, content].concat()
     }
 
     fn file(edits: &[u8]) -> Vec<u8> {
-        let video = atom(b"trak", &atom(b"mdia", &atom(b"hdlr", b"\0\0\0\0\0\0\0\0vide")));
+        let video = atom(*b"trak", &atom(*b"mdia", &atom(*b"hdlr", b"\0\0\0\0\0\0\0\0vide")));
         let header = [&[0; 12][..], &24_000_u32.to_be_bytes()].concat();
-        let media = [atom(b"mdhd", &header), atom(b"hdlr", b"\0\0\0\0\0\0\0\0soun")].concat();
-        let audio = [atom(b"edts", &atom(b"elst", edits)), atom(b"mdia", &media)].concat();
-        [atom(b"ftyp", b"M4A "), atom(b"moov", &[video, atom(b"trak", &audio)].concat())].concat()
+        let media = [atom(*b"mdhd", &header), atom(*b"hdlr", b"\0\0\0\0\0\0\0\0soun")].concat();
+        let audio = [atom(*b"edts", &atom(*b"elst", edits)), atom(*b"mdia", &media)].concat();
+        [atom(*b"ftyp", b"M4A "), atom(*b"moov", &[video, atom(*b"trak", &audio)].concat())].concat()
     }
 
     #[test]

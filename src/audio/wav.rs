@@ -1,5 +1,5 @@
-//! WAV, by hound. Its reader wants files as the standard has them; [`Chunks`] brings those that recorders write into
-//! that shape.
+//! WAV. hound's reader wants files as the standard has them; [`Chunks`] brings those that recorders write into that
+//! shape.
 
 use std::io::{Cursor, Read};
 
@@ -11,25 +11,56 @@ use super::{AudioError, Limits, Recording};
 /// Lengths from here on stand for "unknown": a program that writes to a pipe cannot come back to fill them in.
 const UNKNOWN_LEN: u32 = 0x7fff_0000;
 
+/// Frames that are decoded at once.
+const BLOCK_FRAMES: usize = 4_096;
+
 /// Decodes a WAV file to the mean of its channels, full scale at ±1, as libsndfile and librosa do.
+///
+/// hound says what kind of samples there are. They are converted here, in blocks: its own iterator takes 10 ns a sample, which
+/// is a quarter of all that a recording costs before the encoder.
 pub(super) fn decode(bytes: &[u8], limits: Limits) -> Result<Recording, AudioError> {
     let chunks = Chunks::find(bytes)?;
     if !chunks.is_plain() {
         return Err(AudioError::Unsupported);
     }
-    let mut reader = WavReader::new(chunks.reader()).map_err(header_error)?;
+    let reader = WavReader::new(chunks.reader()).map_err(header_error)?;
     let spec = reader.spec();
     let mut mono = MonoMix::new(spec.channels, spec.sample_rate, limits)?;
     mono.check_announced(u64::from(reader.duration()))?;
-    let scale = 0.5_f32.powi(i32::from(spec.bits_per_sample) - 1);
-    match (spec.sample_format, spec.bits_per_sample) {
-        (SampleFormat::Float, _) => extend(&mut mono, &mut reader, |sample: f32| sample)?,
-        (SampleFormat::Int, 8 | 16) => {
-            extend(&mut mono, &mut reader, |sample: i16| f32::from(sample) * scale)?;
+    let n_channels = usize::from(spec.channels);
+    match (spec.sample_format, spec.bits_per_sample, chunks.frame_bytes() / n_channels) {
+        (SampleFormat::Float, 32, 4) => extend(&mut mono, chunks.data, f32::from_le_bytes),
+        // Only samples of 8 bits have no sign.
+        (SampleFormat::Int, 8, 1) => extend(&mut mono, chunks.data, |[b]| (f32::from(b) - 128.0) / 128.0),
+        (SampleFormat::Int, 16, 2) => {
+            extend(&mut mono, chunks.data, |b| f32::from(i16::from_le_bytes(b)) / 32_768.0)
         }
-        (SampleFormat::Int, _) => extend(&mut mono, &mut reader, |sample: i32| sample as f32 * scale)?,
-    }
+        (SampleFormat::Int, 24, 3) => extend(&mut mono, chunks.data, |[a, b, c]| from_24_bits([a, b, c])),
+        (SampleFormat::Int, 24, 4) => extend(&mut mono, chunks.data, |[a, b, c, _]| from_24_bits([a, b, c])),
+        (SampleFormat::Int, 32, 4) => {
+            extend(&mut mono, chunks.data, |b| i32::from_le_bytes(b) as f32 / 2_147_483_648.0)
+        }
+        _ => return Err(AudioError::Unsupported),
+    }?;
     mono.finish(chunks.truncated)
+}
+
+fn from_24_bits([low, middle, high]: [u8; 3]) -> f32 {
+    (i32::from_le_bytes([0, low, middle, high]) >> 8) as f32 / 8_388_608.0
+}
+
+fn extend<const BYTES: usize>(
+    mono: &mut MonoMix,
+    data: &[u8],
+    value: impl Fn([u8; BYTES]) -> f32,
+) -> Result<(), AudioError> {
+    let mut block = Vec::new();
+    for bytes in data.chunks(BLOCK_FRAMES * usize::from(mono.channels()) * BYTES) {
+        block.clear();
+        block.extend(bytes.as_chunks().0.iter().map(|sample| value(*sample)));
+        mono.push(&block)?;
+    }
+    Ok(())
 }
 
 /// The two chunks of a WAV file that matter.
@@ -77,22 +108,24 @@ impl<'a> Chunks<'a> {
     }
 
     fn new(format: &'a [u8], content: &'a [u8], announced: u64) -> Self {
-        // `nBlockAlign`, the bytes of a frame. Where it is missing, hound says so.
-        let frame_bytes =
-            format.get(12..14).map_or(1, |b| usize::from(u16::from_le_bytes([b[0], b[1]]))).max(1);
         let present = usize::try_from(announced).unwrap_or(usize::MAX).min(content.len());
-        Self {
-            format,
-            data: &content[..present - present % frame_bytes],
-            truncated: (present as u64) < announced,
-        }
+        let mut chunks = Self { format, data: &content[..present], truncated: (present as u64) < announced };
+        chunks.data = &content[..present - present % chunks.frame_bytes()];
+        chunks
+    }
+
+    /// `nBlockAlign`, the bytes of a frame. Where it is missing, hound says so.
+    fn frame_bytes(&self) -> usize {
+        self.field(12).map_or(1, usize::from).max(1)
     }
 
     /// Whether the samples are what hound reads: integers, 32-bit floats, or either behind an extensible header.
     fn is_plain(&self) -> bool {
-        let field = |at: usize| self.format.get(at..at + 2).map_or(0, |b| u16::from_le_bytes([b[0], b[1]]));
-        let (format_tag, bits_per_sample) = (field(0), field(14));
-        matches!((format_tag, bits_per_sample), (0x0001 | 0xfffe, _) | (0x0003, 32))
+        matches!((self.field(0), self.field(14)), (Some(0x0001 | 0xfffe), _) | (Some(0x0003), Some(32)))
+    }
+
+    fn field(&self, at: usize) -> Option<u16> {
+        self.format.get(at..at + 2).map(|b| u16::from_le_bytes([b[0], b[1]]))
     }
 
     /// The file as the standard has it.
@@ -106,29 +139,6 @@ impl<'a> Chunks<'a> {
     }
 }
 
-/// Frames that are decoded at once.
-const BLOCK_FRAMES: usize = 4_096;
-
-fn extend<R: Read, S: hound::Sample>(
-    mono: &mut MonoMix,
-    reader: &mut WavReader<R>,
-    value: impl Fn(S) -> f32,
-) -> Result<(), AudioError> {
-    let block_samples = BLOCK_FRAMES * usize::from(reader.spec().channels);
-    let mut block = Vec::with_capacity(block_samples);
-    let mut samples = reader.samples::<S>();
-    loop {
-        block.clear();
-        for sample in samples.by_ref().take(block_samples) {
-            block.push(value(sample.map_err(|_| AudioError::Unsupported)?));
-        }
-        if block.is_empty() {
-            return Ok(());
-        }
-        mono.push(&block)?;
-    }
-}
-
 #[allow(clippy::needless_pass_by_value, reason = "it is mapped over errors")]
 fn header_error(error: hound::Error) -> AudioError {
     match error {
@@ -136,5 +146,47 @@ fn header_error(error: hound::Error) -> AudioError {
         hound::Error::FormatError(reason) => AudioError::Corrupt(reason.into()),
         // The reader is memory: it can only end.
         _ => AudioError::Corrupt("it ends within its header".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hound::{Sample, WavSpec, WavWriter};
+
+    /// hound's own samples, as numbers of full scale ±1.
+    fn by_hound<S: Sample>(file: &[u8], value: impl Fn(S) -> f32) -> Vec<f32> {
+        WavReader::new(file).unwrap().into_samples().map(|sample| value(sample.unwrap())).collect()
+    }
+
+    #[test]
+    fn samples_are_those_that_hound_reads() {
+        for (bits_per_sample, sample_format) in [
+            (8, SampleFormat::Int),
+            (16, SampleFormat::Int),
+            (24, SampleFormat::Int),
+            (32, SampleFormat::Int),
+            (32, SampleFormat::Float),
+        ] {
+            let spec = WavSpec { channels: 1, sample_rate: 16_000, bits_per_sample, sample_format };
+            let mut file = Cursor::new(Vec::new());
+            let mut writer = WavWriter::new(&mut file, spec).unwrap();
+            let full_scale = 2_f32.powi(i32::from(bits_per_sample) - 1);
+            for i in 0..10_000 {
+                let value = (i as f32 / 10_000.0).mul_add(2.0, -1.0);
+                match sample_format {
+                    SampleFormat::Float => writer.write_sample(value).unwrap(),
+                    SampleFormat::Int => writer.write_sample((value * full_scale) as i32).unwrap(),
+                }
+            }
+            writer.finalize().unwrap();
+            let file = file.into_inner();
+            let expected = match sample_format {
+                SampleFormat::Float => by_hound(&file, |sample: f32| sample),
+                SampleFormat::Int => by_hound(&file, |sample: i32| sample as f32 / full_scale),
+            };
+            let recording = decode(&file, Limits { max_seconds: 1.0 }).unwrap();
+            assert_eq!(recording.waveform.samples(), expected, "{bits_per_sample} bits");
+        }
     }
 }

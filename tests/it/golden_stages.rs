@@ -149,10 +149,10 @@ fn resampling_keeps_tones_in_place() {
             (i as f64 * 1_000.0 / f64::from(rate_hz) * std::f64::consts::TAU).sin() as f32
         };
         let n_samples = rate_hz as usize + 1;
-        let mut resampler = To16Khz::from_rate(rate_hz);
+        let mut to_16_khz = To16Khz::from_rate(rate_hz);
         let samples: Vec<f32> = (0..n_samples).map(|i| tone(rate_hz, i)).collect();
-        samples.chunks(1_000).for_each(|block| resampler.push(block));
-        let resampled = resampler.finish();
+        samples.chunks(1_000).for_each(|block| to_16_khz.push(block));
+        let resampled = to_16_khz.finish();
         let expected_len =
             (n_samples as f64 * f64::from(SAMPLE_RATE_HZ) / f64::from(rate_hz)).ceil() as usize;
         assert_eq!(resampled.len(), expected_len, "{rate_hz} Hz");
