@@ -1,13 +1,16 @@
 //! Command line and environment; the only file that reads the environment.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use etcetera::BaseStrategy;
 
+use crate::encoder::MAX_BATCH;
+use crate::encoder::queue::QueueLimits;
 use crate::hparams::SAME_SPEAKER_THRESHOLD;
 use crate::model::{FetchPolicy, LOCAL_MODEL, ModelSource, Remote, RemoteError, checked_hash};
 use crate::pipeline::PipelineLimits;
@@ -33,9 +36,22 @@ pub struct Cli {
 pub enum Command {
     /// Serve the HTTP API (the default).
     Serve(Box<ServeArgs>),
+    /// Ask a running service whether it takes work; for containers.
+    Healthcheck(HealthcheckArgs),
     /// Find, fetch, check or make the model file.
     #[command(subcommand)]
     Model(ModelCommand),
+}
+
+/// Where the service to ask is.
+#[derive(Args, Clone, Debug)]
+pub struct HealthcheckArgs {
+    /// Address that the service listens on [default: 127.0.0.1].
+    #[arg(long, env)]
+    host: Option<String>,
+    /// Port that it listens on.
+    #[arg(long, env, default_value_t = 8000)]
+    port: u16,
 }
 
 /// What can be done with models.
@@ -98,9 +114,19 @@ pub struct ModelArgs {
 /// Flags of `serve`, each also an environment variable.
 #[derive(Args, Clone, Debug)]
 pub struct ServeArgs {
-    /// Key that clients must send, or several separated by commas.
-    #[arg(long, env, hide_env_values = true, default_value = DEFAULT_API_KEY)]
-    api_key: String,
+    /// Key that clients must send, or several separated by commas, each with a name for logs if it has one (`ios:abc,web:def`)
+    /// [default: dev-key-change-me].
+    #[arg(long, env, hide_env_values = true)]
+    api_key: Option<String>,
+    /// File that holds the keys instead, separated by commas or line breaks.
+    #[arg(long, env)]
+    api_key_file: Option<PathBuf>,
+    /// Requests that each key may make in a minute; 0 for any number.
+    #[arg(long, env, default_value = "0")]
+    rate_limit_per_minute: u32,
+    /// Origins of pages that may ask from a browser, separated by commas, or `*` [default: none].
+    #[arg(long, env)]
+    cors_origins: Option<String>,
     /// Address to listen on [default: 0.0.0.0 once API_KEY is set, else 127.0.0.1].
     #[arg(long, env)]
     host: Option<String>,
@@ -133,9 +159,24 @@ pub struct ServeArgs {
     /// Time from a request's head to its answer, in seconds.
     #[arg(long, env, default_value = "30", value_parser = timeout)]
     request_timeout_seconds: f64,
-    /// Recordings that may be received, wait or be in work at once [default: 32 for each worker].
+    /// Recordings that may wait or be in work at once [default: 32 for each worker].
     #[arg(long, env)]
     queue_capacity: Option<NonZeroUsize>,
+    /// Windows of 1.6 seconds that a worker encodes at once, at the most.
+    #[arg(long, env, default_value_t = MAX_BATCH)]
+    max_batch: NonZeroUsize,
+    /// Connections at once; more are closed.
+    #[arg(long, env, default_value = "4096")]
+    max_connections: NonZeroUsize,
+    /// Time to finish what is in hand when asked to stop, in seconds.
+    #[arg(long, env, default_value = "25", value_parser = timeout)]
+    shutdown_grace_seconds: f64,
+    /// OpenTelemetry collector that traces are sent to, e.g. http://localhost:4318 [default: none].
+    #[arg(long, env)]
+    otel_exporter_otlp_endpoint: Option<String>,
+    /// Name of the service in traces.
+    #[arg(long, env, default_value = env!("CARGO_PKG_NAME"))]
+    otel_service_name: String,
     /// Threads that compute [default: the cores].
     #[arg(long, env)]
     workers: Option<NonZeroUsize>,
@@ -144,8 +185,12 @@ pub struct ServeArgs {
 /// Everything the service needs to know, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Keys that clients may send; not empty, none of them empty.
-    pub api_keys: Vec<String>,
+    /// Keys that clients may send; at least one.
+    pub api_keys: Vec<NamedKey>,
+    /// Requests that each key may make in a minute, if they are limited.
+    pub rate_limit_per_minute: Option<NonZeroU32>,
+    /// Pages that may ask from a browser.
+    pub cors_origins: CorsOrigins,
     /// Where to listen: the addresses of one host name.
     pub listen: Vec<SocketAddr>,
     /// How to log.
@@ -158,8 +203,8 @@ pub struct Config {
     pub pipeline: PipelineLimits,
     /// Limits and defaults of the HTTP side.
     pub http: HttpConfig,
-    /// Jobs that may be received, wait or be in work at once.
-    pub queue_capacity: NonZeroUsize,
+    /// How much is computed at once.
+    pub queue: QueueLimits,
     /// Threads that compute.
     pub workers: NonZeroUsize,
 }
@@ -173,6 +218,30 @@ pub struct HttpConfig {
     pub same_speaker_threshold: f64,
     /// Time from a request's head to its answer.
     pub request_timeout: Duration,
+    /// Time to finish what is in hand when asked to stop.
+    pub shutdown_grace: Duration,
+    /// Connections at once.
+    pub max_connections: NonZeroUsize,
+}
+
+/// A key, and what logs call its holder.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NamedKey {
+    /// `default` unless it was given.
+    pub name: String,
+    /// The secret.
+    pub key: String,
+}
+
+/// Whose pages may ask from a browser.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CorsOrigins {
+    /// Nobody's but ours.
+    None,
+    /// Anybody's.
+    Any,
+    /// Those.
+    List(Vec<String>),
 }
 
 /// How to log.
@@ -182,14 +251,42 @@ pub struct LogConfig {
     pub environment: Environment,
     /// What to log, if it was said.
     pub filter: Option<String>,
+    /// Where traces go, if anywhere.
+    pub traces: Option<TraceExport>,
+}
+
+/// Where traces go.
+#[derive(Clone, Debug)]
+pub struct TraceExport {
+    /// Base URL of an OpenTelemetry collector (OTLP over HTTP).
+    pub endpoint: String,
+    /// What the service is called there.
+    pub service_name: String,
 }
 
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A key is empty: it would let in anybody who sends an empty one.
-    #[error("API_KEY holds an empty key")]
-    EmptyApiKey,
+    #[error("{0} holds an empty key")]
+    EmptyApiKey(&'static str),
+    /// Two places to take the keys from.
+    #[error("API_KEY and API_KEY_FILE are both set")]
+    TwoApiKeys,
+    /// The file with the keys cannot be read.
+    #[error("API_KEY_FILE={path} cannot be read: {reason}", path = path.display())]
+    ApiKeyFile {
+        /// What was given.
+        path: PathBuf,
+        /// What the system said.
+        reason: std::io::Error,
+    },
+    /// No origin of web pages.
+    #[error("CORS_ORIGINS holds {0:?}, which is no origin such as https://example.org")]
+    CorsOrigin(String),
+    /// No address of a collector.
+    #[error("OTEL_EXPORTER_OTLP_ENDPOINT is no URL: {0}")]
+    OtlpEndpoint(url::ParseError),
     /// The well-known default key would be open to the network.
     #[error("API_KEY is still {DEFAULT_API_KEY}: set a key of your own to listen on HOST={0}")]
     DefaultKeyExposed(String),
@@ -213,10 +310,7 @@ impl TryFrom<ServeArgs> for Config {
     type Error = ConfigError;
 
     fn try_from(args: ServeArgs) -> Result<Self, ConfigError> {
-        let api_keys: Vec<String> = args.api_key.split(',').map(|key| key.trim().to_owned()).collect();
-        if api_keys.iter().any(String::is_empty) {
-            return Err(ConfigError::EmptyApiKey);
-        }
+        let api_keys = api_keys(args.api_key, args.api_key_file)?;
         let workers = args.workers.unwrap_or_else(cores);
         let queue_capacity = args.queue_capacity.unwrap_or_else(|| {
             workers.saturating_mul(const { NonZeroUsize::new(QUEUE_CAPACITY_PER_WORKER).unwrap() })
@@ -224,7 +318,13 @@ impl TryFrom<ServeArgs> for Config {
         Ok(Self {
             listen: listen_addresses(args.host, args.port, &api_keys)?,
             api_keys,
-            log: LogConfig { environment: args.env, filter: args.log },
+            rate_limit_per_minute: NonZeroU32::new(args.rate_limit_per_minute),
+            cors_origins: args.cors_origins.as_deref().map_or(Ok(CorsOrigins::None), cors_origins)?,
+            log: LogConfig {
+                environment: args.env,
+                filter: args.log,
+                traces: trace_export(args.otel_exporter_otlp_endpoint, args.otel_service_name)?,
+            },
             model: args.model.try_into()?,
             onnx_runtime: args
                 .ort_dylib_path
@@ -238,8 +338,10 @@ impl TryFrom<ServeArgs> for Config {
                 max_body_bytes: args.max_body_bytes.get(),
                 same_speaker_threshold: args.same_speaker_threshold,
                 request_timeout: Duration::from_secs_f64(args.request_timeout_seconds),
+                shutdown_grace: Duration::from_secs_f64(args.shutdown_grace_seconds),
+                max_connections: args.max_connections,
             },
-            queue_capacity,
+            queue: QueueLimits { capacity: queue_capacity, max_batch: args.max_batch },
             workers,
         })
     }
@@ -270,7 +372,28 @@ impl TryFrom<ModelArgs> for ModelSource {
 impl Config {
     /// Whether the key is still the one that everybody knows.
     pub fn has_default_api_key(&self) -> bool {
-        self.api_keys.iter().any(|key| key == DEFAULT_API_KEY)
+        has_default_key(&self.api_keys)
+    }
+}
+
+impl HealthcheckArgs {
+    /// The URL that says whether the service takes work. One that listens on every address is asked on loopback.
+    pub fn url(&self) -> String {
+        let host = self.host.as_deref().unwrap_or_default().trim_matches(['[', ']']);
+        let host = match host.parse::<IpAddr>() {
+            Ok(IpAddr::V6(address)) if !address.is_unspecified() => format!("[{address}]"),
+            Ok(address) if !address.is_unspecified() => address.to_string(),
+            Err(_) if !host.is_empty() => host.to_owned(),
+            _ => Ipv4Addr::LOCALHOST.to_string(),
+        };
+        format!("http://{host}:{}/ready", self.port)
+    }
+}
+
+/// Shows the name alone.
+impl fmt::Debug for NamedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NamedKey").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -284,13 +407,70 @@ impl Cli {
     }
 }
 
+/// The keys from the variable or the file; the well-known one if there is neither.
+fn api_keys(variable: Option<String>, file: Option<PathBuf>) -> Result<Vec<NamedKey>, ConfigError> {
+    // Compose files pass variables on that are not set.
+    let file = file.filter(|path| !path.as_os_str().is_empty());
+    let (name, text) = match (variable, file) {
+        (Some(variable), Some(_)) if !variable.is_empty() => return Err(ConfigError::TwoApiKeys),
+        (variable, None) => ("API_KEY", variable.unwrap_or_else(|| DEFAULT_API_KEY.to_owned())),
+        (_, Some(path)) => match std::fs::read_to_string(&path) {
+            Ok(text) => ("API_KEY_FILE", text.trim().to_owned()),
+            Err(reason) => return Err(ConfigError::ApiKeyFile { path, reason }),
+        },
+    };
+    let keys: Vec<NamedKey> = text.split([',', '\n']).map(named_key).collect();
+    if keys.iter().any(|key| key.key.is_empty()) {
+        return Err(ConfigError::EmptyApiKey(name));
+    }
+    Ok(keys)
+}
+
+/// `NAME:KEY` or `KEY`; a name is made of letters, digits, `-`, `_` and `.`.
+fn named_key(text: &str) -> NamedKey {
+    let is_name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    };
+    let text = text.trim();
+    let (name, key) = match text.split_once(':') {
+        Some((name, key)) if is_name(name) => (name, key),
+        _ => ("default", text),
+    };
+    NamedKey { name: name.to_owned(), key: key.to_owned() }
+}
+
+fn has_default_key(keys: &[NamedKey]) -> bool {
+    keys.iter().any(|key| key.key == DEFAULT_API_KEY)
+}
+
+/// `*`, or origins separated by commas; nothing for none.
+fn cors_origins(text: &str) -> Result<CorsOrigins, ConfigError> {
+    let origins: Vec<&str> = text.split(',').map(str::trim).filter(|origin| !origin.is_empty()).collect();
+    if origins == ["*"] {
+        return Ok(CorsOrigins::Any);
+    }
+    let checked = |origin: &&str| {
+        let is_origin =
+            url::Url::parse(origin).is_ok_and(|url| url.origin().ascii_serialization() == *origin);
+        if is_origin { Ok((*origin).to_owned()) } else { Err(ConfigError::CorsOrigin((*origin).to_owned())) }
+    };
+    let list = origins.iter().map(checked).collect::<Result<Vec<_>, _>>()?;
+    Ok(if list.is_empty() { CorsOrigins::None } else { CorsOrigins::List(list) })
+}
+
+fn trace_export(endpoint: Option<String>, service_name: String) -> Result<Option<TraceExport>, ConfigError> {
+    let Some(endpoint) = endpoint.filter(|endpoint| !endpoint.is_empty()) else { return Ok(None) };
+    url::Url::parse(&endpoint).map_err(ConfigError::OtlpEndpoint)?;
+    Ok(Some(TraceExport { endpoint, service_name }))
+}
+
 /// Resolves the host; without a key of one's own, only loopback.
 fn listen_addresses(
     host: Option<String>,
     port: u16,
-    api_keys: &[String],
+    api_keys: &[NamedKey],
 ) -> Result<Vec<SocketAddr>, ConfigError> {
-    let has_own_key = !api_keys.iter().any(|key| key == DEFAULT_API_KEY);
+    let has_own_key = !has_default_key(api_keys);
     let Some(host) = host else {
         let address = if has_own_key { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
         return Ok(vec![SocketAddr::from((address, port))]);
@@ -411,11 +591,72 @@ mod tests {
             ("--model-allow-http", "perhaps", "MODEL_ALLOW_HTTP"),
             ("--api-key", "a,,b", "API_KEY"),
             ("--api-key", "", "API_KEY"),
+            ("--api-key", "ios:", "API_KEY"),
+            ("--api-key-file", "/no/such/file", "API_KEY_FILE"),
+            ("--api-key=a --api-key-file", "Cargo.toml", "API_KEY_FILE"),
+            ("--rate-limit-per-minute", "-1", "RATE_LIMIT_PER_MINUTE"),
+            ("--cors-origins", "example.org", "CORS_ORIGINS"),
+            ("--cors-origins", "https://example.org/", "CORS_ORIGINS"),
+            ("--cors-origins", "https://example.org,*", "CORS_ORIGINS"),
+            ("--max-batch", "0", "MAX_BATCH"),
+            ("--max-connections", "0", "MAX_CONNECTIONS"),
+            ("--shutdown-grace-seconds", "0", "SHUTDOWN_GRACE_SECONDS"),
+            ("--otel-exporter-otlp-endpoint", "localhost", "OTEL_EXPORTER_OTLP_ENDPOINT"),
         ];
         for (flag, value, variable) in cases {
             let flags = format!("{flag}={value}");
             let error = parse(&flags.split(' ').collect::<Vec<_>>()).expect_err(&flags);
             assert!(error.contains(variable), "{flag}={value}: {error}");
+        }
+    }
+
+    #[test]
+    fn keys_may_have_names_and_stand_in_a_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("keys");
+        std::fs::write(&file, "ios:abc\nweb:d:e\n").unwrap();
+        let file = format!("--api-key-file={}", file.display());
+        let cases = [
+            ("--api-key=abc", &[("default", "abc")][..]),
+            ("--api-key=ios:abc, web:def", &[("ios", "abc"), ("web", "def")]),
+            ("--api-key=a key:abc,:abc", &[("default", "a key:abc"), ("default", ":abc")]),
+            (&file, &[("ios", "abc"), ("web", "d:e")]),
+            ("--env=production", &[("default", DEFAULT_API_KEY)]),
+        ];
+        for (flag, expected) in cases {
+            let keys = parse(&[flag]).unwrap().api_keys;
+            let keys: Vec<_> = keys.iter().map(|key| (key.name.as_str(), key.key.as_str())).collect();
+            assert_eq!(keys, expected, "{flag}");
+        }
+    }
+
+    #[test]
+    fn origins_are_none_any_or_a_list() {
+        let list = ["https://example.org", "http://localhost:3000"].map(str::to_owned).to_vec();
+        let cases = [
+            ("", CorsOrigins::None),
+            ("*", CorsOrigins::Any),
+            ("https://example.org, http://localhost:3000", CorsOrigins::List(list)),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse(&["--cors-origins", text]).unwrap().cors_origins, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_health_check_asks_where_the_service_listens() {
+        let cases = [
+            (&[][..], "http://127.0.0.1:8000/ready"),
+            (&["--host", "0.0.0.0", "--port", "9"], "http://127.0.0.1:9/ready"),
+            (&["--host", "[::]"], "http://127.0.0.1:8000/ready"),
+            (&["--host", "::1"], "http://[::1]:8000/ready"),
+            (&["--host", "10.0.0.7"], "http://10.0.0.7:8000/ready"),
+            (&["--host", "voice"], "http://voice:8000/ready"),
+        ];
+        for (flags, url) in cases {
+            let cli = Cli::try_parse_from([&["program", "healthcheck"], flags].concat()).unwrap();
+            let Some(Command::Healthcheck(args)) = cli.command else { panic!("not healthcheck") };
+            assert_eq!(args.url(), url);
         }
     }
 }

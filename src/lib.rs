@@ -26,6 +26,8 @@
 //!
 //! A module imports only from those above it in this list.
 
+mod tls;
+
 pub mod hparams;
 
 pub mod embedding;
@@ -45,5 +47,7 @@ pub mod model;
 pub mod config;
 
 pub mod logging;
+
+pub mod healthcheck;
 
 pub mod http;

@@ -1,26 +1,98 @@
-//! Logs, on stderr.
+//! Logs, on stderr, and traces, to an OpenTelemetry collector if one is named.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::collections::HashMap;
 use std::io::IsTerminal;
+use std::panic::PanicHookInfo;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use opentelemetry::propagation::TextMapPropagator;
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
-use crate::config::{Environment, LogConfig};
+use crate::config::{Environment, LogConfig, TraceExport};
+use crate::tls;
 
-/// Starts logging for the process: JSON in production, readable lines in development.
-pub fn init(config: &LogConfig) -> Result<(), ParseError> {
+/// Why there are no logs.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    /// The filter is none.
+    #[error("RUST_LOG: {0}")]
+    Filter(#[from] ParseError),
+    /// Traces cannot be sent there.
+    #[error("OTEL_EXPORTER_OTLP_ENDPOINT: {0}")]
+    Export(#[from] ExporterBuildError),
+}
+
+/// Logging, for as long as this lives; then what is left of traces is sent.
+pub struct Logging(Option<SdkTracerProvider>);
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        if let Some(provider) = self.0.take()
+            && let Err(error) = provider.shutdown()
+        {
+            tracing::warn!(%error, "the last traces were not sent");
+        }
+    }
+}
+
+/// Starts logging for the process: JSON in production, readable lines in development. A panic becomes a line of the log,
+/// with the span it happened in.
+pub fn init(config: &LogConfig) -> Result<Logging, LoggingError> {
     let default_filter = match config.environment {
         Environment::Production => "info",
         Environment::Development => "info,voice_embedding_service=debug",
     };
     let filter = EnvFilter::builder().parse(config.filter.as_deref().unwrap_or(default_filter))?;
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
-    match config.environment {
-        Environment::Production => subscriber.json().flatten_event(true).with_span_list(false).init(),
-        Environment::Development => subscriber.init(),
+    let lines = match config.environment {
+        Environment::Production => lines.json().flatten_event(true).with_span_list(false).boxed(),
+        Environment::Development => lines.boxed(),
+    };
+    let provider = config.traces.as_ref().map(tracer_provider).transpose()?;
+    let traces = provider.as_ref().map(|provider| {
+        // What exporting itself does is not traced.
+        let ours = Targets::new().with_target(env!("CARGO_CRATE_NAME"), LevelFilter::INFO);
+        tracing_opentelemetry::layer().with_tracer(provider.tracer(env!("CARGO_PKG_NAME"))).with_filter(ours)
+    });
+    tracing_subscriber::registry().with(lines.with_filter(filter)).with(traces).init();
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(Logging(provider))
+}
+
+fn tracer_provider(export: &TraceExport) -> Result<SdkTracerProvider, ExporterBuildError> {
+    tls::install_provider();
+    let endpoint = format!("{}/v1/traces", export.endpoint.trim_end_matches('/'));
+    let exporter = SpanExporter::builder().with_http().with_endpoint(endpoint).build()?;
+    let resource = Resource::builder().with_service_name(export.service_name.clone()).build();
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
+
+pub(crate) fn log_panic(panic: &PanicHookInfo) {
+    let location = panic.location().map(ToString::to_string);
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    tracing::error!(reason = panic.payload_as_str(), location, backtrace, "a bug: panicked");
+}
+
+/// Makes a span part of the trace that a request belongs to, if its headers (W3C Trace Context) name one.
+pub fn continue_trace<'a>(span: &Span, header: impl Fn(&str) -> Option<&'a str>) {
+    if header("traceparent").is_none() {
+        return;
     }
-    Ok(())
+    let sent = ["traceparent", "tracestate"]
+        .map(|name| (name.to_owned(), header(name).unwrap_or_default().to_owned()));
+    // Without an exporter there are no traces to be part of.
+    let _ = span.set_parent(TraceContextPropagator::new().extract(&HashMap::from(sent)));
 }

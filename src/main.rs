@@ -9,12 +9,13 @@ use voice_embedding_service::config::{
     Cli, Command, Config, Environment, LogConfig, ModelCommand, ServeArgs,
 };
 use voice_embedding_service::model::{self, MANIFEST, ModelSource, Origin};
-use voice_embedding_service::{http, logging};
+use voice_embedding_service::{healthcheck, http, logging};
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         None => Cli::serve_args_from_environment().map_or_else(|e| e.exit(), serve),
         Some(Command::Serve(args)) => serve(*args),
+        Some(Command::Healthcheck(args)) => healthcheck::ask(&args.url()).map_err(Into::into),
         Some(Command::Model(command)) => on_model(command),
     };
     match outcome {
@@ -28,14 +29,15 @@ fn main() -> ExitCode {
 
 fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let config = Config::try_from(args)?;
-    logging::init(&config.log).context("RUST_LOG")?;
+    let _logging = logging::init(&config.log)?;
     Ok(http::serve(config)?)
 }
 
 const NO_MODEL: &str = "there is no model yet; `model fetch` or the first start fetches it";
 
 fn on_model(command: ModelCommand) -> anyhow::Result<()> {
-    logging::init(&LogConfig { environment: Environment::Development, filter: None })?;
+    let config = LogConfig { environment: Environment::Development, filter: None, traces: None };
+    let _logging = logging::init(&config)?;
     match command {
         ModelCommand::Path(source) => path(&source.try_into()?),
         ModelCommand::Fetch { source, output } => fetch(&source.try_into()?, output.as_deref()),

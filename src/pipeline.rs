@@ -1,6 +1,6 @@
 //! Bytes of an audio file -> [`Embedding`]: the stages in order.
 
-use crate::audio::{self, AudioError, Limits};
+use crate::audio::{self, AudioError, Limits, Recording};
 use crate::embedding::Embedding;
 use crate::encoder::{self, EncoderError, MelWindows, Session};
 use crate::preprocess::{MelExtractor, loudness, preprocess};
@@ -105,9 +105,13 @@ impl Pipeline {
         Self { limits, mel: MelExtractor::new() }
     }
 
-    /// Everything before the encoder: decode, resample, level, voice detection, mel spectrogram, windows.
-    pub fn prepare(&self, bytes: &[u8]) -> Result<Prepared, PipelineError> {
-        let recording = audio::decode(bytes, Limits { max_seconds: self.limits.max_audio_seconds })?;
+    /// Bytes of an audio file -> a recording within the limit.
+    pub fn decode(&self, bytes: &[u8]) -> Result<Recording, PipelineError> {
+        Ok(audio::decode(bytes, Limits { max_seconds: self.limits.max_audio_seconds })?)
+    }
+
+    /// What lies between decoder and encoder: level, voice detection, mel spectrogram, windows.
+    pub fn prepare(&self, recording: Recording) -> Result<Prepared, PipelineError> {
         let mut report = AudioReport {
             duration_seconds: recording.duration_seconds,
             speech_seconds: 0.0,
@@ -145,7 +149,7 @@ impl Pipeline {
         session: &mut Session,
         bytes: &[u8],
     ) -> Result<(Embedding, AudioReport), PipelineError> {
-        let Prepared { windows, report } = self.prepare(bytes)?;
+        let Prepared { windows, report } = self.prepare(self.decode(bytes)?)?;
         Ok((encoder::embed(session, &windows)?, report))
     }
 }

@@ -6,12 +6,14 @@ mod session;
 
 pub use session::{EncoderError, INPUT_NAME, OUTPUT_NAME, Runtime, Session, WindowEmbedding};
 
+use std::num::NonZeroUsize;
+
 use crate::embedding::Embedding;
 use crate::hparams::{EMBEDDING_DIM, WINDOW_FRAMES};
 use crate::preprocess::{MelExtractor, MelSpectrogram, Utterance};
 
 /// Windows in one call of the encoder at the most: larger batches gain no speed.
-pub const MAX_BATCH: usize = 8;
+pub const MAX_BATCH: NonZeroUsize = NonZeroUsize::new(8).unwrap();
 
 /// An utterance as the encoder takes it: its spectrogram and at least one window into it.
 #[derive(Clone, Debug)]
@@ -47,7 +49,7 @@ impl MelWindows {
 pub fn embed(session: &mut Session, windows: &MelWindows) -> Result<Embedding, EncoderError> {
     let mut embeddings = Vec::with_capacity(windows.count());
     let indices: Vec<usize> = (0..windows.count()).collect();
-    for batch in indices.chunks(MAX_BATCH) {
+    for batch in indices.chunks(MAX_BATCH.get()) {
         let mels: Vec<f32> = batch.iter().flat_map(|i| windows.window(*i)).copied().collect();
         embeddings.extend(session.embed(&mels)?);
     }

@@ -1,7 +1,7 @@
 //! The encode queue: a fixed number of threads that do all CPU work of all requests.
 //!
 //! The unit of work is not a request but a window. A job is first *prepared* (decoded and preprocessed, whole, on one
-//! worker); its windows then wait for the encoder, and each worker takes up to [`MAX_BATCH`] of them at a time, in turns
+//! worker); its windows then wait for the encoder, and each worker takes up to eight of them at a time, in turns
 //! from all utterances that have any. So a long utterance spreads over idle cores, windows of short ones share a
 //! batch, and none waits behind an hour of audio.
 //!
@@ -17,8 +17,20 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use super::{EncoderError, MAX_BATCH, MelWindows, Session, WindowEmbedding, mean_embedding};
+use super::{EncoderError, MelWindows, Session, WindowEmbedding, mean_embedding};
 use crate::embedding::Embedding;
+
+/// How much is computed at once.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueLimits {
+    /// Jobs that may wait or be in work.
+    pub capacity: NonZeroUsize,
+    /// Windows in one call of the encoder.
+    pub max_batch: NonZeroUsize,
+}
+
+/// Told, on a worker, how many windows it has encoded at once.
+pub type OnBatch = Box<dyn Fn(usize) + Send + Sync>;
 
 /// What is done with an embedding.
 pub type Done = Box<dyn FnOnce(Result<Embedding, EncoderError>) + Send>;
@@ -66,10 +78,15 @@ pub struct EncodeQueue {
 }
 
 impl EncodeQueue {
-    /// Starts one worker a session, with places for `capacity` jobs that are being received, waiting or in work.
-    pub fn start(sessions: Vec<Session>, capacity: NonZeroUsize) -> Self {
-        let n_workers = sessions.len();
-        let shared = Arc::new(Shared { state: Mutex::default(), work: Condvar::new(), n_workers });
+    /// Starts one worker a session.
+    pub fn start(sessions: Vec<Session>, limits: QueueLimits, on_batch: OnBatch) -> Self {
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            work: Condvar::new(),
+            n_workers: sessions.len(),
+            max_batch: limits.max_batch.get(),
+            on_batch,
+        });
         let worker = |(i, session)| {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new()
@@ -78,10 +95,20 @@ impl EncodeQueue {
                 .expect("the system has a thread to spare at start")
         };
         let workers = sessions.into_iter().enumerate().map(worker).collect();
-        Self { shared, workers, capacity: capacity.get(), places_taken: Arc::default() }
+        Self { shared, workers, capacity: limits.capacity.get(), places_taken: Arc::default() }
     }
 
-    /// Takes a place, to be had before a job's bytes are read, so that memory is bounded too.
+    /// Jobs that wait or are in work.
+    pub fn depth(&self) -> usize {
+        self.places_taken.load(Ordering::Acquire)
+    }
+
+    /// Whether there is no place just now.
+    pub fn is_full(&self) -> bool {
+        self.depth() >= self.capacity
+    }
+
+    /// Takes a place.
     pub fn reserve(&self) -> Result<Place, QueueFull> {
         let one_more = |taken| (taken < self.capacity).then_some(taken + 1);
         match self.places_taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more) {
@@ -112,6 +139,8 @@ struct Shared {
     state: Mutex<State>,
     work: Condvar,
     n_workers: usize,
+    max_batch: usize,
+    on_batch: OnBatch,
 }
 
 #[derive(Default)]
@@ -163,7 +192,10 @@ impl Shared {
             has_encoded = matches!(task, Task::Encode(_));
             match task {
                 Task::Prepare(place, job) => self.prepare(place, job),
-                Task::Encode(batch) => encode(&mut session, batch),
+                Task::Encode(batch) => {
+                    (self.on_batch)(batch.len());
+                    encode(&mut session, batch);
+                }
             }
         }
     }
@@ -172,14 +204,14 @@ impl Shared {
     fn next_task(&self, has_encoded: bool) -> Option<Task> {
         let mut state = self.lock();
         loop {
-            let batches_are_full = state.windows_waiting >= MAX_BATCH * self.n_workers;
+            let batches_are_full = state.windows_waiting >= self.max_batch * self.n_workers;
             if (has_encoded || !batches_are_full)
                 && let Some((place, job)) = state.to_prepare.pop_front()
             {
                 return Some(Task::Prepare(place, job));
             }
             if state.windows_waiting > 0 {
-                let batch = state.take_batch(self.n_workers);
+                let batch = state.take_batch(self.n_workers, self.max_batch);
                 if !batch.is_empty() {
                     return Some(Task::Encode(batch));
                 }
@@ -246,10 +278,10 @@ fn encode(session: &mut Session, batch: Vec<Window>) {
 }
 
 impl State {
-    /// Takes windows for one call of the encoder, one from each utterance in turn: [`MAX_BATCH`], or fewer if that
+    /// Takes windows for one call of the encoder, one from each utterance in turn: `max_batch`, or fewer if that
     /// leaves other workers without. Utterances that are cancelled are dropped.
-    fn take_batch(&mut self, n_workers: usize) -> Vec<Window> {
-        let size = self.windows_waiting.div_ceil(n_workers).min(MAX_BATCH);
+    fn take_batch(&mut self, n_workers: usize, max_batch: usize) -> Vec<Window> {
+        let size = self.windows_waiting.div_ceil(n_workers).min(max_batch);
         let mut batch = Vec::with_capacity(size);
         while batch.len() < size
             && let Some(encoding) = self.to_encode.pop_front()

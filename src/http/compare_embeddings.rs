@@ -53,7 +53,8 @@ pub(super) struct CompareResponse {
         (status = 401, body = ErrorBody, description = "`invalid_api_key`"),
         (status = 413, body = ErrorBody, description = "`payload_too_large`"),
         (status = 422, body = ErrorBody, description = "`validation_error`"),
-        (status = 503, body = ErrorBody, description = "`shutting_down` or `timeout`, with `Retry-After`"),
+        (status = 429, body = ErrorBody, description = "`rate_limited`, with `Retry-After`"),
+        (status = 503, body = ErrorBody, description = "`shutting_down`, `overloaded` or `timeout`, with `Retry-After`"),
     ),
 )]
 pub(super) async fn compare_embeddings(

@@ -5,8 +5,11 @@ use std::sync::LazyLock;
 
 use axum::extract::Request;
 use axum::http::HeaderValue;
-use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, VARY};
-use axum::middleware::{Next, from_fn};
+use axum::http::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+    REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use axum::middleware::{Next, from_fn, map_response};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -18,7 +21,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::auth::API_KEY_HEADER;
 use super::error::ApiError;
-use super::{AppState, compare_embeddings, extract_embedding, health, upload};
+use super::{AppState, compare_embeddings, extract_embedding, health, metrics, upload};
 
 /// The API, as the handlers describe themselves.
 #[derive(OpenApi)]
@@ -34,6 +37,7 @@ use super::{AppState, compare_embeddings, extract_embedding, health, upload};
         compare_embeddings::compare_embeddings,
         health::health,
         health::ready,
+        metrics::metrics,
     ),
     tags(
         (name = "Embeddings", description = "Recordings to embeddings, embeddings to decisions."),
@@ -57,6 +61,10 @@ impl Modify for SecuritySchemes {
     }
 }
 
+/// Styles are inline, ReDoc searches in a worker made from a blob, and both draw pictures from `data:` URLs.
+const PAGE_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+    worker-src 'self' blob:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
 /// Whether a path is one that is documented, or the documentation itself.
 pub(super) fn is_route(path: &str) -> bool {
     path == "/redoc" || DOCUMENT.paths.paths.contains_key(path)
@@ -68,8 +76,19 @@ pub(super) fn routes() -> Router<AppState> {
     let pages = Router::from(SwaggerUi::new("/docs").config(swagger_config))
         .route("/redoc", get(async || Html(include_str!("../../assets/redoc/index.html"))))
         .route("/redoc/redoc.standalone.js", get(redoc_script))
-        .layer(from_fn(unpack_unless_accepted));
+        .layer(from_fn(unpack_unless_accepted))
+        .layer(map_response(with_security_headers));
     pages.route("/openapi.json", get(async || Json(&*DOCUMENT)))
+}
+
+/// The pages load nothing from elsewhere, are framed by nobody and tell nobody where a reader came from.
+async fn with_security_headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
 }
 
 async fn redoc_script() -> impl IntoResponse {

@@ -1,11 +1,11 @@
 //! Every error that a client can see, and the only place where statuses are chosen.
 
-use axum::Json;
 use axum::http::header::{
     ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -49,6 +49,14 @@ pub(super) enum ApiError {
     /// The recording has no embedding.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
+    /// The key has made all the requests that it may.
+    #[error("The limit of {limit} requests a minute is reached; try again in {wait_seconds} seconds")]
+    RateLimited {
+        /// The limit.
+        limit: u32,
+        /// Until the next request is let in.
+        wait_seconds: u64,
+    },
     /// The queue is full.
     #[error("The service is at capacity; try again shortly")]
     Overloaded,
@@ -67,7 +75,14 @@ pub(super) enum ApiError {
     /// A bug, and what is known of it, for the log alone.
     #[error("Internal Server Error")]
     Internal(String),
+    /// A bug that was logged where it panicked.
+    #[error("Internal Server Error")]
+    Panicked,
 }
+
+/// The code of an error, as an extension of its answer.
+#[derive(Clone, Copy)]
+pub(super) struct ErrorCode(pub(super) &'static str);
 
 /// An error as clients get it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -111,11 +126,12 @@ impl ApiError {
                 PipelineError::TooShort { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "audio_too_short"),
                 PipelineError::Encoder(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
             },
+            Self::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             Self::ModelNotReady => (StatusCode::SERVICE_UNAVAILABLE, "model_not_ready"),
             Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
             Self::Timeout { .. } => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
-            Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            Self::Internal(_) | Self::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
     }
 }
@@ -131,23 +147,29 @@ impl IntoResponse for ApiError {
             StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
+            StatusCode::TOO_MANY_REQUESTS => {
+                let seconds =
+                    if let Self::RateLimited { wait_seconds, .. } = self { wait_seconds } else { 1 };
+                headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+            }
             _ => {}
         }
         let detail = match self {
             Self::Validation(fields) => ErrorDetail::Fields(fields),
+            Self::Panicked => ErrorDetail::Sentence(self.to_string()),
             error if status == StatusCode::INTERNAL_SERVER_ERROR => {
                 tracing::error!(?error, "a request failed");
                 ErrorDetail::Sentence(Self::Internal(String::new()).to_string())
             }
             error => ErrorDetail::Sentence(error.to_string()),
         };
-        (status, headers, Json(ErrorBody { detail, code })).into_response()
+        (status, headers, Extension(ErrorCode(code)), Json(ErrorBody { detail, code })).into_response()
     }
 }
 
 /// The answer to a request whose handler panicked.
 pub(super) fn panicked(_panic: Box<dyn std::any::Any + Send>) -> Response {
-    ApiError::Internal("a handler panicked; the panic is logged".into()).into_response()
+    ApiError::Panicked.into_response()
 }
 
 /// Methods that a route does not have; the router adds `Allow`.

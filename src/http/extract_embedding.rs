@@ -1,12 +1,14 @@
 //! `POST /extract-embedding`: a recording as base64 in JSON.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
-use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderName};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -14,7 +16,8 @@ use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
 
 use super::error::{ApiError, ErrorBody};
-use super::extractor::{Extraction, Extractor};
+use super::extractor::{Extraction, Extractor, Timings};
+use super::observe::AudioSeconds;
 use super::validation::Fields;
 use super::{AppState, body};
 
@@ -84,6 +87,9 @@ pub(super) enum ExtractErrors {
     /// `validation_error`, `corrupt_audio`, `no_speech` or `audio_too_short`
     #[response(status = 422)]
     Unusable(ErrorBody),
+    /// `rate_limited`, with `Retry-After`
+    #[response(status = 429)]
+    TooOften(ErrorBody),
     /// `overloaded`, `model_not_ready`, `shutting_down` or `timeout`, with `Retry-After`
     #[response(status = 503)]
     Unavailable(ErrorBody),
@@ -113,9 +119,9 @@ pub(super) async fn extract_embedding(
     State(state): State<AppState>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<ExtractResponse>, ApiError> {
+) -> Result<Response, ApiError> {
     let extractor = state.extractor()?;
-    let place = extractor.reserve()?;
+    extractor.check_capacity()?;
     let bytes = body::read(body, state.config.max_body_bytes).await?;
     let is_raw = is_audio(&headers);
     let unpack = move || {
@@ -124,8 +130,8 @@ pub(super) async fn extract_embedding(
         }
         ExtractRequest::parse(&without_line_breaks(bytes))?.decode_audio()
     };
-    let extraction = extractor.extract(place, unpack).await?;
-    Ok(Json(ExtractResponse::new(extraction, extractor)))
+    let extraction = extractor.extract(unpack).await?;
+    Ok(ExtractResponse::answer(extraction, extractor))
 }
 
 /// Whether the body is the recording itself, by its content type.
@@ -160,7 +166,15 @@ pub(super) fn without_line_breaks(body: Bytes) -> Vec<u8> {
 }
 
 impl ExtractResponse {
-    pub(super) fn new(extraction: Extraction, extractor: &Extractor) -> Self {
+    /// The answer, with the time of each stage in its `Server-Timing` header.
+    pub(super) fn answer(extraction: Extraction, extractor: &Extractor) -> Response {
+        let timing = server_timing(&extraction.timings);
+        let seconds = AudioSeconds(extraction.audio.duration_seconds);
+        let body = Json(Self::new(extraction, extractor));
+        ([(SERVER_TIMING, timing)], Extension(seconds), body).into_response()
+    }
+
+    fn new(extraction: Extraction, extractor: &Extractor) -> Self {
         let audio = extraction.audio;
         Self {
             embedding: extraction.embedding.components().iter().map(|component| *component as f32).collect(),
@@ -176,6 +190,15 @@ impl ExtractResponse {
             },
         }
     }
+}
+
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// The stages in milliseconds, as browsers show them (W3C Server Timing).
+fn server_timing(timings: &Timings) -> String {
+    let entry =
+        |(stage, duration): (&str, Duration)| format!("{stage};dur={:.3}", duration.as_secs_f64() * 1e3);
+    timings.stages().map(entry).join(", ")
 }
 
 /// Decodes base64 with or without padding. What is not plain base64 is tried again without line breaks and a `data:`

@@ -2,16 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::extractor::{Extractor, LoadError};
-use super::{AppState, router};
+use super::{AppState, connections, router};
 use crate::config::{Config, DEFAULT_API_KEY};
 
 /// Why serving ended other than by a signal.
@@ -45,6 +46,9 @@ pub enum ServeError {
     },
 }
 
+/// Open files beside connections: the listener, pipes, the model being fetched.
+const OTHER_OPEN_FILES: u64 = 64;
+
 /// Time for connections to close once every request is answered.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
@@ -68,18 +72,13 @@ async fn serve_until_stopped(config: Config, state: &AppState) -> Result<(), Ser
     if config.has_default_api_key() {
         tracing::warn!("API_KEY is {DEFAULT_API_KEY}: listening on loopback only");
     }
-    let listener = listener.tap_io(|connection| {
-        // An answer is one write; waiting for more only delays it. Where it fails, the answer is late, not lost.
-        let _ = connection.set_nodelay(true);
-    });
+    allow_open_files(config.http.max_connections);
 
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = axum::serve(listener, router(state.clone())).with_graceful_shutdown(async {
-        let _ = stopped.await;
-    });
-    let mut server = tokio::spawn(server.into_future());
+    let router = router(state.clone(), &config.cors_origins);
+    let mut server = tokio::spawn(connections::serve(listener, state.clone(), router, stopped));
 
-    let time_limit = config.http.request_timeout;
+    let time_limit = config.http.shutdown_grace;
     let loading = load(config, state.clone());
     tokio::select! {
         outcome = loaded_and_signalled(loading, &mut signals) => outcome?,
@@ -98,8 +97,20 @@ async fn serve_until_stopped(config: Config, state: &AppState) -> Result<(), Ser
     let _ = stop.send(());
     // The last answers leave; a connection that has nothing in hand is not waited for.
     match tokio::time::timeout(LAST_ANSWERS, server).await {
-        Ok(ended) => ended.map_err(|_| ServeError::Ended)?.map_err(ServeError::System),
+        Ok(ended) => ended.map_err(|_| ServeError::Ended),
         Err(_) => Ok(()),
+    }
+}
+
+/// A connection is an open file, of which systems allow few unless asked.
+fn allow_open_files(max_connections: NonZeroUsize) {
+    let wanted = (max_connections.get() as u64).saturating_add(OTHER_OPEN_FILES);
+    match rlimit::increase_nofile_limit(wanted) {
+        Ok(allowed) if allowed < wanted => {
+            tracing::warn!(allowed, wanted, "the system allows fewer open files than MAX_CONNECTIONS needs");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit on open files cannot be raised"),
     }
 }
 
@@ -111,9 +122,10 @@ async fn bind(addresses: &[SocketAddr]) -> Result<TcpListener, ServeError> {
 fn load(config: Config, state: AppState) -> oneshot::Receiver<Result<(), LoadError>> {
     let (outcome, loading) = oneshot::channel();
     std::thread::spawn(move || {
-        let loaded = Extractor::load(&config, &state.native_code).map(|extractor| {
-            assert!(state.extractor.set(extractor).is_ok(), "the model is loaded once");
-        });
+        let loaded =
+            Extractor::load(&config, &state.native_code, Arc::clone(&state.metrics)).map(|extractor| {
+                assert!(state.extractor.set(extractor).is_ok(), "the model is loaded once");
+            });
         // If nobody listens any more, the process is stopping.
         let _ = outcome.send(loaded);
     });

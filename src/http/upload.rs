@@ -1,8 +1,8 @@
 //! `POST /extract-embedding/upload`: a recording as a multipart file.
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Multipart, Request, State};
+use axum::response::Response;
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -29,15 +29,12 @@ pub(super) struct UploadForm {
         ExtractErrors,
     ),
 )]
-pub(super) async fn upload(
-    State(state): State<AppState>,
-    request: Request,
-) -> Result<Json<ExtractResponse>, ApiError> {
+pub(super) async fn upload(State(state): State<AppState>, request: Request) -> Result<Response, ApiError> {
     let extractor = state.extractor()?;
-    let place = extractor.reserve()?;
+    extractor.check_capacity()?;
     let recording = read_file_part(request, state.config.max_body_bytes).await?;
-    let extraction = extractor.extract(place, || Ok(recording)).await?;
-    Ok(Json(ExtractResponse::new(extraction, extractor)))
+    let extraction = extractor.extract(|| Ok(recording)).await?;
+    Ok(ExtractResponse::answer(extraction, extractor))
 }
 
 /// The content of the form's first part named `file`.

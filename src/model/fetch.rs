@@ -13,6 +13,7 @@ use reqwest::redirect::Policy;
 use super::manifest::FileDigest;
 use super::progress::Progress;
 use super::remote::Remote;
+use crate::tls;
 
 /// Far above any model of this kind: what is larger is not one.
 const MAX_BYTES: u64 = 512 << 20;
@@ -152,8 +153,7 @@ fn read_local(remote: &Remote) -> Result<Vec<u8>, FetchError> {
 
 /// A client that takes proxies from the environment and certificates from the system.
 fn client(remote: &Remote, policy: &FetchPolicy) -> reqwest::Result<Client> {
-    // An error means that there is one already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    tls::install_provider();
     let is_loopback = remote.is_loopback();
     let remote = remote.clone();
     let redirect = Policy::custom(move |attempt| {

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use super::support::repository;
 
 /// A module may import only from those before it.
-const ORDER: [&str; 11] = [
+const ORDER: [&str; 13] = [
+    "tls",
     "hparams",
     "embedding",
     "similarity",
@@ -16,11 +17,12 @@ const ORDER: [&str; 11] = [
     "model",
     "config",
     "logging",
+    "healthcheck",
     "http",
 ];
 
 /// What only one file (or folder) may name, from the root of `src`.
-const ENGINES: [(&str, &[&str]); 12] = [
+const ENGINES: [(&str, &[&str]); 16] = [
     ("ort::", &["encoder/session.rs"]),
     ("axum", &["http"]),
     ("utoipa", &["http"]),
@@ -30,7 +32,11 @@ const ENGINES: [(&str, &[&str]); 12] = [
     ("ropus", &["audio/container.rs"]),
     ("rubato", &["audio/resample.rs"]),
     ("realfft", &["preprocess/mel.rs"]),
-    ("reqwest", &["model/fetch.rs"]),
+    ("reqwest", &["model/fetch.rs", "healthcheck.rs"]),
+    ("rustls", &["tls.rs"]),
+    ("prometheus", &["http/metrics.rs"]),
+    ("governor", &["http/auth.rs"]),
+    ("opentelemetry", &["logging.rs"]),
     ("webrtc_vad", &["preprocess/vad.rs"]),
     ("std::env::", &["config.rs"]),
 ];

@@ -17,5 +17,6 @@ mod golden_stages;
 mod hostile;
 mod model;
 mod model_store;
+mod operation;
 mod process;
 mod support;

@@ -8,7 +8,9 @@ use std::time::Duration;
 use reqwest::blocking::Response;
 use serde_json::json;
 
-use super::support::{KEY, Server, assert_error, exit_code, repository, voice, voice_samples, wav};
+use super::support::{
+    KEY, Server, assert_error, eventually, exit_code, repository, status_of, voice, voice_samples, wav,
+};
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"));
@@ -144,16 +146,15 @@ fn long_voice(seconds: usize) -> Vec<u8> {
     wav(voice_samples().into_iter().cycle().take(seconds * 16_000))
 }
 
-/// Asks until the answer has the status, for ten seconds at the most.
-fn eventually(status: u16, mut ask: impl FnMut() -> Response) -> Response {
-    for _ in 0..1_000 {
-        let answer = ask();
-        if answer.status() == status {
-            return answer;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("no answer of {status}")
+/// Waits until an upload has the status.
+fn eventually_answers(server: &Server, status: u16) {
+    eventually(|| server.upload(voice()).status() == status);
+}
+
+/// Waits until the service says that it is not ready; what it says.
+fn eventually_not_ready(server: &Server) -> Response {
+    eventually(|| server.get("/ready").send().unwrap().status() == 503);
+    server.get("/ready").send().unwrap()
 }
 
 #[test]
@@ -163,7 +164,7 @@ fn a_stop_finishes_what_is_in_hand_and_refuses_the_rest() {
     let _idle = std::net::TcpStream::connect(&server.address).unwrap();
     let in_hand = server.begin_request(&voice());
     server.signal("TERM");
-    let ready = eventually(503, || server.get("/ready").send().unwrap());
+    let ready = eventually_not_ready(&server);
     assert_error("ready", ready, 503, "shutting_down", "shutting down");
     assert_error("extract", server.upload(voice()), 503, "shutting_down", "shutting down");
     assert_eq!(server.get("/health").send().unwrap().status(), 200);
@@ -176,25 +177,38 @@ fn a_second_signal_stops_at_once() {
     let mut server = Server::start();
     let _in_hand = server.begin_request(&voice());
     server.signal("TERM");
-    eventually(503, || server.get("/ready").send().unwrap());
+    eventually_not_ready(&server);
     server.signal("INT");
     assert_eq!(server.exit_code(), Some(1));
 }
 
 #[test]
 fn a_full_queue_refuses_at_once() {
-    let server = Server::start_with(&[("QUEUE_CAPACITY", "2")]);
-    let places = [server.begin_request(&voice()), server.begin_request(&voice())];
-    let refused = server.upload(voice());
-    assert!(refused.headers().contains_key("retry-after"));
-    assert_error("third", refused, 503, "overloaded", "at capacity");
-    for request in places {
-        assert_eq!(request.finish(), 200);
-    }
-    assert_eq!(server.upload(voice()).status(), 200, "the places are free again");
+    let server = Server::start_with(&[("QUEUE_CAPACITY", "1"), ("WORKERS", "1")]);
+    std::thread::scope(|scope| {
+        let long = scope.spawn(|| server.upload(long_voice(300)));
+        let is_taken = || server.get("/metrics").send().unwrap().text().unwrap().contains("queue_depth 1");
+        eventually(is_taken);
+        let refused = server.upload(voice());
+        assert!(refused.headers().contains_key("retry-after"));
+        assert_error("second", refused, 503, "overloaded", "at capacity");
+        // Nothing of the body is sent, or waited for.
+        assert_eq!(status_of(&mut server.send_part(10_000_000, b"")), 503);
+        assert!(!long.is_finished(), "the recording is long enough for this test");
+        assert_eq!(long.join().unwrap().status(), 200);
+    });
+    assert_eq!(server.upload(voice()).status(), 200, "the place is free again");
     assert_error("silence", server.upload(wav(vec![0.0; 16_000])), 422, "no_speech", "No speech");
     assert_eq!(server.upload(voice()).status(), 200);
     assert_eq!(server.upload(voice()).status(), 200, "an error gives its place back");
+}
+
+#[test]
+fn a_stop_does_not_wait_longer_than_its_grace() {
+    let mut server = Server::start_with(&[("SHUTDOWN_GRACE_SECONDS", "0.5")]);
+    let _in_hand = server.begin_request(&voice());
+    server.signal("TERM");
+    assert_eq!(server.exit_code(), Some(1));
 }
 
 #[test]
@@ -219,7 +233,7 @@ fn a_request_that_takes_too_long_is_answered_and_dropped() {
     assert!(late.headers().contains_key("retry-after"));
     assert_error("600 seconds of speech", late, 503, "timeout", "limit of 1 seconds");
     // Its place in the queue is free once a worker has seen that it is not wanted.
-    eventually(200, || server.upload(voice()));
+    eventually_answers(&server, 200);
 }
 
 #[test]
@@ -243,6 +257,14 @@ fn the_flags_of_serve_are_its_variables() {
         "REQUEST_TIMEOUT_SECONDS",
         "QUEUE_CAPACITY",
         "WORKERS",
+        "API_KEY_FILE",
+        "RATE_LIMIT_PER_MINUTE",
+        "CORS_ORIGINS",
+        "MAX_BATCH",
+        "MAX_CONNECTIONS",
+        "SHUTDOWN_GRACE_SECONDS",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_SERVICE_NAME",
     ] {
         let flag = format!("--{} <{variable}>", variable.to_lowercase().replace('_', "-"));
         assert!(help.contains(&flag), "{flag} is not in:\n{help}");

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Cursor, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use base64::Engine;
@@ -114,7 +114,7 @@ pub(crate) struct Server {
     process: Child,
     pub(crate) address: String,
     client: Client,
-    _log: std::thread::JoinHandle<()>,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
@@ -151,9 +151,37 @@ impl Server {
                 serde_json::from_str::<Value>(&line).ok()?["address"].as_str().map(str::to_owned)
             })
             .expect("the server logs where it listens");
-        // Somebody has to read the log, or the server blocks once the pipe is full.
-        let log = std::thread::spawn(move || log.map_while(Result::ok).for_each(drop));
-        Self { process, address, client, _log: log }
+        // Somebody has to read on, or the server blocks once the pipe is full.
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&lines);
+        std::thread::spawn(move || {
+            log.map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line))
+        });
+        Self { process, address, client, log: lines }
+    }
+
+    /// What the server has logged since it listens and what has the text in it, once there is any.
+    pub(crate) fn logged(&self, text: &str) -> Vec<String> {
+        for _ in 0..500 {
+            let lines = self.log.lock().unwrap();
+            let found: Vec<String> = lines.iter().filter(|line| line.contains(text)).cloned().collect();
+            drop(lines);
+            if !found.is_empty() {
+                return found;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("nothing logged with {text}");
+    }
+
+    /// Begins a request of so many bytes, of which it sends some, without waiting for anything.
+    pub(crate) fn send_part(&self, content_length: usize, sent: &[u8]) -> TcpStream {
+        let mut connection = TcpStream::connect(&self.address).unwrap();
+        connection.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+        write!(connection, "POST /extract-embedding HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\n").unwrap();
+        write!(connection, "Content-Type: audio/wav\r\nContent-Length: {content_length}\r\n\r\n").unwrap();
+        connection.write_all(sent).unwrap();
+        connection
     }
 
     pub(crate) fn wait_until_ready(&self) {
@@ -241,10 +269,26 @@ impl BegunRequest {
     /// Sends the body; the status of the answer.
     pub(crate) fn finish(mut self) -> u16 {
         self.connection.write_all(self.body.as_bytes()).unwrap();
-        let mut answer = String::new();
-        self.connection.read_to_string(&mut answer).unwrap();
-        answer.split(' ').nth(1).unwrap().parse().unwrap()
+        status_of(&mut self.connection)
     }
+}
+
+/// Asks until it is so, for ten seconds at the most.
+pub(crate) fn eventually(mut is_so: impl FnMut() -> bool) {
+    for _ in 0..1_000 {
+        if is_so() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("it does not become so");
+}
+
+/// Reads the answer on a connection up to its status.
+pub(crate) fn status_of(connection: &mut TcpStream) -> u16 {
+    let mut head = [0; "HTTP/1.1 200".len()];
+    connection.read_exact(&mut head).unwrap();
+    std::str::from_utf8(&head[9..]).unwrap().parse().unwrap()
 }
 
 impl Drop for Server {

@@ -1,0 +1,431 @@
+//! What the service does under load: `cargo run --release --example load -- [SCENARIO...]`, after `cargo build --release`.
+//!
+//! Each scenario starts servers of its own on loopback, is bounded in time and prints what it measured:
+//!
+//! - `overload`: four times what the service can do is offered for a minute
+//! - `fairness`: clips of 2 seconds, alone and while a recording of 10 minutes is embedded
+//! - `spread`: one recording of 15 seconds on an idle machine, with one worker and with two
+//! - `batching`: 32 clients of clips of half a second, with batches of up to 8 windows and of 1
+//! - `soak`: 10,000 requests of every length and format
+//! - `stop`: 20 stops under load
+//! - `slow`: 1,000 connections that send a byte a second, and one good client
+
+#![allow(clippy::unwrap_used, clippy::type_complexity, reason = "a measurement that cannot go on has failed")]
+
+use std::io::{BufRead, BufReader, Cursor, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use reqwest::blocking::Client;
+
+const KEY: &str = "load";
+
+fn main() -> Result<()> {
+    let scenarios: [(&str, fn() -> Result<()>); 7] = [
+        ("spread", spread),
+        ("fairness", fairness),
+        ("batching", batching),
+        ("slow", slow),
+        ("stop", stop),
+        ("overload", overload),
+        ("soak", soak),
+    ];
+    let chosen: Vec<String> = std::env::args().skip(1).collect();
+    for (name, run) in scenarios {
+        if chosen.is_empty() || chosen.iter().any(|chosen| chosen == name) {
+            println!("== {name}");
+            run()?;
+        }
+    }
+    Ok(())
+}
+
+fn overload() -> Result<()> {
+    let server = Server::start(&[("QUEUE_CAPACITY", "32")])?;
+    let body = clip(5.0)?;
+    let (_, best) = server.closed_loop(&body, 16, Duration::from_secs(15));
+    let best = best.len() as f64 / 15.0;
+    let rate = 4.0 * best;
+    println!("best: {best:.1} requests/s; offered for 60 s: {rate:.1} requests/s");
+    let (offered, begun) = (AtomicUsize::new(0), Instant::now());
+    let answers = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..128 {
+            scope.spawn(|| {
+                let client = client();
+                loop {
+                    let due = Duration::from_secs_f64(offered.fetch_add(1, Ordering::Relaxed) as f64 / rate);
+                    if due > Duration::from_mins(1) {
+                        return;
+                    }
+                    std::thread::sleep(due.saturating_sub(begun.elapsed()));
+                    answers.lock().unwrap().push(server.ask(&client, &body));
+                }
+            });
+        }
+        scope.spawn(|| {
+            for seconds in [15, 30, 45, 58] {
+                std::thread::sleep(Duration::from_secs(seconds).saturating_sub(begun.elapsed()));
+                println!("after {seconds} s: {:.0} MB resident", server.resident_megabytes());
+            }
+        });
+    });
+    let elapsed = begun.elapsed().as_secs_f64();
+    let answers = answers.into_inner().unwrap();
+    let with = |status: u16| answers.iter().filter(move |answer| answer.status == status);
+    let accepted: Vec<Duration> = with(200).map(|answer| answer.time).collect();
+    println!(
+        "{} answers: {} of 200, {} of 503, {} others",
+        answers.len(),
+        accepted.len(),
+        with(503).count(),
+        answers.len() - accepted.len() - with(503).count()
+    );
+    println!(
+        "accepted: {:.1} requests/s, {:.3} of the best; p50 {}, p99 {}; a full queue explains {:.0} ms",
+        accepted.len() as f64 / elapsed,
+        accepted.len() as f64 / elapsed / best,
+        quantile(&accepted, 0.5),
+        quantile(&accepted, 0.99),
+        32.0 / best * 1e3
+    );
+    Ok(())
+}
+
+fn fairness() -> Result<()> {
+    let server = Server::start(&[])?;
+    let (short, long) = (clip(2.0)?, clip(595.0)?);
+    let (_, alone) = server.closed_loop(&short, 1, Duration::from_secs(8));
+    let done = AtomicBool::new(false);
+    let beside = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                server.ask(&client(), &long);
+            }
+        });
+        std::thread::sleep(Duration::from_millis(500));
+        let (_, beside) = server.closed_loop(&short, 1, Duration::from_secs(20));
+        done.store(true, Ordering::Relaxed);
+        beside
+    });
+    let (alone_p95, beside_p95) = (quantile(&alone, 0.95), quantile(&beside, 0.95));
+    println!(
+        "2-second clips: p95 alone {alone_p95}, beside a 10-minute recording {beside_p95}: {:.2} times",
+        beside_p95.0 / alone_p95.0
+    );
+    Ok(())
+}
+
+fn spread() -> Result<()> {
+    let (one, two) = (Server::start(&[("WORKERS", "1")])?, Server::start(&[("WORKERS", "2")])?);
+    let (body, client) = (clip(15.0)?, client());
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..60 {
+        for (server, times) in [&one, &two].into_iter().zip(&mut times) {
+            times.push(server.ask(&client, &body).time);
+        }
+    }
+    let (one, two) = (quantile(&times[0], 0.5), quantile(&times[1], 0.5));
+    println!("15 seconds: median {one} with one worker, {two} with two: {:.3}", two.0 / one.0);
+    Ok(())
+}
+
+fn batching() -> Result<()> {
+    let (eight, one) = (Server::start(&[])?, Server::start(&[("MAX_BATCH", "1")])?);
+    let body = clip(0.5)?;
+    let mut done = [0, 0];
+    for _ in 0..4 {
+        for (server, done) in [&eight, &one].into_iter().zip(&mut done) {
+            *done += server.closed_loop(&body, 32, Duration::from_secs(5)).1.len();
+        }
+    }
+    let [eight, one] = done.map(|done| done as f64 / 20.0);
+    println!(
+        "32 clients of 0.5 seconds: {eight:.1} requests/s, {one:.1} with batches of 1: {:.2} times",
+        eight / one
+    );
+    Ok(())
+}
+
+fn soak() -> Result<()> {
+    const REQUESTS: usize = 10_000;
+    let server = Server::start(&[])?;
+    let mut bodies = Vec::new();
+    // Most recordings are short.
+    for (seconds, share) in [(0.5, 6), (1.0, 6), (2.0, 6), (5.0, 6), (15.0, 3), (30.0, 2), (60.0, 1)] {
+        let body = clip(seconds)?;
+        bodies.extend(std::iter::repeat_n(body, share));
+    }
+    for entry in std::fs::read_dir("tests/fixtures/encodings")? {
+        bodies.push(std::fs::read(entry?.path())?);
+    }
+    let (next, others) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let client = client();
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    if n >= REQUESTS {
+                        return;
+                    }
+                    if n.is_multiple_of(2_000) && n > 0 {
+                        println!("after {n} requests: {:.1} MB resident", server.resident_megabytes());
+                    }
+                    // A stride that is prime to the number of bodies mixes them.
+                    let answer = server.ask(&client, &bodies[n * 7919 % bodies.len()]);
+                    others.fetch_add(usize::from(answer.status != 200), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    println!(
+        "after {REQUESTS} requests: {:.1} MB resident; answers other than 200: {others:?}",
+        server.resident_megabytes()
+    );
+    Ok(())
+}
+
+fn stop() -> Result<()> {
+    let body = clip(5.0)?;
+    let (mut answered, mut refused, mut lost, mut slowest) = (0, 0, 0, Duration::ZERO);
+    for _ in 0..20 {
+        let mut server = Server::start(&[])?;
+        let address = server.address.clone();
+        let (done, answers) = (AtomicBool::new(false), Mutex::new(Vec::new()));
+        std::thread::scope(|scope| -> Result<()> {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let client = client();
+                    while !done.load(Ordering::Relaxed) {
+                        let answer = ask(&address, &client, &body);
+                        let is_over = answer.status == 0;
+                        answers.lock().unwrap().push(answer);
+                        if is_over {
+                            return;
+                        }
+                    }
+                });
+            }
+            std::thread::sleep(Duration::from_millis(700));
+            let begun = Instant::now();
+            let stopped = server.stop();
+            done.store(true, Ordering::Relaxed);
+            slowest = slowest.max(begun.elapsed());
+            let status = stopped?;
+            if status != Some(0) {
+                bail!("exit status {status:?}");
+            }
+            Ok(())
+        })?;
+        for answer in answers.into_inner().unwrap() {
+            match answer.status {
+                200 => answered += 1,
+                503 => refused += 1,
+                // A connection that nobody accepted any more is no accepted request.
+                _ if answer.was_never_connected => {}
+                _ => lost += 1,
+            }
+        }
+    }
+    println!(
+        "20 stops: {answered} answers of 200, {refused} of 503, {lost} lost; slowest stop {:.0} ms",
+        slowest.as_secs_f64() * 1e3
+    );
+    Ok(())
+}
+
+fn slow() -> Result<()> {
+    let server = Server::start(&[])?;
+    let body = clip(2.0)?;
+    let (_, alone) = server.closed_loop(&body, 1, Duration::from_secs(5));
+    let done = AtomicBool::new(false);
+    let head = format!(
+        "POST /extract-embedding HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Type: audio/wav\r\nContent-Length: 100000\r\n\r\n"
+    );
+    let connections: Vec<TcpStream> =
+        (0..1_000).map(|_| TcpStream::connect(&server.address)).collect::<Result<_, _>>()?;
+    // Half of them are slow with their heads, half with their bodies.
+    for connection in connections.iter().step_by(2) {
+        let mut connection = connection;
+        connection.write_all(head.as_bytes())?;
+    }
+    let beside = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for i in 0..30 {
+                for mut connection in &connections {
+                    // Those that the server has closed meanwhile stay closed.
+                    let _ = connection.write_all(&head.as_bytes()[i..=i]);
+                }
+                if done.load(Ordering::Relaxed) {
+                    return;
+                }
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        });
+        std::thread::sleep(Duration::from_secs(2));
+        let (_, beside) = server.closed_loop(&body, 1, Duration::from_secs(10));
+        done.store(true, Ordering::Relaxed);
+        beside
+    });
+    println!(
+        "one client of 2-second clips: p50 {}, p95 {} alone; p50 {}, p95 {} beside 1,000 slow connections",
+        quantile(&alone, 0.5),
+        quantile(&alone, 0.95),
+        quantile(&beside, 0.5),
+        quantile(&beside, 0.95)
+    );
+    Ok(())
+}
+
+struct Server {
+    process: Child,
+    address: String,
+}
+
+struct Answer {
+    /// 0 if there was none.
+    status: u16,
+    was_never_connected: bool,
+    time: Duration,
+}
+
+impl Server {
+    fn start(variables: &[(&str, &str)]) -> Result<Self> {
+        let mut process = Command::new("target/release/voice-embedding-service")
+            .envs([
+                ("API_KEY", KEY),
+                ("HOST", "127.0.0.1"),
+                ("PORT", "0"),
+                ("ENV", "production"),
+                ("RUST_LOG", "info"),
+            ])
+            .envs(variables.iter().copied())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cargo build --release")?;
+        let mut log = BufReader::new(process.stderr.take().context("it is piped")?).lines();
+        let address = log
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| {
+                serde_json::from_str::<serde_json::Value>(&line).ok()?["address"].as_str().map(str::to_owned)
+            })
+            .context("the server ended")?;
+        std::thread::spawn(move || log.map_while(Result::ok).for_each(drop));
+        let server = Self { process, address };
+        let client = client();
+        for _ in 0..500 {
+            if client.get(format!("http://{}/ready", server.address)).send().is_ok_and(|r| r.status() == 200)
+            {
+                return Ok(server);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        bail!("the server does not become ready")
+    }
+
+    fn ask(&self, client: &Client, body: &[u8]) -> Answer {
+        ask(&self.address, client, body)
+    }
+
+    /// Clients that each ask again once they have their answer; every answer, and the times of those of 200.
+    fn closed_loop(&self, body: &[u8], clients: usize, time: Duration) -> (Vec<Answer>, Vec<Duration>) {
+        let begun = Instant::now();
+        let answers = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..clients {
+                scope.spawn(|| {
+                    let client = client();
+                    while begun.elapsed() < time {
+                        let answer = self.ask(&client, body);
+                        answers.lock().unwrap().push(answer);
+                    }
+                });
+            }
+        });
+        let answers = answers.into_inner().unwrap();
+        let accepted =
+            answers.iter().filter(|answer| answer.status == 200).map(|answer| answer.time).collect();
+        (answers, accepted)
+    }
+
+    fn resident_megabytes(&self) -> f64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap_or_default();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
+        line.split_whitespace().nth(1).and_then(|kilobytes| kilobytes.parse::<f64>().ok()).unwrap_or(f64::NAN)
+            / 1e3
+    }
+
+    /// Asks it to stop and waits; its exit status.
+    fn stop(&mut self) -> Result<Option<i32>> {
+        Command::new("kill").arg(self.process.id().to_string()).status()?;
+        Ok(self.process.wait()?.code())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn client() -> Client {
+    // Another thread was first, perhaps.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_mins(1))
+        .build()
+        .expect("it needs nothing of the system")
+}
+
+fn ask(address: &str, client: &Client, body: &[u8]) -> Answer {
+    let begun = Instant::now();
+    let request = client
+        .post(format!("http://{address}/extract-embedding"))
+        .header("X-API-Key", KEY)
+        .header("Content-Type", "audio/wav");
+    let answer = request.body(body.to_vec()).send().and_then(|answer| Ok((answer.status(), answer.bytes()?)));
+    let was_never_connected = answer.as_ref().is_err_and(reqwest::Error::is_connect);
+    Answer {
+        status: answer.map_or(0, |(status, _)| status.as_u16()),
+        was_never_connected,
+        time: begun.elapsed(),
+    }
+}
+
+/// So many seconds of a synthetic voice.
+fn clip(seconds: f64) -> Result<Vec<u8>> {
+    let mut reader = hound::WavReader::open("tests/fixtures/audio/alan-1.wav")?;
+    let voice = reader.samples::<i16>().collect::<Result<Vec<_>, _>>()?;
+    let mut bytes = Cursor::new(Vec::new());
+    let mut writer = hound::WavWriter::new(&mut bytes, reader.spec())?;
+    // The file begins with a pause.
+    for sample in voice.iter().cycle().skip(8_000).take((seconds * 16_000.0) as usize) {
+        writer.write_sample(*sample)?;
+    }
+    writer.finalize()?;
+    Ok(bytes.into_inner())
+}
+
+struct Milliseconds(f64);
+
+impl std::fmt::Display for Milliseconds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.1} ms", self.0)
+    }
+}
+
+fn quantile(times: &[Duration], share: f64) -> Milliseconds {
+    let mut sorted = times.to_vec();
+    sorted.sort();
+    let at = ((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1));
+    Milliseconds(sorted.get(at).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3))
+}
