@@ -59,11 +59,12 @@ fn overload() -> Result<()> {
                 let client = client();
                 loop {
                     let due = Duration::from_secs_f64(offered.fetch_add(1, Ordering::Relaxed) as f64 / rate);
-                    if due > Duration::from_mins(1) {
+                    if due > Duration::from_mins(1) || begun.elapsed() > Duration::from_mins(1) {
                         return;
                     }
                     std::thread::sleep(due.saturating_sub(begun.elapsed()));
-                    answers.lock().unwrap().push(server.ask(&client, &body));
+                    let answer = server.ask(&client, &body);
+                    answers.lock().unwrap().push(answer);
                 }
             });
         }
@@ -394,6 +395,11 @@ fn ask(address: &str, client: &Client, body: &[u8]) -> Answer {
         .header("Content-Type", "audio/wav");
     let answer = request.body(body.to_vec()).send().and_then(|answer| Ok((answer.status(), answer.bytes()?)));
     let was_never_connected = answer.as_ref().is_err_and(reqwest::Error::is_connect);
+    if let Err(error) = &answer
+        && !was_never_connected
+    {
+        println!("lost after {:.0} ms: {error:?}", begun.elapsed().as_secs_f64() * 1e3);
+    }
     Answer {
         status: answer.map_or(0, |(status, _)| status.as_u16()),
         was_never_connected,

@@ -1,7 +1,7 @@
 //! The encode queue: a fixed number of threads that do all CPU work of all requests.
 //!
 //! The unit of work is not a request but a window. A job is first *prepared* (decoded and preprocessed, whole, on one
-//! worker); its windows then wait for the encoder, and each worker takes up to eight of them at a time, in turns
+//! worker); its windows then wait for the encoder, and each worker takes a batch of them at a time, in turns
 //! from all utterances that have any. So a long utterance spreads over idle cores, windows of short ones share a
 //! batch, and none waits behind an hour of audio.
 //!
@@ -150,6 +150,10 @@ struct State {
     to_encode: VecDeque<Arc<Encoding>>,
     /// Windows that no worker has taken, of all utterances in `to_encode`.
     windows_waiting: usize,
+    /// Batches that the waiting windows are to be taken in, planned anew whenever windows come.
+    batches_planned: usize,
+    /// The last batch was of short utterances.
+    short_had_turn: bool,
     closed: bool,
 }
 
@@ -211,7 +215,7 @@ impl Shared {
                 return Some(Task::Prepare(place, job));
             }
             if state.windows_waiting > 0 {
-                let batch = state.take_batch(self.n_workers, self.max_batch);
+                let batch = state.take_batch(self.max_batch);
                 if !batch.is_empty() {
                     return Some(Task::Encode(batch));
                 }
@@ -222,6 +226,11 @@ impl Shared {
             }
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Batches for so many windows, so that all workers are done at the same time.
+    fn batches(&self, n_windows: usize) -> usize {
+        n_windows.div_ceil(self.n_workers * self.max_batch) * self.n_workers
     }
 
     fn prepare(&self, place: Place, job: Job) {
@@ -247,6 +256,7 @@ impl Shared {
         };
         let mut state = self.lock();
         state.windows_waiting += n_windows;
+        state.batches_planned = self.batches(state.windows_waiting);
         state.to_encode.push_back(Arc::new(Encoding { windows, cancelled, progress: Mutex::new(progress) }));
         drop(state);
         self.work.notify_all();
@@ -278,14 +288,36 @@ fn encode(session: &mut Session, batch: Vec<Window>) {
 }
 
 impl State {
-    /// Takes windows for one call of the encoder, one from each utterance in turn: `max_batch`, or fewer if that
-    /// leaves other workers without. Utterances that are cancelled are dropped.
-    fn take_batch(&mut self, n_workers: usize, max_batch: usize) -> Vec<Window> {
-        let size = self.windows_waiting.div_ceil(n_workers).min(max_batch);
+    /// Takes windows for one call of the encoder.
+    ///
+    /// 1. Share them evenly among the batches that are planned.
+    /// 2. Short utterances are taken whole and by themselves, so that they need not wait for windows of long ones in their
+    ///    batch; where there are long ones, every other time.
+    /// 3. Else take one window from each utterance in turn.
+    fn take_batch(&mut self, max_batch: usize) -> Vec<Window> {
+        let size = self.windows_waiting.div_ceil(self.batches_planned.max(1)).min(max_batch);
+        self.batches_planned = self.batches_planned.saturating_sub(1);
+        let is_short = |encoding: &Encoding| encoding.windows.count() <= max_batch;
+        let has_long = self.to_encode.iter().any(|encoding| !is_short(encoding));
+        if has_long && !self.short_had_turn && self.to_encode.iter().any(|encoding| is_short(encoding)) {
+            self.short_had_turn = true;
+            return self.take_in_turn(max_batch, is_short);
+        }
+        self.short_had_turn = false;
+        self.take_in_turn(size, |_| true)
+    }
+
+    /// Takes up to `size` windows, one from each of some utterances in turn. Utterances that are cancelled are dropped.
+    fn take_in_turn(&mut self, size: usize, is_wanted: impl Fn(&Encoding) -> bool) -> Vec<Window> {
         let mut batch = Vec::with_capacity(size);
+        let mut others = VecDeque::new();
         while batch.len() < size
             && let Some(encoding) = self.to_encode.pop_front()
         {
+            if !is_wanted(&encoding) {
+                others.push_back(encoding);
+                continue;
+            }
             let mut progress = lock(&encoding.progress);
             if encoding.cancelled.load(Ordering::Relaxed) {
                 self.windows_waiting -= encoding.windows.count() - progress.taken;
@@ -302,6 +334,9 @@ impl State {
                 self.to_encode.push_back(encoding);
             }
         }
+        // Those that were passed over keep their turn.
+        others.append(&mut self.to_encode);
+        self.to_encode = others;
         batch
     }
 }

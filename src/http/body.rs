@@ -175,6 +175,13 @@ impl Drop for DrainOnDrop {
     }
 }
 
+/// Reads what a client is just sending, for a second at the most.
+pub(super) async fn drain_briefly(request: Request) {
+    if !request.headers().contains_key(EXPECT) {
+        let _ = tokio::time::timeout(Duration::from_secs(1), drain(request.into_body())).await;
+    }
+}
+
 async fn drain(body: Body) {
     let mut body = Limited::new(body, MAX_DRAINED_BYTES);
     while let Some(Ok(_)) = body.frame().await {}

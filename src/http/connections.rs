@@ -1,17 +1,22 @@
 //! Connections: accepted up to a number, closed when their clients are slow or idle.
 
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tower::Service;
 
@@ -20,50 +25,93 @@ use super::AppState;
 /// Time for a request's head to arrive, and for a connection to stay open without one, unless requests have less.
 const MAX_HEAD_TIME: Duration = Duration::from_secs(30);
 
+/// Buffer of a connection at the most; it is kept while the connection is open.
+const MAX_BUFFER_BYTES: usize = 64 << 10;
+
 /// Pause after an error of accepting, which most of the time is that files run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves connections until told to stop; then returns once all of them have had their answers.
+/// Time for clients to see that the service stops, once nobody else is let in.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// Serves connections until told to stop; then until all of them are closed: those whose clients ask are, with the answer.
+/// Those that are idle are closed in the end.
 pub(super) async fn serve(
     listener: TcpListener,
     state: AppState,
     router: Router,
     mut stopped: oneshot::Receiver<()>,
 ) {
-    let AppState { config, metrics, .. } = state;
-    let head_time = MAX_HEAD_TIME.min(config.request_timeout);
-    let places = Arc::new(Semaphore::new(config.max_connections.get().min(Semaphore::MAX_PERMITS)));
-    let graceful = GracefulShutdown::new();
+    let max_connections = state.config.max_connections.get().min(u32::MAX as usize);
+    let server = Server {
+        places: Arc::new(Semaphore::new(max_connections)),
+        graceful: GracefulShutdown::new(),
+        state,
+        router,
+    };
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = &mut stopped => break,
         };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
+        match accepted {
+            Ok((stream, peer)) => server.admit(stream, peer),
             Err(error) => {
                 tracing::warn!(%error, "a connection was not accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
             }
-        };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+        }
+    }
+    // Who has connected already will be told, too.
+    for _ in 0..max_connections {
+        match tokio::time::timeout(Duration::ZERO, listener.accept()).await {
+            Ok(Ok((stream, peer))) => server.admit(stream, peer),
+            _ => break,
+        }
+    }
+    drop(listener);
+    // Each connection holds a place, so all places are free once the last one is closed.
+    let _ = tokio::time::timeout(LINGER, server.places.acquire_many(max_connections as u32)).await;
+    server.graceful.shutdown().await;
+}
+
+struct Server {
+    places: Arc<Semaphore>,
+    graceful: GracefulShutdown,
+    state: AppState,
+    router: Router,
+}
+
+impl Server {
+    /// Serves a connection, if there is a place for it.
+    fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+        let metrics = Arc::clone(&self.state.metrics);
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             metrics.connections_refused.inc();
-            continue;
+            return;
         };
         // An answer is one write; waiting for more only delays it. Where it fails, the answer is late, not lost.
         let _ = stream.set_nodelay(true);
-        let router = router.clone();
+        let (router, shutting_down) = (self.router.clone(), Arc::clone(&self.state.shutting_down));
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
-            router.clone().call(request.map(Body::new))
+            let answer = router.clone().call(request.map(Body::new));
+            let shutting_down = Arc::clone(&shutting_down);
+            async move {
+                let mut answer = answer.await?;
+                if shutting_down.load(Ordering::Relaxed) {
+                    // Its client asks no more on a connection that is about to be closed.
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(answer)
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(head_time)
+            .max_buf_size(MAX_BUFFER_BYTES)
+            .header_read_timeout(MAX_HEAD_TIME.min(self.state.config.request_timeout))
             .serve_connection(TokioIo::new(stream), service);
-        let connection = graceful.watch(connection);
-        let metrics = Arc::clone(&metrics);
+        let connection = self.graceful.watch(connection);
         tokio::spawn(async move {
             metrics.connections.inc();
             // It ends with an error if its client is slow or goes, which is no news.
@@ -72,6 +120,4 @@ pub(super) async fn serve(
             drop(place);
         });
     }
-    drop(listener);
-    graceful.shutdown().await;
 }

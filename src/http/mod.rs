@@ -169,8 +169,11 @@ async fn take_in_hand(
     }
 
     state.in_hand.send_modify(|in_hand| *in_hand += 1);
-    let _counted = Counted(Arc::clone(&state.in_hand));
+    let counted = Counted(Arc::clone(&state.in_hand));
     if state.shutting_down.load(Ordering::Relaxed) {
+        drop(counted);
+        // The connection is closed behind the answer; a client that still sends would not get to read it.
+        body::drain_briefly(request).await;
         return Err(ApiError::ShuttingDown);
     }
     Ok(next.run(request).await)

@@ -11,6 +11,7 @@ mod architecture;
 mod bad_audio;
 mod clients;
 mod contract;
+mod deploy;
 mod formats;
 mod golden_pipeline;
 mod golden_stages;

@@ -155,7 +155,7 @@ impl Server {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&lines);
         std::thread::spawn(move || {
-            log.map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line))
+            log.map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line));
         });
         Self { process, address, client, log: lines }
     }

@@ -1,0 +1,152 @@
+//! The files under `deploy/`, with the programs that they are for.
+
+use std::io::Read;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use super::support::{Server, eventually, repository, say, voice};
+
+/// Whether a program is installed; says so if it is not.
+fn has(program: &str, test: &str) -> bool {
+    let found = Command::new(program).arg("--version").output().is_ok();
+    if !found {
+        say(&format!("SKIPPED {test}: {program} is not installed"));
+    }
+    found
+}
+
+fn promtool(arguments: &[&str], input: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("input");
+    std::fs::write(&file, input).unwrap();
+    let output = Command::new("promtool")
+        .args(arguments)
+        .stdin(std::fs::File::open(file).unwrap())
+        .current_dir(repository())
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "promtool {arguments:?}: {}", String::from_utf8_lossy(&said));
+}
+
+fn metrics(server: &Server) -> String {
+    server.get("/metrics").send().unwrap().text().unwrap()
+}
+
+#[test]
+fn metrics_and_alerts_are_in_prometheus_conventions() {
+    if !has("promtool", "metrics_and_alerts_are_in_prometheus_conventions") {
+        return;
+    }
+    promtool(&["check", "config", "deploy/prometheus/prometheus.yml"], "");
+    promtool(&["check", "rules", "deploy/prometheus/alerts.yml"], "");
+    let server = Server::start();
+    assert_eq!(server.upload(voice()).status(), 200);
+    assert_eq!(server.get("/nowhere").send().unwrap().status(), 404);
+    promtool(&["check", "metrics"], &metrics(&server));
+}
+
+/// Every PromQL expression of the dashboard.
+fn dashboard_expressions() -> Vec<String> {
+    let text = std::fs::read_to_string(repository().join("deploy/grafana/dashboard.json")).unwrap();
+    let dashboard: Value = serde_json::from_str(&text).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    targets.map(|target| target["expr"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn dashboard_and_alerts_name_metrics_that_exist() {
+    let server = Server::start();
+    assert_eq!(server.upload(voice()).status(), 200);
+    assert_eq!(server.get("/nowhere").send().unwrap().status(), 404);
+    let metrics = metrics(&server);
+    let alerts = std::fs::read_to_string(repository().join("deploy/prometheus/alerts.yml")).unwrap();
+    let texts = [dashboard_expressions(), vec![alerts]].concat();
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let names = texts.iter().flat_map(|text| text.split(|c| !is_part(c)));
+    let names: Vec<&str> =
+        names.filter(|n| n.starts_with("voice_embedding_") || n.starts_with("process_")).collect();
+    assert!(names.len() > 20);
+    for name in names {
+        let line = metrics
+            .lines()
+            .any(|line| line.strip_prefix(name).is_some_and(|rest| !rest.starts_with(is_part)));
+        assert!(line || cfg!(not(target_os = "linux")), "{name}");
+    }
+}
+
+/// A Prometheus that is killed when this is dropped.
+struct Prometheus {
+    process: Child,
+    address: String,
+}
+
+impl Prometheus {
+    /// Starts it with our configuration, for one server.
+    fn start(directory: &Path, target: &str) -> Self {
+        let ours = repository().join("deploy/prometheus");
+        let configuration = std::fs::read_to_string(ours.join("prometheus.yml")).unwrap();
+        let configuration =
+            configuration.replace("voice-embedding-service:8000", target).replace("15s", "1s");
+        assert!(configuration.contains(target) && configuration.contains("1s"));
+        std::fs::write(directory.join("prometheus.yml"), configuration).unwrap();
+        std::fs::copy(ours.join("alerts.yml"), directory.join("alerts.yml")).unwrap();
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let process = Command::new("prometheus")
+            .arg(format!("--config.file={}", directory.join("prometheus.yml").display()))
+            .arg(format!("--storage.tsdb.path={}", directory.join("data").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { process, address }
+    }
+
+    /// What the API answers, if it does.
+    fn get(&self, path: &str, query: &[(&str, &str)]) -> Option<Value> {
+        let client = reqwest::blocking::Client::builder().no_proxy().build().unwrap();
+        let mut url = url::Url::parse(&format!("http://{}/api/v1/{path}", self.address)).unwrap();
+        url.query_pairs_mut().extend_pairs(query);
+        let mut text = String::new();
+        client.get(url).send().ok()?.read_to_string(&mut text).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    fn query(&self, expression: &str) -> Value {
+        self.get("query", &[("query", expression)]).unwrap_or_default()
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn prometheus_scrapes_the_service_and_answers_the_dashboard() {
+    if !has("prometheus", "prometheus_scrapes_the_service_and_answers_the_dashboard") {
+        return;
+    }
+    let server = Server::start();
+    assert_eq!(server.upload(voice()).status(), 200);
+    let directory = tempfile::tempdir().unwrap();
+    let prometheus = Prometheus::start(directory.path(), &server.address);
+    let is_up = || prometheus.query("up")["data"]["result"][0]["value"][1] == "1";
+    eventually(is_up);
+    let windows = prometheus.query("voice_embedding_windows_total");
+    assert_ne!(windows["data"]["result"][0]["value"][1], "0", "{windows}");
+    let rules = prometheus.get("rules", &[]).unwrap();
+    assert_eq!(rules["data"]["groups"][0]["rules"].as_array().unwrap().len(), 5, "{rules}");
+    for expression in dashboard_expressions() {
+        let expression = expression.replace("$__rate_interval", "1m").replace("$instance", ".*");
+        let answer = prometheus.query(&expression);
+        assert_eq!(answer["status"], "success", "{expression}: {answer}");
+    }
+}
