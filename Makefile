@@ -15,7 +15,7 @@ SECONDS ?= 1200
 TOOLS := target/tools
 FETCH := $(PYTHON) scripts/fetch_wheel.py
 
-.PHONY: run dev test check parity fuzz setup onnxruntime checkpoint python tools model fmt help
+.PHONY: run dev test check parity load fuzz setup onnxruntime checkpoint python tools model fmt help
 
 help: ## List the targets.
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,10 @@ parity: onnxruntime ## Compare with the real Resemblyzer on PARITY_DATA, into do
 	$(CARGO) build --release
 	ORT_DYLIB_PATH=$${ORT_DYLIB_PATH:-target/onnxruntime/library} $(PYTHON) scripts/parity.py \
 		target/release/voice-embedding-service $(or $(PARITY_DATA),../shared) docs/parity.md
+
+load: onnxruntime ## Measure SCENARIO (or all) of examples/load.rs.
+	$(CARGO) build --release --bins --example load
+	ORT_DYLIB_PATH=$${ORT_DYLIB_PATH:-target/onnxruntime/library} target/release/examples/load $(SCENARIO)
 
 fuzz: $(TOOLS)/cargo-fuzz-$(CARGO_FUZZ) ## Fuzz TARGET (decode, json, multipart) for SECONDS, on a nightly toolchain.
 	mkdir -p fuzz/corpus/$(TARGET)

@@ -1,5 +1,7 @@
 //! `GET /metrics`: what is counted and timed, as Prometheus reads it.
 
+use std::sync::atomic::Ordering;
+
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
@@ -42,6 +44,7 @@ pub(super) struct Metrics {
     pub(super) connections: IntGauge,
     /// Connections closed at once because there were too many.
     pub(super) connections_refused: IntCounter,
+    body_bytes: IntGauge,
     queue_depth: IntGauge,
     queue_capacity: IntGauge,
     model_loaded: IntGauge,
@@ -113,6 +116,7 @@ impl Metrics {
                     "Connections closed because there were too many."
                 ))
             ),
+            body_bytes: registered!(registry, gauge("body_bytes", "Memory that request bodies take.")),
             queue_depth: registered!(registry, gauge("queue_depth", "Recordings that wait or are in work.")),
             queue_capacity: registered!(
                 registry,
@@ -135,6 +139,7 @@ impl Metrics {
 #[utoipa::path(get, path = "/metrics", tag = "Operation", responses((status = 200, body = String, content_type = "text/plain")))]
 pub(super) async fn metrics(State(state): State<AppState>) -> Result<impl IntoResponse, ApiError> {
     let metrics = &state.metrics;
+    metrics.body_bytes.set(state.body_bytes.load(Ordering::Relaxed) as i64);
     if let Some(extractor) = state.extractor.get() {
         metrics.queue_depth.set(extractor.queue_depth() as i64);
         metrics.queue_capacity.set(extractor.queue_capacity() as i64);

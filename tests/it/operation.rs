@@ -305,11 +305,11 @@ fn the_memory_of_bodies_is_bounded() {
     let mut part = vec![0; 90_000];
     let held: Vec<TcpStream> = (0..8).map(|_| server.send_part(99_000, &part)).collect();
     part.resize(99_000, 0);
-    // Once the server has read what they sent.
-    eventually(|| status_of(&mut server.send_part(99_000, &part)) == 503);
+    eventually(|| metrics(&server).contains("voice_embedding_body_bytes 720000"));
+    assert_eq!(status_of(&mut server.send_part(99_000, &part)), 503);
     drop(held);
-    // Once the server has seen that they are gone.
-    eventually(|| status_of(&mut server.send_part(99_000, &part)) == 415);
+    eventually(|| metrics(&server).contains("voice_embedding_body_bytes 0"));
+    assert_eq!(status_of(&mut server.send_part(99_000, &part)), 415);
 }
 
 /// Takes one request as a collector does; its path and body.
