@@ -1,4 +1,5 @@
-//! The files under `deploy/`, with the programs that they are for.
+//! The files that deploy the service: whether they agree with it and with each other, and with the programs that they are
+//! for.
 
 use std::io::Read;
 use std::net::TcpListener;
@@ -149,4 +150,63 @@ fn prometheus_scrapes_the_service_and_answers_the_dashboard() {
         let answer = prometheus.query(&expression);
         assert_eq!(answer["status"], "success", "{expression}: {answer}");
     }
+}
+
+fn file(path: &str) -> String {
+    std::fs::read_to_string(repository().join(path)).unwrap()
+}
+
+/// Variables that a deployment file sets, by lines such as `NAME=`, `NAME: ` and `NAME = ` below a heading.
+fn variables(text: &str, heading: &str) -> Vec<String> {
+    let rest = text.split_once(heading).unwrap_or_else(|| panic!("no {heading}")).1;
+    let name = |line: &str| {
+        let line = line.trim();
+        let end = line.find(|c: char| !c.is_ascii_uppercase() && c != '_').unwrap_or(line.len());
+        let is_set = line[end..].trim_start().starts_with(['=', ':']);
+        (end > 1 && is_set).then(|| line[..end].to_owned())
+    };
+    let end_of_block = |line: &&str| line.trim().is_empty() || line.trim().starts_with('[');
+    let block = rest.lines().skip_while(end_of_block).take_while(|line| !end_of_block(line));
+    block.filter_map(name).collect()
+}
+
+#[test]
+fn deployment_files_agree_with_the_service() {
+    let help = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"))
+        .args(["serve", "--help"])
+        .output()
+        .unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let (docker, compose, fly, railway) =
+        (file("Dockerfile"), file("docker-compose.yml"), file("fly.toml"), file("railway.json"));
+    let mut set = variables(&docker, "ENV ");
+    set.extend(variables(&compose, "environment:"));
+    set.extend(variables(&fly, "[env]"));
+    assert!(set.len() >= 4, "{set:?}");
+    for variable in set {
+        assert!(help.contains(&format!("[env: {variable}")), "{variable} is no variable of the service");
+    }
+    // One port and one path everywhere.
+    for (name, text, port) in [
+        ("Dockerfile", &docker, "EXPOSE 8000"),
+        ("Dockerfile", &docker, "PORT=8000"),
+        ("docker-compose.yml", &compose, "\"8000:8000\""),
+        ("fly.toml", &fly, "internal_port = 8000"),
+        ("fly.toml", &fly, "PORT = \"8000\""),
+        ("fly.toml", &fly, "path = \"/ready\""),
+        ("fly.toml", &fly, "dockerfile = \"Dockerfile\""),
+        ("railway.json", &railway, "\"healthcheckPath\": \"/ready\""),
+        ("railway.json", &railway, "\"dockerfilePath\": \"Dockerfile\""),
+    ] {
+        assert!(text.contains(port), "{name}: no {port}");
+    }
+    serde_json::from_str::<Value>(&railway).unwrap();
+    // Fly's proxy sends no more than the queue takes.
+    let number = |name: &str| -> u32 {
+        let line = fly.lines().find_map(|line| line.trim().strip_prefix(&format!("{name} = "))).unwrap();
+        line.trim_matches('"').parse().unwrap()
+    };
+    assert_eq!(number("hard_limit"), number("QUEUE_CAPACITY"));
+    assert!(docker.contains(&format!("image.version=\"{}\"", env!("CARGO_PKG_VERSION"))));
+    assert!(docker.contains(&format!("rust:{}-", env!("CARGO_PKG_RUST_VERSION"))));
 }

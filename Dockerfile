@@ -1,0 +1,48 @@
+# The service with its model and ONNX Runtime: nothing is fetched at start.
+FROM rust:1.95-slim-bookworm AS build
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends python3 python3-pip \
+ && rm -rf /var/lib/apt/lists/*
+WORKDIR /build
+
+# What changes seldom first: ONNX Runtime, then the dependencies, built without our sources.
+COPY scripts/fetch_wheel.py scripts/requirements-onnxruntime.txt scripts/
+RUN python3 scripts/fetch_wheel.py scripts/requirements-onnxruntime.txt onnxruntime \
+    'onnxruntime/capi/libonnxruntime.*=libonnxruntime.so' 'onnxruntime/LICENSE=LICENSE' \
+    'onnxruntime/ThirdPartyNotices.txt=ThirdPartyNotices.txt'
+COPY Cargo.toml Cargo.lock ./
+RUN mkdir src \
+ && echo "fn main() {}" > src/main.rs \
+ && touch src/lib.rs \
+ && cargo build --release --locked \
+ && rm -r src
+
+COPY assets assets
+COPY models models
+COPY src src
+# Cargo goes by times, and those of the sources may be before those of the empty ones.
+RUN find src -name '*.rs' -exec touch {} + \
+ && cargo build --release --locked
+
+FROM debian:bookworm-slim
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates \
+ && rm -rf /var/lib/apt/lists/* \
+ && useradd --system --uid 10001 --user-group --no-create-home --home-dir /nonexistent embedder
+COPY --from=build /build/onnxruntime/libonnxruntime.so /usr/local/lib/
+COPY --from=build /build/onnxruntime/LICENSE /build/onnxruntime/ThirdPartyNotices.txt /usr/local/share/doc/onnxruntime/
+COPY --from=build /build/models /usr/local/share/voice-embedding-service/models
+COPY --from=build /build/target/release/voice-embedding-service /usr/local/bin/
+COPY LICENSE /usr/local/share/doc/voice-embedding-service/
+
+ENV MODEL_PATH=/usr/local/share/voice-embedding-service/models/resemblyzer.onnx \
+    PORT=8000
+LABEL org.opencontainers.image.title="Voice Embedding Service" \
+      org.opencontainers.image.description="Speaker embeddings over HTTP: a recording in, 256 numbers out, exactly Resemblyzer's" \
+      org.opencontainers.image.version="1.0.0" \
+      org.opencontainers.image.licenses="MIT AND Apache-2.0"
+USER 10001:10001
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 CMD ["voice-embedding-service", "healthcheck"]
+CMD ["voice-embedding-service", "serve"]
