@@ -11,6 +11,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 import urllib.request
 
 KEY = "parity"
@@ -42,18 +43,15 @@ def ask(opener, address, file):
 
 
 def start(binary):
-    """The service and its address, once it is ready."""
-    environment = os.environ | {"API_KEY": KEY, "HOST": "127.0.0.1", "PORT": "0", "ENV": "production", "RUST_LOG": "info"}
+    """The service and its address, once it listens."""
+    # Nobody reads on behind the line with the address, so there must not be more than the pipe takes.
+    log = "error,voice_embedding_service::http::serve=info"
+    environment = os.environ | {"API_KEY": KEY, "HOST": "127.0.0.1", "PORT": "0", "ENV": "production", "RUST_LOG": log}
     server = subprocess.Popen([binary], env=environment, stderr=subprocess.PIPE, text=True)
-    address, ready = None, False
-    while not (address and ready):
-        line = server.stderr.readline()
-        if not line:
-            sys.exit("the service ended by itself")
-        record = json.loads(line)
-        address = record.get("address", address)
-        ready = ready or record.get("message") == "model loaded"
-    return server, address
+    line = server.stderr.readline()
+    if not line.startswith("{"):
+        sys.exit(f"the service ended by itself: {line}")
+    return server, json.loads(line)["address"]
 
 
 def wait_until_ready(opener, address):
@@ -61,7 +59,7 @@ def wait_until_ready(opener, address):
         try:
             return opener.open(f"http://{address}/ready").read()
         except OSError:
-            pass
+            time.sleep(0.05)
     sys.exit("the service does not become ready")
 
 

@@ -103,6 +103,11 @@ impl EncodeQueue {
         self.places_taken.load(Ordering::Acquire)
     }
 
+    /// Jobs that may wait or be in work.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// Whether there is no place just now.
     pub fn is_full(&self) -> bool {
         self.depth() >= self.capacity
@@ -291,20 +296,21 @@ impl State {
     /// Takes windows for one call of the encoder.
     ///
     /// 1. Share them evenly among the batches that are planned.
-    /// 2. Short utterances are taken whole and by themselves, so that they need not wait for windows of long ones in their
-    ///    batch; where there are long ones, every other time.
+    /// 2. Where there are short utterances and long ones, every other batch is of the short ones alone, so that they need not
+    ///    wait for windows of the long ones beside theirs.
     /// 3. Else take one window from each utterance in turn.
     fn take_batch(&mut self, max_batch: usize) -> Vec<Window> {
         let size = self.windows_waiting.div_ceil(self.batches_planned.max(1)).min(max_batch);
         self.batches_planned = self.batches_planned.saturating_sub(1);
         let is_short = |encoding: &Encoding| encoding.windows.count() <= max_batch;
-        let has_long = self.to_encode.iter().any(|encoding| !is_short(encoding));
-        if has_long && !self.short_had_turn && self.to_encode.iter().any(|encoding| is_short(encoding)) {
-            self.short_had_turn = true;
-            return self.take_in_turn(max_batch, is_short);
+        let n_short = self.to_encode.iter().filter(|encoding| is_short(encoding)).count();
+        let has_both = (1..self.to_encode.len()).contains(&n_short);
+        self.short_had_turn = has_both && !self.short_had_turn;
+        if self.short_had_turn {
+            self.take_in_turn(max_batch, is_short)
+        } else {
+            self.take_in_turn(size, |_| true)
         }
-        self.short_had_turn = false;
-        self.take_in_turn(size, |_| true)
     }
 
     /// Takes up to `size` windows, one from each of some utterances in turn. Utterances that are cancelled are dropped.

@@ -134,25 +134,26 @@ impl ApiError {
             Self::Internal(_) | Self::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
     }
+
+    /// When to try again, for what passes by itself.
+    fn retry_after_seconds(&self) -> Option<u64> {
+        match self {
+            Self::RateLimited { wait_seconds, .. } => Some(*wait_seconds),
+            Self::Overloaded | Self::ModelNotReady | Self::ShuttingDown | Self::Timeout { .. } => Some(1),
+            _ => None,
+        }
+    }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, code) = self.status_and_code();
         let mut headers = HeaderMap::new();
-        match status {
-            StatusCode::UNAUTHORIZED => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey"));
-            }
-            StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-            }
-            StatusCode::TOO_MANY_REQUESTS => {
-                let seconds =
-                    if let Self::RateLimited { wait_seconds, .. } = self { wait_seconds } else { 1 };
-                headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-            }
-            _ => {}
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey"));
+        }
+        if let Some(seconds) = self.retry_after_seconds() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         let detail = match self {
             Self::Validation(fields) => ErrorDetail::Fields(fields),

@@ -20,7 +20,6 @@ use crate::pipeline::{AudioReport, Pipeline, PipelineError, Prepared};
 pub(super) struct Extractor {
     pipeline: Arc<Pipeline>,
     queue: EncodeQueue,
-    queue_capacity: usize,
     fingerprint: String,
     metrics: Arc<Metrics>,
 }
@@ -93,7 +92,6 @@ impl Extractor {
         Ok(Self {
             pipeline: Arc::new(Pipeline::new(config.pipeline)),
             queue: EncodeQueue::start(sessions, config.queue, Box::new(on_batch)),
-            queue_capacity: config.queue.capacity.get(),
             fingerprint: model.fingerprint,
             metrics,
         })
@@ -111,7 +109,7 @@ impl Extractor {
 
     /// Recordings that may wait or be in work.
     pub(super) fn queue_capacity(&self) -> usize {
-        self.queue_capacity
+        self.queue.capacity()
     }
 
     /// Refuses a recording for which there is no place just now, before it is received.

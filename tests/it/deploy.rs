@@ -33,10 +33,6 @@ fn promtool(arguments: &[&str], input: &str) {
     assert!(output.status.success(), "promtool {arguments:?}: {}", String::from_utf8_lossy(&said));
 }
 
-fn metrics(server: &Server) -> String {
-    server.get("/metrics").send().unwrap().text().unwrap()
-}
-
 #[test]
 fn metrics_and_alerts_are_in_prometheus_conventions() {
     if !has("promtool", "metrics_and_alerts_are_in_prometheus_conventions") {
@@ -47,7 +43,7 @@ fn metrics_and_alerts_are_in_prometheus_conventions() {
     let server = Server::start();
     assert_eq!(server.upload(voice()).status(), 200);
     assert_eq!(server.get("/nowhere").send().unwrap().status(), 404);
-    promtool(&["check", "metrics"], &metrics(&server));
+    promtool(&["check", "metrics"], &server.metrics());
 }
 
 /// Every PromQL expression of the dashboard.
@@ -64,7 +60,7 @@ fn dashboard_and_alerts_name_metrics_that_exist() {
     let server = Server::start();
     assert_eq!(server.upload(voice()).status(), 200);
     assert_eq!(server.get("/nowhere").send().unwrap().status(), 404);
-    let metrics = metrics(&server);
+    let metrics = server.metrics();
     let alerts = std::fs::read_to_string(repository().join("deploy/prometheus/alerts.yml")).unwrap();
     let texts = [dashboard_expressions(), vec![alerts]].concat();
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';

@@ -10,15 +10,11 @@ use reqwest::blocking::Response;
 use serde_json::{Value, json};
 
 use super::support::{
-    KEY, Server, assert_error, eventually, exit_code, repository, status_of, voice, voice_samples, wav,
+    KEY, Server, assert_error, eventually, exit_code, long_voice, repository, status_of, voice,
 };
 
 fn embeddings() -> String {
     json!({"embedding1": vec![1.0; 256], "embedding2": vec![1.0; 256]}).to_string()
-}
-
-fn metrics(server: &Server) -> String {
-    server.get("/metrics").send().unwrap().text().unwrap()
 }
 
 #[test]
@@ -29,7 +25,7 @@ fn metrics_count_what_was_done() {
     let wrong = server.post("/compare-embeddings").header("X-API-Key", "wrong").body(embeddings());
     assert_eq!(wrong.send().unwrap().status(), 401);
     assert_eq!(server.get("/metrics").send().unwrap().headers()["content-type"], "text/plain; version=0.0.4");
-    let text = metrics(&server);
+    let text = server.metrics();
     for line in [
         r#"voice_embedding_http_requests_total{method="POST",route="/extract-embedding/upload",status="200"} 1"#,
         r#"voice_embedding_http_requests_total{method="GET",route="unmatched",status="404"} 1"#,
@@ -71,7 +67,7 @@ fn labels_are_bounded() {
         let method = format!("METHOD{i}").parse().unwrap();
         reqwest::blocking::Client::new().request(method, url).send().unwrap();
     }
-    let text = metrics(&server);
+    let text = server.metrics();
     let unmatched: Vec<&str> = text
         .lines()
         .filter(|line| line.starts_with("voice_embedding_http_requests_total{") && line.contains("unmatched"))
@@ -106,13 +102,13 @@ fn each_request_is_one_line_of_the_log() {
 #[test]
 fn a_client_that_goes_is_logged_and_its_work_dropped() {
     let server = Server::start();
-    let long = wav(voice_samples().into_iter().cycle().take(500 * 16_000));
+    let long = long_voice(500);
     let connection = server.send_part(long.len(), &long);
-    eventually(|| metrics(&server).contains("voice_embedding_queue_depth 1"));
+    eventually(|| server.metrics().contains("voice_embedding_queue_depth 1"));
     drop(connection);
     assert!(server.logged("the client has gone")[0].contains("499"));
-    eventually(|| metrics(&server).contains("voice_embedding_queue_depth 0"));
-    assert!(metrics(&server).contains(r#"status="499"} 1"#));
+    eventually(|| server.metrics().contains("voice_embedding_queue_depth 0"));
+    assert!(server.metrics().contains(r#"status="499"} 1"#));
 }
 
 #[test]
@@ -295,7 +291,7 @@ fn connections_are_limited() {
     let refused = TcpStream::connect(&server.address).unwrap();
     assert!(is_closed(&refused));
     assert_eq!(server.get("/health").send().unwrap().status(), 200);
-    assert!(metrics(&server).contains("voice_embedding_connections_refused_total 1"));
+    assert!(server.metrics().contains("voice_embedding_connections_refused_total 1"));
     drop(open);
 }
 
@@ -305,10 +301,10 @@ fn the_memory_of_bodies_is_bounded() {
     let mut part = vec![0; 90_000];
     let held: Vec<TcpStream> = (0..8).map(|_| server.send_part(99_000, &part)).collect();
     part.resize(99_000, 0);
-    eventually(|| metrics(&server).contains("voice_embedding_body_bytes 720000"));
+    eventually(|| server.metrics().contains("voice_embedding_body_bytes 720000"));
     assert_eq!(status_of(&mut server.send_part(99_000, &part)), 503);
     drop(held);
-    eventually(|| metrics(&server).contains("voice_embedding_body_bytes 0"));
+    eventually(|| server.metrics().contains("voice_embedding_body_bytes 0"));
     assert_eq!(status_of(&mut server.send_part(99_000, &part)), 415);
 }
 

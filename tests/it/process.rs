@@ -9,7 +9,7 @@ use reqwest::blocking::Response;
 use serde_json::json;
 
 use super::support::{
-    KEY, Server, assert_error, eventually, exit_code, repository, status_of, voice, voice_samples, wav,
+    KEY, Server, assert_error, eventually, exit_code, long_voice, repository, status_of, voice, wav,
 };
 
 fn program() -> Command {
@@ -141,16 +141,6 @@ fn a_stop_while_the_model_loads_does_not_wait_for_it() {
     assert_eq!(server.exit_code(), Some(0));
 }
 
-/// The synthetic voice over and over, for the given time.
-fn long_voice(seconds: usize) -> Vec<u8> {
-    wav(voice_samples().into_iter().cycle().take(seconds * 16_000))
-}
-
-/// Waits until an upload has the status.
-fn eventually_answers(server: &Server, status: u16) {
-    eventually(|| server.upload(voice()).status() == status);
-}
-
 /// Waits until the service says that it is not ready; what it says.
 fn eventually_not_ready(server: &Server) -> Response {
     eventually(|| server.get("/ready").send().unwrap().status() == 503);
@@ -187,7 +177,7 @@ fn a_full_queue_refuses_at_once() {
     let server = Server::start_with(&[("QUEUE_CAPACITY", "1"), ("WORKERS", "1")]);
     std::thread::scope(|scope| {
         let long = scope.spawn(|| server.upload(long_voice(300)));
-        let is_taken = || server.get("/metrics").send().unwrap().text().unwrap().contains("queue_depth 1");
+        let is_taken = || server.metrics().contains("queue_depth 1");
         eventually(is_taken);
         let refused = server.upload(voice());
         assert!(refused.headers().contains_key("retry-after"));
@@ -233,7 +223,7 @@ fn a_request_that_takes_too_long_is_answered_and_dropped() {
     assert!(late.headers().contains_key("retry-after"));
     assert_error("600 seconds of speech", late, 503, "timeout", "limit of 1 seconds");
     // Its place in the queue is free once a worker has seen that it is not wanted.
-    eventually_answers(&server, 200);
+    eventually(|| server.upload(voice()).status() == 200);
 }
 
 #[test]

@@ -59,6 +59,11 @@ pub(crate) fn wav(samples: impl IntoIterator<Item = f32>) -> Vec<u8> {
     wav_at(16_000, samples)
 }
 
+/// The synthetic voice over and over, for the given time.
+pub(crate) fn long_voice(seconds: usize) -> Vec<u8> {
+    wav(voice_samples().into_iter().cycle().take(seconds * 16_000))
+}
+
 /// The folder with real speech, if there is one; says so if there is not.
 pub(crate) fn parity_data(test: &str) -> Option<PathBuf> {
     let directory = std::env::var_os("PARITY_DATA").map(PathBuf::from);
@@ -237,6 +242,11 @@ impl Server {
         connection.read_exact(&mut interim).unwrap();
         assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
         BegunRequest { connection, body }
+    }
+
+    /// What `GET /metrics` answers.
+    pub(crate) fn metrics(&self) -> String {
+        self.get("/metrics").send().unwrap().text().unwrap()
     }
 
     /// The most memory that the process has had resident, in bytes.
