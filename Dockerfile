@@ -25,10 +25,9 @@ RUN find src -name '*.rs' -exec touch {} + \
  && cargo build --release --locked
 
 FROM debian:bookworm-slim
-RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates \
- && rm -rf /var/lib/apt/lists/* \
- && useradd --system --uid 10001 --user-group --no-create-home --home-dir /nonexistent embedder
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent embedder
+# The package would bring apt's lists and caches with it.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /build/onnxruntime/libonnxruntime.so /usr/local/lib/
 COPY --from=build /build/onnxruntime/LICENSE /build/onnxruntime/ThirdPartyNotices.txt /usr/local/share/doc/onnxruntime/
 COPY --from=build /build/models /usr/local/share/voice-embedding-service/models

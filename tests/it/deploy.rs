@@ -2,17 +2,20 @@
 //! for.
 
 use std::io::Read;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
+use reqwest::blocking::Client;
 use serde_json::Value;
 
-use super::support::{Server, eventually, repository, say, voice};
+use super::support::{KEY, Server, eventually, repository, say, voice};
 
 /// Whether a program is installed; says so if it is not.
 fn has(program: &str, test: &str) -> bool {
-    let found = Command::new(program).arg("--version").output().is_ok();
+    let found = Command::new(program).arg("--help").output().is_ok();
     if !found {
         say(&format!("SKIPPED {test}: {program} is not installed"));
     }
@@ -175,10 +178,17 @@ fn deployment_files_agree_with_the_service() {
     let help = String::from_utf8(help.stdout).unwrap();
     let (docker, compose, fly, railway) =
         (file("Dockerfile"), file("docker-compose.yml"), file("fly.toml"), file("railway.json"));
+    let (kubernetes, nginx) =
+        (file("deploy/kubernetes/deployment.yaml"), file("deploy/nginx/voice-embedding-service.conf"));
+    let readme = file("README.md");
     let mut set = variables(&docker, "ENV ");
     set.extend(variables(&compose, "environment:"));
     set.extend(variables(&fly, "[env]"));
-    assert!(set.len() >= 4, "{set:?}");
+    set.extend(kubernetes.split("- name: ").filter_map(|text| {
+        let (name, rest) = text.split_once('\n')?;
+        rest.trim_start().starts_with("value:").then(|| name.to_owned())
+    }));
+    assert!(set.len() >= 6, "{set:?}");
     for variable in set {
         assert!(help.contains(&format!("[env: {variable}")), "{variable} is no variable of the service");
     }
@@ -193,6 +203,12 @@ fn deployment_files_agree_with_the_service() {
         ("fly.toml", &fly, "dockerfile = \"Dockerfile\""),
         ("railway.json", &railway, "\"healthcheckPath\": \"/ready\""),
         ("railway.json", &railway, "\"dockerfilePath\": \"Dockerfile\""),
+        ("deployment.yaml", &kubernetes, "containerPort: 8000"),
+        ("deployment.yaml", &kubernetes, "path: /ready"),
+        ("deployment.yaml", &kubernetes, "runAsUser: 10001"),
+        ("Dockerfile", &docker, "USER 10001:10001"),
+        ("nginx", &nginx, "listen 8000"),
+        ("README.md", &readme, "-p 8000:8000"),
     ] {
         assert!(text.contains(port), "{name}: no {port}");
     }
@@ -203,6 +219,154 @@ fn deployment_files_agree_with_the_service() {
         line.trim_matches('"').parse().unwrap()
     };
     assert_eq!(number("hard_limit"), number("QUEUE_CAPACITY"));
+    assert!(
+        file("deploy/kubernetes/kustomization.yaml")
+            .contains(&format!("newTag: {}", env!("CARGO_PKG_VERSION")))
+    );
     assert!(docker.contains(&format!("image.version=\"{}\"", env!("CARGO_PKG_VERSION"))));
     assert!(docker.contains(&format!("rust:{}-", env!("CARGO_PKG_RUST_VERSION"))));
+}
+
+/// An nginx that is stopped when this is dropped.
+struct Nginx {
+    process: Child,
+    address: String,
+}
+
+impl Nginx {
+    /// Starts it with our configuration, for two servers.
+    fn start(directory: &Path, servers: [&Server; 2]) -> Self {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let mut ours = file("deploy/nginx/voice-embedding-service.conf");
+        for (from, to) in [
+            ("server 127.0.0.1:8001", format!("server {}", servers[0].address)),
+            ("server 127.0.0.1:8002", format!("server {}", servers[1].address)),
+            ("listen 8000", format!("listen {address}")),
+        ] {
+            assert!(ours.contains(from), "{from}");
+            ours = ours.replace(from, &to);
+        }
+        let configuration = format!(
+            "daemon off; master_process off; pid nginx.pid; error_log stderr crit; events {{}} \
+             http {{ access_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path a; \
+             uwsgi_temp_path b; scgi_temp_path c; {ours} }}"
+        );
+        std::fs::write(directory.join("nginx.conf"), configuration).unwrap();
+        let process = Command::new("nginx")
+            .args(["-p", directory.to_str().unwrap(), "-c", "nginx.conf", "-e", "stderr"])
+            .spawn()
+            .unwrap();
+        eventually(|| TcpStream::connect(&address).is_ok());
+        Self { process, address }
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn behind_nginx_a_single_retry_cures_what_a_killed_replica_does() {
+    if !has("nginx", "behind_nginx_a_single_retry_cures_what_a_killed_replica_does") {
+        return;
+    }
+    let (mut first, second) = (Server::start(), Server::start());
+    let directory = tempfile::tempdir().unwrap();
+    let nginx = Nginx::start(directory.path(), [&first, &second]);
+    let url = format!("http://{}/extract-embedding", nginx.address);
+    let ask = |client: &Client| {
+        let request = client.post(&url).header("X-API-Key", KEY).header("Content-Type", "audio/wav");
+        request.body(voice()).send().is_ok_and(|answer| answer.status() == 200)
+    };
+    let (is_done, begun) = (AtomicBool::new(false), Instant::now());
+    let [good, failed, failed_twice] = [const { AtomicUsize::new(0) }; 3];
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let client = Client::builder().no_proxy().build().unwrap();
+                while !is_done.load(Ordering::Relaxed) && begun.elapsed() < Duration::from_mins(1) {
+                    let outcome = match ask(&client) {
+                        true => &good,
+                        false if ask(&client) => &failed,
+                        false => &failed_twice,
+                    };
+                    outcome.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let more_are_good = || {
+            let before = good.load(Ordering::Relaxed);
+            eventually(|| good.load(Ordering::Relaxed) > before + 20);
+        };
+        more_are_good();
+        first.signal("KILL");
+        more_are_good();
+        // Another in its place; then the other one is stopped as a deployment would.
+        let port = first.address.rsplit_once(':').unwrap().1.to_owned();
+        first.exit_code();
+        first = Server::spawn(
+            Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"))
+                .args(["serve", "--port", &port])
+                .current_dir(repository())
+                .env("API_KEY", KEY),
+        );
+        first.wait_until_ready();
+        more_are_good();
+        second.signal("TERM");
+        more_are_good();
+        is_done.store(true, Ordering::Relaxed);
+    });
+    let [good, failed, failed_twice] = [good, failed, failed_twice].map(AtomicUsize::into_inner);
+    say(&format!("behind nginx: {good} answered, {failed} on a second try, {failed_twice} not at all"));
+    assert_eq!(failed_twice, 0);
+}
+
+#[test]
+fn kubernetes_manifests_are_valid() {
+    if !has("kubectl", "kubernetes_manifests_are_valid") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let folder = directory.path().join("kubernetes");
+    let copied =
+        Command::new("cp").arg("-R").arg(repository().join("deploy/kubernetes")).arg(&folder).status();
+    assert!(copied.unwrap().success());
+    std::fs::write(folder.join("keys"), "ios:abc\n").unwrap();
+    let build = || {
+        let output = Command::new("kubectl").arg("kustomize").arg(&folder).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let plain = build();
+    let kustomization = std::fs::read_to_string(folder.join("kustomization.yaml")).unwrap();
+    let monitored = kustomization.replace("#components: [monitoring]", "components: [monitoring]");
+    assert_ne!(monitored, kustomization);
+    std::fs::write(folder.join("kustomization.yaml"), monitored).unwrap();
+    let monitored = build();
+    for (kind, in_plain) in [
+        ("Deployment", true),
+        ("Service", true),
+        ("PodDisruptionBudget", true),
+        ("HorizontalPodAutoscaler", true),
+        ("NetworkPolicy", true),
+        ("Secret", true),
+        ("ServiceMonitor", false),
+    ] {
+        assert_eq!(plain.contains(&format!("\nkind: {kind}\n")), in_plain, "{kind}");
+        assert!(monitored.contains(&format!("\nkind: {kind}\n")), "{kind}");
+    }
+    assert!(monitored.contains("name: voice_embedding_queue_depth"));
+    if !has("kubernetes-validate", "kubernetes_manifests_are_valid, as far as schemas go,") {
+        return;
+    }
+    for (name, manifests) in [("plain.yaml", plain), ("monitored.yaml", monitored)] {
+        std::fs::write(directory.path().join(name), manifests).unwrap();
+        let mut validate = Command::new("kubernetes-validate");
+        let output = validate.args(["--strict", name]).current_dir(&directory).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+    }
 }
