@@ -32,10 +32,10 @@ test: setup ## Run every test.
 
 check: setup tools ## All that must pass before a change lands.
 	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) clippy --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items
 	$(CARGO) test
-	cd fuzz && RUSTFLAGS="--cfg fuzzing -D warnings" $(CARGO) check --no-default-features
+	cd fuzz && RUSTFLAGS="-D warnings" $(CARGO) check --no-default-features
 	$(TOOLS)/bin/cargo-deny --all-features check bans licenses sources
 	$(TOOLS)/bin/cargo-machete
 

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use voice_embedding_service::http::fuzzing::read_form;
+use voice_embedding_service::http::internals::read_form;
 
 const MAX_BYTES: usize = 2_000;
 

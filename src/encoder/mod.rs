@@ -1,10 +1,15 @@
 //! [`MelSpectrogram`] -> [`Embedding`]: windows, the LSTM, and the mean over windows.
 
+mod native;
+pub mod onnx;
+mod onnxruntime;
 pub mod partials;
 pub mod queue;
 mod session;
 
-pub use session::{EncoderError, INPUT_NAME, OUTPUT_NAME, Runtime, Session, WindowEmbedding};
+pub use native::{InstructionSet, NativeEncoder};
+pub use onnxruntime::Runtime;
+pub use session::{EncoderError, INPUT_NAME, OUTPUT_NAME, Session, WindowEmbedding};
 
 use std::num::NonZeroUsize;
 

@@ -12,14 +12,15 @@ use axum::{Extension, Json};
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use utoipa::{IntoResponses, ToSchema};
 
 use super::error::{ApiError, ErrorBody};
-use super::extractor::{Extraction, Extractor, Timings};
+use super::extractor::{Extraction, Timings};
 use super::observe::AudioSeconds;
 use super::validation::Fields;
 use super::{AppState, body};
+use crate::embedding::Embedding;
 
 /// A recording to embed.
 #[derive(ToSchema)]
@@ -35,16 +36,17 @@ pub(super) struct ExtractRequest<'a> {
 
 /// An embedding, and what it was made from.
 #[derive(Serialize, ToSchema)]
-pub(super) struct ExtractResponse {
+pub(super) struct ExtractResponse<'a> {
     /// 256 numbers, none negative, L2 norm 1.
-    #[schema(min_items = 256, max_items = 256)]
-    embedding: Vec<f32>,
+    #[schema(value_type = Vec<f32>, min_items = 256, max_items = 256)]
+    #[serde(serialize_with = "in_single_precision")]
+    embedding: &'a Embedding,
     /// How many numbers.
     #[schema(example = 256)]
     dimension: usize,
     /// Names weights and preprocessing; embeddings can be compared if this is equal.
     #[schema(example = "resemblyzer-0.1.4/39373b86")]
-    model: String,
+    model: &'a str,
     /// What was heard.
     audio: AudioReport,
 }
@@ -131,7 +133,7 @@ pub(super) async fn extract_embedding(
         ExtractRequest::parse(&without_line_breaks(bytes))?.decode_audio()
     };
     let extraction = extractor.extract(unpack).await?;
-    Ok(ExtractResponse::answer(extraction, extractor))
+    Ok(ExtractResponse::answer(&extraction, extractor.fingerprint()))
 }
 
 /// Whether the body is the recording itself, by its content type.
@@ -160,36 +162,39 @@ impl<'a> ExtractRequest<'a> {
 /// Turns line breaks into blanks. Outside of strings they mean the same; within one they are not JSON, but they are what
 /// a shell makes of `"$(base64 FILE)"` where that command breaks its lines.
 pub(super) fn without_line_breaks(body: Bytes) -> Vec<u8> {
+    // No copy: nobody else holds these bytes.
     let mut body = Vec::from(body);
-    body.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+    for byte in &mut body {
+        *byte = if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
+    }
     body
 }
 
-impl ExtractResponse {
+impl ExtractResponse<'_> {
     /// The answer, with the time of each stage in its `Server-Timing` header.
-    pub(super) fn answer(extraction: Extraction, extractor: &Extractor) -> Response {
-        let timing = server_timing(&extraction.timings);
-        let seconds = AudioSeconds(extraction.audio.duration_seconds);
-        let body = Json(Self::new(extraction, extractor));
-        ([(SERVER_TIMING, timing)], Extension(seconds), body).into_response()
-    }
-
-    fn new(extraction: Extraction, extractor: &Extractor) -> Self {
-        let audio = extraction.audio;
-        Self {
-            embedding: extraction.embedding.components().iter().map(|component| *component as f32).collect(),
-            dimension: extraction.embedding.components().len(),
-            model: extractor.fingerprint().to_owned(),
+    pub(super) fn answer(extraction: &Extraction, fingerprint: &str) -> Response {
+        let Extraction { embedding, audio, timings } = extraction;
+        let body = ExtractResponse {
+            embedding,
+            dimension: embedding.components().len(),
+            model: fingerprint,
             audio: AudioReport {
                 duration_seconds: audio.duration_seconds,
                 speech_seconds: audio.speech_seconds,
                 sample_rate_hz: audio.sample_rate_hz,
                 channels: audio.channels,
                 windows: audio.windows,
-                warnings: audio.warnings.into_iter().map(crate::pipeline::Warning::code).collect(),
+                warnings: audio.warnings.iter().map(|warning| warning.code()).collect(),
             },
-        }
+        };
+        let seconds = AudioSeconds(audio.duration_seconds);
+        ([(SERVER_TIMING, server_timing(timings))], Extension(seconds), Json(body)).into_response()
     }
+}
+
+/// What the encoder makes are `f32`, whose shortest digits are fewer.
+fn in_single_precision<S: Serializer>(embedding: &Embedding, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(embedding.components().iter().map(|component| *component as f32))
 }
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");

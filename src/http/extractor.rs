@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tracing::{Span, info_span};
 
+use super::engine::{Engine, LoadError};
 use super::error::ApiError;
 use super::metrics::Metrics;
 use crate::config::Config;
 use crate::embedding::Embedding;
+use crate::encoder::EncoderError;
 use crate::encoder::queue::{EncodeQueue, Instead, Job, QueueFull, Utterance};
-use crate::encoder::{EncoderError, Runtime, Session};
-use crate::model::ModelError;
 use crate::pipeline::{AudioReport, Pipeline, PipelineError, Prepared};
 
 /// The pipeline on its worker threads.
@@ -21,18 +21,8 @@ pub(super) struct Extractor {
     pipeline: Arc<Pipeline>,
     queue: EncodeQueue,
     fingerprint: String,
+    encoder: String,
     metrics: Arc<Metrics>,
-}
-
-/// Why the service cannot work.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// There is no model.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// It cannot be run.
-    #[error(transparent)]
-    Encoder(#[from] EncoderError),
 }
 
 /// What became of a recording.
@@ -43,7 +33,7 @@ pub(super) struct Extraction {
 }
 
 /// How long a recording was in each stage.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Timings {
     /// Until a worker took it.
     queue: Duration,
@@ -68,22 +58,17 @@ impl Timings {
 }
 
 impl Extractor {
-    /// Loads ONNX Runtime and the model and starts the workers; takes a while. `native_code` is held while ONNX Runtime is at
+    /// Loads the model and what runs it, and starts the workers; takes a while. `native_code` is held while ONNX Runtime is at
     /// work.
     pub(super) fn load(
         config: &Config,
         native_code: &Mutex<()>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, LoadError> {
-        // The library first: a model that cannot be run need not be fetched.
-        let at_work = native_code.lock();
-        let runtime = Runtime::load(&config.onnx_runtime)?;
-        drop(at_work);
-        let model = config.model.obtain()?;
-        let _at_work = native_code.lock();
-        let sessions = (0..config.workers.get()).map(|_| Session::new(&runtime, &model.onnx));
-        let sessions = sessions.collect::<Result<Vec<_>, _>>()?;
-        tracing::info!(model = model.fingerprint, origin = %model.origin, workers = config.workers, "model loaded");
+        let Engine { model, sessions, encoder } = Engine::load(config, native_code)?;
+        tracing::info!(
+            model = model.fingerprint, origin = %model.origin, encoder, workers = config.workers, "model loaded"
+        );
         let counted = Arc::clone(&metrics);
         let on_batch = move |n_windows: usize| {
             counted.batch_windows.observe(n_windows as f64);
@@ -93,6 +78,7 @@ impl Extractor {
             pipeline: Arc::new(Pipeline::new(config.pipeline)),
             queue: EncodeQueue::start(sessions, config.queue, Box::new(on_batch)),
             fingerprint: model.fingerprint,
+            encoder,
             metrics,
         })
     }
@@ -100,6 +86,11 @@ impl Extractor {
     /// Names weights and preprocessing.
     pub(super) fn fingerprint(&self) -> &str {
         &self.fingerprint
+    }
+
+    /// What runs the encoder.
+    pub(super) fn encoder(&self) -> &str {
+        &self.encoder
     }
 
     /// Recordings that wait or are in work.

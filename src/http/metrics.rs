@@ -127,7 +127,7 @@ impl Metrics {
                 registry,
                 IntGaugeVec::new(
                     opts("build_info", "Always 1; the labels say what runs."),
-                    &["version", "model"]
+                    &["version", "model", "encoder"]
                 )
             ),
             registry,
@@ -144,7 +144,8 @@ pub(super) async fn metrics(State(state): State<AppState>) -> Result<impl IntoRe
         metrics.queue_depth.set(extractor.queue_depth() as i64);
         metrics.queue_capacity.set(extractor.queue_capacity() as i64);
         metrics.model_loaded.set(1);
-        metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), extractor.fingerprint()]).set(1);
+        let what_runs = [env!("CARGO_PKG_VERSION"), extractor.fingerprint(), extractor.encoder()];
+        metrics.build_info.with_label_values(&what_runs).set(1);
     }
     let mut text = Vec::new();
     let encoded = TextEncoder::new().encode(&metrics.registry.gather(), &mut text);

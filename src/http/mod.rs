@@ -5,12 +5,13 @@ mod body;
 mod compare_embeddings;
 mod connections;
 mod docs;
+mod engine;
 mod error;
 mod extract_embedding;
 mod extractor;
-#[cfg(fuzzing)]
-pub mod fuzzing;
 mod health;
+#[cfg(feature = "internals")]
+pub mod internals;
 mod metrics;
 mod observe;
 mod request_id;
@@ -40,7 +41,7 @@ use error::ApiError;
 use extractor::Extractor;
 use metrics::Metrics;
 
-pub use extractor::LoadError;
+pub use engine::LoadError;
 pub use serve::{ServeError, serve};
 
 /// What the handlers share. Cheap to clone.

@@ -11,7 +11,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::extractor::{Extractor, LoadError};
+use super::engine::LoadError;
+use super::extractor::Extractor;
 use super::{AppState, connections, router};
 use crate::config::{Config, DEFAULT_API_KEY};
 

@@ -34,7 +34,7 @@ pub(super) async fn upload(State(state): State<AppState>, request: Request) -> R
     extractor.check_capacity()?;
     let recording = read_file_part(request, state.config.max_body_bytes).await?;
     let extraction = extractor.extract(|| Ok(recording)).await?;
-    Ok(ExtractResponse::answer(extraction, extractor))
+    Ok(ExtractResponse::answer(&extraction, extractor.fingerprint()))
 }
 
 /// The content of the form's first part named `file`.

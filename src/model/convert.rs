@@ -2,7 +2,7 @@
 //! is checked against its hash instead, and the weights are read at the offsets that the manifest holds.
 
 use super::manifest::{FileDigest, Manifest};
-use super::onnx::{LinearWeights, LstmWeights, encoder_model};
+use crate::encoder::onnx::{EncoderWeights, LinearWeights, LstmWeights};
 use crate::hparams::{HIDDEN_UNITS, LSTM_LAYERS};
 
 /// Why a checkpoint was not converted.
@@ -49,7 +49,8 @@ pub fn convert(checkpoint: &[u8], manifest: &Manifest) -> Result<Vec<u8>, Conver
         ("source_sha256", manifest.checkpoint.digest.sha256.as_str()),
         ("license", "Apache-2.0"),
     ];
-    Ok(encoder_model(&layers, &linear, &metadata))
+    let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+    Ok(EncoderWeights { layers, linear, metadata }.to_onnx())
 }
 
 fn read_tensor(checkpoint: &[u8], manifest: &Manifest, name: &str) -> Result<Vec<f32>, ConvertError> {

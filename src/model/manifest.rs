@@ -16,6 +16,8 @@ pub struct Manifest {
     pub checkpoint: Checkpoint,
     /// The ONNX file made from it.
     pub onnx: FileDigest,
+    /// SHA-256 of the embedding, 256 little-endian `f32`, that the native encoder makes of its check's window with that file.
+    pub native_check_sha256: String,
 }
 
 /// A PyTorch checkpoint in the legacy (pickle) format.

@@ -4,7 +4,6 @@ mod cache;
 mod convert;
 mod fetch;
 mod manifest;
-mod onnx;
 mod progress;
 mod remote;
 
@@ -120,6 +119,11 @@ impl Model {
             format!("custom/{}", digest.short())
         };
         Self { onnx, fingerprint, origin, sha256: digest.sha256 }
+    }
+
+    /// Hash of what the native encoder's check must give with this model, if that is known.
+    pub fn native_check_sha256(&self) -> Option<&'static str> {
+        (self.sha256 == MANIFEST.onnx.sha256).then_some(&MANIFEST.native_check_sha256)
     }
 
     fn checked(self, path: &Path, expected: &str) -> Result<Self, ModelError> {

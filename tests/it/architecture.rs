@@ -22,8 +22,8 @@ const ORDER: [&str; 13] = [
 ];
 
 /// What only one file (or folder) may name, from the root of `src`.
-const ENGINES: [(&str, &[&str]); 16] = [
-    ("ort::", &["encoder/session.rs"]),
+const ENGINES: [(&str, &[&str]); 18] = [
+    ("ort::", &["encoder/onnxruntime.rs"]),
     ("axum", &["http"]),
     ("utoipa", &["http"]),
     ("tokio", &["http"]),
@@ -39,6 +39,8 @@ const ENGINES: [(&str, &[&str]); 16] = [
     ("opentelemetry", &["logging.rs"]),
     ("webrtc_vad", &["preprocess/vad.rs"]),
     ("std::env::", &["config.rs"]),
+    ("std::arch", &["encoder/native/simd.rs"]),
+    ("unsafe", &["encoder/native/simd.rs"]),
 ];
 
 fn sources(directory: &Path) -> Vec<PathBuf> {

@@ -2,25 +2,9 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
 use voice_embedding_service::pipeline::{Pipeline, PipelineLimits};
 
-use super::support::{cosine, fixture, parity_data, session};
-
-/// One line of `embeddings.jsonl`.
-#[derive(Deserialize)]
-struct Golden {
-    path: String,
-    sample_rate: u32,
-    samples_voiced: usize,
-    windows: usize,
-    embedding: Vec<f64>,
-}
-
-fn golden(file: &Path) -> Vec<Golden> {
-    let lines = std::fs::read_to_string(file).unwrap();
-    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
+use super::support::{Golden, cosine, fixture, golden, parity_data, session};
 
 /// Embeds each file and gives its cosine to golden; at 16 kHz, windows and speech must be golden's too.
 fn cosines(audio: &Path, files: &[&Golden]) -> Vec<f64> {

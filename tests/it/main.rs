@@ -18,6 +18,7 @@ mod golden_stages;
 mod hostile;
 mod model;
 mod model_store;
+mod native;
 mod operation;
 mod process;
 mod support;

@@ -36,7 +36,7 @@ fn metrics_count_what_was_done() {
         r#"voice_embedding_stage_duration_seconds_count{stage="decode"} 1"#,
         r#"voice_embedding_stage_duration_seconds_count{stage="preprocess"} 1"#,
         r#"voice_embedding_stage_duration_seconds_count{stage="encode"} 1"#,
-        r#"voice_embedding_build_info{model="resemblyzer-0.1.4/39373b86",version="1.0.0"} 1"#,
+        r#"voice_embedding_build_info{encoder="ort",model="resemblyzer-0.1.4/39373b86",version="1.0.0"} 1"#,
         "voice_embedding_queue_depth 0",
         "voice_embedding_model_loaded 1",
     ] {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use reqwest::blocking::{Client, RequestBuilder, Response, multipart};
+use serde::Deserialize;
 use serde_json::Value;
 use voice_embedding_service::encoder::{Runtime, Session};
 use voice_embedding_service::model::Model;
@@ -31,6 +32,22 @@ pub(crate) fn repository() -> &'static Path {
 /// A synthetic voice, 6.2 seconds, 16 kHz, mono, 16 bits.
 pub(crate) fn voice() -> Vec<u8> {
     std::fs::read(fixture("audio/alan-1.wav")).unwrap()
+}
+
+/// One line of `embeddings.jsonl`.
+#[derive(Deserialize)]
+pub(crate) struct Golden {
+    pub(crate) path: String,
+    pub(crate) sample_rate: u32,
+    pub(crate) samples_voiced: usize,
+    pub(crate) windows: usize,
+    pub(crate) embedding: Vec<f64>,
+}
+
+/// The lines of an `embeddings.jsonl`.
+pub(crate) fn golden(file: &Path) -> Vec<Golden> {
+    let lines = std::fs::read_to_string(file).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// The samples of the synthetic voice.

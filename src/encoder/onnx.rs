@@ -1,10 +1,10 @@
-//! Writes the encoder as an ONNX file: the few protobuf messages it takes, in one fixed order, so that the same weights
-//! always give the same bytes.
+//! The encoder as an ONNX file: the few protobuf messages it takes, in one fixed order, so that the same weights always give the
+//! same bytes, and a file that gives back its own bytes is known to hold this graph and no other.
 //!
 //! Source of the field numbers: `onnx.proto` of ONNX 1.12 (IR version 8, opset 17).
 
-use crate::encoder::{INPUT_NAME, OUTPUT_NAME};
-use crate::hparams::{EMBEDDING_DIM, HIDDEN_UNITS, N_MELS, WINDOW_FRAMES};
+use super::{EncoderError, INPUT_NAME, OUTPUT_NAME};
+use crate::hparams::{EMBEDDING_DIM, HIDDEN_UNITS, LSTM_LAYERS, N_MELS, WINDOW_FRAMES};
 
 const IR_VERSION: u64 = 8;
 const OPSET_VERSION: u64 = 17;
@@ -12,8 +12,20 @@ const ELEM_TYPE_FLOAT: u64 = 1;
 const ATTRIBUTE_TYPE_INT: u64 = 2;
 const ATTRIBUTE_TYPE_INTS: u64 = 7;
 
+/// All that is in the file besides the graph itself.
+#[derive(Debug, PartialEq)]
+pub struct EncoderWeights {
+    /// The LSTM's layers, from below.
+    pub layers: Vec<LstmWeights>,
+    /// What follows the LSTM.
+    pub linear: LinearWeights,
+    /// Key-value pairs stored with it.
+    pub metadata: Vec<(String, String)>,
+}
+
 /// Weights of one LSTM layer in ONNX's layout: gates in the order input, output, forget, cell.
-pub(super) struct LstmWeights {
+#[derive(Debug, PartialEq)]
+pub struct LstmWeights {
     /// `[1, 4 x hidden, inputs]`.
     pub input: Vec<f32>,
     /// `[1, 4 x hidden, hidden]`.
@@ -23,34 +35,117 @@ pub(super) struct LstmWeights {
 }
 
 /// Weights of the linear layer after the LSTM.
-pub(super) struct LinearWeights {
+#[derive(Debug, PartialEq)]
+pub struct LinearWeights {
     /// `[embedding, hidden]`.
     pub weight: Vec<f32>,
     /// `[embedding]`.
     pub bias: Vec<f32>,
 }
 
-/// The encoder's ONNX file: `mels [n, 160, 40]` -> LSTM layers -> last hidden state -> linear -> ReLU -> L2 norm ->
-/// `embeds [n, 256]`. `metadata` are key-value pairs stored with it.
-pub(super) fn encoder_model(
-    layers: &[LstmWeights],
-    linear: &LinearWeights,
-    metadata: &[(&str, &str)],
-) -> Vec<u8> {
-    let mut model = Message::default();
-    model.varint(1, IR_VERSION);
-    model.string(2, env!("CARGO_PKG_NAME"));
-    model.message(7, &encoder_graph(layers, linear));
-    let mut opset = Message::default();
-    opset.varint(2, OPSET_VERSION);
-    model.message(8, &opset);
-    for (key, value) in metadata {
-        let mut entry = Message::default();
-        entry.string(1, key);
-        entry.string(2, value);
-        model.message(14, &entry);
+impl EncoderWeights {
+    /// The encoder's ONNX file: `mels [n, 160, 40]` -> LSTM layers -> last hidden state -> linear -> ReLU -> L2 norm ->
+    /// `embeds [n, 256]`.
+    pub fn to_onnx(&self) -> Vec<u8> {
+        let mut model = Message::default();
+        model.varint(1, IR_VERSION);
+        model.string(2, env!("CARGO_PKG_NAME"));
+        model.message(7, &encoder_graph(&self.layers, &self.linear));
+        let mut opset = Message::default();
+        opset.varint(2, OPSET_VERSION);
+        model.message(8, &opset);
+        for (key, value) in &self.metadata {
+            let mut entry = Message::default();
+            entry.string(1, key);
+            entry.string(2, value);
+            model.message(14, &entry);
+        }
+        model.0
     }
-    model.0
+
+    /// Reads such a file. One of any other graph, even of the same weights, is refused.
+    pub fn from_onnx(file: &[u8]) -> Result<Self, EncoderError> {
+        let other =
+            |reason: &str| EncoderError::OtherModel(format!("{reason}; ENCODER=ort runs other graphs"));
+        let weights = Self::find(file).ok_or_else(|| other("its weights are not where they should be"))?;
+        if !weights.floats().all(|weight| weight.is_finite()) {
+            return Err(other("it has weights that are not finite"));
+        }
+        if weights.to_onnx() != file {
+            return Err(other("its graph is not the one that `model convert` writes"));
+        }
+        Ok(weights)
+    }
+
+    fn floats(&self) -> impl Iterator<Item = &f32> {
+        let layers = self.layers.iter().flat_map(|layer| [&layer.input, &layer.recurrent, &layer.bias]);
+        layers.chain([&self.linear.weight, &self.linear.bias]).flatten()
+    }
+
+    /// The weights by their names, as long as they should be, and the metadata.
+    fn find(file: &[u8]) -> Option<Self> {
+        let graph = fields(file, 7).next()?;
+        let weights = |name: String, len: usize| {
+            let tensor = fields(graph, 5).find(|tensor| fields(tensor, 8).eq([name.as_bytes()]))?;
+            let (values, rest) = fields(tensor, 9).next()?.as_chunks();
+            let values: Vec<f32> = values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+            (values.len() == len && rest.is_empty()).then_some(values)
+        };
+        let layer = |i: usize| {
+            let n_inputs = if i == 0 { N_MELS } else { HIDDEN_UNITS };
+            Some(LstmWeights {
+                input: weights(format!("layer{i}_w"), 4 * HIDDEN_UNITS * n_inputs)?,
+                recurrent: weights(format!("layer{i}_r"), 4 * HIDDEN_UNITS * HIDDEN_UNITS)?,
+                bias: weights(format!("layer{i}_b"), 8 * HIDDEN_UNITS)?,
+            })
+        };
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
+        let metadata = fields(file, 14)
+            .map(|entry| Some((text(fields(entry, 1).next()?)?, text(fields(entry, 2).next()?)?)));
+        Some(Self {
+            layers: (0..LSTM_LAYERS).map(layer).collect::<Option<_>>()?,
+            linear: LinearWeights {
+                weight: weights("linear_weight".into(), EMBEDDING_DIM * HIDDEN_UNITS)?,
+                bias: weights("linear_bias".into(), EMBEDDING_DIM)?,
+            },
+            metadata: metadata.collect::<Option<_>>()?,
+        })
+    }
+}
+
+/// Fields of one number in a protobuf message that are strings, bytes or messages; it ends where the message is damaged.
+fn fields(message: &[u8], wanted: u64) -> impl Iterator<Item = &[u8]> {
+    let mut rest = message;
+    std::iter::from_fn(move || {
+        loop {
+            let tag = read_varint(&mut rest)?;
+            match tag & 7 {
+                0 => drop(read_varint(&mut rest)?),
+                2 => {
+                    let len = usize::try_from(read_varint(&mut rest)?).ok()?;
+                    let (value, after) = rest.split_at_checked(len)?;
+                    rest = after;
+                    if tag >> 3 == wanted {
+                        return Some(value);
+                    }
+                }
+                _ => return None,
+            }
+        }
+    })
+}
+
+fn read_varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
 }
 
 /// Nodes first, then initializers, then input and output.
@@ -162,8 +257,8 @@ fn ints(name: &str, values: &[u64]) -> Message {
 
 fn float_tensor(name: &str, shape: &[usize], values: &[f32]) -> Message {
     debug_assert_eq!(shape.iter().product::<usize>(), values.len());
-    let data: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    tensor(name, shape, ELEM_TYPE_FLOAT, &data)
+    let data: Vec<[u8; 4]> = values.iter().map(|value| value.to_le_bytes()).collect();
+    tensor(name, shape, ELEM_TYPE_FLOAT, data.as_flattened())
 }
 
 /// The one-element list of axes that `Squeeze` takes as an input.

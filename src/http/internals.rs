@@ -1,4 +1,4 @@
-//! What the fuzzers under `fuzz/` call: the parts of handlers that read bodies. Built with `--cfg fuzzing` alone.
+//! What fuzzers and benchmarks call: the parts of handlers that read and write bodies. Built with the feature `internals` alone.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -8,19 +8,22 @@ use std::task::{Context, Poll};
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
+use axum::response::Response;
 use http_body::{Body as HttpBody, Frame};
 
 use super::compare_embeddings::CompareRequest;
-use super::extract_embedding::{ExtractRequest, without_line_breaks};
+use super::extract_embedding::{ExtractRequest, ExtractResponse, without_line_breaks};
+use super::extractor::{Extraction, Timings};
 use super::upload::read_file_part;
+use crate::embedding::Embedding;
+use crate::pipeline::AudioReport;
 
 /// Reads a body as `POST /extract-embedding` and as `POST /compare-embeddings` do, up to the recording and the
 /// similarity. Whether each takes it.
 pub fn read_json(body: &[u8]) -> (bool, bool) {
-    let without_breaks = without_line_breaks(Bytes::copy_from_slice(body));
-    let extract = ExtractRequest::parse(&without_breaks).and_then(|request| request.decode_audio());
+    let recording = read_recording(Bytes::copy_from_slice(body));
     let compare = CompareRequest::parse(body).and_then(CompareRequest::similarity);
-    (extract.is_ok(), compare.is_ok_and(|similarity| (-1.0..=1.0).contains(&similarity)))
+    (recording.is_some(), compare.is_ok_and(|similarity| (-1.0..=1.0).contains(&similarity)))
 }
 
 /// Reads a form with the boundary `X`, arriving in pieces, as `POST /extract-embedding/upload` does: its file.
@@ -30,6 +33,17 @@ pub async fn read_form(pieces: VecDeque<Bytes>, max_bytes: usize) -> Option<Byte
         .body(Body::new(Pieces(pieces)))
         .expect("the header is valid");
     read_file_part(request, max_bytes).await.ok()
+}
+
+/// The recording in a body, as `POST /extract-embedding` finds it; `None` if there is none.
+pub fn read_recording(body: Bytes) -> Option<Vec<u8>> {
+    ExtractRequest::parse(&without_line_breaks(body)).and_then(|request| request.decode_audio()).ok()
+}
+
+/// The answer to a recording.
+pub fn write_extraction(embedding: Embedding, audio: AudioReport) -> Response {
+    let extraction = Extraction { embedding, audio, timings: Timings::default() };
+    ExtractResponse::answer(&extraction, "resemblyzer-0.1.4/39373b86")
 }
 
 struct Pieces(VecDeque<Bytes>);

@@ -1,0 +1,202 @@
+//! What each stage costs on one thread: `make bench`, or `make bench STAGE=mel` for some of them.
+//!
+//! Inputs are made outside the timed part, from the synthetic voices of the tests. The rows `onnxruntime/*` are ONNX Runtime
+//! as it comes out of the box, on one thread, with nothing of ours around it.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark that cannot go on has failed")]
+
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use voice_embedding_service::audio::resample::To16Khz;
+use voice_embedding_service::audio::{self, Limits};
+use voice_embedding_service::encoder::{INPUT_NAME, Runtime, Session, mean_embedding, partials};
+use voice_embedding_service::hparams::{N_MELS, SAMPLE_RATE_HZ, WINDOW_FRAMES};
+use voice_embedding_service::http::internals;
+use voice_embedding_service::model::Model;
+use voice_embedding_service::pipeline::{Pipeline, PipelineLimits};
+use voice_embedding_service::preprocess::{MelExtractor, loudness, silence, vad};
+use voice_embedding_service::similarity;
+
+const LIMITS: Limits = Limits { max_seconds: 600.0 };
+
+/// Windows that are encoded at once.
+const BATCHES: [usize; 6] = [1, 2, 4, 8, 14, 32];
+
+criterion_group! {
+    name = stages;
+    config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2)).sample_size(30);
+    targets = decode, resample, preprocess, encode, json, whole
+}
+criterion_main!(stages);
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn fixture(path: &str) -> Vec<u8> {
+    std::fs::read(repository("tests/fixtures").join(path)).unwrap()
+}
+
+/// A synthetic voice over and over, at 16 kHz.
+fn voice(seconds: usize) -> Vec<f32> {
+    let samples = audio::decode(&fixture("audio/alan-1.wav"), LIMITS).unwrap().waveform.into_samples();
+    samples.into_iter().cycle().take(seconds * SAMPLE_RATE_HZ as usize).collect()
+}
+
+/// The same as a WAV file of 16 bits.
+fn wav(seconds: usize) -> Vec<u8> {
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: SAMPLE_RATE_HZ,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    let mut writer = hound::WavWriter::new(&mut bytes, spec).unwrap();
+    voice(seconds).into_iter().for_each(|s| writer.write_sample((s * 32_767.0) as i16).unwrap());
+    writer.finalize().unwrap();
+    bytes.into_inner()
+}
+
+fn decode(c: &mut Criterion) {
+    let mut group = c.benchmark_group("decode");
+    let file = wav(15);
+    group.bench_function("15 s of WAV", |b| b.iter(|| audio::decode(black_box(&file), LIMITS).unwrap()));
+    // Two seconds each.
+    for name in
+        ["clip.flac", "clip.mp3", "clip.ogg", "clip.opus", "clip.webm", "clip.m4a", "clip.aiff", "clip.caf"]
+    {
+        let file = fixture(&format!("encodings/{name}"));
+        group.bench_function(name, |b| b.iter(|| audio::decode(black_box(&file), LIMITS).unwrap()));
+    }
+}
+
+fn resample(c: &mut Criterion) {
+    let mut group = c.benchmark_group("resample");
+    for rate_hz in [8_000, 44_100, 48_000] {
+        // What the samples are does not matter here, only how many.
+        let samples: Vec<f32> = voice(15).into_iter().cycle().take(15 * rate_hz as usize).collect();
+        group.bench_function(format!("15 s from {rate_hz} Hz"), |b| {
+            b.iter(|| {
+                let mut resampled = To16Khz::from_rate(rate_hz);
+                resampled.push(black_box(&samples));
+                resampled.finish()
+            });
+        });
+    }
+}
+
+fn preprocess(c: &mut Criterion) {
+    let mut group = c.benchmark_group("preprocess");
+    let samples = voice(15);
+    group.bench_function("level of 15 s", |b| {
+        b.iter_batched_ref(
+            || samples.clone(),
+            |samples| loudness::raise_to_target(samples),
+            BatchSize::LargeInput,
+        );
+    });
+    group.bench_function("VAD of 15 s", |b| b.iter(|| vad::voice_flags(black_box(&samples))));
+    let flags = vad::voice_flags(&samples);
+    group.bench_function("trim of 15 s", |b| {
+        b.iter_batched_ref(
+            || samples.clone(),
+            |samples| silence::trim(samples, &silence::keep_mask(&flags)),
+            BatchSize::LargeInput,
+        );
+    });
+    let extractor = MelExtractor::new();
+    group.bench_function("mel of 15 s", |b| b.iter(|| extractor.spectrogram(black_box(&samples), 1_500)));
+    group.bench_function("windows of 15 s", |b| b.iter(|| partials::window_starts(black_box(samples.len()))));
+    let pipeline = Pipeline::new(PipelineLimits::default());
+    let recording = audio::decode(&wav(15), LIMITS).unwrap();
+    group.bench_function("all of 15 s", |b| {
+        b.iter_batched(
+            || recording.clone(),
+            |recording| pipeline.prepare(recording).unwrap(),
+            BatchSize::LargeInput,
+        );
+    });
+}
+
+fn encode(c: &mut Criterion) {
+    let (model, library) = model_and_library();
+    let runtime = Runtime::load(&library).unwrap();
+    let mut session = Session::new(&runtime, &model.onnx).unwrap();
+    // Its own best: defaults, but one thread, as all rows.
+    let mut bare = ort::session::Session::builder(runtime.environment())
+        .unwrap()
+        .with_intra_threads(1)
+        .unwrap()
+        .commit_from_memory(&model.onnx)
+        .unwrap();
+    let mels = MelExtractor::new().spectrogram(&voice(60), WINDOW_FRAMES + 77 * 32);
+    let mut group = c.benchmark_group("encode");
+    for n_windows in BATCHES {
+        let windows: Vec<f32> = (0..n_windows).flat_map(|i| mels.window(77 * i)).copied().collect();
+        group.throughput(Throughput::Elements(n_windows as u64));
+        group.bench_function(BenchmarkId::new("ours", n_windows), |b| {
+            b.iter(|| session.embed(black_box(&windows)).unwrap());
+        });
+        group.bench_function(BenchmarkId::new("onnxruntime", n_windows), |b| {
+            b.iter(|| {
+                let shape = [n_windows, WINDOW_FRAMES, N_MELS];
+                let input = ort::value::TensorRef::from_array_view((shape, black_box(&*windows))).unwrap();
+                drop(bare.run(ort::inputs![INPUT_NAME => input]).unwrap());
+            });
+        });
+    }
+    drop(group);
+    let embeddings = session.embed(mels.window(0)).unwrap().repeat(18);
+    c.bench_function("mean of 18 windows", |b| b.iter(|| mean_embedding(black_box(&embeddings)).unwrap()));
+}
+
+fn model_and_library() -> (Model, PathBuf) {
+    let library = std::env::var_os("ORT_DYLIB_PATH").expect("`make bench` sets it");
+    (Model::read(&repository("models/resemblyzer.onnx")).unwrap(), library.into())
+}
+
+fn json(c: &mut Criterion) {
+    let mut group = c.benchmark_group("json");
+    let body = format!(r#"{{"audio_base64": "{}", "format": "wav"}}"#, BASE64_STANDARD.encode(wav(15)));
+    group.bench_function("15 s in", |b| {
+        b.iter_batched(
+            || body.clone().into(),
+            |body| internals::read_recording(body).unwrap(),
+            BatchSize::LargeInput,
+        );
+    });
+    let (model, library) = model_and_library();
+    let mut session = Session::new(&Runtime::load(&library).unwrap(), &model.onnx).unwrap();
+    let pipeline = Pipeline::new(PipelineLimits::default());
+    let (embedding, report) = pipeline.embed(&mut session, &wav(15)).unwrap();
+    group.bench_function("embedding out", |b| {
+        b.iter_batched(
+            || (embedding.clone(), report.clone()),
+            |(embedding, report)| internals::write_extraction(embedding, report),
+            BatchSize::SmallInput,
+        );
+    });
+    let numbers = serde_json::to_string(&embedding.components()[..]).unwrap();
+    let body = format!(r#"{{"embedding1": {numbers}, "embedding2": {numbers}}}"#);
+    group.bench_function("comparison in", |b| b.iter(|| internals::read_json(black_box(body.as_bytes()))));
+    group.bench_function("cosine", |b| b.iter(|| similarity::cosine(black_box(&embedding), &embedding)));
+}
+
+fn whole(c: &mut Criterion) {
+    let mut group = c.benchmark_group("whole");
+    let (model, library) = model_and_library();
+    let mut session = Session::new(&Runtime::load(&library).unwrap(), &model.onnx).unwrap();
+    let pipeline = Pipeline::new(PipelineLimits::default());
+    for seconds in [2, 5, 15, 60] {
+        let file = wav(seconds);
+        group.bench_function(format!("{seconds} s of WAV"), |b| {
+            b.iter(|| pipeline.embed(&mut session, black_box(&file)).unwrap());
+        });
+    }
+}

@@ -1,0 +1,366 @@
+//! Vector instructions behind safe functions: the only file with unsafe code.
+//!
+//! Every set does the same operations on each lane, correctly rounded, so that all of them give the same bits;
+//! [`Portable`] says in plain Rust what they are. A value of another set exists only where the CPU has its instructions: that is
+//! what makes its functions safe.
+#![allow(unsafe_code, reason = "vector instructions")]
+
+/// `LANES` numbers of 32 bits at a time.
+pub(super) trait Simd<const LANES: usize>: Copy + Send + Sync + 'static {
+    /// A vector of `f32`.
+    type Floats: Copy;
+
+    /// A vector of `i32`.
+    type Ints: Copy;
+
+    /// Rows of a tile: as many as registers hold with four sums for each.
+    const MAX_ROWS: usize;
+
+    /// Does a task in code made for these instructions.
+    fn run<T: Task>(self, task: T);
+
+    /// The same number in every lane.
+    fn splat(self, value: f32) -> Self::Floats;
+
+    fn load(self, from: &[f32; LANES]) -> Self::Floats;
+
+    fn store(self, value: Self::Floats, to: &mut [f32; LANES]);
+
+    fn add(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+
+    fn sub(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+
+    fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+
+    fn div(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+
+    /// `a * b + c`, rounded once.
+    fn mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
+
+    /// Numbers (no not-a-numbers) brought between two bounds.
+    fn clamp(self, value: Self::Floats, low: f32, high: f32) -> Self::Floats;
+
+    /// Adds the lowest nine bits of `exponent` to the exponent of `value`.
+    fn add_exponent(self, value: Self::Floats, exponent: Self::Floats) -> Self::Floats;
+
+    /// The same bits in every lane.
+    fn splat_bits(self, value: i32) -> Self::Ints;
+
+    fn load_ints(self, from: &[i32; LANES]) -> Self::Ints;
+
+    fn store_ints(self, value: Self::Ints, to: &mut [i32; LANES]);
+
+    /// `sum + a.low * b.low + a.high * b.high`, where a lane of `a` and `b` holds two integers of 16 bits.
+    fn dot(self, sum: Self::Ints, a: Self::Ints, b: Self::Ints) -> Self::Ints;
+
+    /// Integers of 16 bits in lanes of 32 -> lanes that hold a pair.
+    fn pair(self, low: Self::Ints, high: Self::Ints) -> Self::Ints;
+
+    fn to_floats(self, value: Self::Ints) -> Self::Floats;
+
+    /// The nearest integers, halves to the even neighbour.
+    fn round(self, value: Self::Floats) -> Self::Ints;
+}
+
+/// What [`Simd::run`] does. An implementation is `#[inline(always)]` all the way down: what is not inlined is not made for the
+/// instructions.
+pub(super) trait Task {
+    fn run(self);
+}
+
+/// No special instructions: what the others must do, lane by lane.
+#[derive(Clone, Copy)]
+pub(super) struct Portable;
+
+/// Lanes of [`Portable`].
+const PORTABLE_LANES: usize = 8;
+
+#[allow(clippy::inline_always, reason = "see Task")]
+impl Simd<PORTABLE_LANES> for Portable {
+    type Floats = [f32; PORTABLE_LANES];
+    type Ints = [i32; PORTABLE_LANES];
+
+    const MAX_ROWS: usize = 4;
+
+    #[inline(always)]
+    fn run<T: Task>(self, task: T) {
+        task.run();
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> Self::Floats {
+        [value; PORTABLE_LANES]
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; PORTABLE_LANES]) -> Self::Floats {
+        *from
+    }
+
+    #[inline(always)]
+    fn store(self, value: Self::Floats, to: &mut [f32; PORTABLE_LANES]) {
+        *to = value;
+    }
+
+    #[inline(always)]
+    fn add(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+
+    #[inline(always)]
+    fn sub(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
+        std::array::from_fn(|i| a[i] - b[i])
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
+        std::array::from_fn(|i| a[i] * b[i])
+    }
+
+    #[inline(always)]
+    fn div(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
+        std::array::from_fn(|i| a[i] / b[i])
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats {
+        std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
+    }
+
+    #[inline(always)]
+    fn clamp(self, value: Self::Floats, low: f32, high: f32) -> Self::Floats {
+        value.map(|value| value.clamp(low, high))
+    }
+
+    #[inline(always)]
+    fn add_exponent(self, value: Self::Floats, exponent: Self::Floats) -> Self::Floats {
+        std::array::from_fn(|i| {
+            f32::from_bits(
+                value[i].to_bits().wrapping_add(exponent[i].to_bits() << (f32::MANTISSA_DIGITS - 1)),
+            )
+        })
+    }
+
+    #[inline(always)]
+    fn splat_bits(self, value: i32) -> Self::Ints {
+        [value; PORTABLE_LANES]
+    }
+
+    #[inline(always)]
+    fn load_ints(self, from: &[i32; PORTABLE_LANES]) -> Self::Ints {
+        *from
+    }
+
+    #[inline(always)]
+    fn store_ints(self, value: Self::Ints, to: &mut [i32; PORTABLE_LANES]) {
+        *to = value;
+    }
+
+    #[inline(always)]
+    fn dot(self, sum: Self::Ints, a: Self::Ints, b: Self::Ints) -> Self::Ints {
+        let low = |x: i32| i32::from(x as i16);
+        let high = |x: i32| x >> 16;
+        std::array::from_fn(|i| sum[i] + low(a[i]) * low(b[i]) + high(a[i]) * high(b[i]))
+    }
+
+    #[inline(always)]
+    fn pair(self, low: Self::Ints, high: Self::Ints) -> Self::Ints {
+        std::array::from_fn(|i| low[i] & 0xffff | high[i] << 16)
+    }
+
+    #[inline(always)]
+    fn to_floats(self, value: Self::Ints) -> Self::Floats {
+        value.map(|value| value as f32)
+    }
+
+    #[inline(always)]
+    fn round(self, value: Self::Floats) -> Self::Ints {
+        value.map(|value| value.round_ties_even() as i32)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::{Avx2, Avx512Vnni, AvxVnni};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    #[allow(clippy::wildcard_imports, reason = "there are forty of them")]
+    use std::arch::x86_64::*;
+
+    use super::{Simd, Task};
+
+    /// A set whose vectors are `__m512` or `__m256`.
+    macro_rules! instruction_set {
+        (
+            $(#[$doc:meta])* $name:ident, $lanes:literal lanes, $rows:literal rows, $floats:ty, $ints:ty,
+            detected by [$($detected:tt)+], compiled with $features:literal,
+            $load:ident $store:ident $load_ints:ident $store_ints:ident $splat:ident $splat_bits:ident
+            $add:ident $sub:ident $mul:ident $div:ident $mul_add:ident $min:ident $max:ident
+            $bits:ident $from_bits:ident $add_ints:ident $shift_left:ident $and:ident $or:ident
+            $to_floats:ident $round:ident, $dot:expr
+        ) => {
+            $(#[$doc])*
+            #[derive(Clone, Copy)]
+            pub(in super::super) struct $name(());
+
+            impl $name {
+                /// The set, where this CPU has it.
+                pub(in super::super) fn detect() -> Option<Self> {
+                    ($(is_x86_feature_detected!($detected) &&)+ true).then_some(Self(()))
+                }
+            }
+
+            // SAFETY of the blocks below: a value of the set exists only where `detect` found its instructions, which is all that
+            // these functions ask; those that take pointers get them from references to arrays as long as a vector.
+            #[allow(clippy::inline_always, reason = "see Task")]
+            impl Simd<$lanes> for $name {
+                type Floats = $floats;
+                type Ints = $ints;
+
+                const MAX_ROWS: usize = $rows;
+
+                #[inline(always)]
+                fn run<T: Task>(self, task: T) {
+                    #[target_feature(enable = $features)]
+                    fn run<T: Task>(task: T) {
+                        task.run();
+                    }
+                    // SAFETY: see above.
+                    unsafe { run(task) }
+                }
+
+                #[inline(always)]
+                fn splat(self, value: f32) -> Self::Floats {
+                    // SAFETY: see above.
+                    unsafe { $splat(value) }
+                }
+
+                #[inline(always)]
+                fn load(self, from: &[f32; $lanes]) -> Self::Floats {
+                    // SAFETY: see above.
+                    unsafe { $load(from.as_ptr()) }
+                }
+
+                #[inline(always)]
+                fn store(self, value: Self::Floats, to: &mut [f32; $lanes]) {
+                    // SAFETY: see above.
+                    unsafe { $store(to.as_mut_ptr(), value) }
+                }
+
+                #[inline(always)]
+                fn add(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
+                    // SAFETY: see above.
+                    unsafe { $add(a, b) }
+                }
+
+                #[inline(always)]
+                fn sub(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
+                    // SAFETY: see above.
+                    unsafe { $sub(a, b) }
+                }
+
+                #[inline(always)]
+                fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
+                    // SAFETY: see above.
+                    unsafe { $mul(a, b) }
+                }
+
+                #[inline(always)]
+                fn div(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
+                    // SAFETY: see above.
+                    unsafe { $div(a, b) }
+                }
+
+                #[inline(always)]
+                fn mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats {
+                    // SAFETY: see above.
+                    unsafe { $mul_add(a, b, c) }
+                }
+
+                #[inline(always)]
+                fn clamp(self, value: Self::Floats, low: f32, high: f32) -> Self::Floats {
+                    // SAFETY: see above.
+                    unsafe { $min($splat(high), $max($splat(low), value)) }
+                }
+
+                #[inline(always)]
+                fn add_exponent(self, value: Self::Floats, exponent: Self::Floats) -> Self::Floats {
+                    // SAFETY: see above.
+                    unsafe { $from_bits($add_ints($bits(value), $shift_left::<23>($bits(exponent)))) }
+                }
+
+                #[inline(always)]
+                fn splat_bits(self, value: i32) -> Self::Ints {
+                    // SAFETY: see above.
+                    unsafe { $splat_bits(value) }
+                }
+
+                #[inline(always)]
+                fn load_ints(self, from: &[i32; $lanes]) -> Self::Ints {
+                    // SAFETY: see above.
+                    unsafe { $load_ints(from.as_ptr().cast()) }
+                }
+
+                #[inline(always)]
+                fn store_ints(self, value: Self::Ints, to: &mut [i32; $lanes]) {
+                    // SAFETY: see above.
+                    unsafe { $store_ints(to.as_mut_ptr().cast(), value) }
+                }
+
+                #[inline(always)]
+                fn dot(self, sum: Self::Ints, a: Self::Ints, b: Self::Ints) -> Self::Ints {
+                    // SAFETY: see above.
+                    unsafe { $dot(sum, a, b) }
+                }
+
+                #[inline(always)]
+                fn pair(self, low: Self::Ints, high: Self::Ints) -> Self::Ints {
+                    // SAFETY: see above.
+                    unsafe { $or($and(low, $splat_bits(0xffff)), $shift_left::<16>(high)) }
+                }
+
+                #[inline(always)]
+                fn to_floats(self, value: Self::Ints) -> Self::Floats {
+                    // SAFETY: see above.
+                    unsafe { $to_floats(value) }
+                }
+
+                #[inline(always)]
+                fn round(self, value: Self::Floats) -> Self::Ints {
+                    // SAFETY: see above.
+                    unsafe { $round(value) }
+                }
+            }
+        };
+    }
+
+    instruction_set! {
+        /// AVX-512 with VNNI.
+        Avx512Vnni, 16 lanes, 6 rows, __m512, __m512i,
+        detected by ["avx512f" "avx512vnni"], compiled with "avx512f,avx512vnni",
+        _mm512_loadu_ps _mm512_storeu_ps _mm512_loadu_si512 _mm512_storeu_si512 _mm512_set1_ps _mm512_set1_epi32
+        _mm512_add_ps _mm512_sub_ps _mm512_mul_ps _mm512_div_ps _mm512_fmadd_ps _mm512_min_ps _mm512_max_ps
+        _mm512_castps_si512 _mm512_castsi512_ps _mm512_add_epi32 _mm512_slli_epi32 _mm512_and_si512 _mm512_or_si512
+        _mm512_cvtepi32_ps _mm512_cvtps_epi32, _mm512_dpwssd_epi32
+    }
+
+    instruction_set! {
+        /// AVX2 with AVX-VNNI.
+        AvxVnni, 8 lanes, 2 rows, __m256, __m256i,
+        detected by ["avx2" "fma" "avxvnni"], compiled with "avx2,fma,avxvnni",
+        _mm256_loadu_ps _mm256_storeu_ps _mm256_loadu_si256 _mm256_storeu_si256 _mm256_set1_ps _mm256_set1_epi32
+        _mm256_add_ps _mm256_sub_ps _mm256_mul_ps _mm256_div_ps _mm256_fmadd_ps _mm256_min_ps _mm256_max_ps
+        _mm256_castps_si256 _mm256_castsi256_ps _mm256_add_epi32 _mm256_slli_epi32 _mm256_and_si256 _mm256_or_si256
+        _mm256_cvtepi32_ps _mm256_cvtps_epi32, _mm256_dpwssd_avx_epi32
+    }
+
+    instruction_set! {
+        /// AVX2 with FMA.
+        Avx2, 8 lanes, 2 rows, __m256, __m256i,
+        detected by ["avx2" "fma"], compiled with "avx2,fma",
+        _mm256_loadu_ps _mm256_storeu_ps _mm256_loadu_si256 _mm256_storeu_si256 _mm256_set1_ps _mm256_set1_epi32
+        _mm256_add_ps _mm256_sub_ps _mm256_mul_ps _mm256_div_ps _mm256_fmadd_ps _mm256_min_ps _mm256_max_ps
+        _mm256_castps_si256 _mm256_castsi256_ps _mm256_add_epi32 _mm256_slli_epi32 _mm256_and_si256 _mm256_or_si256
+        _mm256_cvtepi32_ps _mm256_cvtps_epi32, |sum, a, b| _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))
+    }
+}
