@@ -15,10 +15,10 @@ SECONDS ?= 1200
 TOOLS := target/tools
 FETCH := $(PYTHON) scripts/fetch_wheel.py
 
-.PHONY: run dev test check parity load fuzz setup onnxruntime checkpoint python tools model fmt help
+.PHONY: run dev test check parity bench bench-http load fuzz setup onnxruntime checkpoint python tools model fmt help
 
 help: ## List the targets.
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: onnxruntime ## Serve on port 8000.
 	@exec $(CARGO) run --release
@@ -43,6 +43,13 @@ parity: onnxruntime ## Compare with the real Resemblyzer on PARITY_DATA, into do
 	$(CARGO) build --release
 	ORT_DYLIB_PATH=$${ORT_DYLIB_PATH:-target/onnxruntime/library} $(PYTHON) scripts/parity.py \
 		target/release/voice-embedding-service $(or $(PARITY_DATA),../shared) docs/parity.md
+
+bench: onnxruntime ## Measure each stage on one thread (STAGE, or all).
+	ORT_DYLIB_PATH=$${ORT_DYLIB_PATH:-target/onnxruntime/library} $(CARGO) bench --features internals --bench stages -- $(STAGE)
+
+bench-http: onnxruntime ## Measure the service, and the one that PEER starts beside it, into docs/performance.md.
+	$(CARGO) build --release --bins --example bench_http
+	ORT_DYLIB_PATH=$${ORT_DYLIB_PATH:-target/onnxruntime/library} target/release/examples/bench_http
 
 load: onnxruntime ## Measure SCENARIO (or all) of examples/load.rs.
 	$(CARGO) build --release --bins --example load

@@ -1,36 +1,42 @@
 //! What each stage costs on one thread: `make bench`, or `make bench STAGE=mel` for some of them.
 //!
-//! Inputs are made outside the timed part, from the synthetic voices of the tests. The rows `onnxruntime/*` are ONNX Runtime
-//! as it comes out of the box, on one thread, with nothing of ours around it.
+//! Inputs are made outside the timed part, from the synthetic voices of the tests. Of the rows of `encode`, `ort` is what the
+//! service does by default, `onnxruntime` is ONNX Runtime as it comes out of the box with nothing of ours around it, and the others
+//! are the native encoder's instructions, to be compared with `peak`.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark that cannot go on has failed")]
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use voice_embedding_service::audio::resample::To16Khz;
 use voice_embedding_service::audio::{self, Limits};
-use voice_embedding_service::encoder::{INPUT_NAME, Runtime, Session, mean_embedding, partials};
-use voice_embedding_service::hparams::{N_MELS, SAMPLE_RATE_HZ, WINDOW_FRAMES};
+use voice_embedding_service::encoder::{
+    INPUT_NAME, InstructionSet, NativeEncoder, Runtime, Session, mean_embedding, partials,
+};
+use voice_embedding_service::hparams::{HIDDEN_UNITS, LSTM_LAYERS, N_MELS, SAMPLE_RATE_HZ, WINDOW_FRAMES};
 use voice_embedding_service::http::internals;
 use voice_embedding_service::model::Model;
 use voice_embedding_service::pipeline::{Pipeline, PipelineLimits};
 use voice_embedding_service::preprocess::{MelExtractor, loudness, silence, vad};
 use voice_embedding_service::similarity;
 
+/// Integers that are multiplied for a window.
+const WINDOW_MULTIPLICATIONS: usize = WINDOW_FRAMES * (2 * LSTM_LAYERS - 1) * 4 * HIDDEN_UNITS * HIDDEN_UNITS;
+
 const LIMITS: Limits = Limits { max_seconds: 600.0 };
 
 /// Windows that are encoded at once.
-const BATCHES: [usize; 6] = [1, 2, 4, 8, 14, 32];
+const BATCHES: [usize; 7] = [1, 2, 4, 6, 8, 14, 32];
 
 criterion_group! {
     name = stages;
     config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2)).sample_size(30);
-    targets = decode, resample, preprocess, encode, json, whole
+    targets = decode, resample, preprocess, encode, peak, json, whole
 }
 criterion_main!(stages);
 
@@ -127,6 +133,7 @@ fn preprocess(c: &mut Criterion) {
 fn encode(c: &mut Criterion) {
     let (model, library) = model_and_library();
     let runtime = Runtime::load(&library).unwrap();
+    let mut natives = native_sessions(&model);
     let mut session = Session::new(&runtime, &model.onnx).unwrap();
     // Its own best: defaults, but one thread, as all rows.
     let mut bare = ort::session::Session::builder(runtime.environment())
@@ -140,9 +147,14 @@ fn encode(c: &mut Criterion) {
     for n_windows in BATCHES {
         let windows: Vec<f32> = (0..n_windows).flat_map(|i| mels.window(77 * i)).copied().collect();
         group.throughput(Throughput::Elements(n_windows as u64));
-        group.bench_function(BenchmarkId::new("ours", n_windows), |b| {
+        group.bench_function(BenchmarkId::new("ort", n_windows), |b| {
             b.iter(|| session.embed(black_box(&windows)).unwrap());
         });
+        for (set, session) in &mut natives {
+            group.bench_function(BenchmarkId::new(set.name(), n_windows), |b| {
+                b.iter(|| session.embed(black_box(&windows)).unwrap());
+            });
+        }
         group.bench_function(BenchmarkId::new("onnxruntime", n_windows), |b| {
             b.iter(|| {
                 let shape = [n_windows, WINDOW_FRAMES, N_MELS];
@@ -154,6 +166,38 @@ fn encode(c: &mut Criterion) {
     drop(group);
     let embeddings = session.embed(mels.window(0)).unwrap().repeat(18);
     c.bench_function("mean of 18 windows", |b| b.iter(|| mean_embedding(black_box(&embeddings)).unwrap()));
+}
+
+/// Every set of instructions that is worth running.
+fn native_sessions(model: &Model) -> Vec<(InstructionSet, Session)> {
+    let sets = InstructionSet::available().filter(|set| *set != InstructionSet::Portable);
+    sets.map(|set| (set, NativeEncoder::new(&model.onnx, set).unwrap().session())).collect()
+}
+
+/// What the native encoder's instructions can do at the most, in multiplications: a window takes [`WINDOW_MULTIPLICATIONS`].
+fn peak(c: &mut Criterion) {
+    let mut group = c.benchmark_group("peak");
+    for set in InstructionSet::available().filter(|set| *set != InstructionSet::Portable) {
+        let multiply = || set.multiply_in_registers(black_box(10_000));
+        let windows = multiply() as f64 / WINDOW_MULTIPLICATIONS as f64;
+        let mut measured = Vec::new();
+        group.bench_function(set.name(), |b| {
+            b.iter_custom(|iterations| {
+                let begun = Instant::now();
+                for _ in 0..iterations {
+                    black_box(multiply());
+                }
+                measured.push(begun.elapsed().as_secs_f64() / iterations as f64);
+                begun.elapsed()
+            });
+        });
+        measured.sort_by(f64::total_cmp);
+        println!(
+            "{}: a window in {:.3} ms at the most",
+            set.name(),
+            measured[measured.len() / 2] / windows * 1e3
+        );
+    }
 }
 
 fn model_and_library() -> (Model, PathBuf) {
@@ -193,10 +237,16 @@ fn whole(c: &mut Criterion) {
     let (model, library) = model_and_library();
     let mut session = Session::new(&Runtime::load(&library).unwrap(), &model.onnx).unwrap();
     let pipeline = Pipeline::new(PipelineLimits::default());
+    let mut native = native_sessions(&model);
     for seconds in [2, 5, 15, 60] {
         let file = wav(seconds);
         group.bench_function(format!("{seconds} s of WAV"), |b| {
             b.iter(|| pipeline.embed(&mut session, black_box(&file)).unwrap());
         });
+        if let Some((set, session)) = native.first_mut() {
+            group.bench_function(format!("{seconds} s of WAV, {}", set.name()), |b| {
+                b.iter(|| pipeline.embed(session, black_box(&file)).unwrap());
+            });
+        }
     }
 }

@@ -12,7 +12,7 @@
 
 #![allow(clippy::unwrap_used, clippy::type_complexity, reason = "a measurement that cannot go on has failed")]
 
-use std::io::{BufRead, BufReader, Cursor, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use reqwest::blocking::Client;
+use support::clip;
+
+mod support;
 
 const KEY: &str = "load";
 
@@ -405,20 +408,6 @@ fn ask(address: &str, client: &Client, body: &[u8]) -> Answer {
         was_never_connected,
         time: begun.elapsed(),
     }
-}
-
-/// So many seconds of a synthetic voice.
-fn clip(seconds: f64) -> Result<Vec<u8>> {
-    let mut reader = hound::WavReader::open("tests/fixtures/audio/alan-1.wav")?;
-    let voice = reader.samples::<i16>().collect::<Result<Vec<_>, _>>()?;
-    let mut bytes = Cursor::new(Vec::new());
-    let mut writer = hound::WavWriter::new(&mut bytes, reader.spec())?;
-    // The file begins with a pause.
-    for sample in voice.iter().cycle().skip(8_000).take((seconds * 16_000.0) as usize) {
-        writer.write_sample(*sample)?;
-    }
-    writer.finalize()?;
-    Ok(bytes.into_inner())
 }
 
 struct Milliseconds(f64);

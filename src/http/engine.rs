@@ -109,7 +109,7 @@ mod tests {
     fn a_model_of_which_nothing_is_known_is_checked_with_plain_instructions() {
         let model = Model::read(LOCAL_MODEL.as_ref()).unwrap();
         let mut weights = EncoderWeights::from_onnx(&model.onnx).unwrap();
-        weights.linear.bias[0] += 1.0;
+        weights.layers[0].bias[0] += 1.0;
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("other.onnx");
         std::fs::write(&file, weights.to_onnx()).unwrap();

@@ -4,7 +4,13 @@ use crate::hparams::TARGET_LEVEL_DBFS;
 
 /// The level of samples (full scale ±1) in dB relative to full scale, as RMS; minus infinity for digital silence.
 pub fn level_dbfs(samples: &[f32]) -> f64 {
-    let energy: f64 = samples.iter().map(|s| f64::from(*s).powi(2)).sum();
+    // Several sums, since one would wait for each addition in turn.
+    let (blocks, rest) = samples.as_chunks::<8>();
+    let mut sums = [0.0; 8];
+    for block in blocks {
+        sums.iter_mut().zip(block).for_each(|(sum, s)| *sum += f64::from(*s).powi(2));
+    }
+    let energy = sums.iter().sum::<f64>() + rest.iter().map(|s| f64::from(*s).powi(2)).sum::<f64>();
     10.0 * (energy / samples.len() as f64).log10()
 }
 

@@ -1,5 +1,6 @@
 //! Power mel spectrogram, as librosa computes it for Resemblyzer.
 
+use std::array;
 use std::f64::consts::PI;
 use std::sync::Arc;
 
@@ -41,10 +42,26 @@ impl From<Array2<f32>> for MelSpectrogram {
     }
 }
 
-/// One triangular mel filter: its first bin with weight, and the weights from there on.
+/// Bins of a filter that are weighted at once.
+const LANES: usize = 4;
+
+/// One triangular mel filter: its first bin with weight, and the weights from there on, zeros behind them.
 struct MelFilter {
     first_bin: usize,
-    weights: Vec<f32>,
+    weights: Vec<[f32; LANES]>,
+}
+
+impl MelFilter {
+    fn apply(&self, power: &[f32]) -> f32 {
+        // Several sums, since one would wait for each addition in turn.
+        let mut sums = [0.0; LANES];
+        for (weights, power) in self.weights.iter().zip(power[self.first_bin..].as_chunks::<LANES>().0) {
+            for lane in 0..LANES {
+                sums[lane] += weights[lane] * power[lane];
+            }
+        }
+        sums.iter().sum()
+    }
 }
 
 /// Computes spectrograms; make it once and share it.
@@ -79,7 +96,8 @@ impl MelExtractor {
         let mut frame = self.fft.make_input_vec();
         let mut spectrum = self.fft.make_output_vec();
         let mut scratch = self.fft.make_scratch_vec();
-        let mut power = [0.0; N_BINS];
+        // Filters reach beyond the last bin, with a weight of zero.
+        let mut power = [0.0; N_BINS + LANES];
         // Frames that lie wholly in the padding stay zero.
         let n_sounding = n_frames.min((samples.len() + FRAME_SAMPLES / 2).div_ceil(HOP_SAMPLES));
         for (i, mut mel) in mels.rows_mut().into_iter().take(n_sounding).enumerate() {
@@ -91,8 +109,7 @@ impl MelExtractor {
                 *power = Complex64::norm_sqr(bin) as f32;
             }
             for (band, filter) in mel.iter_mut().zip(&self.filters) {
-                let bins = &power[filter.first_bin..];
-                *band = filter.weights.iter().zip(bins).map(|(weight, power)| weight * power).sum();
+                *band = filter.apply(&power);
             }
         }
         MelSpectrogram(mels)
@@ -141,7 +158,10 @@ fn mel_filter(low_hz: f64, centre_hz: f64, high_hz: f64) -> MelFilter {
     };
     let first_bin = (low_hz / bin_hz) as usize;
     let last_bin = ((high_hz / bin_hz) as usize).min(N_BINS - 1);
-    MelFilter { first_bin, weights: (first_bin..=last_bin).map(weight).collect() }
+    let bins: Vec<usize> = (first_bin..=last_bin).collect();
+    let weights =
+        bins.chunks(LANES).map(|bins| array::from_fn(|lane| bins.get(lane).map_or(0.0, |bin| weight(*bin))));
+    MelFilter { first_bin, weights: weights.collect() }
 }
 
 // The mel scale of Slaney's Auditory Toolbox: linear below 1 kHz, logarithmic above.

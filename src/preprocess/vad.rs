@@ -29,7 +29,11 @@ pub fn voice_flags(samples: &[f32]) -> Vec<bool> {
 /// Beyond full scale the original wraps around, an accident of numpy's cast that turns a loud sample into a loud one of
 /// the other sign; here it saturates. Only recordings that already clip can tell the difference.
 pub fn to_i16(sample: f32) -> i16 {
-    (sample * INT16_MAX).round_ties_even() as i16
+    // Added to a number of 16 bits, it leaves no room for fractions: the sum is rounded as `round_ties_even` does, which is a call
+    // into a library where the instruction for it cannot be taken for granted.
+    const ROUNDING: f32 = 12_582_912.0;
+    let scaled = (sample * INT16_MAX).clamp(f32::from(i16::MIN), f32::from(i16::MAX));
+    ((scaled + ROUNDING) - ROUNDING) as i16
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Our own kernels: the LSTM in 16-bit integers, with the same bits on every CPU.
 
 mod network;
+#[cfg(feature = "internals")]
+mod peak;
 mod simd;
 
 use std::sync::Arc;
@@ -92,6 +94,19 @@ impl InstructionSet {
             Self::Avx2 => "avx2",
             Self::Portable => "portable",
         }
+    }
+
+    /// Multiplies pairs of 16-bit integers in registers alone, so many rounds of them: how many multiplications that was. The CPU
+    /// can do no more in that time.
+    #[cfg(all(feature = "internals", target_arch = "x86_64"))]
+    pub fn multiply_in_registers(self, rounds: usize) -> usize {
+        match self {
+            Self::Avx512Vnni => simd::Avx512Vnni::detect().map(|simd| peak::multiply(simd, rounds)),
+            Self::AvxVnni => simd::AvxVnni::detect().map(|simd| peak::multiply(simd, rounds)),
+            Self::Avx2 => simd::Avx2::detect().map(|simd| peak::multiply(simd, rounds)),
+            Self::Portable => Some(peak::multiply(Portable, rounds)),
+        }
+        .unwrap_or_default()
     }
 
     #[cfg(target_arch = "x86_64")]

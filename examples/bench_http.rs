@@ -1,0 +1,459 @@
+//! This service, in ONNX Runtime and in its own kernels, against the Python service if `PEER` names what starts it:
+//! `cargo run --release --example bench_http`, after `cargo build --release`.
+//!
+//! All run at once on loopback, and only one is asked at a time: the same files, in turn, for several rounds. The figures go
+//! between the markers of `docs/performance.md`, the plot to `docs/performance.svg`.
+//!
+//! `PEER` is started with `PORT`, `WORKERS=2` and `API_KEY`, and must listen on loopback. `ROUNDS` (3) and `SECONDS` (1.5, of one
+//! round of one row) say how long this takes.
+
+#![allow(missing_docs, reason = "a program")]
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use plotters::prelude::*;
+use support::clip;
+
+mod support;
+
+const KEY: &str = "bench";
+
+const WARM_UP: Duration = Duration::from_secs(5);
+
+const CLIP_SECONDS: [u32; 4] = [2, 5, 15, 60];
+
+const PLOTTED_SECONDS: [u32; 3] = [2, 15, 60];
+
+const CLIENTS: [usize; 4] = [1, 2, 8, 32];
+
+const BODIES: [Body; 2] = [Body::Multipart, Body::Base64];
+
+/// Fields of `/proc/PID/stat` behind the name count from the third on; these are user and system time, in ticks.
+const STAT_TICKS: [usize; 2] = [11, 12];
+const STAT_PARENT: usize = 1;
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// How a recording is sent.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Body {
+    Multipart,
+    Base64,
+}
+
+/// One line of the table.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Row {
+    body: Body,
+    seconds: u32,
+    clients: usize,
+}
+
+/// What one round of a row measured.
+#[derive(Clone, Copy)]
+struct Measured {
+    requests_per_second: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+    cpu_ms: f64,
+    peak_megabytes: f64,
+}
+
+/// One of the measured figures.
+type Figure = fn(&Measured) -> f64;
+
+/// Rounds of a row, by the service's place.
+type Results = BTreeMap<(Row, usize), Vec<Measured>>;
+
+fn main() -> Result<()> {
+    let rounds: usize = variable("ROUNDS", 3)?;
+    let round = Duration::from_secs_f64(variable("SECONDS", 1.5)?);
+    let own = "target/release/voice-embedding-service";
+    let mut services = Vec::new();
+    if let Some(peer) = std::env::var_os("PEER").filter(|peer| !peer.is_empty()) {
+        let mut command = Command::new(peer);
+        command.env("WORKERS", "2");
+        services.push(Service::start("Python", command, false)?);
+    }
+    for (name, encoder) in [("ort", "ort"), ("native", "native")] {
+        let mut command = Command::new(own);
+        command.envs([("ENCODER", encoder), ("HOST", "127.0.0.1"), ("WORKERS", "2"), ("RUST_LOG", "warn")]);
+        services.push(Service::start(name, command, true)?);
+    }
+
+    // Until all processes of all services have loaded what they load late.
+    for service in &services {
+        service.measure(&service.request(Body::Multipart, &clip(2.0)?), 8, WARM_UP)?;
+    }
+    let mut results = Results::new();
+    for turn in 0..rounds {
+        for row in rows() {
+            let file = clip(f64::from(row.seconds))?;
+            // Each is first as often as the others.
+            for i in 0..services.len() {
+                let which = (i + turn) % services.len();
+                let request = services[which].request(row.body, &file);
+                let measured = services[which].measure(&request, row.clients, round)?;
+                results.entry((row, which)).or_default().push(measured);
+            }
+            eprintln!("round {turn}: {} s, {} clients", row.seconds, row.clients);
+        }
+    }
+    let text = report(&services, &results, rounds)?;
+    print!("{text}");
+    replace_between_markers("docs/performance.md", &text)?;
+    plot("docs/performance.svg", &services, &results)
+}
+
+fn variable<T: std::str::FromStr>(name: &str, default: T) -> Result<T> {
+    let Ok(text) = std::env::var(name) else { return Ok(default) };
+    text.parse().ok().with_context(|| format!("{name}={text} is no number"))
+}
+
+fn rows() -> impl Iterator<Item = Row> {
+    BODIES.into_iter().flat_map(|body| {
+        CLIP_SECONDS
+            .into_iter()
+            .flat_map(move |seconds| CLIENTS.into_iter().map(move |clients| Row { body, seconds, clients }))
+    })
+}
+
+struct Service {
+    name: &'static str,
+    process: Child,
+    address: String,
+    /// From the start of its process to its first embedding.
+    start: Duration,
+}
+
+impl Service {
+    /// Starts it, several times if it starts fast, and asks until it has embedded a recording.
+    fn start(name: &'static str, mut command: Command, is_fast: bool) -> Result<Self> {
+        let mut starts = Vec::new();
+        loop {
+            let mut service = Self::start_once(name, &mut command)?;
+            starts.push(service.start);
+            if starts.len() == if is_fast { 11 } else { 3 } {
+                starts.sort();
+                service.start = starts[starts.len() / 2];
+                return Ok(service);
+            }
+        }
+    }
+
+    fn start_once(name: &'static str, command: &mut Command) -> Result<Self> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let begun = Instant::now();
+        // A group of its own, so that all its processes can be ended.
+        let process = command
+            .envs([("PORT", &*port.to_string()), ("API_KEY", KEY)])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("{name} does not start; cargo build --release?"))?;
+        let mut service = Self { name, process, address: format!("127.0.0.1:{port}"), start: Duration::ZERO };
+        let request = service.request(Body::Multipart, &clip(2.0)?);
+        while service.ask(&request).is_err() {
+            ensure!(begun.elapsed() < Duration::from_mins(2), "{name} does not answer");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        service.start = begun.elapsed();
+        Ok(service)
+    }
+
+    /// The bytes of a request.
+    fn request(&self, body: Body, file: &[u8]) -> Vec<u8> {
+        let (path, content_type, body) = match body {
+            Body::Multipart => {
+                let head = b"--X\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\
+                    Content-Type: audio/wav\r\n\r\n";
+                let form = [head, file, b"\r\n--X--\r\n"].concat();
+                ("/extract-embedding/upload", "multipart/form-data; boundary=X", form)
+            }
+            Body::Base64 => {
+                let json =
+                    format!(r#"{{"audio_base64": "{}", "format": "wav"}}"#, BASE64_STANDARD.encode(file));
+                ("/extract-embedding", "application/json", json.into_bytes())
+            }
+        };
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nX-API-Key: {KEY}\r\nContent-Type: {content_type}\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n",
+            self.address,
+            body.len()
+        );
+        [head.as_bytes(), &body].concat()
+    }
+
+    /// Sends a request on a connection of its own, as most clients do, and reads the answer.
+    fn ask(&self, request: &[u8]) -> Result<Duration> {
+        let begun = Instant::now();
+        let mut connection = TcpStream::connect(&self.address)?;
+        connection.set_read_timeout(Some(Duration::from_mins(1)))?;
+        connection.write_all(request)?;
+        let mut answer = Vec::new();
+        connection.read_to_end(&mut answer)?;
+        if !answer.starts_with(b"HTTP/1.1 200 ") {
+            let head: String = answer.iter().take(300).map(|byte| char::from(*byte)).collect();
+            bail!("{}: {head}", self.name);
+        }
+        Ok(begun.elapsed())
+    }
+
+    /// Clients that each ask again once they have their answer.
+    fn measure(&self, request: &[u8], clients: usize, time: Duration) -> Result<Measured> {
+        self.ask(request)?;
+        self.forget_peak();
+        let answered = Mutex::new(Ok(Vec::new()));
+        let (cpu_before, begun) = (self.cpu_seconds(), Instant::now());
+        std::thread::scope(|scope| {
+            for _ in 0..clients {
+                scope.spawn(|| {
+                    while begun.elapsed() < time {
+                        let outcome = self.ask(request);
+                        let mut answered = answered.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                        match (&mut *answered, outcome) {
+                            (Ok(times), Ok(time)) => times.push(time.as_secs_f64() * 1e3),
+                            (Ok(_), Err(error)) => *answered = Err(error),
+                            (Err(_), _) => return,
+                        }
+                    }
+                });
+            }
+        });
+        let (elapsed, cpu) = (begun.elapsed().as_secs_f64(), self.cpu_seconds() - cpu_before);
+        let mut times = answered.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)?;
+        times.sort_by(f64::total_cmp);
+        let quantile = |share: f64| times[((times.len() as f64 * share) as usize).min(times.len() - 1)];
+        Ok(Measured {
+            requests_per_second: times.len() as f64 / elapsed,
+            p50_ms: quantile(0.5),
+            p99_ms: quantile(0.99),
+            cpu_ms: cpu / times.len() as f64 * 1e3,
+            peak_megabytes: self.peak_megabytes(),
+        })
+    }
+
+    /// Its process and those that it has started.
+    fn processes(&self) -> Vec<u32> {
+        let parents: Vec<(u32, u32)> = std::fs::read_dir("/proc")
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter_map(|pid| Some((pid, *stat(pid)?.get(STAT_PARENT)? as u32)))
+            .collect();
+        let mut all = vec![self.process.id()];
+        let mut next = 0;
+        while let Some(parent) = all.get(next).copied() {
+            all.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| pid));
+            next += 1;
+        }
+        all
+    }
+
+    fn cpu_seconds(&self) -> f64 {
+        let ticks = |pid: u32| -> Option<u64> {
+            let stat = stat(pid)?;
+            Some(STAT_TICKS.iter().filter_map(|at| stat.get(*at)).sum())
+        };
+        self.processes().into_iter().filter_map(ticks).sum::<u64>() as f64 / TICKS_PER_SECOND
+    }
+
+    /// Lets [`Service::peak_megabytes`] begin anew.
+    fn forget_peak(&self) {
+        for pid in self.processes() {
+            // What has ended meanwhile has no peak.
+            let _ = std::fs::write(format!("/proc/{pid}/clear_refs"), "5");
+        }
+    }
+
+    /// The most memory that each of its processes has had resident, summed.
+    fn peak_megabytes(&self) -> f64 {
+        let peak = |pid: u32| -> Option<f64> {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+            line.split_whitespace().nth(1)?.parse().ok()
+        };
+        self.processes().into_iter().filter_map(peak).sum::<f64>() / 1e3
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-KILL", "--", &format!("-{}", self.process.id())]).status();
+        let _ = self.process.wait();
+    }
+}
+
+/// The numbers behind the name in `/proc/PID/stat`; the state, a letter, counts as 0.
+fn stat(pid: u32) -> Option<Vec<u64>> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let numbers = text.rsplit_once(')')?.1.split_whitespace();
+    Some(numbers.map(|number| number.parse().unwrap_or(0)).collect())
+}
+
+/// Ratios of two services' figures, round by round.
+struct Ratio {
+    median: f64,
+    least: f64,
+    most: f64,
+}
+
+impl Ratio {
+    fn of(figures: &[Measured], base: &[Measured], figure: Figure) -> Self {
+        let mut ratios: Vec<f64> = figures.iter().zip(base).map(|(a, b)| figure(a) / figure(b)).collect();
+        ratios.sort_by(f64::total_cmp);
+        Self { median: ratios[ratios.len() / 2], least: ratios[0], most: ratios[ratios.len() - 1] }
+    }
+}
+
+impl std::fmt::Display for Ratio {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.2} ({:.2} to {:.2})", self.median, self.least, self.most)
+    }
+}
+
+fn median(figures: &[Measured], figure: Figure) -> f64 {
+    let mut values: Vec<f64> = figures.iter().map(figure).collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn report(services: &[Service], results: &Results, rounds: usize) -> Result<String> {
+    let mut text = String::new();
+    let machine = command_line("sh", &["-c", "grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 && nproc"])?;
+    let date = command_line("date", &["+%F"])?;
+    let commit = command_line("git", &["describe", "--always", "--dirty"])?;
+    writeln!(
+        text,
+        "{} cores, {date}, commit {commit}, `make bench-http`, {rounds} rounds; medians, and in brackets the least and the most of the \
+         rounds.\n",
+        machine.split_whitespace().collect::<Vec<_>>().join(" ")
+    )?;
+    writeln!(text, "| | {} |", services.iter().map(|s| s.name).collect::<Vec<_>>().join(" | "))?;
+    writeln!(text, "| --- |{}", " --- |".repeat(services.len()))?;
+    let figures =
+        |figure: &dyn Fn(&Service) -> String| services.iter().map(figure).collect::<Vec<_>>().join(" | ");
+    writeln!(
+        text,
+        "| start to first embedding | {} |",
+        figures(&|s| format!("{:.0} ms", s.start.as_secs_f64() * 1e3))
+    )?;
+    for (name, is_meant) in [
+        (
+            "peak resident memory, 32 clients of 15 s",
+            (|row| row.seconds == 15 && row.clients == 32) as fn(&Row) -> bool,
+        ),
+        ("peak resident memory, all rows", |_| true),
+    ] {
+        let peak = |which: usize| {
+            let rounds = results.iter().filter(|((row, of), _)| *of == which && is_meant(row));
+            rounds.flat_map(|(_, rounds)| rounds).map(|round| round.peak_megabytes).fold(0.0, f64::max)
+        };
+        let peaks: Vec<String> = (0..services.len()).map(|which| format!("{:.0} MB", peak(which))).collect();
+        writeln!(text, "| {name} | {} |", peaks.join(" | "))?;
+    }
+    let columns: [(&str, Figure); 5] = [
+        ("requests/s", |m| m.requests_per_second),
+        ("p50, ms", |m| m.p50_ms),
+        ("p99, ms", |m| m.p99_ms),
+        ("CPU, ms a request", |m| m.cpu_ms),
+        ("peak memory, MB", |m| m.peak_megabytes),
+    ];
+    // The first service in numbers, and each of the others as a multiple of the one before it.
+    for body in BODIES {
+        let name = if body == Body::Multipart { "a form" } else { "base64 in JSON" };
+        for (which, service) in services.iter().enumerate() {
+            match which {
+                0 => writeln!(text, "\nRecordings as {name}, `{}`:\n", service.name)?,
+                _ => writeln!(
+                    text,
+                    "\nRecordings as {name}, `{}` divided by `{}`:\n",
+                    service.name,
+                    services[which - 1].name
+                )?,
+            }
+            writeln!(text, "| clip | clients | {} |", columns.map(|(name, _)| name).join(" | "))?;
+            writeln!(text, "| --- | --- |{}", " --- |".repeat(columns.len()))?;
+            for row in rows().filter(|row| row.body == body) {
+                let figures = &results[&(row, which)];
+                let cells = columns.map(|(_, figure)| match which {
+                    0 => format!("{:.1}", median(figures, figure)),
+                    _ => Ratio::of(figures, &results[&(row, which - 1)], figure).to_string(),
+                });
+                writeln!(text, "| {} s | {} | {} |", row.seconds, row.clients, cells.join(" | "))?;
+            }
+        }
+    }
+    Ok(text)
+}
+
+fn command_line(program: &str, arguments: &[&str]) -> Result<String> {
+    Ok(String::from_utf8(Command::new(program).args(arguments).output()?.stdout)?.trim().to_owned())
+}
+
+fn replace_between_markers(path: &str, text: &str) -> Result<()> {
+    let old = std::fs::read_to_string(path)?;
+    let (before, rest) = old.split_once("<!-- bench-http -->").context("no marker")?;
+    let (_, after) = rest.split_once("<!-- end of bench-http -->").context("no end marker")?;
+    Ok(std::fs::write(path, format!("{before}<!-- bench-http -->\n{text}<!-- end of bench-http -->{after}"))?)
+}
+
+/// Throughput and p99 of forms against clients: a curve a service, a panel a length.
+fn plot(path: &str, services: &[Service], results: &Results) -> Result<()> {
+    let panels: [(&str, Figure); 2] = [("requests/s", |m| m.requests_per_second), ("p99, ms", |m| m.p99_ms)];
+    let colours = [RGBColor(200, 90, 40), RGBColor(60, 110, 180), RGBColor(40, 140, 80)];
+    let area = SVGBackend::new(path, (1_000, 900)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let areas = area.split_evenly((PLOTTED_SECONDS.len(), panels.len()));
+    let shown = PLOTTED_SECONDS.into_iter().flat_map(|seconds| panels.map(|panel| (seconds, panel)));
+    for (area, (seconds, (name, figure))) in areas.iter().zip(shown) {
+        let value = |clients: usize, which: usize| {
+            median(&results[&(Row { body: Body::Multipart, seconds, clients }, which)], figure)
+        };
+        let highest = CLIENTS
+            .iter()
+            .flat_map(|clients| (0..services.len()).map(move |which| value(*clients, which)))
+            .fold(0.0, f64::max);
+        let mut chart = ChartBuilder::on(area)
+            .caption(format!("{seconds} s clips: {name}"), ("sans-serif", 16))
+            .margin(12)
+            .x_label_area_size(32)
+            .y_label_area_size(56)
+            .build_cartesian_2d((1_f64..32.0).log_scale(), 0.0..highest * 1.08)?;
+        chart
+            .configure_mesh()
+            .x_desc("clients")
+            .x_label_formatter(&|clients| format!("{clients:.0}"))
+            .light_line_style(WHITE)
+            .draw()?;
+        for (which, service) in services.iter().enumerate() {
+            let colour = colours[which % colours.len()];
+            let points = CLIENTS.map(|clients| (clients as f64, value(clients, which)));
+            chart
+                .draw_series(LineSeries::new(points, colour.stroke_width(2)).point_size(3))?
+                .label(service.name)
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
+        }
+        let corner =
+            if name == "p99, ms" { SeriesLabelPosition::UpperLeft } else { SeriesLabelPosition::LowerRight };
+        chart
+            .configure_series_labels()
+            .position(corner)
+            .background_style(WHITE)
+            .border_style(BLACK)
+            .draw()?;
+    }
+    area.present()?;
+    Ok(())
+}
