@@ -349,20 +349,10 @@ fn report(services: &[Service], results: &Results, rounds: usize) -> Result<Stri
         "| start to first embedding | {} |",
         figures(&|s| format!("{:.0} ms", s.start.as_secs_f64() * 1e3))
     )?;
-    for (name, is_meant) in [
-        (
-            "peak resident memory, 32 clients of 15 s",
-            (|row| row.seconds == 15 && row.clients == 32) as fn(&Row) -> bool,
-        ),
-        ("peak resident memory, all rows", |_| true),
-    ] {
-        let peak = |which: usize| {
-            let rounds = results.iter().filter(|((row, of), _)| *of == which && is_meant(row));
-            rounds.flat_map(|(_, rounds)| rounds).map(|round| round.peak_megabytes).fold(0.0, f64::max)
-        };
-        let peaks: Vec<String> = (0..services.len()).map(|which| format!("{:.0} MB", peak(which))).collect();
-        writeln!(text, "| {name} | {} |", peaks.join(" | "))?;
-    }
+    let usual = Row { body: Body::Multipart, seconds: 15, clients: 32 };
+    let peaks = |which: usize| format!("{:.0} MB", median(&results[&(usual, which)], |m| m.peak_megabytes));
+    let peaks: Vec<String> = (0..services.len()).map(peaks).collect();
+    writeln!(text, "| peak resident memory, 32 clients of 15 s | {} |", peaks.join(" | "))?;
     let columns: [(&str, Figure); 5] = [
         ("requests/s", |m| m.requests_per_second),
         ("p50, ms", |m| m.p50_ms),

@@ -36,7 +36,8 @@ const ONNX_GATES: [usize; GATES] = [0, 3, 2, 1];
 /// Windows that are encoded together at the most; more are encoded group by group.
 pub(super) const MAX_GROUP: usize = 12;
 
-/// Rows of input that a layer multiplies before it goes on to their steps: few enough to stay in the cache.
+/// Rows of input that a layer multiplies before it goes on to their steps: few enough to stay in the cache. No fewer than
+/// [`MAX_GROUP`].
 const CHUNK_ROWS: usize = 56;
 
 /// Numbers beyond these have the same sigmoid and tanh, and no sum or product of their exponentials overflows.
@@ -293,7 +294,7 @@ impl<const LANES: usize> Workspace<LANES> {
     /// Makes room, and sets the state of every window to zero.
     fn fit(&mut self, n_windows: usize, n_frames: usize) {
         self.hidden.resize(n_windows * n_frames, Aligned([0; _]));
-        self.projections.resize(CHUNK_ROWS.max(n_windows) * HIDDEN_UNITS / LANES, Aligned([[0.0; _]; _]));
+        self.projections.resize(CHUNK_ROWS * HIDDEN_UNITS / LANES, Aligned([[0.0; _]; _]));
         self.states.resize(n_windows, Aligned([0.0; _]));
     }
 }
@@ -311,7 +312,7 @@ fn run_layer<S: Simd<LANES>, const LANES: usize>(
     cells.clear();
     cells.resize(n_windows, Aligned([0.0; _]));
     let n_frames = mels.len() / n_windows;
-    let steps_at_once = (CHUNK_ROWS / n_windows).max(1);
+    let steps_at_once = CHUNK_ROWS / n_windows;
     for begin in (0..n_frames).step_by(steps_at_once) {
         let end = (begin + steps_at_once).min(n_frames);
         let n_rows = (end - begin) * n_windows;
