@@ -36,7 +36,7 @@ const BATCHES: [usize; 7] = [1, 2, 4, 6, 8, 14, 32];
 criterion_group! {
     name = stages;
     config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2)).sample_size(30);
-    targets = decode, resample, preprocess, encode, peak, json, whole
+    targets = decode, resample, preprocess, encode, peak, json, whole, side_by_side
 }
 criterion_main!(stages);
 
@@ -174,6 +174,42 @@ fn native_sessions(model: &Model) -> Vec<(InstructionSet, Session)> {
     sets.map(|set| (set, NativeEncoder::new(&model.onnx, set).unwrap().session())).collect()
 }
 
+/// The encoders in turn, so that a noisy machine troubles all alike, which criterion's one after the other does not: medians, and
+/// in brackets how many times as fast as the service's ONNX Runtime.
+fn side_by_side(_: &mut Criterion) {
+    const ROUNDS: usize = 21;
+
+    if std::env::args().skip(1).any(|argument| !argument.starts_with('-') && argument != "side_by_side") {
+        return;
+    }
+    let (model, library) = model_and_library();
+    let mut sessions = vec![("ort", Session::new(&Runtime::load(&library).unwrap(), &model.onnx).unwrap())];
+    sessions.extend(native_sessions(&model).into_iter().map(|(set, session)| (set.name(), session)));
+    let mels = MelExtractor::new().spectrogram(&voice(60), WINDOW_FRAMES + 77 * 32);
+    for n_windows in BATCHES {
+        let windows: Vec<f32> = (0..n_windows).flat_map(|i| mels.window(77 * i)).copied().collect();
+        let mut times = vec![Vec::new(); sessions.len()];
+        for _ in 0..ROUNDS {
+            for ((_, session), times) in sessions.iter_mut().zip(&mut times) {
+                let begun = Instant::now();
+                black_box(session.embed(black_box(&windows)).unwrap());
+                times.push(begun.elapsed().as_secs_f64() * 1e3);
+            }
+        }
+        let cells = sessions.iter().zip(&times).map(|((name, _), of)| {
+            let ratio = median(of.iter().zip(&times[0]).map(|(time, of_ort)| of_ort / time));
+            format!("{name} {:.2} ms ({ratio:.2})", median(of.iter().copied()))
+        });
+        println!("side by side, {n_windows} windows: {}", cells.collect::<Vec<_>>().join(", "));
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
 /// What the native encoder's instructions can do at the most, in multiplications: a window takes [`WINDOW_MULTIPLICATIONS`].
 fn peak(c: &mut Criterion) {
     let mut group = c.benchmark_group("peak");
@@ -191,12 +227,10 @@ fn peak(c: &mut Criterion) {
                 begun.elapsed()
             });
         });
-        measured.sort_by(f64::total_cmp);
-        println!(
-            "{}: a window in {:.3} ms at the most",
-            set.name(),
-            measured[measured.len() / 2] / windows * 1e3
-        );
+        if !measured.is_empty() {
+            let fastest = median(measured.into_iter()) / windows * 1e3;
+            println!("{}: a window in {fastest:.3} ms at the least", set.name());
+        }
     }
 }
 
