@@ -15,7 +15,7 @@ SECONDS ?= 1200
 TOOLS := target/tools
 FETCH := $(PYTHON) scripts/fetch_wheel.py
 
-.PHONY: run dev test check parity bench bench-http load fuzz setup onnxruntime checkpoint python tools model fmt help
+.PHONY: run dev test check parity bench bench-http load fuzz sanitize setup onnxruntime checkpoint python tools model fmt help
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -60,6 +60,11 @@ fuzz: $(TOOLS)/cargo-fuzz-$(CARGO_FUZZ) ## Fuzz TARGET (decode, json, multipart)
 	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" $(CARGO) +nightly fuzz run $(TARGET) fuzz/corpus/$(TARGET) \
 		$(if $(filter decode,$(TARGET)),tests/fixtures/encodings,fuzz/seeds/$(TARGET)) -- \
 		-max_total_time=$(SECONDS) -max_len=80000 -timeout=5 -rss_limit_mb=1024 -malloc_limit_mb=256
+
+sanitize: onnxruntime ## Run the native encoder under AddressSanitizer and Miri, on a nightly toolchain.
+	ORT_DYLIB_PATH=$${ORT_DYLIB_PATH:-$(CURDIR)/target/onnxruntime/library} RUSTFLAGS=-Zsanitizer=address \
+		$(CARGO) +nightly test --release --target $$(rustc --print host-tuple) --target-dir target/sanitize --lib --test it native
+	$(CARGO) +nightly miri test --target-dir target/sanitize --lib encoder::native
 
 model: checkpoint ## Convert the model from its checkpoint anew.
 	$(CARGO) run -- model convert target/resemblyzer/pretrained.pt --output models/resemblyzer.onnx

@@ -73,7 +73,7 @@ struct IntBlock<const LANES: usize> {
     scale: [[f32; LANES]; GATES],
 }
 
-/// One LSTM layer. A block is for [`HIDDEN_UNITS`] / `LANES` units.
+/// One LSTM layer. Each block is for `LANES` units.
 struct Layer<const LANES: usize> {
     input: Input<LANES>,
     recurrent: Vec<IntBlock<LANES>>,
@@ -110,15 +110,15 @@ pub(super) struct Workspace<const LANES: usize> {
 }
 
 /// A row of weights in 16 bits.
-pub(super) struct QuantisedRow {
-    pub(super) weights: [i16; HIDDEN_UNITS],
+struct QuantisedRow {
+    weights: [i16; HIDDEN_UNITS],
     /// What an integer of 1 stands for.
-    pub(super) step: f64,
+    step: f64,
 }
 
 impl QuantisedRow {
     /// The finest step with which the row fits: each weight into 16 bits, and the sum of all products with hidden values into 32.
-    pub(super) fn new(row: &[f32; HIDDEN_UNITS]) -> Self {
+    fn new(row: &[f32; HIDDEN_UNITS]) -> Self {
         let largest = row.iter().fold(0.0_f64, |largest, weight| largest.max(f64::from(weight.abs())));
         let sum: f64 = row.iter().map(|weight| f64::from(weight.abs())).sum();
         // Rounding adds at most a half to each.
@@ -291,7 +291,7 @@ impl<S: Simd<LANES>, const LANES: usize> Task for Embed<'_, S, LANES> {
 }
 
 impl<const LANES: usize> Workspace<LANES> {
-    /// Makes room, and sets the state of every window to zero.
+    /// Makes room for a batch.
     fn fit(&mut self, n_windows: usize, n_frames: usize) {
         self.hidden.resize(n_windows * n_frames, Aligned([0; _]));
         self.projections.resize(CHUNK_ROWS * HIDDEN_UNITS / LANES, Aligned([[0.0; _]; _]));
