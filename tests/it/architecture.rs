@@ -40,7 +40,7 @@ const ENGINES: [(&str, &[&str]); 18] = [
     ("webrtc_vad", &["preprocess/vad.rs"]),
     ("std::env::", &["config.rs"]),
     ("std::arch", &["encoder/native/simd.rs"]),
-    ("unsafe", &["encoder/native/simd.rs"]),
+    ("unsafe ", &["encoder/native/simd.rs"]),
 ];
 
 fn sources(directory: &Path) -> Vec<PathBuf> {
