@@ -18,12 +18,19 @@ use voice_embedding_service::audio::{self, Limits};
 use voice_embedding_service::encoder::{
     INPUT_NAME, InstructionSet, NativeEncoder, Runtime, Session, mean_embedding, partials,
 };
-use voice_embedding_service::hparams::{HIDDEN_UNITS, LSTM_LAYERS, N_MELS, SAMPLE_RATE_HZ, WINDOW_FRAMES};
+use voice_embedding_service::hparams::{
+    HIDDEN_UNITS, LSTM_LAYERS, N_MELS, SAMPLE_RATE_HZ, WINDOW_FRAMES, WINDOW_STEP_FRAMES,
+};
 use voice_embedding_service::http::internals;
 use voice_embedding_service::model::Model;
 use voice_embedding_service::pipeline::{Pipeline, PipelineLimits};
 use voice_embedding_service::preprocess::{MelExtractor, loudness, silence, vad};
 use voice_embedding_service::similarity;
+
+use support::clip;
+
+#[path = "../examples/support/mod.rs"]
+mod support;
 
 /// Integers that are multiplied for a window.
 const WINDOW_MULTIPLICATIONS: usize = WINDOW_FRAMES * (2 * LSTM_LAYERS - 1) * 4 * HIDDEN_UNITS * HIDDEN_UNITS;
@@ -54,19 +61,14 @@ fn voice(seconds: usize) -> Vec<f32> {
     samples.into_iter().cycle().take(seconds * SAMPLE_RATE_HZ as usize).collect()
 }
 
-/// The same as a WAV file of 16 bits.
-fn wav(seconds: usize) -> Vec<u8> {
-    let spec = hound::WavSpec {
-        channels: 1,
-        sample_rate: SAMPLE_RATE_HZ,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    let mut writer = hound::WavWriter::new(&mut bytes, spec).unwrap();
-    voice(seconds).into_iter().for_each(|s| writer.write_sample((s * 32_767.0) as i16).unwrap());
-    writer.finalize().unwrap();
-    bytes.into_inner()
+/// The first windows of a voice, one after the other.
+fn windows(count: usize) -> Vec<f32> {
+    let mels = MelExtractor::new().spectrogram(&voice(60), WINDOW_FRAMES + WINDOW_STEP_FRAMES * count);
+    (0..count).flat_map(|i| mels.window(WINDOW_STEP_FRAMES * i)).copied().collect()
+}
+
+fn wav(seconds: u32) -> Vec<u8> {
+    clip(f64::from(seconds)).unwrap()
 }
 
 fn decode(c: &mut Criterion) {
@@ -142,10 +144,9 @@ fn encode(c: &mut Criterion) {
         .unwrap()
         .commit_from_memory(&model.onnx)
         .unwrap();
-    let mels = MelExtractor::new().spectrogram(&voice(60), WINDOW_FRAMES + 77 * 32);
     let mut group = c.benchmark_group("encode");
     for n_windows in BATCHES {
-        let windows: Vec<f32> = (0..n_windows).flat_map(|i| mels.window(77 * i)).copied().collect();
+        let windows = windows(n_windows);
         group.throughput(Throughput::Elements(n_windows as u64));
         group.bench_function(BenchmarkId::new("ort", n_windows), |b| {
             b.iter(|| session.embed(black_box(&windows)).unwrap());
@@ -164,7 +165,7 @@ fn encode(c: &mut Criterion) {
         });
     }
     drop(group);
-    let embeddings = session.embed(mels.window(0)).unwrap().repeat(18);
+    let embeddings = session.embed(&windows(1)).unwrap().repeat(18);
     c.bench_function("mean of 18 windows", |b| b.iter(|| mean_embedding(black_box(&embeddings)).unwrap()));
 }
 
@@ -185,9 +186,8 @@ fn side_by_side(_: &mut Criterion) {
     let (model, library) = model_and_library();
     let mut sessions = vec![("ort", Session::new(&Runtime::load(&library).unwrap(), &model.onnx).unwrap())];
     sessions.extend(native_sessions(&model).into_iter().map(|(set, session)| (set.name(), session)));
-    let mels = MelExtractor::new().spectrogram(&voice(60), WINDOW_FRAMES + 77 * 32);
     for n_windows in BATCHES {
-        let windows: Vec<f32> = (0..n_windows).flat_map(|i| mels.window(77 * i)).copied().collect();
+        let windows = windows(n_windows);
         let mut times = vec![Vec::new(); sessions.len()];
         for _ in 0..ROUNDS {
             for ((_, session), times) in sessions.iter_mut().zip(&mut times) {

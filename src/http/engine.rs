@@ -28,27 +28,21 @@ pub enum LoadError {
 impl Engine {
     /// Finds the model and loads what runs it; takes a while. `native_code` is held while ONNX Runtime is at work.
     pub(super) fn load(config: &Config, native_code: &Mutex<()>) -> Result<Self, LoadError> {
-        let fast = InstructionSet::fast();
-        match (config.encoder, fast) {
+        let set = match (config.encoder, InstructionSet::fast()) {
             (EncoderChoice::Ort, _) | (EncoderChoice::Auto, None) => {
-                Self::in_onnx_runtime(config, native_code, None)
+                return Self::in_onnx_runtime(config, native_code, None);
             }
-            (EncoderChoice::Native, None) => Err(EncoderError::NoInstructions("AVX2").into()),
-            (EncoderChoice::Native, Some(set)) => {
-                let model = config.model.obtain()?;
-                let encoder = checked_encoder(&model, set)?;
-                Ok(Self::native(config, model, &encoder))
+            (EncoderChoice::Native, None) => return Err(EncoderError::NoInstructions("AVX2").into()),
+            (EncoderChoice::Native | EncoderChoice::Auto, Some(set)) => set,
+        };
+        let model = config.model.obtain()?;
+        match checked_encoder(&model, set) {
+            Ok(encoder) => Ok(Self::native(config, model, &encoder)),
+            Err(error) if config.encoder == EncoderChoice::Auto => {
+                tracing::warn!(%error, "the native encoder is not used");
+                Self::in_onnx_runtime(config, native_code, Some(model))
             }
-            (EncoderChoice::Auto, Some(set)) => {
-                let model = config.model.obtain()?;
-                match checked_encoder(&model, set) {
-                    Ok(encoder) => Ok(Self::native(config, model, &encoder)),
-                    Err(error) => {
-                        tracing::warn!(%error, "the native encoder is not used");
-                        Self::in_onnx_runtime(config, native_code, Some(model))
-                    }
-                }
-            }
+            Err(error) => Err(error.into()),
         }
     }
 

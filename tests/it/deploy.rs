@@ -4,14 +4,14 @@
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::Client;
 use serde_json::Value;
 
-use super::support::{KEY, Server, eventually, repository, say, voice};
+use super::support::{KEY, KilledOnDrop, Server, eventually, repository, say, voice};
 
 /// Whether a program is installed; says so if it is not.
 fn has(program: &str, test: &str) -> bool {
@@ -81,7 +81,7 @@ fn dashboard_and_alerts_name_metrics_that_exist() {
 
 /// A Prometheus that is killed when this is dropped.
 struct Prometheus {
-    process: Child,
+    _process: KilledOnDrop,
     address: String,
 }
 
@@ -104,7 +104,7 @@ impl Prometheus {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        Self { process, address }
+        Self { _process: KilledOnDrop(process), address }
     }
 
     /// What the API answers, if it does.
@@ -119,13 +119,6 @@ impl Prometheus {
 
     fn query(&self, expression: &str) -> Value {
         self.get("query", &[("query", expression)]).unwrap_or_default()
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
@@ -229,7 +222,7 @@ fn deployment_files_agree_with_the_service() {
 
 /// An nginx that is stopped when this is dropped.
 struct Nginx {
-    process: Child,
+    _process: KilledOnDrop,
     address: String,
 }
 
@@ -256,15 +249,9 @@ impl Nginx {
             .args(["-p", directory.to_str().unwrap(), "-c", "nginx.conf", "-e", "stderr"])
             .spawn()
             .unwrap();
-        eventually(|| TcpStream::connect(&address).is_ok());
-        Self { process, address }
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        let nginx = Self { _process: KilledOnDrop(process), address };
+        eventually(|| TcpStream::connect(&nginx.address).is_ok());
+        nginx
     }
 }
 

@@ -4,11 +4,7 @@ use voice_embedding_service::encoder::{EncoderError, Session};
 use voice_embedding_service::hparams::{N_MELS, WINDOW_FRAMES};
 use voice_embedding_service::model::{ConvertError, FileDigest, MANIFEST, Model, convert};
 
-use super::support::{assert_close, repository, runtime, say, session};
-
-fn committed() -> Vec<u8> {
-    std::fs::read(repository().join("models/resemblyzer.onnx")).unwrap()
-}
+use super::support::{assert_close, committed, repository, runtime, say, session};
 
 #[test]
 fn the_manifest_describes_the_committed_model() {

@@ -12,7 +12,7 @@ use voice_embedding_service::hparams::{N_MELS, WINDOW_FRAMES};
 use voice_embedding_service::pipeline::{Pipeline, PipelineLimits};
 
 use super::support::{
-    KEY, Server, cosine, exit_code, fixture, golden, parity_data, repository, say, session, voice,
+    KEY, Server, committed, cosine, exit_code, fixture, golden, parity_data, repository, say, session, voice,
 };
 
 /// What every window's embedding has as cosine to ONNX Runtime's.
@@ -20,10 +20,6 @@ const LEAST_WINDOW_COSINE: f64 = 0.999_9;
 
 /// What every recording's embedding has.
 const LEAST_COSINE: f64 = 0.999_998;
-
-fn committed() -> Vec<u8> {
-    std::fs::read(repository().join("models/resemblyzer.onnx")).unwrap()
-}
 
 /// A session of every set of instructions that this CPU has, the fastest first.
 fn native_sessions() -> Vec<(InstructionSet, Session)> {

@@ -101,6 +101,11 @@ pub(crate) fn runtime() -> Runtime {
     Runtime::load(Path::new(&library)).unwrap()
 }
 
+/// The bytes of the committed model.
+pub(crate) fn committed() -> Vec<u8> {
+    std::fs::read(repository().join("models/resemblyzer.onnx")).unwrap()
+}
+
 /// The committed model in a session of its own.
 pub(crate) fn session() -> Session {
     static MODEL: OnceLock<Model> = OnceLock::new();
@@ -131,9 +136,19 @@ pub(crate) fn assert_close(name: &str, actual: &[f32], expected: &[f32], toleran
     );
 }
 
+/// A process that does not outlive this.
+pub(crate) struct KilledOnDrop(pub(crate) Child);
+
+impl Drop for KilledOnDrop {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A server process on a free port of loopback; it is killed when this is dropped.
 pub(crate) struct Server {
-    process: Child,
+    process: KilledOnDrop,
     pub(crate) address: String,
     client: Client,
     log: Arc<Mutex<Vec<String>>>,
@@ -179,7 +194,7 @@ impl Server {
         std::thread::spawn(move || {
             log.map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line));
         });
-        Self { process, address, client, log: lines }
+        Self { process: KilledOnDrop(process), address, client, log: lines }
     }
 
     /// What the server has logged since it listens and what has the text in it, once there is any.
@@ -269,20 +284,20 @@ impl Server {
     /// The most memory that the process has had resident, in bytes.
     #[cfg(target_os = "linux")]
     pub(crate) fn peak_memory_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.0.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
     }
 
     /// Sends a signal by name (`TERM`).
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.process.id().to_string();
+        let pid = self.process.0.id().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
     /// Waits for the process to end by itself, ten seconds at the most; its exit status.
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
-        exit_code(&mut self.process)
+        exit_code(&mut self.process.0)
     }
 }
 
@@ -316,13 +331,6 @@ pub(crate) fn status_of(connection: &mut TcpStream) -> u16 {
     let mut head = [0; "HTTP/1.1 200".len()];
     connection.read_exact(&mut head).unwrap();
     std::str::from_utf8(&head[9..]).unwrap().parse().unwrap()
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 /// Waits for a process to end by itself, ten seconds at the most; its exit status.

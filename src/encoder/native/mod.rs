@@ -1,7 +1,7 @@
 //! Our own kernels: the LSTM in 16-bit integers, with the same bits on every CPU.
 
 mod network;
-#[cfg(feature = "internals")]
+#[cfg(all(feature = "internals", target_arch = "x86_64"))]
 mod peak;
 mod simd;
 
@@ -29,17 +29,15 @@ pub enum InstructionSet {
 /// The encoder's weights, packed for a CPU. Cheap to clone.
 #[derive(Clone)]
 pub struct NativeEncoder {
-    packed: Arc<dyn Packed>,
+    packed: Packed,
     instruction_set: InstructionSet,
 }
 
 /// The encoder, and what it computes in.
 pub(super) struct NativeSession(Box<dyn Kernel>);
 
-/// Weights packed for a set of instructions.
-trait Packed: Send + Sync {
-    fn kernel(&self) -> Box<dyn Kernel>;
-}
+/// Weights packed for a set of instructions: what makes kernels that share them.
+type Packed = Arc<dyn Fn() -> Box<dyn Kernel> + Send + Sync>;
 
 /// The code that runs them, with memory of its own.
 trait Kernel: Send {
@@ -47,16 +45,11 @@ trait Kernel: Send {
     fn embed(&mut self, mels: &[[f32; N_MELS]], embeddings: &mut [WindowEmbedding]);
 }
 
-struct PackedFor<S, const LANES: usize>(S, Arc<Network<LANES>>);
-
-fn packed<S: Simd<LANES>, const LANES: usize>(simd: S, weights: &EncoderWeights) -> Arc<dyn Packed> {
-    Arc::new(PackedFor(simd, Arc::new(Network::new(weights))))
-}
-
-impl<S: Simd<LANES>, const LANES: usize> Packed for PackedFor<S, LANES> {
-    fn kernel(&self) -> Box<dyn Kernel> {
-        Box::new(KernelFor { simd: self.0, network: Arc::clone(&self.1), workspace: Workspace::default() })
-    }
+fn packed<S: Simd<LANES>, const LANES: usize>(simd: S, weights: &EncoderWeights) -> Packed {
+    let network = Arc::new(Network::new(weights));
+    Arc::new(move || {
+        Box::new(KernelFor { simd, network: Arc::clone(&network), workspace: Workspace::default() })
+    })
 }
 
 struct KernelFor<S, const LANES: usize> {
@@ -98,45 +91,45 @@ impl InstructionSet {
 
     /// Multiplies pairs of 16-bit integers in registers alone, so many rounds of them: how many multiplications that was. The CPU
     /// can do no more in that time. 0 for a set without an instruction for it.
-    #[cfg(all(feature = "internals", target_arch = "x86_64"))]
+    #[cfg(feature = "internals")]
+    #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "no set has one there"))]
     pub fn multiply_in_registers(self, rounds: usize) -> usize {
         match self {
-            Self::Avx512Vnni => simd::Avx512Vnni::detect().map(|simd| peak::multiply(simd, rounds)),
-            Self::AvxVnni => simd::AvxVnni::detect().map(|simd| peak::multiply(simd, rounds)),
-            Self::Avx2 | Self::Portable => None,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => simd::Avx512Vnni::detect().map_or(0, |simd| peak::multiply(simd, rounds)),
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => simd::AvxVnni::detect().map_or(0, |simd| peak::multiply(simd, rounds)),
+            _ => 0,
         }
-        .unwrap_or_default()
     }
 
-    #[cfg(target_arch = "x86_64")]
     fn is_available(self) -> bool {
         match self {
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => simd::Avx512Vnni::detect().is_some(),
+            #[cfg(target_arch = "x86_64")]
             Self::AvxVnni => simd::AvxVnni::detect().is_some(),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx2 => simd::Avx2::detect().is_some(),
             Self::Portable => true,
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => false,
         }
-    }
-
-    #[cfg(not(target_arch = "x86_64"))]
-    fn is_available(self) -> bool {
-        self == Self::Portable
     }
 
     /// Packs weights for it; `None` where this CPU does not have it.
-    #[cfg(target_arch = "x86_64")]
-    fn pack(self, weights: &EncoderWeights) -> Option<Arc<dyn Packed>> {
+    fn pack(self, weights: &EncoderWeights) -> Option<Packed> {
         match self {
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => Some(packed(simd::Avx512Vnni::detect()?, weights)),
+            #[cfg(target_arch = "x86_64")]
             Self::AvxVnni => Some(packed(simd::AvxVnni::detect()?, weights)),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx2 => Some(packed(simd::Avx2::detect()?, weights)),
             Self::Portable => Some(packed(Portable, weights)),
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => None,
         }
-    }
-
-    #[cfg(not(target_arch = "x86_64"))]
-    fn pack(self, weights: &EncoderWeights) -> Option<Arc<dyn Packed>> {
-        (self == Self::Portable).then(|| packed(Portable, weights))
     }
 }
 
@@ -156,7 +149,7 @@ impl NativeEncoder {
 
     /// A session; all share the weights.
     pub fn session(&self) -> Session {
-        Session::native(NativeSession(self.packed.kernel()))
+        Session::native(NativeSession((self.packed)()))
     }
 
     /// The embedding of a fixed window, to check a machine with: noise of a linear congruential generator, as loud as speech.
@@ -169,7 +162,7 @@ impl NativeEncoder {
         let mut mels = vec![[0.0; N_MELS]; WINDOW_FRAMES];
         mels.as_flattened_mut().iter_mut().for_each(|mel| *mel = noise() * noise());
         let mut embedding = [[0.0; EMBEDDING_DIM]];
-        self.packed.kernel().embed(&mels, &mut embedding);
+        (self.packed)().embed(&mels, &mut embedding);
         embedding[0]
     }
 }
