@@ -1,4 +1,4 @@
-//! Our own kernels: the LSTM in 16-bit integers, with the same bits on every CPU.
+//! Our own kernels: the LSTM in 16-bit integers, with the same bits by every set of instructions.
 
 mod network;
 #[cfg(all(feature = "internals", target_arch = "x86_64"))]
