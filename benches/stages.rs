@@ -8,24 +8,24 @@
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use voice_embedding_service::audio::resample::To16Khz;
-use voice_embedding_service::audio::{self, Limits};
-use voice_embedding_service::encoder::{
-    INPUT_NAME, InstructionSet, NativeEncoder, Runtime, Session, mean_embedding, partials,
-};
-use voice_embedding_service::hparams::{
-    HIDDEN_UNITS, LSTM_LAYERS, N_MELS, SAMPLE_RATE_HZ, WINDOW_FRAMES, WINDOW_STEP_FRAMES,
-};
+use voice_embedding_service::audio::{self, Limits, SAMPLE_RATE_HZ};
+use voice_embedding_service::compare;
+use voice_embedding_service::embedding::UnitEmbedding;
+use voice_embedding_service::encoder::native::{HIDDEN_UNITS, LSTM_LAYERS, N_MELS};
+use voice_embedding_service::encoder::{InstructionSet, NativeEncoder, Runtime, Session, mean_embedding};
+use voice_embedding_service::front_end::{MelExtractor, window_starts};
 use voice_embedding_service::http::internals;
-use voice_embedding_service::model::Model;
+use voice_embedding_service::models::Model;
+use voice_embedding_service::models::resemblyzer::{self, HOP_SAMPLES, MEL, N_FRAMES, WINDOWS};
 use voice_embedding_service::pipeline::{Pipeline, PipelineLimits};
-use voice_embedding_service::preprocess::{MelExtractor, loudness, silence, vad};
-use voice_embedding_service::similarity;
+use voice_embedding_service::speech::{detector, level, trim};
 
 use support::clip;
 
@@ -33,7 +33,7 @@ use support::clip;
 mod support;
 
 /// Integers that are multiplied for a window.
-const WINDOW_MULTIPLICATIONS: usize = WINDOW_FRAMES * (2 * LSTM_LAYERS - 1) * 4 * HIDDEN_UNITS * HIDDEN_UNITS;
+const WINDOW_MULTIPLICATIONS: usize = N_FRAMES * (2 * LSTM_LAYERS - 1) * 4 * HIDDEN_UNITS * HIDDEN_UNITS;
 
 const LIMITS: Limits = Limits { max_seconds: 600.0 };
 
@@ -61,10 +61,16 @@ fn voice(seconds: usize) -> Vec<f32> {
     samples.into_iter().cycle().take(seconds * SAMPLE_RATE_HZ as usize).collect()
 }
 
-/// The first windows of a voice, one after the other.
-fn windows(count: usize) -> Vec<f32> {
-    let mels = MelExtractor::new().spectrogram(&voice(60), WINDOW_FRAMES + WINDOW_STEP_FRAMES * count);
-    (0..count).flat_map(|i| mels.window(WINDOW_STEP_FRAMES * i)).copied().collect()
+/// The first windows of a voice.
+fn windows(count: usize) -> Vec<Vec<f32>> {
+    let step = WINDOWS.step_frames;
+    let mels = MelExtractor::new(MEL).spectrogram(&voice(60), N_FRAMES + step * count);
+    let values = mels.as_slice().unwrap();
+    (0..count).map(|i| values[step * i * N_MELS..(step * i + N_FRAMES) * N_MELS].to_vec()).collect()
+}
+
+fn slices(windows: &[Vec<f32>]) -> Vec<&[f32]> {
+    windows.iter().map(Vec::as_slice).collect()
 }
 
 fn wav(seconds: u32) -> Vec<u8> {
@@ -105,28 +111,30 @@ fn preprocess(c: &mut Criterion) {
     group.bench_function("level of 15 s", |b| {
         b.iter_batched_ref(
             || samples.clone(),
-            |samples| loudness::raise_to_target(samples),
+            |samples| level::raise_to_target(samples),
             BatchSize::LargeInput,
         );
     });
-    group.bench_function("VAD of 15 s", |b| b.iter(|| vad::voice_flags(black_box(&samples))));
-    let flags = vad::voice_flags(&samples);
+    group.bench_function("VAD of 15 s", |b| b.iter(|| detector::voice_flags(black_box(&samples))));
+    let flags = detector::voice_flags(&samples);
     group.bench_function("trim of 15 s", |b| {
         b.iter_batched_ref(
             || samples.clone(),
-            |samples| silence::trim(samples, &silence::keep_mask(&flags)),
+            |samples| trim::trim(samples, &trim::keep_mask(&flags)),
             BatchSize::LargeInput,
         );
     });
-    let extractor = MelExtractor::new();
+    let extractor = MelExtractor::new(MEL);
     group.bench_function("mel of 15 s", |b| b.iter(|| extractor.spectrogram(black_box(&samples), 1_500)));
-    group.bench_function("windows of 15 s", |b| b.iter(|| partials::window_starts(black_box(samples.len()))));
-    let pipeline = Pipeline::new(PipelineLimits::default());
+    group.bench_function("windows of 15 s", |b| {
+        b.iter(|| window_starts(black_box(samples.len()), HOP_SAMPLES, WINDOWS));
+    });
+    let pipeline = pipeline(&model_and_library().0);
     let recording = audio::decode(&wav(15), LIMITS).unwrap();
     group.bench_function("all of 15 s", |b| {
         b.iter_batched(
             || recording.clone(),
-            |recording| pipeline.prepare(recording).unwrap(),
+            |recording| pipeline.analyse(recording).unwrap(),
             BatchSize::LargeInput,
         );
     });
@@ -136,7 +144,7 @@ fn encode(c: &mut Criterion) {
     let (model, library) = model_and_library();
     let runtime = Runtime::load(&library).unwrap();
     let mut natives = native_sessions(&model);
-    let mut session = Session::new(&runtime, &model.onnx).unwrap();
+    let mut session = Session::new(&runtime, &model.onnx, model.spec.graph).unwrap();
     // Its own best: defaults, but one thread, as all rows.
     let mut bare = ort::session::Session::builder(runtime.environment())
         .unwrap()
@@ -147,32 +155,37 @@ fn encode(c: &mut Criterion) {
     let mut group = c.benchmark_group("encode");
     for n_windows in BATCHES {
         let windows = windows(n_windows);
+        let units = slices(&windows);
         group.throughput(Throughput::Elements(n_windows as u64));
         group.bench_function(BenchmarkId::new("ort", n_windows), |b| {
-            b.iter(|| session.embed(black_box(&windows)).unwrap());
+            b.iter(|| session.embed(black_box(&units)).unwrap());
         });
         for (set, session) in &mut natives {
             group.bench_function(BenchmarkId::new(set.name(), n_windows), |b| {
-                b.iter(|| session.embed(black_box(&windows)).unwrap());
+                b.iter(|| session.embed(black_box(&units)).unwrap());
             });
         }
         group.bench_function(BenchmarkId::new("onnxruntime", n_windows), |b| {
             b.iter(|| {
-                let shape = [n_windows, WINDOW_FRAMES, N_MELS];
-                let input = ort::value::TensorRef::from_array_view((shape, black_box(&*windows))).unwrap();
-                drop(bare.run(ort::inputs![INPUT_NAME => input]).unwrap());
+                let shape = [n_windows, N_FRAMES, N_MELS];
+                let values = black_box(&units).concat();
+                let input = ort::value::TensorRef::from_array_view((shape, &*values)).unwrap();
+                drop(bare.run(ort::inputs![model.spec.graph.input => input]).unwrap());
             });
         });
     }
     drop(group);
-    let embeddings = session.embed(&windows(1)).unwrap().repeat(18);
-    c.bench_function("mean of 18 windows", |b| b.iter(|| mean_embedding(black_box(&embeddings)).unwrap()));
+    let embeddings = session.embed(&slices(&windows(18))).unwrap();
+    c.bench_function("mean of 18 windows", |b| {
+        b.iter(|| mean_embedding(&model.id, black_box(&embeddings)).unwrap());
+    });
 }
 
 /// Every set of instructions that is worth running.
 fn native_sessions(model: &Model) -> Vec<(InstructionSet, Session)> {
+    let weights = resemblyzer::onnx::read(&model.onnx).unwrap();
     let sets = InstructionSet::available().filter(|set| *set != InstructionSet::Portable);
-    sets.map(|set| (set, NativeEncoder::new(&model.onnx, set).unwrap().session())).collect()
+    sets.map(|set| (set, NativeEncoder::new(&weights, set).unwrap().session().into())).collect()
 }
 
 /// The encoders in turn, so that a noisy machine troubles all alike, which criterion's one after the other does not: medians, and
@@ -184,15 +197,19 @@ fn side_by_side(_: &mut Criterion) {
         return;
     }
     let (model, library) = model_and_library();
-    let mut sessions = vec![("ort", Session::new(&Runtime::load(&library).unwrap(), &model.onnx).unwrap())];
+    let mut sessions = vec![(
+        "ort",
+        Session::new(&Runtime::load(&library).unwrap(), &model.onnx, model.spec.graph).unwrap(),
+    )];
     sessions.extend(native_sessions(&model).into_iter().map(|(set, session)| (set.name(), session)));
     for n_windows in BATCHES {
         let windows = windows(n_windows);
+        let units = slices(&windows);
         let mut times = vec![Vec::new(); sessions.len()];
         for _ in 0..ROUNDS {
             for ((_, session), times) in sessions.iter_mut().zip(&mut times) {
                 let begun = Instant::now();
-                black_box(session.embed(black_box(&windows)).unwrap());
+                black_box(session.embed(black_box(&units)).unwrap());
                 times.push(begun.elapsed().as_secs_f64() * 1e3);
             }
         }
@@ -236,7 +253,12 @@ fn peak(c: &mut Criterion) {
 
 fn model_and_library() -> (Model, PathBuf) {
     let library = std::env::var_os("ORT_DYLIB_PATH").expect("`make bench` sets it");
-    (Model::read(&repository("models/resemblyzer.onnx")).unwrap(), library.into())
+    let onnx = std::fs::read(repository("models/resemblyzer.onnx")).unwrap();
+    (Model::new(Arc::new(resemblyzer::spec()), onnx), library.into())
+}
+
+fn pipeline(model: &Model) -> Pipeline {
+    Pipeline::new(model, PipelineLimits::default())
 }
 
 fn json(c: &mut Criterion) {
@@ -250,27 +272,28 @@ fn json(c: &mut Criterion) {
         );
     });
     let (model, library) = model_and_library();
-    let mut session = Session::new(&Runtime::load(&library).unwrap(), &model.onnx).unwrap();
-    let pipeline = Pipeline::new(PipelineLimits::default());
+    let mut session = Session::new(&Runtime::load(&library).unwrap(), &model.onnx, model.spec.graph).unwrap();
+    let pipeline = pipeline(&model);
     let (embedding, report) = pipeline.embed(&mut session, &wav(15)).unwrap();
     group.bench_function("embedding out", |b| {
         b.iter_batched(
             || (embedding.clone(), report.clone()),
-            |(embedding, report)| internals::write_extraction(embedding, report),
+            |(embedding, report)| internals::write_answer(embedding, report),
             BatchSize::SmallInput,
         );
     });
-    let numbers = serde_json::to_string(&embedding.components()[..]).unwrap();
+    let numbers = serde_json::to_string(embedding.components()).unwrap();
     let body = format!(r#"{{"embedding1": {numbers}, "embedding2": {numbers}}}"#);
     group.bench_function("comparison in", |b| b.iter(|| internals::read_json(black_box(body.as_bytes()))));
-    group.bench_function("cosine", |b| b.iter(|| similarity::cosine(black_box(&embedding), &embedding)));
+    let unit = UnitEmbedding::try_from(embedding).unwrap();
+    group.bench_function("cosine", |b| b.iter(|| compare::cosine(black_box(&unit), &unit).unwrap()));
 }
 
 fn whole(c: &mut Criterion) {
     let mut group = c.benchmark_group("whole");
     let (model, library) = model_and_library();
-    let mut session = Session::new(&Runtime::load(&library).unwrap(), &model.onnx).unwrap();
-    let pipeline = Pipeline::new(PipelineLimits::default());
+    let mut session = Session::new(&Runtime::load(&library).unwrap(), &model.onnx, model.spec.graph).unwrap();
+    let pipeline = pipeline(&model);
     let mut native = native_sessions(&model);
     for seconds in [2, 5, 15, 60] {
         let file = wav(seconds);

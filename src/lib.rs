@@ -1,24 +1,24 @@
 //! Speaker embeddings: a recording in, 256 numbers out, two of them compared.
 //!
 //! ```text
-//! http --bytes--> pipeline --> audio::decode --> preprocess (loudness > vad > silence > mel)
-//!                                                        | MelSpectrogram
-//!                              Embedding <-- encoder (partials > queue > session > mean, L2) <--+
-//! http/compare_embeddings --> embedding (parse) --> similarity
-//! main --> config, logging, model --> encoder --> pipeline --> http
+//! a recording:  bytes > audio::decode > speech (level, detector, trim) > front_end (mel > windows) > encoder > mean, L2 > Embedding
+//! a decision:   Embedding x Embedding > compare
+//! callers:      cli | http > embedder (the pipeline on the queue's workers)
 //! ```
 //!
-//! Everything up to [`pipeline`] is synchronous and pure, and makes a library of its own:
+//! Without the feature `service` the crate is the engine alone: synchronous, without network, and a library of its own.
 //!
 //! ```no_run
+//! use std::sync::Arc;
+//!
 //! use voice_embedding_service::encoder::{Runtime, Session};
-//! use voice_embedding_service::model::Model;
+//! use voice_embedding_service::models::{Model, resemblyzer};
 //! use voice_embedding_service::pipeline::{Pipeline, PipelineLimits};
 //!
-//! let model = Model::read("models/resemblyzer.onnx".as_ref())?;
+//! let model = Model::new(Arc::new(resemblyzer::spec()), std::fs::read("models/resemblyzer.onnx")?);
 //! let runtime = Runtime::load("libonnxruntime.so".as_ref())?;
-//! let mut session = Session::new(&runtime, &model.onnx)?;
-//! let pipeline = Pipeline::new(PipelineLimits::default());
+//! let mut session = Session::new(&runtime, &model.onnx, model.spec.graph)?;
+//! let pipeline = Pipeline::new(&model, PipelineLimits::default());
 //! let (embedding, report) = pipeline.embed(&mut session, &std::fs::read("voice.wav")?)?;
 //! println!("{:.1} s of speech: {:?}", report.speech_seconds, embedding.components());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -26,28 +26,42 @@
 //!
 //! A module imports only from those above it in this list.
 
-mod tls;
-
-pub mod hparams;
-
 pub mod embedding;
 
-pub mod similarity;
+pub mod compare;
 
 pub mod audio;
 
-pub mod preprocess;
+pub mod speech;
+
+pub mod front_end;
 
 pub mod encoder;
 
+pub mod models;
+
+pub mod queue;
+
 pub mod pipeline;
 
-pub mod model;
+pub mod engine;
 
+pub mod embedder;
+
+#[cfg(feature = "service")]
+mod tls;
+
+#[cfg(feature = "service")]
+pub mod model_files;
+
+#[cfg(feature = "service")]
 pub mod config;
 
+#[cfg(feature = "service")]
 pub mod logging;
 
-pub mod healthcheck;
-
+#[cfg(feature = "service")]
 pub mod http;
+
+#[cfg(feature = "service")]
+pub mod cli;

@@ -1,23 +1,28 @@
 //! Bytes of an audio file -> [`Embedding`]: the stages in order.
 
+use std::ops::Range;
+
 use crate::audio::{self, AudioError, Limits, Recording};
-use crate::embedding::Embedding;
-use crate::encoder::{self, EncoderError, MelWindows, Session};
-use crate::preprocess::{MelExtractor, loudness, preprocess};
+use crate::embedding::{Embedding, ModelId};
+use crate::encoder::{self, EncoderError, Session, mean_embedding};
+use crate::front_end::{Features, FrontEnd};
+use crate::models::Model;
+use crate::speech::{Utterance, level};
 
 /// Speech shorter than this, in seconds, fills less than one window of the encoder.
 const SHORT_SPEECH_SECONDS: f64 = 1.6;
 
-/// Rate, in Hz, below which a recording lacks frequencies that the encoder listens to.
+/// Rate, in Hz, below which a recording lacks frequencies that the encoder was trained on.
 const NARROWBAND_BELOW_HZ: u32 = 16_000;
 
 /// Level, in dBFS, below which a recording is mostly noise once it is raised to the encoder's level.
 const LOW_LEVEL_DBFS: f64 = -50.0;
 
-/// Turns recordings into what the encoder takes. Make it once and share it.
+/// Turns recordings into what one model's encoder takes. Make it once and share it.
 pub struct Pipeline {
+    model: ModelId,
     limits: PipelineLimits,
-    mel: MelExtractor,
+    front_end: FrontEnd,
 }
 
 /// How much speech and audio is accepted.
@@ -31,14 +36,16 @@ pub struct PipelineLimits {
 
 /// A recording up to the encoder.
 #[derive(Clone, Debug)]
-pub struct Prepared {
+pub struct Analysis {
     /// What the encoder takes.
-    pub windows: MelWindows,
-    /// What was heard.
+    pub features: Features,
+    /// When each unit of the features begins and ends, in seconds of the recording; it may span pauses that were cut out.
+    pub unit_seconds: Vec<Range<f64>>,
+    /// What is known of the recording.
     pub report: AudioReport,
 }
 
-/// What was heard in a recording.
+/// What is known of a recording.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AudioReport {
     /// Length of the recording.
@@ -66,14 +73,14 @@ pub enum Warning {
     Clipped,
     /// Below -50 dBFS.
     LowLevel,
-    /// The file ends before the audio its header announces.
+    /// The file ends before the audio that its header announces.
     Truncated,
 }
 
 /// Why a recording has no embedding.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
-    /// The bytes are no recording.
+    /// The bytes are not a recording.
     #[error(transparent)]
     Audio(#[from] AudioError),
     /// The voice detector keeps nothing.
@@ -101,8 +108,13 @@ impl Default for PipelineLimits {
 
 impl Pipeline {
     /// Plans what can be planned ahead.
-    pub fn new(limits: PipelineLimits) -> Self {
-        Self { limits, mel: MelExtractor::new() }
+    pub fn new(model: &Model, limits: PipelineLimits) -> Self {
+        Self { model: model.id.clone(), limits, front_end: FrontEnd::new(model.spec.front_end) }
+    }
+
+    /// The model that it is made for.
+    pub fn model(&self) -> &ModelId {
+        &self.model
     }
 
     /// Bytes of an audio file -> a recording within the limit.
@@ -110,8 +122,8 @@ impl Pipeline {
         Ok(audio::decode(bytes, Limits { max_seconds: self.limits.max_audio_seconds })?)
     }
 
-    /// What lies between decoder and encoder: level, voice detection, mel spectrogram, windows.
-    pub fn prepare(&self, recording: Recording) -> Result<Prepared, PipelineError> {
+    /// What lies between decoder and encoder: level, voice detection, spectrogram, windows.
+    pub fn analyse(&self, recording: Recording) -> Result<Analysis, PipelineError> {
         let mut report = AudioReport {
             duration_seconds: recording.duration_seconds,
             speech_seconds: 0.0,
@@ -120,17 +132,17 @@ impl Pipeline {
             windows: 0,
             warnings: Vec::new(),
         };
-        let low_level = loudness::level_dbfs(recording.waveform.samples()) < LOW_LEVEL_DBFS;
+        let low_level = level::level_dbfs(recording.waveform.samples()) < LOW_LEVEL_DBFS;
 
-        let utterance = preprocess(recording.waveform).ok_or(PipelineError::NoSpeech)?;
+        let utterance = Utterance::of(recording.waveform).ok_or(PipelineError::NoSpeech)?;
         report.speech_seconds = utterance.duration_seconds();
         let min_seconds = self.limits.min_speech_seconds;
         if report.speech_seconds < min_seconds {
             return Err(PipelineError::TooShort { speech_seconds: report.speech_seconds, min_seconds });
         }
 
-        let windows = MelWindows::new(&utterance, &self.mel);
-        report.windows = windows.count();
+        let features = self.front_end.features(&utterance);
+        report.windows = features.units().len();
         let warnings = [
             (Warning::ShortSpeech, report.speech_seconds < SHORT_SPEECH_SECONDS),
             (Warning::Narrowband, report.sample_rate_hz < NARROWBAND_BELOW_HZ),
@@ -139,18 +151,21 @@ impl Pipeline {
             (Warning::Truncated, recording.truncated),
         ];
         report.warnings =
-            warnings.into_iter().filter_map(|(warning, earned)| earned.then_some(warning)).collect();
-        Ok(Prepared { windows, report })
+            warnings.into_iter().filter_map(|(warning, applies)| applies.then_some(warning)).collect();
+        let seconds_of = |unit: &crate::front_end::Unit| utterance.seconds_in_recording(unit.samples.clone());
+        let unit_seconds = features.units().iter().map(seconds_of).collect();
+        Ok(Analysis { features, unit_seconds, report })
     }
 
-    /// The whole way, on the calling thread.
+    /// The whole way, on the calling thread, with a session of the same model.
     pub fn embed(
         &self,
         session: &mut Session,
         bytes: &[u8],
     ) -> Result<(Embedding, AudioReport), PipelineError> {
-        let Prepared { windows, report } = self.prepare(self.decode(bytes)?)?;
-        Ok((encoder::embed(session, &windows)?, report))
+        let Analysis { features, report, .. } = self.analyse(self.decode(bytes)?)?;
+        let units = encoder::embed_units(session, &features)?;
+        Ok((mean_embedding(&self.model, &units)?, report))
     }
 }
 

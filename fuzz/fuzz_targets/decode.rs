@@ -2,12 +2,20 @@
 
 #![no_main]
 
+use std::sync::{Arc, LazyLock};
+
 use libfuzzer_sys::fuzz_target;
+use voice_embedding_service::models::{Model, resemblyzer};
 use voice_embedding_service::pipeline::{Pipeline, PipelineLimits};
 
+static PIPELINE: LazyLock<Pipeline> = LazyLock::new(|| {
+    // Nothing is encoded: no weights are needed.
+    let model = Model::new(Arc::new(resemblyzer::spec()), Vec::new());
+    Pipeline::new(&model, PipelineLimits { max_audio_seconds: 20.0, min_speech_seconds: 0.0 })
+});
+
 fuzz_target!(|file: &[u8]| {
-    let pipeline = Pipeline::new(PipelineLimits { max_audio_seconds: 20.0, min_speech_seconds: 0.0 });
-    if let Ok(prepared) = pipeline.decode(file).and_then(|recording| pipeline.prepare(recording)) {
-        assert!(prepared.report.duration_seconds <= 20.0 && prepared.windows.count() > 0);
+    if let Ok(analysis) = PIPELINE.decode(file).and_then(|recording| PIPELINE.analyse(recording)) {
+        assert!(analysis.report.duration_seconds <= 20.0 && !analysis.features.units().is_empty());
     }
 });

@@ -1,11 +1,11 @@
-//! The length of a CAF file's audio, made true.
+//! The length of a CAF file's audio, corrected.
 //!
 //! Source: Apple's Core Audio Format Specification 1.0, "Audio Data Chunk".
 
 use std::borrow::Cow;
 
-/// The file with the length of its audio that is there, and whether it announced more. Recorders that were stopped hard
-/// leave less than announced, or say -1 for "to the end"; symphonia opens neither.
+/// The file with the length of the audio that is present, and whether it announced more. Recorders that were killed leave less
+/// than announced, or -1 for "to the end"; symphonia opens neither.
 pub(super) fn with_true_length(file: &[u8]) -> (Cow<'_, [u8]>, bool) {
     let Some((length_at, announced)) = find_data_length(file) else { return (file.into(), false) };
     let present = (file.len() - length_at - 8) as i64;
@@ -17,7 +17,7 @@ pub(super) fn with_true_length(file: &[u8]) -> (Cow<'_, [u8]>, bool) {
     (file.into(), announced > present)
 }
 
-/// Where the length of the `data` chunk stands, and the length. Chunks follow a header of 8 bytes; each has a name of 4
+/// The offset of the `data` chunk's length, and the length. Chunks follow a header of 8 bytes; each has a name of 4
 /// bytes and a length of 8.
 fn find_data_length(file: &[u8]) -> Option<(usize, i64)> {
     let mut at = 8_usize;

@@ -1,4 +1,4 @@
-//! Every container but plain WAV, by symphonia; Opus packets by ropus, which symphonia has no decoder for.
+//! Every container but plain WAV, by symphonia; Opus packets, for which symphonia has no decoder, by ropus.
 
 use std::io::{Cursor, ErrorKind};
 use std::panic::catch_unwind;
@@ -15,8 +15,10 @@ use symphonia::core::io::{MediaSource, MediaSourceStream, MediaSourceStreamOptio
 use symphonia::core::meta::MetadataOptions;
 use symphonia::core::packet::Packet;
 
+use super::error::AudioError;
 use super::mono_mix::MonoMix;
-use super::{AudioError, Limits, Recording, caf, check_channels, mp4, webm};
+use super::recording::{Limits, Recording, check_channels};
+use super::{caf, mp4, webm};
 
 /// Opus always decodes at this rate, in Hz.
 const OPUS_RATE_HZ: u32 = 48_000;
@@ -26,7 +28,7 @@ const MAX_OPUS_PACKET_FRAMES: usize = 5_760;
 
 /// Decodes the first audio track. A damaged file that makes a decoder panic is as corrupt as one that makes it fail.
 ///
-/// 1. Open the file as what it says it is.
+/// 1. Open the file as its first bytes identify it.
 /// 2. If that fails, its end may be missing, where containers keep an index: read it once more from the beginning, as one
 ///    that is still arriving. Whatever decodes then is a recording that is `truncated`.
 pub(super) fn decode(bytes: &[u8], limits: Limits) -> Result<Recording, AudioError> {
@@ -60,7 +62,7 @@ fn decode_source(
     let mut format = symphonia::default::get_probe()
         .probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
         .map_err(|error| match error {
-            // Of a WAV file, symphonia says this of codecs; of other containers, of parts that are missing.
+            // In a WAV file this means an unknown codec; in other containers, missing parts.
             Error::Unsupported(_) if bytes.starts_with(b"RIFF") => AudioError::Unsupported,
             _ => AudioError::Corrupt("its container cannot be read".into()),
         })?;
@@ -68,7 +70,7 @@ fn decode_source(
     let Some(CodecParameters::Audio(codec)) = track.codec_params.clone() else {
         return Err(AudioError::Unsupported);
     };
-    // Decoders allocate for the channels that are announced.
+    // Decoders allocate memory for the announced channels.
     if let Some(channels) = &codec.channels {
         check_channels(u16::try_from(channels.count()).unwrap_or(u16::MAX))?;
     }
@@ -81,7 +83,7 @@ fn decode_source(
     decode_track(format.as_mut(), &track, &mut decoder, limits)
 }
 
-/// The bytes that each container begins with; symphonia alone would search on for anything that looks like a frame.
+/// Whether the file begins as a known container does; symphonia alone would search for anything that resembles a frame.
 fn is_known_container(bytes: &[u8]) -> bool {
     let begins = |magic: &[u8]| bytes.starts_with(magic);
     let at = |offset: usize, magic: &[u8]| bytes.get(offset..offset + magic.len()) == Some(magic);
@@ -140,7 +142,7 @@ fn decode_track(
         mono.push(&block.samples)?;
     };
     let Some(mono) = mono else { return Err(AudioError::Corrupt("nothing in it decodes".into())) };
-    // Containers count the delay of a codec or not, so a few packets more or less are no cut.
+    // Containers may or may not count the delay of a codec, so a few missing packets are no cut.
     let missing_frames = track.num_frames.unwrap_or(0).saturating_sub(mono.n_frames());
     let truncated = !reached_end || missing_frames > u64::from(block.sample_rate_hz) / 4;
     mono.finish(truncated)

@@ -1,7 +1,8 @@
 //! Interleaved channels -> their mean at 16 kHz, within the limits.
 
+use super::error::AudioError;
+use super::recording::{Limits, Recording, Waveform, check_channels, check_sample_rate};
 use super::resample::To16Khz;
-use super::{AudioError, Limits, Recording, Waveform, check_channels, check_sample_rate};
 
 /// Magnitude from which a sample counts as being at full scale. Below 1 because the largest positive value of an
 /// 8-bit sample is 127/128.

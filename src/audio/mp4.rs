@@ -1,9 +1,9 @@
-//! Where the audio of an MP4 file begins: what symphonia reads of its edit lists it does not tell.
+//! Where the audio of an MP4 file begins: symphonia does not expose edit lists.
 //!
 //! Source: ISO/IEC 14496-12, sections 8.4.2 (`mdhd`), 8.4.3 (`hdlr`) and 8.6.6 (`elst`).
 
-/// Where the first audio track begins to be heard, in frames at the given rate: encoders put silence before it. Zero if the
-/// file does not say.
+/// Where the audible part of the first audio track begins, in frames at the given rate: encoders put silence before it. Zero
+/// without an edit list.
 pub(super) fn audio_start_frames(file: &[u8], sample_rate_hz: u32) -> u64 {
     media_start(file)
         .map_or(0, |(start, ticks_a_second)| start.saturating_mul(sample_rate_hz.into()) / ticks_a_second)

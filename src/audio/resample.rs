@@ -3,7 +3,7 @@
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Fft, FixedSync, Indexing, Resampler, WindowFunction};
 
-use crate::hparams::SAMPLE_RATE_HZ;
+use super::recording::SAMPLE_RATE_HZ;
 
 /// Samples at the lower of the two rates that the FFT resampler transforms at once, at the least. The length sets the
 /// filter's cut-off: 320 with this window puts it at 0.957 of the lower Nyquist frequency, where soxr HQ has its own
@@ -11,7 +11,7 @@ use crate::hparams::SAMPLE_RATE_HZ;
 /// the original's do not.
 const MIN_BLOCK_AT_LOWER_RATE: usize = 320;
 
-/// A mono signal that is resampled to 16 kHz as it comes, without delay: sample `i` of the result stands at `i / 16000`
+/// A mono signal that is resampled to 16 kHz as it comes, without delay: sample `i` of the result is at `i / 16000`
 /// seconds, and there are ceil(n x 16000 / rate) of them. A signal at 16 kHz comes back as it is.
 ///
 /// The original uses soxr (`librosa.resample`, quality HQ); this is rubato's FFT resampler, linear in phase and cut off at
@@ -36,7 +36,7 @@ struct Filter {
 }
 
 impl To16Khz {
-    /// Plans for a rate in Hz, one of [`super::SAMPLE_RATES_HZ`].
+    /// Plans for a rate in Hz, one of [`SAMPLE_RATES_HZ`](super::SAMPLE_RATES_HZ).
     pub fn from_rate(rate_hz: u32) -> Self {
         let filter = (rate_hz != SAMPLE_RATE_HZ).then(|| Filter::from_rate(rate_hz));
         Self { filter, output: Vec::new() }

@@ -1,14 +1,15 @@
-//! WAV. hound's reader wants files as the standard has them; [`Chunks`] brings those that recorders write into that
-//! shape.
+//! WAV. hound's reader takes files that follow the standard; [`Chunks`] brings those that recorders write into that
+//! form.
 
 use std::io::{Cursor, Read};
 
 use hound::{SampleFormat, WavReader};
 
+use super::error::AudioError;
 use super::mono_mix::MonoMix;
-use super::{AudioError, Limits, Recording};
+use super::recording::{Limits, Recording};
 
-/// Lengths from here on stand for "unknown": a program that writes to a pipe cannot come back to fill them in.
+/// Lengths from here on mean "unknown": a program that writes to a pipe cannot fill them in afterwards.
 const UNKNOWN_LEN: u32 = 0x7fff_0000;
 
 /// Frames that are decoded at once.
@@ -16,8 +17,8 @@ const BLOCK_FRAMES: usize = 4_096;
 
 /// Decodes a WAV file to the mean of its channels, full scale at ±1, as libsndfile and librosa do.
 ///
-/// hound says what kind of samples there are. They are converted here, in blocks: its own iterator takes 10 ns a sample, which
-/// is a quarter of all that a recording costs before the encoder.
+/// hound reads the header. Samples are converted here, in blocks: hound's iterator takes 10 ns a sample, a quarter of the time
+/// before the encoder.
 pub(super) fn decode(bytes: &[u8], limits: Limits) -> Result<Recording, AudioError> {
     let chunks = Chunks::find(bytes)?;
     if !chunks.is_plain() {
@@ -114,7 +115,7 @@ impl<'a> Chunks<'a> {
         chunks
     }
 
-    /// `nBlockAlign`, the bytes of a frame. Where it is missing, hound says so.
+    /// `nBlockAlign`, the bytes of a frame. hound refuses a header without it.
     fn frame_bytes(&self) -> usize {
         self.field(12).map_or(1, usize::from).max(1)
     }

@@ -18,7 +18,7 @@ fn missing_bytes(file: &[u8]) -> Option<u64> {
     Some(segment_len?.saturating_sub(content.len() as u64))
 }
 
-/// Reads a length of 1 to 8 bytes and what follows; all ones stand for "unknown".
+/// Reads a length of 1 to 8 bytes and what follows it; all ones mean "unknown".
 fn length(bytes: &[u8]) -> Option<(Option<u64>, &[u8])> {
     let n_bytes = bytes.first()?.leading_zeros() as usize + 1;
     let (encoded, rest) = bytes.split_at_checked(n_bytes)?;

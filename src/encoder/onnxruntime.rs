@@ -2,14 +2,14 @@
 
 use std::error::Error;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use ort::environment::Environment;
 use ort::ep;
 use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
 
-use super::session::{EncoderError, INPUT_NAME, OUTPUT_NAME, WindowEmbedding};
-use crate::hparams::{EMBEDDING_DIM, N_MELS, WINDOW_FRAMES};
+use super::error::EncoderError;
+use super::graph::Graph;
 
 /// ONNX Runtime, loaded. Cheap to clone.
 #[derive(Clone)]
@@ -18,10 +18,24 @@ pub struct Runtime(Environment);
 /// ONNX Runtime allows one environment a process, and a dropped one cannot be made again.
 static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
 
+/// Held while ONNX Runtime loads itself or a graph: a process that exits in the middle of that crashes.
+static LOADING: Mutex<()> = Mutex::new(());
+
+fn loading() -> MutexGuard<'static, ()> {
+    LOADING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits until ONNX Runtime loads nothing, and keeps it from loading anything from then on. To be called before the
+/// process ends while another thread may still be loading.
+pub fn prevent_loading() {
+    std::mem::forget(loading());
+}
+
 impl Runtime {
     /// Loads the library (a path, or a bare name for the system's loader to find). A process loads one: later calls
     /// return what the first one loaded.
     pub fn load(library: &Path) -> Result<Self, EncoderError> {
+        let _loading = loading();
         if let Some(environment) = ENVIRONMENT.get() {
             return Ok(Self(environment.clone()));
         }
@@ -45,7 +59,7 @@ impl Runtime {
     }
 }
 
-/// What the system's loader said, if it is to blame; `ort` keeps that one level down.
+/// The reason of the system's loader, if it failed; `ort` keeps that one level down.
 fn load_failure(error: &ort::LoadDynamicError) -> String {
     match error {
         ort::LoadDynamicError::Dlopen { error, .. } => {
@@ -55,34 +69,44 @@ fn load_failure(error: &ort::LoadDynamicError) -> String {
     }
 }
 
-/// The encoder's graph, ready to run on the calling thread alone.
-pub(super) struct OrtSession(ort::session::Session);
+/// An encoder's graph, ready to run on the calling thread alone.
+pub(super) struct OrtSession {
+    session: ort::session::Session,
+    graph: Graph,
+}
 
 impl OrtSession {
-    /// Loads an ONNX file's bytes and checks that input and output are the encoder's.
-    pub(super) fn new(runtime: &Runtime, onnx: &[u8]) -> Result<Self, EncoderError> {
+    /// Loads an ONNX file's bytes and checks that input and output are the graph's.
+    pub(super) fn new(runtime: &Runtime, onnx: &[u8], graph: Graph) -> Result<Self, EncoderError> {
+        let _loading = loading();
         let session = load(&runtime.0, onnx).map_err(|e| EncoderError::Model(e.to_string()))?;
-        check_outlets("input", session.inputs(), INPUT_NAME, &[-1, WINDOW_FRAMES as i64, N_MELS as i64])?;
-        check_outlets("output", session.outputs(), OUTPUT_NAME, &[-1, EMBEDDING_DIM as i64])?;
-        Ok(Self(session))
+        let shape = [-1, graph.n_frames as i64, graph.n_bands as i64];
+        check_outlets("input", session.inputs(), graph.input, &shape)?;
+        check_outlets("output", session.outputs(), graph.output, &[-1, graph.dimension as i64])?;
+        Ok(Self { session, graph })
     }
 
     /// As [`Session::embed`](super::Session::embed).
-    pub(super) fn embed(&mut self, mels: &[f32]) -> Result<Vec<WindowEmbedding>, EncoderError> {
-        const WINDOW_LEN: usize = WINDOW_FRAMES * N_MELS;
-        assert_eq!(mels.len() % WINDOW_LEN, 0, "a window is {WINDOW_LEN} numbers");
-        let shape = [mels.len() / WINDOW_LEN, WINDOW_FRAMES, N_MELS];
+    pub(super) fn embed(&mut self, units: &[&[f32]]) -> Result<Vec<Vec<f32>>, EncoderError> {
+        let Graph { input, n_frames, n_bands, output, dimension } = self.graph;
+        assert!(units.iter().all(|unit| unit.len() == n_frames * n_bands), "a unit has {n_frames} frames");
+        let values = units.concat();
+        let shape = [units.len(), n_frames, n_bands];
         let mut run = || {
-            let input = TensorRef::from_array_view((shape, mels))?;
-            let outputs = self.0.run(ort::inputs![INPUT_NAME => input])?;
-            Ok(outputs[OUTPUT_NAME].try_extract_tensor()?.1.to_vec())
+            let values = TensorRef::from_array_view((shape, &*values))?;
+            let outputs = self.session.run(ort::inputs![input => values])?;
+            let components: &[f32] = outputs[output].try_extract_tensor()?.1;
+            Ok(components.chunks(dimension).map(<[f32]>::to_vec).collect())
         };
-        let output: Vec<f32> = run().map_err(|e: ort::Error| EncoderError::Run(e.to_string()))?;
-        let (embeddings, rest) = output.as_chunks();
-        if embeddings.len() != shape[0] || !rest.is_empty() {
-            return Err(EncoderError::Run(format!("{} numbers came for {} windows", output.len(), shape[0])));
+        let embeddings: Vec<Vec<f32>> = run().map_err(|e: ort::Error| EncoderError::Run(e.to_string()))?;
+        if embeddings.len() != units.len() {
+            return Err(EncoderError::Run(format!(
+                "{} embeddings of {} units",
+                embeddings.len(),
+                units.len()
+            )));
         }
-        Ok(embeddings.to_vec())
+        Ok(embeddings)
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tower::Service;
 
-use super::AppState;
+use super::state::AppState;
 
 /// Time for a request's head to arrive, and for a connection to stay open without one, unless requests have less.
 const MAX_HEAD_TIME: Duration = Duration::from_secs(30);
@@ -31,11 +31,11 @@ const MAX_BUFFER_BYTES: usize = 64 << 10;
 /// Pause after an error of accepting, which most of the time is that files run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Time for clients to see that the service stops, once nobody else is let in.
+/// Time for clients to see that the service stops, once no further connection is accepted.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// Serves connections until told to stop; then until all of them are closed: those whose clients ask are, with the answer.
-/// Those that are idle are closed in the end.
+/// Serves connections until told to stop, then until all of them are closed: one with a request in work is closed with its
+/// answer, idle ones at the end.
 pub(super) async fn serve(
     listener: TcpListener,
     state: AppState,
@@ -62,7 +62,7 @@ pub(super) async fn serve(
             }
         }
     }
-    // Who has connected already will be told, too.
+    // Connections that wait to be accepted get an answer, too.
     for _ in 0..max_connections {
         match tokio::time::timeout(Duration::ZERO, listener.accept()).await {
             Ok(Ok((stream, peer))) => server.admit(stream, peer),
@@ -87,7 +87,7 @@ impl Server {
     fn admit(&self, stream: TcpStream, peer: SocketAddr) {
         let metrics = Arc::clone(&self.state.metrics);
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            metrics.connections_refused.inc();
+            metrics.connections.refused.inc();
             return;
         };
         // An answer is one write; waiting for more only delays it. Where it fails, the answer is late, not lost.
@@ -100,7 +100,7 @@ impl Server {
             async move {
                 let mut answer = answer.await?;
                 if shutting_down.load(Ordering::Relaxed) {
-                    // Its client asks no more on a connection that is about to be closed.
+                    // So that the client sends nothing more on a connection that is about to be closed.
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok::<_, Infallible>(answer)
@@ -113,10 +113,10 @@ impl Server {
             .serve_connection(TokioIo::new(stream), service);
         let connection = self.graceful.watch(connection);
         tokio::spawn(async move {
-            metrics.connections.inc();
-            // It ends with an error if its client is slow or goes, which is no news.
+            metrics.connections.open.inc();
+            // An error here is a client that is slow or has gone.
             let _ = connection.await;
-            metrics.connections.dec();
+            metrics.connections.open.dec();
             drop(place);
         });
     }

@@ -1,18 +1,17 @@
 //! Every error that a client can see, and the only place where statuses are chosen.
 
-use axum::http::header::{
-    ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
-};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::validation::FieldError;
 use crate::audio::AudioError;
-use crate::hparams::EMBEDDING_DIM;
+use crate::embedder::EmbedError;
 use crate::pipeline::PipelineError;
+use crate::queue::QueueFull;
 
 /// What can go wrong with a request.
 #[derive(Debug, thiserror::Error)]
@@ -21,14 +20,16 @@ pub(super) enum ApiError {
     #[error("audio_base64 is not valid base64: {0}")]
     InvalidBase64(base64::DecodeError),
     /// An embedding of the wrong length.
-    #[error("{field} must be {EMBEDDING_DIM}-dimensional, got {got}")]
+    #[error("{field} must be {expected}-dimensional, got {got}")]
     WrongDimension {
         /// Which one.
         field: &'static str,
+        /// The length of the model's embeddings.
+        expected: usize,
         /// Its length.
         got: usize,
     },
-    /// A key was sent, but none of ours.
+    /// A key was sent, but no valid one.
     #[error("Invalid API key")]
     InvalidApiKey,
     /// No such path.
@@ -49,7 +50,7 @@ pub(super) enum ApiError {
     /// The recording has no embedding.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
-    /// The key has made all the requests that it may.
+    /// The key has made all the requests that its rate allows.
     #[error("The limit of {limit} requests a minute is reached; try again in {wait_seconds} seconds")]
     RateLimited {
         /// The limit.
@@ -99,6 +100,57 @@ pub(super) struct ErrorBody {
 enum ErrorDetail {
     Sentence(String),
     Fields(Vec<FieldError>),
+}
+
+impl From<EmbedError> for ApiError {
+    fn from(error: EmbedError) -> Self {
+        match error {
+            EmbedError::Full(full) => full.into(),
+            EmbedError::Pipeline(error) => Self::Pipeline(error),
+        }
+    }
+}
+
+impl From<QueueFull> for ApiError {
+    fn from(_: QueueFull) -> Self {
+        Self::Overloaded
+    }
+}
+
+/// What is wrong with one field.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct FieldError {
+    /// The kind of error, as pydantic names it.
+    #[serde(rename = "type")]
+    #[schema(example = "missing")]
+    pub(super) kind: &'static str,
+    /// Where: `body`, `header` or `query`, then names and indices.
+    #[schema(value_type = Vec<Value>, example = json!(["body", "audio_base64"]))]
+    pub(super) loc: Vec<Value>,
+    /// What should be there.
+    #[schema(example = "Field required")]
+    pub(super) msg: String,
+    /// What is there; long values are cut short.
+    pub(super) input: Value,
+}
+
+impl FieldError {
+    /// A required field, part or header is missing.
+    pub(super) fn missing(loc: &[&str], input: Value) -> Self {
+        let loc = loc.iter().map(|name| Value::from(*name)).collect();
+        Self { kind: "missing", loc, msg: "Field required".into(), input }
+    }
+
+    /// The body does not match its content type.
+    pub(super) fn malformed(kind: &'static str, msg: String) -> Self {
+        Self { kind, loc: vec!["body".into()], msg, input: Value::Null }
+    }
+}
+
+impl From<FieldError> for ApiError {
+    fn from(error: FieldError) -> Self {
+        Self::Validation(vec![error])
+    }
 }
 
 impl ApiError {
@@ -168,49 +220,6 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// The answer to a request whose handler panicked.
-pub(super) fn panicked(_panic: Box<dyn std::any::Any + Send>) -> Response {
-    ApiError::Panicked.into_response()
-}
-
-/// Methods that a route does not have; the router adds `Allow`.
-pub(super) async fn method_not_allowed(method: Method) -> Response {
-    match method {
-        Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
-        _ => ApiError::MethodNotAllowed.into_response(),
-    }
-}
-
-/// Gives errors that libraries answer in their own words the shape of ours, and `Allow` the `OPTIONS` that every route
-/// answers.
-pub(super) async fn in_our_shape(response: Response) -> Response {
-    let is_json = response.headers().get(CONTENT_TYPE).is_some_and(|v| v == "application/json");
-    let mut response = match response.status() {
-        StatusCode::NOT_FOUND if !is_json => replaced(response, ApiError::NotFound),
-        StatusCode::METHOD_NOT_ALLOWED if !is_json => replaced(response, ApiError::MethodNotAllowed),
-        status if status.is_server_error() && !is_json => {
-            replaced(response, ApiError::Internal(format!("{status} by a library")))
-        }
-        _ => response,
-    };
-    if let Some(allow) = response.headers().get(ALLOW).and_then(|v| v.to_str().ok()) {
-        let with_options = HeaderValue::try_from(format!("{allow},OPTIONS")).expect("it was a header before");
-        response.headers_mut().insert(ALLOW, with_options);
-    }
-    response
-}
-
-/// Our answer with those headers of another that do not speak of its body.
-fn replaced(response: Response, error: ApiError) -> Response {
-    let (mut parts, _) = response.into_parts();
-    for header in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING] {
-        parts.headers.remove(header);
-    }
-    let mut ours = error.into_response();
-    ours.headers_mut().extend(parts.headers);
-    ours
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,8 +230,8 @@ mod tests {
         let of_the_encoder = PipelineError::Encoder(crate::encoder::EncoderError::Run("a secret".into()));
         let answers = [
             ApiError::Internal("a secret".into()).into_response(),
-            ApiError::from(of_the_encoder).into_response(),
-            panicked(Box::new("a secret")),
+            ApiError::Pipeline(of_the_encoder).into_response(),
+            ApiError::Panicked.into_response(),
         ];
         for answer in answers {
             assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);

@@ -1,4 +1,4 @@
-//! What fuzzers and benchmarks call: the parts of handlers that read and write bodies. Built with the feature `internals` alone.
+//! What fuzzers and benchmarks call: the parts of handlers that read and write bodies. Built with the feature `internals`.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -11,18 +11,21 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::Response;
 use http_body::{Body as HttpBody, Frame};
 
-use super::compare_embeddings::CompareRequest;
-use super::extract_embedding::{ExtractRequest, ExtractResponse, without_line_breaks};
-use super::extractor::{Extraction, Timings};
-use super::upload::read_file_part;
-use crate::embedding::Embedding;
+use super::request::recording::{Recording, read_file_part};
+use super::routes::compare_embeddings::CompareRequest;
+use super::routes::extract_answer::ExtractResponse;
+use crate::embedder::{Embedded, Timings};
+use crate::embedding::{Embedding, ModelId};
+use crate::models::resemblyzer;
 use crate::pipeline::AudioReport;
 
 /// Reads a body as `POST /extract-embedding` and as `POST /compare-embeddings` do, up to the recording and the
 /// similarity. Whether each takes it.
 pub fn read_json(body: &[u8]) -> (bool, bool) {
     let recording = read_recording(Bytes::copy_from_slice(body));
-    let compare = CompareRequest::parse(body).and_then(CompareRequest::similarity);
+    let spec = resemblyzer::spec();
+    let model = ModelId::new(spec.id, spec.release, spec.dimension);
+    let compare = CompareRequest::parse(body).and_then(|request| request.similarity(&model));
     (recording.is_some(), compare.is_ok_and(|similarity| (-1.0..=1.0).contains(&similarity)))
 }
 
@@ -36,14 +39,13 @@ pub async fn read_form(pieces: VecDeque<Bytes>, max_bytes: usize) -> Option<Byte
 }
 
 /// The recording in a body, as `POST /extract-embedding` finds it; `None` if there is none.
-pub fn read_recording(body: Bytes) -> Option<Vec<u8>> {
-    ExtractRequest::parse(&without_line_breaks(body)).and_then(|request| request.decode_audio()).ok()
+pub fn read_recording(body: Bytes) -> Option<Bytes> {
+    Recording::Json(body).unpack().ok()
 }
 
 /// The answer to a recording.
-pub fn write_extraction(embedding: Embedding, audio: AudioReport) -> Response {
-    let extraction = Extraction { embedding, audio, timings: Timings::default() };
-    ExtractResponse::answer(&extraction, "resemblyzer-0.1.4/39373b86")
+pub fn write_answer(embedding: Embedding, audio: AudioReport) -> Response {
+    ExtractResponse::answer(&Embedded { embedding, audio, timings: Timings::default() })
 }
 
 struct Pieces(VecDeque<Bytes>);

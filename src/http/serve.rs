@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -11,26 +10,28 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::engine::LoadError;
-use super::extractor::Extractor;
-use super::{AppState, connections, router};
+use super::connections;
+use super::load::{LoadError, load};
+use super::router::router;
+use super::state::AppState;
 use crate::config::{Config, DEFAULT_API_KEY};
+use crate::encoder::prevent_loading;
 
 /// Why serving ended other than by a signal.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The address is taken or not ours.
+    /// The address is taken, or not one of this machine.
     #[error("cannot listen on {address}: {reason}")]
     Bind {
         /// The first address that was tried.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's reason.
         reason: io::Error,
     },
     /// The model or ONNX Runtime cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The system has no signals or no threads left for us.
+    /// The system has no signals or threads left.
     #[error("the system does not let the server run: {0}")]
     System(#[from] io::Error),
     /// The server, or the thread that loads, ended by itself: a bug.
@@ -59,8 +60,8 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 pub async fn serve(config: Config) -> Result<(), ServeError> {
     let state = AppState::new(&config);
     let outcome = serve_until_stopped(config, &state).await;
-    // The loading thread is not waited for, but it is kept from native code from here to the end of the process.
-    std::mem::forget(state.native_code.lock());
+    // The loading thread is not waited for: it may fetch a model for minutes.
+    prevent_loading();
     outcome
 }
 
@@ -80,14 +81,14 @@ async fn serve_until_stopped(config: Config, state: &AppState) -> Result<(), Ser
     let mut server = tokio::spawn(connections::serve(listener, state.clone(), router, stopped));
 
     let time_limit = config.http.shutdown_grace;
-    let loading = load(config, state.clone());
+    let loading = load_on_a_thread(config, state.clone());
     tokio::select! {
         outcome = loaded_and_signalled(loading, &mut signals) => outcome?,
         _ = &mut server => return Err(ServeError::Ended),
     }
     tracing::info!("shutting down");
     state.shutting_down.store(true, Ordering::Relaxed);
-    // New requests are still accepted, to be told why they are refused, until the last one in hand is answered.
+    // New requests are still accepted, and refused with the reason, until the last one in hand is answered.
     let mut in_hand = state.in_hand.subscribe();
     tokio::select! {
         all_answered = tokio::time::timeout(time_limit, in_hand.wait_for(|in_hand| *in_hand == 0)) => {
@@ -119,21 +120,20 @@ async fn bind(addresses: &[SocketAddr]) -> Result<TcpListener, ServeError> {
     TcpListener::bind(addresses).await.map_err(|reason| ServeError::Bind { address: addresses[0], reason })
 }
 
-/// Loads the model on a thread of its own, which a process that stops meanwhile need not wait for.
-fn load(config: Config, state: AppState) -> oneshot::Receiver<Result<(), LoadError>> {
+/// Loads the models on a thread of its own, which a process that stops meanwhile need not wait for.
+fn load_on_a_thread(config: Config, state: AppState) -> oneshot::Receiver<Result<(), LoadError>> {
     let (outcome, loading) = oneshot::channel();
     std::thread::spawn(move || {
-        let loaded =
-            Extractor::load(&config, &state.native_code, Arc::clone(&state.metrics)).map(|extractor| {
-                assert!(state.extractor.set(extractor).is_ok(), "the model is loaded once");
-            });
-        // If nobody listens any more, the process is stopping.
+        let loaded = load(&config, &state.metrics).map(|embedder| {
+            assert!(state.embedder.set(embedder).is_ok(), "models are loaded once");
+        });
+        // If it cannot be sent, the process is stopping.
         let _ = outcome.send(loaded);
     });
     loading
 }
 
-/// What asks the service to stop.
+/// The signals that stop the service.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,

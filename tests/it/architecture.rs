@@ -1,44 +1,52 @@
 //! What the repository promises about its own shape.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::support::repository;
 
 /// A module may import only from those before it.
-const ORDER: [&str; 13] = [
-    "tls",
-    "hparams",
+const ORDER: [&str; 16] = [
     "embedding",
-    "similarity",
+    "compare",
     "audio",
-    "preprocess",
+    "speech",
+    "front_end",
     "encoder",
+    "models",
+    "queue",
     "pipeline",
-    "model",
+    "engine",
+    "embedder",
+    "tls",
+    "model_files",
     "config",
     "logging",
-    "healthcheck",
     "http",
 ];
 
+/// The top of the house: it may import from all.
+const TOP: [&str; 3] = ["cli", "lib", "main"];
+
 /// What only one file (or folder) may name, from the root of `src`.
-const ENGINES: [(&str, &[&str]); 18] = [
+const ENGINES: [(&str, &[&str]); 19] = [
     ("ort::", &["encoder/onnxruntime.rs"]),
     ("axum", &["http"]),
     ("utoipa", &["http"]),
     ("tokio", &["http"]),
+    ("clap", &["cli", "config"]),
     ("hound", &["audio/wav.rs"]),
     ("symphonia", &["audio/container.rs"]),
     ("ropus", &["audio/container.rs"]),
     ("rubato", &["audio/resample.rs"]),
-    ("realfft", &["preprocess/mel.rs"]),
-    ("reqwest", &["model/fetch.rs", "healthcheck.rs"]),
+    ("realfft", &["front_end/mel.rs"]),
+    ("reqwest", &["model_files/fetch.rs", "cli/healthcheck.rs"]),
     ("rustls", &["tls.rs"]),
     ("prometheus", &["http/metrics.rs"]),
-    ("governor", &["http/auth.rs"]),
+    ("governor", &["http/keys.rs"]),
     ("opentelemetry", &["logging.rs"]),
-    ("webrtc_vad", &["preprocess/vad.rs"]),
-    ("std::env::", &["config.rs"]),
+    ("webrtc_vad", &["speech/detector.rs"]),
+    ("std::env::", &["config/places.rs", "cli/mod.rs"]),
     ("std::arch", &["encoder/native/simd.rs"]),
     ("unsafe ", &["encoder/native/simd.rs"]),
 ];
@@ -48,51 +56,189 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
 }
 
-/// Each source file's path under `src`, and its code without comments.
-fn code() -> Vec<(String, String)> {
+/// Each source file's path under `src`, and its code without comments and unit tests.
+fn code() -> BTreeMap<String, String> {
     let src = repository().join("src");
-    sources(&src)
-        .into_iter()
-        .map(|path| {
-            let text = std::fs::read_to_string(&path).unwrap();
-            let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-            (path.strip_prefix(&src).unwrap().to_str().unwrap().to_owned(), code.join("\n"))
-        })
-        .collect()
+    let code_of = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        (path.strip_prefix(&src).unwrap().to_str().unwrap().to_owned(), code.join("\n"))
+    };
+    sources(&src).into_iter().map(code_of).collect()
+}
+
+/// The paths that a file imports or names: `crate::a::b`, and `super::b` resolved. Groups in braces are taken apart.
+fn imports(file: &str, code: &str) -> BTreeSet<Vec<String>> {
+    let module: Vec<&str> = file.trim_end_matches(".rs").trim_end_matches("/mod").split('/').collect();
+    let mut found = BTreeSet::new();
+    for (start, _) in code.match_indices("crate::").chain(code.match_indices("super::")) {
+        // `pub(in crate::http)` is no import.
+        let before = &code[..start];
+        if before.ends_with("(in ") || before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
+        {
+            continue;
+        }
+        let mut path: Vec<String> = Vec::new();
+        let mut rest = &code[start..];
+        if let Some(after) = rest.strip_prefix("crate::") {
+            rest = after;
+        } else {
+            path = module.iter().map(|part| (*part).to_owned()).collect();
+            while let Some(after) = rest.strip_prefix("super::") {
+                rest = after;
+                path.pop();
+            }
+        }
+        expand(path, rest, &mut found);
+    }
+    // Children of a `mod.rs` or of a file in it, named without a prefix.
+    for line in code
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("pub use ").or(line.strip_prefix("use ")))
+    {
+        let first = line.split("::").next().unwrap();
+        if code.contains(&format!("mod {first};")) {
+            let path = module.iter().map(|part| (*part).to_owned()).chain([first.to_owned()]).collect();
+            found.insert(path);
+        }
+    }
+    found
+}
+
+/// Adds the paths of a use tree that begins with `rest`.
+fn expand(mut path: Vec<String>, mut rest: &str, found: &mut BTreeSet<Vec<String>>) {
+    loop {
+        if let Some(group) = rest.strip_prefix('{') {
+            let mut depth = 0;
+            let end = group.find(|c| {
+                depth += match c {
+                    '{' => 1,
+                    '}' => -1,
+                    _ => 0,
+                };
+                depth < 0
+            });
+            let group = &group[..end.unwrap()];
+            let mut depth = 0;
+            let items = group.split(|c| {
+                depth += match c {
+                    '{' => 1,
+                    '}' => -1,
+                    _ => 0,
+                };
+                c == ',' && depth == 0
+            });
+            items
+                .map(str::trim)
+                .filter(|item| !item.is_empty())
+                .for_each(|item| expand(path.clone(), item, found));
+            return;
+        }
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        if end == 0 {
+            break;
+        }
+        path.push(rest[..end].to_owned());
+        match rest[end..].strip_prefix("::") {
+            Some(after) => rest = after,
+            None => break,
+        }
+    }
+    found.insert(path);
+}
+
+/// The file that a path leads to: that of its longest part that is a module.
+fn file_of(path: &[String], files: &BTreeMap<String, String>) -> Option<String> {
+    (1..=path.len()).rev().find_map(|n| {
+        let joined = path[..n].join("/");
+        [format!("{joined}.rs"), format!("{joined}/mod.rs")].into_iter().find(|file| files.contains_key(file))
+    })
 }
 
 #[test]
-fn modules_import_only_from_the_left() {
+fn modules_import_only_from_those_above() {
     let mut wrong = Vec::new();
-    for (path, code) in code() {
-        let module = path.split(['/', '.']).next().unwrap();
+    for (file, code) in code() {
+        let module = file.split(['/', '.']).next().unwrap();
         let Some(place) = ORDER.iter().position(|name| *name == module) else {
-            assert!(["lib", "main"].contains(&module), "{module} is missing from the order");
+            assert!(TOP.contains(&module), "{module} is missing from the order");
             continue;
         };
-        for imported in code.split("crate::").skip(1) {
-            let imported = imported.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
+        for path in imports(&file, &code) {
+            let imported = path.first().map_or("", String::as_str);
             if ORDER.iter().position(|name| *name == imported).is_none_or(|other| other > place) {
-                wrong.push(format!("{path} imports crate::{imported}"));
+                wrong.push(format!("{file} imports {}", path.join("::")));
             }
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let files = code();
+    let imported: BTreeMap<&str, BTreeSet<String>> = files
+        .iter()
+        .map(|(file, code)| {
+            let targets =
+                imports(file, code).iter().filter_map(|path| file_of(path, &files)).collect::<BTreeSet<_>>();
+            (file.as_str(), targets.into_iter().filter(|target| target != file).collect())
+        })
+        .collect();
+    assert!(imported["http/router.rs"].contains("http/routes/upload.rs"), "groups in braces are understood");
+    assert!(imported["encoder/session.rs"].contains("encoder/error.rs"), "`super` is understood");
+    assert!(imported["queue/mod.rs"].contains("queue/workers.rs"), "children are understood");
+    let mut open: BTreeMap<&str, BTreeSet<&str>> = imported
+        .iter()
+        .map(|(file, targets)| (*file, targets.iter().map(String::as_str).collect()))
+        .collect();
+    // A file that imports none of the rest, or that none of the rest imports, is in no circle.
+    loop {
+        let targets: BTreeSet<&str> = open.values().flatten().copied().collect();
+        let Some(done) =
+            open.iter().find(|(file, of)| of.is_empty() || !targets.contains(*file)).map(|(file, _)| *file)
+        else {
+            break;
+        };
+        open.remove(done);
+        open.values_mut().for_each(|targets| {
+            targets.remove(done);
+        });
+    }
+    assert!(open.is_empty(), "a circle is among these: {open:#?}");
 }
 
 #[test]
 fn each_outside_engine_is_named_in_one_place() {
     let mut wrong = Vec::new();
-    for (path, code) in code() {
+    for (file, code) in code() {
         for (engine, homes) in ENGINES {
-            let is_home = homes.iter().any(|home| path.starts_with(home));
+            let is_home = homes.iter().any(|home| file.starts_with(home));
             let named = code
                 .match_indices(engine)
                 .any(|(at, _)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'));
             if named && !is_home {
-                wrong.push(format!("{path} names {engine}"));
+                wrong.push(format!("{file} names {engine}"));
             }
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Statuses are chosen in one place.
+#[test]
+fn only_errors_choose_statuses() {
+    for (file, code) in code() {
+        let allowed = [
+            "http/error.rs",
+            "http/layers/uniform_errors.rs",
+            "http/request/recording.rs",
+            "cli/healthcheck.rs",
+            "model_files/fetch.rs",
+        ];
+        if !allowed.contains(&file.as_str()) {
+            assert!(!code.contains("StatusCode::"), "{file} chooses a status");
+        }
+    }
 }

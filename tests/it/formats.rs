@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 use voice_embedding_service::audio::{AudioError, Limits, decode};
-use voice_embedding_service::pipeline::{Pipeline, PipelineLimits};
+use voice_embedding_service::pipeline::Warning;
 
-use super::support::{Server, assert_error, cosine, fixture, session};
+use super::support::{Server, assert_error, cosine, fixture, pipeline, session};
 
 /// The same two seconds of a synthetic voice in each encoding, and the least cosine to the plain WAV.
 const ENCODINGS: [(&str, f64); 16] = [
@@ -32,7 +32,7 @@ fn file(name: &str) -> Vec<u8> {
 
 #[test]
 fn every_encoding_decodes_to_the_same_voice() {
-    let pipeline = Pipeline::new(PipelineLimits::default());
+    let pipeline = pipeline();
     let mut session = session();
     let (plain, _) = pipeline.embed(&mut session, &file("clip.wav")).unwrap();
     for (name, least_cosine) in ENCODINGS {
@@ -42,7 +42,7 @@ fn every_encoding_decodes_to_the_same_voice() {
         assert!(cosine >= least_cosine, "{name}: {cosine:.6}");
         // ADPCM fills its last block, which is 64 ms.
         assert!((report.duration_seconds - 2.0).abs() < 0.064, "{name}: {} s", report.duration_seconds);
-        assert!(!report.warnings.contains(&voice_embedding_service::pipeline::Warning::Truncated), "{name}");
+        assert!(!report.warnings.contains(&Warning::Truncated), "{name}");
     }
 }
 

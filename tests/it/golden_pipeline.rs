@@ -2,13 +2,11 @@
 
 use std::path::Path;
 
-use voice_embedding_service::pipeline::{Pipeline, PipelineLimits};
-
-use super::support::{Golden, cosine, fixture, golden, parity_data, session};
+use super::support::{Golden, cosine, fixture, golden, parity_data, pipeline, session};
 
 /// Embeds each file and gives its cosine to golden; at 16 kHz, windows and speech must be golden's too.
 fn cosines(audio: &Path, files: &[&Golden]) -> Vec<f64> {
-    let pipeline = Pipeline::new(PipelineLimits::default());
+    let pipeline = pipeline();
     let mut session = session();
     let mut cosine_of = |golden: &&Golden| {
         let bytes = std::fs::read(audio.join(&golden.path)).unwrap();

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use ndarray::{Array1, Array2};
 use ndarray_npy::ReadableElement;
 use voice_embedding_service::audio::resample::To16Khz;
-use voice_embedding_service::audio::{self, Limits};
-use voice_embedding_service::encoder::{WindowEmbedding, mean_embedding, partials};
-use voice_embedding_service::hparams::SAMPLE_RATE_HZ;
-use voice_embedding_service::preprocess::{MelExtractor, MelSpectrogram, loudness, silence, vad};
+use voice_embedding_service::audio::{self, Limits, SAMPLE_RATE_HZ};
+use voice_embedding_service::encoder::mean_embedding;
+use voice_embedding_service::front_end::{Features, MelExtractor, Unit, window_starts};
+use voice_embedding_service::models::resemblyzer::{HOP_SAMPLES, MEL, N_FRAMES, WINDOWS};
+use voice_embedding_service::speech::{detector, level, trim};
 
-use super::support::{assert_close, fixture, parity_data, session};
+use super::support::{assert_close, fixture, model, parity_data, session};
 
 /// The original sums squares in `f32`.
 const LEVEL_TOLERANCE: f32 = 1e-6;
@@ -48,19 +49,19 @@ fn check(directory: &Path) {
 
 fn check_preprocessing(name: &str, golden: &Stages) {
     let mut levelled: Vec<f32> = golden.vector("resampled.npy");
-    loudness::raise_to_target(&mut levelled);
+    level::raise_to_target(&mut levelled);
     let normalized: Vec<f32> = golden.vector("normalized.npy");
     assert_close(&format!("{name} normalized"), &levelled, &normalized, |_| LEVEL_TOLERANCE);
 
     let pcm16: Vec<i16> = golden.vector("pcm16.npy");
-    let converted: Vec<i16> = normalized[..pcm16.len()].iter().map(|s| vad::to_i16(*s)).collect();
+    let converted: Vec<i16> = normalized[..pcm16.len()].iter().map(|s| detector::to_i16(*s)).collect();
     assert!(converted == pcm16, "{name} pcm16");
 
     let flags: Vec<bool> = golden.vector::<u8>("vad_flags.npy").into_iter().map(|flag| flag != 0).collect();
-    assert_eq!(vad::voice_flags(&normalized), flags, "{name} vad_flags");
+    assert_eq!(detector::voice_flags(&normalized), flags, "{name} vad_flags");
 
     let mut voiced = normalized;
-    silence::trim(&mut voiced, &silence::keep_mask(&flags));
+    trim::trim(&mut voiced, &trim::keep_mask(&flags));
     assert!(voiced == golden.vector::<f32>("voiced.npy"), "{name} voiced");
 }
 
@@ -68,11 +69,11 @@ fn check_mel(name: &str, golden: &Stages) {
     let voiced: Vec<f32> = golden.vector("voiced.npy");
     let starts: Vec<usize> =
         golden.vector::<i64>("window_starts.npy").into_iter().map(|s| s as usize).collect();
-    assert_eq!(partials::window_starts(voiced.len()), starts, "{name} window_starts");
+    assert_eq!(window_starts(voiced.len(), HOP_SAMPLES, WINDOWS), starts, "{name} window_starts");
 
     let expected = golden.matrix("mel.npy");
-    let actual = MelExtractor::new().spectrogram(&voiced, expected.nrows());
-    for (i, (actual, expected)) in actual.frames().rows().into_iter().zip(expected.rows()).enumerate() {
+    let actual = MelExtractor::new(MEL).spectrogram(&voiced, expected.nrows());
+    for (i, (actual, expected)) in actual.rows().into_iter().zip(expected.rows()).enumerate() {
         let peak = expected.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
         let tolerance = |band: usize| MEL_TOLERANCE * expected[band].max(MEL_FLOOR * peak);
         assert_close(&format!("{name} mel[{i}]"), &actual.to_vec(), &expected.to_vec(), tolerance);
@@ -80,12 +81,16 @@ fn check_mel(name: &str, golden: &Stages) {
 }
 
 fn check_encoder(name: &str, golden: &Stages) {
-    let mels = MelSpectrogram::from(golden.matrix("mel.npy"));
-    let windows: Vec<f32> = golden
-        .vector::<i64>("window_starts.npy")
-        .into_iter()
-        .flat_map(|start| mels.window(start as usize).to_vec())
-        .collect();
+    let unit = |start: i64| {
+        let start = start as usize;
+        Unit {
+            frames: start..start + N_FRAMES,
+            samples: start * HOP_SAMPLES..(start + N_FRAMES) * HOP_SAMPLES,
+        }
+    };
+    let units = golden.vector::<i64>("window_starts.npy").into_iter().map(unit).collect();
+    let features = Features::new(golden.matrix("mel.npy"), units);
+    let windows: Vec<&[f32]> = (0..features.units().len()).map(|i| features.values(i)).collect();
     let partials = golden.matrix("partials.npy");
     let embeddings = session().embed(&windows).unwrap();
     for (i, embedding) in embeddings.iter().enumerate() {
@@ -93,9 +98,9 @@ fn check_encoder(name: &str, golden: &Stages) {
         assert_close(&format!("{name} partials[{i}]"), embedding, &expected, |_| EMBEDDING_TOLERANCE);
     }
 
-    let partials: Vec<WindowEmbedding> =
-        partials.rows().into_iter().map(|r| r.to_vec().try_into().unwrap()).collect();
-    let mean: Vec<f32> = mean_embedding(&partials).unwrap().components().map(|c| c as f32).to_vec();
+    let partials: Vec<Vec<f32>> = partials.rows().into_iter().map(|r| r.to_vec()).collect();
+    let mean = mean_embedding(&model().id, &partials).unwrap();
+    let mean: Vec<f32> = mean.components().iter().map(|c| *c as f32).collect();
     assert_close(&format!("{name} embedding"), &mean, &golden.vector::<f32>("embedding.npy"), |_| 1e-6);
 }
 

@@ -22,3 +22,4 @@ mod native;
 mod operation;
 mod process;
 mod support;
+mod times;

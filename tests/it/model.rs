@@ -1,15 +1,17 @@
 //! The committed model: that it is what its checkpoint converts to, and what happens with another.
 
-use voice_embedding_service::encoder::{EncoderError, Session};
-use voice_embedding_service::hparams::{N_MELS, WINDOW_FRAMES};
-use voice_embedding_service::model::{ConvertError, FileDigest, MANIFEST, Model, convert};
+use std::sync::Arc;
 
-use super::support::{assert_close, committed, repository, runtime, say, session};
+use voice_embedding_service::encoder::native::N_MELS;
+use voice_embedding_service::encoder::{EncoderError, Session};
+use voice_embedding_service::models::resemblyzer::{N_FRAMES, convert};
+use voice_embedding_service::models::{ConvertError, FileDigest, Model};
+
+use super::support::{assert_close, committed, model, repository, runtime, say, session};
 
 #[test]
 fn the_manifest_describes_the_committed_model() {
-    assert_eq!(FileDigest::of(&committed()), MANIFEST.onnx);
-    assert_eq!(MANIFEST.checkpoint.tensors.len(), 14);
+    assert_eq!(FileDigest::of(&committed()), model().spec.files.onnx);
 }
 
 #[test]
@@ -21,13 +23,13 @@ fn the_checkpoint_converts_to_the_committed_bytes() {
         );
         return;
     };
-    let onnx = convert(&checkpoint, &MANIFEST).unwrap();
+    let onnx = convert(&checkpoint).unwrap();
     assert!(onnx == committed(), "the converted bytes are not those of models/resemblyzer.onnx");
 }
 
 #[test]
 fn another_checkpoint_is_refused() {
-    let error = convert(b"not a checkpoint", &MANIFEST).unwrap_err();
+    let error = convert(b"not a checkpoint").unwrap_err();
     assert!(matches!(&error, ConvertError::WrongCheckpoint { found, .. } if found.bytes == 16), "{error}");
 }
 
@@ -49,29 +51,30 @@ fn another_model_is_refused_with_the_reason() {
         ("empty", Vec::new(), |e| matches!(e, EncoderError::Model(_))),
     ];
     for (name, onnx, expected) in cases {
-        let error = Session::new(&runtime(), &onnx).err().unwrap_or_else(|| panic!("{name}: accepted"));
+        let error = Session::new(&runtime(), &onnx, model().spec.graph)
+            .err()
+            .unwrap_or_else(|| panic!("{name}: accepted"));
         assert!(expected(&error), "{name}: {error}");
     }
 }
 
 #[test]
 fn a_model_of_ones_own_has_a_fingerprint_of_its_own() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("own.onnx");
-    std::fs::write(&path, [committed().as_slice(), b"\0"].concat()).unwrap();
-    assert!(Model::read(&path).unwrap().fingerprint.starts_with("custom/"));
-    let committed = Model::read(&repository().join("models/resemblyzer.onnx")).unwrap();
-    assert_eq!(committed.fingerprint, "resemblyzer-0.1.4/39373b86");
+    let own = Model::new(Arc::clone(&model().spec), [committed().as_slice(), b"\0"].concat());
+    assert!(own.id.fingerprint().starts_with("custom/"));
+    assert_eq!(model().id.fingerprint(), "resemblyzer-0.1.4/39373b86");
 }
 
 #[test]
 fn a_window_is_embedded_alike_alone_and_in_a_batch() {
-    let window =
-        |seed: usize| (0..WINDOW_FRAMES * N_MELS).map(move |i| ((i * (seed + 3)) % 101) as f32 * 1e-3);
+    let window = |seed: usize| -> Vec<f32> {
+        (0..N_FRAMES * N_MELS).map(|i| ((i * (seed + 3)) % 101) as f32 * 1e-3).collect()
+    };
+    let windows: Vec<Vec<f32>> = (0..8).map(window).collect();
     let mut session = session();
-    let batch = session.embed(&(0..8).flat_map(window).collect::<Vec<_>>()).unwrap();
+    let batch = session.embed(&windows.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
     for (i, together) in batch.iter().enumerate() {
-        let alone = session.embed(&window(i).collect::<Vec<_>>()).unwrap();
+        let alone = session.embed(&[&windows[i]]).unwrap();
         // ONNX Runtime picks its matrix kernel by batch size, so the last bits may differ.
         assert_close(&format!("window {i}"), together, &alone[0], |_| 1e-6);
     }

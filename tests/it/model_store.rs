@@ -7,11 +7,17 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use voice_embedding_service::model::{
-    FetchError, FetchPolicy, FileDigest, MANIFEST, Model, ModelError, ModelSource, Origin, Remote,
+use voice_embedding_service::model_files::{
+    FetchError, FetchPolicy, ModelError, ModelSource, Origin, Remote,
 };
+use voice_embedding_service::models::{FileDigest, Model};
 
-use super::support::{KEY, Server, exit_code, repository, say, voice};
+use super::support::{KEY, Server, committed, exit_code, model, repository, say, voice};
+
+/// The committed ONNX file.
+fn onnx_digest() -> &'static FileDigest {
+    &model().spec.files.onnx
+}
 
 /// What a host does with one request.
 #[derive(Clone, Debug)]
@@ -130,19 +136,16 @@ fn answer(connection: &mut TcpStream, act: &Act, file: &[u8], range: Option<&str
     }
 }
 
-/// The committed model.
-fn onnx() -> Vec<u8> {
-    std::fs::read(repository().join("models/resemblyzer.onnx")).unwrap()
-}
-
 /// A source that has nothing but a URL and a cache, and little patience.
 fn source(url: &str, sha256: &str, cache: &Path) -> ModelSource {
+    let spec = Arc::clone(&model().spec);
     ModelSource {
         explicit: None,
         explicit_sha256: None,
         directories: Vec::new(),
         cache: cache.to_owned(),
-        remote: Remote::new(url, Some(sha256), false).unwrap(),
+        remote: Remote::new(&spec, url, Some(sha256), false).unwrap(),
+        spec,
         policy: FetchPolicy {
             attempts: 4,
             first_delay: Duration::from_millis(1),
@@ -154,16 +157,16 @@ fn source(url: &str, sha256: &str, cache: &Path) -> ModelSource {
 }
 
 /// Obtains the committed model from a host with this script; the outcome, and the ranges that were asked for.
-fn obtain(script: Vec<Act>) -> (Result<Model, ModelError>, Vec<Option<String>>) {
+fn obtain(script: Vec<Act>) -> (Result<(Model, Origin), ModelError>, Vec<Option<String>>) {
     let directory = tempfile::tempdir().unwrap();
-    let host = Host::start(onnx(), script);
-    let outcome = source(&host.url("model.onnx"), &MANIFEST.onnx.sha256, directory.path()).obtain();
+    let host = Host::start(committed(), script);
+    let outcome = source(&host.url("model.onnx"), &onnx_digest().sha256, directory.path()).obtain();
     let left: Vec<PathBuf> =
         std::fs::read_dir(directory.path()).unwrap().map(|e| e.unwrap().path()).collect();
     for path in left.iter().filter(|path| path.extension().is_some_and(|e| e == "onnx")) {
         assert_eq!(
             FileDigest::of(&std::fs::read(path).unwrap()),
-            MANIFEST.onnx,
+            *onnx_digest(),
             "what is in the cache is whole"
         );
     }
@@ -173,7 +176,7 @@ fn obtain(script: Vec<Act>) -> (Result<Model, ModelError>, Vec<Option<String>>) 
 #[test]
 fn a_fetch_survives_what_a_network_does() {
     use Act::*;
-    let elsewhere = Host::start(onnx(), vec![Good]);
+    let elsewhere = Host::start(committed(), vec![Good]);
     let cases: [(&str, Vec<Act>, &[Option<&str>]); 10] = [
         ("good", vec![Good], &[None]),
         ("cut short", vec![CutAt(1_000_000), Good], &[None, Some("bytes=1000000-")]),
@@ -192,9 +195,9 @@ fn a_fetch_survives_what_a_network_does() {
     ];
     for (name, script, ranges) in cases {
         let (outcome, asked) = obtain(script);
-        let model = outcome.unwrap_or_else(|e| panic!("{name}: {e}"));
-        assert_eq!(FileDigest::of(&model.onnx), MANIFEST.onnx, "{name}");
-        assert!(matches!(model.origin, Origin::Fetched(_)), "{name}: {}", model.origin);
+        let (model, origin) = outcome.unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(FileDigest::of(&model.onnx), *onnx_digest(), "{name}");
+        assert!(matches!(origin, Origin::Fetched(_)), "{name}: {origin}");
         assert_eq!(asked.iter().map(Option::as_deref).collect::<Vec<_>>(), ranges, "{name}");
     }
 }
@@ -218,9 +221,9 @@ fn a_fetch_that_cannot_succeed_ends_with_the_reason() {
     }
 
     let directory = tempfile::tempdir().unwrap();
-    let plain = Host::start(onnx(), vec![Good]);
+    let plain = Host::start(committed(), vec![Good]);
     let secure = plain.url("model.onnx").replace("http:", "https:");
-    let error = source(&secure, &MANIFEST.onnx.sha256, directory.path()).obtain().err().unwrap();
+    let error = source(&secure, &onnx_digest().sha256, directory.path()).obtain().err().unwrap();
     let ModelError::Fetch { reason: FetchError::GaveUp { attempts: 4, .. }, .. } = &error else {
         panic!("https to a server without TLS: {error}")
     };
@@ -230,19 +233,19 @@ fn a_fetch_that_cannot_succeed_ends_with_the_reason() {
 #[test]
 fn the_cache_is_used_and_mended() {
     let directory = tempfile::tempdir().unwrap();
-    let host = Host::start(onnx(), vec![Act::Good]);
-    let source = source(&host.url("model.onnx"), &MANIFEST.onnx.sha256, directory.path());
+    let host = Host::start(committed(), vec![Act::Good]);
+    let source = source(&host.url("model.onnx"), &onnx_digest().sha256, directory.path());
     assert_eq!(source.path(), None);
-    let Origin::Fetched(path) = source.obtain().unwrap().origin else { panic!("not fetched") };
+    let Origin::Fetched(path) = source.obtain().unwrap().1 else { panic!("not fetched") };
     assert_eq!(source.path(), Some(path.clone()));
-    assert_eq!(source.obtain().unwrap().origin, Origin::Cache(path.clone()));
+    assert_eq!(source.obtain().unwrap().1, Origin::Cache(path.clone()));
     assert_eq!(host.ranges().len(), 1);
 
-    for damage in [&onnx()[..1_000_000], b"", &[onnx().as_slice(), b"more"].concat()] {
+    for damage in [&committed()[..1_000_000], b"", &[committed().as_slice(), b"more"].concat()] {
         std::fs::write(&path, damage).unwrap();
         assert!(source.verify().is_err());
-        assert_eq!(source.obtain().unwrap().origin, Origin::Fetched(path.clone()));
-        assert_eq!(FileDigest::of(&std::fs::read(&path).unwrap()), MANIFEST.onnx);
+        assert_eq!(source.obtain().unwrap().1, Origin::Fetched(path.clone()));
+        assert_eq!(FileDigest::of(&std::fs::read(&path).unwrap()), *onnx_digest());
     }
     assert!(source.verify().unwrap().is_some());
     assert_eq!(host.ranges().len(), 4);
@@ -251,10 +254,10 @@ fn the_cache_is_used_and_mended() {
 #[test]
 fn a_cache_that_cannot_be_written_is_done_without() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let host = Host::start(onnx(), vec![Act::Good]);
-    let source = source(&host.url("model.onnx"), &MANIFEST.onnx.sha256, &file.path().join("cache"));
+    let host = Host::start(committed(), vec![Act::Good]);
+    let source = source(&host.url("model.onnx"), &onnx_digest().sha256, &file.path().join("cache"));
     for _ in 0..2 {
-        assert_eq!(source.obtain().unwrap().origin, Origin::Memory);
+        assert_eq!(source.obtain().unwrap().1, Origin::Memory);
     }
     assert_eq!(host.ranges().len(), 2);
 }
@@ -262,7 +265,7 @@ fn a_cache_that_cannot_be_written_is_done_without() {
 #[test]
 fn local_files_come_first_in_their_order() {
     let directory = tempfile::tempdir().unwrap();
-    let host = Host::start(onnx(), vec![Act::Good]);
+    let host = Host::start(committed(), vec![Act::Good]);
     let place = |name: &str, content: &[u8]| {
         let folder = directory.path().join(name).join("models");
         std::fs::create_dir_all(&folder).unwrap();
@@ -270,11 +273,11 @@ fn local_files_come_first_in_their_order() {
         folder.join("resemblyzer.onnx")
     };
     let (working, beside) = (place("working", b"first"), place("beside", b"second"));
-    let mut source = source(&host.url("model.onnx"), &MANIFEST.onnx.sha256, &directory.path().join("cache"));
+    let mut source = source(&host.url("model.onnx"), &onnx_digest().sha256, &directory.path().join("cache"));
     source.directories = vec![directory.path().join("working"), directory.path().join("beside")];
-    assert_eq!(source.obtain().unwrap().origin, Origin::Local(working.clone()));
+    assert_eq!(source.obtain().unwrap().1, Origin::Local(working.clone()));
     std::fs::remove_file(&working).unwrap();
-    assert_eq!(source.obtain().unwrap().origin, Origin::Local(beside.clone()));
+    assert_eq!(source.obtain().unwrap().1, Origin::Local(beside.clone()));
 
     source.explicit = Some(working.clone());
     let missing = source.obtain().err().unwrap();
@@ -286,7 +289,7 @@ fn local_files_come_first_in_their_order() {
     source.explicit_sha256 = Some("0".repeat(64));
     assert!(matches!(source.obtain(), Err(ModelError::WrongHash { .. })));
     source.explicit_sha256 = Some(FileDigest::of(b"second").sha256);
-    assert_eq!(source.obtain().unwrap().origin, Origin::Local(beside));
+    assert_eq!(source.obtain().unwrap().1, Origin::Local(beside));
     assert!(host.ranges().is_empty());
 }
 
@@ -294,10 +297,10 @@ fn local_files_come_first_in_their_order() {
 fn a_file_url_is_read() {
     let directory = tempfile::tempdir().unwrap();
     let url = format!("file://{}", repository().join("models/resemblyzer.onnx").display());
-    let model = source(&url, &MANIFEST.onnx.sha256, directory.path()).obtain().unwrap();
-    assert_eq!(FileDigest::of(&model.onnx), MANIFEST.onnx);
+    let (model, _) = source(&url, &onnx_digest().sha256, directory.path()).obtain().unwrap();
+    assert_eq!(FileDigest::of(&model.onnx), *onnx_digest());
     let wrong = source(&url, &"0".repeat(64), directory.path()).obtain().err().unwrap();
-    assert!(wrong.to_string().contains(&MANIFEST.onnx.sha256), "{wrong}");
+    assert!(wrong.to_string().contains(&onnx_digest().sha256), "{wrong}");
     let missing = source("file:///no/such.onnx", &"0".repeat(64), directory.path()).obtain().err().unwrap();
     assert!(missing.to_string().contains("No such file"), "{missing}");
 }
@@ -312,12 +315,12 @@ fn the_checkpoint_is_fetched_and_becomes_the_committed_model() {
     };
     let directory = tempfile::tempdir().unwrap();
     let host = Host::start(checkpoint, vec![Act::CutAt(9_000_000), Act::Good]);
-    let sha256 = &MANIFEST.checkpoint.digest.sha256;
-    let model = source(&host.url("pretrained.pt"), sha256, directory.path()).obtain().unwrap();
-    assert!(model.onnx == onnx());
-    assert_eq!(model.fingerprint, "resemblyzer-0.1.4/39373b86");
-    let Origin::Fetched(path) = model.origin else { panic!("{}", model.origin) };
-    assert!(std::fs::read(path).unwrap() == onnx());
+    let sha256 = &model().spec.files.checkpoint.sha256;
+    let (model, origin) = source(&host.url("pretrained.pt"), sha256, directory.path()).obtain().unwrap();
+    assert!(model.onnx == committed());
+    assert_eq!(model.id.fingerprint(), "resemblyzer-0.1.4/39373b86");
+    let Origin::Fetched(path) = origin else { panic!("{origin}") };
+    assert!(std::fs::read(path).unwrap() == committed());
     let left = std::fs::read_dir(directory.path()).unwrap().count();
     assert_eq!(left, 2, "the model and the lock");
 }
@@ -329,7 +332,7 @@ fn program(host: &Host, directory: &Path) -> Command {
         .current_dir(directory)
         .env("API_KEY", KEY)
         .env("MODEL_URL", host.url("model.onnx"))
-        .env("MODEL_SHA256", &MANIFEST.onnx.sha256)
+        .env("MODEL_SHA256", &onnx_digest().sha256)
         .env("MODEL_CACHE_DIR", directory.join("cache"));
     command
 }
@@ -337,7 +340,7 @@ fn program(host: &Host, directory: &Path) -> Command {
 #[test]
 fn processes_that_start_at_once_fetch_once() {
     let directory = tempfile::tempdir().unwrap();
-    let host = Host::start(onnx(), vec![Act::Good]);
+    let host = Host::start(committed(), vec![Act::Good]);
     let servers: Vec<Server> = (0..3).map(|_| Server::spawn(&mut program(&host, directory.path()))).collect();
     servers.iter().for_each(Server::wait_until_ready);
     assert_eq!(servers[2].upload(voice()).status(), 200);
@@ -347,7 +350,7 @@ fn processes_that_start_at_once_fetch_once() {
 #[test]
 fn a_start_after_a_kill_goes_on_where_the_fetch_was() {
     let directory = tempfile::tempdir().unwrap();
-    let host = Host::start(onnx(), vec![Act::StallAt(3_000_000), Act::Good]);
+    let host = Host::start(committed(), vec![Act::StallAt(3_000_000), Act::Good]);
     let killed = Server::spawn(&mut program(&host, directory.path()));
     let part = || {
         let files = std::fs::read_dir(directory.path().join("cache")).into_iter().flatten();
@@ -374,7 +377,7 @@ fn a_start_after_a_kill_goes_on_where_the_fetch_was() {
 #[test]
 fn a_stop_does_not_wait_for_a_fetch() {
     let directory = tempfile::tempdir().unwrap();
-    let host = Host::start(onnx(), vec![Act::StallAt(1_000)]);
+    let host = Host::start(committed(), vec![Act::StallAt(1_000)]);
     let mut server = Server::spawn(&mut program(&host, directory.path()));
     while host.ranges().is_empty() {
         std::thread::sleep(Duration::from_millis(5));
@@ -388,7 +391,7 @@ fn a_stop_does_not_wait_for_a_fetch() {
 #[test]
 fn a_start_that_cannot_fetch_says_what_to_do() {
     let directory = tempfile::tempdir().unwrap();
-    let host = Host::start(onnx(), vec![Act::Status("404 Not Found")]);
+    let host = Host::start(committed(), vec![Act::Status("404 Not Found")]);
     let mut process = program(&host, directory.path())
         .env("PORT", "0")
         .env("HOST", "127.0.0.1")
@@ -398,19 +401,16 @@ fn a_start_that_cannot_fetch_says_what_to_do() {
     assert_eq!(exit_code(&mut process), Some(1));
     let log = std::io::read_to_string(process.stderr.take().unwrap()).unwrap();
     let line = log.lines().last().unwrap();
-    assert!(
-        line.starts_with(
-            "error: cannot fetch the model from http://127.0.0.1/model.onnx: the server answered 404"
-        ),
-        "{line}"
-    );
+    let expected =
+        format!("error: cannot fetch the model from {}: the server answered 404", host.url("model.onnx"));
+    assert!(line.starts_with(&expected), "{line}");
     assert!(line.contains("MODEL_PATH") && line.contains("HTTPS_PROXY"), "{line}");
 }
 
 #[test]
 fn the_model_commands_find_fetch_and_check() {
     let directory = tempfile::tempdir().unwrap();
-    let host = Host::start(onnx(), vec![Act::Good]);
+    let host = Host::start(committed(), vec![Act::Good]);
     let run = |arguments: &[&str]| {
         let output = program(&host, directory.path()).arg("model").args(arguments).output().unwrap();
         let text =
@@ -424,7 +424,7 @@ fn the_model_commands_find_fetch_and_check() {
 
     let (code, path) = run(&["fetch"]);
     assert_eq!(code, Some(0), "{path}");
-    assert!(std::fs::read(&path).unwrap() == onnx());
+    assert!(std::fs::read(&path).unwrap() == committed());
     assert_eq!(run(&["fetch"]), (Some(0), path.clone()));
     assert_eq!(run(&["path"]), (Some(0), path.clone()));
     let (code, verdict) = run(&["verify"]);
@@ -432,7 +432,7 @@ fn the_model_commands_find_fetch_and_check() {
 
     let copy = directory.path().join("copy.onnx");
     assert_eq!(run(&["fetch", "--output", copy.to_str().unwrap()]).0, Some(0));
-    assert!(std::fs::read(&copy).unwrap() == onnx());
+    assert!(std::fs::read(&copy).unwrap() == committed());
     assert_eq!(host.ranges().len(), 1);
 
     std::fs::write(&path, "damaged").unwrap();

@@ -5,14 +5,17 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use voice_embedding_service::encoder::native::N_MELS;
 use voice_embedding_service::encoder::{
-    EncoderError, InstructionSet, MelWindows, NativeEncoder, Session, WindowEmbedding, mean_embedding,
+    EncoderError, InstructionSet, NativeEncoder, Session, mean_embedding,
 };
-use voice_embedding_service::hparams::{N_MELS, WINDOW_FRAMES};
-use voice_embedding_service::pipeline::{Pipeline, PipelineLimits};
+use voice_embedding_service::front_end::Features;
+use voice_embedding_service::models::resemblyzer::{N_FRAMES, onnx};
+use voice_embedding_service::pipeline::Pipeline;
 
 use super::support::{
-    KEY, Server, committed, cosine, exit_code, fixture, golden, parity_data, repository, say, session, voice,
+    KEY, Server, committed, cosine, exit_code, fixture, golden, model, parity_data, pipeline, repository,
+    say, session, voice,
 };
 
 /// What every window's embedding has as cosine to ONNX Runtime's.
@@ -23,17 +26,22 @@ const LEAST_COSINE: f64 = 0.999_998;
 
 /// A session of every set of instructions that this CPU has, the fastest first.
 fn native_sessions() -> Vec<(InstructionSet, Session)> {
-    let session = |set| (set, NativeEncoder::new(&committed(), set).unwrap().session());
+    let weights = onnx::read(&committed()).unwrap();
+    let session = |set| (set, NativeEncoder::new(&weights, set).unwrap().session().into());
     InstructionSet::available().map(session).collect()
 }
 
-fn windows_of(pipeline: &Pipeline, file: &PathBuf) -> MelWindows {
+fn features_of(pipeline: &Pipeline, file: &PathBuf) -> Features {
     let recording = pipeline.decode(&std::fs::read(file).unwrap()).unwrap();
-    pipeline.prepare(recording).unwrap().windows
+    pipeline.analyse(recording).unwrap().features
 }
 
-fn bits(embeddings: &[WindowEmbedding]) -> Vec<u32> {
-    embeddings.as_flattened().iter().map(|component| component.to_bits()).collect()
+fn windows(features: &Features) -> Vec<&[f32]> {
+    (0..features.units().len()).map(|i| features.values(i)).collect()
+}
+
+fn bits(embeddings: &[Vec<f32>]) -> Vec<u32> {
+    embeddings.iter().flatten().map(|component| component.to_bits()).collect()
 }
 
 /// Two embeddings of each file: ONNX Runtime's, and the native one, which every set of instructions must give.
@@ -41,16 +49,16 @@ fn embeddings_of(files: &[PathBuf]) -> Vec<[Vec<f64>; 2]> {
     let (next, embeddings) = (AtomicUsize::new(0), Mutex::new(vec![None; files.len()]));
     let embed_some = || {
         let (mut ort, mut natives) = (session(), native_sessions());
-        let pipeline = Pipeline::new(PipelineLimits::default());
+        let pipeline = pipeline();
         while let Some((i, file)) =
             Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, files.get(i)?)))
         {
-            let windows = windows_of(&pipeline, file);
-            let mels: Vec<f32> = (0..windows.count()).flat_map(|i| windows.window(i)).copied().collect();
-            let of_ort = ort.embed(&mels).unwrap();
-            let of_native = natives[0].1.embed(&mels).unwrap();
+            let features = features_of(&pipeline, file);
+            let windows = windows(&features);
+            let of_ort = ort.embed(&windows).unwrap();
+            let of_native = natives[0].1.embed(&windows).unwrap();
             for (set, session) in &mut natives[1..] {
-                let same = bits(&session.embed(&mels).unwrap()) == bits(&of_native);
+                let same = bits(&session.embed(&windows).unwrap()) == bits(&of_native);
                 assert!(
                     same,
                     "{} is not what {} computes: {}",
@@ -60,11 +68,12 @@ fn embeddings_of(files: &[PathBuf]) -> Vec<[Vec<f64>; 2]> {
                 );
             }
             for (window, (a, b)) in of_ort.iter().zip(&of_native).enumerate() {
-                let cosine = cosine(&a.map(f64::from), &b.map(f64::from));
+                let doubles = |window: &[f32]| window.iter().map(|c| f64::from(*c)).collect::<Vec<_>>();
+                let cosine = cosine(&doubles(a), &doubles(b));
                 assert!(cosine >= LEAST_WINDOW_COSINE, "{}, window {window}: {cosine:.7}", file.display());
             }
-            let whole =
-                [of_ort, of_native].map(|windows| mean_embedding(&windows).unwrap().components().to_vec());
+            let mean = |windows: Vec<Vec<f32>>| mean_embedding(&model().id, &windows).unwrap();
+            let whole = [of_ort, of_native].map(|windows| mean(windows).components().to_vec());
             let cosine = cosine(&whole[0], &whole[1]);
             assert!(cosine >= LEAST_COSINE, "{}: {cosine:.8}", file.display());
             embeddings.lock().unwrap()[i] = Some(whole);
@@ -131,17 +140,16 @@ fn equal_error_rate(same: &[f64], different: &[f64]) -> f64 {
 
 #[test]
 fn a_window_gets_the_same_bits_in_every_batch() {
-    let windows = windows_of(&Pipeline::new(PipelineLimits::default()), &fixture("audio/alan-1.wav"));
-    let mels = |count: usize| -> Vec<f32> {
-        (0..count).flat_map(|i| windows.window(i % windows.count())).copied().collect()
-    };
+    let features = features_of(&pipeline(), &fixture("audio/alan-1.wav"));
+    let windows = windows(&features);
     for (set, mut session) in native_sessions() {
-        let alone: Vec<WindowEmbedding> =
-            (0..windows.count()).map(|i| session.embed(windows.window(i)).unwrap()[0]).collect();
+        let alone: Vec<Vec<f32>> =
+            windows.iter().map(|window| session.embed(&[window]).unwrap().remove(0)).collect();
         // Two, three and seven rows take tiles of other shapes; 29 take several groups.
         for count in [2, 3, 5, 6, 7, 29] {
-            let together = session.embed(&mels(count)).unwrap();
-            let expected: Vec<WindowEmbedding> = (0..count).map(|i| alone[i % alone.len()]).collect();
+            let batch: Vec<&[f32]> = windows.iter().copied().cycle().take(count).collect();
+            let together = session.embed(&batch).unwrap();
+            let expected: Vec<Vec<f32>> = alone.iter().cloned().cycle().take(count).collect();
             assert!(bits(&together) == bits(&expected), "{}, {count} windows", set.name());
         }
     }
@@ -149,15 +157,15 @@ fn a_window_gets_the_same_bits_in_every_batch() {
 
 #[test]
 fn strange_spectra_are_embedded_or_refused() {
-    let window = |value: f32| vec![value; WINDOW_FRAMES * N_MELS];
+    let window = |value: f32| vec![value; N_FRAMES * N_MELS];
     for (set, mut session) in native_sessions() {
         for value in [0.0, 1e-30, 1.0, 1e10, 1e30] {
-            let embedding = session.embed(&window(value)).unwrap()[0];
+            let embedding = session.embed(&[&window(value)]).unwrap().remove(0);
             assert!(embedding.iter().all(|component| component.is_finite()), "{} {value}", set.name());
         }
         for value in [f32::NAN, f32::INFINITY] {
             assert!(
-                matches!(session.embed(&window(value)), Err(EncoderError::Run(_))),
+                matches!(session.embed(&[&window(value)]), Err(EncoderError::Run(_))),
                 "{} {value}",
                 set.name()
             );
@@ -176,8 +184,7 @@ fn changed(from: &[u8], to: &[u8]) -> Vec<u8> {
 
 #[test]
 fn another_graph_is_refused_with_the_reason() {
-    let set = InstructionSet::available().next().unwrap();
-    for (name, onnx, reason) in [
+    for (name, file, reason) in [
         ("another node", changed(b"Relu", b"Sqrt"), "its graph is not"),
         ("another attribute", changed(b"transB", b"transA"), "its graph is not"),
         (
@@ -189,7 +196,7 @@ fn another_graph_is_refused_with_the_reason() {
         ("truncated", committed()[..1_000_000].to_vec(), "not where they should be"),
         ("empty", Vec::new(), "not where they should be"),
     ] {
-        match NativeEncoder::new(&onnx, set) {
+        match onnx::read(&file) {
             Err(EncoderError::OtherModel(found)) => assert!(found.contains(reason), "{name}: {found}"),
             Err(error) => panic!("{name}: {error}"),
             Ok(_) => panic!("{name}: accepted"),

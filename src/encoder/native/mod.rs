@@ -1,19 +1,24 @@
-//! Our own kernels: the LSTM in 16-bit integers, with the same bits by every set of instructions.
+//! Resemblyzer's encoder without ONNX Runtime: the LSTM in 16-bit integers, with the same bits by every instruction set.
 
-mod network;
+mod kernel;
 #[cfg(all(feature = "internals", target_arch = "x86_64"))]
 mod peak;
+mod self_check;
 mod simd;
+mod weights;
 
 use std::sync::Arc;
 
-use super::onnx::EncoderWeights;
-use super::session::{EncoderError, Session, WindowEmbedding};
-use crate::hparams::{EMBEDDING_DIM, N_MELS, WINDOW_FRAMES};
-use network::{Embed, MAX_GROUP, Network, Workspace};
+use super::error::EncoderError;
+use kernel::{Embed, MAX_GROUP, Workspace};
 use simd::{Portable, Simd};
+use weights::{Network, WindowEmbedding};
 
-/// Instructions that the kernels are made for.
+pub use weights::{
+    EMBEDDING_DIM, EncoderWeights, HIDDEN_UNITS, LSTM_LAYERS, LinearWeights, LstmWeights, N_MELS,
+};
+
+/// Instruction sets that the encoder is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InstructionSet {
     /// AVX-512 with VNNI.
@@ -33,13 +38,13 @@ pub struct NativeEncoder {
     instruction_set: InstructionSet,
 }
 
-/// The encoder, and what it computes in.
-pub(super) struct NativeSession(Box<dyn Kernel>);
+/// The encoder with memory of its own, for one thread.
+pub struct NativeSession(Box<dyn Kernel>);
 
-/// Weights packed for a set of instructions: what makes kernels that share them.
+/// Weights packed for an instruction set, as a function that makes kernels sharing them.
 type Packed = Arc<dyn Fn() -> Box<dyn Kernel> + Send + Sync>;
 
-/// The code that runs them, with memory of its own.
+/// The code that runs the weights, with memory of its own.
 trait Kernel: Send {
     /// Embeds up to [`MAX_GROUP`] windows, of any number of frames.
     fn embed(&mut self, mels: &[[f32; N_MELS]], embeddings: &mut [WindowEmbedding]);
@@ -134,10 +139,9 @@ impl InstructionSet {
 }
 
 impl NativeEncoder {
-    /// Reads and packs the weights of an ONNX file that `model convert` wrote.
-    pub fn new(onnx: &[u8], instruction_set: InstructionSet) -> Result<Self, EncoderError> {
-        let weights = EncoderWeights::from_onnx(onnx)?;
-        let packed = instruction_set.pack(&weights);
+    /// Quantises and packs weights.
+    pub fn new(weights: &EncoderWeights, instruction_set: InstructionSet) -> Result<Self, EncoderError> {
+        let packed = instruction_set.pack(weights);
         let packed = packed.ok_or(EncoderError::NoInstructions(instruction_set.name()))?;
         Ok(Self { packed, instruction_set })
     }
@@ -148,39 +152,34 @@ impl NativeEncoder {
     }
 
     /// A session; all share the weights.
-    pub fn session(&self) -> Session {
-        Session::native(NativeSession((self.packed)()))
+    pub fn session(&self) -> NativeSession {
+        NativeSession((self.packed)())
     }
 
-    /// The embedding of a fixed window, to check a machine with: noise of a linear congruential generator, as loud as speech.
-    pub fn check_embedding(&self) -> WindowEmbedding {
-        let mut state = 1_u32;
-        let mut noise = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / 16_777_216.0
-        };
-        let mut mels = vec![[0.0; N_MELS]; WINDOW_FRAMES];
-        mels.as_flattened_mut().iter_mut().for_each(|mel| *mel = noise() * noise());
+    /// The embedding of one fixed window, 256 little-endian `f32`: its hash tells whether this machine computes
+    /// correctly.
+    pub fn self_check(&self) -> Vec<u8> {
         let mut embedding = [[0.0; EMBEDDING_DIM]];
-        (self.packed)().embed(&mels, &mut embedding);
-        embedding[0]
+        (self.packed)().embed(&self_check::window(), &mut embedding);
+        self_check::bytes(&embedding[0])
     }
 }
 
 impl NativeSession {
-    /// As [`Session::embed`].
-    pub(super) fn embed(&mut self, mels: &[f32]) -> Result<Vec<WindowEmbedding>, EncoderError> {
-        let (frames, rest) = mels.as_chunks::<N_MELS>();
-        assert!(rest.is_empty() && frames.len().is_multiple_of(WINDOW_FRAMES), "windows are whole");
-        // In integers, what is no number would become one.
-        if !mels.iter().all(|mel| mel.is_finite()) {
+    /// As [`Session::embed`](super::Session::embed), of any number of frames.
+    pub(super) fn embed(&mut self, units: &[&[f32]]) -> Result<Vec<Vec<f32>>, EncoderError> {
+        // In integers, a not-a-number would become a number.
+        if !units.iter().all(|unit| unit.iter().all(|mel| mel.is_finite())) {
             return Err(EncoderError::Run("a mel band is not finite".into()));
         }
-        let mut embeddings = vec![[0.0; EMBEDDING_DIM]; frames.len() / WINDOW_FRAMES];
-        for (mels, embeddings) in
-            frames.chunks(MAX_GROUP * WINDOW_FRAMES).zip(embeddings.chunks_mut(MAX_GROUP))
-        {
-            self.0.embed(mels, embeddings);
+        let mut embeddings = Vec::with_capacity(units.len());
+        for group in units.chunks(MAX_GROUP) {
+            let values = group.concat();
+            let (mels, rest) = values.as_chunks::<N_MELS>();
+            assert!(rest.is_empty(), "a frame has {N_MELS} bands");
+            let mut of_group = vec![[0.0; EMBEDDING_DIM]; group.len()];
+            self.0.embed(mels, &mut of_group);
+            embeddings.extend(of_group.iter().map(|embedding| embedding.to_vec()));
         }
         Ok(embeddings)
     }

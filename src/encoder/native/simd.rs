@@ -1,7 +1,7 @@
 //! Vector instructions behind safe functions: the only file with unsafe code.
 //!
 //! Every set does the same operations on each lane, correctly rounded, so that all of them give the same bits;
-//! [`Portable`] says in plain Rust what they are. A value of another set exists only where the CPU has its instructions: that is
+//! [`Portable`] defines them in plain Rust. A value of another set exists only where the CPU has its instructions: that is
 //! what makes its functions safe.
 #![allow(unsafe_code, reason = "vector instructions")]
 
@@ -187,7 +187,7 @@ mod x86 {
     #[allow(clippy::wildcard_imports, reason = "there are forty of them")]
     use std::arch::x86_64::*;
 
-    use super::{Simd, Task};
+    use crate::encoder::native::simd::{Simd, Task};
 
     /// A set whose vectors are `__m512` or `__m256`.
     macro_rules! instruction_set {
@@ -211,7 +211,7 @@ mod x86 {
             }
 
             // SAFETY of the blocks below: a value of the set exists only where `detect` found its instructions, which is all that
-            // these functions ask; those that take pointers get them from references to arrays as long as a vector.
+            // these functions require; those that take pointers get them from references to arrays as long as a vector.
             #[allow(clippy::inline_always, reason = "see Task")]
             impl Simd<$lanes> for $name {
                 type Floats = $floats;

@@ -1,0 +1,87 @@
+//! A decoded recording, and the limits within which one is decoded.
+
+use std::ops::RangeInclusive;
+
+use super::error::AudioError;
+
+/// Rate that recordings are decoded to, in Hz: the one that the encoders were trained at.
+pub const SAMPLE_RATE_HZ: u32 = 16_000;
+
+/// Sample rates that are decoded, in Hz.
+pub const SAMPLE_RATES_HZ: RangeInclusive<u32> = 4_000..=384_000;
+
+/// Most channels that are decoded.
+pub const MAX_CHANNELS: u16 = 8;
+
+/// Largest magnitude of a sample. Some programs write floats at the scale of 16 or 32-bit integers, which are far below;
+/// from 1e17 on, the power spectrum would leave `f32`.
+pub const MAX_MAGNITUDE: f32 = 1e10;
+
+/// Mono audio at 16 kHz: at least one sample, all finite, full scale at ±1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Waveform(Vec<f32>);
+
+impl Waveform {
+    /// Checks that there are samples and that all are within [`MAX_MAGNITUDE`].
+    pub fn new(samples: Vec<f32>) -> Result<Self, AudioError> {
+        if samples.is_empty() {
+            return Err(AudioError::Corrupt("it holds no samples".into()));
+        }
+        // A comparison with a not-a-number is false.
+        if !samples.iter().all(|sample| sample.abs() <= MAX_MAGNITUDE) {
+            return Err(AudioError::Corrupt(
+                "it holds infinite, not-a-number or absurdly large samples".into(),
+            ));
+        }
+        Ok(Self(samples))
+    }
+
+    /// The samples, full scale at ±1 (float files may go beyond).
+    pub fn samples(&self) -> &[f32] {
+        &self.0
+    }
+
+    /// The samples, without a copy.
+    pub fn into_samples(self) -> Vec<f32> {
+        self.0
+    }
+}
+
+/// A decoded file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recording {
+    /// The mean of the channels.
+    pub waveform: Waveform,
+    /// Length of the audio in the file.
+    pub duration_seconds: f64,
+    /// Sample rate of the file, in Hz.
+    pub sample_rate_hz: u32,
+    /// Channels in the file.
+    pub channels: u16,
+    /// More than one sample in a thousand is at full scale or beyond.
+    pub clipped: bool,
+    /// The file ends before the audio that its header announces.
+    pub truncated: bool,
+}
+
+/// How much audio is decoded at the most.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The longest recording, in seconds.
+    pub max_seconds: f64,
+}
+
+pub(super) fn check_sample_rate(sample_rate_hz: u32) -> Result<(), AudioError> {
+    if SAMPLE_RATES_HZ.contains(&sample_rate_hz) {
+        return Ok(());
+    }
+    let (min, max) = (SAMPLE_RATES_HZ.start(), SAMPLE_RATES_HZ.end());
+    Err(AudioError::Corrupt(format!("its sample rate is {sample_rate_hz} Hz, not {min} to {max} Hz")))
+}
+
+pub(super) fn check_channels(channels: u16) -> Result<(), AudioError> {
+    if (1..=MAX_CHANNELS).contains(&channels) {
+        return Ok(());
+    }
+    Err(AudioError::Corrupt(format!("it has {channels} channels, not 1 to {MAX_CHANNELS}")))
+}

@@ -1,0 +1,87 @@
+//! Where to listen, and where a health check finds the service.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+
+use clap::Args;
+
+use super::error::ConfigError;
+use super::keys::DEFAULT_API_KEY;
+
+/// Address of the service to ask.
+#[derive(Args, Clone, Debug)]
+pub struct HealthcheckArgs {
+    /// Address that the service listens on [default: 127.0.0.1].
+    #[arg(long, env)]
+    host: Option<String>,
+    /// Port that it listens on.
+    #[arg(long, env, default_value_t = 8000)]
+    port: u16,
+}
+
+impl HealthcheckArgs {
+    /// The URL of the readiness probe; on loopback for a service that listens on every address.
+    pub fn url(&self) -> String {
+        let host = self.host.as_deref().unwrap_or_default().trim_matches(['[', ']']);
+        let host = match host.parse::<IpAddr>() {
+            Ok(IpAddr::V6(address)) if !address.is_unspecified() => format!("[{address}]"),
+            Ok(address) if !address.is_unspecified() => address.to_string(),
+            Err(_) if !host.is_empty() => host.to_owned(),
+            _ => Ipv4Addr::LOCALHOST.to_string(),
+        };
+        format!("http://{host}:{}/ready", self.port)
+    }
+}
+
+/// Resolves the host; without a key of one's own, only loopback.
+pub(super) fn listen_addresses(
+    host: Option<String>,
+    port: u16,
+    has_default_key: bool,
+) -> Result<Vec<SocketAddr>, ConfigError> {
+    let Some(host) = host else {
+        let address = if has_default_key { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
+        return Ok(vec![SocketAddr::from((address, port))]);
+    };
+    let resolved = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(address) => vec![SocketAddr::from((address, port))],
+        Err(_) => (host.as_str(), port)
+            .to_socket_addrs()
+            .map_err(|reason| ConfigError::Host { host: host.clone(), reason })?
+            .collect(),
+    };
+    if resolved.is_empty() {
+        return Err(ConfigError::Host { host, reason: std::io::ErrorKind::NotFound.into() });
+    }
+    if has_default_key && !resolved.iter().all(|address| address.ip().is_loopback()) {
+        return Err(ConfigError::DefaultKeyExposed { key: DEFAULT_API_KEY, host });
+    }
+    Ok(resolved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        args: HealthcheckArgs,
+    }
+
+    #[test]
+    fn a_health_check_asks_where_the_service_listens() {
+        let cases = [
+            (&[][..], "http://127.0.0.1:8000/ready"),
+            (&["--host", "0.0.0.0", "--port", "9"], "http://127.0.0.1:9/ready"),
+            (&["--host", "[::]"], "http://127.0.0.1:8000/ready"),
+            (&["--host", "::1"], "http://[::1]:8000/ready"),
+            (&["--host", "10.0.0.7"], "http://10.0.0.7:8000/ready"),
+            (&["--host", "voice"], "http://voice:8000/ready"),
+        ];
+        for (flags, url) in cases {
+            let flags = Flags::try_parse_from([&["program"], flags].concat()).unwrap();
+            assert_eq!(flags.args.url(), url);
+        }
+    }
+}

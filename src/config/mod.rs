@@ -1,0 +1,20 @@
+//! Flags and environment variables, checked.
+
+mod encoder;
+mod error;
+mod keys;
+mod listen;
+mod log;
+mod model;
+mod origins;
+mod places;
+mod serve;
+mod values;
+
+pub use error::ConfigError;
+pub use keys::{DEFAULT_API_KEY, NamedKey};
+pub use listen::HealthcheckArgs;
+pub use log::{Environment, LogConfig, TraceExport};
+pub use model::ModelArgs;
+pub use origins::CorsOrigins;
+pub use serve::{Config, HttpConfig, ServeArgs};

@@ -1,0 +1,27 @@
+//! Files and folders of the platform.
+
+use std::path::PathBuf;
+
+use etcetera::BaseStrategy;
+
+/// Folders that may hold a model's local file: the working directory and the program's.
+pub(super) fn model_directories() -> Vec<PathBuf> {
+    [std::env::current_dir().ok(), program_directory()].into_iter().flatten().collect()
+}
+
+fn program_directory() -> Option<PathBuf> {
+    Some(std::env::current_exe().ok()?.parent()?.to_owned())
+}
+
+/// The platform's folder for caches or, without one (some containers have no home), that for temporary files.
+pub(super) fn cache_directory() -> PathBuf {
+    let platform = etcetera::base_strategy::choose_native_strategy();
+    platform.map_or_else(|_| std::env::temp_dir(), |folders| folders.cache_dir()).join(env!("CARGO_PKG_NAME"))
+}
+
+/// ONNX Runtime's library beside the program, or in `../lib` as packages are laid out, or by name for the loader.
+pub(super) fn find_onnx_runtime() -> PathBuf {
+    let name = format!("{}onnxruntime{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    let beside = program_directory().into_iter().flat_map(|d| [d.clone(), d.join("../lib")]);
+    beside.map(|directory| directory.join(&name)).find(|path| path.is_file()).unwrap_or_else(|| name.into())
+}

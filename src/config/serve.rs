@@ -1,0 +1,327 @@
+//! The flags of `serve`, and the configuration that they make.
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::encoder::EncoderName;
+use super::error::ConfigError;
+use super::keys::{NamedKey, api_keys, has_default_key};
+use super::listen::listen_addresses;
+use super::log::{Environment, LogConfig, trace_export};
+use super::model::ModelArgs;
+use super::origins::{CorsOrigins, cors_origins};
+use super::places::find_onnx_runtime;
+use super::values::{
+    MAX_MAX_BATCH, MAX_MAX_CONNECTIONS, MAX_QUEUE_CAPACITY, MAX_WORKERS, cosine, count, not_negative,
+    positive, timeout,
+};
+use crate::embedder::EmbedderLimits;
+use crate::encoder::MAX_BATCH;
+use crate::engine::EngineConfig;
+use crate::model_files::ModelSource;
+use crate::pipeline::PipelineLimits;
+use crate::queue::QueueLimits;
+
+/// Recordings that wait or are in work, for each worker, unless `QUEUE_CAPACITY` sets another number. A worker embeds about 25
+/// clips of 15 seconds a second, so a full queue empties in little over a second.
+const QUEUE_CAPACITY_PER_WORKER: usize = 32;
+
+/// Flags of `serve`, each also an environment variable.
+#[derive(Args, Clone, Debug)]
+pub struct ServeArgs {
+    /// Key that clients must send, or several separated by commas, each with a name for logs if it has one (`ios:abc,web:def`)
+    /// [default: dev-key-change-me].
+    #[arg(long, env, hide_env_values = true)]
+    api_key: Option<String>,
+    /// File that holds the keys instead, separated by commas or line breaks.
+    #[arg(long, env)]
+    api_key_file: Option<PathBuf>,
+    /// Requests that each key may make in a minute; 0 for any number.
+    #[arg(long, env, default_value = "0")]
+    rate_limit_per_minute: u32,
+    /// Origins of pages that may call the service from a browser, separated by commas, or `*` [default: none].
+    #[arg(long, env)]
+    cors_origins: Option<String>,
+    /// Address to listen on [default: 0.0.0.0 once API_KEY is set, else 127.0.0.1].
+    #[arg(long, env)]
+    host: Option<String>,
+    /// Port to listen on; 0 takes any that is free.
+    #[arg(long, env, default_value_t = 8000)]
+    port: u16,
+    /// `development` for readable logs at level debug.
+    #[arg(long, env, value_enum, default_value_t = Environment::Production)]
+    env: Environment,
+    /// What to log, e.g. `debug` or `voice_embedding_service=debug,tower_http=info`.
+    #[arg(long, env = "RUST_LOG", value_name = "RUST_LOG")]
+    log: Option<String>,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// What runs the encoder: ONNX Runtime; the program itself, twice as fast, in integers of 16 bits; or that where the CPU has
+    /// AVX2, AVX-VNNI or AVX-512 VNNI, and ONNX Runtime elsewhere.
+    #[arg(long, env, value_enum, default_value_t = EncoderName::Ort)]
+    encoder: EncoderName,
+    /// ONNX Runtime's shared library [default: beside the program, in ../lib, or the system's].
+    #[arg(long, env)]
+    ort_dylib_path: Option<PathBuf>,
+    /// Largest request body, in bytes.
+    #[arg(long, env, default_value = "33554432")]
+    max_body_bytes: NonZeroUsize,
+    /// Longest recording, in seconds.
+    #[arg(long, env, default_value = "600", value_parser = positive)]
+    max_audio_seconds: f64,
+    /// Least speech in a recording, in seconds; 0 accepts any, with a warning below 1.6.
+    #[arg(long, env, default_value = "0", value_parser = not_negative)]
+    min_speech_seconds: f64,
+    /// Similarity above which two embeddings are the same speaker, unless the request names another [default: the model's, 0.75].
+    #[arg(long, env, value_parser = cosine)]
+    same_speaker_threshold: Option<f64>,
+    /// Time from a request's head to its answer, in seconds.
+    #[arg(long, env, default_value = "30", value_parser = timeout)]
+    request_timeout_seconds: f64,
+    /// Recordings that may wait or be in work at once [default: 32 for each worker].
+    #[arg(long, env, value_parser = count::<MAX_QUEUE_CAPACITY>)]
+    queue_capacity: Option<NonZeroUsize>,
+    /// Windows of 1.6 seconds that a worker encodes at once, at the most.
+    #[arg(long, env, default_value_t = MAX_BATCH, value_parser = count::<MAX_MAX_BATCH>)]
+    max_batch: NonZeroUsize,
+    /// Connections at once; more are closed.
+    #[arg(long, env, default_value = "4096", value_parser = count::<MAX_MAX_CONNECTIONS>)]
+    max_connections: NonZeroUsize,
+    /// Time to finish what is in hand when asked to stop, in seconds.
+    #[arg(long, env, default_value = "25", value_parser = timeout)]
+    shutdown_grace_seconds: f64,
+    /// OpenTelemetry collector that traces are sent to, e.g. http://localhost:4318 [default: none].
+    #[arg(long, env)]
+    otel_exporter_otlp_endpoint: Option<String>,
+    /// Name of the service in traces.
+    #[arg(long, env, default_value = env!("CARGO_PKG_NAME"))]
+    otel_service_name: String,
+    /// Threads that compute [default: the cores].
+    #[arg(long, env, value_parser = count::<MAX_WORKERS>)]
+    workers: Option<NonZeroUsize>,
+}
+
+/// Everything the service needs to know, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Keys that clients may send; at least one.
+    pub api_keys: Vec<NamedKey>,
+    /// Requests that each key may make in a minute, if they are limited.
+    pub rate_limit_per_minute: Option<NonZeroU32>,
+    /// Origins of pages that may call the service from a browser.
+    pub cors_origins: CorsOrigins,
+    /// Where to listen: the addresses of one host name.
+    pub listen: Vec<SocketAddr>,
+    /// How to log.
+    pub log: LogConfig,
+    /// Where the model comes from.
+    pub model: ModelSource,
+    /// What runs it.
+    pub engine: EngineConfig,
+    /// Limits on recordings and on how many are computed at once.
+    pub embedder: EmbedderLimits,
+    /// Limits and defaults of the HTTP side.
+    pub http: HttpConfig,
+}
+
+/// Limits and defaults of the HTTP side.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpConfig {
+    /// Largest request body.
+    pub max_body_bytes: usize,
+    /// Threshold of comparisons that name none.
+    pub same_speaker_threshold: f64,
+    /// Time from a request's head to its answer.
+    pub request_timeout: Duration,
+    /// Time to finish what is in hand when asked to stop.
+    pub shutdown_grace: Duration,
+    /// Connections at once.
+    pub max_connections: NonZeroUsize,
+}
+
+impl TryFrom<ServeArgs> for Config {
+    type Error = ConfigError;
+
+    fn try_from(args: ServeArgs) -> Result<Self, ConfigError> {
+        let api_keys = api_keys(args.api_key, args.api_key_file)?;
+        let model = ModelSource::try_from(args.model)?;
+        let workers = args.workers.unwrap_or_else(cores);
+        let queue_capacity = args.queue_capacity.unwrap_or_else(|| {
+            workers.saturating_mul(const { NonZeroUsize::new(QUEUE_CAPACITY_PER_WORKER).unwrap() })
+        });
+        Ok(Self {
+            listen: listen_addresses(args.host, args.port, has_default_key(&api_keys))?,
+            api_keys,
+            rate_limit_per_minute: NonZeroU32::new(args.rate_limit_per_minute),
+            cors_origins: args.cors_origins.as_deref().map_or(Ok(CorsOrigins::None), cors_origins)?,
+            log: LogConfig {
+                environment: args.env,
+                filter: args.log,
+                traces: trace_export(args.otel_exporter_otlp_endpoint, args.otel_service_name)?,
+            },
+            engine: EngineConfig {
+                models: vec![Arc::clone(&model.spec)],
+                encoder: args.encoder.into(),
+                onnx_runtime: args
+                    .ort_dylib_path
+                    .filter(|path| !path.as_os_str().is_empty())
+                    .unwrap_or_else(find_onnx_runtime),
+                workers,
+            },
+            embedder: EmbedderLimits {
+                pipeline: PipelineLimits {
+                    max_audio_seconds: args.max_audio_seconds,
+                    min_speech_seconds: args.min_speech_seconds,
+                },
+                queue: QueueLimits { capacity: queue_capacity, max_batch: args.max_batch },
+            },
+            http: HttpConfig {
+                max_body_bytes: args.max_body_bytes.get(),
+                same_speaker_threshold: args.same_speaker_threshold.unwrap_or(model.spec.threshold),
+                request_timeout: Duration::from_secs_f64(args.request_timeout_seconds),
+                shutdown_grace: Duration::from_secs_f64(args.shutdown_grace_seconds),
+                max_connections: args.max_connections,
+            },
+            model,
+        })
+    }
+}
+
+impl Config {
+    /// Whether the key is still the well-known one.
+    pub fn has_default_api_key(&self) -> bool {
+        has_default_key(&self.api_keys)
+    }
+}
+
+fn cores() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::keys::DEFAULT_API_KEY;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        args: ServeArgs,
+    }
+
+    fn parse(flags: &[&str]) -> Result<Config, String> {
+        let flags = Flags::try_parse_from([&["program"], flags].concat()).map_err(|e| e.to_string())?;
+        Config::try_from(flags.args).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_default_key_stays_on_loopback() {
+        let cases = [
+            (&[][..], Ok("127.0.0.1:8000")),
+            (&["--host", "localhost", "--port", "9"], Ok("127.0.0.1:9")),
+            (&["--host", "[::1]"], Ok("[::1]:8000")),
+            (&["--host", "0.0.0.0"], Err("API_KEY is still")),
+            (&["--host", "0.0.0.0", "--api-key", "a,dev-key-change-me"], Err("API_KEY is still")),
+            (&["--api-key", "secret"], Ok("0.0.0.0:8000")),
+            (&["--api-key", "secret", "--host", "::"], Ok("[::]:8000")),
+            (&["--api-key", "secret", "--host", "no such host"], Err("HOST=no such host")),
+        ];
+        for (flags, expected) in cases {
+            match (parse(flags), expected) {
+                (Ok(config), Ok(address)) => {
+                    assert!(
+                        config.listen.iter().any(|a| a.to_string() == address),
+                        "{flags:?}: {:?}",
+                        config.listen
+                    );
+                }
+                (Err(error), Err(start)) => assert!(error.contains(start), "{flags:?}: {error}"),
+                (actual, _) => panic!("{flags:?}: {actual:?}, expected {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_bad_value_names_its_variable() {
+        let cases = [
+            ("--port", "99999", "PORT"),
+            ("--env", "staging", "ENV"),
+            ("--max-body-bytes", "0", "MAX_BODY_BYTES"),
+            ("--max-audio-seconds", "inf", "MAX_AUDIO_SECONDS"),
+            ("--max-audio-seconds", "0", "MAX_AUDIO_SECONDS"),
+            ("--min-speech-seconds", "-1", "MIN_SPEECH_SECONDS"),
+            ("--same-speaker-threshold", "75", "SAME_SPEAKER_THRESHOLD"),
+            ("--request-timeout-seconds", "soon", "REQUEST_TIMEOUT_SECONDS"),
+            ("--request-timeout-seconds", "1e300", "REQUEST_TIMEOUT_SECONDS"),
+            ("--queue-capacity", "0", "QUEUE_CAPACITY"),
+            ("--queue-capacity", "65537", "QUEUE_CAPACITY"),
+            ("--workers", "two", "WORKERS"),
+            ("--workers", "100000", "WORKERS"),
+            ("--max-batch", "257", "MAX_BATCH"),
+            ("--max-connections", "4294967296", "MAX_CONNECTIONS"),
+            ("--model-url", "https://example.org/model.onnx", "MODEL_SHA256"),
+            ("--model-url", "model.onnx", "MODEL_URL"),
+            ("--model-sha256", "39373b86", "MODEL_SHA256"),
+            ("--model-path=m.onnx --model-sha256", "39373b86", "MODEL_SHA256"),
+            ("--model-allow-http", "perhaps", "MODEL_ALLOW_HTTP"),
+            ("--api-key", "a,,b", "API_KEY"),
+            ("--api-key", "", "API_KEY"),
+            ("--api-key", "ios:", "API_KEY"),
+            ("--api-key-file", "/no/such/file", "API_KEY_FILE"),
+            ("--api-key=a --api-key-file", "Cargo.toml", "API_KEY_FILE"),
+            ("--rate-limit-per-minute", "-1", "RATE_LIMIT_PER_MINUTE"),
+            ("--cors-origins", "example.org", "CORS_ORIGINS"),
+            ("--cors-origins", "https://example.org/", "CORS_ORIGINS"),
+            ("--cors-origins", "https://example.org,*", "CORS_ORIGINS"),
+            ("--max-batch", "0", "MAX_BATCH"),
+            ("--max-connections", "0", "MAX_CONNECTIONS"),
+            ("--shutdown-grace-seconds", "0", "SHUTDOWN_GRACE_SECONDS"),
+            ("--encoder", "tensorrt", "ENCODER"),
+            ("--otel-exporter-otlp-endpoint", "localhost", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        ];
+        for (flag, value, variable) in cases {
+            let flags = format!("{flag}={value}");
+            let error = parse(&flags.split(' ').collect::<Vec<_>>()).expect_err(&flags);
+            assert!(error.contains(variable), "{flag}={value}: {error}");
+        }
+    }
+
+    #[test]
+    fn keys_may_have_names_and_stand_in_a_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("keys");
+        std::fs::write(&file, "ios:abc\nweb:d:e\n").unwrap();
+        let file = format!("--api-key-file={}", file.display());
+        let cases = [
+            ("--api-key=abc", &[("default", "abc")][..]),
+            ("--api-key=ios:abc, web:def", &[("ios", "abc"), ("web", "def")]),
+            ("--api-key=a key:abc,:abc", &[("default", "a key:abc"), ("default", ":abc")]),
+            (&file, &[("ios", "abc"), ("web", "d:e")]),
+            ("--env=production", &[("default", DEFAULT_API_KEY)]),
+        ];
+        for (flag, expected) in cases {
+            let keys = parse(&[flag]).unwrap().api_keys;
+            let keys: Vec<_> = keys.iter().map(|key| (key.name.as_str(), key.key.as_str())).collect();
+            assert_eq!(keys, expected, "{flag}");
+        }
+    }
+
+    #[test]
+    fn origins_are_none_any_or_a_list() {
+        let list = ["https://example.org", "http://localhost:3000"].map(str::to_owned).to_vec();
+        let cases = [
+            ("", CorsOrigins::None),
+            ("*", CorsOrigins::Any),
+            ("https://example.org, http://localhost:3000", CorsOrigins::List(list)),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse(&["--cors-origins", text]).unwrap().cors_origins, expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Numbers within their bounds.
+
+use std::num::NonZeroUsize;
+
+/// Most workers: more threads than any machine has cores take memory, each for sessions of its own, and give nothing.
+pub(super) const MAX_WORKERS: usize = 1_024;
+
+/// Most recordings in the queue.
+pub(super) const MAX_QUEUE_CAPACITY: usize = 65_536;
+
+/// Most windows in a batch: beyond some dozen, nothing is faster.
+pub(super) const MAX_MAX_BATCH: usize = 256;
+
+/// Most connections, each an open file.
+pub(super) const MAX_MAX_CONNECTIONS: usize = 1_048_576;
+
+pub(super) fn positive(text: &str) -> Result<f64, String> {
+    bounded(text, |value| value > 0.0, "must be above 0")
+}
+
+pub(super) fn not_negative(text: &str) -> Result<f64, String> {
+    bounded(text, |value| value >= 0.0, "must not be negative")
+}
+
+pub(super) fn cosine(text: &str) -> Result<f64, String> {
+    bounded(text, |value| (-1.0..=1.0).contains(&value), "must be from -1 to 1")
+}
+
+pub(super) fn timeout(text: &str) -> Result<f64, String> {
+    bounded(text, |value| value > 0.0 && value <= 86_400.0, "must be above 0 and at most 86400")
+}
+
+fn bounded(text: &str, accept: impl Fn(f64) -> bool, rule: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "is not a number".to_owned())?;
+    if value.is_finite() && accept(value) { Ok(value) } else { Err(rule.to_owned()) }
+}
+
+/// A whole number from 1 to `MAX`.
+pub(super) fn count<const MAX: usize>(text: &str) -> Result<NonZeroUsize, String> {
+    let value: NonZeroUsize = text.parse().map_err(|_| format!("must be a whole number from 1 to {MAX}"))?;
+    if value.get() <= MAX { Ok(value) } else { Err(format!("must be at most {MAX}")) }
+}

@@ -1,0 +1,275 @@
+//! The encoder's weights in 16-bit integers, laid out for the vector instructions.
+//!
+//! Hidden values h, which are between -1 and 1, are `round(h x 8192)`; each row of weights has a scale of its own, such that no sum
+//! of products can leave 32 bits whatever the input is. Layer 0's input stays in floats: mel power has too wide a range.
+//! Source: measurements of what 16 bits cost this model, in `docs/performance.md`.
+
+use std::array;
+use std::f64::consts::LOG2_E;
+
+/// Mel bands of a frame (`mel_n_channels` of resemblyzer's `hparams.py`).
+pub const N_MELS: usize = 40;
+
+/// Hidden units of each LSTM layer (`model_hidden_size`).
+pub const HIDDEN_UNITS: usize = 256;
+
+/// LSTM layers (`model_num_layers`).
+pub const LSTM_LAYERS: usize = 3;
+
+/// Components of an embedding (`model_embedding_size`).
+pub const EMBEDDING_DIM: usize = 256;
+
+/// The embedding of one window: L2 norm 1.
+pub(super) type WindowEmbedding = [f32; EMBEDDING_DIM];
+
+/// The encoder's weights, and what an ONNX file holds besides the graph.
+#[derive(Debug, PartialEq)]
+pub struct EncoderWeights {
+    /// The LSTM's layers, from below.
+    pub layers: Vec<LstmWeights>,
+    /// What follows the LSTM.
+    pub linear: LinearWeights,
+    /// Key-value pairs stored with it.
+    pub metadata: Vec<(String, String)>,
+}
+
+/// Weights of one LSTM layer in ONNX's layout: gates in the order input, output, forget, cell.
+#[derive(Debug, PartialEq)]
+pub struct LstmWeights {
+    /// `[1, 4 x hidden, inputs]`.
+    pub input: Vec<f32>,
+    /// `[1, 4 x hidden, hidden]`.
+    pub recurrent: Vec<f32>,
+    /// `[1, 8 x hidden]`: of the input, then of the recurrence.
+    pub bias: Vec<f32>,
+}
+
+/// Weights of the linear layer after the LSTM.
+#[derive(Debug, PartialEq)]
+pub struct LinearWeights {
+    /// `[embedding, hidden]`.
+    pub weight: Vec<f32>,
+    /// `[embedding]`.
+    pub bias: Vec<f32>,
+}
+
+/// What a hidden value of 1 becomes.
+pub(super) const HIDDEN_SCALE: f32 = 8_192.0;
+
+/// The most that the magnitudes of a row's integers may sum up to: times [`HIDDEN_SCALE`], it still is an `i32`.
+const MAX_ROW_SUM: i32 = i32::MAX / HIDDEN_SCALE as i32;
+
+/// Hidden values are multiplied two at a time.
+pub(super) const PAIRS: usize = HIDDEN_UNITS / 2;
+
+pub(super) const GATES: usize = 4;
+
+/// Places of the gates in ONNX's order (input, output, forget, cell), in the order used here: input, cell, forget, output.
+const ONNX_GATES: [usize; GATES] = [0, 3, 2, 1];
+
+/// Added to a small number, it leaves the nearest integer in the lowest bits.
+const ROUNDING_F64: f64 = 6_755_399_441_055_744.0;
+
+/// Numbers that begin on a cache line.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+pub(super) struct Aligned<T>(pub(super) T);
+
+/// Float weights of `LANES` outputs in each of four vectors, from `INPUTS` inputs.
+#[repr(align(64))]
+pub(super) struct FloatBlock<const LANES: usize, const INPUTS: usize> {
+    pub(super) weights: [[[f32; LANES]; GATES]; INPUTS],
+    pub(super) bias: [[f32; LANES]; GATES],
+}
+
+/// Integer weights of the four gates of `LANES` hidden units: two of 16 bits in each lane, for a pair of inputs.
+#[repr(align(64))]
+pub(super) struct IntBlock<const LANES: usize> {
+    pub(super) weights: [[[i32; LANES]; GATES]; PAIRS],
+    /// What a sum is multiplied with.
+    pub(super) scale: [[f32; LANES]; GATES],
+}
+
+/// One LSTM layer. Each block is for `LANES` units.
+pub(super) struct Layer<const LANES: usize> {
+    pub(super) input: Input<LANES>,
+    pub(super) recurrent: Vec<IntBlock<LANES>>,
+}
+
+/// How a layer takes what is below it.
+pub(super) enum Input<const LANES: usize> {
+    /// Mel bands.
+    Mels(Vec<FloatBlock<LANES, N_MELS>>),
+    /// Hidden values of the layer below.
+    Hidden { weights: Vec<IntBlock<LANES>>, bias: Vec<[[f32; LANES]; GATES]> },
+}
+
+/// The whole encoder.
+pub(super) struct Network<const LANES: usize> {
+    pub(super) layers: Vec<Layer<LANES>>,
+    pub(super) linear: Vec<FloatBlock<LANES, HIDDEN_UNITS>>,
+}
+
+/// A row of weights in 16 bits.
+pub(super) struct QuantisedRow {
+    pub(super) weights: [i16; HIDDEN_UNITS],
+    /// The weight that an integer of 1 represents.
+    pub(super) step: f64,
+}
+
+impl QuantisedRow {
+    /// The finest step with which the row fits: each weight into 16 bits, and the sum of all products with hidden values into 32.
+    pub(super) fn new(row: &[f32; HIDDEN_UNITS]) -> Self {
+        let largest = row.iter().fold(0.0_f64, |largest, weight| largest.max(f64::from(weight.abs())));
+        let sum: f64 = row.iter().map(|weight| f64::from(weight.abs())).sum();
+        // Rounding adds at most a half to each.
+        let most = f64::from(MAX_ROW_SUM) - HIDDEN_UNITS as f64 / 2.0;
+        let step = (sum / most).max(largest / f64::from(i16::MAX)).max(f64::MIN_POSITIVE);
+        // As `round_ties_even`, which is a call into a library where the CPU of the build may lack the instruction.
+        let nearest = |x: f64| ((x + ROUNDING_F64) - ROUNDING_F64) as i16;
+        let steps_in_one = 1.0 / step;
+        Self { weights: row.map(|weight| nearest(f64::from(weight) * steps_in_one)), step }
+    }
+}
+
+impl<const LANES: usize> Network<LANES> {
+    /// Packs and quantises weights.
+    pub(super) fn new(weights: &EncoderWeights) -> Self {
+        let layers = weights.layers.iter().map(|layer| {
+            let (of_input, of_recurrence) = layer.bias.split_at(GATES * HIDDEN_UNITS);
+            let bias: Vec<f32> = of_input.iter().zip(of_recurrence).map(|(a, b)| a + b).collect();
+            let input = if layer.input.len() == GATES * HIDDEN_UNITS * N_MELS {
+                Input::Mels(float_blocks(HIDDEN_UNITS / LANES, &layer.input, &bias, |block, gate, lane| {
+                    (gate_row(gate, block * LANES + lane), exponent_factor(gate))
+                }))
+            } else {
+                Input::Hidden { weights: int_blocks(&layer.input), bias: gate_bias(&bias) }
+            };
+            Layer { input, recurrent: int_blocks(&layer.recurrent) }
+        });
+        let linear = &weights.linear;
+        let n_blocks = EMBEDDING_DIM / (GATES * LANES);
+        let linear = float_blocks(n_blocks, &linear.weight, &linear.bias, |block, vector, lane| {
+            ((block * GATES + vector) * LANES + lane, 1.0)
+        });
+        Self { layers: layers.collect(), linear }
+    }
+}
+
+/// Row of a gate's weights for a hidden unit.
+pub(super) fn gate_row(gate: usize, unit: usize) -> usize {
+    ONNX_GATES[gate] * HIDDEN_UNITS + unit
+}
+
+/// What turns a gate's sum into the exponent of 2 that its function takes: e^-x for a sigmoid, e^-2x for a tanh.
+pub(super) fn exponent_factor(gate: usize) -> f64 {
+    if ONNX_GATES[gate] == 3 { -2.0 * LOG2_E } else { -LOG2_E }
+}
+
+/// Float weights; `place` gives row and factor for a block, a vector and a lane.
+fn float_blocks<const LANES: usize, const INPUTS: usize>(
+    n_blocks: usize,
+    weights: &[f32],
+    bias: &[f32],
+    place: impl Fn(usize, usize, usize) -> (usize, f64),
+) -> Vec<FloatBlock<LANES, INPUTS>> {
+    let block = |block| {
+        let mut packed = FloatBlock { weights: [[[0.0; LANES]; GATES]; INPUTS], bias: [[0.0; LANES]; GATES] };
+        for (vector, lane) in lanes::<LANES>() {
+            let (row, factor) = place(block, vector, lane);
+            let scaled = |value: f32| (f64::from(value) * factor) as f32;
+            packed.bias[vector][lane] = scaled(bias[row]);
+            for (packed, weight) in packed.weights.iter_mut().zip(&weights[row * INPUTS..]) {
+                packed[vector][lane] = scaled(*weight);
+            }
+        }
+        packed
+    };
+    (0..n_blocks).map(block).collect()
+}
+
+/// Weights of four gates from hidden values, in integers.
+fn int_blocks<const LANES: usize>(weights: &[f32]) -> Vec<IntBlock<LANES>> {
+    let (rows, _) = weights.as_chunks();
+    (0..HIDDEN_UNITS / LANES).map(|block| int_block(rows, block)).collect()
+}
+
+pub(super) fn int_block<const LANES: usize>(rows: &[[f32; HIDDEN_UNITS]], block: usize) -> IntBlock<LANES> {
+    let mut packed = IntBlock { weights: [[[0; LANES]; GATES]; PAIRS], scale: [[0.0; LANES]; GATES] };
+    for (gate, lane) in lanes::<LANES>() {
+        let row = QuantisedRow::new(&rows[gate_row(gate, block * LANES + lane)]);
+        let scale = row.step / f64::from(HIDDEN_SCALE) * exponent_factor(gate);
+        packed.scale[gate][lane] = scale as f32;
+        for (pair, packed) in packed.weights.iter_mut().enumerate() {
+            packed[gate][lane] = paired::<LANES>(&row.weights, pair);
+        }
+    }
+    packed
+}
+
+/// Two of 256 numbers in one.
+pub(super) fn paired<const LANES: usize>(numbers: &[i16; HIDDEN_UNITS], pair: usize) -> i32 {
+    let (low, high) = units_of_pair::<LANES>(pair);
+    i32::from(numbers[low]) & 0xffff | i32::from(numbers[high]) << 16
+}
+
+fn gate_bias<const LANES: usize>(bias: &[f32]) -> Vec<[[f32; LANES]; GATES]> {
+    let of = |block, gate, lane| {
+        (f64::from(bias[gate_row(gate, block * LANES + lane)]) * exponent_factor(gate)) as f32
+    };
+    let block = |block| array::from_fn(|gate| array::from_fn(|lane| of(block, gate, lane)));
+    (0..HIDDEN_UNITS / LANES).map(block).collect()
+}
+
+/// Every vector of a block with every lane.
+pub(super) fn lanes<const LANES: usize>() -> impl Iterator<Item = (usize, usize)> {
+    (0..GATES).flat_map(|vector| (0..LANES).map(move |lane| (vector, lane)))
+}
+
+/// The two units of a pair: the same lane of two blocks, since two vectors of hidden values become one of pairs.
+fn units_of_pair<const LANES: usize>(pair: usize) -> (usize, usize) {
+    let low = pair / LANES * 2 * LANES + pair % LANES;
+    (low, low + LANES)
+}
+
+impl EncoderWeights {
+    /// The largest sum of products, in integers, that any row of recurrent or upper input weights can reach: it must be
+    /// below 2^31.
+    #[cfg(test)]
+    pub(crate) fn largest_sum(&self) -> i64 {
+        let largest_sum = |row: &[f32; HIDDEN_UNITS]| -> i64 {
+            let quantised = QuantisedRow::new(row);
+            quantised.weights.iter().map(|weight| i64::from(weight.abs()) * HIDDEN_SCALE as i64).sum()
+        };
+        let matrices = self.layers.iter().enumerate().flat_map(|(i, layer)| {
+            let input = (i > 0).then_some(&layer.input);
+            input.into_iter().chain([&layer.recurrent])
+        });
+        matrices.flat_map(|weights| weights.as_chunks().0).map(largest_sum).max().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_any_size_fit() {
+        let mut alternating = [0.0; HIDDEN_UNITS];
+        alternating
+            .iter_mut()
+            .enumerate()
+            .for_each(|(i, weight)| *weight = if i % 2 == 0 { 3.0 } else { -3.0 });
+        let mut single = [0.0; HIDDEN_UNITS];
+        single[7] = -1e-20;
+        for row in [alternating, single, [0.0; HIDDEN_UNITS], [f32::MAX; HIDDEN_UNITS]] {
+            let QuantisedRow { weights, step } = QuantisedRow::new(&row);
+            let sum: i32 = weights.iter().map(|weight| i32::from(weight.abs())).sum();
+            assert!(sum <= MAX_ROW_SUM);
+            for (weight, quantised) in row.iter().zip(weights) {
+                let error = (f64::from(quantised) * step - f64::from(*weight)).abs();
+                assert!(error <= 0.5001 * step, "{weight}: {quantised} x {step}");
+            }
+        }
+    }
+}

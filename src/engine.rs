@@ -1,0 +1,171 @@
+//! Models and the encoders that run them, loaded as configured: a session of each model for each worker.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::encoder::native::NativeEncoder;
+use crate::encoder::{EncoderError, InstructionSet, Runtime, Session};
+use crate::models::resemblyzer::onnx;
+use crate::models::{FileDigest, Model, ModelSpec};
+
+/// What runs the encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EncoderChoice {
+    /// ONNX Runtime.
+    Ort,
+    /// The native encoder, in integers of 16 bits.
+    Native,
+    /// The native encoder where the CPU has instructions that make it fast, else ONNX Runtime.
+    Auto,
+}
+
+/// How to run models.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// The models to load; the first is the default. At least one.
+    pub models: Vec<Arc<ModelSpec>>,
+    /// What runs the encoder.
+    pub encoder: EncoderChoice,
+    /// ONNX Runtime's library: a path, or a bare name for the system's loader.
+    pub onnx_runtime: PathBuf,
+    /// Threads that compute.
+    pub workers: NonZeroUsize,
+}
+
+/// Models, ready to run.
+pub struct Engine {
+    /// The models, in the order of the configuration.
+    pub models: Vec<EngineModel>,
+    /// For each worker, a session of each model.
+    pub workers: Vec<Vec<Session>>,
+}
+
+/// A model, and what runs it.
+pub struct EngineModel {
+    /// The model.
+    pub model: Model,
+    /// The encoder's name in logs and metrics: `ort`, or `native-` and the instruction set.
+    pub encoder: String,
+}
+
+impl Engine {
+    /// Obtains the models and loads what runs them; takes a while. ONNX Runtime's library is loaded before a model that needs
+    /// it is obtained: one that cannot be run need not be fetched.
+    pub fn load<E: From<EncoderError>>(
+        config: &EngineConfig,
+        mut obtain: impl FnMut(&Arc<ModelSpec>) -> Result<Model, E>,
+    ) -> Result<Self, E> {
+        let mut engine = Self { models: Vec::new(), workers: Vec::new() };
+        engine.workers.resize_with(config.workers.get(), Vec::new);
+        for spec in &config.models {
+            let (model, encoder) = load_model(config, || obtain(spec))?;
+            for sessions in &mut engine.workers {
+                sessions.push(encoder.session(&model)?);
+            }
+            engine.models.push(EngineModel { model, encoder: encoder.name() });
+        }
+        Ok(engine)
+    }
+}
+
+/// What makes sessions of one model.
+enum Encoder {
+    Ort(Runtime),
+    Native(NativeEncoder),
+}
+
+impl Encoder {
+    fn session(&self, model: &Model) -> Result<Session, EncoderError> {
+        match self {
+            Self::Ort(runtime) => Session::new(runtime, &model.onnx, model.spec.graph),
+            Self::Native(encoder) => Ok(encoder.session().into()),
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Ort(_) => "ort".to_owned(),
+            Self::Native(encoder) => format!("native-{}", encoder.instruction_set().name()),
+        }
+    }
+}
+
+fn load_model<E: From<EncoderError>>(
+    config: &EngineConfig,
+    obtain: impl FnOnce() -> Result<Model, E>,
+) -> Result<(Model, Encoder), E> {
+    let onnx_runtime = || Runtime::load(&config.onnx_runtime);
+    let set = match (config.encoder, InstructionSet::fast()) {
+        (EncoderChoice::Ort, _) | (EncoderChoice::Auto, None) => {
+            let runtime = onnx_runtime()?;
+            return Ok((obtain()?, Encoder::Ort(runtime)));
+        }
+        (EncoderChoice::Native, None) => return Err(EncoderError::NoInstructions("AVX2").into()),
+        (EncoderChoice::Native | EncoderChoice::Auto, Some(set)) => set,
+    };
+    let model = obtain()?;
+    match checked_encoder(&model, set) {
+        Ok(encoder) => Ok((model, Encoder::Native(encoder))),
+        Err(error) if config.encoder == EncoderChoice::Auto => {
+            tracing::warn!(%error, "the native encoder is not used");
+            Ok((model, Encoder::Ort(onnx_runtime()?)))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The native encoder, once it has computed what it should on this machine: the embedding of one window is compared with the
+/// known one or, for a model without a known one, with that of plain instructions.
+fn checked_encoder(model: &Model, set: InstructionSet) -> Result<NativeEncoder, EncoderError> {
+    let weights = onnx::read(&model.onnx)?;
+    let encoder = NativeEncoder::new(&weights, set)?;
+    let expected = match model.native_check_sha256() {
+        Some(known) => known.to_owned(),
+        None => check_sha256(&NativeEncoder::new(&weights, InstructionSet::Portable)?),
+    };
+    if check_sha256(&encoder) == expected { Ok(encoder) } else { Err(EncoderError::SelfCheck(set.name())) }
+}
+
+fn check_sha256(encoder: &NativeEncoder) -> String {
+    FileDigest::of(&encoder.self_check()).sha256
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::resemblyzer;
+
+    fn model(onnx: Vec<u8>) -> Model {
+        Model::new(Arc::new(resemblyzer::spec()), onnx)
+    }
+
+    fn committed() -> Model {
+        model(std::fs::read("models/resemblyzer.onnx").unwrap())
+    }
+
+    #[test]
+    fn every_instruction_set_passes_the_self_check() {
+        let model = committed();
+        let weights = onnx::read(&model.onnx).unwrap();
+        for set in InstructionSet::available() {
+            let computed = check_sha256(&NativeEncoder::new(&weights, set).unwrap());
+            assert_eq!(Some(&*computed), model.native_check_sha256(), "{}", set.name());
+            checked_encoder(&model, set).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_model_without_a_known_result_is_checked_with_plain_instructions() {
+        let mut weights = onnx::read(&committed().onnx).unwrap();
+        weights.layers[0].bias[0] += 1.0;
+        let other = model(onnx::write(&weights));
+        assert_eq!(other.native_check_sha256(), None);
+        let set = InstructionSet::available().next().unwrap();
+        let encoder = checked_encoder(&other, set).unwrap();
+        assert_ne!(Some(&*check_sha256(&encoder)), committed().native_check_sha256());
+        // Weights other than those whose result is known.
+        let mistaken = Model { onnx: other.onnx, ..committed() };
+        assert!(matches!(checked_encoder(&mistaken, set), Err(EncoderError::SelfCheck(_))));
+    }
+}

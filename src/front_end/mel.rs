@@ -1,0 +1,204 @@
+//! Power mel spectrogram, as librosa computes it for Resemblyzer.
+
+use std::array;
+use std::f64::consts::PI;
+use std::sync::Arc;
+
+use ndarray::Array2;
+use realfft::num_complex::Complex64;
+use realfft::{RealFftPlanner, RealToComplex};
+
+/// Which spectrogram a model takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MelParameters {
+    /// Rate of the samples, in Hz.
+    pub sample_rate_hz: u32,
+    /// Samples under one frame, which is also the FFT's length. Even.
+    pub frame_samples: usize,
+    /// Samples between two frames.
+    pub hop_samples: usize,
+    /// Bands of a frame, from 0 Hz to half the sample rate.
+    pub n_mels: usize,
+}
+
+/// Bins of a filter that are weighted at once.
+const LANES: usize = 4;
+
+/// One triangular mel filter: its first bin with weight, and the weights from there on, zeros behind them.
+struct MelFilter {
+    first_bin: usize,
+    weights: Vec<[f32; LANES]>,
+}
+
+impl MelFilter {
+    fn apply(&self, power: &[f32]) -> f32 {
+        // Several sums, since one would wait for each addition in turn.
+        let mut sums = [0.0; LANES];
+        for (weights, power) in self.weights.iter().zip(power[self.first_bin..].as_chunks::<LANES>().0) {
+            for lane in 0..LANES {
+                sums[lane] += weights[lane] * power[lane];
+            }
+        }
+        sums.iter().sum()
+    }
+}
+
+/// Computes spectrograms; make it once and share it.
+pub struct MelExtractor {
+    parameters: MelParameters,
+    fft: Arc<dyn RealToComplex<f64>>,
+    window: Vec<f32>,
+    filters: Vec<MelFilter>,
+}
+
+impl MelExtractor {
+    /// Plans the FFT and computes the window and the filters.
+    pub fn new(parameters: MelParameters) -> Self {
+        Self {
+            parameters,
+            fft: RealFftPlanner::new().plan_fft_forward(parameters.frame_samples),
+            window: hann_window(parameters.frame_samples),
+            filters: mel_filters(parameters),
+        }
+    }
+
+    /// Samples -> the first `n_frames` frames of their power mel spectrogram, `[frames, mels]`, not logarithmic, as if
+    /// zeros followed the samples.
+    ///
+    /// Source: `wav_to_mel_spectrogram` of resemblyzer's `audio.py`, that is `librosa.feature.melspectrogram`.
+    /// 1. A frame each `hop_samples`, centred there; zeros beyond both ends.
+    /// 2. Hann window, FFT, squared magnitude.
+    /// 3. Mel bands.
+    ///
+    /// The FFT works in `f64`: in `f32` its rounding alone reaches the error allowed in the quietest bands.
+    ///
+    /// Error: 1e-4 relative to librosa's, down to 1e-7 of a frame's peak.
+    pub fn spectrogram(&self, samples: &[f32], n_frames: usize) -> Array2<f32> {
+        let MelParameters { frame_samples, hop_samples, n_mels, .. } = self.parameters;
+        let mut mels = Array2::zeros((n_frames, n_mels));
+        let mut frame = self.fft.make_input_vec();
+        let mut spectrum = self.fft.make_output_vec();
+        let mut scratch = self.fft.make_scratch_vec();
+        // Filters reach beyond the last bin, with a weight of zero.
+        let mut power = vec![0.0; spectrum.len() + LANES];
+        // Frames that lie wholly in the padding stay zero.
+        let n_sounding = n_frames.min((samples.len() + frame_samples / 2).div_ceil(hop_samples));
+        for (i, mut mel) in mels.rows_mut().into_iter().take(n_sounding).enumerate() {
+            self.windowed_frame(samples, i * hop_samples, &mut frame);
+            self.fft
+                .process_with_scratch(&mut frame, &mut spectrum, &mut scratch)
+                .expect("the buffers are the plan's own");
+            for (power, bin) in power.iter_mut().zip(&spectrum) {
+                *power = Complex64::norm_sqr(bin) as f32;
+            }
+            for (band, filter) in mel.iter_mut().zip(&self.filters) {
+                *band = filter.apply(&power);
+            }
+        }
+        mels
+    }
+
+    /// The samples around `centre`, zeros beyond the ends, times the window.
+    fn windowed_frame(&self, samples: &[f32], centre: usize, frame: &mut [f64]) {
+        let half = frame.len() / 2;
+        let begin = half.saturating_sub(centre);
+        let end = (samples.len() + half).saturating_sub(centre).min(frame.len());
+        frame.fill(0.0);
+        let sounding = &samples[centre + begin - half..centre + end - half];
+        for ((out, sample), weight) in frame[begin..end].iter_mut().zip(sounding).zip(&self.window[begin..]) {
+            *out = f64::from(sample * weight);
+        }
+    }
+}
+
+/// Periodic Hann window (`scipy.signal.get_window("hann", n, fftbins=True)`).
+fn hann_window(n_samples: usize) -> Vec<f32> {
+    let step = 2.0 * PI / n_samples as f64;
+    (0..n_samples).map(|i| (0.5 - 0.5 * (i as f64 * step).cos()) as f32).collect()
+}
+
+/// Triangles between neighbouring points of the mel scale, from 0 Hz to half the sample rate, each of unit area
+/// (`librosa.filters.mel(norm="slaney", htk=False)`).
+fn mel_filters(parameters: MelParameters) -> Vec<MelFilter> {
+    let n_mels = parameters.n_mels;
+    let max_mel = hz_to_mel(f64::from(parameters.sample_rate_hz) / 2.0);
+    let edges_hz: Vec<f64> =
+        (0..n_mels + 2).map(|i| mel_to_hz(max_mel * i as f64 / (n_mels + 1) as f64)).collect();
+    let bin_hz = f64::from(parameters.sample_rate_hz) / parameters.frame_samples as f64;
+    let last_bin = parameters.frame_samples / 2;
+    edges_hz.windows(3).map(|edges| mel_filter(edges, bin_hz, last_bin)).collect()
+}
+
+/// The triangle over low, centre and high frequency.
+fn mel_filter(edges_hz: &[f64], bin_hz: f64, last_bin: usize) -> MelFilter {
+    let [low_hz, centre_hz, high_hz] = [edges_hz[0], edges_hz[1], edges_hz[2]];
+    let weight = |bin: usize| {
+        let hz = bin as f64 * bin_hz;
+        let triangle = ((hz - low_hz) / (centre_hz - low_hz)).min((high_hz - hz) / (high_hz - centre_hz));
+        (triangle.max(0.0) * 2.0 / (high_hz - low_hz)) as f32
+    };
+    let first_bin = (low_hz / bin_hz) as usize;
+    let last_bin = ((high_hz / bin_hz) as usize).min(last_bin);
+    let bins: Vec<usize> = (first_bin..=last_bin).collect();
+    let weights =
+        bins.chunks(LANES).map(|bins| array::from_fn(|lane| bins.get(lane).map_or(0.0, |bin| weight(*bin))));
+    MelFilter { first_bin, weights: weights.collect() }
+}
+
+// The mel scale of Slaney's Auditory Toolbox: linear below 1 kHz, logarithmic above.
+const LINEAR_HZ_PER_MEL: f64 = 200.0 / 3.0;
+const LOG_FROM_HZ: f64 = 1_000.0;
+const LOG_FROM_MEL: f64 = LOG_FROM_HZ / LINEAR_HZ_PER_MEL;
+
+/// Growth a mel in the logarithmic part: 27 mels for a factor of 6.4.
+fn log_step() -> f64 {
+    6.4_f64.ln() / 27.0
+}
+
+fn hz_to_mel(hz: f64) -> f64 {
+    if hz < LOG_FROM_HZ {
+        return hz / LINEAR_HZ_PER_MEL;
+    }
+    LOG_FROM_MEL + (hz / LOG_FROM_HZ).ln() / log_step()
+}
+
+fn mel_to_hz(mel: f64) -> f64 {
+    if mel < LOG_FROM_MEL {
+        return mel * LINEAR_HZ_PER_MEL;
+    }
+    LOG_FROM_HZ * ((mel - LOG_FROM_MEL) * log_step()).exp()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mel_scale_passes_its_fixed_points_and_inverts() {
+        assert!((hz_to_mel(1_000.0) - 15.0).abs() < 1e-12);
+        assert!((hz_to_mel(6_400.0) - 42.0).abs() < 1e-12);
+        for hz in [0.0, 50.0, 999.9, 1_000.1, 4_321.0, 8_000.0] {
+            assert!((mel_to_hz(hz_to_mel(hz)) - hz).abs() < 1e-9, "{hz}");
+        }
+    }
+
+    const PARAMETERS: MelParameters =
+        MelParameters { sample_rate_hz: 16_000, frame_samples: 400, hop_samples: 160, n_mels: 40 };
+
+    #[test]
+    fn padding_adds_frames_of_zeros() {
+        let samples: Vec<f32> = (0..1_000).map(|i| (i as f32 * 0.1).sin()).collect();
+        let extractor = MelExtractor::new(PARAMETERS);
+        let padded = extractor.spectrogram(&[samples.as_slice(), &[0.0; 3_000]].concat(), 26);
+        assert_eq!(extractor.spectrogram(&samples, 26), padded);
+        assert_eq!(padded.dim(), (26, PARAMETERS.n_mels));
+        assert!(padded.rows().into_iter().skip(8).flatten().all(|power| *power == 0.0));
+        assert!(padded.rows().into_iter().take(8).flatten().any(|power| *power > 0.0));
+    }
+
+    #[test]
+    fn no_samples_give_zeros() {
+        let zeros = Array2::<f32>::zeros((3, PARAMETERS.n_mels));
+        assert_eq!(MelExtractor::new(PARAMETERS).spectrogram(&[], 3), zeros);
+    }
+}

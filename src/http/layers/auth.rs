@@ -1,0 +1,79 @@
+//! Authentication, before the body is read.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+
+use super::observe::KeyName;
+use crate::http::error::{ApiError, FieldError};
+use crate::http::keys::Allowance;
+use crate::http::state::AppState;
+
+/// The header that carries the key.
+pub(in crate::http) const API_KEY_HEADER: &str = "X-API-Key";
+
+/// How long the answer to a further wrong key takes.
+const WRONG_KEY_DELAY: Duration = Duration::from_secs(1);
+
+/// Lets a request pass if its key is valid and within its rate; the body has not been read by then. The key's name is an
+/// extension of the request and of its answer.
+pub(in crate::http) async fn require_api_key(
+    State(state): State<AppState>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let Some(key) = sent_key(request.headers()) else {
+        return Err(FieldError::missing(&["header", API_KEY_HEADER], Value::Null).into());
+    };
+    let Some(place) = state.api_keys.find(key) else {
+        let address =
+            request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+        if address.is_some_and(|address| state.api_keys.is_guessing(address)) {
+            tokio::time::sleep(WRONG_KEY_DELAY).await;
+        }
+        return Err(ApiError::InvalidApiKey);
+    };
+    let name = KeyName(state.api_keys.name(place).to_owned());
+    request.extensions_mut().insert(name.clone());
+    let (mut response, allowance) = match state.api_keys.take_token(place) {
+        Ok(allowance) => (next.run(request).await, allowance),
+        Err(error @ ApiError::RateLimited { limit, .. }) => {
+            (error.into_response(), Some(Allowance { limit, remaining: 0 }))
+        }
+        Err(error) => (error.into_response(), None),
+    };
+    if let Some(allowance) = allowance {
+        add_headers(&allowance, response.headers_mut());
+    }
+    response.extensions_mut().insert(name);
+    Ok(response)
+}
+
+/// `X-API-Key: KEY` or `Authorization: Bearer KEY`; the former counts if both are there.
+fn sent_key(headers: &HeaderMap) -> Option<&[u8]> {
+    if let Some(key) = headers.get(API_KEY_HEADER) {
+        return Some(key.as_bytes());
+    }
+    let value = headers.get(AUTHORIZATION)?.as_bytes();
+    // Without a key, the blank behind the scheme may have been trimmed.
+    let (scheme, key) = value.split_at_checked("Bearer ".len()).unwrap_or((value, b""));
+    scheme.trim_ascii_end().eq_ignore_ascii_case(b"Bearer").then_some(key)
+}
+
+/// `RateLimit-*`, after the IETF's draft: limit and what is left of it, and the seconds until all of it is back.
+fn add_headers(allowance: &Allowance, headers: &mut HeaderMap) {
+    let reset = (u64::from(allowance.limit - allowance.remaining) * 60).div_ceil(allowance.limit.into());
+    for (name, value) in [
+        ("ratelimit-limit", allowance.limit.into()),
+        ("ratelimit-remaining", allowance.remaining.into()),
+        ("ratelimit-reset", reset),
+    ] {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
+    }
+}

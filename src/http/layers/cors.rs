@@ -1,0 +1,49 @@
+//! Cross-origin requests: which pages may call the service from a browser.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderName, HeaderValue, Method};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use crate::config::CorsOrigins;
+
+/// Request headers that pages may send.
+const SENT: [HeaderName; 6] = [
+    CONTENT_TYPE,
+    AUTHORIZATION,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+];
+
+/// Response headers that pages may read.
+const READ: [HeaderName; 6] = [
+    RETRY_AFTER,
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("server-timing"),
+    HeaderName::from_static("ratelimit-limit"),
+    HeaderName::from_static("ratelimit-remaining"),
+    HeaderName::from_static("ratelimit-reset"),
+];
+
+/// Lets pages of these origins call the service.
+pub(in crate::http) fn allow(service: Router, origins: &CorsOrigins) -> Router {
+    let origins = match origins {
+        CorsOrigins::None => return service,
+        CorsOrigins::Any => AllowOrigin::any(),
+        CorsOrigins::List(origins) => {
+            AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
+        }
+    };
+    service.layer(
+        CorsLayer::new()
+            .allow_origin(origins)
+            .allow_methods([Method::GET, Method::POST])
+            .allow_headers(SENT)
+            .expose_headers(READ)
+            .max_age(Duration::from_hours(1)),
+    )
+}

@@ -1,0 +1,11 @@
+//! What a request passes on its way to a handler, a layer a file.
+
+pub(super) mod auth;
+pub(super) mod body_memory;
+pub(super) mod cors;
+pub(super) mod drain;
+pub(super) mod in_hand;
+pub(super) mod observe;
+pub(super) mod request_id;
+pub(super) mod time_limit;
+pub(super) mod uniform_errors;

@@ -1,0 +1,4 @@
+//! Pages for people, and the paths that lead to them.
+
+pub(super) mod docs;
+pub(super) mod redirects;

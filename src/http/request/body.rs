@@ -1,0 +1,25 @@
+//! Request bodies, read up to a limit.
+
+use axum::body::{Body, Bytes};
+use http_body::Body as HttpBody;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use crate::http::error::{ApiError, FieldError};
+
+/// Reads a body, unless it or its announced length is larger than the limit.
+pub(in crate::http) async fn read(body: Body, max_bytes: usize) -> Result<Bytes, ApiError> {
+    check_announced_length(&body, max_bytes)?;
+    match Limited::new(body, max_bytes).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::PayloadTooLarge { max_bytes }),
+        Err(_) => Err(FieldError::malformed("body_incomplete", "The request body ended early".into()).into()),
+    }
+}
+
+/// Refuses a body whose announced length is over the limit.
+pub(in crate::http) fn check_announced_length(body: &Body, max_bytes: usize) -> Result<(), ApiError> {
+    if HttpBody::size_hint(body).lower() > max_bytes as u64 {
+        return Err(ApiError::PayloadTooLarge { max_bytes });
+    }
+    Ok(())
+}

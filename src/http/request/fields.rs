@@ -1,0 +1,150 @@
+//! JSON bodies, checked field by field, with errors in the shape that FastAPI gives them.
+//!
+//! The body is split into its fields without being decoded; each field is then decoded as what it should be. So a
+//! long base64 string is not copied unless it has escapes, and a bad number can be named by its place.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::http::error::{ApiError, FieldError};
+
+/// Errors listed for one request, and entries shown of a list, at the most.
+const MAX_ERRORS: usize = 16;
+
+/// The fields of a JSON object, and the errors found in them so far.
+pub(in crate::http) struct Fields<'a> {
+    fields: BTreeMap<Cow<'a, str>, &'a RawValue>,
+    errors: Vec<FieldError>,
+}
+
+impl<'a> Fields<'a> {
+    /// Splits a JSON object. The last of several fields of one name counts, as in Python.
+    pub(in crate::http) fn parse(body: &'a [u8]) -> Result<Self, ApiError> {
+        #[derive(Deserialize)]
+        struct Object<'a>(#[serde(borrow)] BTreeMap<Cow<'a, str>, &'a RawValue>);
+
+        let malformed =
+            |e: serde_json::Error| FieldError::malformed("json_invalid", format!("JSON decode error: {e}"));
+        if body.iter().all(u8::is_ascii_whitespace) {
+            return Err(FieldError::missing(&["body"], Value::Null).into());
+        }
+        let value: &RawValue = serde_json::from_slice(body).map_err(malformed)?;
+        if !value.get().starts_with('{') {
+            let msg = "Input should be a valid dictionary or object to extract fields from";
+            return Err(FieldError::malformed("model_attributes_type", msg.into()).into());
+        }
+        let Object(fields) = serde_json::from_str(value.get()).map_err(malformed)?;
+        Ok(Self { fields, errors: Vec::new() })
+    }
+
+    /// A string that must be there. Borrowed unless it has escapes.
+    pub(in crate::http) fn string(&mut self, name: &'static str) -> Cow<'a, str> {
+        self.required(name).and_then(|raw| self.decode_string(name, raw)).unwrap_or_default()
+    }
+
+    /// A string that may be missing or null.
+    pub(in crate::http) fn optional_string(&mut self, name: &'static str) -> Option<Cow<'a, str>> {
+        self.optional(name).and_then(|raw| self.decode_string(name, raw))
+    }
+
+    /// A finite number that may be missing or null.
+    pub(in crate::http) fn optional_number(&mut self, name: &'static str) -> Option<f64> {
+        self.optional(name).and_then(|raw| self.decode_number(vec!["body".into(), name.into()], raw))
+    }
+
+    /// A list of finite numbers that must be there.
+    pub(in crate::http) fn numbers(&mut self, name: &'static str) -> Vec<f64> {
+        let Some(raw) = self.required(name) else {
+            return Vec::new();
+        };
+        if let Ok(numbers) = serde_json::from_str(raw.get()) {
+            return numbers;
+        }
+        let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(raw.get()) else {
+            self.wrong(vec!["body".into(), name.into()], "list_type", "Input should be a valid list", raw);
+            return Vec::new();
+        };
+        let decode = |(i, raw)| self.decode_number(vec!["body".into(), name.into(), Value::from(i)], raw);
+        items.into_iter().enumerate().filter_map(decode).collect()
+    }
+
+    /// The errors of all fields asked for, if there are any.
+    pub(in crate::http) fn finish(self) -> Result<(), ApiError> {
+        if self.errors.is_empty() { Ok(()) } else { Err(ApiError::Validation(self.errors)) }
+    }
+
+    fn required(&mut self, name: &'static str) -> Option<&'a RawValue> {
+        let field = self.fields.get(name).copied();
+        if field.is_none() {
+            let shown = self.fields.iter().take(MAX_ERRORS);
+            let found = shown.map(|(name, raw)| (cut(name), decoded(raw))).collect();
+            self.errors.push(FieldError::missing(&["body", name], Value::Object(found)));
+        }
+        field
+    }
+
+    fn optional(&self, name: &str) -> Option<&'a RawValue> {
+        self.fields.get(name).copied().filter(|raw| raw.get() != "null")
+    }
+
+    fn decode_string(&mut self, name: &'static str, raw: &'a RawValue) -> Option<Cow<'a, str>> {
+        #[derive(Deserialize)]
+        struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+        if let Ok(Text(text)) = serde_json::from_str(raw.get()) {
+            return Some(text);
+        }
+        self.wrong(vec!["body".into(), name.into()], "string_type", "Input should be a valid string", raw);
+        None
+    }
+
+    fn decode_number(&mut self, loc: Vec<Value>, raw: &RawValue) -> Option<f64> {
+        if let Ok(number) = serde_json::from_str(raw.get()) {
+            return Some(number);
+        }
+        if raw.get().starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
+            self.wrong(loc, "finite_number", "Input should be a finite number", raw);
+        } else {
+            self.wrong(loc, "float_type", "Input should be a valid number", raw);
+        }
+        None
+    }
+
+    fn wrong(&mut self, loc: Vec<Value>, kind: &'static str, msg: &str, raw: &RawValue) {
+        if self.errors.len() < MAX_ERRORS {
+            self.errors.push(FieldError { kind, loc, msg: msg.into(), input: decoded(raw) });
+        }
+    }
+}
+
+/// A value to show in an error: as it was sent or, where that is long or has no JSON value here (a number out of range,
+/// brackets too deep), the beginning of its text. Nothing long is decoded to be shown.
+fn decoded(raw: &RawValue) -> Value {
+    const MAX_DECODED_BYTES: usize = 1_000;
+    match raw.get() {
+        text if text.len() > MAX_DECODED_BYTES => Value::from(cut(text)),
+        text => serde_json::from_str(text).map_or_else(|_| Value::from(cut(text)), shortened),
+    }
+}
+
+/// A value whose strings and lists are cut short, so that an error answer is no larger than what a person reads.
+fn shortened(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(cut(&text)),
+        Value::Array(values) => Value::Array(values.into_iter().take(MAX_ERRORS).map(shortened).collect()),
+        value => value,
+    }
+}
+
+/// The beginning of a long text.
+fn cut(text: &str) -> String {
+    const MAX_CHARS: usize = 100;
+    match text.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}

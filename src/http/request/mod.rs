@@ -1,0 +1,6 @@
+//! What requests hold: bodies, their fields, recordings.
+
+pub(super) mod base64;
+pub(super) mod body;
+pub(super) mod fields;
+pub(super) mod recording;

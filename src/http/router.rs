@@ -1,0 +1,62 @@
+//! Every route, layer and limit on one screen.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::Uri;
+use axum::middleware::{from_fn_with_state, map_request, map_response};
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
+use utoipa_axum::routes;
+
+use super::layers::{
+    auth, body_memory, cors, drain, in_hand, observe, request_id, time_limit, uniform_errors,
+};
+use super::pages::{docs, redirects};
+use super::routes::{compare_embeddings, extract_embedding, health, metrics, upload};
+use super::state::AppState;
+use crate::config::CorsOrigins;
+
+/// The service as a router. Each route is listed once: the OpenAPI document is made of the same declarations.
+///
+/// Layers, from the outside in: cross-origin requests are answered first; errors get one shape, around the router because
+/// it adds `Allow`; the request id is there before anything is logged; a panic below the log does not pass through it; a
+/// body that no handler reads is drained. The routes that compute check the key before anything else, are waited for
+/// when the service stops, answer within the time limit and share the memory for bodies.
+pub(super) fn router(state: AppState, cors_origins: &CorsOrigins) -> Router {
+    let with_key = ServiceBuilder::new()
+        .layer(from_fn_with_state(state.clone(), auth::require_api_key))
+        .layer(from_fn_with_state(state.clone(), in_hand::take_in_hand))
+        .layer(from_fn_with_state(state.clone(), time_limit::answer_in_time))
+        .layer(from_fn_with_state(state.clone(), body_memory::bound_memory))
+        // The handlers keep a limit of their own; axum's would be 2 MB.
+        .layer(DefaultBodyLimit::disable());
+    let for_all = ServiceBuilder::new()
+        .layer(map_request(async |request| request_id::remove_unsafe(request)))
+        .layer(request_id::set())
+        .layer(from_fn_with_state(state.clone(), observe::observe))
+        .layer(request_id::propagate())
+        .layer(CatchPanicLayer::custom(uniform_errors::panicked))
+        .layer(map_request(async |request| drain::drain_when_dropped(request)));
+
+    let (routes, document) = OpenApiRouter::with_openapi(docs::document())
+        .routes(
+            routes!(extract_embedding::extract_embedding).map(|route| route.route_layer(with_key.clone())),
+        )
+        .routes(routes!(upload::upload).map(|route| route.route_layer(with_key.clone())))
+        .routes(routes!(compare_embeddings::compare_embeddings).map(|route| route.route_layer(with_key)))
+        .routes(routes!(health::health))
+        .routes(routes!(health::ready))
+        .routes(routes!(metrics::metrics))
+        .split_for_parts();
+    let known_paths = redirects::known_paths(&document);
+    let routes = routes
+        .merge(docs::routes(document))
+        .fallback(async move |uri: Uri| redirects::without_trailing_slash(&known_paths, &uri))
+        .method_not_allowed_fallback(uniform_errors::method_not_allowed)
+        .layer(for_all)
+        .with_state(state);
+    let service =
+        Router::new().fallback_service(routes).layer(map_response(uniform_errors::with_uniform_errors));
+    cors::allow(service, cors_origins)
+}

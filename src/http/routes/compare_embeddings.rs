@@ -1,0 +1,113 @@
+//! `POST /compare-embeddings`: are two embeddings the same speaker?
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::compare::{cosine, is_same_speaker};
+use crate::embedding::{Embedding, EmbeddingError, ModelId, UnitEmbedding};
+use crate::http::error::{ApiError, ErrorBody};
+use crate::http::request::body;
+use crate::http::request::fields::Fields;
+use crate::http::state::AppState;
+
+/// Two embeddings take about 10 kB; this leaves room for any way to write them.
+const MAX_BODY_BYTES: usize = 1 << 20;
+
+/// Two embeddings to compare.
+#[derive(ToSchema)]
+pub(in crate::http) struct CompareRequest {
+    /// An embedding: 256 finite numbers, not necessarily of norm 1.
+    #[schema(min_items = 256, max_items = 256)]
+    embedding1: Vec<f64>,
+    /// Another.
+    #[schema(min_items = 256, max_items = 256)]
+    embedding2: Vec<f64>,
+    /// Similarity above which they are the same speaker; the service's own threshold if missing or null.
+    #[schema(example = 0.75)]
+    threshold: Option<f64>,
+}
+
+/// How alike two embeddings are.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct CompareResponse {
+    /// Cosine similarity, from -1 to 1; 0 if an embedding is all zeros.
+    #[schema(example = 0.87)]
+    similarity: f64,
+    /// Whether the similarity is above the threshold.
+    #[schema(example = true)]
+    is_same_speaker: bool,
+    /// The threshold that was used.
+    #[schema(example = 0.75)]
+    threshold: f64,
+}
+
+/// Compare two embeddings.
+#[utoipa::path(post, path = "/compare-embeddings", tag = "Embeddings",
+    request_body = CompareRequest,
+    security(("ApiKey" = []), ("Bearer" = [])),
+    responses(
+        (status = 200, body = CompareResponse),
+        (status = 400, body = ErrorBody, description = "`wrong_dimension`"),
+        (status = 401, body = ErrorBody, description = "`invalid_api_key`"),
+        (status = 413, body = ErrorBody, description = "`payload_too_large`"),
+        (status = 422, body = ErrorBody, description = "`validation_error`"),
+        (status = 429, body = ErrorBody, description = "`rate_limited`, with `Retry-After`"),
+        (status = 503, body = ErrorBody, description = "`shutting_down`, `overloaded` or `timeout`, with `Retry-After`"),
+    ),
+)]
+pub(in crate::http) async fn compare_embeddings(
+    State(state): State<AppState>,
+    body: Body,
+) -> Result<Json<CompareResponse>, ApiError> {
+    let bytes = body::read(body, MAX_BODY_BYTES.min(state.config.max_body_bytes)).await?;
+    let request = CompareRequest::parse(&bytes)?;
+    let threshold = request.threshold.unwrap_or(state.config.same_speaker_threshold);
+    let similarity = request.similarity(&state.default_model)?;
+    Ok(Json(CompareResponse {
+        similarity,
+        is_same_speaker: is_same_speaker(similarity, threshold),
+        threshold,
+    }))
+}
+
+impl CompareRequest {
+    pub(in crate::http) fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let mut fields = Fields::parse(body)?;
+        let request = Self {
+            embedding1: fields.numbers("embedding1"),
+            embedding2: fields.numbers("embedding2"),
+            threshold: fields.optional_number("threshold"),
+        };
+        fields.finish()?;
+        Ok(request)
+    }
+
+    /// The cosine of the two, which are taken to be of the model; 0 if either is all zeros.
+    pub(in crate::http) fn similarity(self, model: &ModelId) -> Result<f64, ApiError> {
+        let first = unit_embedding(model, "embedding1", self.embedding1)?;
+        let second = unit_embedding(model, "embedding2", self.embedding2)?;
+        Ok(match (first, second) {
+            (Some(first), Some(second)) => cosine(&first, &second).expect("both are of the model"),
+            _ => 0.0,
+        })
+    }
+}
+
+/// The embedding scaled to norm 1; `None` if it is all zeros.
+fn unit_embedding(
+    model: &ModelId,
+    field: &'static str,
+    components: Vec<f64>,
+) -> Result<Option<UnitEmbedding>, ApiError> {
+    match Embedding::new(model, components).and_then(UnitEmbedding::try_from) {
+        Ok(embedding) => Ok(Some(embedding)),
+        Err(EmbeddingError::Zero) => Ok(None),
+        Err(EmbeddingError::WrongDimension { expected, got }) => {
+            Err(ApiError::WrongDimension { field, expected, got })
+        }
+        Err(EmbeddingError::NotFinite { .. }) => unreachable!("JSON has no such numbers"),
+    }
+}

@@ -1,0 +1,85 @@
+//! The answer of both routes that embed a recording.
+
+use std::time::Duration;
+
+use axum::http::HeaderName;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use serde::{Serialize, Serializer};
+use utoipa::{IntoResponses, ToSchema};
+
+use super::audio_report::AudioReport;
+use crate::embedder::{Embedded, Timings};
+use crate::embedding::Embedding;
+use crate::http::error::ErrorBody;
+use crate::http::layers::observe::AudioSeconds;
+
+/// An embedding, and what it was made from.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct ExtractResponse<'a> {
+    /// 256 numbers, none negative, L2 norm 1.
+    #[schema(value_type = Vec<f32>, min_items = 256, max_items = 256)]
+    #[serde(serialize_with = "in_single_precision")]
+    embedding: &'a Embedding,
+    /// How many numbers.
+    #[schema(example = 256)]
+    dimension: usize,
+    /// Names weights and preprocessing; embeddings can be compared if this is equal.
+    #[schema(example = "resemblyzer-0.1.4/39373b86")]
+    model: &'a str,
+    /// What was heard.
+    audio: AudioReport,
+}
+
+/// What either way of sending a recording may be answered.
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "it describes errors to OpenAPI")]
+pub(in crate::http) enum ExtractErrors {
+    /// `invalid_api_key`
+    #[response(status = 401)]
+    Key(ErrorBody),
+    /// `payload_too_large` or `audio_too_long`
+    #[response(status = 413)]
+    TooLarge(ErrorBody),
+    /// `unsupported_audio`
+    #[response(status = 415)]
+    Unsupported(ErrorBody),
+    /// `validation_error`, `corrupt_audio`, `no_speech` or `audio_too_short`
+    #[response(status = 422)]
+    Unusable(ErrorBody),
+    /// `rate_limited`, with `Retry-After`
+    #[response(status = 429)]
+    TooOften(ErrorBody),
+    /// `overloaded`, `model_not_ready`, `shutting_down` or `timeout`, with `Retry-After`
+    #[response(status = 503)]
+    Unavailable(ErrorBody),
+}
+
+impl ExtractResponse<'_> {
+    /// The answer, with the time of each stage in its `Server-Timing` header.
+    pub(in crate::http) fn answer(embedded: &Embedded) -> Response {
+        let Embedded { embedding, audio, timings } = embedded;
+        let body = ExtractResponse {
+            embedding,
+            dimension: embedding.components().len(),
+            model: embedding.model().fingerprint(),
+            audio: audio.into(),
+        };
+        let seconds = AudioSeconds(audio.duration_seconds);
+        ([(SERVER_TIMING, server_timing(timings))], Extension(seconds), Json(body)).into_response()
+    }
+}
+
+/// What the encoder makes are `f32`, whose shortest digits are fewer.
+fn in_single_precision<S: Serializer>(embedding: &Embedding, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(embedding.components().iter().map(|component| *component as f32))
+}
+
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// The stages in milliseconds, as browsers show them (W3C Server Timing).
+fn server_timing(timings: &Timings) -> String {
+    let entry =
+        |(stage, duration): (&str, Duration)| format!("{stage};dur={:.3}", duration.as_secs_f64() * 1e3);
+    timings.stages().map(entry).join(", ")
+}

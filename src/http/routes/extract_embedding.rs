@@ -1,0 +1,42 @@
+//! `POST /extract-embedding`: a recording as base64 in JSON, or as the body itself.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use utoipa::ToSchema;
+
+use super::extract_answer::{ExtractErrors, ExtractResponse};
+use crate::http::embed::embed;
+use crate::http::error::{ApiError, ErrorBody};
+use crate::http::request::recording::{ExtractRequest, Recording};
+use crate::http::state::AppState;
+
+/// The recording itself.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[allow(dead_code, reason = "it describes a body to OpenAPI")]
+pub(in crate::http) struct RawRecording(Vec<u8>);
+
+/// Embed a recording sent as base64, or as the body itself.
+#[utoipa::path(post, path = "/extract-embedding", tag = "Embeddings",
+    request_body(content(
+        (ExtractRequest = "application/json"),
+        (RawRecording = "audio/*"),
+        (RawRecording = "application/octet-stream"),
+    )),
+    security(("ApiKey" = []), ("Bearer" = [])),
+    responses(
+        (status = 200, body = ExtractResponse),
+        (status = 400, body = ErrorBody, description = "`invalid_base64`"),
+        ExtractErrors,
+    ),
+)]
+pub(in crate::http) async fn extract_embedding(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let recording = Recording::in_body(&state, &headers, body).await?;
+    Ok(ExtractResponse::answer(&embed(&state, recording).await?))
+}

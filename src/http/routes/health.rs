@@ -1,0 +1,51 @@
+//! `GET /health` and `GET /ready`: is the process alive, and will it take work?
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::http::error::{ApiError, ErrorBody};
+use crate::http::state::AppState;
+
+/// The process lives.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct Health {
+    /// `healthy`, or `starting` until the model is loaded.
+    #[schema(example = "healthy")]
+    status: &'static str,
+    /// Whether the model is loaded.
+    #[schema(example = true)]
+    model_loaded: bool,
+    /// The program's version.
+    #[schema(example = "1.0.0")]
+    version: &'static str,
+}
+
+/// The service takes work.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct Ready {
+    /// Always `ready`.
+    #[schema(example = "ready")]
+    status: &'static str,
+}
+
+/// Is the process alive?
+///
+/// Always 200 while it is.
+#[utoipa::path(get, path = "/health", tag = "Operation", responses((status = 200, body = Health)))]
+pub(in crate::http) async fn health(State(state): State<AppState>) -> Json<Health> {
+    let model_loaded = state.embedder.get().is_some();
+    let status = if model_loaded { "healthy" } else { "starting" };
+    Json(Health { status, model_loaded, version: env!("CARGO_PKG_VERSION") })
+}
+
+/// Does the service take work?
+#[utoipa::path(get, path = "/ready", tag = "Operation", responses(
+    (status = 200, body = Ready),
+    (status = 503, body = ErrorBody, description = "`model_not_ready` or `shutting_down`"),
+))]
+pub(in crate::http) async fn ready(State(state): State<AppState>) -> Result<Json<Ready>, ApiError> {
+    state.embedder()?;
+    Ok(Json(Ready { status: "ready" }))
+}

@@ -1,0 +1,29 @@
+//! `GET /metrics`: what the service has counted and timed, as Prometheus reads it.
+
+use std::sync::atomic::Ordering;
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+
+use crate::http::error::ApiError;
+use crate::http::metrics::TEXT_FORMAT;
+use crate::http::state::AppState;
+
+/// What the service has done so far, in Prometheus' text format.
+#[utoipa::path(get, path = "/metrics", tag = "Operation", responses((status = 200, body = String, content_type = "text/plain")))]
+pub(in crate::http) async fn metrics(State(state): State<AppState>) -> Result<impl IntoResponse, ApiError> {
+    let metrics = &state.metrics;
+    metrics.http.body_bytes.set(state.body_bytes.load(Ordering::Relaxed) as i64);
+    if let Some(embedder) = state.embedder.get() {
+        let model = embedder.default_model();
+        metrics.embedding.queue_depth.set(embedder.queue_depth() as i64);
+        metrics.embedding.queue_capacity.set(embedder.queue_capacity() as i64);
+        metrics.embedding.model_loaded.set(1);
+        let build = [env!("CARGO_PKG_VERSION"), model.id().fingerprint(), model.encoder()];
+        metrics.build_info.with_label_values(&build).set(1);
+    }
+    let text = metrics.text();
+    let text = text.map_err(|error| ApiError::Internal(format!("metrics cannot be written: {error}")))?;
+    Ok(([(CONTENT_TYPE, TEXT_FORMAT)], text))
+}

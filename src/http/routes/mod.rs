@@ -1,0 +1,9 @@
+//! The routes, an endpoint a file.
+
+pub(super) mod audio_report;
+pub(super) mod compare_embeddings;
+pub(super) mod extract_answer;
+pub(super) mod extract_embedding;
+pub(super) mod health;
+pub(super) mod metrics;
+pub(super) mod upload;

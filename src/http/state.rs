@@ -1,0 +1,54 @@
+//! What the handlers share.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::watch;
+
+use super::error::ApiError;
+use super::keys::ApiKeys;
+use super::metrics::Metrics;
+use crate::config::{Config, HttpConfig};
+use crate::embedder::Embedder;
+use crate::embedding::ModelId;
+
+/// What the handlers share. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct AppState {
+    pub(super) config: HttpConfig,
+    pub(super) api_keys: Arc<ApiKeys>,
+    /// The model that embeddings without a model's name are taken to be of.
+    pub(super) default_model: ModelId,
+    /// Empty until the models are loaded.
+    pub(super) embedder: Arc<OnceLock<Embedder>>,
+    pub(super) shutting_down: Arc<AtomicBool>,
+    /// Requests being answered that stopping must wait for.
+    pub(super) in_hand: Arc<watch::Sender<usize>>,
+    /// Memory that request bodies take.
+    pub(super) body_bytes: Arc<AtomicUsize>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl AppState {
+    pub(super) fn new(config: &Config) -> Self {
+        let model = &config.model.spec;
+        Self {
+            config: config.http,
+            api_keys: Arc::new(ApiKeys::new(&config.api_keys, config.rate_limit_per_minute)),
+            default_model: ModelId::new(model.id, model.release.clone(), model.dimension),
+            embedder: Arc::default(),
+            shutting_down: Arc::default(),
+            in_hand: Arc::default(),
+            body_bytes: Arc::default(),
+            metrics: Arc::new(Metrics::new()),
+        }
+    }
+
+    /// The embedder, if it takes work.
+    pub(super) fn embedder(&self) -> Result<&Embedder, ApiError> {
+        if self.shutting_down.load(Ordering::Relaxed) {
+            return Err(ApiError::ShuttingDown);
+        }
+        self.embedder.get().ok_or(ApiError::ModelNotReady)
+    }
+}

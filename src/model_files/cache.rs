@@ -1,0 +1,74 @@
+//! The folder that keeps fetched models. A file in it is whole or not there: it is written under another name, flushed to
+//! the disk and renamed.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::models::FileDigest;
+
+/// A folder of models, named by their hashes.
+#[derive(Clone, Debug)]
+pub(super) struct Cache<'a>(pub(super) &'a Path);
+
+impl Cache<'_> {
+    /// Path of the model of a hash, whether it exists or not.
+    pub(super) fn path(&self, sha256: &str) -> PathBuf {
+        self.0.join(format!("model-{}.onnx", &sha256[..16]))
+    }
+
+    /// Path of a partial download of the file of a hash.
+    pub(super) fn part_path(&self, sha256: &str) -> PathBuf {
+        self.0.join(format!("fetch-{}.part", &sha256[..16]))
+    }
+
+    /// The model of a hash, if it is present and whole.
+    pub(super) fn read(&self, sha256: &str) -> Option<Vec<u8>> {
+        let path = self.path(sha256);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "the cached model cannot be read; it is fetched anew");
+                return None;
+            }
+        };
+        let digest = FileDigest::of(&bytes);
+        if digest.sha256 != sha256 {
+            tracing::warn!(
+                path = %path.display(), found = digest.sha256, expected = sha256,
+                "the cached model is corrupt; it is replaced"
+            );
+            return None;
+        }
+        Some(bytes)
+    }
+
+    /// Makes the folder and waits until no other process fetches into it. The lock ends with the file, or the process.
+    pub(super) fn lock(&self) -> io::Result<File> {
+        std::fs::create_dir_all(self.0)?;
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(self.0.join("lock"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                tracing::info!(folder = %self.0.display(), "another process fetches the model; waiting for it");
+                file.lock()?;
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        Ok(file)
+    }
+
+    /// Puts a model in its place. To be called under the lock.
+    pub(super) fn store(&self, sha256: &str, onnx: &[u8]) -> io::Result<PathBuf> {
+        let path = self.path(sha256);
+        let temporary = path.with_extension("tmp");
+        let mut file = File::create(&temporary)?;
+        file.write_all(onnx)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, &path)?;
+        // The name is on the disk once the folder is.
+        File::open(self.0)?.sync_all()?;
+        Ok(path)
+    }
+}

@@ -1,0 +1,320 @@
+//! Fetches a file over the network: retried, resumed, and checked against its hash before it is used.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use reqwest::StatusCode;
+use reqwest::blocking::{Client, Response};
+use reqwest::header::{CONTENT_RANGE, RANGE, RETRY_AFTER};
+use reqwest::redirect::Policy;
+
+use super::progress::Progress;
+use super::remote::Remote;
+use crate::models::FileDigest;
+use crate::tls;
+
+/// Far above any model of this kind.
+const MAX_BYTES: u64 = 512 << 20;
+
+/// Bytes that a request must bring before it breaks, for the count of attempts to begin anew.
+const GOOD_PART_BYTES: usize = 256 << 10;
+
+/// Redirects followed for one request.
+const MAX_REDIRECTS: usize = 10;
+
+/// How patient a fetch is.
+#[derive(Clone, Copy, Debug)]
+pub struct FetchPolicy {
+    /// Requests made before giving up; those that brought a good part of the file do not count.
+    pub attempts: u32,
+    /// Pause after the first failure; it doubles with each further one, up to `max_delay`, and varies by half.
+    pub first_delay: Duration,
+    /// Longest pause, a server's `Retry-After` included.
+    pub max_delay: Duration,
+    /// Time for a connection to come about.
+    pub connect_timeout: Duration,
+    /// Time without a byte after which a connection counts as broken.
+    pub stall_timeout: Duration,
+}
+
+impl Default for FetchPolicy {
+    /// Gives up after about a minute without a connection.
+    fn default() -> Self {
+        Self {
+            attempts: 8,
+            first_delay: Duration::from_millis(500),
+            max_delay: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(10),
+            stall_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Why a file was not fetched.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    /// The server has no such file, or refuses it.
+    #[error("the server answered {0}")]
+    Refused(StatusCode),
+    /// The file is not the expected one.
+    #[error("it has the SHA-256 {found}, expected {expected}")]
+    WrongHash {
+        /// Hash of what came.
+        found: String,
+        /// Hash that was wanted.
+        expected: String,
+    },
+    /// The file is larger than any model.
+    #[error("it is larger than {MAX_BYTES} bytes")]
+    TooLarge,
+    /// A redirect leads to a place that is not allowed, or in circles.
+    #[error("it is redirected to {0}, which is not followed")]
+    Redirect(String),
+    /// A local file cannot be read, or the client cannot be made.
+    #[error("{0}")]
+    Local(String),
+    /// All attempts failed, the last one for this reason.
+    #[error("{attempts} attempts failed, the last: {reason}")]
+    GaveUp {
+        /// How many.
+        attempts: u32,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// How a failed attempt ended.
+enum Failure {
+    /// Another attempt would end the same way.
+    Final(FetchError),
+    /// Another attempt may succeed.
+    Transient { reason: String, retry_after: Option<Duration> },
+}
+
+/// The bytes received so far, and a file that keeps them if the process dies.
+struct Download {
+    bytes: Vec<u8>,
+    part: Option<File>,
+    /// Some bytes are from an earlier request, perhaps of another version of the file.
+    resumed: bool,
+}
+
+/// Fetches the file. With `part`, the bytes received so far are kept there until the fetch has ended; a later fetch resumes at
+/// its end.
+pub(super) fn fetch(
+    remote: &Remote,
+    part: Option<&Path>,
+    policy: &FetchPolicy,
+) -> Result<Vec<u8>, FetchError> {
+    if remote.url.scheme() == "file" {
+        return read_local(remote);
+    }
+    let client = client(remote, policy).map_err(|e| FetchError::Local(full_reason(&e)))?;
+    let mut download = Download::resume(part);
+    if FileDigest::of(&download.bytes).sha256 == remote.sha256 {
+        return Ok(download.bytes);
+    }
+    let mut attempt = 1;
+    loop {
+        let had = download.bytes.len();
+        let outcome = download.attempt(&client, remote).and_then(|()| download.check(remote));
+        match outcome {
+            Ok(()) => return Ok(download.bytes),
+            Err(Failure::Final(error)) => return Err(error),
+            Err(Failure::Transient { reason, .. }) if attempt >= policy.attempts => {
+                return Err(FetchError::GaveUp { attempts: attempt, reason });
+            }
+            Err(Failure::Transient { reason, retry_after }) => {
+                let delay = retry_after.unwrap_or_else(|| backoff(policy, attempt)).min(policy.max_delay);
+                tracing::warn!(
+                    attempt,
+                    reason,
+                    delay_ms = delay.as_millis() as u64,
+                    "fetching the model failed, trying again"
+                );
+                std::thread::sleep(delay);
+            }
+        }
+        attempt = if download.bytes.len() >= had + GOOD_PART_BYTES { 1 } else { attempt + 1 };
+    }
+}
+
+fn read_local(remote: &Remote) -> Result<Vec<u8>, FetchError> {
+    let path =
+        remote.url.to_file_path().map_err(|()| FetchError::Local("it is no path of this machine".into()))?;
+    let bytes = std::fs::read(path).map_err(|e| FetchError::Local(e.to_string()))?;
+    match FileDigest::of(&bytes).sha256 {
+        found if found == remote.sha256 => Ok(bytes),
+        found => Err(FetchError::WrongHash { found, expected: remote.sha256.clone() }),
+    }
+}
+
+/// A client that takes proxies from the environment and certificates from the system.
+fn client(remote: &Remote, policy: &FetchPolicy) -> reqwest::Result<Client> {
+    tls::install_provider();
+    let is_loopback = remote.is_loopback();
+    let remote = remote.clone();
+    let redirect = Policy::custom(move |attempt| {
+        let from = attempt.previous().last().expect("a redirect comes from somewhere");
+        if attempt.previous().len() > MAX_REDIRECTS || !remote.may_redirect(from, attempt.url()) {
+            return attempt.error("not followed");
+        }
+        attempt.follow()
+    });
+    let builder =
+        Client::builder().user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")));
+    let builder = if is_loopback { builder.no_proxy() } else { builder };
+    builder
+        .redirect(redirect)
+        .connect_timeout(policy.connect_timeout)
+        // For the blocking client this is the time of one read, not of the whole answer.
+        .timeout(policy.stall_timeout)
+        .build()
+}
+
+impl Download {
+    /// Opens the file of an earlier fetch, or begins anew. If it cannot be written, the bytes are kept in memory alone.
+    fn resume(part: Option<&Path>) -> Self {
+        let mut bytes = Vec::new();
+        let open = |path| -> io::Result<(File, Vec<u8>)> {
+            let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            Ok((file, bytes))
+        };
+        let part = part.and_then(|path| open(path).ok()).map(|(file, found)| {
+            bytes = found;
+            file
+        });
+        Self { resumed: !bytes.is_empty(), bytes, part }
+    }
+
+    /// Makes one request for what is missing and reads its answer.
+    fn attempt(&mut self, client: &Client, remote: &Remote) -> Result<(), Failure> {
+        let mut request = client.get(remote.url.clone());
+        if !self.bytes.is_empty() {
+            request = request.header(RANGE, format!("bytes={}-", self.bytes.len()));
+        }
+        let response = request.send().map_err(|error| failure_of(&error))?;
+        match response.status() {
+            StatusCode::OK => self.restart(),
+            StatusCode::PARTIAL_CONTENT if range_start(&response) == Some(self.bytes.len() as u64) => {
+                self.resumed = true;
+            }
+            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
+                self.restart();
+                return Err(transient("the server has another range of the file"));
+            }
+            status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+                let retry_after = retry_after(&response);
+                return Err(Failure::Transient {
+                    reason: format!("the server answered {status}"),
+                    retry_after,
+                });
+            }
+            status => return Err(Failure::Final(FetchError::Refused(status))),
+        }
+        self.read(response)
+    }
+
+    fn read(&mut self, mut response: Response) -> Result<(), Failure> {
+        let total = response.content_length().map(|length| length + self.bytes.len() as u64);
+        let mut progress = Progress::begin(self.bytes.len() as u64, total);
+        let mut block = vec![0; 64 << 10];
+        loop {
+            match response.read(&mut block) {
+                Ok(0) => break,
+                Ok(n) => self.append(&block[..n]),
+                Err(error) => return Err(transient(&format!("the connection broke: {error}"))),
+            }
+            if self.bytes.len() as u64 > MAX_BYTES {
+                self.restart();
+                return Err(Failure::Final(FetchError::TooLarge));
+            }
+            progress.reached(self.bytes.len() as u64);
+        }
+        progress.end();
+        match total {
+            Some(total) if (self.bytes.len() as u64) < total => Err(transient("the connection ended early")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Compares the hash. Bytes of several requests may be of several versions of the file: they are fetched anew.
+    fn check(&mut self, remote: &Remote) -> Result<(), Failure> {
+        let found = FileDigest::of(&self.bytes).sha256;
+        if found == remote.sha256 {
+            return Ok(());
+        }
+        let was_resumed = self.resumed;
+        self.restart();
+        if was_resumed {
+            return Err(transient("the pieces do not make the file"));
+        }
+        Err(Failure::Final(FetchError::WrongHash { found, expected: remote.sha256.clone() }))
+    }
+
+    fn append(&mut self, block: &[u8]) {
+        self.bytes.extend_from_slice(block);
+        // A disk that is full costs the chance to resume, not the model.
+        if self.part.as_mut().is_some_and(|part| part.write_all(block).is_err()) {
+            self.part = None;
+        }
+    }
+
+    fn restart(&mut self) {
+        self.bytes.clear();
+        self.resumed = false;
+        if self.part.as_ref().is_some_and(|part| part.set_len(0).is_err()) {
+            self.part = None;
+        }
+    }
+}
+
+fn transient(reason: &str) -> Failure {
+    Failure::Transient { reason: reason.to_owned(), retry_after: None }
+}
+
+fn failure_of(error: &reqwest::Error) -> Failure {
+    if error.is_redirect() {
+        let to = error.url().map_or_else(String::new, |url| {
+            format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default())
+        });
+        return Failure::Final(FetchError::Redirect(to));
+    }
+    transient(&full_reason(error))
+}
+
+/// An error and what caused it, on one line, without the URL.
+fn full_reason(error: &reqwest::Error) -> String {
+    let mut reasons = Vec::new();
+    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
+    while let Some(error) = cause {
+        reasons.push(error.to_string());
+        cause = error.source();
+    }
+    if reasons.is_empty() { "the connection failed".to_owned() } else { reasons.join(": ") }
+}
+
+/// Where the bytes of a partial answer begin (`Content-Range: bytes 100-199/200`).
+fn range_start(response: &Response) -> Option<u64> {
+    let range = response.headers().get(CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?;
+    range.split('-').next()?.parse().ok()
+}
+
+/// The pause that a server requests, as seconds or as a date.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let value = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
+    match value.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => httpdate::parse_http_date(value).ok()?.duration_since(SystemTime::now()).ok(),
+    }
+}
+
+/// Exponential, and between half and all of it, so that many processes do not try again at once.
+fn backoff(policy: &FetchPolicy, attempt: u32) -> Duration {
+    let delay = policy.first_delay.saturating_mul(1 << (attempt - 1).min(16)).min(policy.max_delay);
+    delay.mul_f64(0.5 + 0.5 * fastrand::f64())
+}

@@ -1,0 +1,39 @@
+//! A model with its weights.
+
+use std::sync::Arc;
+
+use super::digest::FileDigest;
+use super::spec::ModelSpec;
+use crate::embedding::ModelId;
+
+/// A model and the ONNX file that holds its weights.
+#[derive(Clone)]
+pub struct Model {
+    /// What is known of it.
+    pub spec: Arc<ModelSpec>,
+    /// The ONNX file's bytes.
+    pub onnx: Vec<u8>,
+    /// Names weights and preprocessing.
+    pub id: ModelId,
+    /// SHA-256 of the ONNX file.
+    pub sha256: String,
+}
+
+impl Model {
+    /// The model with the weights of an ONNX file. One that is not the spec's own file has a fingerprint of its own.
+    pub fn new(spec: Arc<ModelSpec>, onnx: Vec<u8>) -> Self {
+        let digest = FileDigest::of(&onnx);
+        let fingerprint = if digest == spec.files.onnx {
+            format!("{}/{}", spec.release, spec.files.checkpoint.short())
+        } else {
+            format!("custom/{}", digest.short())
+        };
+        let id = ModelId::new(spec.id, fingerprint, spec.dimension);
+        Self { spec, onnx, id, sha256: digest.sha256 }
+    }
+
+    /// Hash of what the native encoder's self-check must give with these weights, if that is known.
+    pub fn native_check_sha256(&self) -> Option<&str> {
+        (self.sha256 == self.spec.files.onnx.sha256).then_some(&*self.spec.files.native_check_sha256)
+    }
+}

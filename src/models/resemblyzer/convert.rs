@@ -1,0 +1,53 @@
+//! Resemblyzer's checkpoint -> the ONNX file. The checkpoint is a Python pickle, which could run code if unpickled: it
+//! is checked against its hash instead, and the weights are read at the offsets that the manifest holds.
+
+use super::manifest::Manifest;
+use super::onnx;
+use crate::encoder::native::{EncoderWeights, HIDDEN_UNITS, LSTM_LAYERS, LinearWeights, LstmWeights};
+use crate::models::digest::FileDigest;
+use crate::models::error::ConvertError;
+
+/// Converts the checkpoint that the manifest describes. The same bytes in give the same bytes out.
+pub fn convert(checkpoint: &[u8]) -> Result<Vec<u8>, ConvertError> {
+    let manifest = Manifest::committed();
+    let found = FileDigest::of(checkpoint);
+    let expected = manifest.checkpoint.digest.clone();
+    if found != expected {
+        return Err(ConvertError::WrongCheckpoint { found, expected });
+    }
+    let tensor = |name: &str| read_tensor(checkpoint, &manifest, name);
+    let layers = (0..LSTM_LAYERS)
+        .map(|i| {
+            let mut bias = reorder_gates(&tensor(&format!("lstm.bias_ih_l{i}"))?);
+            bias.extend(reorder_gates(&tensor(&format!("lstm.bias_hh_l{i}"))?));
+            Ok(LstmWeights {
+                input: reorder_gates(&tensor(&format!("lstm.weight_ih_l{i}"))?),
+                recurrent: reorder_gates(&tensor(&format!("lstm.weight_hh_l{i}"))?),
+                bias,
+            })
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let linear = LinearWeights { weight: tensor("linear.weight")?, bias: tensor("linear.bias")? };
+    let metadata = [
+        ("source", manifest.checkpoint.url.as_str()),
+        ("source_sha256", manifest.checkpoint.digest.sha256.as_str()),
+        ("license", "Apache-2.0"),
+    ];
+    let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+    Ok(onnx::write(&EncoderWeights { layers, linear, metadata }))
+}
+
+fn read_tensor(checkpoint: &[u8], manifest: &Manifest, name: &str) -> Result<Vec<f32>, ConvertError> {
+    let missing = || ConvertError::Tensor(name.into());
+    let place = manifest.checkpoint.tensors.iter().find(|t| t.name == name).ok_or_else(missing)?;
+    let end = place.offset + 4 * place.shape.iter().product::<usize>();
+    let data = checkpoint.get(place.offset..end).ok_or_else(missing)?;
+    Ok(data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+}
+
+/// Rows of four gates: PyTorch's order input, forget, cell, output -> ONNX's input, output, forget, cell.
+fn reorder_gates(rows: &[f32]) -> Vec<f32> {
+    debug_assert_eq!(rows.len() % (4 * HIDDEN_UNITS), 0);
+    let gate = |i: usize| &rows[i * rows.len() / 4..(i + 1) * rows.len() / 4];
+    [gate(0), gate(3), gate(1), gate(2)].concat()
+}

@@ -1,0 +1,11 @@
+//! Resemblyzer's voice encoder: its numbers, and its checkpoint as an ONNX file.
+
+mod convert;
+mod hparams;
+mod manifest;
+pub mod onnx;
+mod spec;
+
+pub use convert::convert;
+pub use hparams::{HOP_SAMPLES, MEL, N_FRAMES, WINDOWS};
+pub use spec::spec;

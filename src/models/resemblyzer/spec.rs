@@ -1,0 +1,38 @@
+//! Resemblyzer's encoder as a [`ModelSpec`].
+
+use super::convert::convert;
+use super::hparams::{INPUT_NAME, MEL, N_FRAMES, OUTPUT_NAME, THRESHOLD, WINDOWS};
+use super::manifest::Manifest;
+use crate::encoder::Graph;
+use crate::encoder::native::{EMBEDDING_DIM, N_MELS};
+use crate::front_end::FrontEndParameters;
+use crate::models::spec::{ModelFiles, ModelSpec};
+
+/// Resemblyzer 0.1.4: 256 dimensions, windows of 1.6 seconds.
+pub fn spec() -> ModelSpec {
+    let manifest = Manifest::committed();
+    ModelSpec {
+        id: "resemblyzer",
+        release: manifest.name,
+        dimension: EMBEDDING_DIM,
+        front_end: FrontEndParameters { mel: MEL, windows: WINDOWS },
+        graph: Graph {
+            input: INPUT_NAME,
+            n_frames: N_FRAMES,
+            n_bands: N_MELS,
+            output: OUTPUT_NAME,
+            dimension: EMBEDDING_DIM,
+        },
+        threshold: THRESHOLD,
+        unit_cost_us: 2_200,
+        licence: "Apache-2.0",
+        files: ModelFiles {
+            local: "models/resemblyzer.onnx",
+            onnx: manifest.onnx,
+            checkpoint_url: manifest.checkpoint.url,
+            checkpoint: manifest.checkpoint.digest,
+            convert,
+            native_check_sha256: manifest.native_check_sha256,
+        },
+    }
+}

@@ -1,0 +1,46 @@
+//! The level of a recording, and quiet ones raised to the level that the encoder was trained at.
+
+/// Level that quieter recordings are raised to, in dB relative to full scale, as RMS (`audio_norm_target_dBFS` of
+/// resemblyzer's `hparams.py`).
+pub const TARGET_LEVEL_DBFS: f64 = -30.0;
+
+/// The level of samples (full scale ±1) in dB relative to full scale, as RMS; minus infinity for digital silence.
+pub fn level_dbfs(samples: &[f32]) -> f64 {
+    // Several sums, since one would wait for each addition in turn.
+    let (blocks, rest) = samples.as_chunks::<8>();
+    let mut sums = [0.0; 8];
+    for block in blocks {
+        sums.iter_mut().zip(block).for_each(|(sum, s)| *sum += f64::from(*s).powi(2));
+    }
+    let energy = sums.iter().sum::<f64>() + rest.iter().map(|s| f64::from(*s).powi(2)).sum::<f64>();
+    10.0 * (energy / samples.len() as f64).log10()
+}
+
+/// Scales samples (full scale ±1) to [`TARGET_LEVEL_DBFS`] RMS if they are below it; louder audio and digital silence
+/// stay as they are.
+///
+/// Source: `normalize_volume(increase_only=True)` of resemblyzer's `audio.py`. Error: 1e-6 of full scale (the original
+/// sums squares in `f32`).
+pub fn raise_to_target(samples: &mut [f32]) {
+    let gain_db = TARGET_LEVEL_DBFS - level_dbfs(samples);
+    if gain_db.is_finite() && gain_db > 0.0 {
+        let gain = 10f64.powf(gain_db / 20.0) as f32;
+        samples.iter_mut().for_each(|s| *s *= gain);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quiet_is_raised_loud_and_silent_are_left() {
+        let cases = [("quiet", 0.001, 0.031_622_78), ("loud", 0.5, 0.5), ("silent", 0.0, 0.0)];
+        for (name, before, after) in cases {
+            let mut samples = [before, -before].repeat(100);
+            raise_to_target(&mut samples);
+            assert!((samples[0] - after).abs() < 1e-8, "{name}: {}", samples[0]);
+            assert!((samples[1] + after).abs() < 1e-8, "{name}: {}", samples[1]);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Files, synthetic recordings and the committed model.
+
+use std::io::{Cursor, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use serde::Deserialize;
+use voice_embedding_service::encoder::{Runtime, Session};
+use voice_embedding_service::models::{Model, resemblyzer};
+use voice_embedding_service::pipeline::{Pipeline, PipelineLimits};
+
+/// A file under `tests/fixtures`.
+pub(crate) fn fixture(path: &str) -> PathBuf {
+    repository().join("tests/fixtures").join(path)
+}
+
+/// The repository's root.
+pub(crate) fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A synthetic voice, 6.2 seconds, 16 kHz, mono, 16 bits.
+pub(crate) fn voice() -> Vec<u8> {
+    std::fs::read(fixture("audio/alan-1.wav")).unwrap()
+}
+
+/// One line of `embeddings.jsonl`.
+#[derive(Deserialize)]
+pub(crate) struct Golden {
+    pub(crate) path: String,
+    pub(crate) sample_rate: u32,
+    pub(crate) samples_voiced: usize,
+    pub(crate) windows: usize,
+    pub(crate) embedding: Vec<f64>,
+}
+
+/// The lines of an `embeddings.jsonl`.
+pub(crate) fn golden(file: &Path) -> Vec<Golden> {
+    let lines = std::fs::read_to_string(file).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The samples of the synthetic voice.
+pub(crate) fn voice_samples() -> Vec<f32> {
+    let samples = hound::WavReader::new(Cursor::new(voice())).unwrap().into_samples::<i16>();
+    samples.map(|s| f32::from(s.unwrap()) / 32_768.0).collect()
+}
+
+/// A 16-bit mono WAV file with a header of 44 bytes.
+pub(crate) fn wav_at(sample_rate: u32, samples: impl IntoIterator<Item = f32>) -> Vec<u8> {
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut bytes = Cursor::new(Vec::new());
+    let mut writer = hound::WavWriter::new(&mut bytes, spec).unwrap();
+    samples.into_iter().for_each(|s| writer.write_sample((s.clamp(-1.0, 1.0) * 32_767.0) as i16).unwrap());
+    writer.finalize().unwrap();
+    bytes.into_inner()
+}
+
+/// As [`wav_at`], at 16 kHz.
+pub(crate) fn wav(samples: impl IntoIterator<Item = f32>) -> Vec<u8> {
+    wav_at(16_000, samples)
+}
+
+/// The synthetic voice over and over, for the given time.
+pub(crate) fn long_voice(seconds: usize) -> Vec<u8> {
+    wav(voice_samples().into_iter().cycle().take(seconds * 16_000))
+}
+
+/// The folder with real speech, if there is one; says so if there is not.
+pub(crate) fn parity_data(test: &str) -> Option<PathBuf> {
+    let directory = std::env::var_os("PARITY_DATA").map(PathBuf::from);
+    if directory.is_none() {
+        say(&format!("SKIPPED {test}: set PARITY_DATA to a folder with audio/ and golden/ of real speech"));
+    }
+    directory
+}
+
+/// Prints past the test harness, which keeps what passing tests print to itself.
+pub(crate) fn say(line: &str) {
+    writeln!(std::io::stderr(), "\n{line}").unwrap();
+}
+
+/// ONNX Runtime, where `make setup` puts it.
+pub(crate) fn runtime() -> Runtime {
+    let library = std::env::var_os("ORT_DYLIB_PATH").expect("`.cargo/config.toml` sets it");
+    Runtime::load(Path::new(&library)).unwrap()
+}
+
+/// The bytes of the committed model.
+pub(crate) fn committed() -> Vec<u8> {
+    std::fs::read(repository().join("models/resemblyzer.onnx")).unwrap()
+}
+
+/// The committed model.
+pub(crate) fn model() -> &'static Model {
+    static MODEL: OnceLock<Model> = OnceLock::new();
+    MODEL.get_or_init(|| Model::new(Arc::new(resemblyzer::spec()), committed()))
+}
+
+/// The committed model in an ONNX Runtime session of its own.
+pub(crate) fn session() -> Session {
+    Session::new(&runtime(), &model().onnx, model().spec.graph).unwrap()
+}
+
+/// The committed model's pipeline, without limits on speech.
+pub(crate) fn pipeline() -> Pipeline {
+    Pipeline::new(model(), PipelineLimits::default())
+}

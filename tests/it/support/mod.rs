@@ -1,0 +1,12 @@
+//! What the tests share.
+
+mod asserts;
+mod fixtures;
+mod server;
+
+pub(crate) use asserts::{assert_close, assert_error, cosine, eventually};
+pub(crate) use fixtures::{
+    Golden, committed, fixture, golden, long_voice, model, parity_data, pipeline, repository, runtime, say,
+    session, voice, voice_samples, wav, wav_at,
+};
+pub(crate) use server::{KEY, KilledOnDrop, Server, exit_code, status_of};
