@@ -1,4 +1,4 @@
-# Everything a developer does. `make run` and `make test` set up what they need under target/.
+# Everything that a developer does. `make run` and `make test` set up what they need under target/.
 
 PYTHON ?= python3
 CARGO ?= cargo
@@ -7,12 +7,13 @@ CARGO ?= cargo
 CARGO_DENY := 0.20.2
 CARGO_MACHETE := 0.9.2
 
-# The one that `make fuzz` builds, and what it runs.
+# The version that `make fuzz` builds, and what it runs.
 CARGO_FUZZ := 0.13.2
 TARGET ?= decode
 SECONDS ?= 1200
 
-TOOLS := target/tools
+# Outside the checkout, so that another clone finds them.
+TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/voice-embedding-service/tools
 FETCH := $(PYTHON) scripts/fetch_wheel.py
 
 .PHONY: run dev test check parity bench bench-http load fuzz sanitize setup onnxruntime checkpoint python tools model fmt help
@@ -30,12 +31,12 @@ dev: onnxruntime python ## Serve on port 8000 with readable logs, again after ev
 test: setup ## Run every test.
 	$(CARGO) test
 
-check: setup tools ## All that must pass before a change lands.
+check: setup tools ## Everything but the tests that must pass before a change lands.
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --all-features -- -D warnings
+	$(CARGO) clippy --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items
-	$(CARGO) test
-	cd fuzz && RUSTFLAGS="-D warnings" $(CARGO) check --no-default-features
+	cd fuzz && $(CARGO) clippy --no-default-features -- -D warnings
 	$(TOOLS)/bin/cargo-deny --all-features check bans licenses sources
 	$(TOOLS)/bin/cargo-machete
 
@@ -57,7 +58,7 @@ load: onnxruntime ## Measure SCENARIO (or all) of examples/load.rs.
 
 fuzz: $(TOOLS)/cargo-fuzz-$(CARGO_FUZZ) ## Fuzz TARGET (decode, json, multipart) for SECONDS, on a nightly toolchain.
 	mkdir -p fuzz/corpus/$(TARGET)
-	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" $(CARGO) +nightly fuzz run $(TARGET) fuzz/corpus/$(TARGET) \
+	PATH="$(TOOLS)/bin:$$PATH" $(CARGO) +nightly fuzz run $(TARGET) fuzz/corpus/$(TARGET) \
 		$(if $(filter decode,$(TARGET)),tests/fixtures/encodings,fuzz/seeds/$(TARGET)) -- \
 		-max_total_time=$(SECONDS) -max_len=80000 -timeout=5 -rss_limit_mb=1024 -malloc_limit_mb=256
 
