@@ -59,7 +59,7 @@ load: onnxruntime ## Measure SCENARIO (or all) of examples/load.rs.
 fuzz: $(TOOLS)/cargo-fuzz-$(CARGO_FUZZ) ## Fuzz TARGET (decode, json, multipart) for SECONDS, on a nightly toolchain.
 	mkdir -p fuzz/corpus/$(TARGET)
 	PATH="$(TOOLS)/bin:$$PATH" $(CARGO) +nightly fuzz run $(TARGET) fuzz/corpus/$(TARGET) \
-		$(if $(filter decode,$(TARGET)),tests/fixtures/encodings,fuzz/seeds/$(TARGET)) -- \
+		$(if $(filter decode,$(TARGET)),tests/fixtures/encodings tests/fixtures/odd,fuzz/seeds/$(TARGET)) -- \
 		-max_total_time=$(SECONDS) -max_len=80000 -timeout=5 -rss_limit_mb=1024 -malloc_limit_mb=256
 
 sanitize: onnxruntime ## Run the native encoder under AddressSanitizer and Miri, on a nightly toolchain.

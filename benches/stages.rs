@@ -15,7 +15,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use voice_embedding_service::audio::resample::To16Khz;
-use voice_embedding_service::audio::{self, Limits, SAMPLE_RATE_HZ};
+use voice_embedding_service::audio::{self, Channel, DecodeOptions, SAMPLE_RATE_HZ};
 use voice_embedding_service::compare;
 use voice_embedding_service::embedding::UnitEmbedding;
 use voice_embedding_service::encoder::native::{HIDDEN_UNITS, LSTM_LAYERS, N_MELS};
@@ -35,7 +35,7 @@ mod support;
 /// Integers that are multiplied for a window.
 const WINDOW_MULTIPLICATIONS: usize = N_FRAMES * (2 * LSTM_LAYERS - 1) * 4 * HIDDEN_UNITS * HIDDEN_UNITS;
 
-const LIMITS: Limits = Limits { max_seconds: 600.0 };
+const LIMITS: DecodeOptions = DecodeOptions { max_seconds: 600.0, channel: Channel::Mix };
 
 /// Windows that are encoded at once.
 const BATCHES: [usize; 7] = [1, 2, 4, 6, 8, 14, 32];

@@ -9,7 +9,7 @@ use tracing::{Span, info_span};
 use crate::embedding::{Embedding, ModelId};
 use crate::encoder::mean_embedding;
 use crate::engine::Engine;
-use crate::pipeline::{Analysis, AudioReport, Pipeline, PipelineError, PipelineLimits};
+use crate::pipeline::{Analysis, AudioReport, Pipeline, PipelineError, PipelineLimits, RecordingOptions};
 use crate::queue::plan::GroupId;
 use crate::queue::{Job, OnBatch, Place, Queue, QueueFull, QueueLimits, Started};
 
@@ -160,8 +160,8 @@ impl Embedder {
         Ok(Admission { group: self.queue.group(), places, cancelled: Arc::default() })
     }
 
-    /// Queues the next recording of an admission. `unpack` makes the audio file of what was received; it runs on a worker, as
-    /// everything else does. `done` is called there with the outcome; it is dropped uncalled if the recording is cancelled or
+    /// Queues the next recording of an admission. `unpack` makes the audio file of what was received, and tells how to read it; it
+    /// runs on a worker, as everything else does. `done` is called there with the outcome; it is dropped uncalled if the recording is cancelled or
     /// a worker panics.
     ///
     /// # Panics
@@ -170,7 +170,7 @@ impl Embedder {
         &self,
         model: &Arc<EmbedderModel>,
         admission: &mut Admission,
-        unpack: impl FnOnce() -> Result<R, E> + Send + 'static,
+        unpack: impl FnOnce() -> Result<(R, RecordingOptions), E> + Send + 'static,
         done: impl FnOnce(Result<Embedded, E>) + Send + 'static,
     ) {
         let place = admission.places.pop().expect("a place was taken for each recording");
@@ -195,12 +195,14 @@ impl EmbedderModel {
     fn analyse<R: AsRef<[u8]>, E: From<EmbedError>>(
         &self,
         request: &Span,
-        unpack: impl FnOnce() -> Result<R, E>,
+        unpack: impl FnOnce() -> Result<(R, RecordingOptions), E>,
     ) -> Result<(Analysis, Duration, Duration), E> {
         let _request = request.enter();
         let begun = Instant::now();
-        let recording = info_span!("decode")
-            .in_scope(|| Ok::<_, E>(self.pipeline.decode(unpack()?.as_ref()).map_err(EmbedError::from)?))?;
+        let recording = info_span!("decode").in_scope(|| {
+            let (bytes, options) = unpack()?;
+            Ok::<_, E>(self.pipeline.decode(bytes.as_ref(), options).map_err(EmbedError::from)?)
+        })?;
         let decode = begun.elapsed();
         let begun = Instant::now();
         let analysis = info_span!("preprocess")

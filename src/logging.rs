@@ -18,6 +18,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
+use crate::audio;
 use crate::config::{Environment, LogConfig, TraceExport};
 use crate::tls;
 
@@ -52,7 +53,8 @@ pub fn init(config: &LogConfig) -> Result<Logging, LoggingError> {
         Environment::Production => "info",
         Environment::Development => "info,voice_embedding_service=debug",
     };
-    let filter = EnvFilter::builder().parse(config.filter.as_deref().unwrap_or(default_filter))?;
+    let filter =
+        EnvFilter::builder().parse(without_decoders(config.filter.as_deref().unwrap_or(default_filter)))?;
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
@@ -71,6 +73,11 @@ pub fn init(config: &LogConfig) -> Result<Logging, LoggingError> {
     Ok(Logging(provider))
 }
 
+/// The filter, with what decoders say about clients' files turned off unless it names them.
+fn without_decoders(filter: &str) -> String {
+    if filter.contains("symphonia") { filter.to_owned() } else { format!("{filter},symphonia=off") }
+}
+
 fn tracer_provider(export: &TraceExport) -> Result<SdkTracerProvider, ExporterBuildError> {
     tls::install_provider();
     let endpoint = format!("{}/v1/traces", export.endpoint.trim_end_matches('/'));
@@ -80,6 +87,11 @@ fn tracer_provider(export: &TraceExport) -> Result<SdkTracerProvider, ExporterBu
 }
 
 pub(crate) fn log_panic(panic: &PanicHookInfo) {
+    if audio::is_decoding() {
+        // A decoder that gives up on a damaged file: the client is told.
+        tracing::debug!(reason = panic.payload_as_str(), "a decoder panicked");
+        return;
+    }
     let location = panic.location().map(ToString::to_string);
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());

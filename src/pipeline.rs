@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::audio::{self, AudioError, Limits, Recording};
+use crate::audio::{self, AudioError, Channel, DecodeOptions, RawFormat, Recording};
 use crate::embedding::{Embedding, ModelId};
 use crate::encoder::{self, EncoderError, Session, mean_embedding};
 use crate::front_end::{Features, FrontEnd};
@@ -34,6 +34,15 @@ pub struct PipelineLimits {
     pub min_speech_seconds: f64,
 }
 
+/// How a recording is to be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordingOptions {
+    /// The channel to take.
+    pub channel: Channel,
+    /// What the samples are, if they have no header.
+    pub raw: Option<RawFormat>,
+}
+
 /// A recording up to the encoder.
 #[derive(Clone, Debug)]
 pub struct Analysis {
@@ -56,6 +65,8 @@ pub struct AudioReport {
     pub sample_rate_hz: u32,
     /// Channels of the file.
     pub channels: u16,
+    /// Level of the recording as decoded, before any gain, in dB relative to full scale, as RMS.
+    pub level_dbfs: f64,
     /// Windows of the encoder.
     pub windows: usize,
     /// Why to trust the embedding less.
@@ -73,7 +84,7 @@ pub enum Warning {
     Clipped,
     /// Below -50 dBFS.
     LowLevel,
-    /// The file ends before the audio that its header announces.
+    /// The file proves that something is missing from it.
     Truncated,
 }
 
@@ -84,8 +95,11 @@ pub enum PipelineError {
     #[error(transparent)]
     Audio(#[from] AudioError),
     /// The voice detector keeps nothing.
-    #[error("No speech was found in the audio")]
-    NoSpeech,
+    #[error("No speech was found in the audio{}", cancelling_hint(*.channels_cancel))]
+    NoSpeech {
+        /// The channels cancel each other in their mean.
+        channels_cancel: bool,
+    },
     /// There is less speech than [`PipelineLimits::min_speech_seconds`].
     #[error("The audio holds {speech_seconds:.2} seconds of speech; at least {min_seconds} are needed")]
     TooShort {
@@ -97,6 +111,10 @@ pub enum PipelineError {
     /// The encoder failed: not the recording's fault.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
+}
+
+fn cancelling_hint(channels_cancel: bool) -> &'static str {
+    if channels_cancel { ": its channels cancel each other, take one of them with `channel`" } else { "" }
 }
 
 impl Default for PipelineLimits {
@@ -117,24 +135,31 @@ impl Pipeline {
         &self.model
     }
 
-    /// Bytes of an audio file -> a recording within the limit.
-    pub fn decode(&self, bytes: &[u8]) -> Result<Recording, PipelineError> {
-        Ok(audio::decode(bytes, Limits { max_seconds: self.limits.max_audio_seconds })?)
+    /// Bytes of an audio file, or samples without a header -> a recording within the limit.
+    pub fn decode(&self, bytes: &[u8], options: RecordingOptions) -> Result<Recording, PipelineError> {
+        let RecordingOptions { channel, raw } = options;
+        let options = DecodeOptions { max_seconds: self.limits.max_audio_seconds, channel };
+        Ok(match raw {
+            Some(raw) => audio::decode_raw(bytes, raw, options),
+            None => audio::decode(bytes, options),
+        }?)
     }
 
     /// What lies between decoder and encoder: level, voice detection, spectrogram, windows.
     pub fn analyse(&self, recording: Recording) -> Result<Analysis, PipelineError> {
+        let level_dbfs = level::level_dbfs(recording.waveform.samples());
         let mut report = AudioReport {
             duration_seconds: recording.duration_seconds,
             speech_seconds: 0.0,
             sample_rate_hz: recording.sample_rate_hz,
             channels: recording.channels,
+            level_dbfs,
             windows: 0,
             warnings: Vec::new(),
         };
-        let low_level = level::level_dbfs(recording.waveform.samples()) < LOW_LEVEL_DBFS;
-
-        let utterance = Utterance::of(recording.waveform).ok_or(PipelineError::NoSpeech)?;
+        let utterance = Utterance::of(recording.waveform);
+        let utterance =
+            utterance.ok_or(PipelineError::NoSpeech { channels_cancel: recording.channels_cancel })?;
         report.speech_seconds = utterance.duration_seconds();
         let min_seconds = self.limits.min_speech_seconds;
         if report.speech_seconds < min_seconds {
@@ -147,7 +172,7 @@ impl Pipeline {
             (Warning::ShortSpeech, report.speech_seconds < SHORT_SPEECH_SECONDS),
             (Warning::Narrowband, report.sample_rate_hz < NARROWBAND_BELOW_HZ),
             (Warning::Clipped, recording.clipped),
-            (Warning::LowLevel, low_level),
+            (Warning::LowLevel, level_dbfs < LOW_LEVEL_DBFS),
             (Warning::Truncated, recording.truncated),
         ];
         report.warnings =
@@ -163,7 +188,8 @@ impl Pipeline {
         session: &mut Session,
         bytes: &[u8],
     ) -> Result<(Embedding, AudioReport), PipelineError> {
-        let Analysis { features, report, .. } = self.analyse(self.decode(bytes)?)?;
+        let Analysis { features, report, .. } =
+            self.analyse(self.decode(bytes, RecordingOptions::default())?)?;
         let units = encoder::embed_units(session, &features)?;
         Ok((mean_embedding(&self.model, &units)?, report))
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
 use voice_embedding_service::models::{Model, resemblyzer};
-use voice_embedding_service::pipeline::{Pipeline, PipelineLimits};
+use voice_embedding_service::pipeline::{Pipeline, PipelineLimits, RecordingOptions};
 
 static PIPELINE: LazyLock<Pipeline> = LazyLock::new(|| {
     // Nothing is encoded: no weights are needed.
@@ -15,7 +15,7 @@ static PIPELINE: LazyLock<Pipeline> = LazyLock::new(|| {
 });
 
 fuzz_target!(|file: &[u8]| {
-    if let Ok(analysis) = PIPELINE.decode(file).and_then(|recording| PIPELINE.analyse(recording)) {
+    if let Ok(analysis) = PIPELINE.decode(file, RecordingOptions::default()).and_then(|recording| PIPELINE.analyse(recording)) {
         assert!(analysis.report.duration_seconds <= 20.0 && !analysis.features.units().is_empty());
     }
 });

@@ -1,14 +1,14 @@
 //! Why bytes are not a recording.
 
 /// What the service decodes, as error messages name it.
-pub const SUPPORTED_FORMATS: &str = "WAV (PCM, float, mu-law, A-law, IMA ADPCM), FLAC, MP3, Ogg (Vorbis, Opus), WebM (Opus, Vorbis), M4A (AAC), AIFF and CAF";
+pub const SUPPORTED_FORMATS: &str = "WAV (PCM, float, mu-law, A-law, IMA and MS ADPCM), FLAC, MP3, MP2, AAC (ADTS), Ogg (Vorbis, Opus, FLAC), WebM and Matroska, MP4, M4A and MOV (AAC, ALAC, Opus, MP3, PCM), AIFF, AU, CAF";
 
 /// Why bytes are not a recording.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum AudioError {
-    /// No container or codec that is decoded here.
-    #[error("The audio format is not supported; supported: {SUPPORTED_FORMATS}")]
-    Unsupported,
+    /// A container or codec that is not decoded here: what was recognised, as a sentence.
+    #[error("{0}. Supported: {SUPPORTED_FORMATS}")]
+    Unsupported(String),
     /// A known container that cannot be decoded, and why.
     #[error("The audio file is corrupt: {0}")]
     Corrupt(String),
@@ -18,4 +18,19 @@ pub enum AudioError {
         /// The limit that was passed.
         max_seconds: f64,
     },
+    /// A channel beyond the last was asked for.
+    #[error("there is no channel {channel}: the recording has {channels}, counted from 0")]
+    NoSuchChannel {
+        /// The channel asked for.
+        channel: u16,
+        /// Channels of the recording.
+        channels: u16,
+    },
+}
+
+impl AudioError {
+    /// An error about a container with something in it that is not decoded.
+    pub(super) fn unsupported(container: &str, content: &str) -> Self {
+        Self::Unsupported(format!("{container} with {content} is not supported"))
+    }
 }

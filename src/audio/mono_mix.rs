@@ -1,7 +1,9 @@
-//! Interleaved channels -> their mean at 16 kHz, within the limits.
+//! Interleaved channels -> one channel at 16 kHz, within the limits.
 
 use super::error::AudioError;
-use super::recording::{Limits, Recording, Waveform, check_channels, check_sample_rate};
+use super::recording::{
+    Channel, DecodeOptions, Recording, Waveform, check_channels, check_magnitudes, check_sample_rate,
+};
 use super::resample::To16Khz;
 
 /// Magnitude from which a sample counts as being at full scale. Below 1 because the largest positive value of an
@@ -11,58 +13,83 @@ const FULL_SCALE: f32 = 0.99;
 /// Share of samples at full scale above which a recording counts as clipped.
 const CLIPPED_SHARE: f64 = 1e-3;
 
-/// The mean of interleaved channels, as it grows. It is resampled on the way, so that ten minutes take 38 MB at any rate.
+/// Share of the channels' power that their mean must have, or they cancel each other.
+const CANCELLED_SHARE: f64 = 0.01;
+
+/// One channel, or the mean of all, as it grows. It is resampled on the way, so that ten minutes take 38 MB at any rate.
 pub(super) struct MonoMix {
     channels: u16,
     sample_rate_hz: u32,
-    limits: Limits,
+    options: DecodeOptions,
     max_frames: u64,
     n_frames: u64,
     n_full_scale: u64,
-    /// The mean of one block.
-    mean: Vec<f32>,
+    /// Sum of squares of all channels, and of their mean.
+    power: f64,
+    power_of_mean: f64,
+    /// One channel of one block.
+    block: Vec<f32>,
     resampled: To16Khz,
 }
 
 impl MonoMix {
     /// Checks channels and rate.
-    pub(super) fn new(channels: u16, sample_rate_hz: u32, limits: Limits) -> Result<Self, AudioError> {
+    pub(super) fn new(
+        channels: u16,
+        sample_rate_hz: u32,
+        options: DecodeOptions,
+    ) -> Result<Self, AudioError> {
         check_channels(channels)?;
         check_sample_rate(sample_rate_hz)?;
+        if let Channel::One(channel) = options.channel
+            && channel >= channels
+        {
+            return Err(AudioError::NoSuchChannel { channel, channels });
+        }
         Ok(Self {
             channels,
             sample_rate_hz,
-            limits,
-            max_frames: (limits.max_seconds * f64::from(sample_rate_hz)) as u64,
+            options,
+            max_frames: (options.max_seconds * f64::from(sample_rate_hz)) as u64,
             n_frames: 0,
             n_full_scale: 0,
-            mean: Vec::new(),
+            power: 0.0,
+            power_of_mean: 0.0,
+            block: Vec::new(),
             resampled: To16Khz::from_rate(sample_rate_hz),
         })
-    }
-
-    /// Refuses a file that announces more than the limit, before any of it is decoded.
-    pub(super) fn check_announced(&self, n_frames: u64) -> Result<(), AudioError> {
-        if n_frames > self.max_frames {
-            return Err(AudioError::TooLong { max_seconds: self.limits.max_seconds });
-        }
-        Ok(())
     }
 
     /// Takes the next frames: a sample of each channel, and again; a last frame that is not whole is left out.
     pub(super) fn push(&mut self, interleaved: &[f32]) -> Result<(), AudioError> {
         let n_channels = usize::from(self.channels);
-        self.n_frames += (interleaved.len() / n_channels) as u64;
-        self.check_announced(self.n_frames)?;
-        self.n_full_scale += interleaved.iter().filter(|sample| sample.abs() >= FULL_SCALE).count() as u64;
+        let n_frames = interleaved.len() / n_channels;
+        self.n_frames += n_frames as u64;
+        if self.n_frames > self.max_frames {
+            return Err(AudioError::TooLong { max_seconds: self.options.max_seconds });
+        }
         if n_channels == 1 {
+            self.n_full_scale += count_full_scale(interleaved);
+            check_magnitudes(interleaved)?;
             self.resampled.push(interleaved);
             return Ok(());
         }
         let frames = interleaved.chunks_exact(n_channels);
-        self.mean.clear();
-        self.mean.extend(frames.map(|frame| frame.iter().sum::<f32>() / f32::from(self.channels)));
-        self.resampled.push(&self.mean);
+        self.block.clear();
+        match self.options.channel {
+            Channel::One(channel) => {
+                self.block.extend(frames.map(|frame| frame[usize::from(channel)]));
+                self.n_full_scale += count_full_scale(&self.block) * u64::from(self.channels);
+            }
+            Channel::Mix => {
+                self.block.extend(frames.map(|frame| frame.iter().sum::<f32>() / f32::from(self.channels)));
+                self.n_full_scale += count_full_scale(interleaved);
+                self.power += sum_of_squares(interleaved);
+                self.power_of_mean += sum_of_squares(&self.block);
+            }
+        }
+        check_magnitudes(&self.block)?;
+        self.resampled.push(&self.block);
         Ok(())
     }
 
@@ -76,14 +103,10 @@ impl MonoMix {
         self.channels
     }
 
-    /// Frames so far.
-    pub(super) fn n_frames(&self) -> u64 {
-        self.n_frames
-    }
-
     /// The recording.
     pub(super) fn finish(self, truncated: bool) -> Result<Recording, AudioError> {
         let n_samples = self.n_frames * u64::from(self.channels);
+        let power_of_one = self.power / f64::from(self.channels);
         Ok(Recording {
             waveform: Waveform::new(self.resampled.finish())?,
             duration_seconds: self.n_frames as f64 / f64::from(self.sample_rate_hz),
@@ -91,6 +114,21 @@ impl MonoMix {
             channels: self.channels,
             clipped: self.n_full_scale as f64 > CLIPPED_SHARE * n_samples as f64,
             truncated,
+            channels_cancel: self.power_of_mean < CANCELLED_SHARE * power_of_one,
         })
     }
+}
+
+fn count_full_scale(samples: &[f32]) -> u64 {
+    samples.iter().filter(|sample| sample.abs() >= FULL_SCALE).count() as u64
+}
+
+fn sum_of_squares(samples: &[f32]) -> f64 {
+    // Several sums, since one would wait for each addition in turn.
+    let (blocks, rest) = samples.as_chunks::<8>();
+    let mut sums = [0.0_f32; 8];
+    for block in blocks {
+        sums.iter_mut().zip(block).for_each(|(sum, sample)| *sum += sample * sample);
+    }
+    f64::from(sums.iter().sum::<f32>() + rest.iter().map(|sample| sample * sample).sum::<f32>())
 }

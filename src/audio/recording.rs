@@ -27,12 +27,7 @@ impl Waveform {
         if samples.is_empty() {
             return Err(AudioError::Corrupt("it holds no samples".into()));
         }
-        // A comparison with a not-a-number is false.
-        if !samples.iter().all(|sample| sample.abs() <= MAX_MAGNITUDE) {
-            return Err(AudioError::Corrupt(
-                "it holds infinite, not-a-number or absurdly large samples".into(),
-            ));
-        }
+        check_magnitudes(&samples)?;
         Ok(Self(samples))
     }
 
@@ -50,7 +45,7 @@ impl Waveform {
 /// A decoded file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recording {
-    /// The mean of the channels.
+    /// The channel asked for, or the mean of all.
     pub waveform: Waveform,
     /// Length of the audio in the file.
     pub duration_seconds: f64,
@@ -60,15 +55,36 @@ pub struct Recording {
     pub channels: u16,
     /// More than one sample in a thousand is at full scale or beyond.
     pub clipped: bool,
-    /// The file ends before the audio that its header announces.
+    /// The file proves that something is missing from it.
     pub truncated: bool,
+    /// The channels cancel each other in their mean: it has less than a hundredth of their power.
+    pub channels_cancel: bool,
 }
 
-/// How much audio is decoded at the most.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
+/// What is decoded of a file.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DecodeOptions {
     /// The longest recording, in seconds.
     pub max_seconds: f64,
+    /// Which channel.
+    pub channel: Channel,
+}
+
+/// Which channel of a recording is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Channel {
+    /// The mean of all.
+    #[default]
+    Mix,
+    /// One, counted from 0.
+    One(u16),
+}
+
+impl DecodeOptions {
+    /// The mean of all channels of up to so many seconds.
+    pub fn up_to(max_seconds: f64) -> Self {
+        Self { max_seconds, channel: Channel::Mix }
+    }
 }
 
 pub(super) fn check_sample_rate(sample_rate_hz: u32) -> Result<(), AudioError> {
@@ -84,4 +100,12 @@ pub(super) fn check_channels(channels: u16) -> Result<(), AudioError> {
         return Ok(());
     }
     Err(AudioError::Corrupt(format!("it has {channels} channels, not 1 to {MAX_CHANNELS}")))
+}
+
+pub(super) fn check_magnitudes(samples: &[f32]) -> Result<(), AudioError> {
+    // A comparison with a not-a-number is false.
+    if samples.iter().all(|sample| sample.abs() <= MAX_MAGNITUDE) {
+        return Ok(());
+    }
+    Err(AudioError::Corrupt("it holds infinite, not-a-number or absurdly large samples".into()))
 }

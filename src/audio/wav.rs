@@ -1,193 +1,236 @@
-//! WAV. hound's reader takes files that follow the standard; [`Chunks`] brings those that recorders write into that
-//! form.
+//! WAV in all its variants: RIFF, RF64, BW64 and RIFX; PCM, float, mu-law, A-law, ADPCM, MPEG audio.
+//!
+//! Sources: Microsoft's and IBM's Multimedia Programming Interface 1.0, Microsoft's `WAVEFORMATEX` and `WAVEFORMATEXTENSIBLE`,
+//! EBU Tech 3306 (RF64).
 
-use std::io::{Cursor, Read};
+use std::io::Cursor;
 
-use hound::{SampleFormat, WavReader};
+use hound::{SampleFormat as HoundFormat, WavReader};
 
+use super::bytes::Bytes;
+use super::codec::{Adpcm, AdpcmKind, Codec};
 use super::error::AudioError;
 use super::mono_mix::MonoMix;
-use super::recording::{Limits, Recording};
+use super::mpeg;
+use super::pcm::{Endian, SampleFormat};
+use super::recording::{DecodeOptions, Recording};
+use super::stream::{Heard, Part, Stream};
 
 /// Lengths from here on mean "unknown": a program that writes to a pipe cannot fill them in afterwards.
 const UNKNOWN_LEN: u32 = 0x7fff_0000;
 
-/// Frames that are decoded at once.
-const BLOCK_FRAMES: usize = 4_096;
+const PCM: u16 = 0x0001;
+const MS_ADPCM: u16 = 0x0002;
+const FLOAT: u16 = 0x0003;
+const A_LAW: u16 = 0x0006;
+const MU_LAW: u16 = 0x0007;
+const IMA_ADPCM: u16 = 0x0011;
+const MPEG: u16 = 0x0050;
+const MP3: u16 = 0x0055;
+const EXTENSIBLE: u16 = 0xfffe;
 
-/// Decodes a WAV file to the mean of its channels, full scale at ±1, as libsndfile and librosa do.
-///
-/// hound reads the header. Samples are converted here, in blocks: hound's iterator takes 10 ns a sample, a quarter of the time
-/// before the encoder.
-pub(super) fn decode(bytes: &[u8], limits: Limits) -> Result<Recording, AudioError> {
-    let chunks = Chunks::find(bytes)?;
-    if !chunks.is_plain() {
-        return Err(AudioError::Unsupported);
-    }
-    let reader = WavReader::new(chunks.reader()).map_err(header_error)?;
-    let spec = reader.spec();
-    let mut mono = MonoMix::new(spec.channels, spec.sample_rate, limits)?;
-    mono.check_announced(u64::from(reader.duration()))?;
-    let n_channels = usize::from(spec.channels);
-    match (spec.sample_format, spec.bits_per_sample, chunks.frame_bytes() / n_channels) {
-        (SampleFormat::Float, 32, 4) => extend(&mut mono, chunks.data, f32::from_le_bytes),
-        // Only samples of 8 bits have no sign.
-        (SampleFormat::Int, 8, 1) => extend(&mut mono, chunks.data, |[b]| (f32::from(b) - 128.0) / 128.0),
-        (SampleFormat::Int, 16, 2) => {
-            extend(&mut mono, chunks.data, |b| f32::from(i16::from_le_bytes(b)) / 32_768.0)
+/// Decodes a WAV file, full scale at ±1, as libsndfile and librosa do.
+pub(super) fn decode(file: &[u8], options: DecodeOptions) -> Result<Recording, AudioError> {
+    let chunks = Chunks::find(file)?;
+    let format = &chunks.format;
+    let data = chunks.data;
+    match format.tag {
+        MS_ADPCM => decode_adpcm(AdpcmKind::Microsoft, &chunks, options),
+        IMA_ADPCM => decode_adpcm(AdpcmKind::ImaWav, &chunks, options),
+        MPEG | MP3 => {
+            let start = mpeg::find_start(data);
+            let start = start.ok_or_else(|| AudioError::Corrupt("it holds no audio frames".into()))?;
+            mpeg::demux(data, start)?.decode(options)
         }
-        (SampleFormat::Int, 24, 3) => extend(&mut mono, chunks.data, |[a, b, c]| from_24_bits([a, b, c])),
-        (SampleFormat::Int, 24, 4) => extend(&mut mono, chunks.data, |[a, b, c, _]| from_24_bits([a, b, c])),
-        (SampleFormat::Int, 32, 4) => {
-            extend(&mut mono, chunks.data, |b| i32::from_le_bytes(b) as f32 / 2_147_483_648.0)
+        _ => {
+            let samples = format.sample_format(data)?;
+            let mut mono = MonoMix::new(format.channels, format.sample_rate_hz, options)?;
+            samples.push(data, &mut mono)?;
+            mono.finish(chunks.truncated)
         }
-        _ => return Err(AudioError::Unsupported),
-    }?;
-    mono.finish(chunks.truncated)
-}
-
-fn from_24_bits([low, middle, high]: [u8; 3]) -> f32 {
-    (i32::from_le_bytes([0, low, middle, high]) >> 8) as f32 / 8_388_608.0
-}
-
-fn extend<const BYTES: usize>(
-    mono: &mut MonoMix,
-    data: &[u8],
-    value: impl Fn([u8; BYTES]) -> f32,
-) -> Result<(), AudioError> {
-    let mut block = Vec::new();
-    for bytes in data.chunks(BLOCK_FRAMES * usize::from(mono.channels()) * BYTES) {
-        block.clear();
-        block.extend(bytes.as_chunks().0.iter().map(|sample| value(*sample)));
-        mono.push(&block)?;
     }
-    Ok(())
 }
 
-/// The two chunks of a WAV file that matter.
+/// The chunks of a WAV file that matter.
 struct Chunks<'a> {
-    format: &'a [u8],
-    /// Whole frames, as many as are really there.
+    format: Format,
+    /// The audio that is present.
     data: &'a [u8],
     /// The file ends before the length that it announces.
     truncated: bool,
+    /// Frames by the `fact` chunk.
+    n_frames: Option<u32>,
 }
 
 impl<'a> Chunks<'a> {
-    /// Walks over the chunks up to the audio, past those of odd length too, which have a byte behind them.
-    fn find(bytes: &'a [u8]) -> Result<Self, AudioError> {
+    /// Walks over the chunks up to the audio, past those of odd length too, which are followed by a padding byte.
+    fn find(file: &'a [u8]) -> Result<Self, AudioError> {
         let cut = || AudioError::Corrupt("it ends within its header".into());
-        if bytes.get(8..12).ok_or_else(cut)? != b"WAVE" {
-            return Err(AudioError::Unsupported);
-        }
-        let mut format = None;
-        let mut long_len = None;
-        let mut rest = &bytes[12..];
+        let bytes = Bytes(file);
+        let endian = if file.starts_with(b"RIFX") { Endian::Big } else { Endian::Little };
+        let u32_at = |at: usize| match endian {
+            Endian::Little => bytes.u32_le(at),
+            Endian::Big => bytes.u32_be(at),
+        };
+        let (mut format, mut long_len, mut n_frames, mut at) = (None, None, None, 12);
         loop {
-            let (id, after_id) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
-            let (len, content) = after_id.split_first_chunk::<4>().ok_or_else(cut)?;
-            let len = u32::from_le_bytes(*len);
-            if id == b"data" {
-                let format = format.ok_or_else(|| AudioError::Corrupt("it has no fmt chunk".into()))?;
-                let announced = match len {
-                    u32::MAX if let Some(long_len) = long_len => long_len,
-                    0 | UNKNOWN_LEN.. => content.len() as u64,
-                    len => u64::from(len),
-                };
-                return Ok(Self::new(format, content, announced));
-            }
-            if id == b"ds64" {
-                // RF64: the length of the file, then that of the audio.
-                long_len = content.get(8..16).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes);
-            }
-            if id == b"fmt " {
-                format = Some(content.get(..len as usize).ok_or_else(cut)?);
-            }
-            let padded_len = (len as usize).saturating_add(len as usize % 2);
-            rest = content.get(padded_len..).ok_or_else(cut)?;
-        }
-    }
-
-    fn new(format: &'a [u8], content: &'a [u8], announced: u64) -> Self {
-        let present = usize::try_from(announced).unwrap_or(usize::MAX).min(content.len());
-        let mut chunks = Self { format, data: &content[..present], truncated: (present as u64) < announced };
-        chunks.data = &content[..present - present % chunks.frame_bytes()];
-        chunks
-    }
-
-    /// `nBlockAlign`, the bytes of a frame. hound refuses a header without it.
-    fn frame_bytes(&self) -> usize {
-        self.field(12).map_or(1, usize::from).max(1)
-    }
-
-    /// Whether the samples are what hound reads: integers, 32-bit floats, or either behind an extensible header.
-    fn is_plain(&self) -> bool {
-        matches!((self.field(0), self.field(14)), (Some(0x0001 | 0xfffe), _) | (Some(0x0003), Some(32)))
-    }
-
-    fn field(&self, at: usize) -> Option<u16> {
-        self.format.get(at..at + 2).map(|b| u16::from_le_bytes([b[0], b[1]]))
-    }
-
-    /// The file as the standard has it.
-    fn reader(&self) -> impl Read + use<'a> {
-        let mut header = b"RIFF\0\0\0\0WAVEfmt ".to_vec();
-        header.extend((self.format.len() as u32).to_le_bytes());
-        header.extend(self.format);
-        header.extend(b"data");
-        header.extend((self.data.len() as u32).to_le_bytes());
-        Cursor::new(header).chain(self.data)
-    }
-}
-
-#[allow(clippy::needless_pass_by_value, reason = "it is mapped over errors")]
-fn header_error(error: hound::Error) -> AudioError {
-    match error {
-        hound::Error::Unsupported => AudioError::Unsupported,
-        hound::Error::FormatError(reason) => AudioError::Corrupt(reason.into()),
-        // The reader is memory: it can only end.
-        _ => AudioError::Corrupt("it ends within its header".into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use hound::{Sample, WavSpec, WavWriter};
-
-    /// hound's own samples, as numbers of full scale ±1.
-    fn by_hound<S: Sample>(file: &[u8], value: impl Fn(S) -> f32) -> Vec<f32> {
-        WavReader::new(file).unwrap().into_samples().map(|sample| value(sample.unwrap())).collect()
-    }
-
-    #[test]
-    fn samples_are_those_that_hound_reads() {
-        for (bits_per_sample, sample_format) in [
-            (8, SampleFormat::Int),
-            (16, SampleFormat::Int),
-            (24, SampleFormat::Int),
-            (32, SampleFormat::Int),
-            (32, SampleFormat::Float),
-        ] {
-            let spec = WavSpec { channels: 1, sample_rate: 16_000, bits_per_sample, sample_format };
-            let mut file = Cursor::new(Vec::new());
-            let mut writer = WavWriter::new(&mut file, spec).unwrap();
-            let full_scale = 2_f32.powi(i32::from(bits_per_sample) - 1);
-            for i in 0..10_000 {
-                let value = (i as f32 / 10_000.0).mul_add(2.0, -1.0);
-                match sample_format {
-                    SampleFormat::Float => writer.write_sample(value).unwrap(),
-                    SampleFormat::Int => writer.write_sample((value * full_scale) as i32).unwrap(),
+            let name: [u8; 4] = bytes.array(at).ok_or_else(cut)?;
+            let len = u32_at(at + 4).ok_or_else(cut)?;
+            let content = file.get(at + 8..).ok_or_else(cut)?;
+            match &name {
+                b"data" => {
+                    let format = format.ok_or_else(|| AudioError::Corrupt("it has no fmt chunk".into()))?;
+                    let announced = match len {
+                        u32::MAX if let Some(long_len) = long_len => long_len,
+                        0 | UNKNOWN_LEN.. => content.len() as u64,
+                        len => u64::from(len),
+                    };
+                    let present = usize::try_from(announced).unwrap_or(usize::MAX).min(content.len());
+                    let truncated = (present as u64) < announced;
+                    return Ok(Self { format, data: &content[..present], truncated, n_frames });
                 }
+                // RF64: the length of the file, then that of the audio. Writers to a pipe leave zeros there, too.
+                b"ds64" => long_len = Bytes(content).u64_le(8).filter(|len| *len > 0),
+                b"fmt " => format = Some(Format::read(content.get(..len as usize).ok_or_else(cut)?, endian)?),
+                b"fact" => n_frames = u32_at(at + 8),
+                _ => {}
             }
-            writer.finalize().unwrap();
-            let file = file.into_inner();
-            let expected = match sample_format {
-                SampleFormat::Float => by_hound(&file, |sample: f32| sample),
-                SampleFormat::Int => by_hound(&file, |sample: i32| sample as f32 / full_scale),
-            };
-            let recording = decode(&file, Limits { max_seconds: 1.0 }).unwrap();
-            assert_eq!(recording.waveform.samples(), expected, "{bits_per_sample} bits");
+            at = at.saturating_add(8).saturating_add(len as usize).saturating_add(len as usize % 2);
         }
     }
+}
+
+/// The format chunk.
+#[derive(Debug)]
+struct Format {
+    /// The codec; of an extensible header that of the sub-format.
+    tag: u16,
+    channels: u16,
+    sample_rate_hz: u32,
+    block_align: u16,
+    /// Bits of a sample's container.
+    bits: u16,
+    /// Bits of it that are used.
+    valid_bits: u16,
+    /// Frames of a block of ADPCM.
+    frames_per_block: u16,
+    endian: Endian,
+}
+
+impl Format {
+    fn read(chunk: &[u8], endian: Endian) -> Result<Self, AudioError> {
+        let bytes = Bytes(chunk);
+        let u16_at = |at: usize| match endian {
+            Endian::Little => bytes.u16_le(at),
+            Endian::Big => bytes.u16_be(at),
+        };
+        let u32_at = |at: usize| match endian {
+            Endian::Little => bytes.u32_le(at),
+            Endian::Big => bytes.u32_be(at),
+        };
+        let field = |at| u16_at(at).ok_or_else(|| AudioError::Corrupt("its fmt chunk is too short".into()));
+        let (mut tag, bits) = (field(0)?, u16_at(14).unwrap_or(0));
+        let mut valid_bits = bits;
+        if tag == EXTENSIBLE {
+            // The sub-format's first two bytes are the codec.
+            tag = field(24)?;
+            valid_bits = field(18)?;
+        }
+        Ok(Self {
+            tag,
+            channels: field(2)?,
+            sample_rate_hz: u32_at(4).unwrap_or(0),
+            block_align: u16_at(12).unwrap_or(0),
+            bits,
+            valid_bits,
+            frames_per_block: u16_at(18).unwrap_or(0),
+            endian,
+        })
+    }
+
+    /// Bytes of a sample's container: by the block's length if that makes sense, else by the bits.
+    fn sample_bytes(&self) -> u16 {
+        let by_bits = self.bits.div_ceil(8);
+        match self.block_align.checked_div(self.channels) {
+            Some(by_align @ 1..=8)
+                if self.block_align.is_multiple_of(self.channels) && by_align >= by_bits =>
+            {
+                by_align
+            }
+            _ => by_bits,
+        }
+    }
+
+    fn sample_format(&self, data: &[u8]) -> Result<SampleFormat, AudioError> {
+        let unsupported = |content: &str| AudioError::unsupported("WAV", content);
+        let n_bytes = self.sample_bytes();
+        let format = match self.tag {
+            MU_LAW => Some(SampleFormat::MuLaw),
+            A_LAW => Some(SampleFormat::ALaw),
+            FLOAT => SampleFormat::float(u32::from(n_bytes) * 8, self.endian),
+            PCM if n_bytes == 1 => Some(SampleFormat::U8),
+            PCM => SampleFormat::signed(n_bytes.into(), self.endian),
+            0x0031 => return Err(unsupported("GSM 6.10")),
+            0x0022 => return Err(unsupported("TrueSpeech")),
+            0x0045 | 0x0064 => return Err(unsupported("G.726")),
+            0x0160..=0x0163 => return Err(unsupported("WMA")),
+            0x2000 => return Err(unsupported("AC-3")),
+            0x00ff | 0x1600..=0x1610 => return Err(unsupported("AAC")),
+            other => return Err(unsupported(&format!("the codec {other:#06x}"))),
+        };
+        self.check_plain(n_bytes)?;
+        let format = format.ok_or_else(|| unsupported(&format!("samples of {} bits", self.bits)))?;
+        Ok(if self.tag == PCM { format.with_valid_bits(self.valid_bits, data) } else { format })
+    }
+
+    /// Checks what hound checks of a header: that of a file of the standard form with the same contents is read by it.
+    fn check_plain(&self, n_bytes: u16) -> Result<(), AudioError> {
+        // hound knows no samples of 64 bits.
+        let n_bytes = n_bytes.min(4);
+        let align = n_bytes.saturating_mul(self.channels);
+        let mut header = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0".to_vec();
+        header.extend(self.channels.to_le_bytes());
+        header.extend(self.sample_rate_hz.to_le_bytes());
+        header.extend(self.sample_rate_hz.saturating_mul(align.into()).to_le_bytes());
+        header.extend(align.to_le_bytes());
+        header.extend((n_bytes * 8).to_le_bytes());
+        header.extend(b"data\0\0\0\0");
+        match WavReader::new(Cursor::new(header)) {
+            Ok(reader) if reader.spec().sample_format == HoundFormat::Int => Ok(()),
+            Ok(_) => Err(AudioError::Corrupt("its fmt chunk contradicts itself".into())),
+            Err(hound::Error::FormatError(reason)) => Err(AudioError::Corrupt(reason.into())),
+            Err(error) => Err(AudioError::Corrupt(error.to_string())),
+        }
+    }
+}
+
+/// Decodes ADPCM block by block; the `fact` chunk says how much of the last block is heard.
+fn decode_adpcm(kind: AdpcmKind, chunks: &Chunks, options: DecodeOptions) -> Result<Recording, AudioError> {
+    let format = &chunks.format;
+    let (channels, align) = (u32::from(format.channels), u32::from(format.block_align));
+    let header = match kind {
+        AdpcmKind::Microsoft => 7 * channels,
+        AdpcmKind::ImaWav | AdpcmKind::ImaQuickTime => 4 * channels,
+    };
+    let frames_of = |len: u32| match kind {
+        AdpcmKind::Microsoft => (len - header) * 2 / channels + 2,
+        AdpcmKind::ImaWav | AdpcmKind::ImaQuickTime => (len - header) * 2 / channels + 1,
+    };
+    if channels == 0 || align <= header || format.bits != 4 {
+        return Err(AudioError::Corrupt("its blocks of ADPCM have no valid length".into()));
+    }
+    let by_length = frames_of(align);
+    let frames_per_block = match u32::from(format.frames_per_block) {
+        announced if (1..=by_length).contains(&announced) => announced,
+        _ => by_length,
+    };
+    let adpcm =
+        Adpcm { kind, channels: format.channels, sample_rate_hz: format.sample_rate_hz, frames_per_block };
+    super::recording::check_sample_rate(format.sample_rate_hz)?;
+    let packets: Vec<_> = chunks.data.chunks_exact(align as usize).map(Into::into).collect();
+    let decoded = packets.len() as u64 * u64::from(frames_per_block);
+    let padding = decoded.saturating_sub(chunks.n_frames.map_or(decoded, u64::from));
+    let padding = if padding < u64::from(frames_per_block) { padding } else { 0 };
+    let part = Part { codec: Codec::Adpcm(adpcm), packets, heard: Heard::Trimmed { skip: 0, padding } };
+    Stream { container: "WAV", parts: vec![part], truncated: chunks.truncated }.decode(options)
 }

@@ -41,6 +41,7 @@ mod tests {
     use super::*;
     use crate::config::{Config, ServeArgs};
     use crate::http::load::load;
+    use crate::pipeline::RecordingOptions;
     use clap::Parser;
     use std::io::{self, Write};
     use std::sync::{Arc, Mutex};
@@ -90,14 +91,21 @@ mod tests {
         let state = state();
         let embedder = state.embedder().unwrap();
         let (answer, answered) = oneshot::channel();
-        let panics = || -> Result<Vec<u8>, ApiError> { panic!("a bug of ours") };
+        let panics = || -> Result<(Vec<u8>, RecordingOptions), ApiError> { panic!("a bug of ours") };
         let mut admission = embedder.admit(1).unwrap();
         embedder.embed(embedder.default_model(), &mut admission, panics, |outcome| {
             let _ = answer.send(outcome.is_ok());
         });
         assert!(answered.await.is_err(), "the callback is dropped");
         let voice = include_bytes!("../../tests/fixtures/audio/alan-1.wav");
-        assert!(embed(&state, Recording::File(voice.as_slice().into())).await.is_ok());
+        assert!(
+            embed(
+                &state,
+                Recording::File { bytes: voice.as_slice().into(), options: RecordingOptions::default() }
+            )
+            .await
+            .is_ok()
+        );
         assert_eq!(embedder.queue_depth(), 0);
         let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
         assert_eq!(log.matches("a bug of ours").count(), 1, "{log}");

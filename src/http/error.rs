@@ -106,6 +106,9 @@ impl From<EmbedError> for ApiError {
     fn from(error: EmbedError) -> Self {
         match error {
             EmbedError::Full(full) => full.into(),
+            EmbedError::Pipeline(PipelineError::Audio(error @ AudioError::NoSuchChannel { channel, .. })) => {
+                FieldError::value("channel", &error.to_string(), channel.into()).into()
+            }
             EmbedError::Pipeline(error) => Self::Pipeline(error),
         }
     }
@@ -141,6 +144,16 @@ impl FieldError {
         Self { kind: "missing", loc, msg: "Field required".into(), input }
     }
 
+    /// An option of the body, form or query has a value that cannot be used.
+    pub(super) fn value(name: &str, msg: &str, input: Value) -> Self {
+        Self { kind: "value_error", loc: vec!["body".into(), name.into()], msg: msg.to_owned(), input }
+    }
+
+    /// A header has a value that cannot be used.
+    pub(super) fn header(name: &str, msg: &str, input: Value) -> Self {
+        Self { kind: "value_error", loc: vec!["header".into(), name.into()], msg: msg.to_owned(), input }
+    }
+
     /// The body does not match its content type.
     pub(super) fn malformed(kind: &'static str, msg: String) -> Self {
         Self { kind, loc: vec!["body".into()], msg, input: Value::Null }
@@ -165,16 +178,19 @@ impl ApiError {
             Self::PayloadTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
             Self::Validation(_) => (StatusCode::UNPROCESSABLE_ENTITY, "validation_error"),
             Self::Pipeline(error) => match error {
-                PipelineError::Audio(AudioError::Unsupported) => {
+                PipelineError::Audio(AudioError::Unsupported(_)) => {
                     (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_audio")
                 }
                 PipelineError::Audio(AudioError::Corrupt(_)) => {
                     (StatusCode::UNPROCESSABLE_ENTITY, "corrupt_audio")
                 }
+                PipelineError::Audio(AudioError::NoSuchChannel { .. }) => {
+                    (StatusCode::UNPROCESSABLE_ENTITY, "validation_error")
+                }
                 PipelineError::Audio(AudioError::TooLong { .. }) => {
                     (StatusCode::PAYLOAD_TOO_LARGE, "audio_too_long")
                 }
-                PipelineError::NoSpeech => (StatusCode::UNPROCESSABLE_ENTITY, "no_speech"),
+                PipelineError::NoSpeech { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "no_speech"),
                 PipelineError::TooShort { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "audio_too_short"),
                 PipelineError::Encoder(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
             },

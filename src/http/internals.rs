@@ -11,7 +11,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::Response;
 use http_body::{Body as HttpBody, Frame};
 
-use super::request::recording::{Recording, read_file_part};
+use super::request::recording::{Recording, read_form};
 use super::routes::compare_embeddings::CompareRequest;
 use super::routes::extract_answer::ExtractResponse;
 use crate::embedder::{Embedded, Timings};
@@ -30,17 +30,17 @@ pub fn read_json(body: &[u8]) -> (bool, bool) {
 }
 
 /// Reads a form with the boundary `X`, arriving in pieces, as `POST /extract-embedding/upload` does: its file.
-pub async fn read_form(pieces: VecDeque<Bytes>, max_bytes: usize) -> Option<Bytes> {
+pub async fn read_upload(pieces: VecDeque<Bytes>, max_bytes: usize) -> Option<Bytes> {
     let request = Request::post("/extract-embedding/upload")
         .header(CONTENT_TYPE, "multipart/form-data; boundary=X")
         .body(Body::new(Pieces(pieces)))
         .expect("the header is valid");
-    read_file_part(request, max_bytes).await.ok()
+    read_form(request, max_bytes).await.ok().map(|(file, _)| file)
 }
 
 /// The recording in a body, as `POST /extract-embedding` finds it; `None` if there is none.
 pub fn read_recording(body: Bytes) -> Option<Bytes> {
-    Recording::Json(body).unpack().ok()
+    Recording::Json(body).unpack().ok().map(|(file, _)| file)
 }
 
 /// The answer to a recording.

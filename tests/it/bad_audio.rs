@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use proptest::prelude::*;
 use serde_json::Value;
-use voice_embedding_service::audio::{AudioError, Limits, decode};
+use voice_embedding_service::audio::{AudioError, DecodeOptions, decode};
 
 use super::support::{Server, assert_error, voice_samples, wav, wav_at};
 
@@ -148,7 +148,7 @@ fn warnings_are_earned() {
 #[test]
 fn unusual_headers_are_read_as_they_are_meant() {
     let plain = plain_voice();
-    let expected = decode(&plain, Limits { max_seconds: 60.0 }).unwrap();
+    let expected = decode(&plain, DecodeOptions::up_to(60.0)).unwrap();
     let odd_chunk = [&plain[..36], b"LIST\x03\0\0\0abc\0", &plain[36..]].concat();
     let broken_frame = [plain.as_slice(), b"x"].concat();
     let cases = [
@@ -165,7 +165,7 @@ fn unusual_headers_are_read_as_they_are_meant() {
         ("a wrong length of the file", voice_with(4, &[1, 2, 3, 4]), false),
     ];
     for (name, file, truncated) in cases {
-        let recording = decode(&file, Limits { max_seconds: 60.0 }).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let recording = decode(&file, DecodeOptions::up_to(60.0)).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert!(recording.waveform == expected.waveform, "{name}");
         assert_eq!(recording.truncated, truncated, "{name}");
     }
@@ -178,8 +178,8 @@ fn peak(samples: &[f32]) -> f32 {
 #[test]
 fn the_limit_on_seconds_is_exact() {
     let second = wav(vec![0.25; 16_000]);
-    assert!(decode(&second, Limits { max_seconds: 1.0 }).is_ok());
-    let error = decode(&second, Limits { max_seconds: 0.999 }).unwrap_err();
+    assert!(decode(&second, DecodeOptions::up_to(1.0)).is_ok());
+    let error = decode(&second, DecodeOptions::up_to(0.999)).unwrap_err();
     assert_eq!(error, AudioError::TooLong { max_seconds: 0.999 });
 }
 
@@ -195,7 +195,7 @@ proptest! {
         let mut file = plain_voice()[..2_000].to_vec();
         edits.iter().for_each(|(at, byte)| file[*at] = *byte);
         file.truncate(length);
-        if let Ok(recording) = decode(&file, Limits { max_seconds: 1.0 }) {
+        if let Ok(recording) = decode(&file, DecodeOptions::up_to(1.0)) {
             prop_assert!(recording.duration_seconds <= 1.0);
         }
     }

@@ -1,7 +1,7 @@
 //! Audio in every container and codec, recognised by content; damaged files of each.
 
 use serde_json::Value;
-use voice_embedding_service::audio::{AudioError, Limits, decode};
+use voice_embedding_service::audio::{AudioError, DecodeOptions, decode};
 use voice_embedding_service::pipeline::Warning;
 
 use super::support::{Server, assert_error, cosine, fixture, pipeline, session};
@@ -78,7 +78,7 @@ fn a_file_cut_short_is_answered_from_what_decodes() {
         "clip-rf64.wav",
     ] {
         let whole = file(name);
-        let recording = decode(&whole[..whole.len() * 7 / 10], Limits { max_seconds: 10.0 })
+        let recording = decode(&whole[..whole.len() * 7 / 10], DecodeOptions::up_to(10.0))
             .unwrap_or_else(|e| panic!("{name}: {e}"));
         assert!(recording.truncated, "{name}");
         let seconds = recording.duration_seconds;
@@ -93,7 +93,7 @@ fn a_file_of_unknown_length_is_whole() {
     let length_at = caf.windows(4).position(|name| name == b"data").unwrap() + 4;
     caf[length_at..length_at + 8].fill(0xff);
     for (name, file) in [("clip-live.webm", file("clip-live.webm")), ("clip.caf", caf)] {
-        let recording = decode(&file, Limits { max_seconds: 10.0 }).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let recording = decode(&file, DecodeOptions::up_to(10.0)).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert!(!recording.truncated, "{name}");
         assert!((recording.duration_seconds - 2.0).abs() < 0.02, "{name}: {} s", recording.duration_seconds);
     }
@@ -102,7 +102,7 @@ fn a_file_of_unknown_length_is_whole() {
 #[test]
 fn the_limit_on_seconds_holds_for_every_encoding() {
     for (name, _) in ENCODINGS {
-        let error = decode(&file(name), Limits { max_seconds: 1.0 }).unwrap_err();
+        let error = decode(&file(name), DecodeOptions::up_to(1.0)).unwrap_err();
         assert_eq!(error, AudioError::TooLong { max_seconds: 1.0 }, "{name}");
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use ndarray::{Array1, Array2};
 use ndarray_npy::ReadableElement;
 use voice_embedding_service::audio::resample::To16Khz;
-use voice_embedding_service::audio::{self, Limits, SAMPLE_RATE_HZ};
+use voice_embedding_service::audio::{self, DecodeOptions, SAMPLE_RATE_HZ};
 use voice_embedding_service::encoder::mean_embedding;
 use voice_embedding_service::front_end::{Features, MelExtractor, Unit, window_starts};
 use voice_embedding_service::models::resemblyzer::{HOP_SAMPLES, MEL, N_FRAMES, WINDOWS};
@@ -132,7 +132,7 @@ fn resampling_44_1_khz_is_soxrs_without_delay() {
     };
     let file = std::fs::read(data.join("audio/encodings/1688-0005-s16-44100.wav")).unwrap();
     let expected: Vec<f32> = Stages(data.join("golden/stages/1688-0005-s16-44100")).vector("resampled.npy");
-    let recording = audio::decode(&file, Limits { max_seconds: 60.0 }).unwrap();
+    let recording = audio::decode(&file, DecodeOptions::up_to(60.0)).unwrap();
     let actual = recording.waveform.samples();
     assert_eq!(actual.len(), expected.len());
     let energy = |samples: &mut dyn Iterator<Item = f32>| samples.map(|s| f64::from(s).powi(2)).sum::<f64>();

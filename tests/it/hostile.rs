@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use voice_embedding_service::audio::{AudioError, Limits, decode};
+use voice_embedding_service::audio::{AudioError, DecodeOptions, decode};
 
 use super::support::{KEY, Server, assert_error, fixture, repository, voice};
 
-/// Random changes made to each file.
+/// Random changes made to a file of each encoding.
 const MUTATIONS: u64 = 10_000;
+
+/// Random changes made to each file of an unusual kind.
+const ODD_MUTATIONS: u64 = 1_500;
 
 /// Of those, how many are also sent to a server.
 const SENT_MUTATIONS: u64 = 50;
@@ -25,11 +28,19 @@ fn files_under(directory: PathBuf) -> Vec<PathBuf> {
     files
 }
 
-/// One file of each format.
+/// A file of each encoding.
 fn formats() -> Vec<PathBuf> {
     let files = files_under(fixture("encodings"));
     assert!(files.len() >= 17);
     files
+}
+
+/// A file of each encoding and each unusual kind, with the number of changes to make.
+fn all_kinds() -> VecDeque<(PathBuf, u64)> {
+    let odd = files_under(fixture("odd"));
+    assert!(odd.len() >= 26);
+    let formats = formats().into_iter().map(|path| (path, MUTATIONS));
+    formats.chain(odd.into_iter().map(|path| (path, ODD_MUTATIONS))).collect()
 }
 
 /// The file with some bytes changed, most of them in its header, and perhaps cut. The seed decides.
@@ -49,13 +60,13 @@ fn mutated(file: &[u8], seed: u64) -> Vec<u8> {
 
 #[test]
 fn damaged_files_neither_panic_nor_take_long() {
-    let files = Mutex::new(VecDeque::from(formats()));
+    let files = Mutex::new(all_kinds());
     let work = || {
-        while let Some(path) = { files.lock().unwrap().pop_front() } {
+        while let Some((path, n_mutations)) = { files.lock().unwrap().pop_front() } {
             let whole = std::fs::read(&path).unwrap();
-            for seed in 0..MUTATIONS {
+            for seed in 0..n_mutations {
                 let begun = Instant::now();
-                let outcome = decode(&mutated(&whole, seed), Limits { max_seconds: 600.0 });
+                let outcome = decode(&mutated(&whole, seed), DecodeOptions::up_to(600.0));
                 assert!(begun.elapsed() < MAX_TIME, "{} {seed}: {:?}", path.display(), begun.elapsed());
                 if let Err(error) = outcome {
                     // That is what a decoder's panic becomes.
@@ -72,7 +83,7 @@ fn damaged_files_neither_panic_nor_take_long() {
 #[test]
 fn damaged_files_are_never_our_fault() {
     let server = Server::start();
-    for path in formats() {
+    for (path, _) in all_kinds() {
         let whole = std::fs::read(&path).unwrap();
         for seed in 0..SENT_MUTATIONS {
             let response = server.upload(mutated(&whole, seed));
@@ -137,7 +148,7 @@ fn small_files_that_expand_to_hours_are_refused_in_little_memory() {
 #[test]
 fn what_expands_is_decoded_up_to_the_limit() {
     for (name, bomb) in bombs() {
-        let error = decode(&bomb, Limits { max_seconds: 5.0 }).unwrap_err();
+        let error = decode(&bomb, DecodeOptions::up_to(5.0)).unwrap_err();
         assert_eq!(error, AudioError::TooLong { max_seconds: 5.0 }, "{name}");
     }
 }

@@ -11,7 +11,7 @@ use voice_embedding_service::encoder::{
 };
 use voice_embedding_service::front_end::Features;
 use voice_embedding_service::models::resemblyzer::{N_FRAMES, onnx};
-use voice_embedding_service::pipeline::Pipeline;
+use voice_embedding_service::pipeline::{Pipeline, RecordingOptions};
 
 use super::support::{
     KEY, Server, committed, cosine, exit_code, fixture, golden, model, parity_data, pipeline, repository,
@@ -32,7 +32,7 @@ fn native_sessions() -> Vec<(InstructionSet, Session)> {
 }
 
 fn features_of(pipeline: &Pipeline, file: &PathBuf) -> Features {
-    let recording = pipeline.decode(&std::fs::read(file).unwrap()).unwrap();
+    let recording = pipeline.decode(&std::fs::read(file).unwrap(), RecordingOptions::default()).unwrap();
     pipeline.analyse(recording).unwrap().features
 }
 

@@ -1,6 +1,7 @@
 //! Times in the recording, before any trimming.
 
 use voice_embedding_service::audio::Waveform;
+use voice_embedding_service::pipeline::RecordingOptions;
 use voice_embedding_service::speech::Utterance;
 
 use super::support::{pipeline, voice_samples, wav};
@@ -44,7 +45,8 @@ fn a_sample_of_the_utterance_is_found_in_the_recording() {
 #[test]
 fn windows_know_when_they_begin_and_end() {
     let pipeline = pipeline();
-    let analysis = pipeline.analyse(pipeline.decode(&wav(samples())).unwrap()).unwrap();
+    let analysis =
+        pipeline.analyse(pipeline.decode(&wav(samples()), RecordingOptions::default()).unwrap()).unwrap();
     let frames = analysis.features.frames();
     let click = loudest(frames.rows().into_iter().map(|frame| frame.sum()));
     let mut n_with_click = 0;

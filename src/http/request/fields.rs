@@ -51,6 +51,15 @@ impl<'a> Fields<'a> {
         self.optional(name).and_then(|raw| self.decode_string(name, raw))
     }
 
+    /// A string or number that may be missing or null, as text.
+    pub(in crate::http) fn optional_scalar(&mut self, name: &'static str) -> Option<Cow<'a, str>> {
+        let raw = self.optional(name)?;
+        if raw.get().starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
+            return Some(raw.get().into());
+        }
+        self.decode_string(name, raw)
+    }
+
     /// A finite number that may be missing or null.
     pub(in crate::http) fn optional_number(&mut self, name: &'static str) -> Option<f64> {
         self.optional(name).and_then(|raw| self.decode_number(vec!["body".into(), name.into()], raw))

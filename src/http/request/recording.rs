@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use axum::body::{Body, Bytes};
+use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
@@ -11,14 +12,16 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::fields::Fields;
-use super::{base64, body};
+use super::{base64, body, raw_format};
+use crate::audio::{Channel, RawFormat};
 use crate::http::error::{ApiError, FieldError};
 use crate::http::state::AppState;
+use crate::pipeline::RecordingOptions;
 
 /// A recording as it was received; [`Recording::unpack`] makes the audio file of it.
 pub(in crate::http) enum Recording {
-    /// The file itself.
-    File(Bytes),
+    /// The file itself, or samples without a header.
+    File { bytes: Bytes, options: RecordingOptions },
     /// A JSON body that holds it as base64.
     Json(Bytes),
 }
@@ -29,37 +32,55 @@ pub(in crate::http) struct ExtractRequest<'a> {
     /// The audio file in base64. Line breaks, missing padding, the URL-safe alphabet and a `data:` prefix are fine.
     #[schema(value_type = String, example = "UklGRi...")]
     audio_base64: Cow<'a, str>,
-    /// What the file is. A hint only: its content decides.
+    /// What the file is. A hint only, since its content decides; but samples without a header are named here: `pcm_s16le`,
+    /// `pcm_s16be`, `pcm_f32le`, `pcm_mulaw` or `pcm_alaw`.
     #[schema(value_type = Option<String>, default = "wav", example = "wav")]
-    #[allow(dead_code, reason = "it is checked to be a string; the content alone decides")]
     format: Option<Cow<'a, str>>,
+    /// Sample rate of samples without a header, in Hz.
+    sample_rate: Option<f64>,
+    /// Interleaved channels of samples without a header.
+    #[schema(value_type = Option<f64>, default = 1)]
+    channels: Option<f64>,
+    /// Which channel to embed: `mix` for the mean of all, or its number, counted from 0.
+    #[schema(value_type = Option<String>, default = "mix")]
+    channel: Channel,
 }
 
 impl Recording {
     /// Receives a body that is the recording itself (by its content type) or a JSON object with it. A full queue refuses it
     /// before it is received.
-    pub(in crate::http) async fn in_body(
-        state: &AppState,
-        headers: &HeaderMap,
-        body: Body,
-    ) -> Result<Self, ApiError> {
+    pub(in crate::http) async fn in_body(state: &AppState, request: Request) -> Result<Self, ApiError> {
         state.embedder()?.check_capacity()?;
-        let bytes = body::read(body, state.config.max_body_bytes).await?;
-        Ok(if is_audio(headers) { Self::File(bytes) } else { Self::Json(bytes) })
+        let (parts, body) = request.into_parts();
+        if !is_audio(&parts.headers) {
+            return Ok(Self::Json(body::read(body, state.config.max_body_bytes).await?));
+        }
+        let query = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
+        let channel = query.filter(|(name, _)| name == "channel").last();
+        let options = RecordingOptions {
+            channel: channel.map_or(Ok(Channel::Mix), |(_, value)| channel_named(&value))?,
+            raw: parts.headers.get(CONTENT_TYPE).map_or(Ok(None), raw_format::of_content_type)?,
+        };
+        Ok(Self::File { bytes: body::read(body, state.config.max_body_bytes).await?, options })
     }
 
-    /// Receives the first part named `file` of a multipart form. A full queue refuses it before it is received.
+    /// Receives the first part named `file` of a multipart form, and the option `channel`. A full queue refuses it before it is
+    /// received.
     pub(in crate::http) async fn in_form(state: &AppState, request: Request) -> Result<Self, ApiError> {
         state.embedder()?.check_capacity()?;
-        Ok(Self::File(read_file_part(request, state.config.max_body_bytes).await?))
+        let (bytes, options) = read_form(request, state.config.max_body_bytes).await?;
+        Ok(Self::File { bytes, options })
     }
 
-    /// The audio file. It takes time that grows with the recording, so it belongs on a worker.
-    pub(in crate::http) fn unpack(self) -> Result<Bytes, ApiError> {
+    /// The audio file and how to read it. It takes time that grows with the recording, so it belongs on a worker.
+    pub(in crate::http) fn unpack(self) -> Result<(Bytes, RecordingOptions), ApiError> {
         match self {
-            Self::File(bytes) => Ok(bytes),
+            Self::File { bytes, options } => Ok((bytes, options)),
             Self::Json(body) => {
-                ExtractRequest::parse(&without_line_breaks(body))?.decode_audio().map(Bytes::from)
+                let body = without_line_breaks(body);
+                let request = ExtractRequest::parse(&body)?;
+                let options = RecordingOptions { channel: request.channel, raw: request.raw_format()? };
+                Ok((request.decode_audio()?.into(), options))
             }
         }
     }
@@ -68,14 +89,42 @@ impl Recording {
 impl<'a> ExtractRequest<'a> {
     fn parse(body: &'a [u8]) -> Result<Self, ApiError> {
         let mut fields = Fields::parse(body)?;
-        let request =
-            Self { audio_base64: fields.string("audio_base64"), format: fields.optional_string("format") };
+        let request = Self {
+            audio_base64: fields.string("audio_base64"),
+            format: fields.optional_string("format"),
+            sample_rate: fields.optional_number("sample_rate"),
+            channels: fields.optional_number("channels"),
+            channel: fields
+                .optional_scalar("channel")
+                .map_or(Ok(Channel::Mix), |text| channel_named(&text))?,
+        };
         fields.finish()?;
         Ok(request)
     }
 
     fn decode_audio(&self) -> Result<Vec<u8>, ApiError> {
         base64::decode(&self.audio_base64)
+    }
+
+    /// What the samples are, if the format names samples without a header.
+    fn raw_format(&self) -> Result<Option<RawFormat>, ApiError> {
+        let Some(encoding) = self.format.as_deref().and_then(|format| format.strip_prefix("pcm_")) else {
+            return Ok(None);
+        };
+        raw_format::of_fields(encoding, self.sample_rate, self.channels).map(Some)
+    }
+}
+
+/// A channel by its name: `mix`, or its number.
+fn channel_named(text: &str) -> Result<Channel, ApiError> {
+    const MAX: u16 = crate::audio::MAX_CHANNELS - 1;
+    match text.trim().parse() {
+        _ if text.trim() == "mix" => Ok(Channel::Mix),
+        Ok(channel @ 0..=MAX) => Ok(Channel::One(channel)),
+        _ => {
+            let msg = format!("Input should be 'mix' or a number from 0 to {MAX}");
+            Err(FieldError::value("channel", &msg, text.into()).into())
+        }
     }
 }
 
@@ -99,20 +148,34 @@ fn without_line_breaks(body: Bytes) -> Vec<u8> {
     body
 }
 
-/// The content of the form's first part named `file`.
-pub(in crate::http) async fn read_file_part(request: Request, max_bytes: usize) -> Result<Bytes, ApiError> {
+/// The content of the form's first part named `file`, and how to read it.
+pub(in crate::http) async fn read_form(
+    request: Request,
+    max_bytes: usize,
+) -> Result<(Bytes, RecordingOptions), ApiError> {
     let missing = || FieldError::missing(&["body", "file"], Value::Null);
     body::check_announced_length(request.body(), max_bytes)?;
     let request = request.map(|body| Body::new(Limited::new(body, max_bytes)));
     let mut form = Multipart::from_request(request, &()).await.map_err(|_| missing())?;
-    let bad_form = |error: axum::extract::multipart::MultipartError| match error.status() {
+    let bad_form = |error: MultipartError| match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => ApiError::PayloadTooLarge { max_bytes },
         _ => FieldError::malformed("multipart_invalid", error.body_text()).into(),
     };
+    let (mut file, mut options) = (None, RecordingOptions::default());
     while let Some(part) = form.next_field().await.map_err(bad_form)? {
-        if part.name() == Some("file") {
-            return part.bytes().await.map_err(bad_form);
+        match part.name() {
+            Some("file") if file.is_none() => {
+                options.raw = raw_format_of(&part)?;
+                file = Some(part.bytes().await.map_err(bad_form)?);
+            }
+            Some("channel") => options.channel = channel_named(&part.text().await.map_err(bad_form)?)?,
+            _ => {}
         }
     }
-    Err(missing().into())
+    Ok((file.ok_or_else(missing)?, options))
+}
+
+/// What the samples of a part are, if its content type names samples without a header.
+fn raw_format_of(part: &Field<'_>) -> Result<Option<RawFormat>, ApiError> {
+    part.headers().get(CONTENT_TYPE).map_or(Ok(None), raw_format::of_content_type)
 }

@@ -20,6 +20,9 @@ pub(in crate::http) struct AudioReport {
     /// Channels of the file.
     #[schema(example = 1)]
     channels: u16,
+    /// Level of the recording as decoded, before any gain, in dB relative to full scale, as RMS.
+    #[schema(example = -24.31)]
+    level_dbfs: f64,
     /// Windows of 1.6 seconds that the encoder took.
     #[schema(example = 14)]
     windows: usize,
@@ -34,6 +37,7 @@ impl From<&pipeline::AudioReport> for AudioReport {
             speech_seconds: audio.speech_seconds,
             sample_rate_hz: audio.sample_rate_hz,
             channels: audio.channels,
+            level_dbfs: (audio.level_dbfs * 100.0).round() / 100.0,
             windows: audio.windows,
             warnings: audio.warnings.iter().map(|warning| warning.code()).collect(),
         }

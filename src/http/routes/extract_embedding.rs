@@ -1,8 +1,6 @@
 //! `POST /extract-embedding`: a recording as base64 in JSON, or as the body itself.
 
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::extract::{Request, State};
 use axum::response::Response;
 use utoipa::ToSchema;
 
@@ -34,9 +32,8 @@ pub(in crate::http) struct RawRecording(Vec<u8>);
 )]
 pub(in crate::http) async fn extract_embedding(
     State(state): State<AppState>,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<Response, ApiError> {
-    let recording = Recording::in_body(&state, &headers, body).await?;
+    let recording = Recording::in_body(&state, request).await?;
     Ok(ExtractResponse::answer(&embed(&state, recording).await?))
 }

@@ -91,6 +91,12 @@ impl Server {
         panic!("nothing logged with {text}");
     }
 
+    /// What the server has logged since it is ready and what has not the text in it.
+    pub(crate) fn logged_anything_but(&self, text: &str) -> Vec<String> {
+        let lines = self.log.lock().unwrap();
+        lines.iter().filter(|line| !line.contains(text) && !line.contains("model loaded")).cloned().collect()
+    }
+
     /// Begins a request of so many bytes, of which it sends some, without waiting for anything.
     pub(crate) fn send_part(&self, content_length: usize, sent: &[u8]) -> TcpStream {
         let mut connection = TcpStream::connect(&self.address).unwrap();

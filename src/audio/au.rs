@@ -1,0 +1,37 @@
+//! Sun's and NeXT's AU.
+//!
+//! Source: the manual page `audio(5)` of SunOS.
+
+use super::bytes::Bytes;
+use super::error::AudioError;
+use super::mono_mix::MonoMix;
+use super::pcm::{Endian, SampleFormat};
+use super::recording::{DecodeOptions, Recording};
+
+/// The length of audio that is not known.
+const UNKNOWN_LEN: u32 = u32::MAX;
+
+/// Decodes the samples behind the header.
+pub(super) fn decode(file: &[u8], options: DecodeOptions) -> Result<Recording, AudioError> {
+    let cut = || AudioError::Corrupt("it ends within its header".into());
+    let bytes = Bytes(file);
+    let field = |i: usize| bytes.u32_be(4 * i).ok_or_else(cut);
+    let (offset, len, encoding, sample_rate_hz, channels) =
+        (field(1)?, field(2)?, field(3)?, field(4)?, field(5)?);
+    let format = match encoding {
+        1 => SampleFormat::MuLaw,
+        2 => SampleFormat::S8,
+        3 => SampleFormat::S16(Endian::Big),
+        4 => SampleFormat::S24(Endian::Big),
+        5 => SampleFormat::S32(Endian::Big),
+        6 => SampleFormat::F32(Endian::Big),
+        7 => SampleFormat::F64(Endian::Big),
+        27 => SampleFormat::ALaw,
+        other => return Err(AudioError::unsupported("AU", &format!("encoding {other}"))),
+    };
+    let rest = file.get(offset as usize..).ok_or_else(cut)?;
+    let announced = if len == UNKNOWN_LEN || len == 0 { rest.len() } else { len as usize };
+    let mut mono = MonoMix::new(u16::try_from(channels).unwrap_or(u16::MAX), sample_rate_hz, options)?;
+    format.push(&rest[..announced.min(rest.len())], &mut mono)?;
+    mono.finish(announced > rest.len())
+}

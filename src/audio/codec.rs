@@ -1,0 +1,390 @@
+//! Packets of compressed audio -> interleaved samples: symphonia's decoders, and ropus for Opus, which symphonia lacks.
+
+use std::cell::Cell;
+
+use ropus::{Channels as OpusChannels, DecodeMode, OpusMSDecoder};
+use symphonia::core::audio::Channels;
+use symphonia::core::codecs::audio::well_known::{
+    CODEC_ID_AAC, CODEC_ID_ADPCM_IMA_QT, CODEC_ID_ADPCM_IMA_WAV, CODEC_ID_ADPCM_MS, CODEC_ID_ALAC,
+    CODEC_ID_FLAC, CODEC_ID_MP1, CODEC_ID_MP2, CODEC_ID_MP3, CODEC_ID_VORBIS,
+};
+use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
+use symphonia::core::packet::Packet;
+use symphonia::core::units::{Duration, Timestamp};
+
+use super::bytes::Bytes;
+use super::error::AudioError;
+use super::recording::check_channels;
+
+/// Opus always decodes at this rate, in Hz.
+pub(super) const OPUS_RATE_HZ: u32 = 48_000;
+
+/// Frames of the longest Opus packet: 120 ms (RFC 6716, section 2.1.4).
+const MAX_OPUS_PACKET_FRAMES: usize = 5_760;
+
+/// A codec, with what its decoder must know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Codec {
+    /// MPEG audio of layer 1, 2 or 3.
+    Mpeg(u8),
+    /// AAC-LC with its AudioSpecificConfig.
+    Aac(Vec<u8>),
+    /// FLAC with its STREAMINFO block.
+    Flac(Vec<u8>),
+    /// Vorbis with its identification and setup headers, one behind the other.
+    Vorbis(Vec<u8>),
+    /// Apple Lossless with its magic cookie.
+    Alac(Vec<u8>),
+    /// Opus.
+    Opus(OpusLayout),
+    /// ADPCM in blocks.
+    Adpcm(Adpcm),
+}
+
+/// ADPCM in blocks of `frames_per_block`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Adpcm {
+    pub(super) kind: AdpcmKind,
+    pub(super) channels: u16,
+    pub(super) sample_rate_hz: u32,
+    pub(super) frames_per_block: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AdpcmKind {
+    Microsoft,
+    ImaWav,
+    ImaQuickTime,
+}
+
+/// Streams and channels of an Opus decoder (RFC 7845, section 5.1.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OpusLayout {
+    channels: u8,
+    /// Streams, streams of two channels, and each channel's place among those; `None` for one stream of one or two channels.
+    mapping: Option<(u8, u8, Vec<u8>)>,
+}
+
+impl OpusLayout {
+    /// One stream of one or two channels.
+    pub(super) fn simple(channels: u8) -> Self {
+        Self { channels, mapping: None }
+    }
+
+    /// From the channel count, the mapping family and its table. Families 1, 2 and 255 have one: Vorbis' order of channels,
+    /// ambisonics, and channels without a meaning.
+    pub(super) fn new(channels: u8, family: u8, table: &[u8]) -> Option<Self> {
+        let [streams, coupled, mapping @ ..] = table else {
+            return (family == 0).then(|| Self::simple(channels));
+        };
+        match family {
+            0 => Some(Self::simple(channels)),
+            1 | 2 | 255 => {
+                let mapping = mapping.get(..usize::from(channels))?.to_vec();
+                Some(Self { channels, mapping: Some((*streams, *coupled, mapping)) })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The identification header of Opus (RFC 7845, section 5.1), which Matroska carries too: the layout, and the frames at the
+/// beginning that are the decoder's delay.
+pub(super) fn read_opus_head(header: &[u8]) -> Result<(OpusLayout, u32), AudioError> {
+    let bytes = Bytes(header);
+    let fields =
+        bytes.has(0, b"OpusHead").then(|| Some((bytes.u8(9)?, bytes.u16_le(10)?, bytes.u8(18)?))).flatten();
+    let (channels, skip, family) =
+        fields.ok_or_else(|| AudioError::Corrupt("its Opus header is missing".into()))?;
+    check_channels(channels.into())?;
+    let layout = OpusLayout::new(channels, family, header.get(19..).unwrap_or_default());
+    let layout = layout.ok_or_else(|| {
+        AudioError::Unsupported(format!("Opus of channel mapping family {family} is not supported"))
+    })?;
+    Ok((layout, skip.into()))
+}
+
+/// Frames of an Opus packet at 48 kHz, by its first bytes (RFC 6716, section 3.1); 0 for a packet that is not valid.
+pub(super) fn opus_packet_frames(packet: &[u8]) -> u64 {
+    let Some(toc) = packet.first() else { return 0 };
+    let frame = match toc >> 3 {
+        config @ 0..=11 => [480, 960, 1_920, 2_880][usize::from(config % 4)],
+        config @ 12..=15 => [480, 960][usize::from(config % 2)],
+        config => [120, 240, 480, 960][usize::from(config % 4)],
+    };
+    let count = match toc & 3 {
+        0 => 1,
+        1 | 2 => 2,
+        _ => u64::from(packet.get(1).map_or(0, |byte| byte & 0x3f)),
+    };
+    frame * count
+}
+
+/// What one packet decodes to.
+#[derive(Default)]
+pub(super) struct Block {
+    /// Interleaved, full scale at ±1.
+    pub(super) samples: Vec<f32>,
+    pub(super) channels: u16,
+    pub(super) sample_rate_hz: u32,
+}
+
+impl Block {
+    pub(super) fn n_frames(&self) -> usize {
+        self.samples.len() / usize::from(self.channels).max(1)
+    }
+}
+
+/// A packet that does not decode; decoders go on with the next.
+pub(super) struct BadPacket;
+
+/// A decoder.
+pub(super) struct Decoder(Program);
+
+enum Program {
+    Symphonia {
+        decoder: Box<dyn AudioDecoder>,
+        frames_per_block: u32,
+    },
+    Opus {
+        decoder: Box<ropus::Decoder>,
+        channels: u8,
+    },
+    /// Several streams of one or two channels.
+    OpusStreams {
+        decoder: Box<OpusMSDecoder>,
+        channels: u8,
+        decoded: Vec<i16>,
+    },
+}
+
+impl Decoder {
+    /// A decoder of a codec in a container, which the error names.
+    pub(super) fn new(codec: &Codec, container: &str) -> Result<Self, AudioError> {
+        let unsupported = |content: &str| AudioError::unsupported(container, content);
+        match codec {
+            Codec::Mpeg(layer) => {
+                let id = [CODEC_ID_MP1, CODEC_ID_MP2, CODEC_ID_MP3][usize::from(layer - 1).min(2)];
+                symphonia_decoder(id, None).ok_or_else(|| unsupported("MPEG audio of this kind"))
+            }
+            Codec::Aac(config) => aac_decoder(config, container),
+            Codec::Flac(info) => {
+                symphonia_decoder(CODEC_ID_FLAC, Some(info)).ok_or_else(|| unsupported("FLAC of this kind"))
+            }
+            Codec::Vorbis(headers) => symphonia_decoder(CODEC_ID_VORBIS, Some(headers))
+                .ok_or_else(|| AudioError::Corrupt("its Vorbis headers cannot be read".into())),
+            Codec::Alac(cookie) => {
+                symphonia_decoder(CODEC_ID_ALAC, Some(cookie)).ok_or_else(|| unsupported("ALAC of this kind"))
+            }
+            Codec::Opus(layout) => opus_decoder(layout).ok_or_else(|| unsupported("Opus of these channels")),
+            Codec::Adpcm(adpcm) => {
+                adpcm_decoder(*adpcm).ok_or_else(|| unsupported("ADPCM of this many channels"))
+            }
+        }
+    }
+
+    /// Decodes a packet into the block.
+    pub(super) fn decode(&mut self, data: &[u8], block: &mut Block) -> Result<(), BadPacket> {
+        block.samples.clear();
+        match &mut self.0 {
+            Program::Symphonia { decoder, frames_per_block } => {
+                let duration = Duration::from(u64::from(*frames_per_block));
+                let packet = Packet::new(0, Timestamp::from(0), duration, data);
+                let audio = decoder.decode(&packet).map_err(|_| BadPacket)?;
+                block.sample_rate_hz = audio.spec().rate();
+                block.channels = u16::try_from(audio.spec().channels().count()).unwrap_or(u16::MAX);
+                audio.copy_to_vec_interleaved(&mut block.samples);
+            }
+            Program::Opus { decoder, channels } => {
+                block.samples.resize(MAX_OPUS_PACKET_FRAMES * usize::from(*channels), 0.0);
+                let decoded = decoder.decode_float(data, &mut block.samples, DecodeMode::Normal);
+                let n_frames = decoded.map_err(|_| BadPacket)?;
+                block.samples.truncate(n_frames * usize::from(*channels));
+                (block.channels, block.sample_rate_hz) = (u16::from(*channels), OPUS_RATE_HZ);
+            }
+            Program::OpusStreams { decoder, channels, decoded } => {
+                decoded.resize(MAX_OPUS_PACKET_FRAMES * usize::from(*channels), 0);
+                let length = i32::try_from(data.len()).map_err(|_| BadPacket)?;
+                let n_frames = decoder
+                    .decode(Some(data), length, decoded, MAX_OPUS_PACKET_FRAMES as i32, false)
+                    .map_err(|_| BadPacket)?;
+                decoded.truncate(usize::try_from(n_frames).unwrap_or(0) * usize::from(*channels));
+                block.samples.extend(decoded.iter().map(|sample| f32::from(*sample) / 32_768.0));
+                (block.channels, block.sample_rate_hz) = (u16::from(*channels), OPUS_RATE_HZ);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn symphonia_decoder(codec: AudioCodecId, extra_data: Option<&[u8]>) -> Option<Decoder> {
+    let mut parameters = AudioCodecParameters::new();
+    parameters.for_codec(codec);
+    if let Some(extra_data) = extra_data {
+        parameters.with_extra_data(extra_data.into());
+    }
+    make(&parameters, 0)
+}
+
+fn make(parameters: &AudioCodecParameters, frames_per_block: u32) -> Option<Decoder> {
+    let options = AudioDecoderOptions::default();
+    let decoder = symphonia::default::get_codecs().make_audio_decoder(parameters, &options).ok()?;
+    Some(Decoder(Program::Symphonia { decoder, frames_per_block }))
+}
+
+/// The name of an AAC object type, as ISO/IEC 14496-3, table 1.17 has it.
+fn aac_name(object_type: u8) -> String {
+    match object_type {
+        1 => "AAC Main".into(),
+        3 => "AAC SSR".into(),
+        4 => "AAC LTP".into(),
+        23 => "AAC-LD".into(),
+        39 => "AAC-ELD".into(),
+        42 => "xHE-AAC (USAC)".into(),
+        other => format!("AAC of object type {other}"),
+    }
+}
+
+/// AAC-LC. Of HE-AAC the core is decoded, which is AAC-LC at half the rate: symphonia 0.6 refuses the whole.
+fn aac_decoder(config: &[u8], container: &str) -> Result<Decoder, AudioError> {
+    let Some(config) = AacConfig::read(config) else {
+        return Err(AudioError::Corrupt("its AAC configuration cannot be read".into()));
+    };
+    if config.object_type != 2 {
+        return Err(AudioError::unsupported(container, &aac_name(config.object_type)));
+    }
+    if config.is_short {
+        return Err(AudioError::unsupported(container, "AAC of 960 samples a frame"));
+    }
+    if !(1..=2).contains(&config.channels) {
+        let content = match config.channels {
+            0 => "AAC whose channels are described in the stream".to_owned(),
+            channels => format!("AAC of {channels} channels"),
+        };
+        return Err(AudioError::unsupported(container, &content));
+    }
+    symphonia_decoder(CODEC_ID_AAC, Some(&config.write()))
+        .ok_or_else(|| AudioError::unsupported(container, "AAC of this kind"))
+}
+
+/// An AudioSpecificConfig (ISO/IEC 14496-3, section 1.6.2.1), of HE-AAC that of its core.
+struct AacConfig {
+    object_type: u8,
+    rate_index: u8,
+    rate_hz: u32,
+    channels: u8,
+    /// Frames are of 960 samples.
+    is_short: bool,
+}
+
+impl AacConfig {
+    fn read(config: &[u8]) -> Option<Self> {
+        let mut bits = Bits { bytes: config, at: 0 };
+        let mut object_type = bits.object_type()?;
+        let (rate_index, rate_hz) = bits.rate()?;
+        let channels = bits.take(4)? as u8;
+        // 5 and 29: SBR, and with parametric stereo; the rate of the extension comes first, then the core's type.
+        if object_type == 5 || object_type == 29 {
+            bits.rate()?;
+            object_type = bits.object_type()?;
+        }
+        let channels = if channels == 7 { 8 } else { channels };
+        // Missing in some files: then frames are of 1,024 samples.
+        let is_short = bits.take(1).unwrap_or(0) == 1;
+        Some(Self { object_type, rate_index, rate_hz, channels, is_short })
+    }
+
+    /// The configuration of AAC-LC without extensions.
+    fn write(&self) -> Vec<u8> {
+        let head = 2_u64 << 4 | u64::from(self.rate_index);
+        let (value, n_bits) = match self.rate_index {
+            15 => ((head << 24 | u64::from(self.rate_hz)) << 4 | u64::from(self.channels), 37),
+            _ => (head << 4 | u64::from(self.channels), 13),
+        };
+        // Three flags that are all zero fill the last byte.
+        let n_bits_with_flags: u32 = n_bits + 3;
+        (value << (64 - n_bits)).to_be_bytes()[..n_bits_with_flags.div_ceil(8) as usize].to_vec()
+    }
+}
+
+/// Bits of a message, the most significant first.
+struct Bits<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Bits<'_> {
+    fn take(&mut self, n: usize) -> Option<u32> {
+        let mut value = 0;
+        for _ in 0..n {
+            let byte = self.bytes.get(self.at / 8)?;
+            value = value << 1 | u32::from(byte >> (7 - self.at % 8) & 1);
+            self.at += 1;
+        }
+        Some(value)
+    }
+
+    fn object_type(&mut self) -> Option<u8> {
+        match self.take(5)? {
+            31 => Some(32 + self.take(6)? as u8),
+            object_type => Some(object_type as u8),
+        }
+    }
+
+    fn rate(&mut self) -> Option<(u8, u32)> {
+        match self.take(4)? {
+            15 => Some((15, self.take(24)?)),
+            index => Some((index as u8, 0)),
+        }
+    }
+}
+
+fn opus_decoder(layout: &OpusLayout) -> Option<Decoder> {
+    let channels = layout.channels;
+    let Some((streams, coupled, mapping)) = &layout.mapping else {
+        let of = match channels {
+            1 => OpusChannels::Mono,
+            2 => OpusChannels::Stereo,
+            _ => return None,
+        };
+        let decoder = Box::new(ropus::Decoder::new(OPUS_RATE_HZ, of).ok()?);
+        return Some(Decoder(Program::Opus { decoder, channels }));
+    };
+    let (streams, coupled) = (i32::from(*streams), i32::from(*coupled));
+    let decoder = OpusMSDecoder::new(OPUS_RATE_HZ as i32, channels.into(), streams, coupled, mapping).ok()?;
+    Some(Decoder(Program::OpusStreams { decoder: Box::new(decoder), channels, decoded: Vec::new() }))
+}
+
+fn adpcm_decoder(adpcm: Adpcm) -> Option<Decoder> {
+    let Adpcm { kind, channels, sample_rate_hz, frames_per_block } = adpcm;
+    let mut parameters = AudioCodecParameters::new();
+    parameters
+        .for_codec(match kind {
+            AdpcmKind::Microsoft => CODEC_ID_ADPCM_MS,
+            AdpcmKind::ImaWav => CODEC_ID_ADPCM_IMA_WAV,
+            AdpcmKind::ImaQuickTime => CODEC_ID_ADPCM_IMA_QT,
+        })
+        .with_sample_rate(sample_rate_hz)
+        .with_channels(Channels::Discrete(channels))
+        .with_max_frames_per_packet(frames_per_block.into())
+        .with_frames_per_block(frames_per_block.into());
+    make(&parameters, frames_per_block)
+}
+
+thread_local! {
+    static DECODING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is decoding a client's file: a decoder that panics there has met a damaged file, which is not worth an
+/// error in the log.
+pub fn is_decoding() -> bool {
+    DECODING.get()
+}
+
+/// Runs a decoder. `None` if it panics, as decoders do on some damaged files.
+pub(super) fn catch_decoder<T>(decode: impl FnOnce() -> T) -> Option<T> {
+    DECODING.set(true);
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode));
+    DECODING.set(false);
+    outcome.ok()
+}

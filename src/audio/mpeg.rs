@@ -1,0 +1,289 @@
+//! MPEG audio (MP3, MP2) and AAC in ADTS: streams of frames without a container.
+//!
+//! Frames are found here, not by symphonia 0.6: it cuts files at the length that a Xing header or the first bit rate suggests,
+//! and stops at the end of the first of several joined files.
+//!
+//! Sources: ISO/IEC 11172-3, section 2.4.1.3, and 13818-3 (MPEG audio header); ISO/IEC 13818-7, section 6.2 (ADTS); the LAME tag
+//! as LAME's `VbrTag.c` writes it.
+
+use super::bytes::Bytes;
+use super::codec::Codec;
+use super::error::AudioError;
+use super::stream::{Heard, Part, Stream};
+
+/// Bytes that are searched for the first frame.
+const MAX_JUNK_BYTES: usize = 256 << 10;
+
+/// Frames in a row that must follow each other for the first to count as one, where bytes of something else come before it.
+const FRAMES_IN_A_ROW: usize = 4;
+
+/// Frames by which an MP3 decoder is late, besides the encoder's delay in the LAME tag.
+const MP3_DECODER_DELAY: u64 = 529;
+
+/// What a frame's header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Header {
+    codec: FrameCodec,
+    sample_rate_hz: u32,
+    channels: u8,
+    /// Bytes of the frame, its header included.
+    len: usize,
+    n_frames: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FrameCodec {
+    /// Version (1, 2, or 3 for 2.5) and layer.
+    Mpeg { version: u8, layer: u8 },
+    /// Audio object type and index of the sample rate.
+    Adts { object_type: u8, rate_index: u8, header_len: usize },
+}
+
+impl Header {
+    fn read(file: Bytes, at: usize) -> Option<Self> {
+        let [b0, b1, b2, b3] = file.array(at)?;
+        if b0 != 0xff || b1 & 0xe0 != 0xe0 {
+            return None;
+        }
+        if b1 & 0xf6 == 0xf0 { Self::adts(file, at) } else { Self::mpeg(b1, b2, b3) }
+    }
+
+    fn mpeg(b1: u8, b2: u8, b3: u8) -> Option<Self> {
+        const RATES_HZ: [u32; 3] = [44_100, 48_000, 32_000];
+        const KBPS: [[[u32; 15]; 3]; 2] = [
+            [
+                [0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448],
+                [0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384],
+                [0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320],
+            ],
+            [
+                [0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256],
+                [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160],
+                [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160],
+            ],
+        ];
+        let version = [3, 0, 2, 1][usize::from(b1 >> 3 & 3)];
+        let layer = 4 - (b1 >> 1 & 3);
+        let (rate_index, kbps_index) = (usize::from(b2 >> 2 & 3), usize::from(b2 >> 4));
+        // Free formats have no length, and are not known to occur.
+        if version == 0 || layer == 4 || rate_index == 3 || !(1..=14).contains(&kbps_index) || b3 & 3 == 2 {
+            return None;
+        }
+        let is_low_rate = usize::from(version > 1);
+        let sample_rate_hz = RATES_HZ[rate_index] >> (version - 1);
+        let bits_per_second = KBPS[is_low_rate][usize::from(layer) - 1][kbps_index] * 1_000;
+        let padding = u32::from(b2 >> 1 & 1);
+        let (n_frames, len) = match (layer, version) {
+            (1, _) => (384, (12 * bits_per_second / sample_rate_hz + padding) * 4),
+            (3, 2 | 3) => (576, 72 * bits_per_second / sample_rate_hz + padding),
+            _ => (1_152, 144 * bits_per_second / sample_rate_hz + padding),
+        };
+        let channels = if b3 >> 6 == 3 { 1 } else { 2 };
+        Some(Self {
+            codec: FrameCodec::Mpeg { version, layer },
+            sample_rate_hz,
+            channels,
+            len: len as usize,
+            n_frames,
+        })
+    }
+
+    fn adts(file: Bytes, at: usize) -> Option<Self> {
+        const RATES_HZ: [u32; 13] = [
+            96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000,
+            7_350,
+        ];
+        let [_, b1, b2, b3, b4, b5, b6]: [u8; 7] = file.array(at)?;
+        let header_len = if b1 & 1 == 1 { 7 } else { 9 };
+        let rate_index = b2 >> 2 & 0x0f;
+        let len = usize::from(b3 & 3) << 11 | usize::from(b4) << 3 | usize::from(b5 >> 5);
+        let codec = FrameCodec::Adts { object_type: (b2 >> 6) + 1, rate_index, header_len };
+        Some(Self {
+            codec,
+            sample_rate_hz: *RATES_HZ.get(usize::from(rate_index))?,
+            channels: (b2 & 1) << 2 | b3 >> 6,
+            len: (len > header_len).then_some(len)?,
+            n_frames: (u32::from(b6 & 3) + 1) * 1_024,
+        })
+    }
+
+    /// Whether frames of both belong to one stream. Joint stereo may alternate with mono in some encoders' files, not so here.
+    fn continues(&self, before: &Self) -> bool {
+        (self.codec, self.sample_rate_hz, self.channels)
+            == (before.codec, before.sample_rate_hz, before.channels)
+    }
+}
+
+/// Where the frames begin, if they do within the first bytes: at once, or with some in a row.
+pub(super) fn find_start(file: &[u8]) -> Option<usize> {
+    let bytes = Bytes(file);
+    let begin = skip_tags(bytes, 0);
+    let end = file.len().min(begin.saturating_add(MAX_JUNK_BYTES));
+    (begin..end).find(|at| file[*at] == 0xff && begins_frames(bytes, *at, *at == begin))
+}
+
+/// Whether frames begin at a place: one that is followed by another or by the file's end where no junk comes before it, else
+/// some in a row.
+fn begins_frames(file: Bytes, at: usize, is_first: bool) -> bool {
+    let wanted = if is_first { 2 } else { FRAMES_IN_A_ROW };
+    let Some(first) = Header::read(file, at) else { return false };
+    let mut next = at + first.len;
+    for _ in 1..wanted {
+        match Header::read(file, next) {
+            Some(header) if header.continues(&first) => next += header.len,
+            // A file of a frame or two has none to follow.
+            None if is_first && next >= file.0.len() => return true,
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// The place behind the tags that a file begins with; `None` without any.
+pub(super) fn behind_tags(file: &[u8]) -> Option<usize> {
+    let at = skip_tags(Bytes(file), 0);
+    (at > 0).then_some(at)
+}
+
+/// The place behind tags at a place: ID3v2 and APE.
+fn skip_tags(file: Bytes, mut at: usize) -> usize {
+    loop {
+        if file.has(at, b"ID3") {
+            let Some(size) = file.array::<4>(at + 6) else { return at };
+            let size = size.iter().fold(0, |size, byte| size << 7 | usize::from(byte & 0x7f));
+            let footer = if file.u8(at + 5).is_some_and(|flags| flags & 0x10 != 0) { 10 } else { 0 };
+            at = at.saturating_add(10 + size + footer);
+        } else if file.has(at, b"APETAGEX") {
+            let Some(size) = file.u32_le(at + 12) else { return at };
+            let is_header = file.u32_le(at + 20).is_some_and(|flags| flags & 0x2000_0000 != 0);
+            at = at.saturating_add(size as usize + if is_header { 32 } else { 0 }).max(at + 32);
+        } else {
+            return at;
+        }
+    }
+}
+
+/// The frames of a file, from a place on.
+///
+/// 1. Take frame after frame; where none follows, search for the next ones.
+/// 2. A Xing, Info or VBRI header in the first frame holds no audio, and says what to trim. Further ones are in files that
+///    were joined, where they decode to a frame of silence; then nothing is trimmed at the end.
+/// 3. The file is truncated if its last frame is.
+pub(super) fn demux(file: &[u8], start: usize) -> Result<Stream<'_>, AudioError> {
+    let bytes = Bytes(file);
+    let mut parts: Vec<(Header, Part)> = Vec::new();
+    let (mut at, mut truncated) = (start, false);
+    let mut delays = None;
+    if start == skip_tags(bytes, 0)
+        && let Some(header) = Header::read(bytes, start)
+    {
+        delays = Delays::read(bytes.up_to(start, header.len), header);
+        at += if delays.is_some() { header.len } else { 0 };
+    }
+    while at < file.len() {
+        let expected = parts.last().map(|(header, _)| *header);
+        let header = Header::read(bytes, at).filter(|header| {
+            expected.is_none_or(|expected| header.continues(&expected)) || begins_frames(bytes, at, false)
+        });
+        let Some(header) = header else {
+            match resync(bytes, skip_tags(bytes, at), expected) {
+                Some(next) => at = next,
+                None => break,
+            }
+            continue;
+        };
+        let frame = bytes.up_to(at, header.len);
+        if frame.len() < header.len {
+            truncated = true;
+            break;
+        }
+        if expected.is_none_or(|expected| !header.continues(&expected)) {
+            parts.push((header, Part { codec: codec_of(header), packets: Vec::new(), heard: Heard::ALL }));
+        }
+        if Delays::read(frame, header).is_some() {
+            delays = delays.map(|delays| Delays { padding: 0, ..delays });
+        }
+        let packet = match header.codec {
+            FrameCodec::Mpeg { .. } => frame,
+            FrameCodec::Adts { header_len, .. } => &frame[header_len..],
+        };
+        let (_, part) = parts.last_mut().expect("a part was begun");
+        part.packets.push(packet.into());
+        at += header.len;
+    }
+    let Some((first, part)) = parts.first_mut() else {
+        return Err(AudioError::Corrupt("it holds no audio frames".into()));
+    };
+    let Delays { start, padding } = delays.unwrap_or_default();
+    part.heard = Heard::Trimmed { skip: start, padding };
+    let container = match first.codec {
+        FrameCodec::Adts { .. } => "ADTS",
+        FrameCodec::Mpeg { .. } => "MPEG audio",
+    };
+    Ok(Stream { container, parts: parts.into_iter().map(|(_, part)| part).collect(), truncated })
+}
+
+/// The next frame behind bytes that are none: one of the stream that is followed by another, or any stream's with some in a row.
+fn resync(file: Bytes, from: usize, expected: Option<Header>) -> Option<usize> {
+    let candidates = (from + 1..file.0.len()).filter(|at| file.0[*at] == 0xff);
+    candidates.into_iter().find(|at| {
+        let Some(header) = Header::read(file, *at) else { return false };
+        let next = Header::read(file, *at + header.len);
+        let is_stream = expected.is_some_and(|expected| header.continues(&expected));
+        (is_stream && next.is_some_and(|next| next.continues(&header))) || begins_frames(file, *at, false)
+    })
+}
+
+fn codec_of(header: Header) -> Codec {
+    match header.codec {
+        FrameCodec::Mpeg { layer, .. } => Codec::Mpeg(layer),
+        FrameCodec::Adts { object_type, rate_index, .. } => {
+            // An AudioSpecificConfig: type, rate, channels, and three flags that are zero.
+            let config =
+                u16::from(object_type) << 11 | u16::from(rate_index) << 7 | u16::from(header.channels) << 3;
+            Codec::Aac(config.to_be_bytes().to_vec())
+        }
+    }
+}
+
+/// What a Xing, Info or VBRI header says of the frames that are no audio. Its counts of frames and bytes are not used: programs
+/// that cut or join files leave them as they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Delays {
+    start: u64,
+    padding: u64,
+}
+
+impl Delays {
+    /// `None` for a frame of audio.
+    fn read(frame: &[u8], header: Header) -> Option<Self> {
+        let FrameCodec::Mpeg { version, layer: 3 } = header.codec else { return None };
+        let bytes = Bytes(frame);
+        let side_info = match (version, header.channels) {
+            (1, 1) => 17,
+            (1, _) => 32,
+            (_, 1) => 9,
+            _ => 17,
+        };
+        if bytes.has(4 + 32, b"VBRI") {
+            return Some(Self::default());
+        }
+        // With a checksum behind the header, some encoders put the tag two bytes later.
+        let at = [4 + side_info, 6 + side_info]
+            .into_iter()
+            .find(|at| bytes.has(*at, b"Xing") || bytes.has(*at, b"Info"))?;
+        let flags = bytes.u32_be(at + 4)?;
+        let fields = [(1, 4), (2, 4), (4, 100), (8, 4)];
+        let lame =
+            at + 8 + fields.iter().map(|(flag, len)| if flags & flag != 0 { *len } else { 0 }).sum::<usize>();
+        let Some([a, b, c]) = bytes.array(lame + 21) else { return Some(Self::default()) };
+        let (delay, padding) =
+            (u64::from(a) << 4 | u64::from(b >> 4), u64::from(b & 0x0f) << 8 | u64::from(c));
+        let has_encoder = bytes.array::<4>(lame).is_some_and(|name| name.iter().all(u8::is_ascii_graphic));
+        if !has_encoder || delay == 0 {
+            return Some(Self::default());
+        }
+        let padding = padding.saturating_sub(MP3_DECODER_DELAY);
+        Some(Self { start: delay + MP3_DECODER_DELAY, padding })
+    }
+}

@@ -1,0 +1,216 @@
+//! Uncompressed samples of every kind -> `f32`, full scale at ±1, as libsndfile and librosa read them.
+
+use super::error::AudioError;
+use super::mono_mix::MonoMix;
+
+/// Frames that are converted at once.
+const BLOCK_FRAMES: usize = 4_096;
+
+/// How a sample is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SampleFormat {
+    /// 8 bits without a sign.
+    U8,
+    /// 8 bits with a sign.
+    S8,
+    /// 16 bits.
+    S16(Endian),
+    /// 24 bits in three bytes.
+    S24(Endian),
+    /// 32 bits.
+    S32(Endian),
+    /// So many bits at the low end of 32, the rest copies of the sign.
+    LowBits(u16, Endian),
+    /// So many bits at the low end of 16, the rest copies of the sign.
+    LowBits16(u16, Endian),
+    /// Floating point of 32 bits.
+    F32(Endian),
+    /// Floating point of 64 bits.
+    F64(Endian),
+    /// ITU-T G.711 mu-law.
+    MuLaw,
+    /// ITU-T G.711 A-law.
+    ALaw,
+}
+
+/// Which byte of a sample comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endian {
+    /// The least significant.
+    Little,
+    /// The most significant.
+    Big,
+}
+
+impl SampleFormat {
+    /// An integer with a sign in a container of so many bytes.
+    pub(super) fn signed(n_bytes: usize, endian: Endian) -> Option<Self> {
+        match n_bytes {
+            1 => Some(Self::S8),
+            2 => Some(Self::S16(endian)),
+            3 => Some(Self::S24(endian)),
+            4 => Some(Self::S32(endian)),
+            _ => None,
+        }
+    }
+
+    /// A float of so many bits.
+    pub(super) fn float(n_bits: u32, endian: Endian) -> Option<Self> {
+        match n_bits {
+            32 => Some(Self::F32(endian)),
+            64 => Some(Self::F64(endian)),
+            _ => None,
+        }
+    }
+
+    /// The format of integers of which only `valid_bits` are used. Standards put those at the high end, but files with them at the
+    /// low end exist: the samples decide. If the low bits are not all zero and every sample fits in the valid ones, they are at
+    /// the low end.
+    pub(super) fn with_valid_bits(self, valid_bits: u16, data: &[u8]) -> Self {
+        match self {
+            Self::S32(endian) if (8..32).contains(&valid_bits) => {
+                let samples = data.as_chunks::<4>().0.iter().map(|bytes| i32_from(*bytes, endian));
+                let is_low = is_at_low_end(samples, 32, valid_bits);
+                if is_low { Self::LowBits(valid_bits, endian) } else { self }
+            }
+            Self::S16(endian) if (8..16).contains(&valid_bits) => {
+                let samples = data.as_chunks::<2>().0.iter().map(|bytes| i16_from(*bytes, endian).into());
+                let is_low = is_at_low_end(samples, 16, valid_bits);
+                if is_low { Self::LowBits16(valid_bits, endian) } else { self }
+            }
+            _ => self,
+        }
+    }
+
+    /// Bytes of a sample.
+    pub fn n_bytes(self) -> usize {
+        match self {
+            Self::U8 | Self::S8 | Self::MuLaw | Self::ALaw => 1,
+            Self::S16(_) | Self::LowBits16(..) => 2,
+            Self::S24(_) => 3,
+            Self::S32(_) | Self::LowBits(..) | Self::F32(_) => 4,
+            Self::F64(_) => 8,
+        }
+    }
+
+    /// Converts whole frames into the mix, block by block; a last frame that is not whole is left out.
+    pub(super) fn push(self, data: &[u8], mono: &mut MonoMix) -> Result<(), AudioError> {
+        let scale = |bits: u16| 1.0 / (1_u64 << (bits - 1)) as f32;
+        match self {
+            Self::U8 => push(data, mono, |[b]| (f32::from(b) - 128.0) / 128.0),
+            Self::S8 => push(data, mono, |[b]| f32::from(b.cast_signed()) / 128.0),
+            Self::S16(Endian::Little) => push(data, mono, |b| f32::from(i16::from_le_bytes(b)) / 32_768.0),
+            Self::S16(Endian::Big) => push(data, mono, |b| f32::from(i16::from_be_bytes(b)) / 32_768.0),
+            Self::S24(Endian::Little) => {
+                push(data, mono, |[a, b, c]| (i32::from_le_bytes([0, a, b, c]) >> 8) as f32 / 8_388_608.0)
+            }
+            Self::S24(Endian::Big) => {
+                push(data, mono, |[a, b, c]| (i32::from_be_bytes([a, b, c, 0]) >> 8) as f32 / 8_388_608.0)
+            }
+            Self::S32(endian) => push(data, mono, |b| i32_from(b, endian) as f32 / 2_147_483_648.0),
+            Self::LowBits(bits, endian) => push(data, mono, |b| i32_from(b, endian) as f32 * scale(bits)),
+            Self::LowBits16(bits, endian) => {
+                push(data, mono, |b| f32::from(i16_from(b, endian)) * scale(bits))
+            }
+            Self::F32(Endian::Little) => push(data, mono, f32::from_le_bytes),
+            Self::F32(Endian::Big) => push(data, mono, f32::from_be_bytes),
+            Self::F64(Endian::Little) => push(data, mono, |b| f64::from_le_bytes(b) as f32),
+            Self::F64(Endian::Big) => push(data, mono, |b| f64::from_be_bytes(b) as f32),
+            Self::MuLaw => push(data, mono, |[b]| f32::from(mu_law(b)) / 32_768.0),
+            Self::ALaw => push(data, mono, |[b]| f32::from(a_law(b)) / 32_768.0),
+        }
+    }
+}
+
+fn push<const BYTES: usize>(
+    data: &[u8],
+    mono: &mut MonoMix,
+    value: impl Fn([u8; BYTES]) -> f32,
+) -> Result<(), AudioError> {
+    let mut block = Vec::new();
+    for bytes in data.chunks(BLOCK_FRAMES * usize::from(mono.channels()) * BYTES) {
+        block.clear();
+        block.extend(bytes.as_chunks().0.iter().map(|sample| value(*sample)));
+        mono.push(&block)?;
+    }
+    Ok(())
+}
+
+fn i32_from(bytes: [u8; 4], endian: Endian) -> i32 {
+    match endian {
+        Endian::Little => i32::from_le_bytes(bytes),
+        Endian::Big => i32::from_be_bytes(bytes),
+    }
+}
+
+fn i16_from(bytes: [u8; 2], endian: Endian) -> i16 {
+    match endian {
+        Endian::Little => i16::from_le_bytes(bytes),
+        Endian::Big => i16::from_be_bytes(bytes),
+    }
+}
+
+/// Whether some low bit is set and every sample fits into the low `valid_bits`.
+fn is_at_low_end(samples: impl Iterator<Item = i32>, container_bits: u16, valid_bits: u16) -> bool {
+    let low_mask = (1 << (container_bits - valid_bits)) - 1;
+    let limit = 1_i64 << (valid_bits - 1);
+    let mut has_low_bits = false;
+    for sample in samples {
+        has_low_bits |= sample & low_mask != 0;
+        if !(-limit..limit).contains(&i64::from(sample)) {
+            return false;
+        }
+    }
+    has_low_bits
+}
+
+/// Source: ITU-T G.711, mu-law, as 16 bits.
+fn mu_law(byte: u8) -> i16 {
+    const BIAS: i16 = 0x84;
+    let byte = !byte;
+    let magnitude = ((i16::from(byte & 0x0f) << 3) + BIAS) << ((byte & 0x70) >> 4);
+    if byte & 0x80 == 0 { magnitude - BIAS } else { BIAS - magnitude }
+}
+
+/// Source: ITU-T G.711, A-law, as 16 bits.
+fn a_law(byte: u8) -> i16 {
+    let byte = byte ^ 0x55;
+    let mantissa = i16::from(byte & 0x0f) << 4;
+    let magnitude = match (byte & 0x70) >> 4 {
+        0 => mantissa + 8,
+        exponent => (mantissa + 0x108) << (exponent - 1),
+    };
+    if byte & 0x80 == 0 { -magnitude } else { magnitude }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn companded_samples_are_those_of_g_711() {
+        for (byte, expected) in
+            [(0xff, 0), (0x7f, 0), (0x80, 32_124), (0x00, -32_124), (0xf0, 120), (0x8f, 16_764)]
+        {
+            assert_eq!(mu_law(byte), expected, "mu-law {byte:#x}");
+        }
+        for (byte, expected) in [(0xd5, 8), (0x55, -8), (0xaa, 32_256), (0x2a, -32_256), (0x80, 5_504)] {
+            assert_eq!(a_law(byte), expected, "A-law {byte:#x}");
+        }
+    }
+
+    #[test]
+    fn the_samples_decide_where_the_valid_bits_are() {
+        let data = |samples: &[i32]| samples.iter().flat_map(|s| s.to_le_bytes()).collect::<Vec<u8>>();
+        let s32 = SampleFormat::S32(Endian::Little);
+        let cases = [
+            ("at the high end", vec![0x7f_ff00, -0x100, 0x1234_5600], s32),
+            ("at the low end", vec![0x7f_ffff, -1, 0x12_3456], SampleFormat::LowBits(24, Endian::Little)),
+            ("32 bits after all", vec![0x7fff_ffff, 1], s32),
+            ("silence", vec![0, 0], s32),
+        ];
+        for (name, samples, expected) in cases {
+            assert_eq!(s32.with_valid_bits(24, &data(&samples)), expected, "{name}");
+        }
+    }
+}
