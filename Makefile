@@ -12,11 +12,14 @@ CARGO_FUZZ := 0.13.2
 TARGET ?= decode
 SECONDS ?= 1200
 
+# OpenAI's SDK for Node, for its test.
+NPM_OPENAI := 6.49.0
+
 # Outside the checkout, so that another clone finds them.
 TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/voice-embedding-service/tools
 FETCH := $(PYTHON) scripts/fetch_wheel.py
 
-.PHONY: run dev test check parity bench bench-http load fuzz sanitize setup onnxruntime checkpoint python tools model fmt help
+.PHONY: run dev test check parity bench bench-http load fuzz sanitize setup onnxruntime checkpoint python sdks tools model fmt help
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -84,6 +87,10 @@ python: target/python/.done ## What the Python client's test and `make dev` impo
 target/python/.done: scripts/requirements-python.txt
 	@PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target target/python -r $<
 	@touch $@
+
+sdks: ## OpenAI's SDKs and LangChain, unmodified, for their tests (needs npm).
+	@PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target target/sdks/python -r scripts/requirements-sdks.txt
+	@npm install --silent --no-fund --no-audit --prefix target/sdks/node openai@$(NPM_OPENAI)
 
 tools: $(TOOLS)/cargo-deny-$(CARGO_DENY) $(TOOLS)/cargo-machete-$(CARGO_MACHETE)
 

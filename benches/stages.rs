@@ -17,7 +17,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 use voice_embedding_service::audio::resample::To16Khz;
 use voice_embedding_service::audio::{self, Channel, DecodeOptions, SAMPLE_RATE_HZ};
 use voice_embedding_service::compare;
-use voice_embedding_service::embedding::UnitEmbedding;
+use voice_embedding_service::embedding::{Embedding, UnitEmbedding};
 use voice_embedding_service::encoder::native::{HIDDEN_UNITS, LSTM_LAYERS, N_MELS};
 use voice_embedding_service::encoder::{InstructionSet, NativeEncoder, Runtime, Session, mean_embedding};
 use voice_embedding_service::front_end::{MelExtractor, window_starts};
@@ -43,7 +43,7 @@ const BATCHES: [usize; 7] = [1, 2, 4, 6, 8, 14, 32];
 criterion_group! {
     name = stages;
     config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2)).sample_size(30);
-    targets = decode, resample, preprocess, encode, peak, json, whole, side_by_side
+    targets = decode, resample, preprocess, encode, peak, json, similarities, whole, side_by_side
 }
 criterion_main!(stages);
 
@@ -287,6 +287,21 @@ fn json(c: &mut Criterion) {
     group.bench_function("comparison in", |b| b.iter(|| internals::read_json(black_box(body.as_bytes()))));
     let unit = UnitEmbedding::try_from(embedding).unwrap();
     group.bench_function("cosine", |b| b.iter(|| compare::cosine(black_box(&unit), &unit).unwrap()));
+}
+
+fn similarities(c: &mut Criterion) {
+    let model = Model::new(Arc::new(resemblyzer::spec()), Vec::new());
+    let embedding = |seed: usize| {
+        let components = (0..256).map(|i| ((i * seed * 7 + i) % 13) as f64 - 5.0).collect();
+        UnitEmbedding::try_from(Embedding::new(&model.id, components).unwrap()).unwrap()
+    };
+    let embeddings: Vec<UnitEmbedding> = (1..=2_000).map(embedding).collect();
+    let matrix = compare::similarity_matrix(&embeddings).unwrap();
+    let mut group = c.benchmark_group("similarities");
+    group.bench_function("matrix of 2,000", |b| {
+        b.iter(|| compare::similarity_matrix(black_box(&embeddings)).unwrap());
+    });
+    group.bench_function("clusters of 2,000", |b| b.iter(|| compare::clusters(black_box(&matrix), 0.75)));
 }
 
 fn whole(c: &mut Criterion) {

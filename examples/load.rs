@@ -4,6 +4,7 @@
 //!
 //! - `overload`: four times what the service can do is offered for a minute
 //! - `fairness`: clips of 2 seconds, alone and while a recording of 10 minutes is embedded
+//! - `batches`: clips of 2 seconds, alone and beside batches of 64; a batch of 64 and as many single requests
 //! - `spread`: one recording of 15 seconds on an idle machine, with one worker and with two
 //! - `batching`: 32 clients of clips of half a second, with batches of up to 8 windows and of 1
 //! - `soak`: 10,000 requests of every length and format
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use reqwest::blocking::Client;
+use reqwest::blocking::multipart::{Form, Part};
 use support::clip;
 
 mod support;
@@ -28,9 +30,10 @@ mod support;
 const KEY: &str = "load";
 
 fn main() -> Result<()> {
-    let scenarios: [(&str, fn() -> Result<()>); 7] = [
+    let scenarios: [(&str, fn() -> Result<()>); 8] = [
         ("spread", spread),
         ("fairness", fairness),
+        ("batches", batches),
         ("batching", batching),
         ("slow", slow),
         ("stop", stop),
@@ -120,6 +123,79 @@ fn fairness() -> Result<()> {
     println!(
         "2-second clips: p95 alone {alone_p95}, beside a 10-minute recording {beside_p95}: {:.2} times",
         beside_p95.0 / alone_p95.0
+    );
+    Ok(())
+}
+
+fn batches() -> Result<()> {
+    const N: usize = 64;
+    let server = Server::start(&[])?;
+    let short = clip(2.0)?;
+    let batch = |body: &[u8]| {
+        let files = (0..N)
+            .fold(Form::new(), |form, _| form.part("file", Part::bytes(body.to_vec()).file_name("a.wav")));
+        let begun = Instant::now();
+        let request =
+            client().post(format!("http://{}/v1/embeddings", server.address)).header("X-API-Key", KEY);
+        let answer =
+            request.multipart(files).send().and_then(|answer| Ok((answer.status(), answer.bytes()?)));
+        assert!(answer.is_ok_and(|(status, _)| status == 200), "a batch is answered");
+        begun.elapsed()
+    };
+
+    let (_, alone) = server.closed_loop(&short, 1, Duration::from_secs(8));
+    let done = AtomicBool::new(false);
+    let (beside, n_batches) = std::thread::scope(|scope| {
+        let batches = scope.spawn(|| {
+            let mut n = 0;
+            while !done.load(Ordering::Relaxed) {
+                batch(&short);
+                n += 1;
+            }
+            n
+        });
+        std::thread::sleep(Duration::from_millis(500));
+        let (_, beside) = server.closed_loop(&short, 1, Duration::from_secs(20));
+        done.store(true, Ordering::Relaxed);
+        (beside, batches.join().unwrap())
+    });
+    let (alone_p95, beside_p95) = (quantile(&alone, 0.95), quantile(&beside, 0.95));
+    println!(
+        "2-second clips: p95 alone {alone_p95}, beside {n_batches} batches of {N}: {beside_p95}, {:.2} times",
+        beside_p95.0 / alone_p95.0
+    );
+
+    let (mut together, mut single) = (Vec::new(), Vec::new());
+    let clients: Vec<Client> = (0..8).map(|_| client()).collect();
+    for _ in 0..20 {
+        together.push(batch(&short));
+        let begun = Instant::now();
+        std::thread::scope(|scope| {
+            for client in &clients {
+                let (server, short) = (&server, &short);
+                scope.spawn(move || {
+                    (0..N / 8).for_each(|_| {
+                        server.ask(client, short);
+                    });
+                });
+            }
+        });
+        single.push(begun.elapsed());
+    }
+    let (together, single) = (quantile(&together, 0.5), quantile(&single, 0.5));
+    println!(
+        "{N} 2-second clips: median {together} in a batch, {single} over 8 connections: {:.2}",
+        together.0 / single.0
+    );
+
+    let before = server.resident_megabytes();
+    // 64 recordings fill the body limit of 32 MiB.
+    let time = batch(&clip(16.3)?);
+    let after = server.resident_megabytes();
+    let peak = server.peak_megabytes();
+    println!(
+        "{N} recordings of 16.3 s: {:.2} s, {before:.0} MB resident before, {peak:.0} at most, {after:.0} after",
+        time.as_secs_f64()
     );
     Ok(())
 }
@@ -359,9 +435,17 @@ impl Server {
     }
 
     fn resident_megabytes(&self) -> f64 {
+        self.megabytes("VmRSS:")
+    }
+
+    fn peak_megabytes(&self) -> f64 {
+        self.megabytes("VmHWM:")
+    }
+
+    fn megabytes(&self, field: &str) -> f64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap_or_default();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap_or_default();
         line.split_whitespace().nth(1).and_then(|kilobytes| kilobytes.parse::<f64>().ok()).unwrap_or(f64::NAN)
             / 1e3
     }

@@ -1,5 +1,6 @@
 //! The pipeline on the queue's workers: recordings in, embeddings out by callback.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -7,9 +8,13 @@ use std::time::{Duration, Instant};
 use tracing::{Span, info_span};
 
 use crate::embedding::{Embedding, ModelId};
-use crate::encoder::mean_embedding;
+use crate::encoder::{EncoderError, mean_embedding};
 use crate::engine::Engine;
-use crate::pipeline::{Analysis, AudioReport, Pipeline, PipelineError, PipelineLimits, RecordingOptions};
+use crate::front_end::Features;
+use crate::models::ModelSpec;
+use crate::pipeline::{
+    Analysis, AudioReport, Pipeline, PipelineError, PipelineLimits, RecordingOptions, Wanted,
+};
 use crate::queue::plan::GroupId;
 use crate::queue::{Job, OnBatch, Place, Queue, QueueFull, QueueLimits, Started};
 
@@ -34,16 +39,33 @@ pub struct EmbedderModel {
     pipeline: Pipeline,
     encoder: String,
     unit_cost_us: u32,
+    spec: Arc<ModelSpec>,
 }
 
 /// What became of a recording.
 pub struct Embedded {
-    /// The recording's embedding.
+    /// The recording or, if segments were wanted, each of them.
+    pub voices: Vec<Result<EmbeddedVoice, PipelineError>>,
+    /// How long each stage took.
+    pub timings: Timings,
+}
+
+/// A recording's embedding, or that of a segment.
+pub struct EmbeddedVoice {
+    /// The mean of the windows.
     pub embedding: Embedding,
     /// What is known of the recording.
     pub audio: AudioReport,
-    /// How long each stage took.
-    pub timings: Timings,
+    /// The windows, if they were wanted.
+    pub partials: Vec<Partial>,
+}
+
+/// One window.
+pub struct Partial {
+    /// When it begins and ends, in seconds of the recording; it may span pauses that were cut out.
+    pub seconds: Range<f64>,
+    /// Its embedding, L2 norm 1.
+    pub embedding: Vec<f32>,
 }
 
 /// How long a recording was in each stage.
@@ -94,6 +116,14 @@ impl Admission {
 }
 
 impl Timings {
+    /// Adds those of another recording.
+    pub fn add(&mut self, other: &Self) {
+        self.queue += other.queue;
+        self.decode += other.decode;
+        self.preprocess += other.preprocess;
+        self.encode += other.encode;
+    }
+
     /// Each stage by its name in metrics and headers.
     pub fn stages(&self) -> [(&'static str, Duration); 4] {
         [
@@ -105,10 +135,23 @@ impl Timings {
     }
 }
 
+impl Embedded {
+    /// The recording's own embedding, of a request for no segments.
+    pub fn into_whole(self) -> Result<(EmbeddedVoice, Timings), PipelineError> {
+        let voice = self.voices.into_iter().next().unwrap_or(Err(NO_SPEECH));
+        Ok((voice?, self.timings))
+    }
+}
+
 impl EmbedderModel {
     /// The model's name, weights and preprocessing.
     pub fn id(&self) -> &ModelId {
         self.pipeline.model()
+    }
+
+    /// What is known of the model.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
     }
 
     /// What runs the encoder: `ort`, or `native-` and the instruction set.
@@ -126,12 +169,18 @@ impl Embedder {
                 pipeline: Pipeline::new(&loaded.model, limits.pipeline),
                 encoder: loaded.encoder,
                 unit_cost_us: loaded.model.spec.unit_cost_us,
+                spec: loaded.model.spec,
             })
         };
         Self {
             models: engine.models.into_iter().enumerate().map(model).collect(),
             queue: Queue::start(engine.workers, limits.queue, on_batch),
         }
+    }
+
+    /// All models.
+    pub fn models(&self) -> &[Arc<EmbedderModel>] {
+        &self.models
     }
 
     /// The model of requests that name none: the first.
@@ -160,9 +209,27 @@ impl Embedder {
         Ok(Admission { group: self.queue.group(), places, cancelled: Arc::default() })
     }
 
+    /// Queues work without an encoder. `done` is called on a worker with its outcome; it is dropped uncalled if the admission is
+    /// cancelled or a worker panics.
+    ///
+    /// # Panics
+    /// If the admission has no place left.
+    pub fn compute<T: Send + 'static>(
+        &self,
+        admission: &mut Admission,
+        work: impl FnOnce() -> T + Send + 'static,
+        done: impl FnOnce(T) + Send + 'static,
+    ) {
+        let start = move || {
+            let outcome = work();
+            Started::Finished(Box::new(move || done(outcome)))
+        };
+        self.submit(admission, Box::new(start));
+    }
+
     /// Queues the next recording of an admission. `unpack` makes the audio file of what was received, and tells how to read it; it
-    /// runs on a worker, as everything else does. `done` is called there with the outcome; it is dropped uncalled if the recording is cancelled or
-    /// a worker panics.
+    /// runs on a worker, as everything else does. `done` is called there with the outcome; it is dropped uncalled if the
+    /// recording is cancelled or a worker panics.
     ///
     /// # Panics
     /// If the admission has no place left.
@@ -170,33 +237,42 @@ impl Embedder {
         &self,
         model: &Arc<EmbedderModel>,
         admission: &mut Admission,
+        wanted: Wanted,
         unpack: impl FnOnce() -> Result<(R, RecordingOptions), E> + Send + 'static,
         done: impl FnOnce(Result<Embedded, E>) + Send + 'static,
     ) {
-        let place = admission.places.pop().expect("a place was taken for each recording");
         let (model, request, submitted) = (Arc::clone(model), Span::current(), Instant::now());
         let start = move || {
             let queue = submitted.elapsed();
-            match model.analyse(&request, unpack) {
-                Ok((analysis, decode, preprocess)) => {
+            match model.analyse(&request, &wanted, unpack) {
+                Ok((analyses, decode, preprocess)) => {
                     let timings = Timings { queue, decode, preprocess, encode: Duration::ZERO };
-                    model.encode(analysis, &request, timings, done)
+                    model.encode(analyses, wanted.partials.is_some(), &request, timings, done)
                 }
                 Err(error) => Started::Finished(Box::new(move || done(Err(error)))),
             }
         };
-        let job = Job { start: Box::new(start), cancelled: Arc::clone(&admission.cancelled) };
+        self.submit(admission, Box::new(start));
+    }
+
+    fn submit(&self, admission: &mut Admission, start: Box<dyn FnOnce() -> Started + Send>) {
+        let place = admission.places.pop().expect("a place was taken for each recording");
+        let job = Job { start, cancelled: Arc::clone(&admission.cancelled) };
         self.queue.submit(admission.group, place, job);
     }
 }
+
+/// What a recording was analysed to: itself, or its segments.
+type Analyses = Vec<Result<Analysis, PipelineError>>;
 
 impl EmbedderModel {
     /// The stages before the encoder, each a span of its request, and how long decoding and the rest took.
     fn analyse<R: AsRef<[u8]>, E: From<EmbedError>>(
         &self,
         request: &Span,
+        wanted: &Wanted,
         unpack: impl FnOnce() -> Result<(R, RecordingOptions), E>,
-    ) -> Result<(Analysis, Duration, Duration), E> {
+    ) -> Result<(Analyses, Duration, Duration), E> {
         let _request = request.enter();
         let begun = Instant::now();
         let recording = info_span!("decode").in_scope(|| {
@@ -205,31 +281,61 @@ impl EmbedderModel {
         })?;
         let decode = begun.elapsed();
         let begun = Instant::now();
-        let analysis = info_span!("preprocess")
-            .in_scope(|| self.pipeline.analyse(recording))
-            .map_err(EmbedError::from)?;
-        Ok((analysis, decode, begun.elapsed()))
+        let analyses = info_span!("preprocess").in_scope(|| self.pipeline.analyse_wanted(recording, wanted));
+        Ok((analyses.map_err(EmbedError::from)?, decode, begun.elapsed()))
     }
 
-    /// What is to be encoded, and the embedding that is made of it.
+    /// What is to be encoded, and what is made of the units' embeddings.
     fn encode<E: From<EmbedError>>(
         self: Arc<Self>,
-        analysis: Analysis,
+        mut analyses: Analyses,
+        wants_partials: bool,
         request: &Span,
         timings: Timings,
         done: impl FnOnce(Result<Embedded, E>) + Send + 'static,
     ) -> Started {
-        let Analysis { features, report: audio, .. } = analysis;
-        let span = info_span!(parent: request, "encode", windows = audio.windows);
+        let all: Vec<Features> = analyses.iter_mut().flatten().flat_map(Analysis::take_features).collect();
+        if all.is_empty() {
+            let voices =
+                analyses.into_iter().map(|analysis| Err(analysis.err().unwrap_or(NO_SPEECH))).collect();
+            return Started::Finished(Box::new(move || done(Ok(Embedded { voices, timings }))));
+        }
+        let features = Features::joined(all);
+        let span = info_span!(parent: request, "encode", windows = features.units().len());
         let begun = Instant::now();
         let (model, unit_cost_us) = (self.place, self.unit_cost_us);
-        let finish = move |units: Result<Vec<Vec<f32>>, _>| {
+        let finish = move |units: Result<Vec<Vec<f32>>, EncoderError>| {
             drop(span);
-            let embedding = units.and_then(|units| mean_embedding(self.id(), &units));
             let timings = Timings { encode: begun.elapsed(), ..timings };
-            let embedded = embedding.map(|embedding| Embedded { embedding, audio, timings });
-            done(embedded.map_err(|error| EmbedError::from(PipelineError::from(error)).into()));
+            let failed = |error| E::from(EmbedError::from(PipelineError::from(error)));
+            done(units.map_err(failed).map(|units| {
+                let mut units = units.into_iter();
+                let voice = |analysis: Result<Analysis, PipelineError>| {
+                    self.voice(analysis?, wants_partials, &mut units)
+                };
+                Embedded { voices: analyses.into_iter().map(voice).collect(), timings }
+            }));
         };
         Started::Units { model, unit_cost_us, features, finish: Box::new(finish) }
     }
+
+    /// Takes the embeddings of an analysis' units, then those of its windows at another rate.
+    fn voice(
+        &self,
+        analysis: Analysis,
+        wants_partials: bool,
+        units: &mut impl Iterator<Item = Vec<f32>>,
+    ) -> Result<EmbeddedVoice, PipelineError> {
+        let own: Vec<Vec<f32>> = units.by_ref().take(analysis.unit_seconds.len()).collect();
+        let embedding = mean_embedding(self.id(), &own)?;
+        let partial = |(seconds, embedding)| Partial { seconds, embedding };
+        let partials = match analysis.other_windows {
+            Some((_, times)) => times.into_iter().zip(units).map(partial).collect(),
+            None if wants_partials => analysis.unit_seconds.into_iter().zip(own).map(partial).collect(),
+            None => Vec::new(),
+        };
+        Ok(EmbeddedVoice { embedding, audio: analysis.report, partials })
+    }
 }
+
+const NO_SPEECH: PipelineError = PipelineError::NoSpeech { channels_cancel: false };

@@ -1,8 +1,12 @@
 //! Bytes of an audio file -> [`Embedding`]: the stages in order.
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::audio::{self, AudioError, Channel, DecodeOptions, RawFormat, Recording};
+use crate::audio::{
+    self, AudioError, Channel, DecodeOptions, RawFormat, Recording, SAMPLE_RATE_HZ, Waveform,
+};
 use crate::embedding::{Embedding, ModelId};
 use crate::encoder::{self, EncoderError, Session, mean_embedding};
 use crate::front_end::{Features, FrontEnd};
@@ -17,6 +21,9 @@ const NARROWBAND_BELOW_HZ: u32 = 16_000;
 
 /// Level, in dBFS, below which a recording is mostly noise once it is raised to the encoder's level.
 const LOW_LEVEL_DBFS: f64 = -50.0;
+
+/// Seconds that a segment may end past the recording: clients round times.
+const ROUNDING_SECONDS: f64 = 0.05;
 
 /// Turns recordings into what one model's encoder takes. Make it once and share it.
 pub struct Pipeline {
@@ -43,7 +50,25 @@ pub struct RecordingOptions {
     pub raw: Option<RawFormat>,
 }
 
-/// A recording up to the encoder.
+/// What is wanted of a recording besides its embedding.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// The embeddings of windows.
+    pub partials: Option<WantedPartials>,
+    /// These stretches, in seconds, each by itself instead of the whole.
+    pub segments: Option<Vec<Range<f64>>>,
+}
+
+/// The embeddings of windows that are wanted.
+#[derive(Clone, Debug)]
+pub struct WantedPartials {
+    /// Windows a second of speech.
+    pub rate: f64,
+    /// How many there may still be, shared by the recordings of a request.
+    pub left: Arc<AtomicUsize>,
+}
+
+/// A recording, or a segment of one, up to the encoder.
 #[derive(Clone, Debug)]
 pub struct Analysis {
     /// What the encoder takes.
@@ -52,6 +77,8 @@ pub struct Analysis {
     pub unit_seconds: Vec<Range<f64>>,
     /// What is known of the recording.
     pub report: AudioReport,
+    /// Windows at another rate, if that is wanted, and when each begins and ends.
+    pub other_windows: Option<(Features, Vec<Range<f64>>)>,
 }
 
 /// What is known of a recording.
@@ -108,6 +135,19 @@ pub enum PipelineError {
         /// The limit.
         min_seconds: f64,
     },
+    /// A segment begins or ends beyond the recording.
+    #[error("segments[{index}] ends at {end} s, but the recording is {duration_seconds:.3} s long")]
+    SegmentPastEnd {
+        /// Its place in the list.
+        index: usize,
+        /// Its end, in seconds.
+        end: f64,
+        /// Length of the recording.
+        duration_seconds: f64,
+    },
+    /// There are more windows than [`WantedPartials::left`].
+    #[error("There are too many partials; ask for a lower rate, or for fewer recordings")]
+    TooManyPartials,
     /// The encoder failed: not the recording's fault.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
@@ -115,6 +155,27 @@ pub enum PipelineError {
 
 fn cancelling_hint(channels_cancel: bool) -> &'static str {
     if channels_cancel { ": its channels cancel each other, take one of them with `channel`" } else { "" }
+}
+
+impl Analysis {
+    /// Takes the features out, to be encoded: those of the windows, then those at another rate.
+    pub fn take_features(&mut self) -> Vec<Features> {
+        let own = std::mem::replace(&mut self.features, Features::none());
+        let other =
+            self.other_windows.as_mut().map(|(windows, _)| std::mem::replace(windows, Features::none()));
+        std::iter::once(own).chain(other).collect()
+    }
+}
+
+impl Wanted {
+    /// Counts the windows of an analysis, if partials are wanted.
+    fn take_partials(&self, analysis: &Analysis) -> Result<(), PipelineError> {
+        let Some(partials) = &self.partials else { return Ok(()) };
+        let n = analysis.other_windows.as_ref().map_or(analysis.unit_seconds.len(), |(_, times)| times.len());
+        let taken =
+            partials.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(n));
+        taken.map(drop).map_err(|_| PipelineError::TooManyPartials)
+    }
 }
 
 impl Default for PipelineLimits {
@@ -147,6 +208,60 @@ impl Pipeline {
 
     /// What lies between decoder and encoder: level, voice detection, spectrogram, windows.
     pub fn analyse(&self, recording: Recording) -> Result<Analysis, PipelineError> {
+        self.analyse_part(recording, None, 0.0)
+    }
+
+    /// What is wanted of a recording: the whole, or its segments one by one, each of which may have no speech.
+    pub fn analyse_wanted(
+        &self,
+        recording: Recording,
+        wanted: &Wanted,
+    ) -> Result<Vec<Result<Analysis, PipelineError>>, PipelineError> {
+        let rate = wanted.partials.as_ref().map(|partials| partials.rate);
+        let Some(segments) = &wanted.segments else {
+            let analysis = self.analyse_part(recording, rate, 0.0)?;
+            wanted.take_partials(&analysis)?;
+            return Ok(vec![Ok(analysis)]);
+        };
+        let duration_seconds = recording.duration_seconds;
+        let past_end = segments.iter().position(|segment| segment.end > duration_seconds + ROUNDING_SECONDS);
+        if let Some(index) = past_end {
+            return Err(PipelineError::SegmentPastEnd { index, end: segments[index].end, duration_seconds });
+        }
+        let samples = recording.waveform.samples();
+        let place =
+            |seconds: f64| ((seconds * f64::from(SAMPLE_RATE_HZ)).round() as usize).min(samples.len());
+        let cut = |segment: &Range<f64>| {
+            let (start, end) = (place(segment.start), place(segment.end));
+            let waveform = Waveform::new(samples[start..end.max(start)].to_vec())
+                .map_err(|_| PipelineError::NoSpeech { channels_cancel: false })?;
+            let part = Recording {
+                waveform,
+                duration_seconds: (end - start) as f64 / f64::from(SAMPLE_RATE_HZ),
+                sample_rate_hz: recording.sample_rate_hz,
+                channels: recording.channels,
+                clipped: recording.clipped,
+                truncated: recording.truncated,
+                channels_cancel: recording.channels_cancel,
+            };
+            self.analyse_part(part, rate, segment.start)
+        };
+        let mut analyses = Vec::with_capacity(segments.len());
+        for segment in segments {
+            let part = cut(segment);
+            part.iter().try_for_each(|analysis| wanted.take_partials(analysis))?;
+            analyses.push(part);
+        }
+        Ok(analyses)
+    }
+
+    /// As [`Pipeline::analyse`] of a recording that begins at so many seconds of another.
+    fn analyse_part(
+        &self,
+        recording: Recording,
+        partials_rate: Option<f64>,
+        begins_at: f64,
+    ) -> Result<Analysis, PipelineError> {
         let level_dbfs = level::level_dbfs(recording.waveform.samples());
         let mut report = AudioReport {
             duration_seconds: recording.duration_seconds,
@@ -177,9 +292,19 @@ impl Pipeline {
         ];
         report.warnings =
             warnings.into_iter().filter_map(|(warning, applies)| applies.then_some(warning)).collect();
-        let seconds_of = |unit: &crate::front_end::Unit| utterance.seconds_in_recording(unit.samples.clone());
-        let unit_seconds = features.units().iter().map(seconds_of).collect();
-        Ok(Analysis { features, unit_seconds, report })
+        let times = |features: &Features| -> Vec<Range<f64>> {
+            let seconds =
+                features.units().iter().map(|unit| utterance.seconds_in_recording(unit.samples.clone()));
+            seconds.map(|range| range.start + begins_at..range.end + begins_at).collect()
+        };
+        let step = partials_rate.map(|rate| self.front_end.step_frames(rate));
+        let other_windows = step.filter(|step| *step != self.front_end.default_step_frames()).map(|step| {
+            let windows = self.front_end.features_every(&utterance, step);
+            let times = times(&windows);
+            (windows, times)
+        });
+        let unit_seconds = times(&features);
+        Ok(Analysis { features, unit_seconds, report, other_windows })
     }
 
     /// The whole way, on the calling thread, with a session of the same model.

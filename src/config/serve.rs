@@ -17,8 +17,8 @@ use super::model::ModelArgs;
 use super::origins::{CorsOrigins, cors_origins};
 use super::places::find_onnx_runtime;
 use super::values::{
-    MAX_MAX_BATCH, MAX_MAX_CONNECTIONS, MAX_QUEUE_CAPACITY, MAX_WORKERS, cosine, count, not_negative,
-    positive, timeout,
+    MAX_MAX_BATCH, MAX_MAX_BATCH_RECORDINGS, MAX_MAX_CONNECTIONS, MAX_QUEUE_CAPACITY, MAX_WORKERS, cosine,
+    count, not_negative, positive, timeout,
 };
 use crate::embedder::EmbedderLimits;
 use crate::encoder::MAX_BATCH;
@@ -89,6 +89,9 @@ pub struct ServeArgs {
     /// Windows of 1.6 seconds that a worker encodes at once, at the most.
     #[arg(long, env, default_value_t = MAX_BATCH, value_parser = count::<MAX_MAX_BATCH>)]
     max_batch: NonZeroUsize,
+    /// Recordings in one request.
+    #[arg(long, env, default_value = "64", value_parser = count::<MAX_MAX_BATCH_RECORDINGS>)]
+    max_batch_recordings: NonZeroUsize,
     /// Connections at once; more are closed.
     #[arg(long, env, default_value = "4096", value_parser = count::<MAX_MAX_CONNECTIONS>)]
     max_connections: NonZeroUsize,
@@ -142,6 +145,8 @@ pub struct HttpConfig {
     pub shutdown_grace: Duration,
     /// Connections at once.
     pub max_connections: NonZeroUsize,
+    /// Recordings in one request.
+    pub max_batch_recordings: usize,
 }
 
 impl TryFrom<ServeArgs> for Config {
@@ -186,6 +191,7 @@ impl TryFrom<ServeArgs> for Config {
                 request_timeout: Duration::from_secs_f64(args.request_timeout_seconds),
                 shutdown_grace: Duration::from_secs_f64(args.shutdown_grace_seconds),
                 max_connections: args.max_connections,
+                max_batch_recordings: args.max_batch_recordings.get(),
             },
             model,
         })

@@ -11,6 +11,9 @@ pub(super) const MAX_QUEUE_CAPACITY: usize = 65_536;
 /// Most windows in a batch: beyond some dozen, nothing is faster.
 pub(super) const MAX_MAX_BATCH: usize = 256;
 
+/// Most recordings in a request.
+pub(super) const MAX_MAX_BATCH_RECORDINGS: usize = 1_024;
+
 /// Most connections, each an open file.
 pub(super) const MAX_MAX_CONNECTIONS: usize = 1_048_576;
 

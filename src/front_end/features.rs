@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, Axis, concatenate};
 
 use super::mel::{MelExtractor, MelParameters};
 use super::windows::{WindowParameters, window_starts};
@@ -40,6 +40,20 @@ pub struct Unit {
 }
 
 impl FrontEnd {
+    /// The frames from one window to the next for so many windows a second.
+    ///
+    /// Source: `compute_partial_slices` of resemblyzer's `voice_encoder.py`.
+    pub fn step_frames(&self, rate: f64) -> usize {
+        let mel = self.parameters.mel;
+        let step = (f64::from(mel.sample_rate_hz) / rate / mel.hop_samples as f64).round_ties_even();
+        (step as usize).max(1)
+    }
+
+    /// The frames from one window to the next, unless another rate is wanted.
+    pub fn default_step_frames(&self) -> usize {
+        self.parameters.windows.step_frames
+    }
+
     /// Plans what can be planned ahead.
     pub fn new(parameters: FrontEndParameters) -> Self {
         Self { parameters, mel: MelExtractor::new(parameters.mel) }
@@ -47,7 +61,13 @@ impl FrontEnd {
 
     /// Cuts an utterance into windows and computes the spectrogram under them.
     pub fn features(&self, utterance: &Utterance) -> Features {
+        self.features_every(utterance, self.parameters.windows.step_frames)
+    }
+
+    /// As [`FrontEnd::features`], with windows that begin every so many frames.
+    pub fn features_every(&self, utterance: &Utterance, step_frames: usize) -> Features {
         let FrontEndParameters { mel, windows } = self.parameters;
+        let windows = WindowParameters { step_frames, ..windows };
         let unit = |start: usize| Unit {
             frames: start..start + windows.n_frames,
             samples: start * mel.hop_samples..(start + windows.n_frames) * mel.hop_samples,
@@ -70,6 +90,33 @@ impl Features {
         let frames =
             if frames.is_standard_layout() { frames } else { frames.as_standard_layout().into_owned() };
         Self { frames, units }
+    }
+
+    /// No frames and no units.
+    pub fn none() -> Self {
+        Self { frames: Array2::zeros((0, 0)), units: Vec::new() }
+    }
+
+    /// Features one behind the other, with the units of all.
+    ///
+    /// # Panics
+    /// If they have different bands.
+    pub fn joined(mut all: Vec<Features>) -> Self {
+        if all.len() < 2 {
+            return all.pop().unwrap_or_else(Self::none);
+        }
+        let frames: Vec<ArrayView2<'_, f32>> = all.iter().map(Features::frames).collect();
+        let frames = concatenate(Axis(0), &frames).expect("all have the same bands");
+        let mut units = Vec::new();
+        let mut begin = 0;
+        for features in &all {
+            units.extend(features.units.iter().map(|unit| Unit {
+                frames: unit.frames.start + begin..unit.frames.end + begin,
+                samples: unit.samples.clone(),
+            }));
+            begin += features.frames.nrows();
+        }
+        Self::new(frames, units)
     }
 
     /// All frames: `[frames, bands]`.

@@ -6,10 +6,14 @@ use super::error::ApiError;
 use super::metrics::EmbeddingMetrics;
 use super::request::recording::Recording;
 use super::state::AppState;
-use crate::embedder::Embedded;
+use crate::embedder::{EmbedError, Embedded, EmbeddedVoice, Timings};
+use crate::pipeline::Wanted;
 
 /// Embeds a recording with the default model. Dropping the future cancels the work.
-pub(super) async fn embed(state: &AppState, recording: Recording) -> Result<Embedded, ApiError> {
+pub(super) async fn embed(
+    state: &AppState,
+    recording: Recording,
+) -> Result<(EmbeddedVoice, Timings), ApiError> {
     // A stop waits for requests in hand: whether it has begun does not matter here.
     let embedder = state.embedder.get().ok_or(ApiError::ModelNotReady)?;
     let mut admission = embedder.admit(1)?;
@@ -18,6 +22,7 @@ pub(super) async fn embed(state: &AppState, recording: Recording) -> Result<Embe
     embedder.embed(
         embedder.default_model(),
         &mut admission,
+        Wanted::default(),
         move || recording.unpack(),
         // If the client has gone, the answer cannot be sent.
         move |outcome: Result<Embedded, ApiError>| drop(answer.send(outcome)),
@@ -25,12 +30,16 @@ pub(super) async fn embed(state: &AppState, recording: Recording) -> Result<Embe
     // The answer is dropped unsent only if a worker panics.
     let outcome = answered.await.map_err(|_| ApiError::Panicked)??;
     count(&state.metrics.embedding, &outcome);
-    Ok(outcome)
+    Ok(outcome.into_whole().map_err(EmbedError::from)?)
 }
 
-fn count(metrics: &EmbeddingMetrics, Embedded { audio, timings, .. }: &Embedded) {
-    metrics.audio_seconds.inc_by(audio.duration_seconds);
-    metrics.speech_seconds.inc_by(audio.speech_seconds);
+/// Counts a recording.
+pub(super) fn count(metrics: &EmbeddingMetrics, Embedded { voices, timings }: &Embedded) {
+    metrics.recordings.inc();
+    for voice in voices.iter().flatten() {
+        metrics.audio_seconds.inc_by(voice.audio.duration_seconds);
+        metrics.speech_seconds.inc_by(voice.audio.speech_seconds);
+    }
     for (stage, duration) in timings.stages() {
         metrics.stage_seconds.with_label_values(&[stage]).observe(duration.as_secs_f64());
     }
@@ -93,7 +102,7 @@ mod tests {
         let (answer, answered) = oneshot::channel();
         let panics = || -> Result<(Vec<u8>, RecordingOptions), ApiError> { panic!("a bug of ours") };
         let mut admission = embedder.admit(1).unwrap();
-        embedder.embed(embedder.default_model(), &mut admission, panics, |outcome| {
+        embedder.embed(embedder.default_model(), &mut admission, Wanted::default(), panics, |outcome| {
             let _ = answer.send(outcome.is_ok());
         });
         assert!(answered.await.is_err(), "the callback is dropped");

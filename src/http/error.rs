@@ -23,7 +23,7 @@ pub(super) enum ApiError {
     #[error("{field} must be {expected}-dimensional, got {got}")]
     WrongDimension {
         /// Which one.
-        field: &'static str,
+        field: String,
         /// The length of the model's embeddings.
         expected: usize,
         /// Its length.
@@ -58,6 +58,67 @@ pub(super) enum ApiError {
         /// Until the next request is let in.
         wait_seconds: u64,
     },
+    /// Something about one of several recordings or voices.
+    #[error("{param}: {error}")]
+    At {
+        /// Which one.
+        param: String,
+        /// What is wrong with it.
+        error: Box<ApiError>,
+    },
+    /// Nothing of a batch has an embedding.
+    #[error("None of the {n} recordings or segments has an embedding; the first: {first}")]
+    NothingEmbedded {
+        /// How many there are.
+        n: usize,
+        /// What is wrong with the first.
+        first: String,
+    },
+    /// More recordings than a request may have.
+    #[error("A request may have {max} recordings")]
+    TooManyRecordings {
+        /// The limit.
+        max: usize,
+    },
+    /// Another number of dimensions than the model's.
+    #[error("The model's embeddings have {dimension} dimensions; no other number can be asked for")]
+    Dimensions {
+        /// The model's.
+        dimension: usize,
+    },
+    /// No such model is loaded.
+    #[error("There is no model {model:?}; loaded: {loaded}")]
+    ModelNotFound {
+        /// The name asked for.
+        model: String,
+        /// Ids of those that are loaded.
+        loaded: String,
+    },
+    /// Embeddings of models that do not compare.
+    #[error("{one} and {other} are unlike models; their embeddings do not compare")]
+    ModelMismatch {
+        /// One fingerprint.
+        one: String,
+        /// The other.
+        other: String,
+    },
+    /// No such speaker is enrolled.
+    #[error("There is no speaker {speaker:?}")]
+    SpeakerNotFound {
+        /// The id.
+        speaker: String,
+    },
+    /// A content type that the route does not take.
+    #[error("The content type {found:?} is not taken here; send {expected}")]
+    UnsupportedMediaType {
+        /// What was sent.
+        found: String,
+        /// What is taken.
+        expected: &'static str,
+    },
+    /// No key was sent.
+    #[error("An API key is required: X-API-Key: KEY or Authorization: Bearer KEY")]
+    MissingApiKey,
     /// The queue is full.
     #[error("The service is at capacity; try again shortly")]
     Overloaded,
@@ -86,16 +147,60 @@ pub(super) enum ApiError {
 pub(super) struct ErrorCode(pub(super) &'static str);
 
 /// An error as clients get it.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct ErrorBody {
     /// One sentence for a person or, for validation errors, one entry for each bad field.
     detail: ErrorDetail,
     /// The kind of error, for programs.
     #[schema(example = "no_speech")]
     code: &'static str,
+    /// The same in OpenAI's shape, under /v1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<OpenAiError>,
 }
 
-#[derive(Debug, Serialize, ToSchema)]
+/// An error in OpenAI's shape.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct OpenAiError {
+    message: String,
+    /// `invalid_request_error`, `authentication_error`, `permission_error`, `rate_limit_error` or `server_error`.
+    #[serde(rename = "type")]
+    #[schema(example = "invalid_request_error")]
+    kind: &'static str,
+    /// The part of the request that is wrong.
+    param: Option<String>,
+    code: &'static str,
+}
+
+/// The body of an error under /v1, as an extension of its answer.
+#[derive(Clone)]
+pub(super) struct ErrorUnderV1(pub(super) ErrorBody);
+
+impl ErrorBody {
+    fn in_v1(&self, status: StatusCode, param: Option<String>) -> ErrorUnderV1 {
+        let message = match &self.detail {
+            ErrorDetail::Sentence(sentence) => sentence.clone(),
+            ErrorDetail::Fields(fields) => {
+                let messages = fields.iter().map(|field| match param.as_deref() {
+                    Some(param) => format!("{param}: {}", field.msg),
+                    None => field.msg.clone(),
+                });
+                messages.collect::<Vec<_>>().join("; ")
+            }
+        };
+        let kind = match status {
+            StatusCode::UNAUTHORIZED => "authentication_error",
+            StatusCode::FORBIDDEN => "permission_error",
+            StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+            status if status.is_server_error() => "server_error",
+            _ => "invalid_request_error",
+        };
+        let error = OpenAiError { message, kind, param, code: self.code };
+        ErrorUnderV1(Self { error: Some(error), ..self.clone() })
+    }
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 enum ErrorDetail {
     Sentence(String),
@@ -121,7 +226,7 @@ impl From<QueueFull> for ApiError {
 }
 
 /// What is wrong with one field.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct FieldError {
     /// The kind of error, as pydantic names it.
     #[serde(rename = "type")]
@@ -142,6 +247,12 @@ impl FieldError {
     pub(super) fn missing(loc: &[&str], input: Value) -> Self {
         let loc = loc.iter().map(|name| Value::from(*name)).collect();
         Self { kind: "missing", loc, msg: "Field required".into(), input }
+    }
+
+    /// Something is wrong at a place of the request.
+    pub(super) fn at(loc: &[&str], kind: &'static str, msg: &str) -> Self {
+        let part = |part: &&str| part.parse::<usize>().map_or_else(|_| Value::from(*part), Value::from);
+        Self { kind, loc: loc.iter().map(part).collect(), msg: msg.to_owned(), input: Value::Null }
     }
 
     /// An option of the body, form or query has a value that cannot be used.
@@ -171,8 +282,19 @@ impl ApiError {
     fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
             Self::InvalidBase64(_) => (StatusCode::BAD_REQUEST, "invalid_base64"),
-            Self::WrongDimension { .. } => (StatusCode::BAD_REQUEST, "wrong_dimension"),
-            Self::InvalidApiKey => (StatusCode::UNAUTHORIZED, "invalid_api_key"),
+            Self::WrongDimension { .. } | Self::Dimensions { .. } => {
+                (StatusCode::BAD_REQUEST, "wrong_dimension")
+            }
+            Self::InvalidApiKey | Self::MissingApiKey => (StatusCode::UNAUTHORIZED, "invalid_api_key"),
+            Self::At { error, .. } => error.status_and_code(),
+            Self::NothingEmbedded { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "nothing_embedded"),
+            Self::TooManyRecordings { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "too_many_recordings"),
+            Self::ModelNotFound { .. } => (StatusCode::NOT_FOUND, "model_not_found"),
+            Self::ModelMismatch { .. } => (StatusCode::CONFLICT, "model_mismatch"),
+            Self::SpeakerNotFound { .. } => (StatusCode::NOT_FOUND, "speaker_not_found"),
+            Self::UnsupportedMediaType { .. } => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
+            }
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::PayloadTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
@@ -184,12 +306,12 @@ impl ApiError {
                 PipelineError::Audio(AudioError::Corrupt(_)) => {
                     (StatusCode::UNPROCESSABLE_ENTITY, "corrupt_audio")
                 }
-                PipelineError::Audio(AudioError::NoSuchChannel { .. }) => {
-                    (StatusCode::UNPROCESSABLE_ENTITY, "validation_error")
-                }
                 PipelineError::Audio(AudioError::TooLong { .. }) => {
                     (StatusCode::PAYLOAD_TOO_LARGE, "audio_too_long")
                 }
+                PipelineError::Audio(AudioError::NoSuchChannel { .. })
+                | PipelineError::SegmentPastEnd { .. }
+                | PipelineError::TooManyPartials => (StatusCode::UNPROCESSABLE_ENTITY, "validation_error"),
                 PipelineError::NoSpeech { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "no_speech"),
                 PipelineError::TooShort { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "audio_too_short"),
                 PipelineError::Encoder(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
@@ -200,6 +322,50 @@ impl ApiError {
             Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
             Self::Timeout { .. } => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
             Self::Internal(_) | Self::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+
+    /// The error, of one of several recordings or voices.
+    pub(super) fn at(self, param: String) -> Self {
+        match self {
+            // A bug, or a full queue, is no property of one of them.
+            error if error.is_internal() || error.retry_after_seconds().is_some() => error,
+            error => Self::At { param, error: Box::new(error) },
+        }
+    }
+
+    /// The code of the error.
+    pub(super) fn code(&self) -> &'static str {
+        self.status_and_code().1
+    }
+
+    /// Whether it is a bug of the service.
+    pub(super) fn is_internal(&self) -> bool {
+        self.status_and_code().0 == StatusCode::INTERNAL_SERVER_ERROR
+    }
+
+    /// The part of the request that is wrong, for OpenAI's shape of errors.
+    fn param(&self) -> Option<String> {
+        match self {
+            Self::At { param, .. } => Some(param.clone()),
+            Self::NothingEmbedded { .. } => Some("input".into()),
+            Self::Dimensions { .. } => Some("dimensions".into()),
+            Self::ModelNotFound { .. } | Self::ModelMismatch { .. } => Some("model".into()),
+            Self::WrongDimension { field, .. } => Some(field.clone()),
+            Self::Pipeline(PipelineError::SegmentPastEnd { index, .. }) => Some(format!("segments[{index}]")),
+            Self::Validation(fields) => {
+                let path = fields.first()?.loc.iter().skip(1);
+                let mut param = String::new();
+                for part in path {
+                    match part {
+                        Value::String(name) if param.is_empty() => param.push_str(name),
+                        Value::String(name) => param.extend([".", name]),
+                        index => param.extend(["[", &index.to_string(), "]"]),
+                    }
+                }
+                (!param.is_empty()).then_some(param)
+            }
+            _ => None,
         }
     }
 
@@ -223,7 +389,12 @@ impl IntoResponse for ApiError {
         if let Some(seconds) = self.retry_after_seconds() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
+        let param = self.param();
         let detail = match self {
+            Self::At { error, param } => match *error {
+                Self::Validation(fields) => ErrorDetail::Fields(fields),
+                error => ErrorDetail::Sentence(format!("{param}: {error}")),
+            },
             Self::Validation(fields) => ErrorDetail::Fields(fields),
             Self::Panicked => ErrorDetail::Sentence(self.to_string()),
             error if status == StatusCode::INTERNAL_SERVER_ERROR => {
@@ -232,7 +403,9 @@ impl IntoResponse for ApiError {
             }
             error => ErrorDetail::Sentence(error.to_string()),
         };
-        (status, headers, Extension(ErrorCode(code)), Json(ErrorBody { detail, code })).into_response()
+        let body = ErrorBody { detail, code, error: None };
+        let v1 = body.in_v1(status, param);
+        (status, headers, Extension(ErrorCode(code)), Extension(v1), Json(body)).into_response()
     }
 }
 

@@ -14,7 +14,7 @@ use http_body::{Body as HttpBody, Frame};
 use super::request::recording::{Recording, read_form};
 use super::routes::compare_embeddings::CompareRequest;
 use super::routes::extract_answer::ExtractResponse;
-use crate::embedder::{Embedded, Timings};
+use crate::embedder::{EmbeddedVoice, Timings};
 use crate::embedding::{Embedding, ModelId};
 use crate::models::resemblyzer;
 use crate::pipeline::AudioReport;
@@ -45,7 +45,8 @@ pub fn read_recording(body: Bytes) -> Option<Bytes> {
 
 /// The answer to a recording.
 pub fn write_answer(embedding: Embedding, audio: AudioReport) -> Response {
-    ExtractResponse::answer(&Embedded { embedding, audio, timings: Timings::default() })
+    let voice = EmbeddedVoice { embedding, audio, partials: Vec::new() };
+    ExtractResponse::answer(&voice, &Timings::default())
 }
 
 struct Pieces(VecDeque<Bytes>);

@@ -86,6 +86,22 @@ impl ApiKeys {
         Ok(Some(Allowance { limit: limit.get(), remaining: state.remaining_burst_capacity() }))
     }
 
+    /// Takes more tokens for the further recordings of a request.
+    pub(super) fn take_more_tokens(&self, place: usize, n: usize) -> Result<(), ApiError> {
+        let Some((limit, buckets)) = &self.limit else { return Ok(()) };
+        let Some(n) = NonZeroU32::new(u32::try_from(n).unwrap_or(u32::MAX)) else { return Ok(()) };
+        let limit = limit.get();
+        match buckets.check_key_n(&place, n) {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(empty)) => {
+                let wait = empty.wait_time_from(buckets.clock().now());
+                Err(ApiError::RateLimited { limit, wait_seconds: wait.as_secs_f64().ceil() as u64 })
+            }
+            // More than a minute's worth: such a request never passes.
+            Err(_) => Err(ApiError::TooManyRecordings { max: limit as usize }),
+        }
+    }
+
     /// Whether an address has recently sent too many wrong keys.
     pub(super) fn is_guessing(&self, address: IpAddr) -> bool {
         if self.wrong_keys.len() > MAX_REMEMBERED_ADDRESSES {

@@ -45,6 +45,8 @@ pub(super) struct HttpMetrics {
 pub(super) struct EmbeddingMetrics {
     /// Seconds that recordings spend in each stage.
     pub(super) stage_seconds: HistogramVec,
+    /// Recordings embedded.
+    pub(super) recordings: IntCounter,
     /// Windows in each call of the encoder.
     pub(super) batch_windows: Histogram,
     /// Windows encoded.
@@ -131,6 +133,7 @@ impl EmbeddingMetrics {
         );
         Self {
             stage_seconds: maker.made(HistogramVec::new(stage_seconds, &["stage"])),
+            recordings: maker.made(IntCounter::with_opts(opts("recordings_total", "Recordings embedded."))),
             batch_windows: maker.made(Histogram::with_opts(batch_windows)),
             windows: maker.made(IntCounter::with_opts(opts("windows_total", "Windows encoded."))),
             audio_seconds: maker.made(Counter::with_opts(opts("audio_seconds_total", "Audio embedded."))),

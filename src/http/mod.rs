@@ -1,5 +1,7 @@
 //! The HTTP API: `router.rs` has every route, layer and limit on one screen.
 
+mod answer;
+mod batch;
 mod connections;
 mod embed;
 mod error;

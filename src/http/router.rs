@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::Uri;
-use axum::middleware::{from_fn_with_state, map_request, map_response};
+use axum::middleware::{from_fn, from_fn_with_state, map_request, map_response};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
@@ -13,7 +13,7 @@ use super::layers::{
     auth, body_memory, cors, drain, in_hand, observe, request_id, time_limit, uniform_errors,
 };
 use super::pages::{docs, redirects};
-use super::routes::{compare_embeddings, extract_embedding, health, metrics, upload};
+use super::routes::{compare_embeddings, extract_embedding, health, metrics, upload, v1};
 use super::state::AppState;
 use crate::config::CorsOrigins;
 
@@ -44,7 +44,15 @@ pub(super) fn router(state: AppState, cors_origins: &CorsOrigins) -> Router {
             routes!(extract_embedding::extract_embedding).map(|route| route.route_layer(with_key.clone())),
         )
         .routes(routes!(upload::upload).map(|route| route.route_layer(with_key.clone())))
-        .routes(routes!(compare_embeddings::compare_embeddings).map(|route| route.route_layer(with_key)))
+        .routes(
+            routes!(compare_embeddings::compare_embeddings).map(|route| route.route_layer(with_key.clone())),
+        )
+        .routes(routes!(v1::models::models).map(|route| route.route_layer(with_key.clone())))
+        .routes(routes!(v1::models::model).map(|route| route.route_layer(with_key.clone())))
+        .routes(routes!(v1::models::model_by_fingerprint).map(|route| route.route_layer(with_key.clone())))
+        .routes(routes!(v1::embeddings::embeddings).map(|route| route.route_layer(with_key.clone())))
+        .routes(routes!(v1::verify::verify).map(|route| route.route_layer(with_key.clone())))
+        .routes(routes!(v1::similarities::similarities).map(|route| route.route_layer(with_key)))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
         .routes(routes!(metrics::metrics))
@@ -56,7 +64,9 @@ pub(super) fn router(state: AppState, cors_origins: &CorsOrigins) -> Router {
         .method_not_allowed_fallback(uniform_errors::method_not_allowed)
         .layer(for_all)
         .with_state(state);
-    let service =
-        Router::new().fallback_service(routes).layer(map_response(uniform_errors::with_uniform_errors));
+    let service = Router::new()
+        .fallback_service(routes)
+        .layer(map_response(uniform_errors::with_uniform_errors))
+        .layer(from_fn(uniform_errors::with_v1_conventions));
     cors::allow(service, cors_origins)
 }

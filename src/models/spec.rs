@@ -23,6 +23,10 @@ pub struct ModelSpec {
     pub threshold: f64,
     /// What encoding a unit takes on one core, in microseconds: only the ratio between models counts.
     pub unit_cost_us: u32,
+    /// Who published the weights.
+    pub publisher: &'static str,
+    /// When, in seconds since 1970.
+    pub published: u64,
     /// Licence of the weights, as SPDX names it.
     pub licence: &'static str,
     /// The files that hold the weights.

@@ -233,7 +233,7 @@ fn only_errors_choose_statuses() {
         let allowed = [
             "http/error.rs",
             "http/layers/uniform_errors.rs",
-            "http/request/recording.rs",
+            "http/request/body.rs",
             "cli/healthcheck.rs",
             "model_files/fetch.rs",
         ];

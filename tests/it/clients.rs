@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::support::{KEY, Server, parity_data, repository, say, voice_samples, wav};
+use super::support::{KEY, Server, fixture, parity_data, repository, say, voice_samples, wav};
 
 /// The fenced blocks of a language in a Markdown file.
 fn blocks(markdown: &Path, language: &str) -> Vec<String> {
@@ -131,4 +131,49 @@ fn swift_can_decode_the_answers() {
     let body = serde_json::json!({"embedding1": widened, "embedding2": widened}).to_string();
     let compared: Value = server.post_json("/compare-embeddings", body).json().unwrap();
     assert!(compared["similarity"].is_number() && compared["is_same_speaker"] == true, "{compared}");
+}
+
+/// Runs a program of `tests/sdks` against a server; it fails by itself if an answer is not what it should be.
+fn check_sdk(program: &mut Command) -> String {
+    let server = Server::start();
+    let clips = ["alan-1", "beth-1"].map(|name| fixture(&format!("audio/{name}.wav")));
+    run(program.args([&server.url(""), KEY]).args(clips).env("NO_PROXY", "127.0.0.1"))
+}
+
+#[test]
+fn openais_python_sdk_and_langchain_work_unchanged() {
+    let packages = repository().join("target/sdks/python");
+    if !packages.join("openai").is_dir() {
+        say("SKIPPED openais_python_sdk_and_langchain_work_unchanged: `make sdks` installs openai from PyPI");
+        return;
+    }
+    let python = || {
+        let mut python = Command::new(std::env::var_os("PYTHON").map_or("python3".into(), PathBuf::from));
+        python.env("PYTHONPATH", &packages).env("NO_PROXY", "127.0.0.1").current_dir(repository());
+        python
+    };
+    let readme = blocks(&repository().join("README.md"), "python");
+    let example = readme.iter().find(|block| block.contains("import OpenAI")).unwrap();
+    let server = Server::start();
+    assert_eq!(run(python().args(["-c", &addressed(example, &server)])).trim(), "256");
+
+    let output = check_sdk(python().arg("tests/sdks/openai_python.py"));
+    assert!(output.contains("openai works"), "{output}");
+    if !output.contains("langchain_openai works") {
+        say(
+            "SKIPPED LangChain's part of openais_python_sdk_and_langchain_work_unchanged: it is not installed",
+        );
+    }
+}
+
+#[test]
+fn openais_node_sdk_works_unchanged() {
+    let packages = repository().join("target/sdks/node");
+    if !packages.join("node_modules/openai").is_dir() {
+        say("SKIPPED openais_node_sdk_works_unchanged: `make sdks` installs openai from npm");
+        return;
+    }
+    let script = repository().join("tests/sdks/openai_node.mjs");
+    let output = check_sdk(Command::new("node").env("SDK_FOLDER", &packages).arg(script));
+    assert!(output.contains("openai works"), "{output}");
 }

@@ -26,3 +26,4 @@ mod options;
 mod process;
 mod support;
 mod times;
+mod voices;

@@ -18,6 +18,10 @@ use crate::http::state::AppState;
 /// The header that carries the key.
 pub(in crate::http) const API_KEY_HEADER: &str = "X-API-Key";
 
+/// The place of a request's key in the list: an extension of the request.
+#[derive(Clone, Copy)]
+pub(in crate::http) struct KeyPlace(pub(in crate::http) usize);
+
 /// How long the answer to a further wrong key takes.
 const WRONG_KEY_DELAY: Duration = Duration::from_secs(1);
 
@@ -29,6 +33,9 @@ pub(in crate::http) async fn require_api_key(
     next: Next,
 ) -> Result<Response, ApiError> {
     let Some(key) = sent_key(request.headers()) else {
+        if request.uri().path().starts_with("/v1/") {
+            return Err(ApiError::MissingApiKey);
+        }
         return Err(FieldError::missing(&["header", API_KEY_HEADER], Value::Null).into());
     };
     let Some(place) = state.api_keys.find(key) else {
@@ -41,6 +48,7 @@ pub(in crate::http) async fn require_api_key(
     };
     let name = KeyName(state.api_keys.name(place).to_owned());
     request.extensions_mut().insert(name.clone());
+    request.extensions_mut().insert(KeyPlace(place));
     let (mut response, allowance) = match state.api_keys.take_token(place) {
         Ok(allowance) => (next.run(request).await, allowance),
         Err(error @ ApiError::RateLimited { limit, .. }) => {

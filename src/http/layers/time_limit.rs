@@ -1,5 +1,9 @@
 //! The time limit of a request.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -7,13 +11,44 @@ use axum::response::Response;
 use crate::http::error::ApiError;
 use crate::http::state::AppState;
 
+/// Recordings that a request may have within its own limit; each further as many add as much again.
+const RECORDINGS_PER_LIMIT: f64 = 8.0;
+
+/// A request's recordings, by which its limit grows: an extension of the request.
+#[derive(Clone)]
+pub(in crate::http) struct TimeLimit(Arc<AtomicUsize>);
+
+impl TimeLimit {
+    /// The request has so many recordings.
+    pub(in crate::http) fn extend(&self, n_recordings: usize) {
+        self.0.store(n_recordings, Ordering::Relaxed);
+    }
+
+    /// The limit times one and an eighth of the recordings beyond the first.
+    fn of(&self, limit: Duration) -> Duration {
+        let further = self.0.load(Ordering::Relaxed).saturating_sub(1) as f64;
+        limit.mul_f64(1.0 + further / RECORDINGS_PER_LIMIT)
+    }
+}
+
 /// Answers within the time limit, from the request's head on.
 pub(in crate::http) async fn answer_in_time(
     State(state): State<AppState>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
     let limit = state.config.request_timeout;
-    let timeout = ApiError::Timeout { seconds: limit.as_secs_f64() };
-    tokio::time::timeout(limit, next.run(request)).await.map_err(|_| timeout)
+    let time_limit = TimeLimit(Arc::default());
+    request.extensions_mut().insert(time_limit.clone());
+    let begun = tokio::time::Instant::now();
+    let mut answer = std::pin::pin!(next.run(request));
+    loop {
+        let allowed = time_limit.of(limit);
+        match tokio::time::timeout_at(begun + allowed, &mut answer).await {
+            Ok(answer) => return Ok(answer),
+            // The recordings were counted meanwhile.
+            Err(_) if time_limit.of(limit) > allowed => {}
+            Err(_) => return Err(ApiError::Timeout { seconds: allowed.as_secs_f64() }),
+        }
+    }
 }

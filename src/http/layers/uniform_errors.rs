@@ -1,10 +1,34 @@
 //! Errors that the router and libraries answer, in the service's own shape.
 
-use axum::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::Json;
+use axum::extract::Request;
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorUnderV1};
+
+/// What all answers under /v1 have: no cache keeps them, errors are in OpenAI's shape too, and a conflict is not to be tried
+/// again (which OpenAI's SDKs would do).
+pub(in crate::http) async fn with_v1_conventions(request: Request, next: Next) -> Response {
+    let is_v1 = request.uri().path().starts_with("/v1/");
+    let mut response = next.run(request).await;
+    if !is_v1 {
+        return response;
+    }
+    if let Some(ErrorUnderV1(body)) = response.extensions_mut().remove() {
+        let (mut parts, _) = response.into_parts();
+        parts.headers.remove(CONTENT_LENGTH);
+        response = (parts, Json(body)).into_response();
+    }
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if response.status() == StatusCode::CONFLICT {
+        response.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
+    }
+    response
+}
 
 /// The answer to a request whose handler panicked.
 pub(in crate::http) fn panicked(_panic: Box<dyn std::any::Any + Send>) -> Response {

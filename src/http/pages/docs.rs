@@ -33,6 +33,7 @@ use crate::http::state::AppState;
     ),
     tags(
         (name = "Embeddings", description = "Recordings to embeddings, embeddings to decisions."),
+        (name = "Voices", description = "Many recordings in one call, and voices compared: recordings, embeddings, or both."),
         (name = "Operation", description = "For probes and monitors; no key needed."),
     ),
     modifiers(&SecuritySchemes),

@@ -1,6 +1,9 @@
 //! Request bodies, read up to a limit.
 
 use axum::body::{Body, Bytes};
+use axum::extract::multipart::MultipartError;
+use axum::extract::{FromRequest, Multipart, Request};
+use axum::http::StatusCode;
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
@@ -22,4 +25,23 @@ pub(in crate::http) fn check_announced_length(body: &Body, max_bytes: usize) -> 
         return Err(ApiError::PayloadTooLarge { max_bytes });
     }
     Ok(())
+}
+
+/// The form in a body; reading it ends with an error at the limit. `no_form` is the error of a body that is none.
+pub(in crate::http) async fn form(
+    request: Request,
+    max_bytes: usize,
+    no_form: FieldError,
+) -> Result<Multipart, ApiError> {
+    check_announced_length(request.body(), max_bytes)?;
+    let request = request.map(|body| Body::new(Limited::new(body, max_bytes)));
+    Ok(Multipart::from_request(request, &()).await.map_err(|_| no_form)?)
+}
+
+/// Why a form cannot be read.
+pub(in crate::http) fn form_error(error: &MultipartError, max_bytes: usize) -> ApiError {
+    match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::PayloadTooLarge { max_bytes },
+        _ => FieldError::malformed("multipart_invalid", error.body_text()).into(),
+    }
 }

@@ -1,7 +1,12 @@
-//! What requests hold: bodies, their fields, recordings.
+//! What requests hold: bodies, their fields, recordings, voices.
 
 pub(super) mod base64;
 pub(super) mod body;
 pub(super) mod fields;
-mod raw_format;
+pub(super) mod json;
+pub(super) mod model;
+pub(super) mod parts;
+pub(super) mod raw_format;
 pub(super) mod recording;
+pub(super) mod sides;
+pub(super) mod voice;

@@ -2,12 +2,11 @@
 
 use std::borrow::Cow;
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
+use axum::extract::Request;
 use axum::extract::multipart::{Field, MultipartError};
-use axum::extract::{FromRequest, Multipart, Request};
+use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
-use http_body_util::Limited;
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -154,13 +153,8 @@ pub(in crate::http) async fn read_form(
     max_bytes: usize,
 ) -> Result<(Bytes, RecordingOptions), ApiError> {
     let missing = || FieldError::missing(&["body", "file"], Value::Null);
-    body::check_announced_length(request.body(), max_bytes)?;
-    let request = request.map(|body| Body::new(Limited::new(body, max_bytes)));
-    let mut form = Multipart::from_request(request, &()).await.map_err(|_| missing())?;
-    let bad_form = |error: MultipartError| match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => ApiError::PayloadTooLarge { max_bytes },
-        _ => FieldError::malformed("multipart_invalid", error.body_text()).into(),
-    };
+    let mut form = body::form(request, max_bytes, missing()).await?;
+    let bad_form = |error: MultipartError| body::form_error(&error, max_bytes);
     let (mut file, mut options) = (None, RecordingOptions::default());
     while let Some(part) = form.next_field().await.map_err(bad_form)? {
         match part.name() {

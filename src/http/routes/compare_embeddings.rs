@@ -106,7 +106,7 @@ fn unit_embedding(
         Ok(embedding) => Ok(Some(embedding)),
         Err(EmbeddingError::Zero) => Ok(None),
         Err(EmbeddingError::WrongDimension { expected, got }) => {
-            Err(ApiError::WrongDimension { field, expected, got })
+            Err(ApiError::WrongDimension { field: field.to_owned(), expected, got })
         }
         Err(EmbeddingError::NotFinite { .. }) => unreachable!("JSON has no such numbers"),
     }

@@ -1,16 +1,14 @@
 //! The answer of both routes that embed a recording.
 
-use std::time::Duration;
-
-use axum::http::HeaderName;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::{Serialize, Serializer};
 use utoipa::{IntoResponses, ToSchema};
 
 use super::audio_report::AudioReport;
-use crate::embedder::{Embedded, Timings};
+use crate::embedder::{EmbeddedVoice, Timings};
 use crate::embedding::Embedding;
+use crate::http::answer::server_timing;
 use crate::http::error::ErrorBody;
 use crate::http::layers::observe::AudioSeconds;
 
@@ -57,8 +55,8 @@ pub(in crate::http) enum ExtractErrors {
 
 impl ExtractResponse<'_> {
     /// The answer, with the time of each stage in its `Server-Timing` header.
-    pub(in crate::http) fn answer(embedded: &Embedded) -> Response {
-        let Embedded { embedding, audio, timings } = embedded;
+    pub(in crate::http) fn answer(voice: &EmbeddedVoice, timings: &Timings) -> Response {
+        let EmbeddedVoice { embedding, audio, .. } = voice;
         let body = ExtractResponse {
             embedding,
             dimension: embedding.components().len(),
@@ -66,20 +64,11 @@ impl ExtractResponse<'_> {
             audio: audio.into(),
         };
         let seconds = AudioSeconds(audio.duration_seconds);
-        ([(SERVER_TIMING, server_timing(timings))], Extension(seconds), Json(body)).into_response()
+        ([server_timing(timings)], Extension(seconds), Json(body)).into_response()
     }
 }
 
 /// What the encoder makes are `f32`, whose shortest digits are fewer.
 fn in_single_precision<S: Serializer>(embedding: &Embedding, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(embedding.components().iter().map(|component| *component as f32))
-}
-
-const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
-
-/// The stages in milliseconds, as browsers show them (W3C Server Timing).
-fn server_timing(timings: &Timings) -> String {
-    let entry =
-        |(stage, duration): (&str, Duration)| format!("{stage};dur={:.3}", duration.as_secs_f64() * 1e3);
-    timings.stages().map(entry).join(", ")
 }

@@ -35,5 +35,6 @@ pub(in crate::http) async fn extract_embedding(
     request: Request,
 ) -> Result<Response, ApiError> {
     let recording = Recording::in_body(&state, request).await?;
-    Ok(ExtractResponse::answer(&embed(&state, recording).await?))
+    let (voice, timings) = embed(&state, recording).await?;
+    Ok(ExtractResponse::answer(&voice, &timings))
 }

@@ -7,3 +7,4 @@ pub(super) mod extract_embedding;
 pub(super) mod health;
 pub(super) mod metrics;
 pub(super) mod upload;
+pub(super) mod v1;

@@ -34,5 +34,6 @@ pub(in crate::http) async fn upload(
     request: Request,
 ) -> Result<Response, ApiError> {
     let recording = Recording::in_form(&state, request).await?;
-    Ok(ExtractResponse::answer(&embed(&state, recording).await?))
+    let (voice, timings) = embed(&state, recording).await?;
+    Ok(ExtractResponse::answer(&voice, &timings))
 }

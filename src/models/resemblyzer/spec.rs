@@ -25,6 +25,9 @@ pub fn spec() -> ModelSpec {
         },
         threshold: THRESHOLD,
         unit_cost_us: 2_200,
+        publisher: "resemble-ai",
+        // 2019-09-10, the first release on PyPI.
+        published: 1_568_073_600,
         licence: "Apache-2.0",
         files: ModelFiles {
             local: "models/resemblyzer.onnx",

@@ -1,0 +1,56 @@
+//! JSON bodies of the routes under /v1, by serde, with errors in the shape of FastAPI's.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::http::error::{ApiError, FieldError};
+
+/// Reads a body; an error names the place of the first thing that is wrong.
+pub(in crate::http) fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Err(FieldError::missing(&["body"], Value::Null).into());
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| field_error(&error))?;
+    deserializer.end().map_err(|error| malformed(&error))?;
+    Ok(value)
+}
+
+/// Reads options that came as text, in a query or a form.
+pub(in crate::http) fn from_options<T: DeserializeOwned>(
+    options: serde_json::Map<String, Value>,
+) -> Result<T, ApiError> {
+    serde_path_to_error::deserialize(Value::Object(options)).map_err(|error| field_error(&error).into())
+}
+
+fn malformed(error: &serde_json::Error) -> FieldError {
+    FieldError::malformed("json_invalid", format!("JSON decode error: {error}"))
+}
+
+fn field_error(error: &serde_path_to_error::Error<serde_json::Error>) -> FieldError {
+    use serde_path_to_error::Segment;
+
+    let inner = error.inner();
+    if inner.is_syntax() || inner.is_eof() {
+        return malformed(inner);
+    }
+    let mut loc = vec![Value::from("body")];
+    for segment in error.path() {
+        match segment {
+            Segment::Seq { index } => loc.push((*index).into()),
+            Segment::Map { key } => loc.push(key.as_str().into()),
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    // Of a body of text, serde_json adds where in it.
+    let msg = inner.to_string();
+    let msg = msg.split(" at line ").next().unwrap_or_default().to_owned();
+    let quoted = || msg.split('`').nth(1).unwrap_or_default().to_owned();
+    if msg.starts_with("missing field") {
+        loc.push(quoted().into());
+        return FieldError { kind: "missing", loc, msg: "Field required".into(), input: Value::Null };
+    }
+    let kind = if msg.starts_with("unknown field") { "extra_forbidden" } else { "value_error" };
+    FieldError { kind, loc, msg, input: Value::Null }
+}

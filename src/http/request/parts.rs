@@ -1,0 +1,118 @@
+//! Bodies of the routes under /v1: JSON, a form of files and options, or a recording with its options in the query.
+
+use axum::body::Bytes;
+use axum::extract::Request;
+use axum::extract::multipart::MultipartError;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, Uri};
+use serde_json::{Map, Value};
+
+use super::{body, raw_format};
+use crate::audio::RawFormat;
+use crate::http::error::{ApiError, FieldError};
+use crate::http::state::AppState;
+
+/// What a request holds.
+pub(in crate::http) enum Received {
+    /// A JSON body, not parsed yet.
+    Json(Bytes),
+    /// Files and options of a form or, where the body is a recording, that file and the options of the query.
+    Parts { files: Vec<Part>, options: Map<String, Value> },
+}
+
+/// A part of a form that is no option.
+pub(in crate::http) struct Part {
+    pub(in crate::http) name: String,
+    pub(in crate::http) bytes: Bytes,
+    /// JSON that describes a voice, not a recording.
+    pub(in crate::http) is_json: bool,
+    /// What the samples are, if they have no header.
+    pub(in crate::http) raw: Option<RawFormat>,
+}
+
+impl Received {
+    /// Receives a body. Parts of a form with one of these names are voices, all others options. A full queue refuses the
+    /// request before it is received.
+    pub(in crate::http) async fn new(
+        state: &AppState,
+        request: Request,
+        voices: &'static [&'static str],
+    ) -> Result<Self, ApiError> {
+        state.embedder()?.check_capacity()?;
+        let max_bytes = state.config.max_body_bytes;
+        let content_type = content_type(request.headers());
+        if content_type.starts_with("multipart/form-data") {
+            return Self::form(request, voices, max_bytes).await;
+        }
+        let options = query_options(request.uri())?;
+        if content_type.starts_with("audio/") || content_type.starts_with("application/octet-stream") {
+            let raw = request.headers().get(CONTENT_TYPE).map_or(Ok(None), raw_format::of_content_type)?;
+            let bytes = body::read(request.into_body(), max_bytes).await?;
+            let file = Part { name: "file".into(), bytes, is_json: false, raw };
+            return Ok(Self::Parts { files: vec![file], options });
+        }
+        let is_json = content_type.is_empty() || content_type.contains("json");
+        if !is_json {
+            return Err(ApiError::UnsupportedMediaType {
+                found: content_type,
+                expected: "application/json, multipart/form-data, audio/* or application/octet-stream",
+            });
+        }
+        if let Some(name) = options.keys().next() {
+            let msg = "Options of a JSON body belong into the body";
+            return Err(FieldError::at(&["query", name], "extra_forbidden", msg).into());
+        }
+        Ok(Self::Json(body::read(request.into_body(), max_bytes).await?))
+    }
+
+    async fn form(request: Request, voices: &[&str], max_bytes: usize) -> Result<Self, ApiError> {
+        let mut options = query_options(request.uri())?;
+        let no_form = FieldError::malformed("multipart_invalid", "Missing boundary in multipart.".into());
+        let mut form = body::form(request, max_bytes, no_form).await?;
+        let bad_form = |error: MultipartError| body::form_error(&error, max_bytes);
+        let mut files = Vec::new();
+        while let Some(part) = form.next_field().await.map_err(bad_form)? {
+            let name = part.name().unwrap_or_default().to_owned();
+            let content_type = content_type(part.headers());
+            if voices.contains(&name.as_str()) {
+                let is_json = content_type.starts_with("application/json")
+                    || (content_type.is_empty() && part.file_name().is_none());
+                let raw = part.headers().get(CONTENT_TYPE).map_or(Ok(None), raw_format::of_content_type)?;
+                files.push(Part { name, bytes: part.bytes().await.map_err(bad_form)?, is_json, raw });
+                continue;
+            }
+            let value = option_value(&part.text().await.map_err(bad_form)?);
+            if options.insert(name.clone(), value).is_some() {
+                return Err(twice(&name).into());
+            }
+        }
+        Ok(Self::Parts { files, options })
+    }
+}
+
+fn content_type(headers: &HeaderMap) -> String {
+    let value = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    String::from_utf8_lossy(value).to_ascii_lowercase()
+}
+
+fn query_options(uri: &Uri) -> Result<Map<String, Value>, ApiError> {
+    let mut options = Map::new();
+    for (name, text) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
+        if options.insert(name.to_string(), option_value(&text)).is_some() {
+            return Err(twice(&name).into());
+        }
+    }
+    Ok(options)
+}
+
+fn twice(name: &str) -> FieldError {
+    FieldError::at(&["body", name], "value_error", "The option is given twice")
+}
+
+/// The value of an option in text: numbers, booleans, null and lists are JSON, everything else is a string.
+fn option_value(text: &str) -> Value {
+    match serde_json::from_str(text) {
+        Ok(value @ (Value::Number(_) | Value::Bool(_) | Value::Null | Value::Array(_))) => value,
+        _ => Value::from(text),
+    }
+}

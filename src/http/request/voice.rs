@@ -1,0 +1,271 @@
+//! A voice: a recording, an embedding or an enrolled speaker.
+
+use std::fmt;
+use std::ops::Range;
+
+use axum::body::Bytes;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::de::{Error, IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::parts::Part;
+use super::{base64 as lenient, json, raw_format};
+use crate::audio::{Channel, MAX_CHANNELS};
+use crate::http::error::{ApiError, FieldError};
+use crate::pipeline::RecordingOptions;
+
+/// Segments of a recording at the most.
+pub(in crate::http) const MAX_SEGMENTS: usize = 500;
+
+/// A voice as JSON: exactly one of a recording (`audio_base64`), an embedding with its model, and an enrolled speaker.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct VoiceFields {
+    /// A recording in base64; a data URI is fine.
+    audio_base64: Option<String>,
+    /// As for `/extract-embedding`.
+    format: Option<String>,
+    /// As for `/extract-embedding`.
+    sample_rate: Option<f64>,
+    /// As for `/extract-embedding`.
+    channels: Option<f64>,
+    /// `mix` for the mean of all channels, or the number of one.
+    #[schema(value_type = Option<String>, default = "mix")]
+    channel: Option<ChannelName>,
+    /// Stretches of the recording, each a voice of its own, in seconds.
+    segments: Option<Vec<Vec<f64>>>,
+    /// An embedding: numbers, or base64 of little-endian `f32`.
+    #[schema(value_type = Option<Vec<f32>>)]
+    embedding: Option<Components>,
+    /// The embedding's model, by id or fingerprint.
+    model: Option<String>,
+    /// Seconds of speech that the embedding was made of.
+    speech_seconds: Option<f64>,
+    /// The warnings that it came with.
+    warnings: Option<Vec<String>>,
+    /// An enrolled speaker.
+    speaker: Option<String>,
+    /// The speaker's collection.
+    #[schema(value_type = Option<String>)]
+    #[allow(dead_code, reason = "no speaker is enrolled yet")]
+    collection: Option<String>,
+    /// Of an answer that is sent back; ignored.
+    #[schema(ignore)]
+    #[allow(dead_code, reason = "answers may be sent back as they are")]
+    object: Option<IgnoredAny>,
+    #[schema(ignore)]
+    #[allow(dead_code, reason = "answers may be sent back as they are")]
+    index: Option<IgnoredAny>,
+    #[schema(ignore)]
+    #[allow(dead_code, reason = "answers may be sent back as they are")]
+    audio: Option<IgnoredAny>,
+    #[schema(ignore)]
+    #[allow(dead_code, reason = "answers may be sent back as they are")]
+    partials: Option<IgnoredAny>,
+    #[schema(ignore)]
+    #[allow(dead_code, reason = "answers may be sent back as they are")]
+    segment: Option<IgnoredAny>,
+}
+
+/// A voice, checked.
+pub(in crate::http) enum Voice {
+    Recording(VoiceRecording),
+    Embedding(SentEmbedding),
+    Speaker(String),
+}
+
+/// A recording as it was received.
+pub(in crate::http) struct VoiceRecording {
+    pub(in crate::http) source: Source,
+    pub(in crate::http) options: RecordingOptions,
+    pub(in crate::http) segments: Option<Vec<Range<f64>>>,
+}
+
+pub(in crate::http) enum Source {
+    File(Bytes),
+    Base64(String),
+}
+
+/// An embedding as it was received.
+pub(in crate::http) struct SentEmbedding {
+    pub(in crate::http) components: Vec<f64>,
+    pub(in crate::http) model: String,
+    pub(in crate::http) warnings: Vec<String>,
+}
+
+impl Source {
+    /// The audio file. It takes time that grows with the recording, so it belongs on a worker.
+    pub(in crate::http) fn unpack(self) -> Result<Bytes, ApiError> {
+        match self {
+            Self::File(bytes) => Ok(bytes),
+            Self::Base64(text) => lenient::decode(&text).map(Bytes::from),
+        }
+    }
+}
+
+impl Voice {
+    /// How many embeddings it stands for: one, or one for each segment.
+    pub(in crate::http) fn count(&self) -> usize {
+        match self {
+            Self::Recording(VoiceRecording { segments: Some(segments), .. }) => segments.len(),
+            Self::Recording(_) | Self::Embedding(_) | Self::Speaker(_) => 1,
+        }
+    }
+
+    /// Whether it is several voices, by segments.
+    pub(in crate::http) fn has_segments(&self) -> bool {
+        matches!(self, Self::Recording(VoiceRecording { segments: Some(_), .. }))
+    }
+
+    /// The voice in a part of a form; `channel` is that of all recordings in the form.
+    pub(in crate::http) fn of_part(part: Part, loc: &[&str], channel: Channel) -> Result<Self, ApiError> {
+        if part.is_json {
+            return json::from_json::<VoiceFields>(&part.bytes)?.check(loc);
+        }
+        Ok(Self::Recording(VoiceRecording {
+            source: Source::File(part.bytes),
+            options: RecordingOptions { channel, raw: part.raw },
+            segments: None,
+        }))
+    }
+}
+
+impl VoiceFields {
+    /// Checks that the fields are of one kind of voice. `loc` is where it stands in the request.
+    pub(in crate::http) fn check(self, loc: &[&str]) -> Result<Voice, ApiError> {
+        let wrong = |field: &str, msg: &str| {
+            let loc: Vec<&str> =
+                ["body"].iter().chain(loc).copied().chain((!field.is_empty()).then_some(field)).collect();
+            ApiError::from(FieldError::at(&loc, "value_error", msg))
+        };
+        let kinds = [
+            ("audio_base64", self.audio_base64.is_some()),
+            ("embedding", self.embedding.is_some()),
+            ("speaker", self.speaker.is_some()),
+        ];
+        let kinds: Vec<&str> =
+            kinds.into_iter().filter_map(|(name, is_there)| is_there.then_some(name)).collect();
+        match kinds[..] {
+            [] => return Err(wrong("", "A voice should have audio_base64, embedding or speaker")),
+            [_] => {}
+            _ => {
+                return Err(wrong(
+                    "",
+                    &format!("A voice should be of one kind, not {}", kinds.join(" and ")),
+                ));
+            }
+        }
+        let of_recording = [
+            ("format", self.format.is_some()),
+            ("sample_rate", self.sample_rate.is_some()),
+            ("channels", self.channels.is_some()),
+            ("channel", self.channel.is_some()),
+            ("segments", self.segments.is_some()),
+        ];
+        if self.audio_base64.is_none()
+            && let Some((name, _)) = of_recording.into_iter().find(|(_, is_there)| *is_there)
+        {
+            return Err(wrong(name, "Only a recording has this field"));
+        }
+        if let Some(audio) = self.audio_base64 {
+            let encoding = self.format.as_deref().and_then(|format| format.strip_prefix("pcm_"));
+            let raw =
+                encoding.map(|encoding| raw_format::of_fields(encoding, self.sample_rate, self.channels));
+            let channel = self.channel.map_or(Channel::Mix, |ChannelName(channel)| channel);
+            let options = RecordingOptions { channel, raw: raw.transpose()? };
+            let segments = self.segments.map(|segments| check_segments(loc, &segments)).transpose()?;
+            return Ok(Voice::Recording(VoiceRecording { source: Source::Base64(audio), options, segments }));
+        }
+        if let Some(Components(components)) = self.embedding {
+            let model = self.model.ok_or_else(|| wrong("model", "An embedding should name its model"))?;
+            if self.speech_seconds.is_some_and(|seconds| seconds <= 0.0) {
+                return Err(wrong("speech_seconds", "Input should be greater than 0"));
+            }
+            return Ok(Voice::Embedding(SentEmbedding {
+                components,
+                model,
+                warnings: self.warnings.unwrap_or_default(),
+            }));
+        }
+        Ok(Voice::Speaker(self.speaker.unwrap_or_default()))
+    }
+}
+
+/// Checks that segments are in range and forward. They may overlap. `loc` is where their recording stands in the request.
+pub(in crate::http) fn check_segments(
+    loc: &[&str],
+    segments: &[Vec<f64>],
+) -> Result<Vec<Range<f64>>, ApiError> {
+    let wrong = |index: Option<usize>, msg: &str| {
+        let loc: Vec<&str> = ["body"].iter().chain(loc).copied().chain(["segments"]).collect();
+        let mut error = FieldError::at(&loc, "value_error", msg);
+        error.loc.extend(index.map(Value::from));
+        ApiError::from(error)
+    };
+    if segments.is_empty() || segments.len() > MAX_SEGMENTS {
+        return Err(wrong(None, &format!("Input should have 1 to {MAX_SEGMENTS} segments")));
+    }
+    let checked = |(index, segment): (usize, &Vec<f64>)| match segment[..] {
+        [start, end] if start >= 0.0 && start < end && end.is_finite() => Ok(start..end),
+        _ => Err(wrong(Some(index), "A segment should be [start, end] in seconds, with 0 <= start < end")),
+    };
+    segments.iter().enumerate().map(checked).collect()
+}
+
+/// A channel: `mix`, or a number, perhaps in a string.
+pub(in crate::http) struct ChannelName(pub(in crate::http) Channel);
+
+impl<'de> Deserialize<'de> for ChannelName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        match text.parse() {
+            _ if text == "mix" => Ok(Self(Channel::Mix)),
+            Ok(channel) if channel < MAX_CHANNELS => Ok(Self(Channel::One(channel))),
+            _ => Err(D::Error::custom(format!(
+                "Input should be 'mix' or a number from 0 to {}",
+                MAX_CHANNELS - 1
+            ))),
+        }
+    }
+}
+
+/// The components of an embedding.
+struct Components(Vec<f64>);
+
+impl<'de> Deserialize<'de> for Components {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ComponentsVisitor;
+
+        impl<'de> Visitor<'de> for ComponentsVisitor {
+            type Value = Components;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of numbers, or base64 of little-endian f32")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Components, A::Error> {
+                let mut components = Vec::new();
+                while let Some(component) = items.next_element()? {
+                    components.push(component);
+                }
+                Ok(Components(components))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Components, E> {
+                let bytes =
+                    BASE64_STANDARD.decode(text).map_err(|e| E::custom(format!("not valid base64: {e}")))?;
+                let (values, rest) = bytes.as_chunks();
+                if !rest.is_empty() {
+                    return Err(E::custom(format!("{} bytes are not whole numbers of 4", bytes.len())));
+                }
+                Ok(Components(values.iter().map(|value| f32::from_le_bytes(*value).into()).collect()))
+            }
+        }
+
+        deserializer.deserialize_any(ComponentsVisitor)
+    }
+}

@@ -1,0 +1,448 @@
+//! `POST /v1/embeddings`: many recordings to embeddings, in the shape of OpenAI's.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use serde::de::{Error, IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+
+use super::VoiceErrors;
+use super::vector::{EncodingFormat, Vector};
+use crate::audio::Channel;
+use crate::embedder::{Embedded, EmbeddedVoice, Partial};
+use crate::http::answer;
+use crate::http::batch::{self, Caller, on_worker};
+use crate::http::error::{ApiError, FieldError};
+use crate::http::layers::auth::KeyPlace;
+use crate::http::layers::time_limit::TimeLimit;
+use crate::http::request::json;
+use crate::http::request::model::resolve;
+use crate::http::request::parts::Received;
+use crate::http::request::raw_format;
+use crate::http::request::voice::{ChannelName, Source, VoiceRecording, check_segments};
+use crate::http::routes::audio_report::AudioReport;
+use crate::http::state::AppState;
+use crate::pipeline::{PipelineError, RecordingOptions, WantedPartials};
+
+/// Windows a second at the most.
+const MAX_RATE: f64 = 16.0;
+
+/// Partials of a request at the most.
+const MAX_PARTIALS: usize = 20_000;
+
+/// Resemblyzer's windows a second.
+const DEFAULT_RATE: f64 = 1.3;
+
+/// Recordings to embed.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct EmbeddingsRequest {
+    /// A recording, or a list of them, in base64; data URIs are fine.
+    #[schema(value_type = Option<Vec<String>>)]
+    input: Option<Input>,
+    /// The model, by id or fingerprint; the default one if missing.
+    model: Option<String>,
+    /// How embeddings are written.
+    encoding_format: Option<EncodingFormat>,
+    /// Whether to answer the embeddings of windows, with their times in the recording.
+    partials: Option<bool>,
+    /// Windows a second, for the partials alone.
+    rate: Option<f64>,
+    /// What becomes of a request with a bad recording.
+    on_error: Option<OnError>,
+    /// `mix` for the mean of all channels, or the number of one.
+    #[schema(value_type = Option<String>, default = "mix")]
+    channel: Option<ChannelName>,
+    /// Stretches of one recording, in seconds; the answer has a result for each.
+    segments: Option<Vec<Vec<f64>>>,
+    /// `pcm_s16le` and the like, for samples without a header.
+    format: Option<String>,
+    /// Sample rate of samples without a header, in Hz.
+    sample_rate: Option<f64>,
+    /// Interleaved channels of samples without a header.
+    channels: Option<f64>,
+    /// Only the model's own number is accepted.
+    dimensions: Option<usize>,
+    /// Ignored.
+    #[schema(value_type = Option<String>)]
+    #[allow(dead_code, reason = "SDKs send it")]
+    user: Option<IgnoredAny>,
+}
+
+/// What becomes of a request with a bad recording.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::http) enum OnError {
+    /// It fails.
+    #[default]
+    Fail,
+    /// The good ones are answered, the bad ones listed in `errors`.
+    Report,
+}
+
+/// One or many recordings in base64.
+struct Input(Vec<String>);
+
+impl<'de> Deserialize<'de> for Input {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InputVisitor;
+
+        const EXPECTED: &str = "a recording in base64, or a list of them";
+
+        impl<'de> Visitor<'de> for InputVisitor {
+            type Value = Input;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(EXPECTED)
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Input, E> {
+                self.visit_string(text.to_owned())
+            }
+
+            fn visit_string<E: Error>(self, text: String) -> Result<Input, E> {
+                check_recording(&text)?;
+                Ok(Input(vec![text]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Input, A::Error> {
+                let mut recordings = Vec::new();
+                while let Some(Item(text)) = items.next_element()? {
+                    recordings.push(text);
+                }
+                Ok(Input(recordings))
+            }
+        }
+
+        deserializer.deserialize_any(InputVisitor)
+    }
+}
+
+/// A recording in a list.
+struct Item(String);
+
+impl<'de> Deserialize<'de> for Item {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ItemVisitor;
+
+        const TOKENS: &str =
+            "tokens are no recordings: send strings (LangChain: check_embedding_ctx_length=False)";
+
+        impl<'de> Visitor<'de> for ItemVisitor {
+            type Value = Item;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a recording in base64")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Item, E> {
+                self.visit_string(text.to_owned())
+            }
+
+            fn visit_string<E: Error>(self, text: String) -> Result<Item, E> {
+                check_recording(&text)?;
+                Ok(Item(text))
+            }
+
+            fn visit_u64<E: Error>(self, _: u64) -> Result<Item, E> {
+                Err(E::custom(TOKENS))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Item, A::Error> {
+                Err(A::Error::custom(TOKENS))
+            }
+        }
+
+        deserializer.deserialize_any(ItemVisitor)
+    }
+}
+
+fn check_recording<E: Error>(text: &str) -> Result<(), E> {
+    if text.starts_with("http://") || text.starts_with("https://") {
+        return Err(E::custom("recordings are not fetched from URLs: send the file in base64"));
+    }
+    Ok(())
+}
+
+/// Embeddings, in the order of the recordings.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct EmbeddingsAnswer {
+    /// Always `list`.
+    #[schema(example = "list")]
+    object: &'static str,
+    /// Names weights and preprocessing.
+    #[schema(example = "resemblyzer-0.1.4/39373b86")]
+    model: String,
+    data: Vec<EmbeddingAnswer>,
+    /// Recordings without an embedding, with `on_error` `report`; segments without speech.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<EmbeddingError>,
+    usage: Usage,
+}
+
+/// An embedding.
+#[derive(Serialize, ToSchema)]
+struct EmbeddingAnswer {
+    /// Always `embedding`.
+    #[schema(example = "embedding")]
+    object: &'static str,
+    /// Place of the recording in the request, or of the segment.
+    index: usize,
+    /// L2 norm 1: numbers, or base64 of little-endian `f32`.
+    #[schema(value_type = Vec<f32>, example = json!([0.085, 0.0, 0.0694]))]
+    embedding: Vector,
+    /// Names weights and preprocessing: embeddings can be compared if this is equal.
+    model: String,
+    /// Seconds of speech that it was made of.
+    speech_seconds: f64,
+    audio: AudioReport,
+    /// The windows, if they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partials: Option<Vec<PartialAnswer>>,
+}
+
+/// A window's embedding.
+#[derive(Serialize, ToSchema)]
+struct PartialAnswer {
+    /// When its first sample is, in seconds of the recording.
+    start: f64,
+    /// When its last sample ends; the window may span pauses that were cut out.
+    end: f64,
+    #[schema(value_type = Vec<f32>, example = json!([0.085, 0.0, 0.0694]))]
+    embedding: Vector,
+}
+
+/// A recording or segment without an embedding.
+#[derive(Serialize, ToSchema)]
+struct EmbeddingError {
+    index: usize,
+    #[schema(example = "no_speech")]
+    code: &'static str,
+    detail: String,
+}
+
+/// What was used.
+#[derive(Serialize, ToSchema)]
+struct Usage {
+    /// Windows of the encoder.
+    prompt_tokens: usize,
+    /// The same.
+    total_tokens: usize,
+    /// Seconds of audio.
+    audio_seconds: f64,
+}
+
+/// Options of a request, checked.
+struct Options {
+    model: Option<String>,
+    format: EncodingFormat,
+    partials: Option<WantedPartials>,
+    on_error: OnError,
+    has_segments: bool,
+    dimensions: Option<usize>,
+}
+
+/// Embed recordings.
+///
+/// As JSON in the shape of OpenAI's, as a form with many parts `file`, or as the body itself with the options in the query.
+#[utoipa::path(post, path = "/v1/embeddings", tag = "Voices", security(("ApiKey" = []), ("Bearer" = [])),
+    request_body(content((EmbeddingsRequest = "application/json"), (EmbeddingsForm = "multipart/form-data"))),
+    responses(
+        (status = 200, body = EmbeddingsAnswer, description = "The embeddings, in the order of the recordings"),
+        VoiceErrors,
+    ),
+)]
+pub(in crate::http) async fn embeddings(
+    State(state): State<AppState>,
+    key: Extension<KeyPlace>,
+    time_limit: Extension<TimeLimit>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let caller = Caller::new(key, time_limit);
+    let (options, recordings) = match Received::new(&state, request, &["file"]).await? {
+        Received::Json(body) => on_worker(&state, move || EmbeddingsRequest::read(&body)).await??,
+        Received::Parts { files, options } => {
+            let request: EmbeddingsRequest = json::from_options(options)?;
+            let files = files.into_iter().map(|part| (Source::File(part.bytes), part.raw)).collect();
+            request.check(files)?
+        }
+    };
+    let model = resolve(state.embedder()?, options.model.as_deref().into_iter())?.clone();
+    if options.dimensions.is_some_and(|dimensions| dimensions != model.spec().dimension) {
+        return Err(ApiError::Dimensions { dimension: model.spec().dimension });
+    }
+    let batch = batch::submit(&state, &caller, &model, options.partials.as_ref(), recordings)?;
+    let (outcomes, errors) = match options.on_error {
+        OnError::Fail => {
+            let all = batch.all(&state, |i| format!("input[{i}]")).await?;
+            (all.into_iter().enumerate().collect(), Vec::new())
+        }
+        OnError::Report => split(batch.outcomes(&state).await)?,
+    };
+    let fingerprint = model.id().fingerprint().to_owned();
+    let (timings, seconds) =
+        answer::totals(outcomes.iter().map(|(_, embedded): &(usize, Embedded)| embedded));
+    let body = answer::blocking(move || {
+        let answer = EmbeddingsAnswer::new(fingerprint, outcomes, errors, &options)?;
+        serde_json::to_vec(&answer).map_err(|error| ApiError::Internal(error.to_string()))
+    });
+    Ok(answer::json(body.await??, &timings, seconds))
+}
+
+/// The recordings that were embedded, by their places, and the errors of the others.
+#[allow(clippy::type_complexity, reason = "it is taken apart where it is made")]
+fn split(
+    outcomes: Vec<Result<Embedded, ApiError>>,
+) -> Result<(Vec<(usize, Embedded)>, Vec<EmbeddingError>), ApiError> {
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    for (index, outcome) in outcomes.into_iter().enumerate() {
+        match outcome {
+            Ok(embedded) => good.push((index, embedded)),
+            Err(error) if is_of_the_request(&error) => return Err(error),
+            Err(error) => bad.push(EmbeddingError { index, code: error.code(), detail: error.to_string() }),
+        }
+    }
+    Ok((good, bad))
+}
+
+/// Whether an error is no property of one recording.
+fn is_of_the_request(error: &ApiError) -> bool {
+    error.is_internal() || matches!(error, ApiError::Pipeline(PipelineError::TooManyPartials))
+}
+
+/// Recordings to embed, as files.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it describes a multipart form to OpenAPI")]
+pub(in crate::http) struct EmbeddingsForm {
+    /// The audio files, as many parts as wanted.
+    #[schema(value_type = Vec<String>, format = Binary)]
+    file: Vec<u8>,
+    /// As in JSON.
+    model: Option<String>,
+    /// As in JSON.
+    encoding_format: Option<EncodingFormat>,
+    /// As in JSON.
+    partials: Option<bool>,
+    /// As in JSON.
+    on_error: Option<OnError>,
+}
+
+impl EmbeddingsRequest {
+    fn read(body: &[u8]) -> Result<(Options, Vec<VoiceRecording>), ApiError> {
+        let mut request: Self = json::from_json(body)?;
+        let Some(Input(input)) = request.input.take() else {
+            return Err(FieldError::missing(&["body", "input"], serde_json::Value::Null).into());
+        };
+        let encoding = request.format.as_deref().and_then(|format| format.strip_prefix("pcm_"));
+        let raw =
+            encoding.map(|encoding| raw_format::of_fields(encoding, request.sample_rate, request.channels));
+        let raw = raw.transpose()?;
+        let sources = input.into_iter().map(|text| (Source::Base64(text), raw)).collect();
+        request.check(sources)
+    }
+
+    /// The recordings with their options.
+    fn check(
+        self,
+        sources: Vec<(Source, Option<crate::audio::RawFormat>)>,
+    ) -> Result<(Options, Vec<VoiceRecording>), ApiError> {
+        let wrong =
+            |field: &str, msg: &str| ApiError::from(FieldError::at(&["body", field], "value_error", msg));
+        if self.input.is_some() {
+            return Err(wrong("input", "Only JSON has this field; a form has parts named file"));
+        }
+        if sources.is_empty() {
+            return Err(wrong("input", "There should be at least one recording"));
+        }
+        if self.rate.is_some() && self.partials != Some(true) {
+            return Err(wrong("rate", "Only partials have a rate"));
+        }
+        let rate = self.rate.unwrap_or(DEFAULT_RATE);
+        if !(rate > 0.0 && rate <= MAX_RATE) {
+            return Err(wrong("rate", &format!("Input should be greater than 0 and at most {MAX_RATE}")));
+        }
+        let segments = self.segments.as_deref().map(|segments| check_segments(&[], segments)).transpose()?;
+        if segments.is_some() && sources.len() > 1 {
+            return Err(wrong("segments", "Only one recording can have segments"));
+        }
+        let channel = self.channel.map_or(Channel::Mix, |ChannelName(channel)| channel);
+        let options = Options {
+            model: self.model,
+            format: self.encoding_format.unwrap_or_default(),
+            partials: (self.partials == Some(true))
+                .then(|| WantedPartials { rate, left: Arc::new(MAX_PARTIALS.into()) }),
+            on_error: self.on_error.unwrap_or_default(),
+            has_segments: segments.is_some(),
+            dimensions: self.dimensions,
+        };
+        let recording = |(source, raw)| VoiceRecording {
+            source,
+            options: RecordingOptions { channel, raw },
+            segments: segments.clone(),
+        };
+        Ok((options, sources.into_iter().map(recording).collect()))
+    }
+}
+
+impl EmbeddingsAnswer {
+    fn new(
+        model: String,
+        embedded: Vec<(usize, Embedded)>,
+        mut errors: Vec<EmbeddingError>,
+        options: &Options,
+    ) -> Result<Self, ApiError> {
+        let mut usage = Usage { prompt_tokens: 0, total_tokens: 0, audio_seconds: 0.0 };
+        let mut data = Vec::new();
+        for (place, embedded) in embedded {
+            for (segment, voice) in embedded.voices.into_iter().enumerate() {
+                let index = if options.has_segments { segment } else { place };
+                match voice {
+                    Ok(voice) => {
+                        usage.prompt_tokens += voice.audio.windows;
+                        usage.audio_seconds += voice.audio.duration_seconds;
+                        data.push(EmbeddingAnswer::new(index, &model, voice, options));
+                    }
+                    Err(error) => {
+                        let error = ApiError::from(error);
+                        errors.push(EmbeddingError { index, code: error.code(), detail: error.to_string() });
+                    }
+                }
+            }
+        }
+        if let Some(first) = errors.first()
+            && data.is_empty()
+        {
+            return Err(ApiError::NothingEmbedded { n: errors.len(), first: first.detail.clone() });
+        }
+        usage.total_tokens = usage.prompt_tokens;
+        Ok(Self { object: "list", model, data, errors, usage })
+    }
+}
+
+impl EmbeddingAnswer {
+    fn new(index: usize, model: &str, voice: EmbeddedVoice, options: &Options) -> Self {
+        let format = options.format;
+        let partial = |Partial { seconds, embedding }| PartialAnswer {
+            start: milliseconds(seconds.start),
+            end: milliseconds(seconds.end),
+            embedding: Vector { components: embedding, format },
+        };
+        Self {
+            object: "embedding",
+            index,
+            embedding: Vector::new(voice.embedding.components(), format),
+            model: model.to_owned(),
+            speech_seconds: voice.audio.speech_seconds,
+            audio: (&voice.audio).into(),
+            partials: options.partials.as_ref().map(|_| voice.partials.into_iter().map(partial).collect()),
+        }
+    }
+}
+
+fn milliseconds(seconds: f64) -> f64 {
+    (seconds * 1e3).round() / 1e3
+}

@@ -1,0 +1,44 @@
+//! The routes under /v1.
+
+use utoipa::IntoResponses;
+
+use crate::http::error::ErrorBody;
+
+pub(in crate::http) mod embeddings;
+pub(in crate::http) mod models;
+pub(in crate::http) mod similarities;
+mod vector;
+pub(in crate::http) mod verify;
+
+/// What every route that takes voices may be answered.
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "it describes errors to OpenAPI")]
+pub(in crate::http) enum VoiceErrors {
+    /// `invalid_base64` or `wrong_dimension`
+    #[response(status = 400)]
+    NotDecodable(ErrorBody),
+    /// `invalid_api_key`
+    #[response(status = 401)]
+    Key(ErrorBody),
+    /// `model_not_found` or `speaker_not_found`
+    #[response(status = 404)]
+    Unknown(ErrorBody),
+    /// `model_mismatch`
+    #[response(status = 409)]
+    UnlikeModels(ErrorBody),
+    /// `payload_too_large` or `audio_too_long`
+    #[response(status = 413)]
+    TooLarge(ErrorBody),
+    /// `unsupported_audio` or `unsupported_media_type`
+    #[response(status = 415)]
+    Unsupported(ErrorBody),
+    /// `validation_error`, `too_many_recordings`, `corrupt_audio`, `no_speech`, `audio_too_short` or `nothing_embedded`
+    #[response(status = 422)]
+    Unusable(ErrorBody),
+    /// `rate_limited`, with `Retry-After`
+    #[response(status = 429)]
+    TooOften(ErrorBody),
+    /// `overloaded`, `model_not_ready`, `shutting_down` or `timeout`, with `Retry-After`
+    #[response(status = 503)]
+    Unavailable(ErrorBody),
+}

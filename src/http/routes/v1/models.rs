@@ -1,0 +1,118 @@
+//! `GET /v1/models` and `GET /v1/models/{model}`: what is loaded.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::embedder::EmbedderModel;
+use crate::http::error::{ApiError, ErrorBody};
+use crate::http::request::model::find;
+use crate::http::state::AppState;
+
+/// A model.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct ModelAnswer {
+    /// The name that requests choose it by.
+    #[schema(example = "resemblyzer")]
+    id: String,
+    /// Always `model`.
+    #[schema(example = "model")]
+    object: &'static str,
+    /// When its weights were published, in seconds since 1970.
+    #[schema(example = 1_568_073_600)]
+    created: u64,
+    /// Who published it.
+    #[schema(example = "resemble-ai")]
+    owned_by: &'static str,
+    /// Names weights and preprocessing: embeddings can be compared if this is equal.
+    #[schema(example = "resemblyzer-0.1.4/39373b86")]
+    fingerprint: String,
+    /// Components of an embedding.
+    #[schema(example = 256)]
+    dimension: usize,
+    /// Similarity above which two embeddings count as the same speaker.
+    #[schema(example = 0.75)]
+    threshold: f64,
+    /// Licence of the weights.
+    #[schema(example = "Apache-2.0")]
+    licence: &'static str,
+}
+
+/// The models that are loaded; the first is the default.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct ModelsAnswer {
+    /// Always `list`.
+    #[schema(example = "list")]
+    object: &'static str,
+    data: Vec<ModelAnswer>,
+}
+
+impl ModelAnswer {
+    fn new(state: &AppState, model: &EmbedderModel) -> Self {
+        let spec = model.spec();
+        Self {
+            id: spec.id.to_owned(),
+            object: "model",
+            created: spec.published,
+            owned_by: spec.publisher,
+            fingerprint: model.id().fingerprint().to_owned(),
+            dimension: spec.dimension,
+            threshold: state.config.same_speaker_threshold,
+            licence: spec.licence,
+        }
+    }
+}
+
+/// List the models.
+#[utoipa::path(get, path = "/v1/models", tag = "Voices", security(("ApiKey" = []), ("Bearer" = [])),
+    responses(
+        (status = 200, body = ModelsAnswer, description = "The models that are loaded"),
+        (status = 401, body = ErrorBody, description = "`invalid_api_key`"),
+        (status = 503, body = ErrorBody, description = "`model_not_ready` or `shutting_down`"),
+    ),
+)]
+pub(in crate::http) async fn models(State(state): State<AppState>) -> Result<Json<ModelsAnswer>, ApiError> {
+    let models = state.embedder()?.models();
+    let data = models.iter().map(|model| ModelAnswer::new(&state, model)).collect();
+    Ok(Json(ModelsAnswer { object: "list", data }))
+}
+
+/// Describe a model, by its id or fingerprint.
+#[utoipa::path(get, path = "/v1/models/{model}", tag = "Voices", security(("ApiKey" = []), ("Bearer" = [])),
+    params(("model" = String, Path, description = "Id or fingerprint; its slash plain or as %2F")),
+    responses(
+        (status = 200, body = ModelAnswer, description = "The model"),
+        (status = 401, body = ErrorBody, description = "`invalid_api_key`"),
+        (status = 404, body = ErrorBody, description = "`model_not_found`"),
+        (status = 503, body = ErrorBody, description = "`model_not_ready` or `shutting_down`"),
+    ),
+)]
+pub(in crate::http) async fn model(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+) -> Result<Json<ModelAnswer>, ApiError> {
+    Ok(Json(ModelAnswer::new(&state, find(state.embedder()?, &name)?)))
+}
+
+/// Describe a model by its fingerprint, whose slash is plain.
+#[utoipa::path(get, path = "/v1/models/{release}/{weights}", tag = "Voices",
+    security(("ApiKey" = []), ("Bearer" = [])),
+    params(
+        ("release" = String, Path, description = "The fingerprint up to its slash"),
+        ("weights" = String, Path, description = "The rest"),
+    ),
+    responses(
+        (status = 200, body = ModelAnswer, description = "The model"),
+        (status = 401, body = ErrorBody, description = "`invalid_api_key`"),
+        (status = 404, body = ErrorBody, description = "`model_not_found`"),
+        (status = 409, body = ErrorBody, description = "`model_mismatch`: other weights of it are loaded"),
+        (status = 503, body = ErrorBody, description = "`model_not_ready` or `shutting_down`"),
+    ),
+)]
+pub(in crate::http) async fn model_by_fingerprint(
+    State(state): State<AppState>,
+    Path((release, weights)): Path<(String, String)>,
+) -> Result<Json<ModelAnswer>, ApiError> {
+    Ok(Json(ModelAnswer::new(&state, find(state.embedder()?, &format!("{release}/{weights}"))?)))
+}

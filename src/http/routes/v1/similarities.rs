@@ -1,0 +1,226 @@
+//! `POST /v1/similarities`: every voice against every other.
+
+use std::fmt::Write;
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use ndarray::Array2;
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::VoiceErrors;
+use super::vector::{EncodingFormat, base64_of};
+use crate::audio::Channel;
+use crate::compare::{clusters, similarity_matrix};
+use crate::http::answer;
+use crate::http::batch::{Caller, on_worker};
+use crate::http::error::{ApiError, FieldError};
+use crate::http::layers::auth::KeyPlace;
+use crate::http::layers::time_limit::TimeLimit;
+use crate::http::request::json;
+use crate::http::request::parts::Received;
+use crate::http::request::sides::{Side, Sides};
+use crate::http::request::voice::{ChannelName, Voice, VoiceFields};
+use crate::http::routes::audio_report::AudioReport;
+use crate::http::state::AppState;
+
+/// Voices of a request at the most.
+const MAX_VOICES: usize = 2_000;
+
+/// Voices to compare.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct SimilaritiesRequest {
+    /// Up to 64 recordings or 2,000 embeddings.
+    voices: Option<Vec<VoiceFields>>,
+    /// Names of the voices; their places if missing.
+    labels: Option<Vec<String>>,
+    /// Whether to group voices that are above the threshold.
+    clusters: Option<bool>,
+    /// How the matrix is written.
+    encoding_format: Option<EncodingFormat>,
+    /// The model of recordings, by id or fingerprint.
+    model: Option<String>,
+    /// Mean similarity above which groups are one; the model's own if missing.
+    #[schema(minimum = -1, maximum = 1)]
+    threshold: Option<f64>,
+    /// In a form: the channel of recordings.
+    #[schema(ignore)]
+    channel: Option<ChannelName>,
+}
+
+/// Voices to compare, as parts of a form.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it describes a multipart form to OpenAPI")]
+pub(in crate::http) struct SimilaritiesForm {
+    /// The audio files, as many parts as wanted.
+    #[schema(value_type = Vec<String>, format = Binary)]
+    file: Vec<u8>,
+    /// As in JSON.
+    clusters: Option<bool>,
+}
+
+/// How alike voices are.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it is written by hand, to write the matrix once")]
+pub(in crate::http) struct SimilaritiesAnswer {
+    labels: Vec<String>,
+    /// Cosines, symmetric, with six decimals; or base64 of little-endian `f32`, row by row.
+    #[schema(value_type = Vec<Vec<f32>>, example = json!([[1.0, 0.87], [0.87, 1.0]]))]
+    matrix: Vec<Vec<f32>>,
+    /// Groups of voices, by their places.
+    clusters: Option<Vec<Vec<usize>>>,
+    /// The threshold of the groups.
+    #[schema(example = 0.75)]
+    threshold: f64,
+    /// Names weights and preprocessing.
+    #[schema(example = "resemblyzer-0.1.4/39373b86")]
+    model: String,
+    /// What is known of each voice; null of an embedding.
+    audio: Vec<Option<AudioReport>>,
+}
+
+/// Compare voices with each other.
+#[utoipa::path(post, path = "/v1/similarities", tag = "Voices", security(("ApiKey" = []), ("Bearer" = [])),
+    request_body(content((SimilaritiesRequest = "application/json"), (SimilaritiesForm = "multipart/form-data"))),
+    responses(
+        (status = 200, body = SimilaritiesAnswer, description = "The matrix of similarities"),
+        VoiceErrors,
+    ),
+)]
+pub(in crate::http) async fn similarities(
+    State(state): State<AppState>,
+    key: Extension<KeyPlace>,
+    time_limit: Extension<TimeLimit>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let caller = Caller::new(key, time_limit);
+    let (request, voices) = match Received::new(&state, request, &["file", "voice"]).await? {
+        Received::Json(body) => on_worker(&state, move || SimilaritiesRequest::read(&body)).await??,
+        Received::Parts { files, options } => {
+            let request: SimilaritiesRequest = json::from_options(options)?;
+            let channel = request.channel.as_ref().map_or(Channel::Mix, |ChannelName(channel)| *channel);
+            let voice = |(i, part)| Voice::of_part(part, &["voices", &format!("{i}")], channel);
+            let voices = files.into_iter().enumerate().map(voice).collect::<Result<Vec<_>, _>>()?;
+            (request, voices)
+        }
+    };
+    request.check(&voices)?;
+    let sides = Sides::resolve(&state, request.model.as_deref(), voices, |i| format!("voices[{i}]"))?;
+    let (model, sides) = sides.embed(&state, &caller).await?;
+    let labels = request.labels_of(sides.sides.len())?;
+    let (timings, seconds) = sides.totals();
+    let answer = Answer {
+        labels,
+        threshold: request.threshold.unwrap_or(state.config.same_speaker_threshold),
+        model: model.id().fingerprint().to_owned(),
+        wants_clusters: request.clusters == Some(true),
+        format: request.encoding_format.unwrap_or_default(),
+    };
+    let body = on_worker(&state, move || answer.write(&sides.sides)).await??;
+    Ok(answer::json(body.into_bytes(), &timings, seconds))
+}
+
+impl SimilaritiesRequest {
+    fn read(body: &[u8]) -> Result<(Self, Vec<Voice>), ApiError> {
+        let mut request: Self = json::from_json(body)?;
+        if request.channel.is_some() {
+            let msg = "A voice has its own channel";
+            return Err(FieldError::at(&["body", "channel"], "extra_forbidden", msg).into());
+        }
+        let Some(voices) = request.voices.take() else {
+            return Err(FieldError::missing(&["body", "voices"], Value::Null).into());
+        };
+        let check = |(i, voice): (usize, VoiceFields)| voice.check(&["voices", &i.to_string()]);
+        Ok((request, voices.into_iter().enumerate().map(check).collect::<Result<Vec<_>, _>>()?))
+    }
+
+    fn check(&self, voices: &[Voice]) -> Result<(), ApiError> {
+        let wrong =
+            |field: &str, msg: &str| ApiError::from(FieldError::at(&["body", field], "value_error", msg));
+        if self.voices.is_some() {
+            return Err(wrong("voices", "Only JSON has this field; a form has parts named file or voice"));
+        }
+        if voices.is_empty() || voices.iter().map(Voice::count).sum::<usize>() > MAX_VOICES {
+            return Err(wrong(
+                "voices",
+                &format!("There should be 1 to {MAX_VOICES} voices, each segment counted"),
+            ));
+        }
+        if self.threshold.is_some_and(|threshold| !(-1.0..=1.0).contains(&threshold)) {
+            return Err(wrong("threshold", "Input should be from -1 to 1"));
+        }
+        Ok(())
+    }
+
+    fn labels_of(&self, n: usize) -> Result<Vec<String>, ApiError> {
+        match &self.labels {
+            None => Ok((0..n).map(|i| i.to_string()).collect()),
+            Some(labels) if labels.len() == n => Ok(labels.clone()),
+            Some(labels) => {
+                let msg = format!("There are {} labels for {n} voices", labels.len());
+                Err(FieldError::at(&["body", "labels"], "value_error", &msg).into())
+            }
+        }
+    }
+}
+
+struct Answer {
+    labels: Vec<String>,
+    threshold: f64,
+    model: String,
+    wants_clusters: bool,
+    format: EncodingFormat,
+}
+
+impl Answer {
+    /// Computes the matrix and writes the answer.
+    fn write(&self, sides: &[Side]) -> Result<String, ApiError> {
+        let internal = |error: &dyn std::fmt::Display| ApiError::Internal(error.to_string());
+        let embeddings: Vec<_> = sides.iter().map(|side| side.embedding.clone()).collect();
+        let matrix = similarity_matrix(&embeddings).map_err(|error| internal(&error))?;
+        let to_json = |value: Result<String, serde_json::Error>| value.map_err(|error| internal(&error));
+        let audio: Vec<Option<AudioReport>> =
+            sides.iter().map(|side| side.audio.as_ref().map(Into::into)).collect();
+        let mut body = format!("{{\"labels\":{},\"matrix\":", to_json(serde_json::to_string(&self.labels))?);
+        match self.format {
+            EncodingFormat::Float => write_matrix(&mut body, &matrix),
+            EncodingFormat::Base64 => {
+                let values = matrix.as_slice().unwrap_or_default();
+                body.push('"');
+                body.push_str(&base64_of(values));
+                body.push('"');
+            }
+        }
+        if self.wants_clusters {
+            let groups = clusters(&matrix, self.threshold);
+            body.push_str(",\"clusters\":");
+            body.push_str(&to_json(serde_json::to_string(&groups))?);
+        }
+        let rest = serde_json::json!({"threshold": self.threshold, "model": self.model});
+        let rest = to_json(serde_json::to_string(&rest))?;
+        body.push(',');
+        body.push_str(&rest[1..rest.len() - 1]);
+        body.push_str(",\"audio\":");
+        body.push_str(&to_json(serde_json::to_string(&audio))?);
+        body.push('}');
+        Ok(body)
+    }
+}
+
+/// Rows of numbers with six decimals.
+fn write_matrix(body: &mut String, matrix: &Array2<f32>) {
+    body.reserve(matrix.len() * 9);
+    body.push('[');
+    for (i, row) in matrix.rows().into_iter().enumerate() {
+        body.push_str(if i == 0 { "[" } else { ",[" });
+        for (j, cosine) in row.iter().enumerate() {
+            let comma = if j == 0 { "" } else { "," };
+            write!(body, "{comma}{cosine:.6}").expect("writing to a string cannot fail");
+        }
+        body.push(']');
+    }
+    body.push(']');
+}

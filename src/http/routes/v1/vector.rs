@@ -1,0 +1,44 @@
+//! Embeddings as answers write them: numbers, or base64 of little-endian `f32`.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize, Serializer};
+use utoipa::ToSchema;
+
+/// How to write embeddings.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum EncodingFormat {
+    /// Lists of numbers.
+    #[default]
+    Float,
+    /// Base64 of little-endian `f32`.
+    Base64,
+}
+
+/// Numbers in a format.
+pub(super) struct Vector {
+    pub(super) components: Vec<f32>,
+    pub(super) format: EncodingFormat,
+}
+
+impl Vector {
+    pub(super) fn new(components: &[f64], format: EncodingFormat) -> Self {
+        Self { components: components.iter().map(|component| *component as f32).collect(), format }
+    }
+}
+
+impl Serialize for Vector {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.format {
+            EncodingFormat::Float => serializer.collect_seq(&self.components),
+            EncodingFormat::Base64 => serializer.serialize_str(&base64_of(&self.components)),
+        }
+    }
+}
+
+/// Base64 of little-endian `f32`.
+pub(super) fn base64_of(values: &[f32]) -> String {
+    let bytes: Vec<[u8; 4]> = values.iter().map(|value| value.to_le_bytes()).collect();
+    BASE64_STANDARD.encode(bytes.as_flattened())
+}

@@ -1,0 +1,187 @@
+//! `POST /v1/verify`: are two voices the same speaker?
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::VoiceErrors;
+use crate::audio::Channel;
+use crate::compare::{cosine, is_same_speaker};
+use crate::http::answer;
+use crate::http::batch::{Caller, on_worker};
+use crate::http::error::{ApiError, FieldError};
+use crate::http::layers::auth::KeyPlace;
+use crate::http::layers::time_limit::TimeLimit;
+use crate::http::request::json;
+use crate::http::request::parts::Received;
+use crate::http::request::sides::{Side, Sides};
+use crate::http::request::voice::{ChannelName, Voice, VoiceFields};
+use crate::http::routes::audio_report::AudioReport;
+use crate::http::state::AppState;
+
+/// Level above which recordings are not raised to one level, in dBFS.
+const LEVELLED_BELOW_DBFS: f64 = crate::speech::level::TARGET_LEVEL_DBFS;
+
+/// Difference of levels from which on scores suffer, in dB.
+const LEVEL_MISMATCH_DB: f64 = 6.0;
+
+/// Two voices to compare.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct VerifyRequest {
+    a: Option<VoiceFields>,
+    b: Option<VoiceFields>,
+    /// The model of recordings, by id or fingerprint.
+    model: Option<String>,
+    /// Similarity above which they are the same speaker; the model's own if missing.
+    #[schema(minimum = -1, maximum = 1)]
+    threshold: Option<f64>,
+    /// In a form: the channel of recordings.
+    #[schema(ignore)]
+    channel: Option<ChannelName>,
+}
+
+/// Two voices to compare, as parts of a form.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it describes a multipart form to OpenAPI")]
+pub(in crate::http) struct VerifyForm {
+    /// An audio file, or a voice as JSON.
+    #[schema(value_type = String, format = Binary)]
+    a: Vec<u8>,
+    /// Another.
+    #[schema(value_type = String, format = Binary)]
+    b: Vec<u8>,
+    /// As in JSON.
+    model: Option<String>,
+    /// As in JSON.
+    threshold: Option<f64>,
+}
+
+/// How alike two voices are.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct VerifyAnswer {
+    /// Cosine similarity, from -1 to 1.
+    #[schema(example = 0.87)]
+    similarity: f64,
+    /// The threshold that was used.
+    #[schema(example = 0.75)]
+    threshold: f64,
+    /// Whether the similarity is above the threshold.
+    is_same_speaker: bool,
+    /// Names weights and preprocessing.
+    #[schema(example = "resemblyzer-0.1.4/39373b86")]
+    model: String,
+    a: SideAnswer,
+    b: SideAnswer,
+    /// Reasons to trust the decision less: those of both sides, and `level_mismatch`.
+    warnings: Vec<String>,
+}
+
+/// What is known of a side.
+#[derive(Serialize, ToSchema)]
+struct SideAnswer {
+    /// Of a recording.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audio: Option<AudioReport>,
+}
+
+/// Compare two voices: recordings, embeddings, or one of each.
+#[utoipa::path(post, path = "/v1/verify", tag = "Voices", security(("ApiKey" = []), ("Bearer" = [])),
+    request_body(content((VerifyRequest = "application/json"), (VerifyForm = "multipart/form-data"))),
+    responses(
+        (status = 200, body = VerifyAnswer, description = "The similarity and the decision"),
+        VoiceErrors,
+    ),
+)]
+pub(in crate::http) async fn verify(
+    State(state): State<AppState>,
+    key: Extension<KeyPlace>,
+    time_limit: Extension<TimeLimit>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let caller = Caller::new(key, time_limit);
+    let (mut request, voices) = match Received::new(&state, request, &["a", "b"]).await? {
+        Received::Json(body) => on_worker(&state, move || VerifyRequest::read(&body)).await??,
+        Received::Parts { files, options } => {
+            let request: VerifyRequest = json::from_options(options)?;
+            let channel = request.channel.as_ref().map_or(Channel::Mix, |ChannelName(channel)| *channel);
+            let mut sides = [None, None];
+            for part in files {
+                let side = usize::from(part.name == "b");
+                let name = ["a", "b"][side];
+                let voice = Voice::of_part(part, &[name], channel)?;
+                if sides[side].replace(voice).is_some() {
+                    let msg = "The part is there twice";
+                    return Err(FieldError::at(&["body", name], "value_error", msg).into());
+                }
+            }
+            (request, sides)
+        }
+    };
+    let [a, b] = voices;
+    let missing = |name| ApiError::from(FieldError::missing(&["body", name], serde_json::Value::Null));
+    let voices = vec![a.ok_or_else(|| missing("a"))?, b.ok_or_else(|| missing("b"))?];
+    if let Some(i) = voices.iter().position(Voice::has_segments) {
+        let msg = "A side is one voice; it cannot have segments";
+        return Err(FieldError::at(&["body", ["a", "b"][i], "segments"], "value_error", msg).into());
+    }
+    let threshold = request.threshold.take();
+    if threshold.is_some_and(|threshold| !(-1.0..=1.0).contains(&threshold)) {
+        let msg = "Input should be from -1 to 1";
+        return Err(FieldError::at(&["body", "threshold"], "value_error", msg).into());
+    }
+    let sides = Sides::resolve(&state, request.model.as_deref(), voices, |i| ["a", "b"][i].to_owned())?;
+    let (model, sides) = sides.embed(&state, &caller).await?;
+    let threshold = threshold.unwrap_or(state.config.same_speaker_threshold);
+    let (timings, seconds) = sides.totals();
+    let [a, b] = &sides.sides[..] else { unreachable!("there are two") };
+    let similarity = similarity(a, b)?;
+    let answer = VerifyAnswer {
+        similarity,
+        threshold,
+        is_same_speaker: is_same_speaker(similarity, threshold),
+        model: model.id().fingerprint().to_owned(),
+        warnings: warnings(a, b),
+        a: SideAnswer { audio: a.audio.as_ref().map(Into::into) },
+        b: SideAnswer { audio: b.audio.as_ref().map(Into::into) },
+    };
+    let body = serde_json::to_vec(&answer).map_err(|error| ApiError::Internal(error.to_string()))?;
+    Ok(answer::json(body, &timings, seconds))
+}
+
+impl VerifyRequest {
+    fn read(body: &[u8]) -> Result<(Self, [Option<Voice>; 2]), ApiError> {
+        let mut request: Self = json::from_json(body)?;
+        if request.channel.is_some() {
+            let msg = "A voice has its own channel";
+            return Err(FieldError::at(&["body", "channel"], "extra_forbidden", msg).into());
+        }
+        let check = |voice: Option<VoiceFields>, name| voice.map(|voice| voice.check(&[name])).transpose();
+        let voices = [check(request.a.take(), "a")?, check(request.b.take(), "b")?];
+        Ok((request, voices))
+    }
+}
+
+fn similarity(a: &Side, b: &Side) -> Result<f64, ApiError> {
+    cosine(&a.embedding, &b.embedding).map_err(|error| ApiError::Internal(error.to_string()))
+}
+
+/// The warnings of both sides, each once, and whether their levels differ too much.
+fn warnings(a: &Side, b: &Side) -> Vec<String> {
+    let mut warnings: Vec<String> = Vec::new();
+    for warning in a.warnings.iter().chain(&b.warnings) {
+        if !warnings.contains(warning) {
+            warnings.push(warning.clone());
+        }
+    }
+    let levels = [a, b].map(|side| side.audio.as_ref().map(|audio| audio.level_dbfs));
+    if let [Some(a), Some(b)] = levels
+        && a.min(b) > LEVELLED_BELOW_DBFS
+        && (a - b).abs() > LEVEL_MISMATCH_DB
+    {
+        warnings.push("level_mismatch".into());
+    }
+    warnings
+}
