@@ -132,7 +132,7 @@ fn unknown(file: &[u8]) -> AudioError {
     let is_text = head.iter().all(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | 0x20..=0x7e | 0x80..));
     if is_text && std::str::from_utf8(head).is_ok_and(str::is_ascii) {
         return AudioError::Unsupported(
-            "The file is text, not audio: was the @ of curl's -F forgotten?".into(),
+            "The file is text, not audio (was the @ of curl's -F forgotten?)".into(),
         );
     }
     AudioError::Unsupported("The audio format is not supported".into())

@@ -40,6 +40,7 @@ const DEFAULT_RATE: f64 = 1.3;
 /// Recordings to embed.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"input": ["UklGRi..."], "model": "resemblyzer"}))]
 pub(in crate::http) struct EmbeddingsRequest {
     /// A recording, or a list of them, in base64; data URIs are fine.
     #[schema(value_type = Option<Vec<String>>)]
@@ -322,12 +323,16 @@ pub(in crate::http) struct EmbeddingsForm {
     #[schema(value_type = Vec<String>, format = Binary)]
     file: Vec<u8>,
     /// As in JSON.
+    #[schema(example = "resemblyzer")]
     model: Option<String>,
     /// As in JSON.
+    #[schema(value_type = Option<String>, example = "float")]
     encoding_format: Option<EncodingFormat>,
     /// As in JSON.
+    #[schema(example = false)]
     partials: Option<bool>,
     /// As in JSON.
+    #[schema(value_type = Option<String>, example = "fail")]
     on_error: Option<OnError>,
 }
 

@@ -32,6 +32,7 @@ const MAX_VOICES: usize = 2_000;
 /// Voices to compare.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"voices": [{"audio_base64": "UklGRi..."}, {"audio_base64": "UklGRi..."}], "clusters": true}))]
 pub(in crate::http) struct SimilaritiesRequest {
     /// Up to 64 recordings or 2,000 embeddings.
     voices: Option<Vec<VoiceFields>>,
@@ -59,6 +60,7 @@ pub(in crate::http) struct SimilaritiesForm {
     #[schema(value_type = Vec<String>, format = Binary)]
     file: Vec<u8>,
     /// As in JSON.
+    #[schema(example = true)]
     clusters: Option<bool>,
 }
 

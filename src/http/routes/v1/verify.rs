@@ -30,6 +30,7 @@ const LEVEL_MISMATCH_DB: f64 = 6.0;
 /// Two voices to compare.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"a": {"audio_base64": "UklGRi..."}, "b": {"audio_base64": "UklGRi..."}}))]
 pub(in crate::http) struct VerifyRequest {
     a: Option<VoiceFields>,
     b: Option<VoiceFields>,
@@ -54,8 +55,10 @@ pub(in crate::http) struct VerifyForm {
     #[schema(value_type = String, format = Binary)]
     b: Vec<u8>,
     /// As in JSON.
+    #[schema(example = "resemblyzer")]
     model: Option<String>,
     /// As in JSON.
+    #[schema(example = 0.75)]
     threshold: Option<f64>,
 }
 
