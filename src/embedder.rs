@@ -327,10 +327,12 @@ impl EmbedderModel {
         units: &mut impl Iterator<Item = Vec<f32>>,
     ) -> Result<EmbeddedVoice, PipelineError> {
         let own: Vec<Vec<f32>> = units.by_ref().take(analysis.unit_seconds.len()).collect();
-        let embedding = mean_embedding(self.id(), &own)?;
         let partial = |(seconds, embedding)| Partial { seconds, embedding };
-        let partials = match analysis.other_windows {
-            Some((_, times)) => times.into_iter().zip(units).map(partial).collect(),
+        let others: Option<Vec<Partial>> =
+            analysis.other_windows.map(|(_, times)| times.into_iter().zip(units).map(partial).collect());
+        let embedding = mean_embedding(self.id(), &own)?;
+        let partials = match others {
+            Some(others) => others,
             None if wants_partials => analysis.unit_seconds.into_iter().zip(own).map(partial).collect(),
             None => Vec::new(),
         };

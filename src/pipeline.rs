@@ -145,6 +145,14 @@ pub enum PipelineError {
         /// Length of the recording.
         duration_seconds: f64,
     },
+    /// The segments together are longer than a recording may be.
+    #[error("The segments together are {seconds:.0} s long; at most {max_seconds} are allowed")]
+    SegmentsTooLong {
+        /// Their length.
+        seconds: f64,
+        /// [`PipelineLimits::max_audio_seconds`].
+        max_seconds: f64,
+    },
     /// There are more windows than [`WantedPartials::left`].
     #[error("There are too many partials; ask for a lower rate, or for fewer recordings")]
     TooManyPartials,
@@ -227,6 +235,11 @@ impl Pipeline {
         let past_end = segments.iter().position(|segment| segment.end > duration_seconds + ROUNDING_SECONDS);
         if let Some(index) = past_end {
             return Err(PipelineError::SegmentPastEnd { index, end: segments[index].end, duration_seconds });
+        }
+        let seconds = segments.iter().map(|segment| segment.end - segment.start).sum();
+        let max_seconds = self.limits.max_audio_seconds;
+        if seconds > max_seconds {
+            return Err(PipelineError::SegmentsTooLong { seconds, max_seconds });
         }
         let samples = recording.waveform.samples();
         let place =

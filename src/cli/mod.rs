@@ -2,6 +2,7 @@
 
 mod arguments;
 mod healthcheck;
+mod key;
 mod model;
 mod serve;
 
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{HealthcheckArgs, ServeArgs};
+use key::KeyCommand;
 use model::ModelCommand;
 
 /// Speaker embeddings over HTTP, exactly Resemblyzer's.
@@ -27,6 +29,9 @@ enum Command {
     Serve(Box<ServeArgs>),
     /// Ask a running service whether it takes work; for containers.
     Healthcheck(HealthcheckArgs),
+    /// Make or list keys.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Find, fetch, check or make the model file.
     #[command(subcommand)]
     Model(ModelCommand),
@@ -41,6 +46,7 @@ pub fn run() -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(args) => serve::run(*args),
         Command::Healthcheck(args) => healthcheck::ask(&args.url()).map_err(Into::into),
+        Command::Key(command) => key::run(command),
         Command::Model(command) => model::run(command),
     };
     match outcome {

@@ -10,12 +10,22 @@ pub enum ConfigError {
     /// A key is empty: it would match an empty header.
     #[error("{0} holds an empty key")]
     EmptyApiKey(&'static str),
-    /// Two places to take the keys from.
-    #[error("API_KEY and API_KEY_FILE are both set")]
-    TwoApiKeys,
-    /// The file with the keys cannot be read.
-    #[error("API_KEY_FILE={path} cannot be read: {reason}", path = path.display())]
-    ApiKeyFile {
+    /// Two places to take keys from.
+    #[error("{0} and {1} are both set")]
+    TwoPlacesOfKeys(&'static str, &'static str),
+    /// Keys that cannot be used.
+    #[error("{variable}: {reason}")]
+    Keys {
+        /// Where they stand.
+        variable: &'static str,
+        /// What is wrong, with line and name.
+        reason: String,
+    },
+    /// A file with keys cannot be read.
+    #[error("{variable}={path} cannot be read: {reason}", path = path.display())]
+    KeyFile {
+        /// What named it.
+        variable: &'static str,
         /// What was given.
         path: PathBuf,
         /// The system's reason.

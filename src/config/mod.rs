@@ -12,7 +12,7 @@ mod serve;
 mod values;
 
 pub use error::ConfigError;
-pub use keys::{DEFAULT_API_KEY, NamedKey};
+pub use keys::{DEFAULT_API_KEY, Key, KeyArgs, KeySource, Right, toml_lines};
 pub use listen::HealthcheckArgs;
 pub use log::{Environment, LogConfig, TraceExport};
 pub use model::ModelArgs;

@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::encoder::EncoderName;
 use super::error::ConfigError;
-use super::keys::{NamedKey, api_keys, has_default_key};
+use super::keys::{Key, KeyArgs, KeySource};
 use super::listen::listen_addresses;
 use super::log::{Environment, LogConfig, trace_export};
 use super::model::ModelArgs;
@@ -34,14 +34,9 @@ const QUEUE_CAPACITY_PER_WORKER: usize = 32;
 /// Flags of `serve`, each also an environment variable.
 #[derive(Args, Clone, Debug)]
 pub struct ServeArgs {
-    /// Key that clients must send, or several separated by commas, each with a name for logs if it has one (`ios:abc,web:def`)
-    /// [default: dev-key-change-me].
-    #[arg(long, env, hide_env_values = true)]
-    api_key: Option<String>,
-    /// File that holds the keys instead, separated by commas or line breaks.
-    #[arg(long, env)]
-    api_key_file: Option<PathBuf>,
-    /// Requests that each key may make in a minute; 0 for any number.
+    #[command(flatten)]
+    keys: KeyArgs,
+    /// Recordings and comparisons that each key may send in a minute; 0 for any number.
     #[arg(long, env, default_value = "0")]
     rate_limit_per_minute: u32,
     /// Origins of pages that may call the service from a browser, separated by commas, or `*` [default: none].
@@ -112,9 +107,11 @@ pub struct ServeArgs {
 /// Everything the service needs to know, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Keys that clients may send; at least one.
-    pub api_keys: Vec<NamedKey>,
-    /// Requests that each key may make in a minute, if they are limited.
+    /// Where keys come from.
+    pub keys: KeySource,
+    /// Keys that clients may send, as they are at the start.
+    pub api_keys: Vec<Key>,
+    /// What a key may send in a minute unless its own rate differs, if that is limited.
     pub rate_limit_per_minute: Option<NonZeroU32>,
     /// Origins of pages that may call the service from a browser.
     pub cors_origins: CorsOrigins,
@@ -153,14 +150,16 @@ impl TryFrom<ServeArgs> for Config {
     type Error = ConfigError;
 
     fn try_from(args: ServeArgs) -> Result<Self, ConfigError> {
-        let api_keys = api_keys(args.api_key, args.api_key_file)?;
+        let keys = KeySource::try_from(args.keys)?;
+        let api_keys = keys.keys()?;
         let model = ModelSource::try_from(args.model)?;
         let workers = args.workers.unwrap_or_else(cores);
         let queue_capacity = args.queue_capacity.unwrap_or_else(|| {
             workers.saturating_mul(const { NonZeroUsize::new(QUEUE_CAPACITY_PER_WORKER).unwrap() })
         });
         Ok(Self {
-            listen: listen_addresses(args.host, args.port, has_default_key(&api_keys))?,
+            listen: listen_addresses(args.host, args.port, keys.has_default_key())?,
+            keys,
             api_keys,
             rate_limit_per_minute: NonZeroU32::new(args.rate_limit_per_minute),
             cors_origins: args.cors_origins.as_deref().map_or(Ok(CorsOrigins::None), cors_origins)?,
@@ -198,13 +197,6 @@ impl TryFrom<ServeArgs> for Config {
     }
 }
 
-impl Config {
-    /// Whether the key is still the well-known one.
-    pub fn has_default_api_key(&self) -> bool {
-        has_default_key(&self.api_keys)
-    }
-}
-
 fn cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
@@ -212,7 +204,6 @@ fn cores() -> NonZeroUsize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::keys::DEFAULT_API_KEY;
     use clap::Parser;
 
     #[derive(Parser)]
@@ -233,7 +224,7 @@ mod tests {
             (&["--host", "localhost", "--port", "9"], Ok("127.0.0.1:9")),
             (&["--host", "[::1]"], Ok("[::1]:8000")),
             (&["--host", "0.0.0.0"], Err("API_KEY is still")),
-            (&["--host", "0.0.0.0", "--api-key", "a,dev-key-change-me"], Err("API_KEY is still")),
+            (&["--host", "0.0.0.0", "--api-key", "dev-key-change-me"], Err("API_KEY is still")),
             (&["--api-key", "secret"], Ok("0.0.0.0:8000")),
             (&["--api-key", "secret", "--host", "::"], Ok("[::]:8000")),
             (&["--api-key", "secret", "--host", "no such host"], Err("HOST=no such host")),
@@ -276,9 +267,9 @@ mod tests {
             ("--model-sha256", "39373b86", "MODEL_SHA256"),
             ("--model-path=m.onnx --model-sha256", "39373b86", "MODEL_SHA256"),
             ("--model-allow-http", "perhaps", "MODEL_ALLOW_HTTP"),
-            ("--api-key", "a,,b", "API_KEY"),
             ("--api-key", "", "API_KEY"),
-            ("--api-key", "ios:", "API_KEY"),
+            ("--keys-file", "/no/such/file", "KEYS_FILE"),
+            ("--keys", "name=3", "KEYS"),
             ("--api-key-file", "/no/such/file", "API_KEY_FILE"),
             ("--api-key=a --api-key-file", "Cargo.toml", "API_KEY_FILE"),
             ("--rate-limit-per-minute", "-1", "RATE_LIMIT_PER_MINUTE"),
@@ -295,26 +286,6 @@ mod tests {
             let flags = format!("{flag}={value}");
             let error = parse(&flags.split(' ').collect::<Vec<_>>()).expect_err(&flags);
             assert!(error.contains(variable), "{flag}={value}: {error}");
-        }
-    }
-
-    #[test]
-    fn keys_may_have_names_and_stand_in_a_file() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("keys");
-        std::fs::write(&file, "ios:abc\nweb:d:e\n").unwrap();
-        let file = format!("--api-key-file={}", file.display());
-        let cases = [
-            ("--api-key=abc", &[("default", "abc")][..]),
-            ("--api-key=ios:abc, web:def", &[("ios", "abc"), ("web", "def")]),
-            ("--api-key=a key:abc,:abc", &[("default", "a key:abc"), ("default", ":abc")]),
-            (&file, &[("ios", "abc"), ("web", "d:e")]),
-            ("--env=production", &[("default", DEFAULT_API_KEY)]),
-        ];
-        for (flag, expected) in cases {
-            let keys = parse(&[flag]).unwrap().api_keys;
-            let keys: Vec<_> = keys.iter().map(|key| (key.name.as_str(), key.key.as_str())).collect();
-            assert_eq!(keys, expected, "{flag}");
         }
     }
 

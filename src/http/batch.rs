@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::embed::count;
 use super::error::ApiError;
-use super::layers::auth::KeyPlace;
+use super::layers::auth::KeyHolder;
 use super::layers::time_limit::TimeLimit;
 use super::request::voice::VoiceRecording;
 use super::state::AppState;
@@ -17,13 +17,13 @@ use crate::pipeline::{Wanted, WantedPartials};
 /// Whose request it is, and how long it may take.
 #[derive(Clone)]
 pub(super) struct Caller {
-    pub(super) key: KeyPlace,
+    pub(super) key: KeyHolder,
     pub(super) time_limit: TimeLimit,
 }
 
 impl Caller {
     pub(super) fn new(
-        Extension(key): Extension<KeyPlace>,
+        Extension(key): Extension<KeyHolder>,
         Extension(time_limit): Extension<TimeLimit>,
     ) -> Self {
         Self { key, time_limit }
@@ -49,10 +49,10 @@ pub(super) fn submit(
     if n > max {
         return Err(ApiError::TooManyRecordings { max });
     }
-    state.api_keys.take_more_tokens(caller.key.0, n.saturating_sub(1))?;
     caller.time_limit.extend(n);
     let embedder = state.embedder.get().ok_or(ApiError::ModelNotReady)?;
     let mut admission = embedder.admit(n)?;
+    caller.key.take_more_tokens(n.saturating_sub(1))?;
     let cancel = admission.cancel_on_drop();
     let answers = recordings.into_iter().map(|recording| {
         let (answer, answered) = oneshot::channel();

@@ -9,6 +9,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::audio::AudioError;
+use crate::config::Right;
 use crate::embedder::EmbedError;
 use crate::pipeline::PipelineError;
 use crate::queue::QueueFull;
@@ -32,6 +33,12 @@ pub(super) enum ApiError {
     /// A key was sent, but no valid one.
     #[error("Invalid API key")]
     InvalidApiKey,
+    /// The key lacks a right.
+    #[error("The key lacks the right {right}")]
+    Forbidden {
+        /// Which one.
+        right: Right,
+    },
     /// No such path.
     #[error("Not Found")]
     NotFound,
@@ -286,6 +293,7 @@ impl ApiError {
                 (StatusCode::BAD_REQUEST, "wrong_dimension")
             }
             Self::InvalidApiKey | Self::MissingApiKey => (StatusCode::UNAUTHORIZED, "invalid_api_key"),
+            Self::Forbidden { .. } => (StatusCode::FORBIDDEN, "forbidden"),
             Self::At { error, .. } => error.status_and_code(),
             Self::NothingEmbedded { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "nothing_embedded"),
             Self::TooManyRecordings { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "too_many_recordings"),
@@ -311,7 +319,10 @@ impl ApiError {
                 }
                 PipelineError::Audio(AudioError::NoSuchChannel { .. })
                 | PipelineError::SegmentPastEnd { .. }
-                | PipelineError::TooManyPartials => (StatusCode::UNPROCESSABLE_ENTITY, "validation_error"),
+                | PipelineError::TooManyPartials
+                | PipelineError::SegmentsTooLong { .. } => {
+                    (StatusCode::UNPROCESSABLE_ENTITY, "validation_error")
+                }
                 PipelineError::NoSpeech { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "no_speech"),
                 PipelineError::TooShort { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "audio_too_short"),
                 PipelineError::Encoder(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
@@ -323,6 +334,17 @@ impl ApiError {
             Self::Timeout { .. } => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
             Self::Internal(_) | Self::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
+    }
+
+    /// The error, with the place of the part of the body that it is about.
+    pub(super) fn within(mut self, loc: &[&str]) -> Self {
+        if let Self::Validation(fields) = &mut self {
+            for field in fields {
+                let place = FieldError::at(loc, "", "").loc;
+                field.loc.splice(1..1, place);
+            }
+        }
+        self
     }
 
     /// The error, of one of several recordings or voices.

@@ -2,16 +2,18 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use governor::clock::{Clock, DefaultClock};
+use governor::clock::{Clock, DefaultClock, QuantaInstant};
 use governor::middleware::{NoOpMiddleware, StateInformationMiddleware};
 use governor::state::keyed::DashMapStateStore;
-use governor::{Quota, RateLimiter};
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{NotUntil, Quota, RateLimiter};
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use super::error::ApiError;
-use crate::config::NamedKey;
+use crate::config::Key;
 
 /// Wrong keys that an address may send in a minute before it is slowed down.
 const WRONG_KEYS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(10).unwrap();
@@ -19,20 +21,21 @@ const WRONG_KEYS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(10).unwrap();
 /// Addresses that are remembered for their wrong keys, before those are forgotten that were quiet for a while.
 const MAX_REMEMBERED_ADDRESSES: usize = 10_000;
 
-type Buckets = RateLimiter<usize, DashMapStateStore<usize>, DefaultClock, StateInformationMiddleware>;
+type Bucket = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
 
 /// The valid keys, and the rate of each.
 pub(super) struct ApiKeys {
-    keys: Vec<HashedKey>,
-    /// A bucket of tokens for each key, by its place in `keys`.
-    limit: Option<(NonZeroU32, Buckets)>,
+    holders: RwLock<Arc<Vec<Arc<Holder>>>>,
+    /// Of keys that have no rate of their own.
+    rate_limit_per_minute: Option<NonZeroU32>,
     wrong_keys: RateLimiter<IpAddr, DashMapStateStore<IpAddr>, DefaultClock, NoOpMiddleware>,
 }
 
-/// A key as its SHA-256: all are of one length, and none is in a memory dump.
-struct HashedKey {
-    digest: [u8; 32],
-    name: String,
+/// Who holds a key.
+pub(super) struct Holder {
+    /// The key, as its SHA-256: all are of one length, and none is in a memory dump.
+    pub(super) key: Key,
+    bucket: Option<(NonZeroU32, Bucket)>,
 }
 
 /// What is left of a key's rate.
@@ -44,62 +47,41 @@ pub(super) struct Allowance {
 }
 
 impl ApiKeys {
-    pub(super) fn new(keys: &[NamedKey], rate_limit_per_minute: Option<NonZeroU32>) -> Self {
-        let hashed =
-            |key: &NamedKey| HashedKey { digest: Sha256::digest(&key.key).into(), name: key.name.clone() };
-        let limit = rate_limit_per_minute.map(|limit| {
-            (
-                limit,
-                RateLimiter::keyed(Quota::per_minute(limit)).with_middleware::<StateInformationMiddleware>(),
-            )
-        });
-        Self {
-            keys: keys.iter().map(hashed).collect(),
-            limit,
+    pub(super) fn new(keys: Vec<Key>, rate_limit_per_minute: Option<NonZeroU32>) -> Self {
+        let keys_now = Self {
+            holders: RwLock::default(),
+            rate_limit_per_minute,
             wrong_keys: RateLimiter::keyed(Quota::per_minute(WRONG_KEYS_PER_MINUTE)),
-        }
+        };
+        keys_now.replace(keys);
+        keys_now
     }
 
-    /// The place of a key in the list, in a time that does not depend on it.
-    pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
+    /// Makes these the valid keys from the next request on. A key that was valid before and is unchanged keeps its bucket.
+    pub(super) fn replace(&self, keys: Vec<Key>) {
+        let before = self.holders();
+        let holder = |key: Key| match before.iter().find(|holder| holder.key == key) {
+            Some(holder) => Arc::clone(holder),
+            None => Arc::new(Holder::new(key, self.rate_limit_per_minute)),
+        };
+        let holders = Arc::new(keys.into_iter().map(holder).collect());
+        *self.holders.write().unwrap_or_else(PoisonError::into_inner) = holders;
+    }
+
+    fn holders(&self) -> Arc<Vec<Arc<Holder>>> {
+        Arc::clone(&self.holders.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Who holds a key, in a time that does not depend on it.
+    pub(super) fn find(&self, secret: &[u8]) -> Option<Arc<Holder>> {
         const NONE: u32 = u32::MAX;
-        let digest: [u8; 32] = Sha256::digest(key).into();
+        let digest: [u8; 32] = Sha256::digest(secret).into();
         let mut found = NONE;
-        for (place, known) in (0..).zip(&self.keys) {
-            found.conditional_assign(&place, known.digest.ct_eq(&digest));
+        let holders = self.holders();
+        for (place, holder) in (0..).zip(holders.iter()) {
+            found.conditional_assign(&place, holder.key.digest.ct_eq(&digest));
         }
-        (found != NONE).then_some(found as usize)
-    }
-
-    /// The name of the key at a place.
-    pub(super) fn name(&self, place: usize) -> &str {
-        &self.keys[place].name
-    }
-
-    /// Takes a token from a key's bucket; `None` if rates are not limited.
-    pub(super) fn take_token(&self, place: usize) -> Result<Option<Allowance>, ApiError> {
-        let Some((limit, buckets)) = &self.limit else { return Ok(None) };
-        let state = buckets.check_key(&place).map_err(|empty| {
-            let wait = empty.wait_time_from(buckets.clock().now());
-            ApiError::RateLimited { limit: limit.get(), wait_seconds: wait.as_secs_f64().ceil() as u64 }
-        })?;
-        Ok(Some(Allowance { limit: limit.get(), remaining: state.remaining_burst_capacity() }))
-    }
-
-    /// Takes more tokens for the further recordings of a request.
-    pub(super) fn take_more_tokens(&self, place: usize, n: usize) -> Result<(), ApiError> {
-        let Some((limit, buckets)) = &self.limit else { return Ok(()) };
-        let Some(n) = NonZeroU32::new(u32::try_from(n).unwrap_or(u32::MAX)) else { return Ok(()) };
-        let limit = limit.get();
-        match buckets.check_key_n(&place, n) {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(empty)) => {
-                let wait = empty.wait_time_from(buckets.clock().now());
-                Err(ApiError::RateLimited { limit, wait_seconds: wait.as_secs_f64().ceil() as u64 })
-            }
-            // More than a minute's worth: such a request never passes.
-            Err(_) => Err(ApiError::TooManyRecordings { max: limit as usize }),
-        }
+        (found != NONE).then(|| Arc::clone(&holders[found as usize]))
     }
 
     /// Whether an address has recently sent too many wrong keys.
@@ -109,6 +91,54 @@ impl ApiKeys {
         }
         self.wrong_keys.check_key(&network(address)).is_err()
     }
+}
+
+impl Holder {
+    fn new(key: Key, rate_limit_per_minute: Option<NonZeroU32>) -> Self {
+        let limit = key.rate_limit_per_minute.map_or(rate_limit_per_minute, NonZeroU32::new);
+        let bucket = |limit| {
+            let bucket = RateLimiter::direct(Quota::per_minute(limit));
+            (limit, bucket.with_middleware::<StateInformationMiddleware>())
+        };
+        Self { key, bucket: limit.map(bucket) }
+    }
+
+    /// What it may send in a minute, if that is limited.
+    pub(super) fn rate_limit_per_minute(&self) -> Option<u32> {
+        self.bucket.as_ref().map(|(limit, _)| limit.get())
+    }
+
+    /// Takes a token from the bucket; `None` if the rate is not limited.
+    pub(super) fn take_token(&self) -> Result<Option<Allowance>, ApiError> {
+        let Some((limit, bucket)) = &self.bucket else { return Ok(None) };
+        let limit = limit.get();
+        match bucket.check() {
+            Ok(state) => Ok(Some(Allowance { limit, remaining: state.remaining_burst_capacity() })),
+            Err(empty) => Err(ApiError::RateLimited { limit, wait_seconds: seconds_until(bucket, &empty) }),
+        }
+    }
+
+    /// Takes more tokens for the further recordings of a request, and tells what is left.
+    pub(super) fn take_more_tokens(&self, n: usize) -> Result<Option<Allowance>, ApiError> {
+        let Some((limit, bucket)) = &self.bucket else { return Ok(None) };
+        let Some(n) = NonZeroU32::new(u32::try_from(n).unwrap_or(u32::MAX)) else { return Ok(None) };
+        // The request's first token is taken already.
+        if n >= *limit {
+            return Err(ApiError::TooManyRecordings { max: limit.get() as usize });
+        }
+        let limit = limit.get();
+        match bucket.check_n(n) {
+            Ok(Ok(state)) => Ok(Some(Allowance { limit, remaining: state.remaining_burst_capacity() })),
+            Ok(Err(empty)) => {
+                Err(ApiError::RateLimited { limit, wait_seconds: seconds_until(bucket, &empty) })
+            }
+            Err(_) => Err(ApiError::TooManyRecordings { max: limit as usize }),
+        }
+    }
+}
+
+fn seconds_until(bucket: &Bucket, empty: &NotUntil<QuantaInstant>) -> u64 {
+    empty.wait_time_from(bucket.clock().now()).as_secs_f64().ceil() as u64
 }
 
 /// The network of an address: whoever has an IPv6 address has all of its /64.

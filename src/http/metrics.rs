@@ -37,6 +37,10 @@ pub(super) struct HttpMetrics {
     pub(super) request_seconds: HistogramVec,
     /// Answers with an error, by its code.
     pub(super) errors: IntCounterVec,
+    /// Requests answered to each key, by its name.
+    pub(super) key_requests: IntCounterVec,
+    /// 1 if the keys in force are those of the file.
+    pub(super) keys_file_valid: IntGauge,
     /// Memory that request bodies take.
     pub(super) body_bytes: IntGauge,
 }
@@ -114,6 +118,12 @@ impl HttpMetrics {
             )),
             request_seconds: maker.made(HistogramVec::new(request_seconds, &["route"])),
             errors: maker.made(IntCounterVec::new(opts("errors_total", "Answers with an error."), &["code"])),
+            key_requests: maker.made(IntCounterVec::new(
+                opts("key_requests_total", "Requests answered, by the name of their key."),
+                &["key"],
+            )),
+            keys_file_valid: maker
+                .gauge("keys_file_valid", "Whether the keys in force are those of KEYS_FILE."),
             body_bytes: maker.gauge("body_bytes", "Memory that request bodies take."),
         }
     }

@@ -7,6 +7,7 @@ mod embed;
 mod error;
 #[cfg(feature = "internals")]
 pub mod internals;
+mod key_file;
 mod keys;
 mod layers;
 mod load;

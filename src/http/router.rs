@@ -15,22 +15,24 @@ use super::layers::{
 use super::pages::{docs, redirects};
 use super::routes::{compare_embeddings, extract_embedding, health, metrics, upload, v1};
 use super::state::AppState;
-use crate::config::CorsOrigins;
+use crate::config::{CorsOrigins, Right};
 
 /// The service as a router. Each route is listed once: the OpenAPI document is made of the same declarations.
 ///
 /// Layers, from the outside in: cross-origin requests are answered first; errors get one shape, around the router because
 /// it adds `Allow`; the request id is there before anything is logged; a panic below the log does not pass through it; a
-/// body that no handler reads is drained. The routes that compute check the key before anything else, are waited for
+/// body that no handler reads is drained. Routes with a key check it, and its right, before anything else, are waited for
 /// when the service stops, answer within the time limit and share the memory for bodies.
 pub(super) fn router(state: AppState, cors_origins: &CorsOrigins) -> Router {
-    let with_key = ServiceBuilder::new()
-        .layer(from_fn_with_state(state.clone(), auth::require_api_key))
-        .layer(from_fn_with_state(state.clone(), in_hand::take_in_hand))
-        .layer(from_fn_with_state(state.clone(), time_limit::answer_in_time))
-        .layer(from_fn_with_state(state.clone(), body_memory::bound_memory))
-        // The handlers keep a limit of their own; axum's would be 2 MB.
-        .layer(DefaultBodyLimit::disable());
+    let with_key = |right: Option<Right>| {
+        ServiceBuilder::new()
+            .layer(from_fn_with_state((state.clone(), right), auth::require_api_key))
+            .layer(from_fn_with_state(state.clone(), in_hand::take_in_hand))
+            .layer(from_fn_with_state(state.clone(), time_limit::answer_in_time))
+            .layer(from_fn_with_state(state.clone(), body_memory::bound_memory))
+            // The handlers keep a limit of their own; axum's would be 2 MB.
+            .layer(DefaultBodyLimit::disable())
+    };
     let for_all = ServiceBuilder::new()
         .layer(map_request(async |request| request_id::remove_unsafe(request)))
         .layer(request_id::set())
@@ -41,18 +43,26 @@ pub(super) fn router(state: AppState, cors_origins: &CorsOrigins) -> Router {
 
     let (routes, document) = OpenApiRouter::with_openapi(docs::document())
         .routes(
-            routes!(extract_embedding::extract_embedding).map(|route| route.route_layer(with_key.clone())),
+            routes!(extract_embedding::extract_embedding)
+                .map(|route| route.route_layer(with_key(Some(Right::Embed)))),
         )
-        .routes(routes!(upload::upload).map(|route| route.route_layer(with_key.clone())))
+        .routes(routes!(upload::upload).map(|route| route.route_layer(with_key(Some(Right::Embed)))))
         .routes(
-            routes!(compare_embeddings::compare_embeddings).map(|route| route.route_layer(with_key.clone())),
+            routes!(compare_embeddings::compare_embeddings)
+                .map(|route| route.route_layer(with_key(Some(Right::Verify)))),
         )
-        .routes(routes!(v1::models::models).map(|route| route.route_layer(with_key.clone())))
-        .routes(routes!(v1::models::model).map(|route| route.route_layer(with_key.clone())))
-        .routes(routes!(v1::models::model_by_fingerprint).map(|route| route.route_layer(with_key.clone())))
-        .routes(routes!(v1::embeddings::embeddings).map(|route| route.route_layer(with_key.clone())))
-        .routes(routes!(v1::verify::verify).map(|route| route.route_layer(with_key.clone())))
-        .routes(routes!(v1::similarities::similarities).map(|route| route.route_layer(with_key)))
+        .routes(routes!(v1::models::models).map(|route| route.route_layer(with_key(None))))
+        .routes(routes!(v1::models::model).map(|route| route.route_layer(with_key(None))))
+        .routes(routes!(v1::models::model_by_fingerprint).map(|route| route.route_layer(with_key(None))))
+        .routes(routes!(v1::key::key).map(|route| route.route_layer(with_key(None))))
+        .routes(
+            routes!(v1::embeddings::embeddings).map(|route| route.route_layer(with_key(Some(Right::Embed)))),
+        )
+        .routes(routes!(v1::verify::verify).map(|route| route.route_layer(with_key(Some(Right::Verify)))))
+        .routes(
+            routes!(v1::similarities::similarities)
+                .map(|route| route.route_layer(with_key(Some(Right::Verify)))),
+        )
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
         .routes(routes!(metrics::metrics))

@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::connections;
+use super::key_file;
 use super::load::{LoadError, load};
 use super::router::router;
 use super::state::AppState;
@@ -71,8 +72,16 @@ async fn serve_until_stopped(config: Config, state: &AppState) -> Result<(), Ser
     let listener = bind(&config.listen).await?;
     let address = listener.local_addr()?;
     tracing::info!(%address, "listening on http://{address} (API reference on /docs)");
-    if config.has_default_api_key() {
+    if config.keys.has_default_key() {
         tracing::warn!("API_KEY is {DEFAULT_API_KEY}: listening on loopback only");
+    }
+    if config.keys.looks_like_several() {
+        tracing::warn!(
+            "API_KEY is one key, its commas and colons included; several keys belong into KEYS_FILE or KEYS"
+        );
+    }
+    if config.keys.file().is_some() {
+        tokio::spawn(key_file::watch(config.keys.clone(), config.api_keys.clone(), state.clone()));
     }
     allow_open_files(config.http.max_connections);
 

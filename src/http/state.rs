@@ -34,7 +34,7 @@ impl AppState {
         let model = &config.model.spec;
         Self {
             config: config.http,
-            api_keys: Arc::new(ApiKeys::new(&config.api_keys, config.rate_limit_per_minute)),
+            api_keys: Arc::new(ApiKeys::new(config.api_keys.clone(), config.rate_limit_per_minute)),
             default_model: ModelId::new(model.id, model.release.clone(), model.dimension),
             embedder: Arc::default(),
             shutting_down: Arc::default(),

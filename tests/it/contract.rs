@@ -9,7 +9,7 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use reqwest::blocking::multipart;
 use serde_json::{Value, json};
 
-use super::support::{KEY, Server, assert_close, assert_error, voice};
+use super::support::{KEY, Server, assert_close, assert_error, key_lines, voice};
 
 /// A body of `POST /compare-embeddings` that repeats two numbers.
 fn pair(first: f64, second: f64, threshold: &Value) -> String {
@@ -234,7 +234,8 @@ fn embeddings_compare_as_numbers_do() {
 
 #[test]
 fn keys_are_asked_for_before_anything_else() {
-    let server = Server::start_with(&[("API_KEY", "first, second")]);
+    let second = key_lines("second", "second", "[\"verify\"]");
+    let server = Server::start_with(&[("API_KEY", "first"), ("KEYS", &second)]);
     let cases = [
         ("none", &[][..], 422),
         ("first", &[("X-API-Key", "first")], 400),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use reqwest::blocking::Client;
 use serde_json::Value;
 
-use super::support::{KEY, KilledOnDrop, Server, eventually, repository, say, voice};
+use super::support::{KEY, KilledOnDrop, Server, eventually, key_lines, repository, say, voice};
 
 /// Whether a program is installed; says so if it is not.
 fn has(program: &str, test: &str) -> bool {
@@ -321,7 +321,7 @@ fn kubernetes_manifests_are_valid() {
     let copied =
         Command::new("cp").arg("-R").arg(repository().join("deploy/kubernetes")).arg(&folder).status();
     assert!(copied.unwrap().success());
-    std::fs::write(folder.join("keys"), "ios:abc\n").unwrap();
+    std::fs::write(folder.join("keys"), key_lines("ios", "abc", "[\"admin\"]")).unwrap();
     let build = || {
         let output = Command::new("kubectl").arg("kustomize").arg(&folder).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

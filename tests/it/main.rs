@@ -16,6 +16,7 @@ mod formats;
 mod golden_pipeline;
 mod golden_stages;
 mod hostile;
+mod keys;
 mod kinds;
 mod model;
 mod model_store;

@@ -10,7 +10,7 @@ use reqwest::blocking::Response;
 use serde_json::{Value, json};
 
 use super::support::{
-    KEY, Server, assert_error, eventually, exit_code, long_voice, repository, status_of, voice,
+    KEY, Server, assert_error, eventually, exit_code, key_lines, long_voice, repository, status_of, voice,
 };
 
 fn embeddings() -> String {
@@ -77,7 +77,9 @@ fn labels_are_bounded() {
 
 #[test]
 fn each_request_is_one_line_of_the_log() {
-    let server = Server::start_with(&[("API_KEY", "ios:test-key,web:other")]);
+    let keys =
+        format!("{}{}", key_lines("ios", KEY, "[\"embed\"]"), key_lines("web", "other", "[\"verify\"]"));
+    let server = Server::start_with(&[("API_KEY", ""), ("KEYS", &keys)]);
     let upload = server.request("POST", "/extract-embedding").header("Content-Type", "audio/wav");
     let answer = upload.header("X-Request-Id", "request-1").body(voice()).send().unwrap();
     assert_eq!(answer.status(), 200);
@@ -133,7 +135,8 @@ fn rate_limit(answer: &Response) -> [u64; 3] {
 
 #[test]
 fn each_key_has_its_own_rate() {
-    let server = Server::start_with(&[("API_KEY", "test-key,web:other"), ("RATE_LIMIT_PER_MINUTE", "2")]);
+    let other = key_lines("web", "other", "[\"verify\"]");
+    let server = Server::start_with(&[("KEYS", &other), ("RATE_LIMIT_PER_MINUTE", "2")]);
     for remaining in [1, 0] {
         let answer = server.post_json("/compare-embeddings", embeddings());
         let [limit, left, reset] = rate_limit(&answer);
@@ -161,19 +164,6 @@ fn who_guesses_keys_is_slowed_down_and_others_are_not() {
     assert_eq!(guess().status(), 401);
     assert!(begun.elapsed() >= Duration::from_secs(1));
     assert_eq!(server.post_json("/compare-embeddings", embeddings()).status(), 200);
-}
-
-#[test]
-fn keys_may_come_from_a_file() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("keys");
-    std::fs::write(&file, format!("old:before\nnew:{KEY}\n")).unwrap();
-    let server = Server::start_with(&[("API_KEY", ""), ("API_KEY_FILE", file.to_str().unwrap())]);
-    assert_eq!(server.post_json("/compare-embeddings", embeddings()).status(), 200);
-    let old = server.post("/compare-embeddings").header("X-API-Key", "before").body(embeddings());
-    assert_eq!(old.send().unwrap().status(), 200);
-    let whole = server.post("/compare-embeddings").header("X-API-Key", "old:before").body(embeddings());
-    assert_eq!(whole.send().unwrap().status(), 401);
 }
 
 #[test]

@@ -1,13 +1,17 @@
 //! Voices under /v1: many recordings in one call, pairs and matrices, of recordings and embeddings.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use reqwest::blocking::Response;
 use reqwest::blocking::multipart::{Form, Part};
 use serde_json::{Value, json};
+use voice_embedding_service::pipeline::{PipelineError, RecordingOptions, Wanted, WantedPartials};
 
 use super::support::{
-    KEY, Server, assert_close, assert_error, cosine, fixture, long_voice, voice, voice_samples, wav,
+    KEY, Server, assert_close, assert_error, cosine, fixture, long_voice, pipeline, voice, voice_samples, wav,
 };
 
 const FINGERPRINT: &str = "resemblyzer-0.1.4/39373b86";
@@ -124,6 +128,15 @@ fn recordings_are_embedded_in_every_way_to_send_them() {
 
     let raw = server.request("POST", "/v1/embeddings?encoding_format=base64&model=resemblyzer");
     let answer = ok(raw.header("Content-Type", "audio/wav").body(voice()).send().unwrap());
+    // As `"$(base64 FILE)"` makes it.
+    let lines = base64(&voice()).as_bytes().chunks(76).collect::<Vec<_>>().join(&b'\n');
+    let body = format!("{{\"input\": \"{}\"}}", String::from_utf8(lines).unwrap());
+    assert_close(
+        "lines",
+        &numbers(&ok(server.post_json("/v1/embeddings", body))["data"][0]["embedding"]),
+        &expected[0],
+        |_| 1e-6,
+    );
     assert_close("the body itself", &floats(&answer["data"][0]["embedding"]), &expected[0], |_| 1e-6);
 
     let samples: Vec<u8> = voice_samples().iter().flat_map(|s| s.to_le_bytes()).collect();
@@ -134,14 +147,19 @@ fn recordings_are_embedded_in_every_way_to_send_them() {
     let raw = server
         .request("POST", "/v1/embeddings")
         .header("Content-Type", "audio/pcm;rate=16000;encoding=f32le");
-    let answer = ok(raw.body(samples).send().unwrap());
+    let answer = ok(raw.body(samples.clone()).send().unwrap());
     assert_close("samples", &numbers(&answer["data"][0]["embedding"]), &expected[0], |_| 1e-5);
+
+    let form = Form::new().part("file", file(samples)).text("format", "pcm_f32le");
+    let request = server.request("POST", "/v1/embeddings").multipart(form.text("sample_rate", "16000"));
+    let answer = ok(request.send().unwrap());
+    assert_close("samples in a form", &numbers(&answer["data"][0]["embedding"]), &expected[0], |_| 1e-5);
 
     let metrics = server.metrics();
     assert!(
         metrics
             .lines()
-            .any(|line| { line.starts_with("voice_embedding_recordings_total") && line.ends_with(" 9") }),
+            .any(|line| { line.starts_with("voice_embedding_recordings_total") && line.ends_with(" 11") }),
         "{metrics}"
     );
 }
@@ -184,10 +202,20 @@ fn partials_have_times_in_the_recording() {
     let body = json!({"input": clip, "partials": true, "encoding_format": "base64"});
     let answer = ok(post(&server, "embeddings", &body));
     assert_eq!(floats(&answer["data"][0]["partials"][0]["embedding"]).len(), 256);
-    let body = json!({"input": base64(&long_voice(590)), "segments": [[0, 590], [0, 590], [0, 590]],
-        "partials": true, "rate": 16.0});
-    let response = post(&server, "embeddings", &body);
-    assert_v1_error("too many partials", response, 422, "validation_error", Some("input[0]"), "partials");
+}
+
+#[test]
+fn partials_of_a_request_are_counted_together() {
+    let pipeline = pipeline();
+    let left = Arc::new(AtomicUsize::new(12));
+    let wanted =
+        Wanted { partials: Some(WantedPartials { rate: 2.0, left: Arc::clone(&left) }), segments: None };
+    let analyse =
+        || pipeline.analyse_wanted(pipeline.decode(&voice(), RecordingOptions::default()).unwrap(), &wanted);
+    assert!(analyse().is_ok());
+    let rest = left.load(Ordering::Relaxed);
+    assert!(rest < 12, "its windows are taken");
+    assert!(matches!(analyse(), Err(PipelineError::TooManyPartials)), "{rest} are left");
 }
 
 #[test]
@@ -223,8 +251,9 @@ fn segments_are_cut_before_silence_is_trimmed() {
         ("empty", json!([[1.0, 1.0]]), Some("segments[0]"), "0 <= start < end"),
         ("negative", json!([[-1.0, 1.0]]), Some("segments[0]"), "0 <= start < end"),
         ("past the end", json!([[0, 1], [1, seconds + 1.0]]), Some("input[0]"), "segments[1]"),
-        ("none", json!([]), Some("segments"), "1 to 500"),
-        ("too many", json!(vec![[0, 1]; 501]), Some("segments"), "1 to 500"),
+        ("none", json!([]), Some("segments"), "at least one"),
+        ("too many", json!(vec![[0, 1]; 501]), Some("segments"), "longer than 500"),
+        ("too long", json!(vec![[0, 7]; 100]), Some("input[0]"), "together are 700 s long; at most 600"),
         ("three numbers", json!([[0, 1, 2]]), Some("segments[0]"), ""),
         ("all silent", json!([[0.0, 0.9]]), Some("input"), "None of the 1"),
     ];
@@ -343,7 +372,7 @@ fn bad_batches_get_clear_errors() {
             422,
             "validation_error",
             Some("rate"),
-            "at most 16",
+            "0.625 to 16",
         ),
         (
             "a rate of 0",
@@ -351,7 +380,7 @@ fn bad_batches_get_clear_errors() {
             422,
             "validation_error",
             Some("rate"),
-            "greater than 0",
+            "0.625 to 16",
         ),
         (
             "a channel beyond the last",
@@ -603,7 +632,7 @@ fn bad_voices_get_clear_errors() {
             422,
             "validation_error",
             "a.channel",
-            "Only a recording",
+            "belongs to audio_base64",
         ),
         (
             "no seconds",
@@ -626,8 +655,32 @@ fn bad_voices_get_clear_errors() {
             json!({"audio_base64": "AAAA", "format": "pcm_s16le"}),
             422,
             "validation_error",
-            "sample_rate",
-            "",
+            "a.sample_rate",
+            "Field required",
+        ),
+        (
+            "a model of a recording",
+            json!({"audio_base64": "AAAA", "model": "resemblyzer"}),
+            422,
+            "validation_error",
+            "a.model",
+            "belongs to embedding, not to audio_base64",
+        ),
+        (
+            "many warnings",
+            json!({"embedding": unit(256), "model": "resemblyzer", "warnings": vec!["x"; 17]}),
+            422,
+            "validation_error",
+            "a.warnings",
+            "longer than 16",
+        ),
+        (
+            "a very long one",
+            with(json!(unit(5_000))),
+            422,
+            "validation_error",
+            "a.embedding",
+            "longer than 4096",
         ),
         ("no speech", json!({"audio_base64": base64(&silence())}), 422, "no_speech", "a", "a: No speech"),
         ("text", json!({"audio_base64": base64(b"text, not audio")}), 415, "unsupported_audio", "a", "a: "),
@@ -673,9 +726,12 @@ fn bad_voices_get_clear_errors() {
     let form = Form::new().part("a", file(voice())).part("a", file(voice())).part("b", file(voice()));
     let response = server.request("POST", "/v1/verify").multipart(form).send().unwrap();
     assert_v1_error("a part twice", response, 422, "validation_error", Some("a"), "twice");
+    let form = Form::new().part("a", file(voice())).part("b", Part::text(r#"{"speakr": "anna"}"#));
+    let response = server.request("POST", "/v1/verify").multipart(form).send().unwrap();
+    assert_v1_error("a bad part", response, 422, "validation_error", Some("b.speakr"), "unknown field");
     let form = Form::new().part("a", file(voice())).part("c", file(voice()));
     let response = server.request("POST", "/v1/verify").multipart(form).send().unwrap();
-    assert_v1_error("an unknown part", response, 422, "validation_error", Some("c"), "unknown field");
+    assert_v1_error("an unknown part", response, 422, "validation_error", Some("c"), "parts named a or b");
 }
 
 #[test]
@@ -787,8 +843,11 @@ fn models_are_listed() {
 fn a_request_costs_its_recordings() {
     let server = Server::start_with(&[("RATE_LIMIT_PER_MINUTE", "10")]);
     let batch = |n: usize| post(&server, "embeddings", &json!({"input": vec![base64(&voice()); n]}));
-    assert_v1_error("more than a minute's", batch(12), 422, "too_many_recordings", None, "10");
-    assert_eq!(batch(6).status(), 200);
+    assert_v1_error("more than a minute's", batch(11), 422, "too_many_recordings", None, "10");
+    let response = batch(6);
+    assert_eq!(response.status(), 200);
+    let remaining: u32 = response.headers()["ratelimit-remaining"].to_str().unwrap().parse().unwrap();
+    assert!(remaining <= 4, "one of the first request and six of ten are gone: {remaining}");
     let response = batch(6);
     assert!(response.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
     assert_v1_error("beyond the rate", response, 429, "rate_limited", None, "10 requests a minute");

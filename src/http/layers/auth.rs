@@ -1,6 +1,8 @@
 //! Authentication, before the body is read.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::extract::{ConnectInfo, Request, State};
@@ -11,24 +13,39 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
 use super::observe::KeyName;
+use crate::config::Right;
 use crate::http::error::{ApiError, FieldError};
-use crate::http::keys::Allowance;
+use crate::http::keys::{Allowance, Holder};
 use crate::http::state::AppState;
 
 /// The header that carries the key.
 pub(in crate::http) const API_KEY_HEADER: &str = "X-API-Key";
 
-/// The place of a request's key in the list: an extension of the request.
-#[derive(Clone, Copy)]
-pub(in crate::http) struct KeyPlace(pub(in crate::http) usize);
+/// Who holds the request's key: an extension of the request.
+#[derive(Clone)]
+pub(in crate::http) struct KeyHolder {
+    pub(in crate::http) holder: Arc<Holder>,
+    /// What is left of its rate once the request's recordings are counted.
+    remaining: Arc<AtomicU32>,
+}
+
+impl KeyHolder {
+    /// Takes the tokens of the request's recordings but the first.
+    pub(in crate::http) fn take_more_tokens(&self, n: usize) -> Result<(), ApiError> {
+        if let Some(allowance) = self.holder.take_more_tokens(n)? {
+            self.remaining.store(allowance.remaining, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
 
 /// How long the answer to a further wrong key takes.
 const WRONG_KEY_DELAY: Duration = Duration::from_secs(1);
 
-/// Lets a request pass if its key is valid and within its rate; the body has not been read by then. The key's name is an
-/// extension of the request and of its answer.
+/// Lets a request pass if its key is valid, has the route's right (if the route asks for one) and is within its rate; the body
+/// has not been read by then. The key's name is an extension of the request and of its answer.
 pub(in crate::http) async fn require_api_key(
-    State(state): State<AppState>,
+    State((state, right)): State<(AppState, Option<Right>)>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
@@ -38,7 +55,7 @@ pub(in crate::http) async fn require_api_key(
         }
         return Err(FieldError::missing(&["header", API_KEY_HEADER], Value::Null).into());
     };
-    let Some(place) = state.api_keys.find(key) else {
+    let Some(holder) = state.api_keys.find(key) else {
         let address =
             request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
         if address.is_some_and(|address| state.api_keys.is_guessing(address)) {
@@ -46,17 +63,24 @@ pub(in crate::http) async fn require_api_key(
         }
         return Err(ApiError::InvalidApiKey);
     };
-    let name = KeyName(state.api_keys.name(place).to_owned());
+    let name = KeyName(holder.key.name.clone());
     request.extensions_mut().insert(name.clone());
-    request.extensions_mut().insert(KeyPlace(place));
-    let (mut response, allowance) = match state.api_keys.take_token(place) {
+    let remaining = Arc::new(AtomicU32::new(u32::MAX));
+    let key_holder = KeyHolder { holder: Arc::clone(&holder), remaining: Arc::clone(&remaining) };
+    request.extensions_mut().insert(key_holder);
+    let allowed = match right.filter(|right| !holder.key.may(*right)) {
+        Some(right) => Err(ApiError::Forbidden { right }),
+        None => holder.take_token(),
+    };
+    let (mut response, allowance) = match allowed {
         Ok(allowance) => (next.run(request).await, allowance),
         Err(error @ ApiError::RateLimited { limit, .. }) => {
             (error.into_response(), Some(Allowance { limit, remaining: 0 }))
         }
         Err(error) => (error.into_response(), None),
     };
-    if let Some(allowance) = allowance {
+    if let Some(mut allowance) = allowance {
+        allowance.remaining = allowance.remaining.min(remaining.load(Ordering::Relaxed));
         add_headers(&allowance, response.headers_mut());
     }
     response.extensions_mut().insert(name);

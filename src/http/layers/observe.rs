@@ -71,6 +71,9 @@ impl Observed {
         if let Some(code) = code {
             self.state.metrics.http.errors.with_label_values(&[code]).inc();
         }
+        if let Some(key) = key {
+            self.state.metrics.http.key_requests.with_label_values(&[key]).inc();
+        }
         let _entered = self.span.enter();
         if PROBES.contains(&self.route.as_str()) {
             tracing::event!(Level::DEBUG, status, duration_ms, "answered");

@@ -1,13 +1,15 @@
 //! JSON bodies of the routes under /v1, by serde, with errors in the shape of FastAPI's.
 
+use axum::body::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::http::error::{ApiError, FieldError};
 
 /// Reads a body; an error names the place of the first thing that is wrong.
-pub(in crate::http) fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+pub(in crate::http) fn from_json<T: DeserializeOwned>(body: Bytes) -> Result<T, ApiError> {
+    let body = without_line_breaks(body);
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body);
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(FieldError::missing(&["body"], Value::Null).into());
     }
@@ -22,6 +24,17 @@ pub(in crate::http) fn from_options<T: DeserializeOwned>(
     options: serde_json::Map<String, Value>,
 ) -> Result<T, ApiError> {
     serde_path_to_error::deserialize(Value::Object(options)).map_err(|error| field_error(&error).into())
+}
+
+/// Turns line breaks into blanks. Outside of strings they mean the same; within one they are not JSON, but a shell puts them
+/// there with `"$(base64 FILE)"` where that command breaks its lines.
+pub(in crate::http) fn without_line_breaks(body: Bytes) -> Vec<u8> {
+    // No copy: nobody else holds these bytes.
+    let mut body = Vec::from(body);
+    for byte in &mut body {
+        *byte = if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
+    }
+    body
 }
 
 fn malformed(error: &serde_json::Error) -> FieldError {

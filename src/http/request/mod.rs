@@ -2,6 +2,8 @@
 
 pub(super) mod base64;
 pub(super) mod body;
+pub(super) mod bounded;
+mod channel;
 pub(super) mod fields;
 pub(super) mod json;
 pub(super) mod model;

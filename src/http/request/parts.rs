@@ -12,6 +12,9 @@ use crate::audio::RawFormat;
 use crate::http::error::{ApiError, FieldError};
 use crate::http::state::AppState;
 
+/// Bytes of an option in a form.
+const MAX_OPTION_BYTES: usize = 64 << 10;
+
 /// What a request holds.
 pub(in crate::http) enum Received {
     /// A JSON body, not parsed yet.
@@ -81,7 +84,15 @@ impl Received {
                 files.push(Part { name, bytes: part.bytes().await.map_err(bad_form)?, is_json, raw });
                 continue;
             }
-            let value = option_value(&part.text().await.map_err(bad_form)?);
+            let text = part.text().await.map_err(bad_form)?;
+            if text.len() > MAX_OPTION_BYTES {
+                let msg = format!(
+                    "An option may have {MAX_OPTION_BYTES} bytes; are files in parts named {}?",
+                    voices.join(" or ")
+                );
+                return Err(FieldError::at(&["body", &name], "value_error", &msg).into());
+            }
+            let value = option_value(&text);
             if options.insert(name.clone(), value).is_some() {
                 return Err(twice(&name).into());
             }

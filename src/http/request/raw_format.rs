@@ -64,12 +64,13 @@ fn sample_format(encoding: &str) -> Option<SampleFormat> {
     })
 }
 
-/// What samples are by `format` (without `pcm_`), `sample_rate` and `channels`.
+/// What samples are by the fields `format`, `sample_rate` and `channels`, if the format begins with `pcm_`.
 pub(in crate::http) fn of_fields(
-    encoding: &str,
+    format: Option<&str>,
     sample_rate: Option<f64>,
     channels: Option<f64>,
-) -> Result<RawFormat, ApiError> {
+) -> Result<Option<RawFormat>, ApiError> {
+    let Some(encoding) = format.and_then(|format| format.strip_prefix("pcm_")) else { return Ok(None) };
     let whole = |name: &str, value: f64, max: u32| {
         let is_whole = value.fract() == 0.0 && (1.0..=f64::from(max)).contains(&value);
         let msg = format!("Input should be a whole number from 1 to {max}");
@@ -82,5 +83,5 @@ pub(in crate::http) fn of_fields(
     let rate = sample_rate.ok_or_else(|| FieldError::missing(&["body", "sample_rate"], Value::Null))?;
     let sample_rate_hz = whole("sample_rate", rate, *crate::audio::SAMPLE_RATES_HZ.end())?;
     let channels = whole("channels", channels.unwrap_or(1.0), crate::audio::MAX_CHANNELS.into())? as u16;
-    Ok(RawFormat { format, sample_rate_hz, channels })
+    Ok(Some(RawFormat { format, sample_rate_hz, channels }))
 }

@@ -10,7 +10,9 @@ use axum::http::header::CONTENT_TYPE;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::channel::channel_named;
 use super::fields::Fields;
+use super::json::without_line_breaks;
 use super::{base64, body, raw_format};
 use crate::audio::{Channel, RawFormat};
 use crate::http::error::{ApiError, FieldError};
@@ -57,7 +59,7 @@ impl Recording {
         let query = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
         let channel = query.filter(|(name, _)| name == "channel").last();
         let options = RecordingOptions {
-            channel: channel.map_or(Ok(Channel::Mix), |(_, value)| channel_named(&value))?,
+            channel: channel.map_or(Ok(Channel::Mix), |(_, value)| channel_option(&value))?,
             raw: parts.headers.get(CONTENT_TYPE).map_or(Ok(None), raw_format::of_content_type)?,
         };
         Ok(Self::File { bytes: body::read(body, state.config.max_body_bytes).await?, options })
@@ -95,7 +97,7 @@ impl<'a> ExtractRequest<'a> {
             channels: fields.optional_number("channels"),
             channel: fields
                 .optional_scalar("channel")
-                .map_or(Ok(Channel::Mix), |text| channel_named(&text))?,
+                .map_or(Ok(Channel::Mix), |text| channel_option(&text))?,
         };
         fields.finish()?;
         Ok(request)
@@ -107,24 +109,13 @@ impl<'a> ExtractRequest<'a> {
 
     /// What the samples are, if the format names samples without a header.
     fn raw_format(&self) -> Result<Option<RawFormat>, ApiError> {
-        let Some(encoding) = self.format.as_deref().and_then(|format| format.strip_prefix("pcm_")) else {
-            return Ok(None);
-        };
-        raw_format::of_fields(encoding, self.sample_rate, self.channels).map(Some)
+        raw_format::of_fields(self.format.as_deref(), self.sample_rate, self.channels)
     }
 }
 
-/// A channel by its name: `mix`, or its number.
-fn channel_named(text: &str) -> Result<Channel, ApiError> {
-    const MAX: u16 = crate::audio::MAX_CHANNELS - 1;
-    match text.trim().parse() {
-        _ if text.trim() == "mix" => Ok(Channel::Mix),
-        Ok(channel @ 0..=MAX) => Ok(Channel::One(channel)),
-        _ => {
-            let msg = format!("Input should be 'mix' or a number from 0 to {MAX}");
-            Err(FieldError::value("channel", &msg, text.into()).into())
-        }
-    }
+/// A channel by its name, in the option `channel`.
+fn channel_option(text: &str) -> Result<Channel, ApiError> {
+    channel_named(text).map_err(|msg| FieldError::value("channel", &msg, text.into()).into())
 }
 
 /// Whether the body is the recording itself, by its content type.
@@ -134,17 +125,6 @@ fn is_audio(headers: &HeaderMap) -> bool {
         content_type.get(..prefix.len()).is_some_and(|t| t.eq_ignore_ascii_case(prefix.as_bytes()))
     };
     begins("audio/") || begins("application/octet-stream")
-}
-
-/// Turns line breaks into blanks. Outside of strings they mean the same; within one they are not JSON, but a shell puts them
-/// there with `"$(base64 FILE)"` where that command breaks its lines.
-fn without_line_breaks(body: Bytes) -> Vec<u8> {
-    // No copy: nobody else holds these bytes.
-    let mut body = Vec::from(body);
-    for byte in &mut body {
-        *byte = if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
-    }
-    body
 }
 
 /// The content of the form's first part named `file`, and how to read it.
@@ -162,7 +142,7 @@ pub(in crate::http) async fn read_form(
                 options.raw = raw_format_of(&part)?;
                 file = Some(part.bytes().await.map_err(bad_form)?);
             }
-            Some("channel") => options.channel = channel_named(&part.text().await.map_err(bad_form)?)?,
+            Some("channel") => options.channel = channel_option(&part.text().await.map_err(bad_form)?)?,
             _ => {}
         }
     }

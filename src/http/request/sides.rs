@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::model::resolve;
 use super::voice::{SentEmbedding, Voice};
-use crate::embedder::{EmbedderModel, Timings};
+use crate::embedder::{Embedder, EmbedderModel, Timings};
 use crate::embedding::{Embedding, EmbeddingError, UnitEmbedding};
 use crate::http::answer;
 use crate::http::batch::{self, Caller};
@@ -47,7 +47,7 @@ impl<N: Fn(usize) -> String> Sides<N> {
             Voice::Embedding(embedding) => Some(embedding.model.as_str()),
             Voice::Recording(_) | Voice::Speaker(_) => None,
         });
-        let model = Arc::clone(resolve(state.embedder()?, model.into_iter().chain(named))?);
+        let model = Arc::clone(resolve(in_hand(state)?, model.into_iter().chain(named))?);
         Ok(Self { model, voices, name })
     }
 
@@ -104,6 +104,11 @@ impl EmbeddedSides {
     pub(in crate::http) fn totals(&self) -> (Timings, f64) {
         (self.timings, self.audio_seconds)
     }
+}
+
+/// The embedder, for a request that is in hand: a stop waits for it.
+pub(in crate::http) fn in_hand(state: &AppState) -> Result<&Embedder, ApiError> {
+    state.embedder.get().ok_or(ApiError::ModelNotReady)
 }
 
 fn side_of(model: &EmbedderModel, sent: SentEmbedding, name: &str) -> Result<Side, ApiError> {

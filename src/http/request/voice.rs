@@ -11,14 +11,25 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::bounded::{Bounded, bounded};
+use super::channel::channel_named;
 use super::parts::Part;
 use super::{base64 as lenient, json, raw_format};
-use crate::audio::{Channel, MAX_CHANNELS};
+use crate::audio::Channel;
 use crate::http::error::{ApiError, FieldError};
 use crate::pipeline::RecordingOptions;
 
 /// Segments of a recording at the most.
-pub(in crate::http) const MAX_SEGMENTS: usize = 500;
+const MAX_SEGMENTS: usize = 500;
+
+/// Warnings of an embedding at the most; there are fewer kinds.
+const MAX_WARNINGS: usize = 16;
+
+/// Components of an embedding at the most: more than any model has.
+const MAX_COMPONENTS: usize = 4_096;
+
+/// Segments as they were received.
+pub(in crate::http) type Segments = Bounded<Vec<f64>, MAX_SEGMENTS>;
 
 /// A voice as JSON: exactly one of a recording (`audio_base64`), an embedding with its model, and an enrolled speaker.
 #[derive(Default, Deserialize, ToSchema)]
@@ -36,7 +47,8 @@ pub(in crate::http) struct VoiceFields {
     #[schema(value_type = Option<String>, default = "mix")]
     channel: Option<ChannelName>,
     /// Stretches of the recording, each a voice of its own, in seconds.
-    segments: Option<Vec<Vec<f64>>>,
+    #[schema(value_type = Option<Vec<Vec<f64>>>)]
+    segments: Option<Segments>,
     /// An embedding: numbers, or base64 of little-endian `f32`.
     #[schema(value_type = Option<Vec<f32>>)]
     embedding: Option<Components>,
@@ -45,12 +57,11 @@ pub(in crate::http) struct VoiceFields {
     /// Seconds of speech that the embedding was made of.
     speech_seconds: Option<f64>,
     /// The warnings that it came with.
-    warnings: Option<Vec<String>>,
+    #[schema(value_type = Option<Vec<String>>)]
+    warnings: Option<Bounded<String, MAX_WARNINGS>>,
     /// An enrolled speaker.
     speaker: Option<String>,
     /// The speaker's collection.
-    #[schema(value_type = Option<String>)]
-    #[allow(dead_code, reason = "no speaker is enrolled yet")]
     collection: Option<String>,
     /// Of an answer that is sent back; ignored.
     #[schema(ignore)]
@@ -123,7 +134,8 @@ impl Voice {
     /// The voice in a part of a form; `channel` is that of all recordings in the form.
     pub(in crate::http) fn of_part(part: Part, loc: &[&str], channel: Channel) -> Result<Self, ApiError> {
         if part.is_json {
-            return json::from_json::<VoiceFields>(&part.bytes)?.check(loc);
+            let fields: VoiceFields = json::from_json(part.bytes).map_err(|error| error.within(loc))?;
+            return fields.check(loc);
         }
         Ok(Self::Recording(VoiceRecording {
             source: Source::File(part.bytes),
@@ -158,25 +170,27 @@ impl VoiceFields {
                 ));
             }
         }
-        let of_recording = [
-            ("format", self.format.is_some()),
-            ("sample_rate", self.sample_rate.is_some()),
-            ("channels", self.channels.is_some()),
-            ("channel", self.channel.is_some()),
-            ("segments", self.segments.is_some()),
+        let kind = kinds[0];
+        let of_kinds = [
+            ("format", "audio_base64", self.format.is_some()),
+            ("sample_rate", "audio_base64", self.sample_rate.is_some()),
+            ("channels", "audio_base64", self.channels.is_some()),
+            ("channel", "audio_base64", self.channel.is_some()),
+            ("segments", "audio_base64", self.segments.is_some()),
+            ("model", "embedding", self.model.is_some()),
+            ("speech_seconds", "embedding", self.speech_seconds.is_some()),
+            ("warnings", "embedding", self.warnings.is_some()),
+            ("collection", "speaker", self.collection.is_some()),
         ];
-        if self.audio_base64.is_none()
-            && let Some((name, _)) = of_recording.into_iter().find(|(_, is_there)| *is_there)
-        {
-            return Err(wrong(name, "Only a recording has this field"));
+        if let Some((name, of, _)) = of_kinds.into_iter().find(|(_, of, is_there)| *is_there && *of != kind) {
+            return Err(wrong(name, &format!("It belongs to {of}, not to {kind}")));
         }
         if let Some(audio) = self.audio_base64 {
-            let encoding = self.format.as_deref().and_then(|format| format.strip_prefix("pcm_"));
-            let raw =
-                encoding.map(|encoding| raw_format::of_fields(encoding, self.sample_rate, self.channels));
+            let raw = raw_format::of_fields(self.format.as_deref(), self.sample_rate, self.channels);
+            let raw = raw.map_err(|error| error.within(loc))?;
             let channel = self.channel.map_or(Channel::Mix, |ChannelName(channel)| channel);
-            let options = RecordingOptions { channel, raw: raw.transpose()? };
-            let segments = self.segments.map(|segments| check_segments(loc, &segments)).transpose()?;
+            let options = RecordingOptions { channel, raw };
+            let segments = self.segments.map(|segments| check_segments(loc, &segments.0)).transpose()?;
             return Ok(Voice::Recording(VoiceRecording { source: Source::Base64(audio), options, segments }));
         }
         if let Some(Components(components)) = self.embedding {
@@ -187,7 +201,7 @@ impl VoiceFields {
             return Ok(Voice::Embedding(SentEmbedding {
                 components,
                 model,
-                warnings: self.warnings.unwrap_or_default(),
+                warnings: self.warnings.map_or_else(Vec::new, |Bounded(warnings)| warnings),
             }));
         }
         Ok(Voice::Speaker(self.speaker.unwrap_or_default()))
@@ -205,8 +219,8 @@ pub(in crate::http) fn check_segments(
         error.loc.extend(index.map(Value::from));
         ApiError::from(error)
     };
-    if segments.is_empty() || segments.len() > MAX_SEGMENTS {
-        return Err(wrong(None, &format!("Input should have 1 to {MAX_SEGMENTS} segments")));
+    if segments.is_empty() {
+        return Err(wrong(None, "Input should have at least one segment"));
     }
     let checked = |(index, segment): (usize, &Vec<f64>)| match segment[..] {
         [start, end] if start >= 0.0 && start < end && end.is_finite() => Ok(start..end),
@@ -222,14 +236,7 @@ impl<'de> Deserialize<'de> for ChannelName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(deserializer)?;
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        match text.parse() {
-            _ if text == "mix" => Ok(Self(Channel::Mix)),
-            Ok(channel) if channel < MAX_CHANNELS => Ok(Self(Channel::One(channel))),
-            _ => Err(D::Error::custom(format!(
-                "Input should be 'mix' or a number from 0 to {}",
-                MAX_CHANNELS - 1
-            ))),
-        }
+        channel_named(&text).map(Self).map_err(D::Error::custom)
     }
 }
 
@@ -247,12 +254,8 @@ impl<'de> Deserialize<'de> for Components {
                 f.write_str("a list of numbers, or base64 of little-endian f32")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Components, A::Error> {
-                let mut components = Vec::new();
-                while let Some(component) = items.next_element()? {
-                    components.push(component);
-                }
-                Ok(Components(components))
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Components, A::Error> {
+                bounded(items, MAX_COMPONENTS).map(Components)
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Components, E> {

@@ -52,6 +52,7 @@ pub(in crate::http) struct CompareResponse {
         (status = 200, body = CompareResponse),
         (status = 400, body = ErrorBody, description = "`wrong_dimension`"),
         (status = 401, body = ErrorBody, description = "`invalid_api_key`"),
+        (status = 403, body = ErrorBody, description = "`forbidden`"),
         (status = 413, body = ErrorBody, description = "`payload_too_large`"),
         (status = 422, body = ErrorBody, description = "`validation_error`"),
         (status = 429, body = ErrorBody, description = "`rate_limited`, with `Retry-After`"),

@@ -36,6 +36,9 @@ pub(in crate::http) enum ExtractErrors {
     /// `invalid_api_key`
     #[response(status = 401)]
     Key(ErrorBody),
+    /// `forbidden`
+    #[response(status = 403)]
+    Forbidden(ErrorBody),
     /// `payload_too_large` or `audio_too_long`
     #[response(status = 413)]
     TooLarge(ErrorBody),

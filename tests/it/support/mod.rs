@@ -9,4 +9,4 @@ pub(crate) use fixtures::{
     Golden, committed, fixture, golden, long_voice, model, parity_data, pipeline, repository, runtime, say,
     session, voice, voice_samples, wav, wav_at,
 };
-pub(crate) use server::{KEY, KilledOnDrop, Server, exit_code, status_of};
+pub(crate) use server::{KEY, KilledOnDrop, Server, exit_code, key_lines, status_of};

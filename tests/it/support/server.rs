@@ -218,3 +218,12 @@ pub(crate) fn exit_code(process: &mut Child) -> Option<i32> {
     }
     panic!("the process does not end");
 }
+
+/// A key as TOML, with its SHA-256.
+pub(crate) fn key_lines(name: &str, secret: &str, rights: &str) -> String {
+    use sha2::Digest;
+
+    let digest = sha2::Sha256::digest(secret);
+    let digest: Vec<String> = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("[[keys]]\nname = \"{name}\"\nsha256 = \"{}\"\nrights = {rights}\n", digest.concat())
+}

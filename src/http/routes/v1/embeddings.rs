@@ -12,24 +12,32 @@ use utoipa::ToSchema;
 
 use super::VoiceErrors;
 use super::vector::{EncodingFormat, Vector};
-use crate::audio::Channel;
+use crate::audio::{Channel, RawFormat};
 use crate::embedder::{Embedded, EmbeddedVoice, Partial};
 use crate::http::answer;
 use crate::http::batch::{self, Caller, on_worker};
 use crate::http::error::{ApiError, FieldError};
-use crate::http::layers::auth::KeyPlace;
+use crate::http::layers::auth::KeyHolder;
 use crate::http::layers::time_limit::TimeLimit;
+use crate::http::request::bounded::bounded;
 use crate::http::request::json;
 use crate::http::request::model::resolve;
 use crate::http::request::parts::Received;
 use crate::http::request::raw_format;
-use crate::http::request::voice::{ChannelName, Source, VoiceRecording, check_segments};
+use crate::http::request::sides::in_hand;
+use crate::http::request::voice::{ChannelName, Segments, Source, VoiceRecording, check_segments};
 use crate::http::routes::audio_report::AudioReport;
 use crate::http::state::AppState;
 use crate::pipeline::{PipelineError, RecordingOptions, WantedPartials};
 
+/// Windows a second at the least: they leave no gap, as in Resemblyzer.
+const MIN_RATE: f64 = 0.625;
+
 /// Windows a second at the most.
 const MAX_RATE: f64 = 16.0;
+
+/// Recordings that are read of a list: more than `MAX_BATCH_RECORDINGS` can be.
+const MAX_INPUTS: usize = 2_000;
 
 /// Partials of a request at the most.
 const MAX_PARTIALS: usize = 20_000;
@@ -59,7 +67,8 @@ pub(in crate::http) struct EmbeddingsRequest {
     #[schema(value_type = Option<String>, default = "mix")]
     channel: Option<ChannelName>,
     /// Stretches of one recording, in seconds; the answer has a result for each.
-    segments: Option<Vec<Vec<f64>>>,
+    #[schema(value_type = Option<Vec<Vec<f64>>>)]
+    segments: Option<Segments>,
     /// `pcm_s16le` and the like, for samples without a header.
     format: Option<String>,
     /// Sample rate of samples without a header, in Hz.
@@ -110,12 +119,9 @@ impl<'de> Deserialize<'de> for Input {
                 Ok(Input(vec![text]))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Input, A::Error> {
-                let mut recordings = Vec::new();
-                while let Some(Item(text)) = items.next_element()? {
-                    recordings.push(text);
-                }
-                Ok(Input(recordings))
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Input, A::Error> {
+                let recordings: Vec<Item> = bounded(items, MAX_INPUTS)?;
+                Ok(Input(recordings.into_iter().map(|Item(text)| text).collect()))
             }
         }
 
@@ -259,20 +265,14 @@ struct Options {
 )]
 pub(in crate::http) async fn embeddings(
     State(state): State<AppState>,
-    key: Extension<KeyPlace>,
+    key: Extension<KeyHolder>,
     time_limit: Extension<TimeLimit>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let caller = Caller::new(key, time_limit);
-    let (options, recordings) = match Received::new(&state, request, &["file"]).await? {
-        Received::Json(body) => on_worker(&state, move || EmbeddingsRequest::read(&body)).await??,
-        Received::Parts { files, options } => {
-            let request: EmbeddingsRequest = json::from_options(options)?;
-            let files = files.into_iter().map(|part| (Source::File(part.bytes), part.raw)).collect();
-            request.check(files)?
-        }
-    };
-    let model = resolve(state.embedder()?, options.model.as_deref().into_iter())?.clone();
+    let received = Received::new(&state, request, &["file"]).await?;
+    let (options, recordings) = on_worker(&state, move || EmbeddingsRequest::read(received)).await??;
+    let model = resolve(in_hand(&state)?, options.model.as_deref().into_iter())?.clone();
     if options.dimensions.is_some_and(|dimensions| dimensions != model.spec().dimension) {
         return Err(ApiError::Dimensions { dimension: model.spec().dimension });
     }
@@ -337,23 +337,26 @@ pub(in crate::http) struct EmbeddingsForm {
 }
 
 impl EmbeddingsRequest {
-    fn read(body: &[u8]) -> Result<(Options, Vec<VoiceRecording>), ApiError> {
-        let mut request: Self = json::from_json(body)?;
-        let Some(Input(input)) = request.input.take() else {
-            return Err(FieldError::missing(&["body", "input"], serde_json::Value::Null).into());
-        };
-        let encoding = request.format.as_deref().and_then(|format| format.strip_prefix("pcm_"));
-        let raw =
-            encoding.map(|encoding| raw_format::of_fields(encoding, request.sample_rate, request.channels));
-        let raw = raw.transpose()?;
-        let sources = input.into_iter().map(|text| (Source::Base64(text), raw)).collect();
-        request.check(sources)
+    fn read(received: Received) -> Result<(Options, Vec<VoiceRecording>), ApiError> {
+        match received {
+            Received::Json(body) => {
+                let mut request: Self = json::from_json(body)?;
+                let Some(Input(input)) = request.input.take() else {
+                    return Err(FieldError::missing(&["body", "input"], serde_json::Value::Null).into());
+                };
+                request.check(input.into_iter().map(|text| (Source::Base64(text), None)).collect())
+            }
+            Received::Parts { files, options } => {
+                let request: Self = json::from_options(options)?;
+                request.check(files.into_iter().map(|part| (Source::File(part.bytes), part.raw)).collect())
+            }
+        }
     }
 
-    /// The recordings with their options.
+    /// The recordings with their options. What a part's own content type says of its samples comes first.
     fn check(
         self,
-        sources: Vec<(Source, Option<crate::audio::RawFormat>)>,
+        sources: Vec<(Source, Option<RawFormat>)>,
     ) -> Result<(Options, Vec<VoiceRecording>), ApiError> {
         let wrong =
             |field: &str, msg: &str| ApiError::from(FieldError::at(&["body", field], "value_error", msg));
@@ -367,10 +370,11 @@ impl EmbeddingsRequest {
             return Err(wrong("rate", "Only partials have a rate"));
         }
         let rate = self.rate.unwrap_or(DEFAULT_RATE);
-        if !(rate > 0.0 && rate <= MAX_RATE) {
-            return Err(wrong("rate", &format!("Input should be greater than 0 and at most {MAX_RATE}")));
+        if !(MIN_RATE..=MAX_RATE).contains(&rate) {
+            return Err(wrong("rate", &format!("Input should be from {MIN_RATE} to {MAX_RATE}")));
         }
-        let segments = self.segments.as_deref().map(|segments| check_segments(&[], segments)).transpose()?;
+        let raw = raw_format::of_fields(self.format.as_deref(), self.sample_rate, self.channels)?;
+        let segments = self.segments.map(|segments| check_segments(&[], &segments.0)).transpose()?;
         if segments.is_some() && sources.len() > 1 {
             return Err(wrong("segments", "Only one recording can have segments"));
         }
@@ -384,9 +388,9 @@ impl EmbeddingsRequest {
             has_segments: segments.is_some(),
             dimensions: self.dimensions,
         };
-        let recording = |(source, raw)| VoiceRecording {
+        let recording = |(source, own_raw): (Source, Option<RawFormat>)| VoiceRecording {
             source,
-            options: RecordingOptions { channel, raw },
+            options: RecordingOptions { channel, raw: own_raw.or(raw) },
             segments: segments.clone(),
         };
         Ok((options, sources.into_iter().map(recording).collect()))

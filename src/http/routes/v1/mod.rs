@@ -5,6 +5,7 @@ use utoipa::IntoResponses;
 use crate::http::error::ErrorBody;
 
 pub(in crate::http) mod embeddings;
+pub(in crate::http) mod key;
 pub(in crate::http) mod models;
 pub(in crate::http) mod similarities;
 mod vector;
@@ -20,6 +21,9 @@ pub(in crate::http) enum VoiceErrors {
     /// `invalid_api_key`
     #[response(status = 401)]
     Key(ErrorBody),
+    /// `forbidden`
+    #[response(status = 403)]
+    Forbidden(ErrorBody),
     /// `model_not_found` or `speaker_not_found`
     #[response(status = 404)]
     Unknown(ErrorBody),

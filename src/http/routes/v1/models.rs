@@ -85,6 +85,7 @@ pub(in crate::http) async fn models(State(state): State<AppState>) -> Result<Jso
         (status = 200, body = ModelAnswer, description = "The model"),
         (status = 401, body = ErrorBody, description = "`invalid_api_key`"),
         (status = 404, body = ErrorBody, description = "`model_not_found`"),
+        (status = 409, body = ErrorBody, description = "`model_mismatch`: other weights of it are loaded"),
         (status = 503, body = ErrorBody, description = "`model_not_ready` or `shutting_down`"),
     ),
 )]

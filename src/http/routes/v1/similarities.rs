@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use axum::Extension;
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use ndarray::Array2;
@@ -17,8 +18,9 @@ use crate::compare::{clusters, similarity_matrix};
 use crate::http::answer;
 use crate::http::batch::{Caller, on_worker};
 use crate::http::error::{ApiError, FieldError};
-use crate::http::layers::auth::KeyPlace;
+use crate::http::layers::auth::KeyHolder;
 use crate::http::layers::time_limit::TimeLimit;
+use crate::http::request::bounded::Bounded;
 use crate::http::request::json;
 use crate::http::request::parts::Received;
 use crate::http::request::sides::{Side, Sides};
@@ -35,9 +37,11 @@ const MAX_VOICES: usize = 2_000;
 #[schema(example = json!({"voices": [{"audio_base64": "UklGRi..."}, {"audio_base64": "UklGRi..."}], "clusters": true}))]
 pub(in crate::http) struct SimilaritiesRequest {
     /// Up to 64 recordings or 2,000 embeddings.
-    voices: Option<Vec<VoiceFields>>,
+    #[schema(value_type = Option<Vec<VoiceFields>>)]
+    voices: Option<Bounded<VoiceFields, MAX_VOICES>>,
     /// Names of the voices; their places if missing.
-    labels: Option<Vec<String>>,
+    #[schema(value_type = Option<Vec<String>>)]
+    labels: Option<Bounded<String, MAX_VOICES>>,
     /// Whether to group voices that are above the threshold.
     clusters: Option<bool>,
     /// How the matrix is written.
@@ -94,45 +98,53 @@ pub(in crate::http) struct SimilaritiesAnswer {
 )]
 pub(in crate::http) async fn similarities(
     State(state): State<AppState>,
-    key: Extension<KeyPlace>,
+    key: Extension<KeyHolder>,
     time_limit: Extension<TimeLimit>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let caller = Caller::new(key, time_limit);
-    let (request, voices) = match Received::new(&state, request, &["file", "voice"]).await? {
-        Received::Json(body) => on_worker(&state, move || SimilaritiesRequest::read(&body)).await??,
-        Received::Parts { files, options } => {
-            let request: SimilaritiesRequest = json::from_options(options)?;
-            let channel = request.channel.as_ref().map_or(Channel::Mix, |ChannelName(channel)| *channel);
-            let voice = |(i, part)| Voice::of_part(part, &["voices", &format!("{i}")], channel);
-            let voices = files.into_iter().enumerate().map(voice).collect::<Result<Vec<_>, _>>()?;
-            (request, voices)
-        }
-    };
-    request.check(&voices)?;
+    let received = Received::new(&state, request, &["file", "voice"]).await?;
+    let (request, voices) = on_worker(&state, move || SimilaritiesRequest::read(received)).await??;
     let sides = Sides::resolve(&state, request.model.as_deref(), voices, |i| format!("voices[{i}]"))?;
     let (model, sides) = sides.embed(&state, &caller).await?;
-    let labels = request.labels_of(sides.sides.len())?;
     let (timings, seconds) = sides.totals();
     let answer = Answer {
-        labels,
+        labels: request.labels.map_or_else(
+            || (0..sides.sides.len()).map(|i| i.to_string()).collect(),
+            |Bounded(labels)| labels,
+        ),
         threshold: request.threshold.unwrap_or(state.config.same_speaker_threshold),
         model: model.id().fingerprint().to_owned(),
         wants_clusters: request.clusters == Some(true),
         format: request.encoding_format.unwrap_or_default(),
     };
-    let body = on_worker(&state, move || answer.write(&sides.sides)).await??;
+    let body = answer::blocking(move || answer.write(&sides.sides)).await??;
     Ok(answer::json(body.into_bytes(), &timings, seconds))
 }
 
 impl SimilaritiesRequest {
-    fn read(body: &[u8]) -> Result<(Self, Vec<Voice>), ApiError> {
+    fn read(received: Received) -> Result<(Self, Vec<Voice>), ApiError> {
+        let (request, voices) = match received {
+            Received::Json(body) => Self::of_json(body)?,
+            Received::Parts { files, options } => {
+                let request: Self = json::from_options(options)?;
+                let channel = request.channel.as_ref().map_or(Channel::Mix, |ChannelName(channel)| *channel);
+                let voice = |(i, part)| Voice::of_part(part, &["voices", &format!("{i}")], channel);
+                let voices = files.into_iter().enumerate().map(voice).collect::<Result<Vec<_>, _>>()?;
+                (request, voices)
+            }
+        };
+        request.check(&voices)?;
+        Ok((request, voices))
+    }
+
+    fn of_json(body: Bytes) -> Result<(Self, Vec<Voice>), ApiError> {
         let mut request: Self = json::from_json(body)?;
         if request.channel.is_some() {
             let msg = "A voice has its own channel";
             return Err(FieldError::at(&["body", "channel"], "extra_forbidden", msg).into());
         }
-        let Some(voices) = request.voices.take() else {
+        let Some(Bounded(voices)) = request.voices.take() else {
             return Err(FieldError::missing(&["body", "voices"], Value::Null).into());
         };
         let check = |(i, voice): (usize, VoiceFields)| voice.check(&["voices", &i.to_string()]);
@@ -145,7 +157,8 @@ impl SimilaritiesRequest {
         if self.voices.is_some() {
             return Err(wrong("voices", "Only JSON has this field; a form has parts named file or voice"));
         }
-        if voices.is_empty() || voices.iter().map(Voice::count).sum::<usize>() > MAX_VOICES {
+        let n = voices.iter().map(Voice::count).sum();
+        if !(1..=MAX_VOICES).contains(&n) {
             return Err(wrong(
                 "voices",
                 &format!("There should be 1 to {MAX_VOICES} voices, each segment counted"),
@@ -154,17 +167,11 @@ impl SimilaritiesRequest {
         if self.threshold.is_some_and(|threshold| !(-1.0..=1.0).contains(&threshold)) {
             return Err(wrong("threshold", "Input should be from -1 to 1"));
         }
-        Ok(())
-    }
-
-    fn labels_of(&self, n: usize) -> Result<Vec<String>, ApiError> {
         match &self.labels {
-            None => Ok((0..n).map(|i| i.to_string()).collect()),
-            Some(labels) if labels.len() == n => Ok(labels.clone()),
-            Some(labels) => {
-                let msg = format!("There are {} labels for {n} voices", labels.len());
-                Err(FieldError::at(&["body", "labels"], "value_error", &msg).into())
+            Some(Bounded(labels)) if labels.len() != n => {
+                Err(wrong("labels", &format!("There are {} labels for {n} voices", labels.len())))
             }
+            _ => Ok(()),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! `POST /v1/verify`: are two voices the same speaker?
 
 use axum::Extension;
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::VoiceErrors;
@@ -12,10 +14,10 @@ use crate::compare::{cosine, is_same_speaker};
 use crate::http::answer;
 use crate::http::batch::{Caller, on_worker};
 use crate::http::error::{ApiError, FieldError};
-use crate::http::layers::auth::KeyPlace;
+use crate::http::layers::auth::KeyHolder;
 use crate::http::layers::time_limit::TimeLimit;
 use crate::http::request::json;
-use crate::http::request::parts::Received;
+use crate::http::request::parts::{Part, Received};
 use crate::http::request::sides::{Side, Sides};
 use crate::http::request::voice::{ChannelName, Voice, VoiceFields};
 use crate::http::routes::audio_report::AudioReport;
@@ -100,44 +102,16 @@ struct SideAnswer {
 )]
 pub(in crate::http) async fn verify(
     State(state): State<AppState>,
-    key: Extension<KeyPlace>,
+    key: Extension<KeyHolder>,
     time_limit: Extension<TimeLimit>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let caller = Caller::new(key, time_limit);
-    let (mut request, voices) = match Received::new(&state, request, &["a", "b"]).await? {
-        Received::Json(body) => on_worker(&state, move || VerifyRequest::read(&body)).await??,
-        Received::Parts { files, options } => {
-            let request: VerifyRequest = json::from_options(options)?;
-            let channel = request.channel.as_ref().map_or(Channel::Mix, |ChannelName(channel)| *channel);
-            let mut sides = [None, None];
-            for part in files {
-                let side = usize::from(part.name == "b");
-                let name = ["a", "b"][side];
-                let voice = Voice::of_part(part, &[name], channel)?;
-                if sides[side].replace(voice).is_some() {
-                    let msg = "The part is there twice";
-                    return Err(FieldError::at(&["body", name], "value_error", msg).into());
-                }
-            }
-            (request, sides)
-        }
-    };
-    let [a, b] = voices;
-    let missing = |name| ApiError::from(FieldError::missing(&["body", name], serde_json::Value::Null));
-    let voices = vec![a.ok_or_else(|| missing("a"))?, b.ok_or_else(|| missing("b"))?];
-    if let Some(i) = voices.iter().position(Voice::has_segments) {
-        let msg = "A side is one voice; it cannot have segments";
-        return Err(FieldError::at(&["body", ["a", "b"][i], "segments"], "value_error", msg).into());
-    }
-    let threshold = request.threshold.take();
-    if threshold.is_some_and(|threshold| !(-1.0..=1.0).contains(&threshold)) {
-        let msg = "Input should be from -1 to 1";
-        return Err(FieldError::at(&["body", "threshold"], "value_error", msg).into());
-    }
+    let received = Received::new(&state, request, &["a", "b"]).await?;
+    let (request, voices) = on_worker(&state, move || VerifyRequest::read(received)).await??;
     let sides = Sides::resolve(&state, request.model.as_deref(), voices, |i| ["a", "b"][i].to_owned())?;
     let (model, sides) = sides.embed(&state, &caller).await?;
-    let threshold = threshold.unwrap_or(state.config.same_speaker_threshold);
+    let threshold = request.threshold.unwrap_or(state.config.same_speaker_threshold);
     let (timings, seconds) = sides.totals();
     let [a, b] = &sides.sides[..] else { unreachable!("there are two") };
     let similarity = similarity(a, b)?;
@@ -155,7 +129,43 @@ pub(in crate::http) async fn verify(
 }
 
 impl VerifyRequest {
-    fn read(body: &[u8]) -> Result<(Self, [Option<Voice>; 2]), ApiError> {
+    fn read(received: Received) -> Result<(Self, Vec<Voice>), ApiError> {
+        let (request, [a, b]) = match received {
+            Received::Json(body) => Self::of_json(body)?,
+            Received::Parts { files, options } => Self::of_parts(files, options)?,
+        };
+        let missing = |name| ApiError::from(FieldError::missing(&["body", name], Value::Null));
+        let voices = vec![a.ok_or_else(|| missing("a"))?, b.ok_or_else(|| missing("b"))?];
+        if let Some(i) = voices.iter().position(Voice::has_segments) {
+            let msg = "A side is one voice; it cannot have segments";
+            return Err(FieldError::at(&["body", ["a", "b"][i], "segments"], "value_error", msg).into());
+        }
+        if request.threshold.is_some_and(|threshold| !(-1.0..=1.0).contains(&threshold)) {
+            let msg = "Input should be from -1 to 1";
+            return Err(FieldError::at(&["body", "threshold"], "value_error", msg).into());
+        }
+        Ok((request, voices))
+    }
+
+    fn of_parts(
+        files: Vec<Part>,
+        options: Map<String, Value>,
+    ) -> Result<(Self, [Option<Voice>; 2]), ApiError> {
+        let request: Self = json::from_options(options)?;
+        let channel = request.channel.as_ref().map_or(Channel::Mix, |ChannelName(channel)| *channel);
+        let mut sides = [None, None];
+        for part in files {
+            let side = usize::from(part.name == "b");
+            let name = ["a", "b"][side];
+            if sides[side].replace(Voice::of_part(part, &[name], channel)?).is_some() {
+                let msg = "The part is there twice";
+                return Err(FieldError::at(&["body", name], "value_error", msg).into());
+            }
+        }
+        Ok((request, sides))
+    }
+
+    fn of_json(body: Bytes) -> Result<(Self, [Option<Voice>; 2]), ApiError> {
         let mut request: Self = json::from_json(body)?;
         if request.channel.is_some() {
             let msg = "A voice has its own channel";

@@ -1,0 +1,53 @@
+//! The file of keys, read again when it changes.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::state::AppState;
+use crate::config::{Key, KeySource};
+
+/// Between two looks at the file. Its content is compared: Kubernetes changes it by way of a link.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// Looks at the file every ten seconds and on SIGHUP, for as long as the process lives. A file that cannot be used leaves the
+/// keys in force as they are; it is logged once.
+pub(super) async fn watch(source: KeySource, keys_at_start: Vec<Key>, state: AppState) {
+    let gauge = &state.metrics.http.keys_file_valid;
+    gauge.set(1);
+    let mut hangups = match signal(SignalKind::hangup()) {
+        Ok(hangups) => hangups,
+        Err(error) => return tracing::error!(%error, "KEYS_FILE is not watched"),
+    };
+    let mut looks = interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut in_force, mut last_error) = (keys_at_start, None);
+    loop {
+        tokio::select! {
+            _ = looks.tick() => {}
+            _ = hangups.recv() => {}
+        }
+        let looked_at = source.clone();
+        match spawn_blocking(move || looked_at.keys().map_err(|error| error.to_string())).await {
+            Ok(Ok(keys)) => {
+                gauge.set(1);
+                last_error = None;
+                if keys != in_force {
+                    tracing::info!(keys = keys.len(), "KEYS_FILE has changed: its keys are in force");
+                    state.api_keys.replace(keys.clone());
+                    in_force = keys;
+                }
+            }
+            Ok(Err(error)) => {
+                gauge.set(0);
+                if last_error.as_ref() != Some(&error) {
+                    tracing::error!("{error}; the keys in force stay as they are");
+                    last_error = Some(error);
+                }
+            }
+            Err(error) => tracing::error!(%error, "the look at KEYS_FILE panicked"),
+        }
+    }
+}

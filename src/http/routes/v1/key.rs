@@ -1,0 +1,44 @@
+//! `GET /v1/key`: what the request's key may do.
+
+use axum::{Extension, Json};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::http::error::ErrorBody;
+use crate::http::layers::auth::KeyHolder;
+
+/// A key, without its secret.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct KeyAnswer {
+    /// What logs call its holder.
+    #[schema(example = "ios")]
+    name: String,
+    /// What it may do: `embed`, `verify`, `identify`, `enrol`, `read`, or `admin` for everything.
+    #[schema(example = json!(["embed", "verify"]))]
+    rights: Vec<&'static str>,
+    /// Patterns of the collections that it may use.
+    #[schema(example = json!(["*"]))]
+    collections: Vec<String>,
+    /// Recordings and comparisons that it may send in a minute; null for any number.
+    #[schema(example = 60)]
+    rate_limit_per_minute: Option<u32>,
+}
+
+/// Describe the key of this request.
+#[utoipa::path(get, path = "/v1/key", tag = "Voices", security(("ApiKey" = []), ("Bearer" = [])),
+    responses(
+        (status = 200, body = KeyAnswer, description = "The key, without its secret"),
+        (status = 401, body = ErrorBody, description = "`invalid_api_key`"),
+        (status = 429, body = ErrorBody, description = "`rate_limited`, with `Retry-After`"),
+    ),
+)]
+pub(in crate::http) async fn key(
+    Extension(KeyHolder { holder, .. }): Extension<KeyHolder>,
+) -> Json<KeyAnswer> {
+    Json(KeyAnswer {
+        name: holder.key.name.clone(),
+        rights: holder.key.rights.iter().map(|right| right.name()).collect(),
+        collections: holder.key.collections.clone(),
+        rate_limit_per_minute: holder.rate_limit_per_minute(),
+    })
+}
