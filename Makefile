@@ -15,11 +15,15 @@ SECONDS ?= 1200
 # OpenAI's SDK for Node, for its test.
 NPM_OPENAI := 6.49.0
 
+# What makes types of the OpenAPI document, for its test.
+NPM_OPENAPI_TYPESCRIPT := 7.13.0
+NPM_TYPESCRIPT := 5.9.3
+
 # Outside the checkout, so that another clone finds them.
 TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/voice-embedding-service/tools
 FETCH := $(PYTHON) scripts/fetch_wheel.py
 
-.PHONY: run dev test check parity bench bench-http load fuzz sanitize setup onnxruntime checkpoint python sdks tools model fmt help
+.PHONY: run dev test check parity bench bench-http load fuzz sanitize setup onnxruntime checkpoint python sdks schemathesis tools model fmt help
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -88,9 +92,14 @@ target/python/.done: scripts/requirements-python.txt
 	@PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target target/python -r $<
 	@touch $@
 
-sdks: ## OpenAI's SDKs and LangChain, unmodified, for their tests (needs npm).
+sdks: ## OpenAI's SDKs, LangChain and generators of clients, unmodified, for their tests (needs npm).
 	@PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target target/sdks/python -r scripts/requirements-sdks.txt
-	@npm install --silent --no-fund --no-audit --prefix target/sdks/node openai@$(NPM_OPENAI)
+	@PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target target/sdks/openapi -r scripts/requirements-openapi.txt
+	@npm install --silent --no-fund --no-audit --prefix target/sdks/node openai@$(NPM_OPENAI) \
+		openapi-typescript@$(NPM_OPENAPI_TYPESCRIPT) typescript@$(NPM_TYPESCRIPT)
+
+schemathesis: setup sdks ## Send the service what its OpenAPI document allows and forbids, for 5 minutes.
+	SCHEMATHESIS_SECONDS=300 $(CARGO) test --test it -- clients::schemathesis --nocapture
 
 tools: $(TOOLS)/cargo-deny-$(CARGO_DENY) $(TOOLS)/cargo-machete-$(CARGO_MACHETE)
 

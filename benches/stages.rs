@@ -15,17 +15,19 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use voice_embedding_service::audio::resample::To16Khz;
-use voice_embedding_service::audio::{self, Channel, DecodeOptions, SAMPLE_RATE_HZ};
+use voice_embedding_service::audio::{self, Channel, DecodeOptions, SAMPLE_RATE_HZ, Waveform};
 use voice_embedding_service::compare;
 use voice_embedding_service::embedding::{Embedding, UnitEmbedding};
 use voice_embedding_service::encoder::native::{HIDDEN_UNITS, LSTM_LAYERS, N_MELS};
-use voice_embedding_service::encoder::{InstructionSet, NativeEncoder, Runtime, Session, mean_embedding};
-use voice_embedding_service::front_end::{MelExtractor, window_starts};
+use voice_embedding_service::encoder::{
+    InstructionSet, NativeEncoder, Runtime, Session, embed_units, mean_embedding,
+};
+use voice_embedding_service::front_end::{FrontEnd, MelExtractor, window_starts};
 use voice_embedding_service::http::internals;
 use voice_embedding_service::models::Model;
 use voice_embedding_service::models::resemblyzer::{self, HOP_SAMPLES, MEL, N_FRAMES, WINDOWS};
 use voice_embedding_service::pipeline::{Pipeline, PipelineLimits};
-use voice_embedding_service::speech::{detector, level, trim};
+use voice_embedding_service::speech::{Utterance, detector, level, trim};
 
 use support::clip;
 
@@ -43,7 +45,7 @@ const BATCHES: [usize; 7] = [1, 2, 4, 6, 8, 14, 32];
 criterion_group! {
     name = stages;
     config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2)).sample_size(30);
-    targets = decode, resample, preprocess, encode, peak, json, similarities, whole, side_by_side
+    targets = decode, resample, preprocess, warnings, encode, peak, json, similarities, whole, side_by_side
 }
 criterion_main!(stages);
 
@@ -138,6 +140,24 @@ fn preprocess(c: &mut Criterion) {
             BatchSize::LargeInput,
         );
     });
+}
+
+fn warnings(c: &mut Criterion) {
+    let mut group = c.benchmark_group("warnings");
+    let front_end = FrontEnd::new(resemblyzer::spec().front_end);
+    let (model, library) = model_and_library();
+    let mut session = Session::new(&Runtime::load(&library).unwrap(), &model.onnx, model.spec.graph).unwrap();
+    for seconds in [2, 15, 600] {
+        let utterance = Utterance::of(Waveform::new(voice(seconds)).unwrap()).unwrap();
+        let features = front_end.features(&utterance);
+        group.bench_function(format!("noise in {seconds} s"), |b| {
+            b.iter(|| front_end.hardly_moves(black_box(&utterance), &features));
+        });
+        let windows = embed_units(&mut session, &features).unwrap();
+        group.bench_function(format!("several speakers in {seconds} s, {} windows", windows.len()), |b| {
+            b.iter(|| compare::fall_into_two_voices(black_box(&windows)));
+        });
+    }
 }
 
 fn encode(c: &mut Criterion) {

@@ -1,8 +1,8 @@
 //! This service, in ONNX Runtime and in its own kernels, against the Python service if `PEER` names what starts it:
 //! `cargo run --release --example bench_http`, after `cargo build --release`.
 //!
-//! All run at once on loopback, and only one is asked at a time: the same files, in turn, for several rounds. The figures go
-//! between the markers of `docs/performance.md`, the plot to `docs/performance.svg`.
+//! All run at once on loopback, and only one is asked at a time: the same files, in turn, for several rounds. A summary goes
+//! between the markers of `docs/performance.md`, all figures to `docs/performance-tables.md`, the plot to `docs/performance.svg`.
 //!
 //! `PEER` is started with `PORT`, `WORKERS=2` and `API_KEY`, and must listen on loopback. `ROUNDS` (3) and `SECONDS` (1.5, of one
 //! round of one row) say how long this takes.
@@ -108,9 +108,12 @@ fn main() -> Result<()> {
             eprintln!("round {turn}: {} s, {} clients", row.seconds, row.clients);
         }
     }
-    let text = report(&services, &results, rounds)?;
-    print!("{text}");
-    replace_between_markers("docs/performance.md", &text)?;
+    let head = conditions(rounds)?;
+    let summary = format!("{head}\n\n{}", summary(&services, &results)?);
+    print!("{summary}");
+    replace_between_markers("docs/performance.md", &summary)?;
+    let tables = format!("# All figures of `make bench-http`\n\n{head}\n{}", tables(&services, &results)?);
+    std::fs::write("docs/performance-tables.md", tables)?;
     plot("docs/performance.svg", &services, &results)
 }
 
@@ -329,17 +332,22 @@ fn median(figures: &[Measured], figure: Figure) -> f64 {
     values[values.len() / 2]
 }
 
-fn report(services: &[Service], results: &Results, rounds: usize) -> Result<String> {
-    let mut text = String::new();
+/// Where and how it was measured.
+fn conditions(rounds: usize) -> Result<String> {
     let machine = command_line("sh", &["-c", "grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 && nproc"])?;
     let date = command_line("date", &["+%F"])?;
     let commit = command_line("git", &["describe", "--always", "--dirty"])?;
-    writeln!(
-        text,
+    Ok(format!(
         "{} cores, {date}, commit {commit}, `make bench-http`, {rounds} rounds; medians, and in brackets the least and the most of the \
-         rounds.\n",
+         rounds.",
         machine.split_whitespace().collect::<Vec<_>>().join(" ")
-    )?;
+    ))
+}
+
+/// The start, the memory, and the throughput of forms over 8 connections: of the first service in numbers, of each other as a
+/// multiple of the one before it.
+fn summary(services: &[Service], results: &Results) -> Result<String> {
+    let mut text = String::new();
     writeln!(text, "| | {} |", services.iter().map(|s| s.name).collect::<Vec<_>>().join(" | "))?;
     writeln!(text, "| --- |{}", " --- |".repeat(services.len()))?;
     let figures =
@@ -353,6 +361,24 @@ fn report(services: &[Service], results: &Results, rounds: usize) -> Result<Stri
     let peaks = |which: usize| format!("{:.0} MB", median(&results[&(usual, which)], |m| m.peak_megabytes));
     let peaks: Vec<String> = (0..services.len()).map(peaks).collect();
     writeln!(text, "| peak resident memory, 32 clients of 15 s | {} |", peaks.join(" | "))?;
+    for seconds in CLIP_SECONDS {
+        let row = Row { body: Body::Multipart, seconds, clients: 8 };
+        let cell = |which: usize| {
+            let figures = &results[&(row, which)];
+            if which == 0 {
+                return format!("{:.1}", median(figures, |m| m.requests_per_second));
+            }
+            format!("x {}", Ratio::of(figures, &results[&(row, which - 1)], |m| m.requests_per_second))
+        };
+        let cells: Vec<String> = (0..services.len()).map(cell).collect();
+        writeln!(text, "| {seconds} s clips a second, 8 clients | {} |", cells.join(" | "))?;
+    }
+    Ok(text)
+}
+
+/// Every row of every service.
+fn tables(services: &[Service], results: &Results) -> Result<String> {
+    let mut text = String::new();
     let columns: [(&str, Figure); 5] = [
         ("requests/s", |m| m.requests_per_second),
         ("p50, ms", |m| m.p50_ms),

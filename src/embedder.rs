@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use tracing::{Span, info_span};
 
 use crate::embedding::{Embedding, ModelId};
-use crate::encoder::{EncoderError, mean_embedding};
+use crate::encoder::EncoderError;
 use crate::engine::Engine;
 use crate::front_end::Features;
 use crate::models::ModelSpec;
 use crate::pipeline::{
-    Analysis, AudioReport, Pipeline, PipelineError, PipelineLimits, RecordingOptions, Wanted,
+    Analysis, AudioReport, Pipeline, PipelineError, PipelineLimits, RecordingOptions, Wanted, conclude,
 };
 use crate::queue::plan::GroupId;
 use crate::queue::{Job, OnBatch, Place, Queue, QueueFull, QueueLimits, Started};
@@ -330,13 +330,13 @@ impl EmbedderModel {
         let partial = |(seconds, embedding)| Partial { seconds, embedding };
         let others: Option<Vec<Partial>> =
             analysis.other_windows.map(|(_, times)| times.into_iter().zip(units).map(partial).collect());
-        let embedding = mean_embedding(self.id(), &own)?;
+        let (embedding, audio) = conclude(self.id(), &own, analysis.report)?;
         let partials = match others {
             Some(others) => others,
             None if wants_partials => analysis.unit_seconds.into_iter().zip(own).map(partial).collect(),
             None => Vec::new(),
         };
-        Ok(EmbeddedVoice { embedding, audio: analysis.report, partials })
+        Ok(EmbeddedVoice { embedding, audio, partials })
     }
 }
 

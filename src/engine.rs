@@ -49,6 +49,19 @@ pub struct EngineModel {
     pub encoder: String,
 }
 
+impl EngineConfig {
+    /// Loads ONNX Runtime's library if it is needed for sure: what can be found out before anything else.
+    pub fn check(&self) -> Result<(), EncoderError> {
+        match (self.encoder, InstructionSet::fast()) {
+            (EncoderChoice::Ort, _) | (EncoderChoice::Auto, None) => {
+                Runtime::load(&self.onnx_runtime).map(drop)
+            }
+            (EncoderChoice::Native, None) => Err(EncoderError::NoInstructions("AVX2")),
+            (EncoderChoice::Native | EncoderChoice::Auto, Some(_)) => Ok(()),
+        }
+    }
+}
+
 impl Engine {
     /// Obtains the models and loads what runs them; takes a while. ONNX Runtime's library is loaded before a model that needs
     /// it is obtained: one that cannot be run need not be fetched.

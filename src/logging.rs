@@ -4,6 +4,7 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
+use std::time::Duration;
 
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::TracerProvider;
@@ -12,6 +13,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::Span;
+use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::layer::SubscriberExt;
@@ -33,13 +35,17 @@ pub enum LoggingError {
     Export(#[from] ExporterBuildError),
 }
 
-/// Logging, for as long as this lives; then what is left of traces is sent.
-pub struct Logging(Option<SdkTracerProvider>);
+/// Logging, for as long as this lives; then what is left of traces and lines is sent.
+pub struct Logging {
+    traces: Option<(SdkTracerProvider, Duration)>,
+    /// Writes lines on a thread of its own: a reader of stderr that is slow or gone keeps nobody.
+    _lines: WorkerGuard,
+}
 
 impl Drop for Logging {
     fn drop(&mut self) {
-        if let Some(provider) = self.0.take()
-            && let Err(error) = provider.shutdown()
+        if let Some((provider, timeout)) = self.traces.take()
+            && let Err(error) = provider.shutdown_with_timeout(timeout)
         {
             tracing::warn!(%error, "the last traces were not sent");
         }
@@ -55,9 +61,9 @@ pub fn init(config: &LogConfig) -> Result<Logging, LoggingError> {
     };
     let filter =
         EnvFilter::builder().parse(without_decoders(config.filter.as_deref().unwrap_or(default_filter)))?;
-    let lines = tracing_subscriber::fmt::layer()
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
+    let (writer, guard) = NonBlocking::new(std::io::stderr());
+    let lines =
+        tracing_subscriber::fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(writer);
     let lines = match config.environment {
         Environment::Production => lines.json().flatten_event(true).with_span_list(false).boxed(),
         Environment::Development => lines.boxed(),
@@ -70,7 +76,8 @@ pub fn init(config: &LogConfig) -> Result<Logging, LoggingError> {
     });
     tracing_subscriber::registry().with(lines.with_filter(filter)).with(traces).init();
     std::panic::set_hook(Box::new(log_panic));
-    Ok(Logging(provider))
+    let traces = provider.zip(config.traces.as_ref().map(|export| export.last_timeout));
+    Ok(Logging { traces, _lines: guard })
 }
 
 /// The filter, with what decoders say about clients' files turned off unless it names them.
@@ -80,8 +87,7 @@ fn without_decoders(filter: &str) -> String {
 
 fn tracer_provider(export: &TraceExport) -> Result<SdkTracerProvider, ExporterBuildError> {
     tls::install_provider();
-    let endpoint = format!("{}/v1/traces", export.endpoint.trim_end_matches('/'));
-    let exporter = SpanExporter::builder().with_http().with_endpoint(endpoint).build()?;
+    let exporter = SpanExporter::builder().with_http().with_endpoint(&export.url).build()?;
     let resource = Resource::builder().with_service_name(export.service_name.clone()).build();
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::audio::{
     self, AudioError, Channel, DecodeOptions, RawFormat, Recording, SAMPLE_RATE_HZ, Waveform,
 };
+use crate::compare::fall_into_two_voices;
 use crate::embedding::{Embedding, ModelId};
 use crate::encoder::{self, EncoderError, Session, mean_embedding};
 use crate::front_end::{Features, FrontEnd};
@@ -113,6 +114,10 @@ pub enum Warning {
     LowLevel,
     /// The file proves that something is missing from it.
     Truncated,
+    /// Level and spectrum hardly move: no voice, most likely.
+    Noise,
+    /// The windows fall into two voices.
+    SeveralSpeakers,
 }
 
 /// Why a recording has no embedding.
@@ -302,6 +307,7 @@ impl Pipeline {
             (Warning::Clipped, recording.clipped),
             (Warning::LowLevel, level_dbfs < LOW_LEVEL_DBFS),
             (Warning::Truncated, recording.truncated),
+            (Warning::Noise, self.front_end.hardly_moves(&utterance, &features)),
         ];
         report.warnings =
             warnings.into_iter().filter_map(|(warning, applies)| applies.then_some(warning)).collect();
@@ -329,11 +335,35 @@ impl Pipeline {
         let Analysis { features, report, .. } =
             self.analyse(self.decode(bytes, RecordingOptions::default())?)?;
         let units = encoder::embed_units(session, &features)?;
-        Ok((mean_embedding(&self.model, &units)?, report))
+        Ok(conclude(&self.model, &units, report)?)
     }
 }
 
+/// The embedding of a recording, from those of its units, and what they tell of it.
+pub fn conclude(
+    model: &ModelId,
+    units: &[Vec<f32>],
+    mut report: AudioReport,
+) -> Result<(Embedding, AudioReport), EncoderError> {
+    let embedding = mean_embedding(model, units)?;
+    if fall_into_two_voices(units) {
+        report.warnings.push(Warning::SeveralSpeakers);
+    }
+    Ok((embedding, report))
+}
+
 impl Warning {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::ShortSpeech,
+        Self::Narrowband,
+        Self::Clipped,
+        Self::LowLevel,
+        Self::Truncated,
+        Self::Noise,
+        Self::SeveralSpeakers,
+    ];
+
     /// The code that answers carry.
     pub fn code(self) -> &'static str {
         match self {
@@ -342,6 +372,8 @@ impl Warning {
             Self::Clipped => "clipped",
             Self::LowLevel => "low_level",
             Self::Truncated => "truncated",
+            Self::Noise => "noise",
+            Self::SeveralSpeakers => "several_speakers",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Arguments, with `serve` where no command is named, and errors that name the variable.
+//! Arguments and variables, with `serve` where no command is named, and errors that name the variable.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::{ContextKind, ErrorKind};
+
+use crate::config::with_tidy_variables;
 
 /// Arguments that ask for help or the version rather than to serve.
 const NOT_OF_SERVE: [&str; 4] = ["-h", "--help", "-V", "--version"];
@@ -17,7 +19,8 @@ const USAGE: u8 = 2;
 /// the exit status returned.
 pub(super) fn parse<C: Parser>(arguments: impl Iterator<Item = OsString>) -> Result<C, ExitCode> {
     let arguments = with_command(arguments.collect());
-    C::try_parse_from(&arguments).map_err(|error| {
+    let matches = with_tidy_variables(C::command()).try_get_matches_from(&arguments);
+    matches.and_then(|matches| C::from_arg_matches(&matches)).map_err(|error| {
         if let Some(line) = bad_value(&error, &arguments) {
             eprintln!("error: {line}");
             return ExitCode::from(USAGE);

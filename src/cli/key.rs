@@ -1,13 +1,11 @@
 //! `key`: make and list keys.
 
-use std::num::NonZeroU32;
-
-use anyhow::Context;
+use anyhow::{Context, bail};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use clap::{Args, Subcommand};
 
-use crate::config::{KeyArgs, KeySource, Right, toml_lines};
+use crate::config::{API_KEY_NAME, KeyArgs, KeySource, Right, toml_lines};
 use crate::tls::random_bytes;
 
 /// What scanners for leaked secrets can recognise a key by.
@@ -33,9 +31,9 @@ pub(super) struct NewKey {
     /// Patterns of the collections that it may use, such as `family-*` [default: all].
     #[arg(long, value_delimiter = ',')]
     collections: Vec<String>,
-    /// What it may send in a minute [default: RATE_LIMIT_PER_MINUTE].
+    /// What it may send in a minute ; 0 for any number [default: RATE_LIMIT_PER_MINUTE].
     #[arg(long)]
-    rate_limit_per_minute: Option<NonZeroU32>,
+    rate_limit_per_minute: Option<u32>,
 }
 
 pub(super) fn run(command: KeyCommand) -> anyhow::Result<()> {
@@ -47,6 +45,9 @@ pub(super) fn run(command: KeyCommand) -> anyhow::Result<()> {
 
 /// The key goes to standard error and its lines to standard output, which can be appended to the file.
 fn make(new: &NewKey) -> anyhow::Result<()> {
+    if new.name == API_KEY_NAME {
+        bail!("{API_KEY_NAME} is the name of the key in API_KEY");
+    }
     let key = format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(random_bytes::<32>()));
     let lines = toml_lines(&new.name, &key, &new.rights, &new.collections, new.rate_limit_per_minute)?;
     eprintln!("The key, shown only now: {key}\n");

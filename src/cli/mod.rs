@@ -37,6 +37,10 @@ enum Command {
     Model(ModelCommand),
 }
 
+fn succeeded<E: Into<anyhow::Error>>(outcome: Result<(), E>) -> anyhow::Result<ExitCode> {
+    outcome.map(|()| ExitCode::SUCCESS).map_err(Into::into)
+}
+
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
     let cli: Cli = match arguments::parse(std::env::args_os()) {
@@ -45,12 +49,12 @@ pub fn run() -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Serve(args) => serve::run(*args),
-        Command::Healthcheck(args) => healthcheck::ask(&args.url()).map_err(Into::into),
-        Command::Key(command) => key::run(command),
-        Command::Model(command) => model::run(command),
+        Command::Healthcheck(args) => succeeded(healthcheck::ask(&args.url())),
+        Command::Key(command) => succeeded(key::run(command)),
+        Command::Model(command) => succeeded(model::run(command)),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

@@ -50,12 +50,16 @@ pub(super) fn run(command: ModelCommand) -> anyhow::Result<()> {
 }
 
 fn path(source: &ModelSource) -> anyhow::Result<()> {
+    source.check()?;
     let path = source.path().context(NO_MODEL)?;
     println!("{}", path.display());
     Ok(())
 }
 
 fn fetch(source: &ModelSource, output: Option<&Path>) -> anyhow::Result<()> {
+    if let Some(output) = output {
+        check_writable(output)?;
+    }
     let (model, origin) = source.cached_or_fetched()?;
     if let Some(output) = output {
         write(output, &model.onnx)?;
@@ -81,6 +85,17 @@ fn convert(checkpoint: &Path, output: &Path) -> anyhow::Result<()> {
     write(output, &onnx)?;
     let digest = FileDigest::of(&onnx);
     println!("{}: {} bytes, SHA-256 {}", output.display(), digest.bytes, digest.sha256);
+    Ok(())
+}
+
+/// Checks that a file can be written, without changing it.
+fn check_writable(output: &Path) -> anyhow::Result<()> {
+    let is_new = !output.exists();
+    let opened = std::fs::OpenOptions::new().create(true).append(true).open(output);
+    opened.with_context(|| format!("cannot write {}", output.display()))?;
+    if is_new {
+        std::fs::remove_file(output)?;
+    }
     Ok(())
 }
 

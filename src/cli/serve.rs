@@ -1,10 +1,19 @@
 //! `serve`: the HTTP API.
 
+use std::process::ExitCode;
+
 use crate::config::{Config, ServeArgs};
 use crate::{http, logging};
 
-pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
+/// Serves; why it ended, once there is a log, is a line of that.
+pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let config = Config::try_from(args)?;
     let _logging = logging::init(&config.log)?;
-    Ok(http::serve(config)?)
+    Ok(match http::serve(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    })
 }

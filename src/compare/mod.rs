@@ -3,7 +3,9 @@
 mod clusters;
 mod cosine;
 mod matrix;
+mod two_voices;
 
 pub use clusters::clusters;
 pub use cosine::{UnlikeModels, cosine, is_same_speaker};
 pub use matrix::similarity_matrix;
+pub use two_voices::fall_into_two_voices;

@@ -7,9 +7,14 @@ use crate::model_files::RemoteError;
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A key is empty: it would match an empty header.
-    #[error("{0} holds an empty key")]
-    EmptyApiKey(&'static str),
+    /// A key that no client could send, or that anyone could.
+    #[error("{variable} {reason}")]
+    ApiKey {
+        /// Where it stands.
+        variable: &'static str,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// Two places to take keys from.
     #[error("{0} and {1} are both set")]
     TwoPlacesOfKeys(&'static str, &'static str),
@@ -31,12 +36,17 @@ pub enum ConfigError {
         /// The system's reason.
         reason: std::io::Error,
     },
-    /// No origin of web pages.
-    #[error("CORS_ORIGINS holds {0:?}, which is no origin such as https://example.org")]
-    CorsOrigin(String),
+    /// No origin of web pages, as browsers send it.
+    #[error("CORS_ORIGINS holds {origin:?}, which no browser sends; an origin is written like {expected}")]
+    CorsOrigin {
+        /// What was given.
+        origin: String,
+        /// How it would be written, or an example.
+        expected: String,
+    },
     /// No address of a collector.
-    #[error("OTEL_EXPORTER_OTLP_ENDPOINT is no URL: {0}")]
-    OtlpEndpoint(url::ParseError),
+    #[error("OTEL_EXPORTER_OTLP_ENDPOINT is no URL of a collector: {0}")]
+    OtlpEndpoint(String),
     /// The well-known default key would be open to the network.
     #[error("API_KEY is still {key}: set a key of your own to listen on HOST={host}")]
     DefaultKeyExposed {

@@ -1,8 +1,6 @@
 //! API keys: where they come from, what they are called, and what each may do.
 
-use std::collections::HashSet;
 use std::fmt;
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -16,7 +14,10 @@ use super::error::ConfigError;
 pub const DEFAULT_API_KEY: &str = "dev-key-change-me";
 
 /// The name of the key in `API_KEY`.
-const API_KEY_NAME: &str = "default";
+pub const API_KEY_NAME: &str = "default";
+
+/// What some editors put in front of a text.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// Characters of a name at the most.
 const MAX_NAME_CHARACTERS: usize = 64;
@@ -77,8 +78,8 @@ pub struct KeyArgs {
 pub struct KeySource {
     /// The key in `API_KEY` or its file; the well-known one if nothing is configured.
     api_key: Option<Key>,
-    /// Whether `API_KEY` looks like several keys, or one with a name.
-    looks_like_several: bool,
+    /// What the operator should look at again.
+    warnings: Vec<&'static str>,
     inline: Option<String>,
     file: Option<PathBuf>,
 }
@@ -95,9 +96,9 @@ struct KeysFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KeyTable {
-    name: String,
-    sha256: String,
-    rights: Vec<String>,
+    name: Option<String>,
+    sha256: Option<String>,
+    rights: Option<Vec<String>>,
     collections: Option<Vec<String>>,
     rate_limit_per_minute: Option<u32>,
 }
@@ -150,36 +151,50 @@ impl TryFrom<KeyArgs> for KeySource {
     type Error = ConfigError;
 
     fn try_from(args: KeyArgs) -> Result<Self, ConfigError> {
-        // Compose passes variables on that are not set.
-        let set = |path: Option<PathBuf>| path.filter(|path| !path.as_os_str().is_empty());
-        let (key_file, file) = (set(args.api_key_file), set(args.keys_file));
-        let inline = args.keys.filter(|text| !text.trim().is_empty());
-        if inline.is_some() && file.is_some() {
+        let file = args.keys_file;
+        if args.keys.is_some() && file.is_some() {
             return Err(ConfigError::TwoPlacesOfKeys("KEYS", "KEYS_FILE"));
         }
-        let has_others = inline.is_some() || file.is_some();
-        let secret = match (args.api_key, key_file) {
-            (Some(key), Some(_)) if !key.is_empty() => {
-                return Err(ConfigError::TwoPlacesOfKeys("API_KEY", "API_KEY_FILE"));
+        let has_others = args.keys.is_some() || file.is_some();
+        let mut warnings = Vec::new();
+        let secret = match (args.api_key, args.api_key_file) {
+            (Some(_), Some(_)) => return Err(ConfigError::TwoPlacesOfKeys("API_KEY", "API_KEY_FILE")),
+            (None, Some(path)) => {
+                let text = read("API_KEY_FILE", path)?;
+                if text.starts_with(BYTE_ORDER_MARK) {
+                    warnings.push("API_KEY_FILE begins with a byte order mark, which is not part of the key");
+                }
+                Some(one_key("API_KEY_FILE", text.trim_start_matches(BYTE_ORDER_MARK))?)
             }
-            (_, Some(path)) => Some(("API_KEY_FILE", read("API_KEY_FILE", path)?)),
-            (Some(key), None) if !(key.is_empty() && has_others) => Some(("API_KEY", key)),
-            (_, None) if has_others => None,
-            (_, None) => Some(("API_KEY", DEFAULT_API_KEY.to_owned())),
+            (Some(key), None) => Some(one_key("API_KEY", &key)?),
+            (None, None) if has_others => None,
+            (None, None) => Some(DEFAULT_API_KEY.to_owned()),
         };
-        let secret = secret.map(|(variable, text)| {
-            let secret = text.strip_suffix('\n').unwrap_or(&text);
-            let secret = secret.strip_suffix('\r').unwrap_or(secret).to_owned();
-            if secret.is_empty() { Err(ConfigError::EmptyApiKey(variable)) } else { Ok(secret) }
-        });
-        let secret = secret.transpose()?;
-        Ok(Self {
-            looks_like_several: secret.as_deref().is_some_and(looks_like_several),
-            api_key: secret.as_deref().map(Key::of_api_key),
-            inline,
-            file,
-        })
+        if secret.as_deref().is_some_and(looks_like_several) {
+            warnings.push(
+                "API_KEY is one key, its commas and colons included; several keys belong into KEYS_FILE or KEYS",
+            );
+        }
+        Ok(Self { warnings, api_key: secret.as_deref().map(Key::of_api_key), inline: args.keys, file })
     }
+}
+
+/// The key in a text, without the line break behind it.
+fn one_key(variable: &'static str, text: &str) -> Result<String, ConfigError> {
+    let secret = text.strip_suffix('\n').unwrap_or(text);
+    let secret = secret.strip_suffix('\r').unwrap_or(secret);
+    let reason = if secret.is_empty() {
+        "holds an empty key"
+    } else if secret.contains('\n') {
+        "holds several lines, but one key; several keys belong into KEYS_FILE or KEYS"
+    } else if secret.chars().any(char::is_control) {
+        "holds control characters, which no header can carry"
+    } else if secret.trim_matches([' ', '\t']) != secret {
+        "begins or ends with a blank, which headers do not carry"
+    } else {
+        return Ok(secret.to_owned());
+    };
+    Err(ConfigError::ApiKey { variable, reason })
 }
 
 impl KeySource {
@@ -190,19 +205,18 @@ impl KeySource {
             (None, Some(path)) => parse("KEYS_FILE", &read("KEYS_FILE", path.clone())?)?,
             (None, None) => Vec::new(),
         };
-        let keys: Vec<Key> = self.api_key.iter().cloned().chain(others).collect();
-        let (mut names, mut digests) = (HashSet::new(), HashSet::new());
-        for key in &keys {
-            let wrong = |what| ConfigError::Keys {
-                variable: if self.file.is_some() { "KEYS_FILE" } else { "KEYS" },
-                reason: format!("key {:?}: {what}", key.name),
+        let mut keys: Vec<Key> = self.api_key.iter().cloned().collect();
+        for (line, key) in others {
+            let what = if keys.iter().any(|other| other.name == key.name) {
+                "another key has its name (that of API_KEY is \"default\")"
+            } else if keys.iter().any(|other| other.digest == key.digest) {
+                "another key has its sha256"
+            } else {
+                keys.push(key);
+                continue;
             };
-            if !names.insert(&key.name) {
-                return Err(wrong("another key has its name"));
-            }
-            if !digests.insert(key.digest) {
-                return Err(wrong("another key has its sha256"));
-            }
+            let variable = if self.file.is_some() { "KEYS_FILE" } else { "KEYS" };
+            return Err(wrong_key(variable, line, &key.name, what));
         }
         Ok(keys)
     }
@@ -217,9 +231,9 @@ impl KeySource {
         self.api_key == Some(Key::of_api_key(DEFAULT_API_KEY))
     }
 
-    /// Whether `API_KEY` looks like several keys, or one with a name.
-    pub fn looks_like_several(&self) -> bool {
-        self.looks_like_several
+    /// What the operator should look at again.
+    pub fn warnings(&self) -> &[&'static str] {
+        &self.warnings
     }
 }
 
@@ -232,42 +246,58 @@ fn looks_like_several(key: &str) -> bool {
     key.contains(',') || key.split_once(':').is_some_and(|(name, _)| is_name(name))
 }
 
-/// The keys of a TOML text.
-fn parse(variable: &'static str, text: &str) -> Result<Vec<Key>, ConfigError> {
-    let line_at = |offset: usize| text[..offset.min(text.len())].matches('\n').count() + 1;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+/// The keys of a TOML text, each with its line. There is at least one: a file that is just being written is not taken for one
+/// that revokes every key.
+fn parse(variable: &'static str, text: &str) -> Result<Vec<(usize, Key)>, ConfigError> {
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+    let line_at = |offset: usize| text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1;
     let file: KeysFile = toml::from_str(text).map_err(|error| {
-        // The library's own message shows the line, which may hold a secret.
+        // The library's own message may show a secret.
         let line = error.span().map_or(1, |span| line_at(span.start));
-        let reason = format!("line {line}: {}", error.message().lines().next().unwrap_or_default());
+        let reason = format!(
+            "line {line} cannot be read; there are tables [[keys]] with name, sha256, rights, collections and \
+             rate_limit_per_minute"
+        );
         ConfigError::Keys { variable, reason }
     })?;
+    if file.keys.is_empty() {
+        return Err(ConfigError::Keys { variable, reason: "there is no key in it".into() });
+    }
     let key = |table: Spanned<KeyTable>| {
         let line = line_at(table.span().start);
         let table = table.into_inner();
-        let name = table.name.clone();
-        table.check().map_err(|what| ConfigError::Keys {
-            variable,
-            reason: format!("line {line}, key {name:?}: {what}"),
-        })
+        let name = table.name.clone().unwrap_or_default();
+        let key = table.check().map_err(|what| wrong_key(variable, line, &name, &what))?;
+        Ok((line, key))
     };
     file.keys.into_iter().map(key).collect()
 }
 
+fn wrong_key(variable: &'static str, line: usize, name: &str, what: &str) -> ConfigError {
+    ConfigError::Keys { variable, reason: format!("line {line}, key {name:?}: {what}") }
+}
+
 impl KeyTable {
     fn check(self) -> Result<Key, String> {
-        if !is_name(&self.name) || self.name.len() > MAX_NAME_CHARACTERS {
+        let name = self.name.ok_or("name is missing")?;
+        if !is_name(&name) || name.len() > MAX_NAME_CHARACTERS {
             return Err(format!("a name has up to {MAX_NAME_CHARACTERS} letters, digits, '-', '_' and '.'"));
         }
-        let digest = digest_of_hex(&self.sha256)
+        let digest = digest_of_hex(&self.sha256.ok_or("sha256 is missing")?)
             .ok_or("sha256 should be 64 hexadecimal digits, the SHA-256 of the key, never the key itself")?;
+        for (secret, what) in [("", "of nothing"), (DEFAULT_API_KEY, "of the well-known key")] {
+            if digest == <[u8; 32]>::from(Sha256::digest(secret)) {
+                return Err(format!("sha256 is that {what}"));
+            }
+        }
         let right = |name: &String| {
             Right::from_str(name, false).map_err(|_| {
                 let names: Vec<&str> = Right::value_variants().iter().map(|right| right.name()).collect();
                 format!("{name:?} is no right; there are {}", names.join(", "))
             })
         };
-        let rights = self.rights.iter().map(right).collect::<Result<Vec<_>, _>>()?;
+        let rights =
+            self.rights.ok_or("rights are missing")?.iter().map(right).collect::<Result<Vec<_>, _>>()?;
         if rights.is_empty() {
             return Err("a key without rights is of no use".into());
         }
@@ -275,13 +305,7 @@ impl KeyTable {
         if let Some(pattern) = collections.iter().find(|pattern| !is_name(&pattern.replace('*', "x"))) {
             return Err(format!("{pattern:?} is no pattern of collections"));
         }
-        Ok(Key {
-            name: self.name,
-            digest,
-            rights,
-            collections,
-            rate_limit_per_minute: self.rate_limit_per_minute,
-        })
+        Ok(Key { name, digest, rights, collections, rate_limit_per_minute: self.rate_limit_per_minute })
     }
 }
 
@@ -303,24 +327,28 @@ fn digest_of_hex(text: &str) -> Option<[u8; 32]> {
     Some(digest)
 }
 
+fn hex(bytes: &[u8]) -> String {
+    let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    digits.concat()
+}
+
 /// The lines of a key for the file.
 pub fn toml_lines(
     name: &str,
     secret: &str,
     rights: &[Right],
     collections: &[String],
-    rate_limit_per_minute: Option<NonZeroU32>,
+    rate_limit_per_minute: Option<u32>,
 ) -> Result<String, ConfigError> {
     let list = |values: &mut dyn Iterator<Item = String>| {
         values.map(|value| format!("{value:?}")).collect::<Vec<_>>().join(", ")
     };
-    let digest: Vec<String> = Sha256::digest(secret).iter().map(|byte| format!("{byte:02x}")).collect();
     let rights = list(&mut rights.iter().map(ToString::to_string));
     let patterns = list(&mut collections.iter().cloned());
     let lines = [
         Some("[[keys]]".to_owned()),
         Some(format!("name = {name:?}")),
-        Some(format!("sha256 = \"{}\"", digest.concat())),
+        Some(format!("sha256 = \"{}\"", hex(&Sha256::digest(secret)))),
         Some(format!("rights = [{rights}]")),
         (!collections.is_empty()).then(|| format!("collections = [{patterns}]")),
         rate_limit_per_minute.map(|limit| format!("rate_limit_per_minute = {limit}")),
@@ -336,6 +364,10 @@ mod tests {
 
     const DIGEST: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
 
+    fn digest_of(secret: &str) -> String {
+        hex(&Sha256::digest(secret))
+    }
+
     fn source(api_key: Option<&str>, keys: Option<&str>) -> Result<KeySource, ConfigError> {
         let own = |text: Option<&str>| text.map(str::to_owned);
         KeySource::try_from(KeyArgs {
@@ -348,36 +380,55 @@ mod tests {
 
     #[test]
     fn api_key_is_one_key_as_it_is() {
-        for (sent, secret) in [
-            ("a,b", "a,b"),
-            ("ios:abc", "ios:abc"),
-            (" a ", " a "),
-            ("k\n", "k"),
-            ("k\r\n", "k"),
-            ("k\n\n", "k\n"),
-        ] {
+        for (sent, secret) in
+            [("a,b", "a,b"), ("ios:abc", "ios:abc"), ("a b", "a b"), ("k\n", "k"), ("k\r\n", "k")]
+        {
             let keys = source(Some(sent), None).unwrap().keys().unwrap();
             assert_eq!(keys, [Key::of_api_key(secret)], "{sent:?}");
             assert!(keys[0].may(Right::Embed) && keys[0].may(Right::Admin));
         }
         for (key, expected) in [("a,b", true), ("ios:abc", true), ("a b:c", false), ("abc", false)] {
-            assert_eq!(source(Some(key), None).unwrap().looks_like_several(), expected, "{key}");
+            assert_eq!(!source(Some(key), None).unwrap().warnings().is_empty(), expected, "{key}");
         }
-        assert!(source(Some(""), None).unwrap_err().to_string().contains("API_KEY holds an empty key"));
+        for (key, expected) in [
+            ("", "API_KEY holds an empty key"),
+            ("a\nb", "API_KEY holds several lines"),
+            ("k\n\n", "API_KEY holds several lines"),
+            (" k", "begins or ends with a blank"),
+            ("k\0", "control characters"),
+        ] {
+            let error = source(Some(key), None).unwrap_err().to_string();
+            assert!(error.contains(expected), "{key:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_one_key_may_begin_with_a_byte_order_mark() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let source = |text: &str| {
+            std::fs::write(file.path(), text).unwrap();
+            let api_key_file = Some(file.path().to_owned());
+            KeySource::try_from(KeyArgs { api_key: None, api_key_file, keys_file: None, keys: None })
+        };
+        let with_mark = source("\u{feff}abc\n").unwrap();
+        assert_eq!(with_mark.keys().unwrap(), [Key::of_api_key("abc")]);
+        assert!(with_mark.warnings()[0].contains("byte order mark"));
+        for text in ["# the key\nabc\n", "\nabc\n", "abc\n\n"] {
+            let error = source(text).unwrap_err().to_string();
+            assert!(error.contains("API_KEY_FILE holds several lines, but one key"), "{text:?}: {error}");
+        }
     }
 
     #[test]
     fn any_other_key_disables_the_default_one() {
         assert!(source(None, None).unwrap().has_default_key());
         let keys = format!("[[keys]]\nname = \"ios\"\nsha256 = \"{DIGEST}\"\nrights = [\"embed\"]\n");
-        for api_key in [None, Some("")] {
-            let source = source(api_key, Some(&keys)).unwrap();
-            assert!(!source.has_default_key());
-            let [key] = &source.keys().unwrap()[..] else { panic!("one key") };
-            assert_eq!((key.name.as_str(), &key.rights[..]), ("ios", &[Right::Embed][..]));
-            assert!(key.may(Right::Embed) && !key.may(Right::Verify));
-            assert_eq!(key.digest, <[u8; 32]>::from(Sha256::digest("secret")));
-        }
+        let named = source(None, Some(&keys)).unwrap();
+        assert!(!named.has_default_key());
+        let [key] = &named.keys().unwrap()[..] else { panic!("one key") };
+        assert_eq!((key.name.as_str(), &key.rights[..]), ("ios", &[Right::Embed][..]));
+        assert!(key.may(Right::Embed) && !key.may(Right::Verify));
+        assert_eq!(key.digest, <[u8; 32]>::from(Sha256::digest("secret")));
         assert_eq!(source(Some("abc"), Some(&keys)).unwrap().keys().unwrap().len(), 2);
     }
 
@@ -387,17 +438,24 @@ mod tests {
         let good = format!("sha256 = \"{DIGEST}\"\nrights = [\"embed\"]");
         let cases = [
             (key("sha256 = \"my-secret\"\nrights = [\"embed\"]"), "line 1, key \"ios\": sha256 should be 64"),
-            (key("key = \"my-secret\"\nrights = [\"embed\"]"), "line 3: unknown field `key`"),
+            (key("key = \"my-secret\"\nrights = [\"embed\"]"), "line 3 cannot be read"),
+            ("keys = [\"my-secret\"]".into(), "line 1 cannot be read"),
+            ("\"my-secret\" = 1".into(), "line 1 cannot be read"),
+            ("# no keys\n".into(), "there is no key in it"),
+            (key("rights = [\"embed\"]"), "line 1, key \"ios\": sha256 is missing"),
+            (key(&good).replace(DIGEST, &digest_of("")), "sha256 is that of nothing"),
+            (key(&good).replace(DIGEST, &digest_of(DEFAULT_API_KEY)), "sha256 is that of the well-known key"),
+            (format!("\u{feff}# \u{e9}\n{}", key("sha256 = 1")), "line 4 cannot be read"),
             (
                 key(&format!("sha256 = \"{DIGEST}\"\nrights = [\"fly\"]")),
                 "\"fly\" is no right; there are embed,",
             ),
             (key(&format!("sha256 = \"{DIGEST}\"\nrights = []")), "without rights"),
             (key(&format!("{good}\ncollections = [\"a/b\"]")), "\"a/b\" is no pattern"),
-            (key(&format!("{good}\nrate_limit_per_minute = -1")), "line 5: "),
-            (key("sha256 = my-secret"), "line 3: "),
+            (key(&format!("{good}\nrate_limit_per_minute = -1")), "line 5 "),
+            (key("sha256 = my-secret"), "line 3 "),
             (key(&good).replace("ios", "i o s"), "a name has up to 64"),
-            (key(&good).repeat(2), "another key has its name"),
+            (key(&good).repeat(2), "line 5, key \"ios\": another key has its name"),
             (key(&good) + &key(&good).replace("ios", "web"), "another key has its sha256"),
             (key(&good).replace("ios", "default"), "another key has its name"),
         ];
@@ -410,10 +468,9 @@ mod tests {
 
     #[test]
     fn a_new_key_can_be_read() {
-        let limit = NonZeroU32::new(60);
         let lines =
-            toml_lines("ios", "secret", &[Right::Embed, Right::Read], &["a-*".into()], limit).unwrap();
-        let [key] = &parse("KEYS", &lines).unwrap()[..] else { panic!("one key") };
+            toml_lines("ios", "secret", &[Right::Embed, Right::Read], &["a-*".into()], Some(60)).unwrap();
+        let [(_, key)] = &parse("KEYS", &lines).unwrap()[..] else { panic!("one key") };
         assert_eq!(key.digest, <[u8; 32]>::from(Sha256::digest("secret")));
         assert_eq!(key.rights, [Right::Embed, Right::Read]);
         assert_eq!(

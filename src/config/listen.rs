@@ -1,6 +1,6 @@
 //! Where to listen, and where a health check finds the service.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use clap::Args;
 
@@ -19,11 +19,13 @@ pub struct HealthcheckArgs {
 }
 
 impl HealthcheckArgs {
-    /// The URL of the readiness probe; on loopback for a service that listens on every address.
+    /// The URL of the readiness probe; on loopback for a service that listens on every address, which for `::` may be those of
+    /// IPv6 alone.
     pub fn url(&self) -> String {
         let host = self.host.as_deref().unwrap_or_default().trim_matches(['[', ']']);
         let host = match host.parse::<IpAddr>() {
-            Ok(IpAddr::V6(address)) if !address.is_unspecified() => format!("[{address}]"),
+            Ok(IpAddr::V6(address)) if address.is_unspecified() => format!("[{}]", Ipv6Addr::LOCALHOST),
+            Ok(IpAddr::V6(address)) => format!("[{address}]"),
             Ok(address) if !address.is_unspecified() => address.to_string(),
             Err(_) if !host.is_empty() => host.to_owned(),
             _ => Ipv4Addr::LOCALHOST.to_string(),
@@ -74,7 +76,8 @@ mod tests {
         let cases = [
             (&[][..], "http://127.0.0.1:8000/ready"),
             (&["--host", "0.0.0.0", "--port", "9"], "http://127.0.0.1:9/ready"),
-            (&["--host", "[::]"], "http://127.0.0.1:8000/ready"),
+            (&["--host", "[::]"], "http://[::1]:8000/ready"),
+            (&["--host", "::"], "http://[::1]:8000/ready"),
             (&["--host", "::1"], "http://[::1]:8000/ready"),
             (&["--host", "10.0.0.7"], "http://10.0.0.7:8000/ready"),
             (&["--host", "voice"], "http://voice:8000/ready"),

@@ -1,16 +1,27 @@
 //! How to log, and where traces go.
 
-use clap::ValueEnum;
+use std::convert::Infallible;
+use std::str::FromStr;
+use std::time::Duration;
 
 use super::error::ConfigError;
 
 /// Readable logs or machine-readable ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Environment {
     /// JSON logs at level `info`.
     Production,
     /// Readable logs at level `debug`.
     Development,
+}
+
+/// Whatever is not `development` is production: `prod`, `staging` and so on.
+impl FromStr for Environment {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(if text.eq_ignore_ascii_case("development") { Self::Development } else { Self::Production })
+    }
 }
 
 /// How to log.
@@ -27,17 +38,83 @@ pub struct LogConfig {
 /// Where traces go.
 #[derive(Clone, Debug)]
 pub struct TraceExport {
-    /// Base URL of an OpenTelemetry collector (OTLP over HTTP).
-    pub endpoint: String,
+    /// Where an OpenTelemetry collector takes them (OTLP over HTTP).
+    pub url: String,
     /// Name of the service there.
     pub service_name: String,
+    /// Time to send the last ones when the service stops.
+    pub last_timeout: Duration,
+}
+
+/// The longest that a stop waits for a collector.
+const MAX_LAST_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The path of traces in a collector.
+const TRACES_PATH: &str = "/v1/traces";
+
+/// The levels of a filter.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// Checks that a filter consists of levels and `target=level`. A bare word would be taken for a module, and silence all others.
+pub(super) fn checked_filter(filter: &str) -> Result<String, String> {
+    let is_word = |directive: &&str| !directive.contains(['=', '[']) && !directive.is_empty();
+    let words = filter.split(',').map(str::trim).filter(is_word);
+    let is_level = |word: &str| LEVELS.contains(&&*word.to_ascii_lowercase());
+    match words.into_iter().find(|word| !is_level(word)) {
+        Some(word) => {
+            Err(format!("{word:?} is no level ({}); a module is written name=level", LEVELS.join(", ")))
+        }
+        None => Ok(filter.to_owned()),
+    }
 }
 
 pub(super) fn trace_export(
-    endpoint: Option<String>,
+    endpoint: Option<&str>,
     service_name: String,
+    shutdown_grace: Duration,
 ) -> Result<Option<TraceExport>, ConfigError> {
-    let Some(endpoint) = endpoint.filter(|endpoint| !endpoint.is_empty()) else { return Ok(None) };
-    url::Url::parse(&endpoint).map_err(ConfigError::OtlpEndpoint)?;
-    Ok(Some(TraceExport { endpoint, service_name }))
+    let Some(endpoint) = endpoint else { return Ok(None) };
+    let url = url::Url::parse(endpoint).map_err(|reason| ConfigError::OtlpEndpoint(reason.to_string()))?;
+    if !["http", "https"].contains(&url.scheme()) {
+        return Err(ConfigError::OtlpEndpoint(format!("its scheme is {}, not http or https", url.scheme())));
+    }
+    // Some name the collector, as the variable is meant, some the path in it.
+    let collector = endpoint.trim_end_matches('/').trim_end_matches(TRACES_PATH);
+    Ok(Some(TraceExport {
+        url: format!("{collector}{TRACES_PATH}"),
+        service_name,
+        last_timeout: shutdown_grace.min(MAX_LAST_TIMEOUT),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traces_go_to_the_collectors_path_once() {
+        let grace = Duration::from_secs(25);
+        for endpoint in
+            ["http://c:4318", "http://c:4318/", "http://c:4318/v1/traces", "http://c:4318/v1/traces/"]
+        {
+            let export = trace_export(Some(endpoint), "voice".into(), grace).unwrap().unwrap();
+            assert_eq!(export.url, "http://c:4318/v1/traces", "{endpoint}");
+            assert_eq!(export.last_timeout, MAX_LAST_TIMEOUT);
+        }
+        assert!(
+            trace_export(Some("c:"), "voice".into(), grace).is_err_and(|e| e.to_string().contains("OTLP"))
+        );
+    }
+
+    #[test]
+    fn a_filter_names_levels() {
+        for filter in
+            ["info", "WARN", "voice_embedding_service=debug,tower_http=info", "off, hyper=warn", "[request]"]
+        {
+            assert_eq!(checked_filter(filter).as_deref(), Ok(filter));
+        }
+        for filter in ["verbose", "info,hyper", "warning"] {
+            assert!(checked_filter(filter).is_err(), "{filter}");
+        }
+    }
 }

@@ -10,11 +10,13 @@ mod origins;
 mod places;
 mod serve;
 mod values;
+mod variables;
 
 pub use error::ConfigError;
-pub use keys::{DEFAULT_API_KEY, Key, KeyArgs, KeySource, Right, toml_lines};
+pub use keys::{API_KEY_NAME, DEFAULT_API_KEY, Key, KeyArgs, KeySource, Right, toml_lines};
 pub use listen::HealthcheckArgs;
 pub use log::{Environment, LogConfig, TraceExport};
 pub use model::ModelArgs;
 pub use origins::CorsOrigins;
 pub use serve::{Config, HttpConfig, ServeArgs};
+pub use variables::with_tidy_variables;

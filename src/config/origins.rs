@@ -20,10 +20,53 @@ pub(super) fn cors_origins(text: &str) -> Result<CorsOrigins, ConfigError> {
         return Ok(CorsOrigins::Any);
     }
     let checked = |origin: &&str| {
-        let is_origin =
-            url::Url::parse(origin).is_ok_and(|url| url.origin().ascii_serialization() == *origin);
-        if is_origin { Ok((*origin).to_owned()) } else { Err(ConfigError::CorsOrigin((*origin).to_owned())) }
+        let reason = |expected| ConfigError::CorsOrigin { origin: (*origin).to_owned(), expected };
+        let expected = serialised(origin).ok_or_else(|| reason("https://example.org".into()))?;
+        if *origin == expected { Ok(expected) } else { Err(reason(expected)) }
     };
     let list = origins.iter().map(checked).collect::<Result<Vec<_>, _>>()?;
     Ok(if list.is_empty() { CorsOrigins::None } else { CorsOrigins::List(list) })
+}
+
+/// The origin of a URL as browsers send it: scheme, host, and a port that is not the scheme's own. Apps have schemes of their own
+/// (`tauri://localhost`). Patterns are none: they would match nothing.
+fn serialised(text: &str) -> Option<String> {
+    let url = url::Url::parse(text).ok()?;
+    let host = url.host_str().filter(|host| !host.is_empty() && !host.contains('*'))?;
+    let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
+    Some(format!("{}://{host}{port}", url.scheme()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_those_that_browsers_send() {
+        let good = [
+            "https://example.org",
+            "http://localhost:3000",
+            "http://[::1]:8080",
+            "tauri://localhost",
+            "capacitor://localhost",
+            "chrome-extension://gmgoamodcdcjnbaobigkjelfplakmdhh",
+        ];
+        let expected = CorsOrigins::List(good.map(str::to_owned).to_vec());
+        assert_eq!(cors_origins(&good.join(" , ")).unwrap(), expected);
+        assert_eq!(cors_origins("*").unwrap(), CorsOrigins::Any);
+        assert_eq!(cors_origins(" , ").unwrap(), CorsOrigins::None);
+        let bad = [
+            ("https://example.org/", "https://example.org"),
+            ("https://Example.org", "https://example.org"),
+            ("https://example.org:443", "https://example.org"),
+            ("https://*.example.org", "https://example.org"),
+            ("example.org", "https://example.org"),
+            ("*, https://a.org", "https://example.org"),
+            ("localhost:3000", "https://example.org"),
+        ];
+        for (text, expected) in bad {
+            let error = cors_origins(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
 }

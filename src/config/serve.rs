@@ -12,7 +12,7 @@ use super::encoder::EncoderName;
 use super::error::ConfigError;
 use super::keys::{Key, KeyArgs, KeySource};
 use super::listen::listen_addresses;
-use super::log::{Environment, LogConfig, trace_export};
+use super::log::{Environment, LogConfig, checked_filter, trace_export};
 use super::model::ModelArgs;
 use super::origins::{CorsOrigins, cors_origins};
 use super::places::find_onnx_runtime;
@@ -42,17 +42,17 @@ pub struct ServeArgs {
     /// Origins of pages that may call the service from a browser, separated by commas, or `*` [default: none].
     #[arg(long, env)]
     cors_origins: Option<String>,
-    /// Address to listen on [default: 0.0.0.0 once API_KEY is set, else 127.0.0.1].
+    /// Address to listen on [default: 0.0.0.0 once a key of your own is set, else 127.0.0.1].
     #[arg(long, env)]
     host: Option<String>,
     /// Port to listen on; 0 takes any that is free.
     #[arg(long, env, default_value_t = 8000)]
     port: u16,
-    /// `development` for readable logs at level debug.
-    #[arg(long, env, value_enum, default_value_t = Environment::Production)]
+    /// `development` for readable logs at level debug; anything else is production.
+    #[arg(long, env, default_value = "production")]
     env: Environment,
     /// What to log, e.g. `debug` or `voice_embedding_service=debug,tower_http=info`.
-    #[arg(long, env = "RUST_LOG", value_name = "RUST_LOG")]
+    #[arg(long, env = "RUST_LOG", value_name = "RUST_LOG", value_parser = checked_filter)]
     log: Option<String>,
     #[command(flatten)]
     model: ModelArgs,
@@ -90,6 +90,10 @@ pub struct ServeArgs {
     /// Connections at once; more are closed.
     #[arg(long, env, default_value = "4096", value_parser = count::<MAX_MAX_CONNECTIONS>)]
     max_connections: NonZeroUsize,
+    /// Time that a connection stays open without a request, or without its client taking an answer, in seconds; longer than a load
+    /// balancer in front of the service keeps it open.
+    #[arg(long, env, default_value = "75", value_parser = timeout)]
+    keep_alive_seconds: f64,
     /// Time to finish what is in hand when asked to stop, in seconds.
     #[arg(long, env, default_value = "25", value_parser = timeout)]
     shutdown_grace_seconds: f64,
@@ -138,6 +142,8 @@ pub struct HttpConfig {
     pub same_speaker_threshold: f64,
     /// Time from a request's head to its answer.
     pub request_timeout: Duration,
+    /// Time that a connection stays open without a whole head of a request, or without its client taking an answer.
+    pub keep_alive: Duration,
     /// Time to finish what is in hand when asked to stop.
     pub shutdown_grace: Duration,
     /// Connections at once.
@@ -154,6 +160,7 @@ impl TryFrom<ServeArgs> for Config {
         let api_keys = keys.keys()?;
         let model = ModelSource::try_from(args.model)?;
         let workers = args.workers.unwrap_or_else(cores);
+        let shutdown_grace = Duration::from_secs_f64(args.shutdown_grace_seconds);
         let queue_capacity = args.queue_capacity.unwrap_or_else(|| {
             workers.saturating_mul(const { NonZeroUsize::new(QUEUE_CAPACITY_PER_WORKER).unwrap() })
         });
@@ -166,15 +173,16 @@ impl TryFrom<ServeArgs> for Config {
             log: LogConfig {
                 environment: args.env,
                 filter: args.log,
-                traces: trace_export(args.otel_exporter_otlp_endpoint, args.otel_service_name)?,
+                traces: trace_export(
+                    args.otel_exporter_otlp_endpoint.as_deref(),
+                    args.otel_service_name,
+                    shutdown_grace,
+                )?,
             },
             engine: EngineConfig {
                 models: vec![Arc::clone(&model.spec)],
                 encoder: args.encoder.into(),
-                onnx_runtime: args
-                    .ort_dylib_path
-                    .filter(|path| !path.as_os_str().is_empty())
-                    .unwrap_or_else(find_onnx_runtime),
+                onnx_runtime: args.ort_dylib_path.unwrap_or_else(find_onnx_runtime),
                 workers,
             },
             embedder: EmbedderLimits {
@@ -188,7 +196,8 @@ impl TryFrom<ServeArgs> for Config {
                 max_body_bytes: args.max_body_bytes.get(),
                 same_speaker_threshold: args.same_speaker_threshold.unwrap_or(model.spec.threshold),
                 request_timeout: Duration::from_secs_f64(args.request_timeout_seconds),
-                shutdown_grace: Duration::from_secs_f64(args.shutdown_grace_seconds),
+                keep_alive: Duration::from_secs_f64(args.keep_alive_seconds),
+                shutdown_grace,
                 max_connections: args.max_connections,
                 max_batch_recordings: args.max_batch_recordings.get(),
             },
@@ -248,7 +257,6 @@ mod tests {
     fn a_bad_value_names_its_variable() {
         let cases = [
             ("--port", "99999", "PORT"),
-            ("--env", "staging", "ENV"),
             ("--max-body-bytes", "0", "MAX_BODY_BYTES"),
             ("--max-audio-seconds", "inf", "MAX_AUDIO_SECONDS"),
             ("--max-audio-seconds", "0", "MAX_AUDIO_SECONDS"),

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use ndarray::{Array2, ArrayView2, Axis, concatenate};
+use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
 
 use super::mel::{MelExtractor, MelParameters};
+use super::stationarity::hardly_moves;
 use super::windows::{WindowParameters, window_starts};
 use crate::speech::Utterance;
 
@@ -62,6 +63,14 @@ impl FrontEnd {
     /// Cuts an utterance into windows and computes the spectrogram under them.
     pub fn features(&self, utterance: &Utterance) -> Features {
         self.features_every(utterance, self.parameters.windows.step_frames)
+    }
+
+    /// Whether level and spectrum of an utterance hardly move, as in noise, hum or a tone: what its features tell.
+    pub fn hardly_moves(&self, utterance: &Utterance, features: &Features) -> bool {
+        let frames = features.frames();
+        // Behind the utterance there are zeros.
+        let n_frames = frames.nrows().min(utterance.samples().len() / self.parameters.mel.hop_samples);
+        hardly_moves(&frames.slice(s![..n_frames, ..]), self.mel.centres_hz())
     }
 
     /// As [`FrontEnd::features`], with windows that begin every so many frames.

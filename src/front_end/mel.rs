@@ -49,6 +49,7 @@ pub struct MelExtractor {
     fft: Arc<dyn RealToComplex<f64>>,
     window: Vec<f32>,
     filters: Vec<MelFilter>,
+    centres_hz: Vec<f64>,
 }
 
 impl MelExtractor {
@@ -59,7 +60,13 @@ impl MelExtractor {
             fft: RealFftPlanner::new().plan_fft_forward(parameters.frame_samples),
             window: hann_window(parameters.frame_samples),
             filters: mel_filters(parameters),
+            centres_hz: edges_hz(parameters)[1..=parameters.n_mels].to_vec(),
         }
+    }
+
+    /// The middle of each band, in Hz.
+    pub fn centres_hz(&self) -> &[f64] {
+        &self.centres_hz
     }
 
     /// Samples -> the first `n_frames` frames of their power mel spectrogram, `[frames, mels]`, not logarithmic, as if
@@ -120,13 +127,16 @@ fn hann_window(n_samples: usize) -> Vec<f32> {
 /// Triangles between neighbouring points of the mel scale, from 0 Hz to half the sample rate, each of unit area
 /// (`librosa.filters.mel(norm="slaney", htk=False)`).
 fn mel_filters(parameters: MelParameters) -> Vec<MelFilter> {
-    let n_mels = parameters.n_mels;
-    let max_mel = hz_to_mel(f64::from(parameters.sample_rate_hz) / 2.0);
-    let edges_hz: Vec<f64> =
-        (0..n_mels + 2).map(|i| mel_to_hz(max_mel * i as f64 / (n_mels + 1) as f64)).collect();
     let bin_hz = f64::from(parameters.sample_rate_hz) / parameters.frame_samples as f64;
     let last_bin = parameters.frame_samples / 2;
-    edges_hz.windows(3).map(|edges| mel_filter(edges, bin_hz, last_bin)).collect()
+    edges_hz(parameters).windows(3).map(|edges| mel_filter(edges, bin_hz, last_bin)).collect()
+}
+
+/// Evenly spaced points of the mel scale, in Hz: each band lies between every other two.
+fn edges_hz(parameters: MelParameters) -> Vec<f64> {
+    let n_mels = parameters.n_mels;
+    let max_mel = hz_to_mel(f64::from(parameters.sample_rate_hz) / 2.0);
+    (0..n_mels + 2).map(|i| mel_to_hz(max_mel * i as f64 / (n_mels + 1) as f64)).collect()
 }
 
 /// The triangle over low, centre and high frequency.

@@ -2,6 +2,7 @@
 
 mod features;
 mod mel;
+mod stationarity;
 mod windows;
 
 pub use features::{Features, FrontEnd, FrontEndParameters, Unit};

@@ -10,7 +10,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::HeaderValue;
-use axum::http::header::CONNECTION;
+use axum::http::header::{CONNECTION, EXPECT};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,12 +18,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
+use tokio_io_timeout::TimeoutStream;
 use tower::Service;
 
+use super::layers::drain::BodyState;
 use super::state::AppState;
 
-/// Time for a request's head to arrive, and for a connection to stay open without one, unless requests have less.
-const MAX_HEAD_TIME: Duration = Duration::from_secs(30);
+/// Headers of a request that are read; those with more than [`headers::MAX_HEADERS`] are refused in the service's own words.
+const MAX_READ_HEADERS: usize = 1_000;
 
 /// Buffer of a connection at the most; it is kept while the connection is open.
 const MAX_BUFFER_BYTES: usize = 64 << 10;
@@ -92,9 +94,14 @@ impl Server {
         };
         // An answer is one write; waiting for more only delays it. Where it fails, the answer is late, not lost.
         let _ = stream.set_nodelay(true);
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(self.state.config.keep_alive));
         let (router, shutting_down) = (self.router.clone(), Arc::clone(&self.state.shutting_down));
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
+            let body_state = Arc::<BodyState>::default();
+            request.extensions_mut().insert(Arc::clone(&body_state));
+            let expects_continue = request.headers().contains_key(EXPECT);
             let answer = router.clone().call(request.map(Body::new));
             let shutting_down = Arc::clone(&shutting_down);
             async move {
@@ -103,14 +110,16 @@ impl Server {
                     // So that the client sends nothing more on a connection that is about to be closed.
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
+                body_state.answered(expects_continue, &mut answer);
                 Ok::<_, Infallible>(answer)
             }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .max_buf_size(MAX_BUFFER_BYTES)
-            .header_read_timeout(MAX_HEAD_TIME.min(self.state.config.request_timeout))
-            .serve_connection(TokioIo::new(stream), service);
+            .max_headers(MAX_READ_HEADERS)
+            .header_read_timeout(self.state.config.keep_alive)
+            .serve_connection(TokioIo::new(Box::pin(stream)), service);
         let connection = self.graceful.watch(connection);
         tokio::spawn(async move {
             metrics.connections.open.inc();

@@ -1,5 +1,7 @@
 //! Every error that a client can see, and the only place where statuses are chosen.
 
+use std::collections::BTreeMap;
+
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -7,6 +9,7 @@ use axum::{Extension, Json};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
+use utoipa::openapi::{Object, ObjectBuilder, Type};
 
 use crate::audio::AudioError;
 use crate::config::Right;
@@ -123,6 +126,27 @@ pub(super) enum ApiError {
         /// What is taken.
         expected: &'static str,
     },
+    /// A content encoding, of which none is decoded.
+    #[error("The content encoding {found:?} is not decoded here; send the body as it is")]
+    ContentEncoding {
+        /// What was sent.
+        found: String,
+    },
+    /// A form whose content type names no boundary.
+    #[error("Missing boundary in multipart.")]
+    MissingBoundary,
+    /// More headers than are read.
+    #[error("The request has more than {max} headers")]
+    TooManyHeaders {
+        /// The limit.
+        max: usize,
+    },
+    /// The body was not there in time.
+    #[error("The request body did not arrive within the limit of {seconds} seconds")]
+    BodyTooSlow {
+        /// The limit.
+        seconds: f64,
+    },
     /// No key was sent.
     #[error("An API key is required: X-API-Key: KEY or Authorization: Bearer KEY")]
     MissingApiKey,
@@ -159,11 +183,22 @@ pub(super) struct ErrorBody {
     /// One sentence for a person or, for validation errors, one entry for each bad field.
     detail: ErrorDetail,
     /// The kind of error, for programs.
-    #[schema(example = "no_speech")]
+    #[schema(schema_with = codes_schema)]
     code: &'static str,
     /// The same in OpenAI's shape, under /v1.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<OpenAiError>,
+}
+
+/// What `code` of an error may be.
+fn codes_schema() -> Object {
+    let codes = ApiError::examples().into_iter().map(|error| Value::from(error.code()));
+    let codes: BTreeMap<String, Value> = codes.map(|code| (code.to_string(), code)).collect();
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some("The kind of error, for programs."))
+        .enum_values(Some(codes.into_values()))
+        .build()
 }
 
 /// An error in OpenAI's shape.
@@ -172,10 +207,10 @@ pub(super) struct OpenAiError {
     message: String,
     /// `invalid_request_error`, `authentication_error`, `permission_error`, `rate_limit_error` or `server_error`.
     #[serde(rename = "type")]
-    #[schema(example = "invalid_request_error")]
     kind: &'static str,
     /// The part of the request that is wrong.
     param: Option<String>,
+    #[schema(schema_with = codes_schema)]
     code: &'static str,
 }
 
@@ -300,9 +335,12 @@ impl ApiError {
             Self::ModelNotFound { .. } => (StatusCode::NOT_FOUND, "model_not_found"),
             Self::ModelMismatch { .. } => (StatusCode::CONFLICT, "model_mismatch"),
             Self::SpeakerNotFound { .. } => (StatusCode::NOT_FOUND, "speaker_not_found"),
-            Self::UnsupportedMediaType { .. } => {
+            Self::UnsupportedMediaType { .. } | Self::ContentEncoding { .. } => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
             }
+            Self::MissingBoundary => (StatusCode::BAD_REQUEST, "invalid_form"),
+            Self::TooManyHeaders { .. } => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too_many_headers"),
+            Self::BodyTooSlow { .. } => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::PayloadTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
@@ -404,6 +442,7 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, code) = self.status_and_code();
+        debug_assert!(Self::examples().iter().any(|error| error.code() == code), "{code} has no example");
         let mut headers = HeaderMap::new();
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey"));
@@ -411,6 +450,18 @@ impl IntoResponse for ApiError {
         if let Some(seconds) = self.retry_after_seconds() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if status == StatusCode::INTERNAL_SERVER_ERROR && !matches!(self, Self::Panicked) {
+            tracing::error!(error = ?self, "a request failed");
+        }
+        let (body, v1) = self.bodies();
+        (status, headers, Extension(ErrorCode(code)), Extension(v1), Json(body)).into_response()
+    }
+}
+
+impl ApiError {
+    /// The body of the answer, and the one under /v1.
+    fn bodies(self) -> (ErrorBody, ErrorUnderV1) {
+        let (status, code) = self.status_and_code();
         let param = self.param();
         let detail = match self {
             Self::At { error, param } => match *error {
@@ -418,16 +469,58 @@ impl IntoResponse for ApiError {
                 error => ErrorDetail::Sentence(format!("{param}: {error}")),
             },
             Self::Validation(fields) => ErrorDetail::Fields(fields),
-            Self::Panicked => ErrorDetail::Sentence(self.to_string()),
-            error if status == StatusCode::INTERNAL_SERVER_ERROR => {
-                tracing::error!(?error, "a request failed");
-                ErrorDetail::Sentence(Self::Internal(String::new()).to_string())
+            _ if status == StatusCode::INTERNAL_SERVER_ERROR => {
+                ErrorDetail::Sentence(Self::Panicked.to_string())
             }
             error => ErrorDetail::Sentence(error.to_string()),
         };
         let body = ErrorBody { detail, code, error: None };
         let v1 = body.in_v1(status, param);
-        (status, headers, Extension(ErrorCode(code)), Extension(v1), Json(body)).into_response()
+        (body, v1)
+    }
+
+    /// The body of the answer as JSON.
+    pub(super) fn body(self, is_v1: bool) -> Value {
+        let (body, ErrorUnderV1(v1)) = self.bodies();
+        serde_json::to_value(if is_v1 { v1 } else { body }).unwrap_or_default()
+    }
+
+    /// An error of every code, as the OpenAPI document shows them.
+    pub(super) fn examples() -> Vec<Self> {
+        let of_audio = |error: AudioError| Self::Pipeline(PipelineError::Audio(error));
+        vec![
+            Self::InvalidBase64(base64::DecodeError::InvalidByte(7, b'!')),
+            Self::WrongDimension { field: "embedding1".into(), expected: 256, got: 128 },
+            Self::MissingBoundary,
+            Self::InvalidApiKey,
+            Self::Forbidden { right: Right::Verify },
+            Self::NotFound,
+            Self::ModelNotFound { model: "whisper".into(), loaded: "resemblyzer".into() },
+            Self::SpeakerNotFound { speaker: "anna".into() },
+            Self::MethodNotAllowed,
+            Self::BodyTooSlow { seconds: 30.0 },
+            Self::ModelMismatch {
+                one: "resemblyzer-0.1.4/00000000".into(),
+                other: "resemblyzer-0.1.4/39373b86".into(),
+            },
+            Self::PayloadTooLarge { max_bytes: 33_554_432 },
+            of_audio(AudioError::TooLong { max_seconds: 600.0 }),
+            Self::UnsupportedMediaType { found: "image/png".into(), expected: "audio/*" },
+            of_audio(AudioError::Unsupported("this is a PNG image".into())),
+            FieldError::missing(&["body", "audio_base64"], Value::Null).into(),
+            of_audio(AudioError::Corrupt("the WAV file has no samples".into())),
+            Self::Pipeline(PipelineError::NoSpeech { channels_cancel: false }),
+            Self::Pipeline(PipelineError::TooShort { speech_seconds: 0.42, min_seconds: 1.0 }),
+            Self::NothingEmbedded { n: 2, first: "No speech was found in the audio".into() },
+            Self::TooManyRecordings { max: 64 },
+            Self::RateLimited { limit: 60, wait_seconds: 12 },
+            Self::TooManyHeaders { max: 100 },
+            Self::Panicked,
+            Self::Overloaded,
+            Self::ModelNotReady,
+            Self::ShuttingDown,
+            Self::Timeout { seconds: 30.0 },
+        ]
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -14,13 +14,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Looks at the file every ten seconds and on SIGHUP, for as long as the process lives. A file that cannot be used leaves the
 /// keys in force as they are; it is logged once.
-pub(super) async fn watch(source: KeySource, keys_at_start: Vec<Key>, state: AppState) {
+pub(super) async fn watch(source: KeySource, keys_at_start: Vec<Key>, state: AppState, mut hangups: Signal) {
     let gauge = &state.metrics.http.keys_file_valid;
-    gauge.set(1);
-    let mut hangups = match signal(SignalKind::hangup()) {
-        Ok(hangups) => hangups,
-        Err(error) => return tracing::error!(%error, "KEYS_FILE is not watched"),
-    };
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut in_force, mut last_error) = (keys_at_start, None);
@@ -47,7 +42,10 @@ pub(super) async fn watch(source: KeySource, keys_at_start: Vec<Key>, state: App
                     last_error = Some(error);
                 }
             }
-            Err(error) => tracing::error!(%error, "the look at KEYS_FILE panicked"),
+            Err(error) => {
+                gauge.set(0);
+                tracing::error!(%error, "the look at KEYS_FILE panicked");
+            }
         }
     }
 }

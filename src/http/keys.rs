@@ -35,7 +35,7 @@ pub(super) struct ApiKeys {
 pub(super) struct Holder {
     /// The key, as its SHA-256: all are of one length, and none is in a memory dump.
     pub(super) key: Key,
-    bucket: Option<(NonZeroU32, Bucket)>,
+    bucket: Option<(NonZeroU32, Arc<Bucket>)>,
 }
 
 /// What is left of a key's rate.
@@ -57,12 +57,18 @@ impl ApiKeys {
         keys_now
     }
 
-    /// Makes these the valid keys from the next request on. A key that was valid before and is unchanged keeps its bucket.
+    /// Makes these the valid keys from the next request on. A key that was valid before keeps what is left of its rate.
     pub(super) fn replace(&self, keys: Vec<Key>) {
         let before = self.holders();
-        let holder = |key: Key| match before.iter().find(|holder| holder.key == key) {
-            Some(holder) => Arc::clone(holder),
-            None => Arc::new(Holder::new(key, self.rate_limit_per_minute)),
+        let holder = |key: Key| {
+            let mut holder = Holder::new(key, self.rate_limit_per_minute);
+            let same = before.iter().find(|other| other.key.digest == holder.key.digest);
+            if let Some(same) =
+                same.filter(|same| same.rate_limit_per_minute() == holder.rate_limit_per_minute())
+            {
+                holder.bucket.clone_from(&same.bucket);
+            }
+            Arc::new(holder)
         };
         let holders = Arc::new(keys.into_iter().map(holder).collect());
         *self.holders.write().unwrap_or_else(PoisonError::into_inner) = holders;
@@ -98,7 +104,7 @@ impl Holder {
         let limit = key.rate_limit_per_minute.map_or(rate_limit_per_minute, NonZeroU32::new);
         let bucket = |limit| {
             let bucket = RateLimiter::direct(Quota::per_minute(limit));
-            (limit, bucket.with_middleware::<StateInformationMiddleware>())
+            (limit, Arc::new(bucket.with_middleware::<StateInformationMiddleware>()))
         };
         Self { key, bucket: limit.map(bucket) }
     }

@@ -39,7 +39,7 @@ pub(super) struct HttpMetrics {
     pub(super) errors: IntCounterVec,
     /// Requests answered to each key, by its name.
     pub(super) key_requests: IntCounterVec,
-    /// 1 if the keys in force are those of the file.
+    /// 0 while the file of keys has changed and cannot be used.
     pub(super) keys_file_valid: IntGauge,
     /// Memory that request bodies take.
     pub(super) body_bytes: IntGauge,
@@ -111,6 +111,9 @@ impl HttpMetrics {
             "Time from a request's head to its answer.",
             &REQUEST_BUCKETS,
         );
+        let keys_file_valid =
+            maker.gauge("keys_file_valid", "0 while KEYS_FILE has changed and cannot be used.");
+        keys_file_valid.set(1);
         Self {
             requests: maker.made(IntCounterVec::new(
                 opts("http_requests_total", "Requests answered."),
@@ -122,8 +125,7 @@ impl HttpMetrics {
                 opts("key_requests_total", "Requests answered, by the name of their key."),
                 &["key"],
             )),
-            keys_file_valid: maker
-                .gauge("keys_file_valid", "Whether the keys in force are those of KEYS_FILE."),
+            keys_file_valid,
             body_bytes: maker.gauge("body_bytes", "Memory that request bodies take."),
         }
     }

@@ -4,15 +4,16 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::Uri;
 use axum::middleware::{from_fn, from_fn_with_state, map_request, map_response};
+use axum::routing::get;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
 use super::layers::{
-    auth, body_memory, cors, drain, in_hand, observe, request_id, time_limit, uniform_errors,
+    auth, body_memory, cors, drain, headers, in_hand, observe, request_id, time_limit, uniform_errors,
 };
-use super::pages::{docs, redirects};
+use super::pages::{docs, document, redirects};
 use super::routes::{compare_embeddings, extract_embedding, health, metrics, upload, v1};
 use super::state::AppState;
 use crate::config::{CorsOrigins, Right};
@@ -27,6 +28,7 @@ pub(super) fn router(state: AppState, cors_origins: &CorsOrigins) -> Router {
     let with_key = |right: Option<Right>| {
         ServiceBuilder::new()
             .layer(from_fn_with_state((state.clone(), right), auth::require_api_key))
+            .layer(from_fn(headers::refuse_encoded))
             .layer(from_fn_with_state(state.clone(), in_hand::take_in_hand))
             .layer(from_fn_with_state(state.clone(), time_limit::answer_in_time))
             .layer(from_fn_with_state(state.clone(), body_memory::bound_memory))
@@ -39,9 +41,10 @@ pub(super) fn router(state: AppState, cors_origins: &CorsOrigins) -> Router {
         .layer(from_fn_with_state(state.clone(), observe::observe))
         .layer(request_id::propagate())
         .layer(CatchPanicLayer::custom(uniform_errors::panicked))
-        .layer(map_request(async |request| drain::drain_when_dropped(request)));
+        .layer(map_request(async |request| drain::drain_when_dropped(request)))
+        .layer(from_fn(headers::bound_headers));
 
-    let (routes, document) = OpenApiRouter::with_openapi(docs::document())
+    let (routes, api) = OpenApiRouter::with_openapi(document::head())
         .routes(
             routes!(extract_embedding::extract_embedding)
                 .map(|route| route.route_layer(with_key(Some(Right::Embed)))),
@@ -67,9 +70,11 @@ pub(super) fn router(state: AppState, cors_origins: &CorsOrigins) -> Router {
         .routes(routes!(health::ready))
         .routes(routes!(metrics::metrics))
         .split_for_parts();
-    let known_paths = redirects::known_paths(&document);
+    let known_paths = redirects::known_paths(&api);
     let routes = routes
-        .merge(docs::routes(document))
+        .merge(docs::routes(document::complete(api)))
+        .route("/", get(redirects::to_docs))
+        .route("/favicon.ico", get(docs::icon))
         .fallback(async move |uri: Uri| redirects::without_trailing_slash(&known_paths, &uri))
         .method_not_allowed_fallback(uniform_errors::method_not_allowed)
         .layer(for_all)
@@ -77,6 +82,7 @@ pub(super) fn router(state: AppState, cors_origins: &CorsOrigins) -> Router {
     let service = Router::new()
         .fallback_service(routes)
         .layer(map_response(uniform_errors::with_uniform_errors))
-        .layer(from_fn(uniform_errors::with_v1_conventions));
+        .layer(from_fn(uniform_errors::with_v1_conventions))
+        .layer(map_request(async |request| headers::with_plain_path(request)));
     cors::allow(service, cors_origins)
 }

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::connections;
 use super::key_file;
-use super::load::{LoadError, load};
+use super::load::{LoadError, check, load};
 use super::router::router;
 use super::state::AppState;
 use crate::config::{Config, DEFAULT_API_KEY};
@@ -69,19 +69,21 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
 async fn serve_until_stopped(config: Config, state: &AppState) -> Result<(), ServeError> {
     let mut signals =
         Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+    check(&config)?;
+    // From here on it ends the process no more, whether or not there is a file to read again.
+    let hangups = signal(SignalKind::hangup())?;
     let listener = bind(&config.listen).await?;
     let address = listener.local_addr()?;
     tracing::info!(%address, "listening on http://{address} (API reference on /docs)");
     if config.keys.has_default_key() {
         tracing::warn!("API_KEY is {DEFAULT_API_KEY}: listening on loopback only");
     }
-    if config.keys.looks_like_several() {
-        tracing::warn!(
-            "API_KEY is one key, its commas and colons included; several keys belong into KEYS_FILE or KEYS"
-        );
+    for warning in config.keys.warnings() {
+        tracing::warn!("{warning}");
     }
     if config.keys.file().is_some() {
-        tokio::spawn(key_file::watch(config.keys.clone(), config.api_keys.clone(), state.clone()));
+        let (source, keys) = (config.keys.clone(), config.api_keys.clone());
+        tokio::spawn(key_file::watch(source, keys, state.clone(), hangups));
     }
     allow_open_files(config.http.max_connections);
 

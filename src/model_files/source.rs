@@ -90,6 +90,19 @@ impl ModelSource {
         }
     }
 
+    /// Whether the file that was named can be read, if one was: what can be found out before anything else.
+    pub fn check(&self) -> Result<(), ModelError> {
+        let Some(path) = &self.explicit else { return Ok(()) };
+        let opened = match std::fs::metadata(path) {
+            // Opening a pipe would wait for whoever writes into it.
+            Ok(metadata) if metadata.is_file() => std::fs::File::open(path).map(drop),
+            Ok(metadata) if metadata.is_dir() => Err(std::io::ErrorKind::IsADirectory.into()),
+            Ok(_) => Ok(()),
+            Err(reason) => Err(reason),
+        };
+        opened.map_err(|reason| ModelError::Read { path: path.clone(), reason })
+    }
+
     /// The file that [`ModelSource::obtain`] would read without the network, if there is one.
     pub fn path(&self) -> Option<PathBuf> {
         let cached = Cache(&self.cache).path(self.remote.onnx_sha256());

@@ -46,7 +46,7 @@ const ENGINES: [(&str, &[&str]); 19] = [
     ("governor", &["http/keys.rs"]),
     ("opentelemetry", &["logging.rs"]),
     ("webrtc_vad", &["speech/detector.rs"]),
-    ("std::env::", &["config/places.rs", "cli/mod.rs"]),
+    ("std::env::", &["config/places.rs", "config/variables.rs", "cli/mod.rs"]),
     ("std::arch", &["encoder/native/simd.rs"]),
     ("unsafe ", &["encoder/native/simd.rs"]),
 ];

@@ -177,3 +177,71 @@ fn openais_node_sdk_works_unchanged() {
     let output = check_sdk(Command::new("node").env("SDK_FOLDER", &packages).arg(script));
     assert!(output.contains("openai works"), "{output}");
 }
+
+/// A command of the tools that `make sdks` installs for OpenAPI documents; none if they are not there.
+fn openapi_tool(test: &str, module: &str) -> Option<Command> {
+    let packages = repository().join("target/sdks/openapi");
+    if !packages.join(module.replace('.', "/")).exists() {
+        say(&format!("SKIPPED {test}: `make sdks` installs {module} from PyPI"));
+        return None;
+    }
+    let mut python = Command::new(std::env::var_os("PYTHON").map_or("python3".into(), PathBuf::from));
+    python.env("PYTHONPATH", packages).env("NO_PROXY", "127.0.0.1").args(["-m", module]);
+    Some(python)
+}
+
+#[test]
+fn the_openapi_document_is_valid_and_clients_are_made_of_it() {
+    const TEST: &str = "the_openapi_document_is_valid_and_clients_are_made_of_it";
+    let folder = tempfile::tempdir().unwrap();
+    let (document, client) = (folder.path().join("openapi.json"), folder.path().join("client"));
+    let server = Server::start();
+    std::fs::write(&document, server.get("/openapi.json").send().unwrap().text().unwrap()).unwrap();
+    if let Some(mut validator) = openapi_tool(TEST, "openapi_spec_validator") {
+        assert!(run(validator.arg(&document)).contains("OK"));
+    }
+    if let Some(mut generator) = openapi_tool(TEST, "openapi_python_client") {
+        let made =
+            run(generator.args(["generate", "--path"]).arg(&document).arg("--output-path").arg(&client));
+        assert!(!made.contains("parsing"), "something was left out: {made}");
+        let packages = [repository().join("target/sdks/openapi"), client.clone()];
+        let mut python = Command::new(std::env::var_os("PYTHON").map_or("python3".into(), PathBuf::from));
+        python.env("PYTHONPATH", std::env::join_paths(packages).unwrap());
+        let output = check_sdk(python.arg(repository().join("tests/sdks/generated_client.py")));
+        assert!(output.contains("the generated client works"), "{output}");
+    }
+    let generator = repository().join("target/sdks/node/node_modules/openapi-typescript/bin/cli.js");
+    if generator.is_file() {
+        let types = folder.path().join("types.ts");
+        run(Command::new("node").arg(generator).arg(&document).arg("--output").arg(&types));
+        let types = std::fs::read_to_string(types).unwrap();
+        assert!(types.contains("\"no_speech\"") && types.contains("\"/v1/embeddings\""), "{types}");
+    } else {
+        say(&format!("SKIPPED the types of {TEST}: `make sdks` installs openapi-typescript from npm"));
+    }
+}
+
+#[test]
+fn schemathesis_finds_nothing() {
+    let Some(mut schemathesis) = openapi_tool("schemathesis_finds_nothing", "schemathesis.cli") else {
+        return;
+    };
+    let seconds = std::env::var("SCHEMATHESIS_SECONDS").unwrap_or_else(|_| "60".into());
+    let server = Server::start();
+    let packages = [repository().join("target/sdks/openapi"), repository().join("tests/sdks")];
+    let output = schemathesis
+        .env("PYTHONPATH", std::env::join_paths(packages).unwrap())
+        .arg("--config-file")
+        .arg(repository().join("tests/sdks/schemathesis.toml"))
+        .arg("run")
+        .arg(server.url("/openapi.json"))
+        .args(["--url", &server.url(""), "--header", &format!("X-API-Key: {KEY}")])
+        .args(["--max-time", &seconds, "--no-color"])
+        // It keeps examples of failures in its working directory.
+        .current_dir(tempfile::tempdir().unwrap().path())
+        .output()
+        .unwrap();
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{report}");
+    assert!(report.contains("Tested: 13"), "{report}");
+}

@@ -51,6 +51,11 @@ fn every_way_to_send_a_recording_gives_the_same_embedding() {
         ("no padding", json!({"audio_base64": base64.trim_end_matches('=')}).to_string()),
         ("URL-safe", json!({"audio_base64": BASE64_URL_SAFE_NO_PAD.encode(voice())}).to_string()),
         ("data URL", json!({"audio_base64": format!("data:audio/wav;base64,{base64}")}).to_string()),
+        (
+            "data URL in capitals",
+            json!({"audio_base64": format!("DATA:audio/wav;name=\"a,b\";BASE64,{base64}")}).to_string(),
+        ),
+        ("byte order mark", format!("\u{feff}{{\"audio_base64\": \"{base64}\"}}")),
         ("white space around", format!("\n {{\"audio_base64\": \"{base64}\"}} \r\n")),
         ("the last of two", format!(r#"{{"audio_base64":"","audio_base64":"{base64}"}}"#)),
     ];
@@ -62,8 +67,8 @@ fn every_way_to_send_a_recording_gives_the_same_embedding() {
 
     let other_parts = multipart::Form::new()
         .text("note", "before the file")
-        .part("file", multipart::Part::bytes(voice()))
-        .text("file", "a second one");
+        .text("file", "a first one, which does not count")
+        .part("file", multipart::Part::bytes(voice()));
     let response = server.request("POST", "/extract-embedding/upload").multipart(other_parts).send().unwrap();
     assert_close("other parts", &embedding(&response.json().unwrap()), &uploaded, |_| 1e-6);
 }
@@ -130,7 +135,8 @@ fn requests_that_are_not_valid_are_answered_as_fastapi_answers() {
             "list_type",
             json!(["body", "embedding1"]),
         ),
-        ("a string as component", compare, with("\"0.5\""), "float_type", json!(["body", "embedding2", 0])),
+        ("a word as component", compare, with("\"half\""), "float_parsing", json!(["body", "embedding2", 0])),
+        ("\"inf\"", compare, with("\"inf\""), "finite_number", json!(["body", "embedding2", 0])),
         ("null as component", compare, with("null"), "float_type", json!(["body", "embedding2", 0])),
         ("1e999", compare, with("1e999"), "finite_number", json!(["body", "embedding2", 0])),
         ("-1e999", compare, with("-1e999"), "finite_number", json!(["body", "embedding2", 0])),
@@ -153,7 +159,7 @@ fn requests_that_are_not_valid_are_answered_as_fastapi_answers() {
             "a string as threshold",
             compare,
             pair(1.0, 1.0, &json!("high")),
-            "float_type",
+            "float_parsing",
             json!(["body", "threshold"]),
         ),
     ];
@@ -196,7 +202,6 @@ fn bad_fields_and_forms_are_refused() {
     let other_name = multipart::Form::new().part("audio", multipart::Part::bytes(voice()));
     let forms = [
         ("no form", upload().body("audio"), r#"["body","file"]"#),
-        ("JSON", upload().header("Content-Type", "application/json").body("{}"), r#"["body","file"]"#),
         ("no file part", upload().multipart(other_name), r#"["body","file"]"#),
         (
             "cut form",
@@ -218,6 +223,7 @@ fn embeddings_compare_as_numbers_do() {
         ("zero vector", pair(0.0, 1.0, &Value::Null), 0.0, false, 0.6),
         ("integers", pair(1.0, 3.0, &json!(1)).replace(".0", ""), 1.0, false, 1.0),
         ("the threshold of the request", pair(0.0, 1.0, &json!(-0.1)), 0.0, true, -0.1),
+        ("numbers in strings", pair(0.5, 0.5, &json!("0.25")).replace("0.5", "\"0.5\""), 1.0, true, 0.25),
         ("huge", pair(1e38, 1e38, &Value::Null), 1.0, true, 0.6),
         ("tiny", pair(1e-30, 1e-30, &Value::Null), 1.0, true, 0.6),
     ];
@@ -241,6 +247,7 @@ fn keys_are_asked_for_before_anything_else() {
         ("first", &[("X-API-Key", "first")], 400),
         ("second", &[("X-API-Key", "second")], 400),
         ("bearer", &[("Authorization", "Bearer second")], 400),
+        ("bearer and two blanks", &[("Authorization", "Bearer  second")], 400),
         ("bearer in small letters", &[("Authorization", "bearer first")], 400),
         ("wrong", &[("X-API-Key", "third")], 401),
         ("empty", &[("X-API-Key", "")], 401),
@@ -471,4 +478,158 @@ fn the_pages_come_from_the_server_alone() {
     }
     let settings = server.get("/docs/swagger-initializer.js").send().unwrap().text().unwrap();
     assert!(settings.contains("\"tryItOutEnabled\": true"), "{settings}");
+}
+
+#[test]
+fn a_content_type_that_is_not_taken_is_named_with_the_right_one() {
+    let server = Server::start();
+    let cases = [
+        ("/extract-embedding", "multipart/form-data; boundary=x", "--x--", "/extract-embedding/upload"),
+        ("/extract-embedding", "image/png", "{}", "application/json, audio/*"),
+        ("/extract-embedding", "application/x-www-form-urlencoded", "audio_base64=AA", "application/json"),
+        ("/extract-embedding/upload", "application/json", "{}", "JSON or the recording itself to"),
+        ("/extract-embedding/upload", "audio/wav", "RIFF", "send multipart/form-data"),
+        ("/compare-embeddings", "audio/wav", "RIFF", "recordings to /v1/verify"),
+        ("/v1/embeddings", "text/html", "{}", "application/json, multipart/form-data"),
+    ];
+    for (path, content_type, body, expected) in cases {
+        let request = server.request("POST", path).header("Content-Type", content_type);
+        let name = format!("{content_type} to {path}");
+        let response = request.body(body).send().unwrap();
+        let named = content_type.to_owned();
+        let detail = response.json::<Value>().unwrap()["detail"].as_str().unwrap_or_default().to_owned();
+        assert!(detail.contains(&named) && detail.contains(expected), "{name}: {detail}");
+        let request = server.request("POST", path).header("Content-Type", content_type);
+        assert_error(&name, request.body(body).send().unwrap(), 415, "unsupported_media_type", expected);
+    }
+    // What curl names unless it is told the type.
+    let body = json!({"audio_base64": BASE64_STANDARD.encode(voice())}).to_string();
+    for content_type in ["application/x-www-form-urlencoded", "text/plain;charset=UTF-8"] {
+        let request = server.request("POST", "/extract-embedding").header("Content-Type", content_type);
+        assert_eq!(request.body(body.clone()).send().unwrap().status(), 200, "{content_type}");
+    }
+    let recorder = server.request("POST", "/extract-embedding").header("Content-Type", "video/webm");
+    assert_eq!(recorder.body(voice()).send().unwrap().status(), 200);
+
+    let boundless =
+        server.request("POST", "/extract-embedding/upload").header("Content-Type", "multipart/form-data");
+    let boundless = boundless.body("--x--").send().unwrap();
+    assert_error("no boundary", boundless, 400, "invalid_form", "Missing boundary in multipart.");
+    let packed = server.request("POST", "/extract-embedding").header("Content-Encoding", "gzip");
+    let packed = packed.header("Content-Type", "audio/wav").body(voice()).send().unwrap();
+    assert_error("gzip", packed, 415, "unsupported_media_type", "gzip");
+}
+
+#[test]
+fn a_form_is_read_however_its_parts_are_named() {
+    let server = Server::start();
+    let expected = embedding(&server.upload(voice()).json().unwrap());
+    for disposition in [
+        "form-data; Name=\"file\"; FileName=\"a.wav\"",
+        "form-data; filename=\"name=\\\"channel\\\".wav\"; name=\"file\"",
+        "FORM-DATA; name=file",
+    ] {
+        let mut form = format!("--x\r\nContent-Disposition: {disposition}\r\n\r\n").into_bytes();
+        form.extend(voice());
+        form.extend(b"\r\n--x--\r\n");
+        let request = server.request("POST", "/extract-embedding/upload");
+        let response =
+            request.header("Content-Type", "multipart/form-data; boundary=x").body(form).send().unwrap();
+        assert_eq!(response.status(), 200, "{disposition}");
+        assert_close(disposition, &embedding(&response.json().unwrap()), &expected, |_| 1e-6);
+    }
+}
+
+#[test]
+fn paths_and_heads_are_read_as_their_standards_say() {
+    let server = Server::start();
+    let mut connection = TcpStream::connect(&server.address).unwrap();
+    connection.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut ask = |head: &str| {
+        write!(connection, "{head}\r\nHost: x\r\n\r\n").unwrap();
+        let mut answer = vec![0; 4_000];
+        let n = connection.read(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer[..n]).into_owned()
+    };
+    let encoded = ask("GET /%68ealth?x=%2F HTTP/1.1");
+    assert!(encoded.starts_with("HTTP/1.1 200"), "{encoded}");
+    let many = "\r\nX-Header: 1".repeat(150);
+    let refused = ask(&format!("GET /health HTTP/1.1{many}"));
+    assert!(refused.starts_with("HTTP/1.1 431") && refused.contains("too_many_headers"), "{refused}");
+}
+
+#[test]
+fn paths_lead_on_relatively() {
+    let server = Server::start();
+    let client = reqwest::blocking::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap();
+    let cases = [
+        ("/", "docs/"),
+        ("/docs", "docs/"),
+        ("/redoc/", "../redoc"),
+        ("/health/?a=1", "../health?a=1"),
+        ("/v1/models/", "../models"),
+    ];
+    for (path, expected) in cases {
+        let answer = client.get(server.url(path)).send().unwrap();
+        assert!(answer.status().is_redirection(), "{path}");
+        assert_eq!(answer.headers()["location"], expected, "{path}");
+        assert_ne!(server.get(path).send().unwrap().status(), 404, "{path}");
+    }
+    let icon = server.get("/favicon.ico").send().unwrap();
+    assert_eq!(
+        (icon.status().as_u16(), &icon.headers()["content-type"]),
+        (200, &"image/svg+xml".parse().unwrap())
+    );
+}
+
+/// Clients that wait for `100 Continue` (curl, Go, .NET) and those that do not, refused early: both read the answer.
+#[test]
+fn a_refusal_is_read_by_clients_that_expect_to_continue() {
+    let server = Server::start();
+    let slowed = || {
+        for _ in 0..12 {
+            let guess = server.post("/compare-embeddings").header("X-API-Key", "guess").body("{}");
+            assert_eq!(guess.send().unwrap().status(), 401);
+        }
+    };
+    slowed();
+    let body = vec![0; 3 << 20];
+    let key = format!("X-API-Key: {KEY}");
+    for (name, credentials, length, status) in [
+        ("wrong key", "X-API-Key: guess", 3 << 20, "401"),
+        ("no key", "X-Other: 1", 3 << 20, "422"),
+        ("too large", &key, 40 << 20, "413"),
+    ] {
+        for waits in [true, false] {
+            let mut connection = TcpStream::connect(&server.address).unwrap();
+            connection.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            let head = format!(
+                "POST /extract-embedding HTTP/1.1\r\nHost: x\r\n{credentials}\r\nExpect: 100-continue\r\n\
+                 Content-Type: audio/wav\r\nContent-Length: {length}\r\n\r\n"
+            );
+            connection.write_all(head.as_bytes()).unwrap();
+            if !waits {
+                for _ in 0..length / body.len() {
+                    connection.write_all(&body).unwrap();
+                }
+                connection.write_all(&body[..length % body.len()]).unwrap();
+            }
+            let mut answer = String::new();
+            let mut begin = [0; 12];
+            connection.read_exact(&mut begin).unwrap();
+            if waits {
+                // The client gives up waiting at the same moment, and sends.
+                connection.write_all(&body).unwrap();
+                connection.shutdown(std::net::Shutdown::Write).unwrap();
+            }
+            connection.read_to_string(&mut answer).unwrap();
+            let begin = String::from_utf8_lossy(&begin).into_owned();
+            assert_eq!(begin, format!("HTTP/1.1 {status}"), "{name}, waits: {waits}");
+            assert!(answer.to_lowercase().contains("connection: close"), "{name}: {answer}");
+        }
+    }
 }

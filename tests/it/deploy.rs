@@ -136,7 +136,7 @@ fn prometheus_scrapes_the_service_and_answers_the_dashboard() {
     let windows = prometheus.query("voice_embedding_windows_total");
     assert_ne!(windows["data"]["result"][0]["value"][1], "0", "{windows}");
     let rules = prometheus.get("rules", &[]).unwrap();
-    assert_eq!(rules["data"]["groups"][0]["rules"].as_array().unwrap().len(), 5, "{rules}");
+    assert_eq!(rules["data"]["groups"][0]["rules"].as_array().unwrap().len(), 6, "{rules}");
     for expression in dashboard_expressions() {
         let expression = expression.replace("$__rate_interval", "1m").replace("$instance", ".*");
         let answer = prometheus.query(&expression);
@@ -220,6 +220,10 @@ fn deployment_files_agree_with_the_service() {
     assert!(docker.contains(&format!("rust:{}-", env!("CARGO_PKG_RUST_VERSION"))));
 }
 
+fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
 /// An nginx that is stopped when this is dropped.
 struct Nginx {
     _process: KilledOnDrop,
@@ -229,7 +233,7 @@ struct Nginx {
 impl Nginx {
     /// Starts it with our configuration, for two servers.
     fn start(directory: &Path, servers: [&Server; 2]) -> Self {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let address = free_address();
         let mut ours = file("deploy/nginx/voice-embedding-service.conf");
         for (from, to) in [
             ("server 127.0.0.1:8001", format!("server {}", servers[0].address)),
@@ -239,6 +243,17 @@ impl Nginx {
             assert!(ours.contains(from), "{from}");
             ours = ours.replace(from, &to);
         }
+        Self::run(directory, address, &ours)
+    }
+
+    /// Starts it with one server of a location.
+    fn serve(directory: &Path, location: &str) -> Self {
+        let address = free_address();
+        let server = format!("server {{ listen {address}; absolute_redirect off; {location} }}");
+        Self::run(directory, address, &server)
+    }
+
+    fn run(directory: &Path, address: String, ours: &str) -> Self {
         let configuration = format!(
             "daemon off; master_process off; pid nginx.pid; error_log stderr crit; events {{}} \
              http {{ access_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path a; \
@@ -355,5 +370,60 @@ fn kubernetes_manifests_are_valid() {
         let output = validate.args(["--strict", name]).current_dir(&directory).output().unwrap();
         let said = [output.stdout, output.stderr].concat();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+    }
+}
+
+/// As any path under which a proxy offers the service beside others.
+#[test]
+fn behind_a_path_prefix_pages_and_redirects_lead_on() {
+    if !has("nginx", "behind_a_path_prefix_pages_and_redirects_lead_on") {
+        return;
+    }
+    let server = Server::start();
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = format!("location /voice/ {{ proxy_pass http://{}/; }}", server.address);
+    let nginx = Nginx::serve(directory.path(), &upstream);
+    let url = |path: &str| format!("http://{}/voice{path}", nginx.address);
+    let client = Client::builder().no_proxy().build().unwrap();
+    for (path, leads_to) in [
+        ("/", "/docs/"),
+        ("/docs", "/docs/"),
+        ("/redoc/", "/redoc"),
+        ("/health/", "/health"),
+        ("/v1/models/", "/v1/models"),
+    ] {
+        let answer = client.get(url(path)).header("X-API-Key", KEY).send().unwrap();
+        assert_eq!((answer.status().as_u16(), answer.url().as_str()), (200, &*url(leads_to)), "{path}");
+    }
+    // Swagger UI resolves the server against the document, which it finds beside its own folder.
+    let settings = client.get(url("/docs/swagger-initializer.js")).send().unwrap().text().unwrap();
+    assert!(settings.contains("\"../openapi.json\""), "{settings}");
+    let document: Value = client.get(url("/openapi.json")).send().unwrap().json().unwrap();
+    let base = reqwest::Url::parse(&url("/openapi.json")).unwrap();
+    let base = base.join(document["servers"][0]["url"].as_str().unwrap()).unwrap();
+    let upload = base.join("extract-embedding").unwrap();
+    assert_eq!(upload.as_str(), url("/extract-embedding"));
+    let request = client.post(upload).header("X-API-Key", KEY).header("Content-Type", "audio/wav");
+    assert_eq!(request.body(voice()).send().unwrap().status(), 200);
+}
+
+#[test]
+fn the_systemd_unit_is_valid_and_hardened() {
+    if !has("systemd-analyze", "the_systemd_unit_is_valid_and_hardened") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let unit = directory.path().join("voice-embedding-service.service");
+    let installed = "/usr/local/bin/voice-embedding-service";
+    let text = file("deploy/systemd/voice-embedding-service.service");
+    assert!(text.contains(installed));
+    std::fs::write(&unit, text.replace(installed, env!("CARGO_BIN_EXE_voice-embedding-service"))).unwrap();
+    // From 0 to 100; what is wrong with it is printed.
+    for arguments in [&["verify"][..], &["security", "--offline=true", "--threshold=15", "--no-pager"]] {
+        let output = Command::new("systemd-analyze").args(arguments).arg(&unit).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        assert!(arguments[0] != "verify" || said.is_empty(), "{said}");
     }
 }

@@ -24,8 +24,11 @@ const ROUTES: [(&str, &str, Option<&str>); 10] = [
     ("post", "/v1/similarities", Some("verify")),
 ];
 
+/// Routes without a key.
+const PUBLIC: [&str; 3] = ["/health", "/ready", "/metrics"];
+
 fn with_key(server: &Server, secret: &str, method: &str, path: &str) -> Response {
-    let request = if method == "get" { server.get(path) } else { server.post(path) };
+    let request = server.request_without_key(method, path);
     request.header("Authorization", format!("Bearer {secret}")).send().unwrap()
 }
 
@@ -39,23 +42,29 @@ fn every_route_asks_for_its_right() {
         RIGHTS.iter().map(|right| key_lines(right, right, &format!("[\"{right}\"]"))).collect();
     let server = Server::start_with(&[("API_KEY", ""), ("KEYS", &keys)]);
     let document: Value = server.get("/openapi.json").send().unwrap().json().unwrap();
-    let mut secured = Vec::new();
+    let mut routes = Vec::new();
     for (path, operations) in document["paths"].as_object().unwrap() {
         for (method, operation) in operations.as_object().unwrap() {
-            if operation.get("security").is_some() {
-                secured.push((method.as_str(), path.as_str()));
+            let is_public = PUBLIC.contains(&path.as_str());
+            assert_eq!(operation.get("security").is_none(), is_public, "{method} {path}");
+            if !is_public {
+                routes.push((method.as_str(), path.as_str()));
             }
         }
     }
     let mut known: Vec<(&str, &str)> = ROUTES.iter().map(|(method, path, _)| (*method, *path)).collect();
-    secured.sort_unstable();
+    routes.sort_unstable();
     known.sort_unstable();
-    assert_eq!(secured, known, "a route is missing from the table");
+    assert_eq!(routes, known, "a route is missing from the table");
 
     for (method, path, needed) in ROUTES {
         let path = path
             .replace("{model}", "resemblyzer")
             .replace("{release}/{weights}", "resemblyzer-0.1.4/39373b86");
+        for (secret, sent) in [("wrong", "a wrong key"), ("", "an empty key")] {
+            let refused = with_key(&server, secret, method, &path);
+            assert_error((sent, &path), refused, 401, "invalid_api_key", "Invalid API key");
+        }
         for right in RIGHTS {
             let response = with_key(&server, right, method, &path);
             if needed.is_none_or(|needed| needed == right || right == "admin") {
@@ -92,7 +101,9 @@ fn a_key_says_what_it_may_do() {
     assert_eq!(status(&server, KEY), 200, "its own rate is not limited");
     let metrics = server.metrics();
     assert!(metrics.contains("voice_embedding_key_requests_total{key=\"ios\"} 4"), "{metrics}");
-    assert!(!metrics.contains("voice_embedding_keys_file_valid 1"), "there is no file");
+    assert!(metrics.contains("voice_embedding_keys_file_valid 1"), "there is no file that could be bad");
+    server.signal("HUP");
+    assert_eq!(status(&server, KEY), 200, "there is nothing to read again");
 }
 
 #[test]
@@ -156,7 +167,7 @@ fn bad_keys_end_the_start_with_one_line() {
             "[[keys]]\nname = \"ios\"\nsha256 = \"clear-text\"\nrights = [\"embed\"]".into(),
             "key \"ios\": sha256 should be",
         ),
-        ("[[keys]]\nname = \"ios\"\nkey = \"clear-text\"".into(), "line 3: unknown field"),
+        ("[[keys]]\nname = \"ios\"\nkey = \"clear-text\"".into(), "line 3 cannot be read"),
     ];
     for (keys, expected) in cases {
         let mut program = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"));

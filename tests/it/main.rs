@@ -28,3 +28,4 @@ mod process;
 mod support;
 mod times;
 mod voices;
+mod warnings;

@@ -402,8 +402,8 @@ fn a_start_that_cannot_fetch_says_what_to_do() {
     let log = std::io::read_to_string(process.stderr.take().unwrap()).unwrap();
     let line = log.lines().last().unwrap();
     let expected =
-        format!("error: cannot fetch the model from {}: the server answered 404", host.url("model.onnx"));
-    assert!(line.starts_with(&expected), "{line}");
+        format!("\"cannot fetch the model from {}: the server answered 404", host.url("model.onnx"));
+    assert!(line.contains(&expected) && line.contains("\"ERROR\""), "{line}");
     assert!(line.contains("MODEL_PATH") && line.contains("HTTPS_PROXY"), "{line}");
 }
 

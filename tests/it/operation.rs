@@ -162,7 +162,7 @@ fn who_guesses_keys_is_slowed_down_and_others_are_not() {
     }
     let begun = Instant::now();
     assert_eq!(guess().status(), 401);
-    assert!(begun.elapsed() >= Duration::from_secs(1));
+    assert!(begun.elapsed() >= Duration::from_millis(500));
     assert_eq!(server.post_json("/compare-embeddings", embeddings()).status(), 200);
 }
 
@@ -172,7 +172,7 @@ fn pages_of_named_origins_may_ask() {
         let request = server.request("OPTIONS", "/extract-embedding/upload").header("Origin", origin);
         request
             .header("Access-Control-Request-Method", "POST")
-            .header("Access-Control-Request-Headers", "x-api-key")
+            .header("Access-Control-Request-Headers", "x-api-key,x-stainless-os")
             .send()
             .unwrap()
     };
@@ -180,12 +180,15 @@ fn pages_of_named_origins_may_ask() {
 
     let closed = Server::start();
     assert_eq!(allowed(&preflight(&closed, "https://example.org")), None);
-    let open = Server::start_with(&[("CORS_ORIGINS", "https://example.org")]);
+    let open = Server::start_with(&[("CORS_ORIGINS", "https://example.org, tauri://localhost")]);
+    assert_eq!(allowed(&preflight(&open, "tauri://localhost")).unwrap(), "tauri://localhost");
     assert_eq!(allowed(&preflight(&open, "https://evil.example")), None);
     let answer = preflight(&open, "https://example.org");
     assert_eq!(answer.status(), 200);
     assert_eq!(allowed(&answer).unwrap(), "https://example.org");
-    assert!(answer.headers()["access-control-allow-headers"].to_str().unwrap().contains("x-api-key"));
+    assert_eq!(answer.headers()["access-control-allow-headers"], "x-api-key,x-stainless-os");
+    let methods = answer.headers()["access-control-allow-methods"].to_str().unwrap();
+    assert!(["GET", "POST", "PATCH", "DELETE"].iter().all(|method| methods.contains(method)), "{methods}");
     let upload = open.request("POST", "/extract-embedding").header("Origin", "https://example.org");
     let answer = upload.header("Content-Type", "audio/wav").body(voice()).send().unwrap();
     assert_eq!(
@@ -241,17 +244,31 @@ fn is_closed(mut connection: &TcpStream) -> bool {
 
 #[test]
 fn slow_and_idle_connections_are_closed() {
-    let server = Server::start_with(&[("REQUEST_TIMEOUT_SECONDS", "1")]);
+    let server = Server::start_with(&[("REQUEST_TIMEOUT_SECONDS", "1"), ("KEEP_ALIVE_SECONDS", "1")]);
     let silent = TcpStream::connect(&server.address).unwrap();
     let mut slow_head = TcpStream::connect(&server.address).unwrap();
     slow_head.write_all(b"GET /health HTTP/1.1\r\nHost:").unwrap();
     let mut idle = TcpStream::connect(&server.address).unwrap();
     idle.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     let mut slow_body = server.send_part(100_000, b"RIFF");
-    assert_eq!(status_of(&mut slow_body), 503);
+    assert_eq!(status_of(&mut slow_body), 408);
     for (name, connection) in [("silent", &silent), ("slow head", &slow_head), ("idle", &idle)] {
         assert!(is_closed(connection), "{name}");
     }
+}
+
+#[test]
+fn a_client_that_takes_no_answers_is_not_kept() {
+    let server = Server::start_with(&[("KEEP_ALIVE_SECONDS", "1")]);
+    let mut connection = TcpStream::connect(&server.address).unwrap();
+    connection.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+    let request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n";
+    // Until the answers fill all buffers on the way, and the server reads no further.
+    let begun = Instant::now();
+    while connection.write_all(&request.repeat(100)).is_ok() {
+        assert!(begun.elapsed() < Duration::from_mins(1), "the connection is kept");
+    }
+    eventually(|| server.metrics().contains("voice_embedding_connections 1\n"));
 }
 
 #[test]
@@ -317,6 +334,33 @@ fn collect(listener: &TcpListener) -> (String, Vec<u8>) {
             return (head.lines().next().unwrap().to_owned(), bytes.split_off(head_len));
         }
     }
+}
+
+#[test]
+fn a_collector_that_fails_is_logged_and_one_that_never_answers_holds_no_stop() {
+    let refusing = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = refusing.local_addr().unwrap();
+    drop(refusing);
+    let with_collector = |address: std::net::SocketAddr| {
+        let endpoint = format!("http://{address}/v1/traces");
+        let server = Server::start_with(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+            ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+            ("SHUTDOWN_GRACE_SECONDS", "1"),
+        ]);
+        assert_eq!(server.upload(voice()).status(), 200);
+        server
+    };
+    let server = with_collector(address);
+    let line = server.logged("BatchSpanProcessor").remove(0);
+    assert!(line.contains("ERROR") || line.contains("WARN"), "{line}");
+
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut server = with_collector(silent.local_addr().unwrap());
+    let begun = Instant::now();
+    server.signal("TERM");
+    assert_eq!(server.exit_code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 #[test]

@@ -39,8 +39,8 @@ impl KeyHolder {
     }
 }
 
-/// How long the answer to a further wrong key takes.
-const WRONG_KEY_DELAY: Duration = Duration::from_secs(1);
+/// How long the answer to a further wrong key takes: less than the second that clients wait for `100 Continue`.
+const WRONG_KEY_DELAY: Duration = Duration::from_millis(500);
 
 /// Lets a request pass if its key is valid, has the route's right (if the route asks for one) and is within its rate; the body
 /// has not been read by then. The key's name is an extension of the request and of its answer.
@@ -95,7 +95,7 @@ fn sent_key(headers: &HeaderMap) -> Option<&[u8]> {
     let value = headers.get(AUTHORIZATION)?.as_bytes();
     // Without a key, the blank behind the scheme may have been trimmed.
     let (scheme, key) = value.split_at_checked("Bearer ".len()).unwrap_or((value, b""));
-    scheme.trim_ascii_end().eq_ignore_ascii_case(b"Bearer").then_some(key)
+    scheme.trim_ascii_end().eq_ignore_ascii_case(b"Bearer").then_some(key.trim_ascii_start())
 }
 
 /// `RateLimit-*`, after the IETF's draft: limit and what is left of it, and the seconds until all of it is back.

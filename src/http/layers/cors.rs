@@ -3,21 +3,11 @@
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderName, HeaderValue, Method};
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::config::CorsOrigins;
-
-/// Request headers that pages may send.
-const SENT: [HeaderName; 6] = [
-    CONTENT_TYPE,
-    AUTHORIZATION,
-    HeaderName::from_static("x-api-key"),
-    HeaderName::from_static("x-request-id"),
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("tracestate"),
-];
 
 /// Response headers that pages may read.
 const READ: [HeaderName; 6] = [
@@ -41,8 +31,9 @@ pub(in crate::http) fn allow(service: Router, origins: &CorsOrigins) -> Router {
     service.layer(
         CorsLayer::new()
             .allow_origin(origins)
-            .allow_methods([Method::GET, Method::POST])
-            .allow_headers(SENT)
+            .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+            // Some SDKs send a dozen of their own.
+            .allow_headers(AllowHeaders::mirror_request())
             .expose_headers(READ)
             .max_age(Duration::from_hours(1)),
     )

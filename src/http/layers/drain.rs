@@ -1,14 +1,19 @@
 //! Bodies that no handler reads: read to their end, so that clients get to read the answer.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
-use axum::http::header::EXPECT;
+use axum::http::HeaderValue;
+use axum::http::header::{CONNECTION, EXPECT};
+use axum::response::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, Limited};
+use tokio::sync::Notify;
 
 /// The most that is read of a body after its request has been answered.
 const MAX_DRAINED_BYTES: usize = 256 << 20;
@@ -16,22 +21,51 @@ const MAX_DRAINED_BYTES: usize = 256 << 20;
 /// The longest that is spent on reading a body after its request has been answered.
 const MAX_DRAIN_TIME: Duration = Duration::from_secs(20);
 
+/// What is known of a request's body while the request is answered: an extension of the request.
+#[derive(Default)]
+pub(in crate::http) struct BodyState {
+    /// A handler has asked for it.
+    is_asked_for: AtomicBool,
+    answer_begins: Notify,
+}
+
+/// An extension of an answer, dropped when its head is written.
+#[derive(Clone)]
+struct AnswerHead(#[allow(dead_code, reason = "it is dropped")] Arc<NotifyOnDrop>);
+
+struct NotifyOnDrop(Arc<BodyState>);
+
+impl Drop for NotifyOnDrop {
+    fn drop(&mut self) {
+        self.0.answer_begins.notify_one();
+    }
+}
+
+impl BodyState {
+    /// Lets the rest of the request's body be read once the answer is written. A client that waits for `100 Continue` and gets
+    /// an answer instead may send its body or not, so no other request can follow on its connection.
+    pub(in crate::http) fn answered(self: Arc<Self>, expects_continue: bool, answer: &mut Response) {
+        if expects_continue && !self.is_asked_for.load(Ordering::Relaxed) {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer.extensions_mut().insert(AnswerHead(Arc::new(NotifyOnDrop(self))));
+    }
+}
+
 /// Makes a request's body one that is read to its end even if the handler drops it, as a request is when it is answered
 /// early with an error.
 ///
 /// A server that answers and closes while the client still sends makes the client's system throw the answer away and
-/// report a reset connection. A client that waits for `100 Continue` sends nothing until its body is asked for, so nothing
-/// is read then either.
+/// report a reset connection. Reading begins with the answer: before, hyper would send `100 Continue`.
 pub(in crate::http) fn drain_when_dropped(request: Request) -> Request {
-    let is_coming = !request.headers().contains_key(EXPECT);
-    request.map(|body| Body::new(DrainOnDrop { body: Some(body), is_coming }))
+    let state = request.extensions().get::<Arc<BodyState>>().cloned().unwrap_or_default();
+    request.map(|body| Body::new(DrainOnDrop { body: Some(body), state }))
 }
 
 struct DrainOnDrop {
     /// `None` once it has ended.
     body: Option<Body>,
-    /// The client sends, or will.
-    is_coming: bool,
+    state: Arc<BodyState>,
 }
 
 impl HttpBody for DrainOnDrop {
@@ -42,7 +76,7 @@ impl HttpBody for DrainOnDrop {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        self.is_coming = true;
+        self.state.is_asked_for.store(true, Ordering::Relaxed);
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let frame = Pin::new(body).poll_frame(cx);
         if let Poll::Ready(None | Some(Err(_))) = frame {
@@ -62,12 +96,12 @@ impl HttpBody for DrainOnDrop {
 
 impl Drop for DrainOnDrop {
     fn drop(&mut self) {
-        if let Some(body) = self.body.take()
-            && self.is_coming
-            && !body.is_end_stream()
-        {
-            tokio::spawn(tokio::time::timeout(MAX_DRAIN_TIME, drain(body)));
-        }
+        let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else { return };
+        let state = Arc::clone(&self.state);
+        tokio::spawn(tokio::time::timeout(MAX_DRAIN_TIME, async move {
+            state.answer_begins.notified().await;
+            drain(body).await;
+        }));
     }
 }
 

@@ -4,6 +4,7 @@ pub(super) mod auth;
 pub(super) mod body_memory;
 pub(super) mod cors;
 pub(super) mod drain;
+pub(super) mod headers;
 pub(super) mod in_hand;
 pub(super) mod observe;
 pub(super) mod request_id;

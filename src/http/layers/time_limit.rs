@@ -1,12 +1,16 @@
 //! The time limit of a request.
 
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::http::error::ApiError;
 use crate::http::state::AppState;
@@ -31,6 +35,36 @@ impl TimeLimit {
     }
 }
 
+/// A body that tells when all of it is there.
+struct Receiving {
+    body: Body,
+    is_received: Arc<AtomicBool>,
+}
+
+impl HttpBody for Receiving {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.is_received.store(true, Ordering::Relaxed);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// Answers within the time limit, from the request's head on.
 pub(in crate::http) async fn answer_in_time(
     State(state): State<AppState>,
@@ -40,6 +74,8 @@ pub(in crate::http) async fn answer_in_time(
     let limit = state.config.request_timeout;
     let time_limit = TimeLimit(Arc::default());
     request.extensions_mut().insert(time_limit.clone());
+    let is_received = Arc::new(AtomicBool::new(request.body().is_end_stream()));
+    let request = request.map(|body| Body::new(Receiving { body, is_received: Arc::clone(&is_received) }));
     let begun = tokio::time::Instant::now();
     let mut answer = std::pin::pin!(next.run(request));
     loop {
@@ -48,7 +84,10 @@ pub(in crate::http) async fn answer_in_time(
             Ok(answer) => return Ok(answer),
             // The recordings were counted meanwhile.
             Err(_) if time_limit.of(limit) > allowed => {}
-            Err(_) => return Err(ApiError::Timeout { seconds: allowed.as_secs_f64() }),
+            Err(_) if is_received.load(Ordering::Relaxed) => {
+                return Err(ApiError::Timeout { seconds: allowed.as_secs_f64() });
+            }
+            Err(_) => return Err(ApiError::BodyTooSlow { seconds: allowed.as_secs_f64() }),
         }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::http::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
-    REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+    LOCATION, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::middleware::{Next, from_fn, map_response};
 use axum::response::{Html, IntoResponse, Response};
@@ -15,46 +15,10 @@ use axum::routing::get;
 use axum::{Json, Router};
 use flate2::read::GzDecoder;
 use http_body_util::BodyExt;
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
-use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::http::error::ApiError;
-use crate::http::layers::auth::API_KEY_HEADER;
 use crate::http::state::AppState;
-
-/// The OpenAPI document's head; routes describe themselves.
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "Voice Embedding Service",
-        description = "Turns a voice recording into a 256-dimensional speaker embedding, and says whether two \
-            embeddings are the same speaker."
-    ),
-    tags(
-        (name = "Embeddings", description = "Recordings to embeddings, embeddings to decisions."),
-        (name = "Voices", description = "Many recordings in one call, and voices compared: recordings, embeddings, or both."),
-        (name = "Operation", description = "For probes and monitors; no key needed."),
-    ),
-    modifiers(&SecuritySchemes),
-)]
-struct ApiDoc;
-
-/// The OpenAPI document, without routes.
-pub(in crate::http) fn document() -> utoipa::openapi::OpenApi {
-    ApiDoc::openapi()
-}
-
-struct SecuritySchemes;
-
-impl Modify for SecuritySchemes {
-    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        let components = openapi.components.get_or_insert_default();
-        let api_key = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new(API_KEY_HEADER)));
-        components.add_security_scheme("ApiKey", api_key);
-        components.add_security_scheme("Bearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
-    }
-}
 
 /// Styles are inline, ReDoc searches in a worker made from a blob, and both draw pictures from `data:` URLs.
 const PAGE_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
@@ -68,8 +32,25 @@ pub(in crate::http) fn routes(document: utoipa::openapi::OpenApi) -> Router<AppS
         .route("/redoc", get(async || Html(include_str!("../../../assets/redoc/index.html"))))
         .route("/redoc/redoc.standalone.js", get(redoc_script))
         .layer(from_fn(unpack_unless_accepted))
+        .layer(map_response(with_relative_redirect))
         .layer(map_response(with_security_headers));
     pages.route("/openapi.json", get(async move || Json(&*document).into_response()))
+}
+
+/// Swagger UI's own redirect, of `/docs` to `/docs/`, is absolute; behind a proxy's path prefix it would lead elsewhere.
+async fn with_relative_redirect(mut response: Response) -> Response {
+    if response.headers().get(LOCATION).is_some_and(|location| location == "/docs/") {
+        response.headers_mut().insert(LOCATION, HeaderValue::from_static("docs/"));
+    }
+    response
+}
+
+/// What browsers show in their tabs.
+pub(in crate::http) async fn icon() -> impl IntoResponse {
+    (
+        [(CONTENT_TYPE, "image/svg+xml"), (CACHE_CONTROL, "max-age=86400")],
+        include_str!("../../../assets/icon.svg"),
+    )
 }
 
 /// The pages load nothing from elsewhere, cannot be framed and send no referrer.

@@ -1,4 +1,5 @@
 //! Pages for people, and the paths that lead to them.
 
 pub(super) mod docs;
+pub(super) mod document;
 pub(super) mod redirects;

@@ -18,10 +18,7 @@ pub(in crate::http) fn decode(text: &str) -> Result<Vec<u8>, ApiError> {
     if let Ok(bytes) = LENIENT.decode(text) {
         return Ok(bytes);
     }
-    let payload = match text.split_once(',') {
-        Some((prefix, payload)) if prefix.trim_start().starts_with("data:") => payload,
-        _ => text,
-    };
+    let payload = without_data_prefix(text);
     let plain: Vec<u8> = payload
         .bytes()
         .filter(|byte| !byte.is_ascii_whitespace())
@@ -32,6 +29,21 @@ pub(in crate::http) fn decode(text: &str) -> Result<Vec<u8>, ApiError> {
         })
         .collect();
     LENIENT.decode(plain).map_err(ApiError::InvalidBase64)
+}
+
+/// A text without the `data:...;base64,` in front of it, whose parameters may hold commas in quotation marks.
+fn without_data_prefix(text: &str) -> &str {
+    let text = text.trim_start();
+    let Some((scheme, rest)) = text.split_at_checked("data:".len()) else { return text };
+    if !scheme.eq_ignore_ascii_case("data:") {
+        return text;
+    }
+    let mut is_quoted = false;
+    let comma = rest.find(|character| {
+        is_quoted ^= character == '"';
+        character == ',' && !is_quoted
+    });
+    comma.map_or(text, |comma| &rest[comma + 1..])
 }
 
 #[cfg(test)]

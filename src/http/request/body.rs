@@ -27,15 +27,11 @@ pub(in crate::http) fn check_announced_length(body: &Body, max_bytes: usize) -> 
     Ok(())
 }
 
-/// The form in a body; reading it ends with an error at the limit. `no_form` is the error of a body that is none.
-pub(in crate::http) async fn form(
-    request: Request,
-    max_bytes: usize,
-    no_form: FieldError,
-) -> Result<Multipart, ApiError> {
+/// The form in a body; reading it ends with an error at the limit.
+pub(in crate::http) async fn form(request: Request, max_bytes: usize) -> Result<Multipart, ApiError> {
     check_announced_length(request.body(), max_bytes)?;
     let request = request.map(|body| Body::new(Limited::new(body, max_bytes)));
-    Ok(Multipart::from_request(request, &()).await.map_err(|_| no_form)?)
+    Multipart::from_request(request, &()).await.map_err(|_| ApiError::MissingBoundary)
 }
 
 /// Why a form cannot be read.

@@ -1,5 +1,8 @@
 //! Which channel of a recording is meant.
 
+use utoipa::openapi::schema::SchemaType;
+use utoipa::openapi::{Object, ObjectBuilder, Type};
+
 use crate::audio::{Channel, MAX_CHANNELS};
 
 /// A channel by its name: `mix`, or its number.
@@ -10,4 +13,15 @@ pub(in crate::http) fn channel_named(text: &str) -> Result<Channel, String> {
         Ok(channel @ 0..=MAX) => Ok(Channel::One(channel)),
         _ => Err(format!("Input should be 'mix' or a number from 0 to {MAX}")),
     }
+}
+
+/// A channel in the OpenAPI document.
+pub(in crate::http) fn channel_schema() -> Object {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::String, Type::Integer, Type::Null]))
+        .description(Some(
+            "Which channel to embed: `mix` for the mean of all, or its number, counted from 0.",
+        ))
+        .default(Some("mix".into()))
+        .build()
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::json::BYTE_ORDER_MARK;
 use crate::http::error::{ApiError, FieldError};
 
 /// Errors listed for one request, and entries shown of a list, at the most.
@@ -29,6 +30,7 @@ impl<'a> Fields<'a> {
 
         let malformed =
             |e: serde_json::Error| FieldError::malformed("json_invalid", format!("JSON decode error: {e}"));
+        let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
         if body.iter().all(u8::is_ascii_whitespace) {
             return Err(FieldError::missing(&["body"], Value::Null).into());
         }
@@ -111,9 +113,27 @@ impl<'a> Fields<'a> {
         None
     }
 
+    /// A number, also as a string or boolean, as pydantic takes them.
     fn decode_number(&mut self, loc: Vec<Value>, raw: &RawValue) -> Option<f64> {
         if let Ok(number) = serde_json::from_str(raw.get()) {
             return Some(number);
+        }
+        match raw.get() {
+            "true" => return Some(1.0),
+            "false" => return Some(0.0),
+            text if text.starts_with('"') => {
+                let text = serde_json::from_str::<Cow<str>>(text).unwrap_or_default();
+                match text.trim().parse::<f64>() {
+                    Ok(number) if number.is_finite() => return Some(number),
+                    Ok(_) => self.wrong(loc, "finite_number", "Input should be a finite number", raw),
+                    Err(_) => {
+                        let msg = "Input should be a valid number, unable to parse string as a number";
+                        self.wrong(loc, "float_parsing", msg, raw);
+                    }
+                }
+                return None;
+            }
+            _ => {}
         }
         if raw.get().starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
             self.wrong(loc, "finite_number", "Input should be a finite number", raw);

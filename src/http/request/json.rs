@@ -6,10 +6,13 @@ use serde_json::Value;
 
 use crate::http::error::{ApiError, FieldError};
 
+/// What C#'s StreamWriter puts in front of UTF-8.
+pub(in crate::http) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Reads a body; an error names the place of the first thing that is wrong.
 pub(in crate::http) fn from_json<T: DeserializeOwned>(body: Bytes) -> Result<T, ApiError> {
     let body = without_line_breaks(body);
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body);
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&body);
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(FieldError::missing(&["body"], Value::Null).into());
     }

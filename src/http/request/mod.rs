@@ -3,7 +3,9 @@
 pub(super) mod base64;
 pub(super) mod body;
 pub(super) mod bounded;
-mod channel;
+pub(super) mod channel;
+pub(super) mod content_type;
+mod disposition;
 pub(super) mod fields;
 pub(super) mod json;
 pub(super) mod model;

@@ -3,10 +3,12 @@
 use axum::body::Bytes;
 use axum::extract::Request;
 use axum::extract::multipart::MultipartError;
+use axum::http::Uri;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, Uri};
 use serde_json::{Map, Value};
 
+use super::content_type::{self, BodyKind, check_unnamed, kind, unsupported};
+use super::disposition::Disposition;
 use super::{body, raw_format};
 use crate::audio::RawFormat;
 use crate::http::error::{ApiError, FieldError};
@@ -14,6 +16,9 @@ use crate::http::state::AppState;
 
 /// Bytes of an option in a form.
 const MAX_OPTION_BYTES: usize = 64 << 10;
+
+/// What the routes that take voices take.
+const EXPECTED: &str = "application/json, multipart/form-data, audio/* or application/octet-stream";
 
 /// What a request holds.
 pub(in crate::http) enum Received {
@@ -43,43 +48,44 @@ impl Received {
     ) -> Result<Self, ApiError> {
         state.embedder()?.check_capacity()?;
         let max_bytes = state.config.max_body_bytes;
-        let content_type = content_type(request.headers());
-        if content_type.starts_with("multipart/form-data") {
-            return Self::form(request, voices, max_bytes).await;
-        }
         let options = query_options(request.uri())?;
-        if content_type.starts_with("audio/") || content_type.starts_with("application/octet-stream") {
-            let raw = request.headers().get(CONTENT_TYPE).map_or(Ok(None), raw_format::of_content_type)?;
-            let bytes = body::read(request.into_body(), max_bytes).await?;
-            let file = Part { name: "file".into(), bytes, is_json: false, raw };
-            return Ok(Self::Parts { files: vec![file], options });
-        }
-        let is_json = content_type.is_empty() || content_type.contains("json");
-        if !is_json {
-            return Err(ApiError::UnsupportedMediaType {
-                found: content_type,
-                expected: "application/json, multipart/form-data, audio/* or application/octet-stream",
-            });
+        match kind(request.headers()) {
+            BodyKind::Form => return Self::form(request, voices, max_bytes, options).await,
+            BodyKind::Audio => {
+                let raw =
+                    request.headers().get(CONTENT_TYPE).map_or(Ok(None), raw_format::of_content_type)?;
+                let bytes = body::read(request.into_body(), max_bytes).await?;
+                let file = Part { name: "file".into(), bytes, is_json: false, raw };
+                return Ok(Self::Parts { files: vec![file], options });
+            }
+            BodyKind::Other => return Err(unsupported(request.headers(), EXPECTED)),
+            BodyKind::Json | BodyKind::Unnamed => {}
         }
         if let Some(name) = options.keys().next() {
             let msg = "Options of a JSON body belong into the body";
             return Err(FieldError::at(&["query", name], "extra_forbidden", msg).into());
         }
-        Ok(Self::Json(body::read(request.into_body(), max_bytes).await?))
+        let (head, body) = request.into_parts();
+        let body = body::read(body, max_bytes).await?;
+        check_unnamed(&head.headers, &body, EXPECTED)?;
+        Ok(Self::Json(body))
     }
 
-    async fn form(request: Request, voices: &[&str], max_bytes: usize) -> Result<Self, ApiError> {
-        let mut options = query_options(request.uri())?;
-        let no_form = FieldError::malformed("multipart_invalid", "Missing boundary in multipart.".into());
-        let mut form = body::form(request, max_bytes, no_form).await?;
+    async fn form(
+        request: Request,
+        voices: &[&str],
+        max_bytes: usize,
+        mut options: Map<String, Value>,
+    ) -> Result<Self, ApiError> {
+        let mut form = body::form(request, max_bytes).await?;
         let bad_form = |error: MultipartError| body::form_error(&error, max_bytes);
         let mut files = Vec::new();
         while let Some(part) = form.next_field().await.map_err(bad_form)? {
-            let name = part.name().unwrap_or_default().to_owned();
-            let content_type = content_type(part.headers());
+            let Disposition { name, has_file_name } = Disposition::of(part.headers());
+            let content_type = content_type::text(part.headers());
             if voices.contains(&name.as_str()) {
                 let is_json = content_type.starts_with("application/json")
-                    || (content_type.is_empty() && part.file_name().is_none());
+                    || (content_type.is_empty() && !has_file_name);
                 let raw = part.headers().get(CONTENT_TYPE).map_or(Ok(None), raw_format::of_content_type)?;
                 files.push(Part { name, bytes: part.bytes().await.map_err(bad_form)?, is_json, raw });
                 continue;
@@ -99,11 +105,6 @@ impl Received {
         }
         Ok(Self::Parts { files, options })
     }
-}
-
-fn content_type(headers: &HeaderMap) -> String {
-    let value = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
-    String::from_utf8_lossy(value).to_ascii_lowercase()
 }
 
 fn query_options(uri: &Uri) -> Result<Map<String, Value>, ApiError> {

@@ -5,19 +5,28 @@ use std::borrow::Cow;
 use axum::body::Bytes;
 use axum::extract::Request;
 use axum::extract::multipart::{Field, MultipartError};
-use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::channel::channel_named;
+use super::channel::{channel_named, channel_schema};
+use super::content_type::{BodyKind, check_unnamed, kind, unsupported};
+use super::disposition::Disposition;
 use super::fields::Fields;
 use super::json::without_line_breaks;
 use super::{base64, body, raw_format};
 use crate::audio::{Channel, RawFormat};
 use crate::http::error::{ApiError, FieldError};
+use crate::http::pages::document::example_recording;
 use crate::http::state::AppState;
 use crate::pipeline::RecordingOptions;
+
+/// What `/extract-embedding` takes.
+const EXPECTED_IN_BODY: &str =
+    "application/json, audio/* or application/octet-stream, or a form to /extract-embedding/upload";
+
+/// What `/extract-embedding/upload` takes.
+const EXPECTED_IN_FORM: &str = "multipart/form-data, or JSON or the recording itself to /extract-embedding";
 
 /// A recording as it was received; [`Recording::unpack`] makes the audio file of it.
 pub(in crate::http) enum Recording {
@@ -31,7 +40,7 @@ pub(in crate::http) enum Recording {
 #[derive(ToSchema)]
 pub(in crate::http) struct ExtractRequest<'a> {
     /// The audio file in base64. Line breaks, missing padding, the URL-safe alphabet and a `data:` prefix are fine.
-    #[schema(value_type = String, example = "UklGRi...")]
+    #[schema(value_type = String, example = json!(example_recording()), min_length = 1)]
     audio_base64: Cow<'a, str>,
     /// What the file is. A hint only, since its content decides; but samples without a header are named here: `pcm_s16le`,
     /// `pcm_s16be`, `pcm_f32le`, `pcm_mulaw` or `pcm_alaw`.
@@ -43,7 +52,7 @@ pub(in crate::http) struct ExtractRequest<'a> {
     #[schema(value_type = Option<f64>, default = 1)]
     channels: Option<f64>,
     /// Which channel to embed: `mix` for the mean of all, or its number, counted from 0.
-    #[schema(value_type = Option<String>, default = "mix")]
+    #[schema(schema_with = channel_schema, required = false)]
     channel: Channel,
 }
 
@@ -53,8 +62,14 @@ impl Recording {
     pub(in crate::http) async fn in_body(state: &AppState, request: Request) -> Result<Self, ApiError> {
         state.embedder()?.check_capacity()?;
         let (parts, body) = request.into_parts();
-        if !is_audio(&parts.headers) {
-            return Ok(Self::Json(body::read(body, state.config.max_body_bytes).await?));
+        match kind(&parts.headers) {
+            BodyKind::Json | BodyKind::Unnamed => {
+                let body = body::read(body, state.config.max_body_bytes).await?;
+                check_unnamed(&parts.headers, &body, EXPECTED_IN_BODY)?;
+                return Ok(Self::Json(body));
+            }
+            BodyKind::Audio => {}
+            BodyKind::Form | BodyKind::Other => return Err(unsupported(&parts.headers, EXPECTED_IN_BODY)),
         }
         let query = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
         let channel = query.filter(|(name, _)| name == "channel").last();
@@ -65,10 +80,14 @@ impl Recording {
         Ok(Self::File { bytes: body::read(body, state.config.max_body_bytes).await?, options })
     }
 
-    /// Receives the first part named `file` of a multipart form, and the option `channel`. A full queue refuses it before it is
+    /// Receives the last part named `file` of a multipart form, and the option `channel`. A full queue refuses it before it is
     /// received.
     pub(in crate::http) async fn in_form(state: &AppState, request: Request) -> Result<Self, ApiError> {
         state.embedder()?.check_capacity()?;
+        if !matches!(kind(request.headers()), BodyKind::Form) && request.headers().contains_key(CONTENT_TYPE)
+        {
+            return Err(unsupported(request.headers(), EXPECTED_IN_FORM));
+        }
         let (bytes, options) = read_form(request, state.config.max_body_bytes).await?;
         Ok(Self::File { bytes, options })
     }
@@ -118,31 +137,25 @@ fn channel_option(text: &str) -> Result<Channel, ApiError> {
     channel_named(text).map_err(|msg| FieldError::value("channel", &msg, text.into()).into())
 }
 
-/// Whether the body is the recording itself, by its content type.
-fn is_audio(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
-    let begins = |prefix: &str| {
-        content_type.get(..prefix.len()).is_some_and(|t| t.eq_ignore_ascii_case(prefix.as_bytes()))
-    };
-    begins("audio/") || begins("application/octet-stream")
-}
-
-/// The content of the form's first part named `file`, and how to read it.
+/// The content of the form's last part named `file`, and how to read it.
 pub(in crate::http) async fn read_form(
     request: Request,
     max_bytes: usize,
 ) -> Result<(Bytes, RecordingOptions), ApiError> {
     let missing = || FieldError::missing(&["body", "file"], Value::Null);
-    let mut form = body::form(request, max_bytes, missing()).await?;
+    if !request.headers().contains_key(CONTENT_TYPE) {
+        return Err(missing().into());
+    }
+    let mut form = body::form(request, max_bytes).await?;
     let bad_form = |error: MultipartError| body::form_error(&error, max_bytes);
     let (mut file, mut options) = (None, RecordingOptions::default());
     while let Some(part) = form.next_field().await.map_err(bad_form)? {
-        match part.name() {
-            Some("file") if file.is_none() => {
+        match Disposition::of(part.headers()).name.as_str() {
+            "file" => {
                 options.raw = raw_format_of(&part)?;
                 file = Some(part.bytes().await.map_err(bad_form)?);
             }
-            Some("channel") => options.channel = channel_option(&part.text().await.map_err(bad_form)?)?,
+            "channel" => options.channel = channel_option(&part.text().await.map_err(bad_form)?)?,
             _ => {}
         }
     }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::bounded::{Bounded, bounded};
-use super::channel::channel_named;
+use super::channel::{channel_named, channel_schema};
 use super::parts::Part;
 use super::{base64 as lenient, json, raw_format};
 use crate::audio::Channel;
@@ -44,7 +44,7 @@ pub(in crate::http) struct VoiceFields {
     /// As for `/extract-embedding`.
     channels: Option<f64>,
     /// `mix` for the mean of all channels, or the number of one.
-    #[schema(value_type = Option<String>, default = "mix")]
+    #[schema(schema_with = channel_schema, required = false)]
     channel: Option<ChannelName>,
     /// Stretches of the recording, each a voice of its own, in seconds.
     #[schema(value_type = Option<Vec<Vec<f64>>>)]

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa::openapi::{Array, ObjectBuilder, Type};
 
-use crate::pipeline;
+use crate::pipeline::{self, Warning};
 
 /// What was heard in a recording.
 #[derive(Serialize, ToSchema)]
@@ -26,8 +27,18 @@ pub(in crate::http) struct AudioReport {
     /// Windows of 1.6 seconds that the encoder took.
     #[schema(example = 14)]
     windows: usize,
-    /// Reasons to trust the embedding less: `short_speech`, `narrowband`, `clipped`, `low_level`, `truncated`.
+    /// Reasons to trust the embedding less.
+    #[schema(schema_with = warnings_schema)]
     warnings: Vec<&'static str>,
+}
+
+/// A list of warnings.
+fn warnings_schema() -> Array {
+    let codes = Warning::ALL.map(Warning::code);
+    let warning = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(codes)).build();
+    let mut warnings = Array::new(warning);
+    warnings.description = Some("Reasons to trust the embedding less.".into());
+    warnings
 }
 
 impl From<&pipeline::AudioReport> for AudioReport {

@@ -1,8 +1,7 @@
 //! `POST /compare-embeddings`: are two embeddings the same speaker?
 
 use axum::Json;
-use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -10,20 +9,24 @@ use crate::compare::{cosine, is_same_speaker};
 use crate::embedding::{Embedding, EmbeddingError, ModelId, UnitEmbedding};
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::request::body;
+use crate::http::request::content_type::{BodyKind, check_unnamed, kind, unsupported};
 use crate::http::request::fields::Fields;
 use crate::http::state::AppState;
 
 /// Two embeddings take about 10 kB; this leaves room for any way to write them.
 const MAX_BODY_BYTES: usize = 1 << 20;
 
+/// What the route takes.
+const EXPECTED: &str = "application/json, or recordings to /v1/verify";
+
 /// Two embeddings to compare.
 #[derive(ToSchema)]
 pub(in crate::http) struct CompareRequest {
     /// An embedding: 256 finite numbers, not necessarily of norm 1.
-    #[schema(min_items = 256, max_items = 256)]
+    #[schema(min_items = 256, max_items = 256, example = json!([0.085, 0.0, 0.0694]))]
     embedding1: Vec<f64>,
     /// Another.
-    #[schema(min_items = 256, max_items = 256)]
+    #[schema(min_items = 256, max_items = 256, example = json!([0.085, 0.0, 0.0694]))]
     embedding2: Vec<f64>,
     /// Similarity above which they are the same speaker; the service's own threshold if missing or null.
     #[schema(example = 0.75)]
@@ -49,21 +52,27 @@ pub(in crate::http) struct CompareResponse {
     request_body = CompareRequest,
     security(("ApiKey" = []), ("Bearer" = [])),
     responses(
-        (status = 200, body = CompareResponse),
+        (status = 200, body = CompareResponse, description = "The similarity and the decision"),
         (status = 400, body = ErrorBody, description = "`wrong_dimension`"),
         (status = 401, body = ErrorBody, description = "`invalid_api_key`"),
         (status = 403, body = ErrorBody, description = "`forbidden`"),
         (status = 413, body = ErrorBody, description = "`payload_too_large`"),
+        (status = 415, body = ErrorBody, description = "`unsupported_media_type`"),
         (status = 422, body = ErrorBody, description = "`validation_error`"),
-        (status = 429, body = ErrorBody, description = "`rate_limited`, with `Retry-After`"),
-        (status = 503, body = ErrorBody, description = "`shutting_down`, `overloaded` or `timeout`, with `Retry-After`"),
+        (status = 429, body = ErrorBody, description = "`rate_limited`"),
+        (status = 503, body = ErrorBody, description = "`shutting_down`, `overloaded` or `timeout`"),
     ),
 )]
 pub(in crate::http) async fn compare_embeddings(
     State(state): State<AppState>,
-    body: Body,
+    request: Request,
 ) -> Result<Json<CompareResponse>, ApiError> {
+    let (head, body) = request.into_parts();
+    if !matches!(kind(&head.headers), BodyKind::Json | BodyKind::Unnamed) {
+        return Err(unsupported(&head.headers, EXPECTED));
+    }
     let bytes = body::read(body, MAX_BODY_BYTES.min(state.config.max_body_bytes)).await?;
+    check_unnamed(&head.headers, &bytes, EXPECTED)?;
     let request = CompareRequest::parse(&bytes)?;
     let threshold = request.threshold.unwrap_or(state.config.same_speaker_threshold);
     let similarity = request.similarity(&state.default_model)?;

@@ -16,7 +16,7 @@ use crate::http::layers::observe::AudioSeconds;
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct ExtractResponse<'a> {
     /// 256 numbers, none negative, L2 norm 1.
-    #[schema(value_type = Vec<f32>, min_items = 256, max_items = 256)]
+    #[schema(value_type = Vec<f32>, min_items = 256, max_items = 256, example = json!([0.085, 0.0, 0.0694]))]
     #[serde(serialize_with = "in_single_precision")]
     embedding: &'a Embedding,
     /// How many numbers.
@@ -33,7 +33,7 @@ pub(in crate::http) struct ExtractResponse<'a> {
 #[derive(IntoResponses)]
 #[allow(dead_code, reason = "it describes errors to OpenAPI")]
 pub(in crate::http) enum ExtractErrors {
-    /// `invalid_api_key`
+    /// `invalid_api_key`: the key is wrong
     #[response(status = 401)]
     Key(ErrorBody),
     /// `forbidden`
@@ -42,16 +42,16 @@ pub(in crate::http) enum ExtractErrors {
     /// `payload_too_large` or `audio_too_long`
     #[response(status = 413)]
     TooLarge(ErrorBody),
-    /// `unsupported_audio`
+    /// `unsupported_audio` or `unsupported_media_type`
     #[response(status = 415)]
     Unsupported(ErrorBody),
-    /// `validation_error`, `corrupt_audio`, `no_speech` or `audio_too_short`
+    /// `validation_error` (a missing key, too), `corrupt_audio`, `no_speech` or `audio_too_short`
     #[response(status = 422)]
     Unusable(ErrorBody),
-    /// `rate_limited`, with `Retry-After`
+    /// `rate_limited`
     #[response(status = 429)]
     TooOften(ErrorBody),
-    /// `overloaded`, `model_not_ready`, `shutting_down` or `timeout`, with `Retry-After`
+    /// `overloaded`, `model_not_ready`, `shutting_down` or `timeout`
     #[response(status = 503)]
     Unavailable(ErrorBody),
 }

@@ -17,15 +17,18 @@ use crate::http::state::AppState;
 pub(in crate::http) struct RawRecording(Vec<u8>);
 
 /// Embed a recording sent as base64, or as the body itself.
+///
+/// The body may have any type `audio/*` too; samples without a header are described by it
+/// (`audio/pcm;rate=16000;channels=1;encoding=s16le`), and the query takes `channel`.
 #[utoipa::path(post, path = "/extract-embedding", tag = "Embeddings",
     request_body(content(
         (ExtractRequest = "application/json"),
-        (RawRecording = "audio/*"),
         (RawRecording = "application/octet-stream"),
     )),
     security(("ApiKey" = []), ("Bearer" = [])),
     responses(
-        (status = 200, body = ExtractResponse),
+        (status = 200, body = ExtractResponse, description = "The embedding, and what it was made from",
+            headers(("Server-Timing" = String, description = "The time of each stage: `queue`, `decode`, `preprocess`, `encode`."))),
         (status = 400, body = ErrorBody, description = "`invalid_base64`"),
         ExtractErrors,
     ),

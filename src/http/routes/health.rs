@@ -33,7 +33,9 @@ pub(in crate::http) struct Ready {
 /// Is the process alive?
 ///
 /// Always 200 while it is.
-#[utoipa::path(get, path = "/health", tag = "Operation", responses((status = 200, body = Health)))]
+#[utoipa::path(get, path = "/health", tag = "Operation", responses(
+    (status = 200, body = Health, description = "The process is alive"),
+))]
 pub(in crate::http) async fn health(State(state): State<AppState>) -> Json<Health> {
     let model_loaded = state.embedder.get().is_some();
     let status = if model_loaded { "healthy" } else { "starting" };
@@ -42,7 +44,7 @@ pub(in crate::http) async fn health(State(state): State<AppState>) -> Json<Healt
 
 /// Does the service take work?
 #[utoipa::path(get, path = "/ready", tag = "Operation", responses(
-    (status = 200, body = Ready),
+    (status = 200, body = Ready, description = "It does"),
     (status = 503, body = ErrorBody, description = "`model_not_ready` or `shutting_down`"),
 ))]
 pub(in crate::http) async fn ready(State(state): State<AppState>) -> Result<Json<Ready>, ApiError> {

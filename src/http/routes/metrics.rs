@@ -11,7 +11,9 @@ use crate::http::metrics::TEXT_FORMAT;
 use crate::http::state::AppState;
 
 /// What the service has done so far, in Prometheus' text format.
-#[utoipa::path(get, path = "/metrics", tag = "Operation", responses((status = 200, body = String, content_type = "text/plain")))]
+#[utoipa::path(get, path = "/metrics", tag = "Operation", responses(
+    (status = 200, body = String, content_type = "text/plain", description = "Counters and histograms"),
+))]
 pub(in crate::http) async fn metrics(State(state): State<AppState>) -> Result<impl IntoResponse, ApiError> {
     let metrics = &state.metrics;
     metrics.http.body_bytes.set(state.body_bytes.load(Ordering::Relaxed) as i64);

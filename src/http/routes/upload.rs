@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::extract_answer::{ExtractErrors, ExtractResponse};
 use crate::http::embed::embed;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorBody};
 use crate::http::request::recording::Recording;
 use crate::http::state::AppState;
 
@@ -25,7 +25,9 @@ pub(in crate::http) struct UploadForm {
     request_body(content = UploadForm, content_type = "multipart/form-data"),
     security(("ApiKey" = []), ("Bearer" = [])),
     responses(
-        (status = 200, body = ExtractResponse),
+        (status = 200, body = ExtractResponse, description = "The embedding, and what it was made from",
+            headers(("Server-Timing" = String, description = "The time of each stage: `queue`, `decode`, `preprocess`, `encode`."))),
+        (status = 400, body = ErrorBody, description = "`invalid_form`"),
         ExtractErrors,
     ),
 )]

@@ -49,17 +49,22 @@ impl Server {
         server
     }
 
-    /// Runs a command that serves, and waits until it listens.
+    /// Runs a command that serves on a free port of loopback, and waits until it listens.
     pub(crate) fn spawn(command: &mut Command) -> Self {
+        Self::spawn_as_it_is(command.envs([
+            ("HOST", "127.0.0.1"),
+            ("PORT", "0"),
+            ("ENV", "production"),
+            ("RUST_LOG", "info"),
+        ]))
+    }
+
+    /// As [`Server::spawn`], with no variable of its own.
+    pub(crate) fn spawn_as_it_is(command: &mut Command) -> Self {
         // Installed already by another test, perhaps.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder().timeout(Duration::from_mins(1)).no_proxy().build().unwrap();
-        let mut process = command
-            .envs([("HOST", "127.0.0.1"), ("PORT", "0"), ("ENV", "production"), ("RUST_LOG", "info")])
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
         let address = log
             .by_ref()
@@ -134,6 +139,11 @@ impl Server {
     /// A request with the key.
     pub(crate) fn request(&self, method: &str, path: &str) -> RequestBuilder {
         self.client.request(method.parse().unwrap(), self.url(path)).header("X-API-Key", KEY)
+    }
+
+    /// A request without a key.
+    pub(crate) fn request_without_key(&self, method: &str, path: &str) -> RequestBuilder {
+        self.client.request(method.to_uppercase().parse().unwrap(), self.url(path))
     }
 
     /// A POST of JSON text with the key.

@@ -19,7 +19,9 @@ use crate::http::batch::{self, Caller, on_worker};
 use crate::http::error::{ApiError, FieldError};
 use crate::http::layers::auth::KeyHolder;
 use crate::http::layers::time_limit::TimeLimit;
+use crate::http::pages::document::example_recording;
 use crate::http::request::bounded::bounded;
+use crate::http::request::channel::channel_schema;
 use crate::http::request::json;
 use crate::http::request::model::resolve;
 use crate::http::request::parts::Received;
@@ -27,6 +29,7 @@ use crate::http::request::raw_format;
 use crate::http::request::sides::in_hand;
 use crate::http::request::voice::{ChannelName, Segments, Source, VoiceRecording, check_segments};
 use crate::http::routes::audio_report::AudioReport;
+use crate::http::routes::extract_embedding::RawRecording;
 use crate::http::state::AppState;
 use crate::pipeline::{PipelineError, RecordingOptions, WantedPartials};
 
@@ -48,10 +51,10 @@ const DEFAULT_RATE: f64 = 1.3;
 /// Recordings to embed.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"input": ["UklGRi..."], "model": "resemblyzer"}))]
+#[schema(example = json!({"input": [example_recording()], "model": "resemblyzer"}))]
 pub(in crate::http) struct EmbeddingsRequest {
     /// A recording, or a list of them, in base64; data URIs are fine.
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(value_type = Vec<String>, min_items = 1)]
     input: Option<Input>,
     /// The model, by id or fingerprint; the default one if missing.
     model: Option<String>,
@@ -64,7 +67,7 @@ pub(in crate::http) struct EmbeddingsRequest {
     /// What becomes of a request with a bad recording.
     on_error: Option<OnError>,
     /// `mix` for the mean of all channels, or the number of one.
-    #[schema(value_type = Option<String>, default = "mix")]
+    #[schema(schema_with = channel_schema, required = false)]
     channel: Option<ChannelName>,
     /// Stretches of one recording, in seconds; the answer has a result for each.
     #[schema(value_type = Option<Vec<Vec<f64>>>)]
@@ -257,9 +260,10 @@ struct Options {
 ///
 /// As JSON in the shape of OpenAI's, as a form with many parts `file`, or as the body itself with the options in the query.
 #[utoipa::path(post, path = "/v1/embeddings", tag = "Voices", security(("ApiKey" = []), ("Bearer" = [])),
-    request_body(content((EmbeddingsRequest = "application/json"), (EmbeddingsForm = "multipart/form-data"))),
+    request_body(content((EmbeddingsRequest = "application/json"), (EmbeddingsForm = "multipart/form-data"), (RawRecording = "application/octet-stream"))),
     responses(
-        (status = 200, body = EmbeddingsAnswer, description = "The embeddings, in the order of the recordings"),
+        (status = 200, body = EmbeddingsAnswer, description = "The embeddings, in the order of the recordings",
+            headers(("Server-Timing" = String, description = "The time of each stage: `queue`, `decode`, `preprocess`, `encode`."))),
         VoiceErrors,
     ),
 )]

@@ -29,7 +29,8 @@ pub(in crate::http) struct KeyAnswer {
     responses(
         (status = 200, body = KeyAnswer, description = "The key, without its secret"),
         (status = 401, body = ErrorBody, description = "`invalid_api_key`"),
-        (status = 429, body = ErrorBody, description = "`rate_limited`, with `Retry-After`"),
+        (status = 429, body = ErrorBody, description = "`rate_limited`"),
+        (status = 503, body = ErrorBody, description = "`shutting_down`"),
     ),
 )]
 pub(in crate::http) async fn key(

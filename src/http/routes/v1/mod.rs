@@ -15,7 +15,7 @@ pub(in crate::http) mod verify;
 #[derive(IntoResponses)]
 #[allow(dead_code, reason = "it describes errors to OpenAPI")]
 pub(in crate::http) enum VoiceErrors {
-    /// `invalid_base64` or `wrong_dimension`
+    /// `invalid_base64`, `invalid_form` or `wrong_dimension`
     #[response(status = 400)]
     NotDecodable(ErrorBody),
     /// `invalid_api_key`
@@ -39,10 +39,10 @@ pub(in crate::http) enum VoiceErrors {
     /// `validation_error`, `too_many_recordings`, `corrupt_audio`, `no_speech`, `audio_too_short` or `nothing_embedded`
     #[response(status = 422)]
     Unusable(ErrorBody),
-    /// `rate_limited`, with `Retry-After`
+    /// `rate_limited`
     #[response(status = 429)]
     TooOften(ErrorBody),
-    /// `overloaded`, `model_not_ready`, `shutting_down` or `timeout`, with `Retry-After`
+    /// `overloaded`, `model_not_ready`, `shutting_down` or `timeout`
     #[response(status = 503)]
     Unavailable(ErrorBody),
 }

@@ -69,6 +69,7 @@ impl ModelAnswer {
     responses(
         (status = 200, body = ModelsAnswer, description = "The models that are loaded"),
         (status = 401, body = ErrorBody, description = "`invalid_api_key`"),
+        (status = 429, body = ErrorBody, description = "`rate_limited`"),
         (status = 503, body = ErrorBody, description = "`model_not_ready` or `shutting_down`"),
     ),
 )]
@@ -86,6 +87,7 @@ pub(in crate::http) async fn models(State(state): State<AppState>) -> Result<Jso
         (status = 401, body = ErrorBody, description = "`invalid_api_key`"),
         (status = 404, body = ErrorBody, description = "`model_not_found`"),
         (status = 409, body = ErrorBody, description = "`model_mismatch`: other weights of it are loaded"),
+        (status = 429, body = ErrorBody, description = "`rate_limited`"),
         (status = 503, body = ErrorBody, description = "`model_not_ready` or `shutting_down`"),
     ),
 )]
@@ -108,6 +110,7 @@ pub(in crate::http) async fn model(
         (status = 401, body = ErrorBody, description = "`invalid_api_key`"),
         (status = 404, body = ErrorBody, description = "`model_not_found`"),
         (status = 409, body = ErrorBody, description = "`model_mismatch`: other weights of it are loaded"),
+        (status = 429, body = ErrorBody, description = "`rate_limited`"),
         (status = 503, body = ErrorBody, description = "`model_not_ready` or `shutting_down`"),
     ),
 )]

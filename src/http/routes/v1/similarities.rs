@@ -20,6 +20,7 @@ use crate::http::batch::{Caller, on_worker};
 use crate::http::error::{ApiError, FieldError};
 use crate::http::layers::auth::KeyHolder;
 use crate::http::layers::time_limit::TimeLimit;
+use crate::http::pages::document::example_recording;
 use crate::http::request::bounded::Bounded;
 use crate::http::request::json;
 use crate::http::request::parts::Received;
@@ -34,10 +35,10 @@ const MAX_VOICES: usize = 2_000;
 /// Voices to compare.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"voices": [{"audio_base64": "UklGRi..."}, {"audio_base64": "UklGRi..."}], "clusters": true}))]
+#[schema(example = json!({"voices": [{"audio_base64": example_recording()}, {"audio_base64": example_recording()}], "clusters": true}))]
 pub(in crate::http) struct SimilaritiesRequest {
     /// Up to 64 recordings or 2,000 embeddings.
-    #[schema(value_type = Option<Vec<VoiceFields>>)]
+    #[schema(value_type = Vec<VoiceFields>, min_items = 1, max_items = 2000)]
     voices: Option<Bounded<VoiceFields, MAX_VOICES>>,
     /// Names of the voices; their places if missing.
     #[schema(value_type = Option<Vec<String>>)]
@@ -61,7 +62,7 @@ pub(in crate::http) struct SimilaritiesRequest {
 #[allow(dead_code, reason = "it describes a multipart form to OpenAPI")]
 pub(in crate::http) struct SimilaritiesForm {
     /// The audio files, as many parts as wanted.
-    #[schema(value_type = Vec<String>, format = Binary)]
+    #[schema(value_type = Vec<String>, format = Binary, min_items = 1)]
     file: Vec<u8>,
     /// As in JSON.
     #[schema(example = true)]
@@ -92,7 +93,8 @@ pub(in crate::http) struct SimilaritiesAnswer {
 #[utoipa::path(post, path = "/v1/similarities", tag = "Voices", security(("ApiKey" = []), ("Bearer" = [])),
     request_body(content((SimilaritiesRequest = "application/json"), (SimilaritiesForm = "multipart/form-data"))),
     responses(
-        (status = 200, body = SimilaritiesAnswer, description = "The matrix of similarities"),
+        (status = 200, body = SimilaritiesAnswer, description = "The matrix of similarities",
+            headers(("Server-Timing" = String, description = "The time of each stage: `queue`, `decode`, `preprocess`, `encode`."))),
         VoiceErrors,
     ),
 )]

@@ -16,6 +16,7 @@ use crate::http::batch::{Caller, on_worker};
 use crate::http::error::{ApiError, FieldError};
 use crate::http::layers::auth::KeyHolder;
 use crate::http::layers::time_limit::TimeLimit;
+use crate::http::pages::document::example_recording;
 use crate::http::request::json;
 use crate::http::request::parts::{Part, Received};
 use crate::http::request::sides::{Side, Sides};
@@ -32,9 +33,11 @@ const LEVEL_MISMATCH_DB: f64 = 6.0;
 /// Two voices to compare.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"a": {"audio_base64": "UklGRi..."}, "b": {"audio_base64": "UklGRi..."}}))]
+#[schema(example = json!({"a": {"audio_base64": example_recording()}, "b": {"audio_base64": example_recording()}}))]
 pub(in crate::http) struct VerifyRequest {
+    #[schema(value_type = VoiceFields)]
     a: Option<VoiceFields>,
+    #[schema(value_type = VoiceFields)]
     b: Option<VoiceFields>,
     /// The model of recordings, by id or fingerprint.
     model: Option<String>,
@@ -96,7 +99,8 @@ struct SideAnswer {
 #[utoipa::path(post, path = "/v1/verify", tag = "Voices", security(("ApiKey" = []), ("Bearer" = [])),
     request_body(content((VerifyRequest = "application/json"), (VerifyForm = "multipart/form-data"))),
     responses(
-        (status = 200, body = VerifyAnswer, description = "The similarity and the decision"),
+        (status = 200, body = VerifyAnswer, description = "The similarity and the decision",
+            headers(("Server-Timing" = String, description = "The time of each stage: `queue`, `decode`, `preprocess`, `encode`."))),
         VoiceErrors,
     ),
 )]

@@ -1,0 +1,85 @@
+//! Whether a spectrogram moves as a voice does.
+
+use ndarray::{ArrayView2, Axis};
+
+/// Frames of a block: 50 ms, shorter than a sound of speech.
+const BLOCK_FRAMES: usize = 5;
+
+/// Blocks from which on there is something to tell.
+const MIN_BLOCKS: usize = 4;
+
+/// A band this far below the strongest is left out: its share is leakage and rounding.
+const MIN_SHARE: f64 = 1e-4;
+
+/// Median of the bands' deviations, in dB, below which a spectrum hardly moves. Each of 116 recordings of speech has 6.8 or more (50 of
+/// LibriSpeech, 6 synthetic, 6 conversations, 54 other encodings), none of 274 of white, pink and brown noise, tones and hum more than
+/// 2.6 (1 to 30 seconds, at 16 and 8 kHz).
+const MIN_DEVIATION_DB: f32 = 3.3;
+
+/// Whether level and spectrum hardly move, as in noise, hum or a tone. `frames` is a power spectrogram, `[frames, bands]`, with
+/// the bands' centres in Hz.
+///
+/// 1. The mean of each block, since single frames of noise move as well; the first and last block may be cut into.
+/// 2. Bands weighted by the square of their frequency, so that a strong lowest octave, which few cycles fill, does not decide.
+/// 3. The bands that carry something.
+/// 4. For each, the deviation of its level relative to the block's, in dB, over the blocks; then the median over the bands.
+pub(super) fn hardly_moves(frames: &ArrayView2<'_, f32>, centres_hz: &[f64]) -> bool {
+    let blocks = blocks(frames, centres_hz);
+    if blocks.len() < MIN_BLOCKS {
+        return false;
+    }
+    let means: Vec<f64> = (0..centres_hz.len())
+        .map(|band| blocks.iter().map(|block| block[band]).sum::<f64>() / blocks.len() as f64)
+        .collect();
+    let strongest = means.iter().copied().fold(0.0, f64::max);
+    if strongest <= 0.0 {
+        return false;
+    }
+    let bands: Vec<usize> = (0..means.len()).filter(|band| means[*band] >= strongest * MIN_SHARE).collect();
+    let floor = strongest * MIN_SHARE * MIN_SHARE;
+    let level = |block: &Vec<f64>| bands.iter().map(|band| block[*band]).sum::<f64>().max(floor);
+    let levels_db: Vec<f32> = blocks.iter().map(|block| decibels(level(block))).collect();
+    let mut deviations: Vec<f32> = bands
+        .iter()
+        .map(|band| {
+            let bands_db = blocks.iter().map(|block| decibels(block[*band].max(floor)));
+            deviation(bands_db.zip(&levels_db).map(|(band_db, level_db)| band_db - level_db))
+        })
+        .collect();
+    deviations.sort_unstable_by(f32::total_cmp);
+    deviations[deviations.len() / 2] < MIN_DEVIATION_DB
+}
+
+/// Steps 1 and 2: the weighted bands of each whole block but the first and the last.
+fn blocks(frames: &ArrayView2<'_, f32>, centres_hz: &[f64]) -> Vec<Vec<f64>> {
+    let mut blocks: Vec<Vec<f64>> = frames
+        .axis_chunks_iter(Axis(0), BLOCK_FRAMES)
+        .map(|block| {
+            let mut bands = vec![0.0; centres_hz.len()];
+            for frame in block.rows() {
+                bands.iter_mut().zip(frame).for_each(|(sum, power)| *sum += f64::from(*power));
+            }
+            bands.iter_mut().zip(centres_hz).for_each(|(power, hz)| *power *= hz * hz);
+            bands
+        })
+        .collect();
+    blocks.pop();
+    blocks.drain(..1.min(blocks.len()));
+    blocks
+}
+
+fn decibels(power: f64) -> f32 {
+    10.0 * (power as f32).log10()
+}
+
+/// The standard deviation.
+fn deviation(values: impl Iterator<Item = f32>) -> f32 {
+    let (mut n, mut sum, mut squares) = (0.0, 0.0, 0.0);
+    for value in values.map(f64::from) {
+        n += 1.0;
+        sum += value;
+        squares += value * value;
+    }
+    let mean: f64 = sum / n;
+    (squares / n - mean * mean).max(0.0).sqrt() as f32
+}

@@ -1,0 +1,149 @@
+//! The OpenAPI document: its head, and what every operation has without saying so. Routes describe the rest themselves.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use utoipa::openapi::example::ExampleBuilder;
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
+use utoipa::openapi::response::Response;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, ObjectBuilder, OpenApi, Ref, RefOr, Required, Server, Type};
+use utoipa::{Modify, OpenApi as _};
+
+use crate::http::error::ApiError;
+use crate::http::layers::auth::API_KEY_HEADER;
+
+/// The OpenAPI document's head.
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Voice Embedding Service",
+        description = "Turns voice recordings into 256-dimensional speaker embeddings, and says whose voice it is.\n\n\
+            **Recordings** are WAV, AIFF, CAF, FLAC, MP3, Ogg (Vorbis, Opus), MP4, M4A and QuickTime (AAC, ALAC), WebM and \
+            Matroska, AAC (ADTS), or samples without a header; mono or up to 8 channels, 8 to 192 kHz. One holds a single \
+            speaker.\n\n\
+            **Limits**, unless the operator has set others: 32 MiB a body (`MAX_BODY_BYTES`), 600 seconds a recording \
+            (`MAX_AUDIO_SECONDS`), 64 recordings a request (`MAX_BATCH_RECORDINGS`), 30 seconds a request \
+            (`REQUEST_TIMEOUT_SECONDS`; more for many recordings), 100 headers.\n\n\
+            **Warnings** (`audio.warnings`) come with an embedding that should be trusted less: `short_speech` (under 1.6 \
+            seconds), `narrowband` (sampled below 16 kHz), `clipped`, `low_level`, `truncated` (the file proves that \
+            something is missing), `noise` (level and spectrum hardly move: no voice, most likely) and `several_speakers`.\n\n\
+            **Errors** of every route are `{\"detail\", \"code\"}`; those under /v1 have OpenAI's `error` beside."
+    ),
+    tags(
+        (name = "Embeddings", description = "Recordings to embeddings, embeddings to decisions."),
+        (name = "Voices", description = "Many recordings in one call, and voices compared: recordings, embeddings, or both."),
+        (name = "Operation", description = "For probes and monitors; no key needed."),
+    ),
+    modifiers(&SecuritySchemes),
+)]
+struct ApiDoc;
+
+struct SecuritySchemes;
+
+impl Modify for SecuritySchemes {
+    fn modify(&self, openapi: &mut OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        let header =
+            ApiKeyValue::with_description(API_KEY_HEADER, "The key that the operator has given out.");
+        components.add_security_scheme("ApiKey", SecurityScheme::ApiKey(ApiKey::Header(header)));
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("The same key, for clients that send it as `Authorization: Bearer KEY`."))
+            .build();
+        components.add_security_scheme("Bearer", SecurityScheme::Http(bearer));
+    }
+}
+
+/// The document without routes.
+pub(in crate::http) fn head() -> OpenApi {
+    ApiDoc::openapi()
+}
+
+/// Half a second of a synthetic voice in base64, small enough to be read over.
+pub(in crate::http) fn example_recording() -> String {
+    BASE64_STANDARD.encode(include_bytes!("../../../assets/example.opus"))
+}
+
+/// Adds what every operation has: errors of any request, an example for each error, and headers.
+pub(in crate::http) fn complete(mut document: OpenApi) -> OpenApi {
+    // Behind a proxy's path prefix the document lies there, too.
+    document.servers = Some(vec![Server::new(".")]);
+    for (path, item) in &mut document.paths.paths {
+        for operation in operations(item) {
+            complete_operation(operation, path.starts_with("/v1/"));
+        }
+    }
+    document
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
+    operations.into_iter().filter_map(Option::as_mut)
+}
+
+fn complete_operation(operation: &mut Operation, is_v1: bool) {
+    let has_key = operation.security.is_some();
+    let of_any_request = [
+        Some(("431", "`too_many_headers`")),
+        Some(("500", "`internal`: a bug, which is logged with the request's id")),
+        has_key.then_some(("408", "`request_timeout`: the body came too slowly")),
+    ];
+    let responses = &mut operation.responses.responses;
+    for (status, description) in of_any_request.into_iter().flatten() {
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorBody"))).build();
+        let mut response = Response::new(description);
+        response.content.insert("application/json".into(), content.into());
+        responses.entry(status.into()).or_insert_with(|| response.into());
+    }
+    for (status, response) in responses {
+        if let RefOr::T(response) = response {
+            complete_response(response, status, has_key, is_v1);
+        }
+    }
+    let request_id = ParameterBuilder::new()
+        .name("X-Request-Id")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some("Comes back, and stands in the log: up to 128 letters, digits and `-_.:+/=`."))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+        .build();
+    operation.parameters.get_or_insert_default().push(request_id.into());
+}
+
+fn complete_response(response: &mut Response, status: &str, has_key: bool, is_v1: bool) {
+    let headers = [
+        (true, "X-Request-Id", Type::String, "The request's id."),
+        (
+            has_key && status != "401",
+            "RateLimit-Limit",
+            Type::Integer,
+            "Recordings a minute, if the key has a rate.",
+        ),
+        (has_key && status != "401", "RateLimit-Remaining", Type::Integer, "What is left of them."),
+        (has_key && status != "401", "RateLimit-Reset", Type::Integer, "Seconds until all are back."),
+        (
+            ["429", "503"].contains(&status),
+            "Retry-After",
+            Type::Integer,
+            "Seconds to wait before the next try.",
+        ),
+    ];
+    for (is_there, name, kind, description) in headers {
+        if is_there {
+            let schema = ObjectBuilder::new().schema_type(kind).build();
+            let header = HeaderBuilder::new().schema(Some(schema)).description(Some(description)).build();
+            response.headers.insert(name.into(), header.into());
+        }
+    }
+    let is_error = status.starts_with(['4', '5']);
+    let Some(RefOr::T(content)) = response.content.get_mut("application/json").filter(|_| is_error) else {
+        return;
+    };
+    let named = |code: &str| response.description.split('`').any(|word| word == code);
+    for error in ApiError::examples().into_iter().filter(|error| named(error.code())) {
+        let code = error.code();
+        let example = ExampleBuilder::new().summary(code).value(Some(error.body(is_v1))).build();
+        content.examples.insert(code.into(), example.into());
+    }
+}

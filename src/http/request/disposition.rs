@@ -1,0 +1,75 @@
+//! `Content-Disposition` of a form's parts: RFC 7578, section 4.2.
+
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_DISPOSITION;
+
+/// What a part of a form is called.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in crate::http) struct Disposition {
+    pub(in crate::http) name: String,
+    pub(in crate::http) has_file_name: bool,
+}
+
+impl Disposition {
+    /// Reads it from a part's headers. Names of parameters are in any case; the value of one may look like another.
+    pub(in crate::http) fn of(headers: &HeaderMap) -> Self {
+        let value = headers.get(CONTENT_DISPOSITION).map_or(&b""[..], |value| value.as_bytes());
+        let value = String::from_utf8_lossy(value);
+        let mut disposition = Self::default();
+        let mut rest = value.split_once(';').map_or("", |(_, parameters)| parameters);
+        while let Some((name, after)) = rest.split_once('=') {
+            let (value, after) = parameter_value(after);
+            match name.trim_matches([' ', '\t', ';']).to_ascii_lowercase().as_str() {
+                "name" => disposition.name = value,
+                "filename" | "filename*" => disposition.has_file_name = true,
+                _ => {}
+            }
+            rest = after;
+        }
+        disposition
+    }
+}
+
+/// The value at the beginning of a text, in quotation marks or up to a semicolon, and what is behind it.
+fn parameter_value(text: &str) -> (String, &str) {
+    let text = text.trim_start();
+    let Some(quoted) = text.strip_prefix('"') else {
+        let (value, rest) = text.split_once(';').unwrap_or((text, ""));
+        return (value.trim().to_owned(), rest);
+    };
+    let (mut value, mut characters) = (String::new(), quoted.char_indices());
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '"' => return (value, &quoted[at + 1..]),
+            // Some write paths of Windows, whose backslashes are no escapes.
+            '\\' if quoted[at + 1..].starts_with(['"', '\\']) => {
+                value.extend(characters.next().map(|(_, escaped)| escaped));
+            }
+            _ => value.push(character),
+        }
+    }
+    (value, "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parts_name_is_found_however_it_is_written() {
+        let cases = [
+            ("form-data; name=\"file\"; filename=\"a.wav\"", "file", true),
+            ("form-data; Name=\"file\"", "file", false),
+            ("form-data; filename=\"name=\\\"channel\\\".wav\"; name=\"file\"", "file", true),
+            ("form-data; filename=\"x; name=channel\"; name=file", "file", true),
+            ("form-data;NAME=file;filename*=UTF-8''a.wav", "file", true),
+            ("form-data; filename=\"C:\\a.wav\"; name=\"file\"", "file", true),
+            ("form-data", "", false),
+            ("form-data; name=\"file", "file", false),
+        ];
+        for (text, name, has_file_name) in cases {
+            let headers = HeaderMap::from_iter([(CONTENT_DISPOSITION, text.parse().unwrap())]);
+            assert_eq!(Disposition::of(&headers), Disposition { name: name.into(), has_file_name }, "{text}");
+        }
+    }
+}
