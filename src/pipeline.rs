@@ -4,6 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use serde::{Serialize, Serializer};
+
 use crate::audio::{
     self, AudioError, Channel, DecodeOptions, RawFormat, Recording, SAMPLE_RATE_HZ, Waveform,
 };
@@ -82,8 +84,8 @@ pub struct Analysis {
     pub other_windows: Option<(Features, Vec<Range<f64>>)>,
 }
 
-/// What is known of a recording.
-#[derive(Clone, Debug, PartialEq)]
+/// What is known of a recording, as answers and files carry it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AudioReport {
     /// Length of the recording.
     pub duration_seconds: f64,
@@ -94,11 +96,17 @@ pub struct AudioReport {
     /// Channels of the file.
     pub channels: u16,
     /// Level of the recording as decoded, before any gain, in dB relative to full scale, as RMS.
+    #[serde(serialize_with = "with_two_decimals")]
     pub level_dbfs: f64,
     /// Windows of the encoder.
     pub windows: usize,
     /// Why to trust the embedding less.
     pub warnings: Vec<Warning>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn with_two_decimals<S: Serializer>(level: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((level * 100.0).round() / 100.0)
 }
 
 /// A reason to trust an embedding less than others.
@@ -350,6 +358,30 @@ pub fn conclude(
         report.warnings.push(Warning::SeveralSpeakers);
     }
     Ok((embedding, report))
+}
+
+impl Serialize for Warning {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.code())
+    }
+}
+
+impl PipelineError {
+    /// The kind of error, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Audio(AudioError::Unsupported(_)) => "unsupported_audio",
+            Self::Audio(AudioError::Corrupt(_)) => "corrupt_audio",
+            Self::Audio(AudioError::TooLong { .. }) => "audio_too_long",
+            Self::Audio(AudioError::NoSuchChannel { .. })
+            | Self::SegmentPastEnd { .. }
+            | Self::TooManyPartials
+            | Self::SegmentsTooLong { .. } => "validation_error",
+            Self::NoSpeech { .. } => "no_speech",
+            Self::TooShort { .. } => "audio_too_short",
+            Self::Encoder(_) => "internal",
+        }
+    }
 }
 
 impl Warning {

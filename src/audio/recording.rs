@@ -1,6 +1,7 @@
 //! A decoded recording, and the limits within which one is decoded.
 
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 
 use super::error::AudioError;
 
@@ -78,6 +79,20 @@ pub enum Channel {
     Mix,
     /// One, counted from 0.
     One(u16),
+}
+
+/// `mix`, or the number of a channel.
+impl FromStr for Channel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const MAX: u16 = MAX_CHANNELS - 1;
+        match text.trim().parse() {
+            _ if text.trim() == "mix" => Ok(Self::Mix),
+            Ok(channel @ 0..=MAX) => Ok(Self::One(channel)),
+            _ => Err(format!("Input should be 'mix' or a number from 0 to {MAX}")),
+        }
+    }
 }
 
 impl DecodeOptions {

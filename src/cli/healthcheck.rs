@@ -28,16 +28,19 @@ pub(super) enum HealthcheckError {
     },
 }
 
-/// Asks a URL once.
-pub(super) fn ask(url: &str) -> Result<(), HealthcheckError> {
+/// Asks each URL once, until one answers.
+pub(super) fn ask(urls: &[String]) -> Result<(), HealthcheckError> {
     tls::install_provider();
     // The service is on this machine: no proxy is needed.
     let client = Client::builder().no_proxy().timeout(TIMEOUT).build();
-    let answer = client.and_then(|client| client.get(url).send());
-    let answer = answer.map_err(|_| HealthcheckError::NoAnswer(url.to_owned()))?;
+    let no_answer = || HealthcheckError::NoAnswer(urls.join(" or "));
+    let client = client.map_err(|_| no_answer())?;
+    let mut answers = urls.iter().map(|url| (url, client.get(url).send()));
+    let answered = answers.find_map(|(url, answer)| Some((url, answer.ok()?)));
+    let (url, answer) = answered.ok_or_else(no_answer)?;
     let status = answer.status();
     if status.is_success() {
         return Ok(());
     }
-    Err(HealthcheckError::NotReady { url: url.to_owned(), status, body: answer.text().unwrap_or_default() })
+    Err(HealthcheckError::NotReady { url: url.clone(), status, body: answer.text().unwrap_or_default() })
 }

@@ -31,7 +31,7 @@ pub(super) struct NewKey {
     /// Patterns of the collections that it may use, such as `family-*` [default: all].
     #[arg(long, value_delimiter = ',')]
     collections: Vec<String>,
-    /// What it may send in a minute ; 0 for any number [default: RATE_LIMIT_PER_MINUTE].
+    /// What it may send in a minute; 0 for any number [default: RATE_LIMIT_PER_MINUTE].
     #[arg(long)]
     rate_limit_per_minute: Option<u32>,
 }

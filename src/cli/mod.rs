@@ -1,20 +1,38 @@
 //! The command line: a command a file.
 
 mod arguments;
+mod embed;
+mod embedding;
+mod files;
 mod healthcheck;
+mod interrupt;
 mod key;
+mod manual;
 mod model;
+mod outcome;
+mod output;
+mod progress;
+mod segments;
 mod serve;
+mod similarities;
+mod table;
+mod verify;
+mod voices;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::config::{HealthcheckArgs, ServeArgs};
+use embed::EmbedArgs;
 use key::KeyCommand;
 use model::ModelCommand;
+use outcome::COULD_NOT_TELL;
+use similarities::SimilaritiesArgs;
+use verify::VerifyArgs;
 
-/// Speaker embeddings over HTTP, exactly Resemblyzer's.
+/// Speaker embeddings over HTTP and from the command line, exactly Resemblyzer's.
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 110)]
 struct Cli {
@@ -27,14 +45,34 @@ struct Cli {
 enum Command {
     /// Serve the HTTP API (the default).
     Serve(Box<ServeArgs>),
+    Embed(Box<EmbedArgs>),
+    Verify(Box<VerifyArgs>),
+    Similarities(Box<SimilaritiesArgs>),
     /// Ask a running service whether it takes work; for containers.
     Healthcheck(HealthcheckArgs),
     /// Make or list keys.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example: voice-embedding-service key new ios --rights embed,verify >> keys.toml"
+    )]
     Key(KeyCommand),
     /// Find, fetch, check or make the model file.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example: voice-embedding-service model fetch --output resemblyzer.onnx"
+    )]
     Model(ModelCommand),
+    /// Print what a shell completes.
+    #[command(
+        after_help = "Example: voice-embedding-service completions bash > /etc/bash_completion.d/voice-embedding-service"
+    )]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print the manual page.
+    #[command(after_help = "Example: voice-embedding-service man | man -l -")]
+    Man,
 }
 
 fn succeeded<E: Into<anyhow::Error>>(outcome: Result<(), E>) -> anyhow::Result<ExitCode> {
@@ -47,17 +85,23 @@ pub fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(exit) => return exit,
     };
+    let computes = matches!(cli.command, Command::Embed(_) | Command::Verify(_) | Command::Similarities(_));
     let outcome = match cli.command {
         Command::Serve(args) => serve::run(*args),
-        Command::Healthcheck(args) => succeeded(healthcheck::ask(&args.url())),
+        Command::Embed(args) => embed::run(&args),
+        Command::Verify(args) => verify::run(*args),
+        Command::Similarities(args) => similarities::run(*args),
+        Command::Healthcheck(args) => succeeded(healthcheck::ask(&args.urls())),
         Command::Key(command) => succeeded(key::run(command)),
         Command::Model(command) => succeeded(model::run(command)),
+        Command::Completions { shell } => succeeded(manual::completions(&mut Cli::command(), shell)),
+        Command::Man => succeeded(manual::man(Cli::command())),
     };
     match outcome {
         Ok(status) => status,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            if computes { ExitCode::from(COULD_NOT_TELL) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -90,7 +90,7 @@ fn convert(checkpoint: &Path, output: &Path) -> anyhow::Result<()> {
 
 /// Checks that a file can be written, without changing it.
 fn check_writable(output: &Path) -> anyhow::Result<()> {
-    let is_new = !output.exists();
+    let is_new = output.symlink_metadata().is_err();
     let opened = std::fs::OpenOptions::new().create(true).append(true).open(output);
     opened.with_context(|| format!("cannot write {}", output.display()))?;
     if is_new {

@@ -23,7 +23,7 @@ pub fn fall_into_two_voices(windows: &[Vec<f32>]) -> bool {
         return false;
     }
     let mut is_first = sides(windows);
-    for _ in 0..MAX_ROUNDS {
+    for round in 1..=MAX_ROUNDS {
         let (Some(first), Some(second)) =
             (mean_of(windows, &is_first, true), mean_of(windows, &is_first, false))
         else {
@@ -31,7 +31,8 @@ pub fn fall_into_two_voices(windows: &[Vec<f32>]) -> bool {
         };
         let nearer: Vec<bool> =
             windows.iter().map(|window| dot(window, &first) > dot(window, &second)).collect();
-        if nearer == is_first {
+        // What still moves after so many rounds lies between the groups.
+        if nearer == is_first || round == MAX_ROUNDS {
             let n_first = is_first.iter().filter(|is_first| **is_first).count();
             let n_smaller = n_first.min(windows.len() - n_first);
             return n_smaller >= MIN_WINDOWS && f64::from(dot(&first, &second)) < max_cosine(n_smaller);

@@ -9,6 +9,7 @@ use super::keys::DEFAULT_API_KEY;
 
 /// Address of the service to ask.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "Example: voice-embedding-service healthcheck --port 8000")]
 pub struct HealthcheckArgs {
     /// Address that the service listens on [default: 127.0.0.1].
     #[arg(long, env)]
@@ -19,18 +20,19 @@ pub struct HealthcheckArgs {
 }
 
 impl HealthcheckArgs {
-    /// The URL of the readiness probe; on loopback for a service that listens on every address, which for `::` may be those of
-    /// IPv6 alone.
-    pub fn url(&self) -> String {
+    /// The URLs of the readiness probe, to be tried in turn: on loopback for a service that listens on every address, which for `::`
+    /// may be those of IPv6 alone or, where that is switched off, of IPv4.
+    pub fn urls(&self) -> Vec<String> {
         let host = self.host.as_deref().unwrap_or_default().trim_matches(['[', ']']);
-        let host = match host.parse::<IpAddr>() {
-            Ok(IpAddr::V6(address)) if address.is_unspecified() => format!("[{}]", Ipv6Addr::LOCALHOST),
-            Ok(IpAddr::V6(address)) => format!("[{address}]"),
-            Ok(address) if !address.is_unspecified() => address.to_string(),
-            Err(_) if !host.is_empty() => host.to_owned(),
-            _ => Ipv4Addr::LOCALHOST.to_string(),
+        let (v4, v6) = (Ipv4Addr::LOCALHOST.to_string(), format!("[{}]", Ipv6Addr::LOCALHOST));
+        let hosts = match host.parse::<IpAddr>() {
+            Ok(IpAddr::V6(address)) if address.is_unspecified() => vec![v6, v4],
+            Ok(IpAddr::V6(address)) => vec![format!("[{address}]")],
+            Ok(address) if !address.is_unspecified() => vec![address.to_string()],
+            Err(_) if !host.is_empty() => vec![host.to_owned()],
+            _ => vec![v4],
         };
-        format!("http://{host}:{}/ready", self.port)
+        hosts.into_iter().map(|host| format!("http://{host}:{}/ready", self.port)).collect()
     }
 }
 
@@ -76,15 +78,14 @@ mod tests {
         let cases = [
             (&[][..], "http://127.0.0.1:8000/ready"),
             (&["--host", "0.0.0.0", "--port", "9"], "http://127.0.0.1:9/ready"),
-            (&["--host", "[::]"], "http://[::1]:8000/ready"),
-            (&["--host", "::"], "http://[::1]:8000/ready"),
+            (&["--host", "[::]"], "http://[::1]:8000/ready http://127.0.0.1:8000/ready"),
             (&["--host", "::1"], "http://[::1]:8000/ready"),
             (&["--host", "10.0.0.7"], "http://10.0.0.7:8000/ready"),
             (&["--host", "voice"], "http://voice:8000/ready"),
         ];
         for (flags, url) in cases {
             let flags = Flags::try_parse_from([&["program"], flags].concat()).unwrap();
-            assert_eq!(flags.args.url(), url);
+            assert_eq!(flags.args.urls().join(" "), url);
         }
     }
 }

@@ -57,7 +57,11 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// Checks that a filter consists of levels and `target=level`. A bare word would be taken for a module, and silence all others.
 pub(super) fn checked_filter(filter: &str) -> Result<String, String> {
-    let is_word = |directive: &&str| !directive.contains(['=', '[']) && !directive.is_empty();
+    if filter.contains('[') {
+        // Spans, with commas of their own.
+        return Ok(filter.to_owned());
+    }
+    let is_word = |directive: &&str| !directive.contains('=') && !directive.is_empty();
     let words = filter.split(',').map(str::trim).filter(is_word);
     let is_level = |word: &str| LEVELS.contains(&&*word.to_ascii_lowercase());
     match words.into_iter().find(|word| !is_level(word)) {
@@ -79,9 +83,11 @@ pub(super) fn trace_export(
         return Err(ConfigError::OtlpEndpoint(format!("its scheme is {}, not http or https", url.scheme())));
     }
     // Some name the collector, as the variable is meant, some the path in it.
-    let collector = endpoint.trim_end_matches('/').trim_end_matches(TRACES_PATH);
+    let mut url = url;
+    let collector = url.path().trim_end_matches('/').trim_end_matches(TRACES_PATH).to_owned();
+    url.set_path(&format!("{collector}{TRACES_PATH}"));
     Ok(Some(TraceExport {
-        url: format!("{collector}{TRACES_PATH}"),
+        url: url.into(),
         service_name,
         last_timeout: shutdown_grace.min(MAX_LAST_TIMEOUT),
     }))
@@ -101,6 +107,8 @@ mod tests {
             assert_eq!(export.url, "http://c:4318/v1/traces", "{endpoint}");
             assert_eq!(export.last_timeout, MAX_LAST_TIMEOUT);
         }
+        let export = trace_export(Some("http://c:4318/otlp?key=1"), "voice".into(), grace).unwrap().unwrap();
+        assert_eq!(export.url, "http://c:4318/otlp/v1/traces?key=1");
         assert!(
             trace_export(Some("c:"), "voice".into(), grace).is_err_and(|e| e.to_string().contains("OTLP"))
         );
@@ -108,9 +116,13 @@ mod tests {
 
     #[test]
     fn a_filter_names_levels() {
-        for filter in
-            ["info", "WARN", "voice_embedding_service=debug,tower_http=info", "off, hyper=warn", "[request]"]
-        {
+        for filter in [
+            "info",
+            "WARN",
+            "voice_embedding_service=debug,tower_http=info",
+            "off, hyper=warn",
+            "[request{a,b}]",
+        ] {
             assert_eq!(checked_filter(filter).as_deref(), Ok(filter));
         }
         for filter in ["verbose", "info,hyper", "warning"] {

@@ -1,6 +1,7 @@
 //! Flags and environment variables, checked.
 
 mod encoder;
+mod engine;
 mod error;
 mod keys;
 mod listen;
@@ -12,6 +13,7 @@ mod serve;
 mod values;
 mod variables;
 
+pub use engine::EngineArgs;
 pub use error::ConfigError;
 pub use keys::{API_KEY_NAME, DEFAULT_API_KEY, Key, KeyArgs, KeySource, Right, toml_lines};
 pub use listen::HealthcheckArgs;
@@ -19,4 +21,5 @@ pub use log::{Environment, LogConfig, TraceExport};
 pub use model::ModelArgs;
 pub use origins::CorsOrigins;
 pub use serve::{Config, HttpConfig, ServeArgs};
+pub use values::cosine as cosine_value;
 pub use variables::with_tidy_variables;

@@ -34,7 +34,7 @@ fn serialised(text: &str) -> Option<String> {
     let url = url::Url::parse(text).ok()?;
     let host = url.host_str().filter(|host| !host.is_empty() && !host.contains('*'))?;
     let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
-    Some(format!("{}://{host}{port}", url.scheme()))
+    Some(format!("{}://{}{port}", url.scheme(), host.to_ascii_lowercase()))
 }
 
 #[cfg(test)]
@@ -60,6 +60,7 @@ mod tests {
             ("https://Example.org", "https://example.org"),
             ("https://example.org:443", "https://example.org"),
             ("https://*.example.org", "https://example.org"),
+            ("tauri://LOCALHOST", "tauri://localhost"),
             ("example.org", "https://example.org"),
             ("*, https://a.org", "https://example.org"),
             ("localhost:3000", "https://example.org"),

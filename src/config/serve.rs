@@ -2,23 +2,19 @@
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 
-use super::encoder::EncoderName;
+use super::engine::EngineArgs;
 use super::error::ConfigError;
 use super::keys::{Key, KeyArgs, KeySource};
 use super::listen::listen_addresses;
 use super::log::{Environment, LogConfig, checked_filter, trace_export};
-use super::model::ModelArgs;
 use super::origins::{CorsOrigins, cors_origins};
-use super::places::find_onnx_runtime;
 use super::values::{
-    MAX_MAX_BATCH, MAX_MAX_BATCH_RECORDINGS, MAX_MAX_CONNECTIONS, MAX_QUEUE_CAPACITY, MAX_WORKERS, cosine,
-    count, not_negative, positive, timeout,
+    MAX_MAX_BATCH, MAX_MAX_BATCH_RECORDINGS, MAX_MAX_CONNECTIONS, MAX_QUEUE_CAPACITY, cosine, count,
+    not_negative, positive, timeout,
 };
 use crate::embedder::EmbedderLimits;
 use crate::encoder::MAX_BATCH;
@@ -33,6 +29,7 @@ const QUEUE_CAPACITY_PER_WORKER: usize = 32;
 
 /// Flags of `serve`, each also an environment variable.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "Example: API_KEY=secret voice-embedding-service serve --port 9000")]
 pub struct ServeArgs {
     #[command(flatten)]
     keys: KeyArgs,
@@ -55,14 +52,7 @@ pub struct ServeArgs {
     #[arg(long, env = "RUST_LOG", value_name = "RUST_LOG", value_parser = checked_filter)]
     log: Option<String>,
     #[command(flatten)]
-    model: ModelArgs,
-    /// What runs the encoder: ONNX Runtime; the program itself, twice as fast, in integers of 16 bits; or that where the CPU has
-    /// AVX2, AVX-VNNI or AVX-512 VNNI, and ONNX Runtime elsewhere.
-    #[arg(long, env, value_enum, default_value_t = EncoderName::Ort)]
-    encoder: EncoderName,
-    /// ONNX Runtime's shared library [default: beside the program, in ../lib, or the system's].
-    #[arg(long, env)]
-    ort_dylib_path: Option<PathBuf>,
+    engine: EngineArgs,
     /// Largest request body, in bytes.
     #[arg(long, env, default_value = "33554432")]
     max_body_bytes: NonZeroUsize,
@@ -103,9 +93,6 @@ pub struct ServeArgs {
     /// Name of the service in traces.
     #[arg(long, env, default_value = env!("CARGO_PKG_NAME"))]
     otel_service_name: String,
-    /// Threads that compute [default: the cores].
-    #[arg(long, env, value_parser = count::<MAX_WORKERS>)]
-    workers: Option<NonZeroUsize>,
 }
 
 /// Everything the service needs to know, checked.
@@ -158,11 +145,10 @@ impl TryFrom<ServeArgs> for Config {
     fn try_from(args: ServeArgs) -> Result<Self, ConfigError> {
         let keys = KeySource::try_from(args.keys)?;
         let api_keys = keys.keys()?;
-        let model = ModelSource::try_from(args.model)?;
-        let workers = args.workers.unwrap_or_else(cores);
+        let (engine, model) = args.engine.checked()?;
         let shutdown_grace = Duration::from_secs_f64(args.shutdown_grace_seconds);
         let queue_capacity = args.queue_capacity.unwrap_or_else(|| {
-            workers.saturating_mul(const { NonZeroUsize::new(QUEUE_CAPACITY_PER_WORKER).unwrap() })
+            engine.workers.saturating_mul(const { NonZeroUsize::new(QUEUE_CAPACITY_PER_WORKER).unwrap() })
         });
         Ok(Self {
             listen: listen_addresses(args.host, args.port, keys.has_default_key())?,
@@ -179,12 +165,7 @@ impl TryFrom<ServeArgs> for Config {
                     shutdown_grace,
                 )?,
             },
-            engine: EngineConfig {
-                models: vec![Arc::clone(&model.spec)],
-                encoder: args.encoder.into(),
-                onnx_runtime: args.ort_dylib_path.unwrap_or_else(find_onnx_runtime),
-                workers,
-            },
+            engine,
             embedder: EmbedderLimits {
                 pipeline: PipelineLimits {
                     max_audio_seconds: args.max_audio_seconds,
@@ -204,10 +185,6 @@ impl TryFrom<ServeArgs> for Config {
             model,
         })
     }
-}
-
-fn cores() -> NonZeroUsize {
-    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 #[cfg(test)]

@@ -25,7 +25,8 @@ pub(super) fn not_negative(text: &str) -> Result<f64, String> {
     bounded(text, |value| value >= 0.0, "must not be negative")
 }
 
-pub(super) fn cosine(text: &str) -> Result<f64, String> {
+/// A cosine: a number from -1 to 1.
+pub fn cosine(text: &str) -> Result<f64, String> {
     bounded(text, |value| (-1.0..=1.0).contains(&value), "must be from -1 to 1")
 }
 

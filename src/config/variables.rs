@@ -12,7 +12,7 @@ fn with_tidy_variable(argument: Arg) -> Arg {
     let value = argument.get_env().and_then(std::env::var_os);
     let Some(value) = value.as_ref().and_then(|value| value.to_str()) else { return argument };
     let tidy = if argument.is_hide_env_values_set() { value } else { value.trim() };
-    if tidy.is_empty() {
+    if tidy.trim().is_empty() {
         argument.env(None::<&str>)
     } else if tidy == value {
         argument

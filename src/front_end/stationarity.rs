@@ -5,8 +5,8 @@ use ndarray::{ArrayView2, Axis};
 /// Frames of a block: 50 ms, shorter than a sound of speech.
 const BLOCK_FRAMES: usize = 5;
 
-/// Blocks from which on there is something to tell.
-const MIN_BLOCKS: usize = 4;
+/// Blocks from which on there is something to tell: 0.6 s. In shorter cuts of speech there may be a single sound.
+const MIN_BLOCKS: usize = 12;
 
 /// A band this far below the strongest is left out: its share is leakage and rounding.
 const MIN_SHARE: f64 = 1e-4;

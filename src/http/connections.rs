@@ -24,7 +24,7 @@ use tower::Service;
 use super::layers::drain::BodyState;
 use super::state::AppState;
 
-/// Headers of a request that are read; those with more than [`headers::MAX_HEADERS`] are refused in the service's own words.
+/// Headers of a request that are read; those with more than `layers::headers` allows are refused in the service's own words.
 const MAX_READ_HEADERS: usize = 1_000;
 
 /// Buffer of a connection at the most; it is kept while the connection is open.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -319,6 +319,15 @@ impl From<FieldError> for ApiError {
     }
 }
 
+fn pipeline_status(error: &PipelineError) -> StatusCode {
+    match error {
+        PipelineError::Audio(AudioError::Unsupported(_)) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        PipelineError::Audio(AudioError::TooLong { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+        PipelineError::Encoder(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::UNPROCESSABLE_ENTITY,
+    }
+}
+
 impl ApiError {
     /// The status and the code of each error.
     fn status_and_code(&self) -> (StatusCode, &'static str) {
@@ -345,26 +354,7 @@ impl ApiError {
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::PayloadTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
             Self::Validation(_) => (StatusCode::UNPROCESSABLE_ENTITY, "validation_error"),
-            Self::Pipeline(error) => match error {
-                PipelineError::Audio(AudioError::Unsupported(_)) => {
-                    (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_audio")
-                }
-                PipelineError::Audio(AudioError::Corrupt(_)) => {
-                    (StatusCode::UNPROCESSABLE_ENTITY, "corrupt_audio")
-                }
-                PipelineError::Audio(AudioError::TooLong { .. }) => {
-                    (StatusCode::PAYLOAD_TOO_LARGE, "audio_too_long")
-                }
-                PipelineError::Audio(AudioError::NoSuchChannel { .. })
-                | PipelineError::SegmentPastEnd { .. }
-                | PipelineError::TooManyPartials
-                | PipelineError::SegmentsTooLong { .. } => {
-                    (StatusCode::UNPROCESSABLE_ENTITY, "validation_error")
-                }
-                PipelineError::NoSpeech { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "no_speech"),
-                PipelineError::TooShort { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "audio_too_short"),
-                PipelineError::Encoder(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
-            },
+            Self::Pipeline(error) => (pipeline_status(error), error.code()),
             Self::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             Self::ModelNotReady => (StatusCode::SERVICE_UNAVAILABLE, "model_not_ready"),
@@ -446,6 +436,9 @@ impl IntoResponse for ApiError {
         let mut headers = HeaderMap::new();
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey"));
+        }
+        if status == StatusCode::REQUEST_TIMEOUT {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some(seconds) = self.retry_after_seconds() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));

@@ -67,11 +67,12 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
 }
 
 async fn serve_until_stopped(config: Config, state: &AppState) -> Result<(), ServeError> {
-    let mut signals =
-        Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+    let mut signals = Signals {
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+        hangup: Some(signal(SignalKind::hangup())?),
+    };
     check(&config)?;
-    // From here on it ends the process no more, whether or not there is a file to read again.
-    let hangups = signal(SignalKind::hangup())?;
     let listener = bind(&config.listen).await?;
     let address = listener.local_addr()?;
     tracing::info!(%address, "listening on http://{address} (API reference on /docs)");
@@ -81,7 +82,9 @@ async fn serve_until_stopped(config: Config, state: &AppState) -> Result<(), Ser
     for warning in config.keys.warnings() {
         tracing::warn!("{warning}");
     }
-    if config.keys.file().is_some() {
+    if config.keys.file().is_some()
+        && let Some(hangups) = signals.hangup.take()
+    {
         let (source, keys) = (config.keys.clone(), config.api_keys.clone());
         tokio::spawn(key_file::watch(source, keys, state.clone(), hangups));
     }
@@ -144,17 +147,25 @@ fn load_on_a_thread(config: Config, state: AppState) -> oneshot::Receiver<Result
     loading
 }
 
-/// The signals that stop the service.
+/// The signals that stop the service. The last one does unless there is a file of keys, which it has read again.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Option<Signal>,
 }
 
 impl Signals {
     async fn next(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            _ = hangup => {}
         }
     }
 }

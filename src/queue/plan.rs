@@ -189,12 +189,15 @@ impl<S, J: Clone> Plan<S, J> {
 
     /// Takes the units of one call of the encoder.
     ///
-    /// 1. Share the cost evenly among the batches that are planned.
+    /// 1. Share the cost evenly among the batches that are planned; but while jobs wait to be started, whose units will fill further
+    ///    batches, take full ones.
     /// 2. Where there are small groups (a batch holds all that they have) and others, every other batch is of small ones
     ///    alone, so that they do not wait for units of the others in their batch.
     fn take_batch(&mut self) -> Vec<(J, usize)> {
         let max_us = self.max_batch_us();
+        let has_more = self.groups.iter().any(|group| !group.to_start.is_empty());
         let even_us = self.waiting_us.div_ceil(self.batches_planned.max(1)).min(max_us);
+        let even_us = if has_more { max_us } else { even_us };
         self.batches_planned = self.batches_planned.saturating_sub(1);
         let is_small = |group: &Group<S, J>| group.to_start.is_empty() && group.waiting_us <= max_us;
         let has_units = |group: &&Group<S, J>| group.waiting_us > 0;

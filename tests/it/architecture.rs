@@ -29,11 +29,11 @@ const ORDER: [&str; 16] = [
 const TOP: [&str; 3] = ["cli", "lib", "main"];
 
 /// What only one file (or folder) may name, from the root of `src`.
-const ENGINES: [(&str, &[&str]); 19] = [
+const ENGINES: [(&str, &[&str]); 22] = [
     ("ort::", &["encoder/onnxruntime.rs"]),
     ("axum", &["http"]),
     ("utoipa", &["http"]),
-    ("tokio", &["http"]),
+    ("tokio", &["http", "cli/interrupt.rs"]),
     ("clap", &["cli", "config"]),
     ("hound", &["audio/wav.rs"]),
     ("symphonia::", &["audio/codec.rs"]),
@@ -45,6 +45,9 @@ const ENGINES: [(&str, &[&str]); 19] = [
     ("prometheus", &["http/metrics.rs"]),
     ("governor", &["http/keys.rs"]),
     ("opentelemetry", &["logging.rs"]),
+    ("walkdir::", &["cli/files.rs"]),
+    ("npyz::", &["cli/output/numpy.rs"]),
+    ("zip::", &["cli/output/numpy.rs"]),
     ("webrtc_vad", &["speech/detector.rs"]),
     ("std::env::", &["config/places.rs", "config/variables.rs", "cli/mod.rs"]),
     ("std::arch", &["encoder/native/simd.rs"]),

@@ -10,6 +10,7 @@
 mod architecture;
 mod bad_audio;
 mod clients;
+mod command_line;
 mod contract;
 mod deploy;
 mod formats;

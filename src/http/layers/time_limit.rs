@@ -65,6 +65,13 @@ impl HttpBody for Receiving {
     }
 }
 
+/// What reads it may stop before its last byte, as a form does behind its end.
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        self.is_received.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Answers within the time limit, from the request's head on.
 pub(in crate::http) async fn answer_in_time(
     State(state): State<AppState>,

@@ -20,7 +20,7 @@ use crate::http::layers::auth::API_KEY_HEADER;
         title = "Voice Embedding Service",
         description = "Turns voice recordings into 256-dimensional speaker embeddings, and says whose voice it is.\n\n\
             **Recordings** are WAV, AIFF, CAF, FLAC, MP3, Ogg (Vorbis, Opus), MP4, M4A and QuickTime (AAC, ALAC), WebM and \
-            Matroska, AAC (ADTS), or samples without a header; mono or up to 8 channels, 8 to 192 kHz. One holds a single \
+            Matroska, AAC (ADTS), or samples without a header; mono or up to 8 channels, 4 to 384 kHz. One holds a single \
             speaker.\n\n\
             **Limits**, unless the operator has set others: 32 MiB a body (`MAX_BODY_BYTES`), 600 seconds a recording \
             (`MAX_AUDIO_SECONDS`), 64 recordings a request (`MAX_BATCH_RECORDINGS`), 30 seconds a request \

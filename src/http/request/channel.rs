@@ -1,21 +1,9 @@
-//! Which channel of a recording is meant.
+//! Which channel of a recording is meant, in the OpenAPI document.
 
 use utoipa::openapi::schema::SchemaType;
 use utoipa::openapi::{Object, ObjectBuilder, Type};
 
-use crate::audio::{Channel, MAX_CHANNELS};
-
-/// A channel by its name: `mix`, or its number.
-pub(in crate::http) fn channel_named(text: &str) -> Result<Channel, String> {
-    const MAX: u16 = MAX_CHANNELS - 1;
-    match text.trim().parse() {
-        _ if text.trim() == "mix" => Ok(Channel::Mix),
-        Ok(channel @ 0..=MAX) => Ok(Channel::One(channel)),
-        _ => Err(format!("Input should be 'mix' or a number from 0 to {MAX}")),
-    }
-}
-
-/// A channel in the OpenAPI document.
+/// `mix`, or a number, perhaps in a string.
 pub(in crate::http) fn channel_schema() -> Object {
     ObjectBuilder::new()
         .schema_type(SchemaType::from_iter([Type::String, Type::Integer, Type::Null]))

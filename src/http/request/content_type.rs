@@ -20,7 +20,7 @@ pub(in crate::http) enum BodyKind {
     Other,
 }
 
-/// What a body or a part of a form is.
+/// What a body is.
 pub(in crate::http) fn kind(headers: &HeaderMap) -> BodyKind {
     let content_type = text(headers);
     match content_type.split(';').next().unwrap_or_default().trim() {

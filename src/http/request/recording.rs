@@ -9,7 +9,7 @@ use axum::http::header::CONTENT_TYPE;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::channel::{channel_named, channel_schema};
+use super::channel::channel_schema;
 use super::content_type::{BodyKind, check_unnamed, kind, unsupported};
 use super::disposition::Disposition;
 use super::fields::Fields;
@@ -134,7 +134,7 @@ impl<'a> ExtractRequest<'a> {
 
 /// A channel by its name, in the option `channel`.
 fn channel_option(text: &str) -> Result<Channel, ApiError> {
-    channel_named(text).map_err(|msg| FieldError::value("channel", &msg, text.into()).into())
+    text.parse().map_err(|msg: String| FieldError::value("channel", &msg, text.into()).into())
 }
 
 /// The content of the form's last part named `file`, and how to read it.

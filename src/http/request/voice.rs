@@ -12,7 +12,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::bounded::{Bounded, bounded};
-use super::channel::{channel_named, channel_schema};
+use super::channel::channel_schema;
 use super::parts::Part;
 use super::{base64 as lenient, json, raw_format};
 use crate::audio::Channel;
@@ -236,7 +236,7 @@ impl<'de> Deserialize<'de> for ChannelName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(deserializer)?;
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        channel_named(&text).map(Self).map_err(D::Error::custom)
+        text.parse().map(Self).map_err(D::Error::custom)
     }
 }
 

@@ -1,13 +1,13 @@
-//! What is known of a recording, as answers carry it.
+//! What is known of a recording, as the OpenAPI document describes it.
 
-use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa::openapi::{Array, ObjectBuilder, Type};
 
-use crate::pipeline::{self, Warning};
+use crate::pipeline::Warning;
 
 /// What was heard in a recording.
-#[derive(Serialize, ToSchema)]
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it describes the pipeline's report to OpenAPI")]
 pub(in crate::http) struct AudioReport {
     /// Length of the recording.
     #[schema(example = 15.0)]
@@ -29,7 +29,7 @@ pub(in crate::http) struct AudioReport {
     windows: usize,
     /// Reasons to trust the embedding less.
     #[schema(schema_with = warnings_schema)]
-    warnings: Vec<&'static str>,
+    warnings: Vec<String>,
 }
 
 /// A list of warnings.
@@ -39,18 +39,4 @@ fn warnings_schema() -> Array {
     let mut warnings = Array::new(warning);
     warnings.description = Some("Reasons to trust the embedding less.".into());
     warnings
-}
-
-impl From<&pipeline::AudioReport> for AudioReport {
-    fn from(audio: &pipeline::AudioReport) -> Self {
-        Self {
-            duration_seconds: audio.duration_seconds,
-            speech_seconds: audio.speech_seconds,
-            sample_rate_hz: audio.sample_rate_hz,
-            channels: audio.channels,
-            level_dbfs: (audio.level_dbfs * 100.0).round() / 100.0,
-            windows: audio.windows,
-            warnings: audio.warnings.iter().map(|warning| warning.code()).collect(),
-        }
-    }
 }

@@ -11,6 +11,7 @@ use crate::embedding::Embedding;
 use crate::http::answer::server_timing;
 use crate::http::error::ErrorBody;
 use crate::http::layers::observe::AudioSeconds;
+use crate::pipeline;
 
 /// An embedding, and what it was made from.
 #[derive(Serialize, ToSchema)]
@@ -26,7 +27,8 @@ pub(in crate::http) struct ExtractResponse<'a> {
     #[schema(example = "resemblyzer-0.1.4/39373b86")]
     model: &'a str,
     /// What was heard.
-    audio: AudioReport,
+    #[schema(value_type = AudioReport)]
+    audio: &'a pipeline::AudioReport,
 }
 
 /// What either way of sending a recording may be answered.
@@ -64,7 +66,7 @@ impl ExtractResponse<'_> {
             embedding,
             dimension: embedding.components().len(),
             model: embedding.model().fingerprint(),
-            audio: audio.into(),
+            audio,
         };
         let seconds = AudioSeconds(audio.duration_seconds);
         ([server_timing(timings)], Extension(seconds), Json(body)).into_response()

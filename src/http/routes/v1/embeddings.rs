@@ -31,7 +31,7 @@ use crate::http::request::voice::{ChannelName, Segments, Source, VoiceRecording,
 use crate::http::routes::audio_report::AudioReport;
 use crate::http::routes::extract_embedding::RawRecording;
 use crate::http::state::AppState;
-use crate::pipeline::{PipelineError, RecordingOptions, WantedPartials};
+use crate::pipeline::{self, PipelineError, RecordingOptions, WantedPartials};
 
 /// Windows a second at the least: they leave no gap, as in Resemblyzer.
 const MIN_RATE: f64 = 0.625;
@@ -209,7 +209,8 @@ struct EmbeddingAnswer {
     model: String,
     /// Seconds of speech that it was made of.
     speech_seconds: f64,
-    audio: AudioReport,
+    #[schema(value_type = AudioReport)]
+    audio: pipeline::AudioReport,
     /// The windows, if they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     partials: Option<Vec<PartialAnswer>>,
@@ -450,7 +451,7 @@ impl EmbeddingAnswer {
             embedding: Vector::new(voice.embedding.components(), format),
             model: model.to_owned(),
             speech_seconds: voice.audio.speech_seconds,
-            audio: (&voice.audio).into(),
+            audio: voice.audio,
             partials: options.partials.as_ref().map(|_| voice.partials.into_iter().map(partial).collect()),
         }
     }

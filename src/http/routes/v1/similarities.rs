@@ -28,6 +28,7 @@ use crate::http::request::sides::{Side, Sides};
 use crate::http::request::voice::{ChannelName, Voice, VoiceFields};
 use crate::http::routes::audio_report::AudioReport;
 use crate::http::state::AppState;
+use crate::pipeline;
 
 /// Voices of a request at the most.
 const MAX_VOICES: usize = 2_000;
@@ -193,8 +194,8 @@ impl Answer {
         let embeddings: Vec<_> = sides.iter().map(|side| side.embedding.clone()).collect();
         let matrix = similarity_matrix(&embeddings).map_err(|error| internal(&error))?;
         let to_json = |value: Result<String, serde_json::Error>| value.map_err(|error| internal(&error));
-        let audio: Vec<Option<AudioReport>> =
-            sides.iter().map(|side| side.audio.as_ref().map(Into::into)).collect();
+        let audio: Vec<Option<&pipeline::AudioReport>> =
+            sides.iter().map(|side| side.audio.as_ref()).collect();
         let mut body = format!("{{\"labels\":{},\"matrix\":", to_json(serde_json::to_string(&self.labels))?);
         match self.format {
             EncodingFormat::Float => write_matrix(&mut body, &matrix),

@@ -23,6 +23,7 @@ use crate::http::request::sides::{Side, Sides};
 use crate::http::request::voice::{ChannelName, Voice, VoiceFields};
 use crate::http::routes::audio_report::AudioReport;
 use crate::http::state::AppState;
+use crate::pipeline;
 
 /// Level above which recordings are not raised to one level, in dBFS.
 const LEVELLED_BELOW_DBFS: f64 = crate::speech::level::TARGET_LEVEL_DBFS;
@@ -69,7 +70,7 @@ pub(in crate::http) struct VerifyForm {
 
 /// How alike two voices are.
 #[derive(Serialize, ToSchema)]
-pub(in crate::http) struct VerifyAnswer {
+pub(in crate::http) struct VerifyAnswer<'a> {
     /// Cosine similarity, from -1 to 1.
     #[schema(example = 0.87)]
     similarity: f64,
@@ -81,18 +82,19 @@ pub(in crate::http) struct VerifyAnswer {
     /// Names weights and preprocessing.
     #[schema(example = "resemblyzer-0.1.4/39373b86")]
     model: String,
-    a: SideAnswer,
-    b: SideAnswer,
+    a: SideAnswer<'a>,
+    b: SideAnswer<'a>,
     /// Reasons to trust the decision less: those of both sides, and `level_mismatch`.
     warnings: Vec<String>,
 }
 
 /// What is known of a side.
 #[derive(Serialize, ToSchema)]
-struct SideAnswer {
+struct SideAnswer<'a> {
     /// Of a recording.
+    #[schema(value_type = Option<AudioReport>)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    audio: Option<AudioReport>,
+    audio: Option<&'a pipeline::AudioReport>,
 }
 
 /// Compare two voices: recordings, embeddings, or one of each.
@@ -125,8 +127,8 @@ pub(in crate::http) async fn verify(
         is_same_speaker: is_same_speaker(similarity, threshold),
         model: model.id().fingerprint().to_owned(),
         warnings: warnings(a, b),
-        a: SideAnswer { audio: a.audio.as_ref().map(Into::into) },
-        b: SideAnswer { audio: b.audio.as_ref().map(Into::into) },
+        a: SideAnswer { audio: a.audio.as_ref() },
+        b: SideAnswer { audio: b.audio.as_ref() },
     };
     let body = serde_json::to_vec(&answer).map_err(|error| ApiError::Internal(error.to_string()))?;
     Ok(answer::json(body, &timings, seconds))

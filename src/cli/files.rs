@@ -1,0 +1,191 @@
+//! The recordings that a command is about: files, folders, lists of paths, standard input.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use walkdir::WalkDir;
+
+/// What a file of a folder is called if it is taken for a recording. A file that is named itself is read whatever it is called.
+const EXTENSIONS: [&str; 28] = [
+    "3gp", "aac", "aif", "aifc", "aiff", "alac", "amr", "au", "caf", "flac", "m4a", "m4b", "m4v", "mka",
+    "mkv", "mov", "mp2", "mp3", "mp4", "mpga", "oga", "ogg", "ogv", "opus", "snd", "wav", "wave", "webm",
+];
+
+/// What stands for standard input.
+const STDIN: &str = "-";
+
+/// The largest file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 2 << 30;
+
+/// Which recordings.
+#[derive(Args, Clone, Debug)]
+pub(super) struct FileArgs {
+    /// Recordings, folders of them, or `-` for a recording on standard input.
+    #[arg(value_name = "FILE|DIR")]
+    paths: Vec<PathBuf>,
+    /// Folders in folders, too.
+    #[arg(long, short)]
+    recursive: bool,
+    /// Read paths of recordings from a file, one a line; `-` for standard input.
+    #[arg(long, value_name = "FILE")]
+    files_from: Option<PathBuf>,
+}
+
+/// A recording to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    File(PathBuf),
+    Stdin,
+}
+
+/// Why a recording cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    /// The system does not let it be read.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// It is larger than any recording.
+    #[error("the file is larger than {} bytes", MAX_FILE_BYTES)]
+    TooLarge,
+}
+
+impl ReadError {
+    /// The kind of error, for programs.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::Io(_) => "unreadable",
+            Self::TooLarge => "payload_too_large",
+        }
+    }
+}
+
+impl Source {
+    pub(super) fn of(path: &Path) -> Self {
+        if path == Path::new(STDIN) { Self::Stdin } else { Self::File(path.to_owned()) }
+    }
+
+    /// Its path as text. Names that are not UTF-8 keep what is.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.to_string_lossy().into_owned(),
+            Self::Stdin => STDIN.to_owned(),
+        }
+    }
+
+    /// The bytes as they are when it is read.
+    pub(super) fn read(&self) -> Result<Vec<u8>, ReadError> {
+        let mut bytes = Vec::new();
+        match self {
+            Self::File(path) => {
+                let file = std::fs::File::open(path)?;
+                let n_bytes = file.metadata()?.len();
+                bytes.reserve_exact(n_bytes.min(MAX_FILE_BYTES) as usize);
+                file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+            }
+            Self::Stdin => {
+                std::io::stdin().take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+            }
+        }
+        if bytes.len() as u64 > MAX_FILE_BYTES { Err(ReadError::TooLarge) } else { Ok(bytes) }
+    }
+}
+
+/// A recording, or a folder that cannot be looked into, with the reason.
+pub(super) type Found = Result<Source, (String, std::io::Error)>;
+
+impl FileArgs {
+    /// Checks that something is named, before anything is loaded.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        if self.paths.is_empty() && self.files_from.is_none() {
+            bail!("no recordings: name files or folders, or - for standard input");
+        }
+        let stdin = Path::new(STDIN);
+        let n_of_stdin = self.paths.iter().chain(&self.files_from).filter(|path| *path == stdin).count();
+        if n_of_stdin > 1 {
+            bail!("standard input can be read once");
+        }
+        if let Some(folder) = self.paths.iter().find(|path| path.is_dir() && self.is_empty(path)) {
+            bail!("there are no recordings in {}{}", folder.display(), self.recursive_hint());
+        }
+        Ok(())
+    }
+
+    /// The recordings of one path; an error if there are none.
+    pub(super) fn of(&self, path: &Path) -> anyhow::Result<Vec<Found>> {
+        let found: Vec<Found> = self.of_path(path).collect();
+        if found.is_empty() {
+            bail!("there are no recordings in {}{}", path.display(), self.recursive_hint());
+        }
+        Ok(found)
+    }
+
+    fn is_empty(&self, folder: &Path) -> bool {
+        self.walk(folder).next().is_none()
+    }
+
+    fn recursive_hint(&self) -> &'static str {
+        if self.recursive { "" } else { " (--recursive looks into its folders, too)" }
+    }
+
+    /// The recordings: those named, then those of the list. Folders are walked in the order of names.
+    pub(super) fn recordings(&self) -> anyhow::Result<Box<dyn Iterator<Item = Found> + '_>> {
+        let named = self.paths.iter().flat_map(|path| self.of_path(path));
+        let Some(list) = &self.files_from else { return Ok(Box::new(named)) };
+        let lines: Box<dyn BufRead> = if list == Path::new(STDIN) {
+            Box::new(BufReader::new(std::io::stdin()))
+        } else {
+            let file =
+                std::fs::File::open(list).with_context(|| format!("cannot read {}", list.display()))?;
+            Box::new(BufReader::new(file))
+        };
+        let listed = lines.split(b'\n').filter_map(|line| match line {
+            Ok(line) => {
+                let line = line.strip_suffix(b"\r").unwrap_or(&line);
+                (!line.is_empty()).then(|| Ok(Source::File(PathBuf::from(OsStr::from_bytes(line)))))
+            }
+            Err(error) => Some(Err((list.display().to_string(), error))),
+        });
+        Ok(Box::new(named.chain(listed)))
+    }
+
+    /// How many recordings there are, unless that cannot be known ahead.
+    pub(super) fn count(&self) -> Option<u64> {
+        if self.files_from.is_some() {
+            return None;
+        }
+        Some(self.paths.iter().map(|path| self.of_path(path).count() as u64).sum())
+    }
+
+    fn of_path<'a>(&'a self, path: &'a Path) -> Box<dyn Iterator<Item = Found> + 'a> {
+        if path.is_dir() {
+            Box::new(self.walk(path))
+        } else {
+            Box::new(std::iter::once(Ok(Source::of(path))))
+        }
+    }
+
+    /// The recordings of a folder. A link to a folder above it is an error, not a loop.
+    fn walk(&self, folder: &Path) -> impl Iterator<Item = Found> + use<> {
+        let depth = if self.recursive { usize::MAX } else { 1 };
+        let walk = WalkDir::new(folder).max_depth(depth).follow_links(true).sort_by_file_name();
+        walk.into_iter().filter_map(|entry| match entry {
+            Ok(entry) if entry.file_type().is_file() && is_recording(entry.path()) => {
+                Some(Ok(Source::File(entry.into_path())))
+            }
+            Ok(_) => None,
+            Err(error) => {
+                let path = error.path().map_or_else(String::new, |path| path.display().to_string());
+                Some(Err((path, error.into())))
+            }
+        })
+    }
+}
+
+fn is_recording(path: &Path) -> bool {
+    let extension = path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase);
+    extension.is_some_and(|extension| EXTENSIONS.contains(&&*extension))
+}

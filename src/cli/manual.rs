@@ -1,0 +1,40 @@
+//! `completions` and `man`: what shells and manuals know of the commands.
+
+use std::io::Write;
+
+use clap::Command;
+use clap_complete::Shell;
+
+use super::outcome::ended_by_reader;
+
+/// Prints the completions of a shell.
+pub(super) fn completions(command: &mut Command, shell: Shell) -> anyhow::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, command, env!("CARGO_PKG_NAME"), &mut script);
+    ended_by_reader(std::io::stdout().write_all(&script))
+}
+
+/// Prints the manual page: the program, then each of its commands.
+pub(super) fn man(mut command: Command) -> anyhow::Result<()> {
+    command.build();
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    render_commands(&command, &mut page)?;
+    ended_by_reader(std::io::stdout().write_all(&page))
+}
+
+/// A section of each command, and of those below it.
+fn render_commands(command: &Command, page: &mut Vec<u8>) -> std::io::Result<()> {
+    for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+        let man = clap_mangen::Man::new(below.clone());
+        writeln!(page, ".SH \"{}\"", below.get_bin_name().unwrap_or(below.get_name()).to_uppercase())?;
+        let mut section = Vec::new();
+        man.render_description_section(&mut section)?;
+        man.render_options_section(&mut section)?;
+        man.render_extra_section(&mut section)?;
+        // Sections of a command stand below its own.
+        page.extend(String::from_utf8_lossy(&section).replace(".SH ", ".SS ").into_bytes());
+        render_commands(below, page)?;
+    }
+    Ok(())
+}

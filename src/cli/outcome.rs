@@ -1,0 +1,20 @@
+//! How commands end.
+
+use std::io::{self, ErrorKind};
+
+/// Exit status of a command that has done its work but for some recordings.
+pub(super) const SOME_FAILED: u8 = 1;
+
+/// Exit status of `verify` for different speakers.
+pub(super) const DIFFERENT: u8 = 1;
+
+/// Exit status of a command that could not do its work.
+pub(super) const COULD_NOT_TELL: u8 = 2;
+
+/// What was written, unless nobody reads it any more: that is no error.
+pub(super) fn ended_by_reader(written: io::Result<()>) -> anyhow::Result<()> {
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}

@@ -1,0 +1,169 @@
+//! NumPy's files. Their headers count the rows, so these are kept in a file beside until all are known.
+
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use npyz::{NpyFile, TypeStr, WriterBuilder};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
+
+use super::lines::MEAN;
+use super::{Format, Mean, OutputError, Row, Target, seconds};
+
+pub(in crate::cli) struct Numpy {
+    output: PathBuf,
+    format: Format,
+    partials: bool,
+    rows: File,
+    rows_path: PathBuf,
+    /// What each row is of: its path, with the times of a segment or window behind it.
+    names: Vec<String>,
+    dimension: usize,
+}
+
+impl Numpy {
+    pub(super) fn open(target: Target) -> Result<(Self, HashSet<String>), OutputError> {
+        let Target { file, format, resume, partials, .. } = target;
+        let output = file.ok_or(OutputError::NoFile)?;
+        let rows_path = with_suffix(&output, ".rows");
+        let failed = |reason| OutputError::Write { name: output.display().to_string(), reason };
+        let rows = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&rows_path);
+        let rows = rows.map_err(failed)?;
+        let mut numpy = Self { output, format, partials, rows, rows_path, names: Vec::new(), dimension: 0 };
+        if resume && numpy.output.exists() {
+            let path = numpy.output.clone();
+            let not_resumable =
+                |error: io::Error| OutputError::NotResumable { path, reason: error.to_string() };
+            numpy.take_over().map_err(not_resumable)?;
+        }
+        let path_of = |name: &String| name.split('\t').next().unwrap_or_default().to_owned();
+        let paths = numpy.names.iter().map(path_of).collect();
+        Ok((numpy, paths))
+    }
+
+    pub(super) fn write(&mut self, row: &Row<'_>) -> Result<(), OutputError> {
+        let Ok(voice) = row.outcome else { return Ok(()) };
+        let times = |range: &std::ops::Range<f64>| {
+            format!("{}\t{}\t{}", row.path, seconds(range.start), seconds(range.end))
+        };
+        if self.partials {
+            for partial in &voice.partials {
+                self.push(times(&partial.seconds), partial.embedding.iter().copied())?;
+            }
+            return Ok(());
+        }
+        let name = row.segment.map_or_else(|| row.path.to_owned(), |segment| times(&segment.seconds));
+        self.push(name, voice.embedding.components().iter().map(|component| *component as f32))
+    }
+
+    pub(super) fn write_mean(&mut self, mean: &Mean<'_>) -> Result<(), OutputError> {
+        self.push(MEAN.into(), mean.embedding.iter().map(|component| *component as f32))
+    }
+
+    fn push(&mut self, name: String, components: impl Iterator<Item = f32>) -> Result<(), OutputError> {
+        let bytes: Vec<u8> = components.flat_map(f32::to_le_bytes).collect();
+        self.dimension = bytes.len() / size_of::<f32>();
+        self.rows.write_all(&bytes).map_err(|reason| self.failed(reason))?;
+        self.names.push(name);
+        Ok(())
+    }
+
+    /// Writes the file anew beside the old one, and puts it in its place.
+    pub(super) fn finish(mut self) -> Result<(), OutputError> {
+        let new = with_suffix(&self.output, ".new");
+        let written = self.write_all(&new);
+        let _ = std::fs::remove_file(&self.rows_path);
+        written.and_then(|()| std::fs::rename(&new, &self.output)).map_err(|reason| {
+            let _ = std::fs::remove_file(&new);
+            self.failed(reason)
+        })
+    }
+
+    fn write_all(&mut self, new: &Path) -> io::Result<()> {
+        self.rows.seek(SeekFrom::Start(0))?;
+        let shape = [self.names.len() as u64, self.dimension as u64];
+        let mut file = BufWriter::new(File::create(new)?);
+        if self.format == Format::Npy {
+            write_array(&mut file, &self.rows, &shape)?;
+            file.flush()?;
+            return std::fs::write(self.output.with_extension("txt"), self.names.join("\n") + "\n");
+        }
+        let mut zip = ZipWriter::new(file);
+        let stored =
+            SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(true);
+        zip.start_file("embeddings.npy", stored)?;
+        write_array(&mut zip, &self.rows, &shape)?;
+        zip.start_file("paths.npy", stored)?;
+        write_names(&mut zip, &self.names)?;
+        zip.finish()?.flush()
+    }
+
+    /// Takes the rows of the output over.
+    fn take_over(&mut self) -> io::Result<()> {
+        let file = BufReader::new(File::open(&self.output)?);
+        if self.format == Format::Npy {
+            let names = std::fs::read_to_string(self.output.with_extension("txt"))?;
+            self.names = names.lines().map(str::to_owned).collect();
+            return self.copy_rows(file);
+        }
+        let mut zip = ZipArchive::new(file)?;
+        self.names = NpyFile::new(zip.by_name("paths.npy")?)?.into_vec::<String>()?;
+        self.copy_rows(zip.by_name("embeddings.npy")?)
+    }
+
+    fn copy_rows(&mut self, array: impl Read) -> io::Result<()> {
+        let array = NpyFile::new(array)?;
+        let (n_rows, dimension) = match *array.shape() {
+            [n_rows, dimension] => (n_rows, dimension),
+            _ => (0, 0),
+        };
+        if n_rows != self.names.len() as u64 {
+            return Err(io::Error::other("it has another number of rows than paths"));
+        }
+        let mut rows = BufWriter::new(&self.rows);
+        for value in array.data::<f32>().map_err(io::Error::other)? {
+            rows.write_all(&value?.to_le_bytes())?;
+        }
+        rows.flush()?;
+        self.dimension = dimension as usize;
+        Ok(())
+    }
+
+    fn failed(&self, reason: io::Error) -> OutputError {
+        OutputError::Write { name: self.output.display().to_string(), reason }
+    }
+}
+
+/// A two-dimensional array from its values as they lie in a file.
+fn write_array(output: &mut impl Write, rows: &File, shape: &[u64; 2]) -> io::Result<()> {
+    let mut array =
+        npyz::WriteOptions::<f32>::new().default_dtype().shape(shape).writer(output).begin_nd()?;
+    let mut rows = BufReader::new(rows);
+    let mut value = [0; size_of::<f32>()];
+    for _ in 0..shape[0] * shape[1] {
+        rows.read_exact(&mut value)?;
+        array.push(&f32::from_le_bytes(value))?;
+    }
+    array.finish()
+}
+
+/// A list of texts of one width, as NumPy keeps `str`.
+fn write_names(output: &mut impl Write, names: &[String]) -> io::Result<()> {
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(1);
+    let kind: TypeStr = format!("<U{width}").parse().map_err(io::Error::other)?;
+    let shape = [names.len() as u64];
+    let options = npyz::WriteOptions::<str>::new().dtype(npyz::DType::Plain(kind)).shape(&shape);
+    let mut array = options.writer(output).begin_nd()?;
+    for name in names {
+        array.push(name.as_str())?;
+    }
+    array.finish()
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}

@@ -1,0 +1,110 @@
+//! How far a command is, on standard error: a bar on a terminal, else a line now and then.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Between two lines where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// How far a command is.
+pub(super) struct Progress {
+    begun: Instant,
+    n_files: u64,
+    n_failed: u64,
+    audio_seconds: f64,
+    shown: Shown,
+}
+
+enum Shown {
+    Bar(ProgressBar),
+    Lines { next: Instant },
+    Nothing,
+}
+
+impl Progress {
+    /// Begins; the bar knows the time that is left if it knows the number of files.
+    pub(super) fn begin(is_quiet: bool, count: impl FnOnce() -> Option<u64>) -> Self {
+        let begun = Instant::now();
+        let shown = if is_quiet {
+            Shown::Nothing
+        } else if std::io::stderr().is_terminal() {
+            let count = count();
+            let template = match count {
+                Some(_) => "{bar:30} {pos}/{len} files, {msg}, {eta} left",
+                None => "{spinner} {pos} files, {msg}",
+            };
+            let style = ProgressStyle::with_template(template).expect("the template is checked by the tests");
+            Shown::Bar(ProgressBar::with_draw_target(count, ProgressDrawTarget::stderr()).with_style(style))
+        } else {
+            Shown::Lines { next: begun + LINE_EVERY }
+        };
+        Self { begun, n_files: 0, n_failed: 0, audio_seconds: 0.0, shown }
+    }
+
+    /// Counts a recording.
+    pub(super) fn embedded(&mut self, audio_seconds: f64) {
+        self.audio_seconds += audio_seconds;
+        self.counted();
+    }
+
+    /// Counts one that has failed, and says why.
+    pub(super) fn failed(&mut self, name: &str, code: &str, reason: &str) {
+        self.n_failed += 1;
+        self.say(&format!("{name}: {code}: {reason}"));
+        self.counted();
+    }
+
+    /// Prints a line above the bar.
+    pub(super) fn say(&self, line: &str) {
+        match &self.shown {
+            Shown::Bar(bar) => bar.suspend(|| eprintln!("{line}")),
+            Shown::Lines { .. } | Shown::Nothing => eprintln!("{line}"),
+        }
+    }
+
+    /// How many have failed.
+    pub(super) fn n_failed(&self) -> u64 {
+        self.n_failed
+    }
+
+    /// Ends with a line of what was done.
+    pub(super) fn finish(self) {
+        let line = self.line();
+        match self.shown {
+            Shown::Bar(bar) => {
+                bar.finish_and_clear();
+                eprintln!("{line}");
+            }
+            Shown::Lines { .. } => eprintln!("{line}"),
+            Shown::Nothing => {}
+        }
+    }
+
+    fn counted(&mut self) {
+        self.n_files += 1;
+        let line = self.line();
+        let (n_files, rate) = (self.n_files, self.rate());
+        match &mut self.shown {
+            Shown::Bar(bar) => {
+                bar.set_position(n_files);
+                bar.set_message(rate);
+            }
+            Shown::Lines { next } if Instant::now() >= *next => {
+                *next = Instant::now() + LINE_EVERY;
+                eprintln!("{line}");
+            }
+            Shown::Lines { .. } | Shown::Nothing => {}
+        }
+    }
+
+    fn rate(&self) -> String {
+        format!("{:.0} s of audio a second", self.audio_seconds / self.begun.elapsed().as_secs_f64())
+    }
+
+    fn line(&self) -> String {
+        let failed = if self.n_failed > 0 { format!(", {} failed", self.n_failed) } else { String::new() };
+        format!("{} files{failed}, {:.0} s of audio, {}", self.n_files, self.audio_seconds, self.rate())
+    }
+}

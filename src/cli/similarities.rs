@@ -1,0 +1,238 @@
+//! `similarities`: every voice against every other, or one folder against another.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::ensure;
+use clap::{Args, ValueEnum};
+use ndarray::{Array2, s};
+use serde_json::json;
+
+use super::embedding::EmbeddingArgs;
+use super::files::{FileArgs, Found, Source};
+use super::outcome::{SOME_FAILED, ended_by_reader};
+use super::table::Paint;
+use super::voices::{self, Voice};
+use crate::compare::similarity_matrix;
+use crate::config::cosine_value;
+use crate::embedding::UnitEmbedding;
+use crate::models::resemblyzer;
+
+/// Voices at the most: their matrix is in memory.
+const MAX_VOICES: usize = 5_000;
+
+/// Characters of a name in a table.
+const MAX_NAME_CHARACTERS: usize = 32;
+
+/// How similarities are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A table for a person.
+    Table,
+    /// A header of names, and a row each.
+    Csv,
+    /// A JSON object.
+    Json,
+}
+
+/// Compare every voice with every other: recordings, folders of them, or embeddings in JSON.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Example: voice-embedding-service similarities --between originals/ clones/")]
+pub(super) struct SimilaritiesArgs {
+    #[command(flatten)]
+    files: FileArgs,
+    /// Compare the recordings of one folder (or file) with those of another: the mean, and the best of each.
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["paths", "files_from"])]
+    between: Option<Vec<PathBuf>>,
+    /// Similarity above which two are the same speaker, for the colours [default: the model's, 0.75].
+    #[arg(long, env = "SAME_SPEAKER_THRESHOLD", value_name = "COSINE", allow_negative_numbers = true, value_parser = cosine_value)]
+    threshold: Option<f64>,
+    /// How to write.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    #[command(flatten)]
+    embedding: EmbeddingArgs,
+}
+
+pub(super) fn run(args: SimilaritiesArgs) -> anyhow::Result<ExitCode> {
+    let threshold = args.threshold.unwrap_or(resemblyzer::spec().threshold);
+    let is_between = args.between.is_some();
+    let mut failures = Failures::default();
+    let (sources, n_left) = args.sources(&mut failures)?;
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    for (place, loaded) in voices::load(args.embedding, sources)? {
+        match loaded {
+            Ok(voice) if place < n_left => left.push(voice),
+            Ok(voice) => right.push(voice),
+            Err((name, reason)) => failures.add(&name, &reason),
+        }
+    }
+    ensure!(left.len() + right.len() <= MAX_VOICES, "there are more than {MAX_VOICES} voices");
+    ensure!(!left.is_empty() && (!is_between || !right.is_empty()), "there is no embedding to compare");
+    let mut out = anstream::stdout().lock();
+    let written = if is_between {
+        write_between(&mut out, &left, &right, args.format, threshold)?
+    } else {
+        write_matrix(&mut out, &left, args.format, threshold)?
+    };
+    ended_by_reader(written)?;
+    Ok(if failures.0 == 0 { ExitCode::SUCCESS } else { ExitCode::from(SOME_FAILED) })
+}
+
+/// How many recordings have failed.
+#[derive(Default)]
+struct Failures(usize);
+
+impl Failures {
+    fn add(&mut self, name: &str, reason: &str) {
+        eprintln!("{name}: {reason}");
+        self.0 += 1;
+    }
+}
+
+impl SimilaritiesArgs {
+    /// The voices, and how many of them are of the first of two folders; all, if there are no two.
+    fn sources(&self, failures: &mut Failures) -> anyhow::Result<(Vec<Source>, usize)> {
+        let mut readable = |found: Vec<Found>| -> Vec<Source> {
+            let source = |found: Found| {
+                found.inspect_err(|(path, reason)| failures.add(path, &format!("unreadable: {reason}"))).ok()
+            };
+            found.into_iter().filter_map(source).collect()
+        };
+        let Some([left, right]) = self.between.as_deref() else {
+            self.files.check()?;
+            let sources = readable(self.files.recordings()?.collect());
+            let n_left = sources.len();
+            return Ok((sources, n_left));
+        };
+        let mut sources = readable(self.files.of(left)?);
+        let n_left = sources.len();
+        sources.extend(readable(self.files.of(right)?));
+        Ok((sources, n_left))
+    }
+}
+
+fn write_matrix(
+    out: &mut impl Write,
+    voices: &[Voice],
+    format: Format,
+    threshold: f64,
+) -> anyhow::Result<io::Result<()>> {
+    let names: Vec<&str> = voices.iter().map(|voice| &*voice.name).collect();
+    let matrix = similarity_matrix(&embeddings(voices))?;
+    Ok(match format {
+        Format::Json => {
+            let rows: Vec<Vec<f32>> = matrix.rows().into_iter().map(|row| row.to_vec()).collect();
+            let model = voices[0].embedding.model().fingerprint();
+            writeln!(
+                out,
+                "{}",
+                json!({"labels": names, "matrix": rows, "threshold": threshold, "model": model})
+            )
+        }
+        Format::Csv => {
+            let mut csv = csv::Writer::from_writer(&mut *out);
+            let header = csv.write_record([""].iter().chain(&names));
+            let row = |(name, row): (&&str, ndarray::ArrayView1<'_, f32>)| {
+                let cells = row.iter().map(|similarity| format!("{similarity:.6}"));
+                csv.write_record(std::iter::once((*name).to_owned()).chain(cells))
+            };
+            header.and_then(|()| names.iter().zip(matrix.rows()).try_for_each(row)).map_err(io::Error::from)
+        }
+        Format::Table => write_table(out, &names, &matrix, threshold),
+    })
+}
+
+/// Rows are named, columns numbered.
+fn write_table(out: &mut impl Write, names: &[&str], matrix: &Array2<f32>, threshold: f64) -> io::Result<()> {
+    let shown: Vec<String> = names.iter().map(|name| short(name)).collect();
+    let width = shown.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    let digits = names.len().to_string().len();
+    write!(out, "{:digits$}  {:width$}", "", "")?;
+    (1..=names.len()).try_for_each(|i| write!(out, "{i:>6}"))?;
+    writeln!(out)?;
+    for (i, (name, row)) in shown.iter().zip(matrix.rows()).enumerate() {
+        write!(out, "{:>digits$}  {name:width$}", i + 1)?;
+        for (j, similarity) in row.iter().enumerate() {
+            if i == j {
+                write!(out, "{:>6}", "-")?;
+                continue;
+            }
+            let paint = Paint::of(f64::from(*similarity), threshold);
+            write!(out, "{paint}{similarity:>6.2}{paint:#}")?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// What two folders have in common: for each voice of the first the best of the second, and the mean of all pairs.
+fn write_between(
+    out: &mut impl Write,
+    left: &[Voice],
+    right: &[Voice],
+    format: Format,
+    threshold: f64,
+) -> anyhow::Result<io::Result<()>> {
+    let all: Vec<UnitEmbedding> = embeddings(left).into_iter().chain(embeddings(right)).collect();
+    let matrix = similarity_matrix(&all)?;
+    let between = matrix.slice(s![..left.len(), left.len()..]);
+    let mean = between.iter().map(|similarity| f64::from(*similarity)).sum::<f64>() / between.len() as f64;
+    let best: Vec<(&str, &str, f64)> = left
+        .iter()
+        .zip(between.rows())
+        .map(|(voice, row)| {
+            let (place, similarity) = row
+                .iter()
+                .enumerate()
+                .max_by(|a, b| a.1.total_cmp(b.1))
+                .expect("there is a voice in the second");
+            (&*voice.name, &*right[place].name, f64::from(*similarity))
+        })
+        .collect();
+    Ok(match format {
+        Format::Json => {
+            let best: Vec<_> = best
+                .iter()
+                .map(|(path, best, similarity)| json!({"path": path, "best": best, "similarity": similarity}))
+                .collect();
+            writeln!(
+                out,
+                "{}",
+                json!({"mean": mean, "pairs": between.len(), "best": best, "threshold": threshold})
+            )
+        }
+        Format::Csv => {
+            let mut csv = csv::Writer::from_writer(&mut *out);
+            let header = csv.write_record(["path", "best", "similarity"]);
+            let mut row = |(path, best, similarity): &(&str, &str, f64)| {
+                csv.write_record([path, best, &*format!("{similarity:.6}")])
+            };
+            header.and_then(|()| best.iter().try_for_each(&mut row)).map_err(io::Error::from)
+        }
+        Format::Table => {
+            let width = best.iter().map(|(path, ..)| short(path).chars().count()).max().unwrap_or(0);
+            let line = |(path, best, similarity): &(&str, &str, f64)| {
+                let paint = Paint::of(*similarity, threshold);
+                writeln!(out, "{:width$}  {paint}{similarity:.4}{paint:#}  {best}", short(path))
+            };
+            let lines = best.iter().try_for_each(line);
+            lines.and_then(|()| writeln!(out, "mean of {} pairs: {mean:.4}", between.len()))
+        }
+    })
+}
+
+fn embeddings(voices: &[Voice]) -> Vec<UnitEmbedding> {
+    voices.iter().map(|voice| voice.embedding.clone()).collect()
+}
+
+/// The end of a long name.
+fn short(name: &str) -> String {
+    let n_characters = name.chars().count();
+    if n_characters <= MAX_NAME_CHARACTERS {
+        return name.to_owned();
+    }
+    let end: String = name.chars().skip(n_characters - MAX_NAME_CHARACTERS + 1).collect();
+    format!("…{end}")
+}

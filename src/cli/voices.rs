@@ -1,0 +1,118 @@
+//! Voices of commands that compare: recordings, or embeddings in JSON.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, anyhow, bail, ensure};
+use serde_json::Value;
+
+use super::embedding::{Embedding, EmbeddingArgs, Task, check_model};
+use super::files::Source;
+use crate::embedder::EmbedError;
+use crate::embedding::{Embedding as Vector, UnitEmbedding};
+use crate::models::resemblyzer;
+use crate::pipeline::{Wanted, Warning};
+
+/// A voice, and what is known of it.
+pub(super) struct Voice {
+    pub(super) name: String,
+    pub(super) embedding: UnitEmbedding,
+    pub(super) warnings: Vec<Warning>,
+}
+
+/// A voice, or the reason why there is none.
+pub(super) type Loaded = Result<Voice, (String, String)>;
+
+/// Loads voices, each with the place of its file, in their order. A file of JSON may hold several.
+pub(super) fn load(args: EmbeddingArgs, sources: Vec<Source>) -> anyhow::Result<Vec<(usize, Loaded)>> {
+    let embedding = args.start()?;
+    let mut loaded: Vec<(usize, Loaded)> = Vec::new();
+    let mut recordings = Vec::new();
+    for (place, source) in sources.into_iter().enumerate() {
+        let Some(voices) = of_json(&source, &embedding) else {
+            recordings.push((place, source));
+            continue;
+        };
+        let voices = voices.unwrap_or_else(|error| vec![Err((source.name(), format!("{error:#}")))]);
+        loaded.extend(voices.into_iter().map(|voice| (place, voice)));
+    }
+    let tasks = recordings.into_iter().map(|(place, source)| {
+        let tag = (place, source.name());
+        Task { source, wanted: Wanted::default(), tag }
+    });
+    embedding.all(tasks, &AtomicBool::new(false), |(place, name), outcome| {
+        let voice = outcome.and_then(|embedded| Ok(embedded.into_whole().map_err(EmbedError::from)?.0));
+        let voice = match voice {
+            Ok(voice) => Ok(Voice {
+                name,
+                warnings: voice.audio.warnings,
+                embedding: UnitEmbedding::try_from(voice.embedding)?,
+            }),
+            Err(error) => Err((name, format!("{}: {error}", error.code()))),
+        };
+        loaded.push((place, voice));
+        Ok(())
+    })?;
+    loaded.sort_by_key(|(place, _)| *place);
+    Ok(loaded)
+}
+
+/// The embeddings in a file of JSON; `None` if it is something else, such as a recording.
+fn of_json(source: &Source, embedding: &Embedding) -> Option<anyhow::Result<Vec<Loaded>>> {
+    let Source::File(path) = source else { return None };
+    let is_json =
+        path.extension().is_some_and(|extension| ["json", "jsonl", "ndjson"].iter().any(|e| extension == *e));
+    if !is_json {
+        return None;
+    }
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => return Some(Err(error.into())),
+    };
+    Some(voices_in(&text, path, embedding))
+}
+
+fn voices_in(text: &str, path: &Path, embedding: &Embedding) -> anyhow::Result<Vec<Loaded>> {
+    let mut voices = Vec::new();
+    for document in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
+        let document = document.context("it is no JSON")?;
+        let many = document["data"].as_array().map_or(std::slice::from_ref(&document), Vec::as_slice);
+        for one in many {
+            voices.push(voice_of(one, path, voices.len(), embedding));
+        }
+    }
+    ensure!(!voices.is_empty(), "there is no embedding in it");
+    Ok(voices)
+}
+
+/// `{"embedding": [...]}` with a model and path if there are any, or the list alone.
+fn voice_of(value: &Value, path: &Path, place: usize, embedding: &Embedding) -> Loaded {
+    let own = value["path"].as_str().map(str::to_owned);
+    let name = own.unwrap_or_else(|| match place {
+        0 => path.display().to_string(),
+        _ => format!("{}:{}", path.display(), place + 1),
+    });
+    match vector_of(value, embedding) {
+        Ok(embedding) => Ok(Voice { name, embedding, warnings: Vec::new() }),
+        Err(error) => Err((name, format!("{error:#}"))),
+    }
+}
+
+fn vector_of(value: &Value, embedding: &Embedding) -> anyhow::Result<UnitEmbedding> {
+    if let (Some(code), Some(detail)) = (value["code"].as_str(), value["detail"].as_str()) {
+        bail!("{code}: {detail}");
+    }
+    let model = embedding.model();
+    if let Some(name) = value["model"].as_str()
+        && name != model.id().fingerprint()
+    {
+        let is_other_release = name.contains('/');
+        ensure!(!is_other_release, "its model is {name}, not {}", model.id().fingerprint());
+        check_model(&resemblyzer::spec(), name)?;
+    }
+    let list = value.as_array().or_else(|| value["embedding"].as_array());
+    let list = list.ok_or_else(|| anyhow!("there is no list of numbers in \"embedding\""))?;
+    let components: Option<Vec<f64>> = list.iter().map(Value::as_f64).collect();
+    let components = components.ok_or_else(|| anyhow!("an embedding holds numbers"))?;
+    Ok(Vector::new(model.id(), components).and_then(UnitEmbedding::try_from)?)
+}
