@@ -13,11 +13,11 @@ use super::embedding::{Embedding, EmbeddingArgs, RecordingError, Task};
 use super::files::{FileArgs, Found};
 use super::interrupt::{INTERRUPTED, on_interrupt};
 use super::outcome::SOME_FAILED;
-use super::output::{Failure, Format, Mean, Output, OutputError, Row, Segment, Target};
+use super::output::{Existing, Failure, Format, Mean, Output, OutputError, Row, Segment, Target};
 use super::progress::Progress;
 use super::segments::Segments;
 use crate::embedder::{Embedded, EmbeddedVoice};
-use crate::pipeline::{PipelineError, Wanted, WantedPartials};
+use crate::pipeline::{Wanted, WantedPartials};
 
 /// Resemblyzer's windows a second.
 const DEFAULT_RATE: f64 = 1.3;
@@ -68,15 +68,22 @@ pub(super) fn run(args: &EmbedArgs) -> anyhow::Result<ExitCode> {
     if matches!(args.format, Format::Npy | Format::Npz) && args.output.is_none() {
         bail!(OutputError::NoFile);
     }
-    let segments = args.segments.as_deref().map(Segments::read).transpose()?;
-    let is_stopped = on_interrupt()?;
+    let mut segments = args.segments.as_deref().map(Segments::read).transpose()?;
+    // Before the output is touched.
+    let recordings = args.files.recordings()?;
     let embedding = args.embedding.clone().start()?;
+    let is_stopped = on_interrupt()?;
     let target = Target {
         file: args.output.clone(),
         format: args.format,
-        resume: args.resume,
-        overwrite: args.overwrite,
+        existing: match (args.resume, args.overwrite) {
+            (true, _) => Existing::Resume,
+            (false, true) => Existing::Replace,
+            (false, false) => Existing::Refuse,
+        },
         partials: args.partials,
+        segments: segments.is_some(),
+        dimension: embedding.model().spec().dimension,
     };
     let (output, held) = target.open()?;
     let mut writer = Writer {
@@ -92,19 +99,23 @@ pub(super) fn run(args: &EmbedArgs) -> anyhow::Result<ExitCode> {
         left: Arc::new(AtomicUsize::new(usize::MAX)),
     });
     let mut unreadable = Vec::new();
-    let tasks = args
-        .files
-        .recordings()?
-        .filter_map(|found| task(found, &held, segments.as_ref(), partials.as_ref(), &mut unreadable));
+    let tasks = recordings
+        .filter_map(|found| task(found, &held, segments.as_mut(), partials.as_ref(), &mut unreadable));
     let done = embedding.all(tasks, &is_stopped, |tag, outcome| writer.recording(&tag, outcome));
     for (name, reason) in &unreadable {
         writer.progress.failed(name, "unreadable", reason);
     }
-    let done = done.and_then(|()| writer.finish(&embedding));
+    let is_stopped = is_stopped.load(Ordering::Relaxed);
+    if !is_stopped && let Some(segments) = &segments {
+        for name in segments.unused() {
+            writer.progress.failed(name, "unreadable", "there are segments of it, but no such recording");
+        }
+    }
+    let done = done.and_then(|()| writer.finish(&embedding, is_stopped));
     match done {
         Err(error) if matches!(error.downcast_ref(), Some(OutputError::Closed)) => Ok(ExitCode::SUCCESS),
         Err(error) => Err(error),
-        Ok(_) if is_stopped.load(Ordering::Relaxed) => Ok(ExitCode::from(INTERRUPTED)),
+        Ok(_) if is_stopped => Ok(ExitCode::from(INTERRUPTED)),
         Ok(0) => Ok(ExitCode::SUCCESS),
         Ok(_) => Ok(ExitCode::from(SOME_FAILED)),
     }
@@ -119,7 +130,7 @@ struct Tag {
 fn task(
     found: Found,
     held: &HashSet<String>,
-    segments: Option<&Segments>,
+    segments: Option<&mut Segments>,
     partials: Option<&WantedPartials>,
     unreadable: &mut Vec<(String, String)>,
 ) -> Option<Task<Tag>> {
@@ -156,53 +167,49 @@ struct MeanOf {
 
 impl Writer {
     fn recording(&mut self, tag: &Tag, outcome: Result<Embedded, RecordingError>) -> anyhow::Result<()> {
-        match outcome {
-            Ok(Embedded { voices, .. }) => {
-                for (i, voice) in voices.into_iter().enumerate() {
-                    let segment = tag.segments.as_ref().map(|segments| &segments[i]);
-                    self.voice(&tag.name, segment, voice)?;
-                }
-                Ok(())
+        let voices = match outcome {
+            Ok(Embedded { voices, .. }) => voices,
+            Err(error) => {
+                let (code, detail) = (error.code(), error.to_string());
+                let failure = Failure { code, detail: &detail };
+                self.write(&[Row { path: &tag.name, segment: None, outcome: Err(failure) }])?;
+                self.progress.failed(&tag.name, code, &detail);
+                return Ok(());
             }
-            Err(error) => self.failure(&tag.name, None, error.code(), &error.to_string()),
-        }
-    }
-
-    fn voice(
-        &mut self,
-        path: &str,
-        segment: Option<&Segment>,
-        voice: Result<EmbeddedVoice, PipelineError>,
-    ) -> anyhow::Result<()> {
-        let voice = match voice {
-            Ok(voice) => voice,
-            Err(error) => return self.failure(path, segment, error.code(), &error.to_string()),
         };
-        match &mut self.mean {
-            Some(mean) => mean.add(&voice),
-            None => self.output.write(&Row { path, segment, outcome: Ok(&voice) })?,
+        let segment = |i: usize| tag.segments.as_ref().map(|segments| &segments[i]);
+        let details: Vec<Option<String>> =
+            voices.iter().map(|voice| voice.as_ref().err().map(ToString::to_string)).collect();
+        let mut rows = Vec::with_capacity(voices.len());
+        for (i, (voice, detail)) in voices.iter().zip(&details).enumerate() {
+            let detail = detail.as_deref().unwrap_or_default();
+            let outcome = voice.as_ref().map_err(|error| Failure { code: error.code(), detail });
+            rows.push(Row { path: &tag.name, segment: segment(i), outcome });
         }
-        self.progress.embedded(voice.audio.duration_seconds);
+        self.write(&rows)?;
+        let embedded: Vec<&EmbeddedVoice> = voices.iter().flatten().collect();
+        if let Some(mean) = self.mean.as_mut().filter(|_| !embedded.is_empty()) {
+            embedded.iter().for_each(|voice| mean.add(voice));
+            mean.n_files += 1;
+        }
+        match details.into_iter().flatten().next().zip(voices.iter().find_map(|voice| voice.as_ref().err())) {
+            Some((detail, error)) => self.progress.failed(&tag.name, error.code(), &detail),
+            None => self.progress.embedded(embedded.iter().map(|voice| voice.audio.duration_seconds).sum()),
+        }
         Ok(())
     }
 
-    fn failure(
-        &mut self,
-        path: &str,
-        segment: Option<&Segment>,
-        code: &str,
-        detail: &str,
-    ) -> anyhow::Result<()> {
+    fn write(&mut self, rows: &[Row<'_>]) -> anyhow::Result<()> {
+        // A mean is one row, at the end.
         if self.mean.is_none() {
-            self.output.write(&Row { path, segment, outcome: Err(Failure { code, detail }) })?;
+            self.output.write(rows)?;
         }
-        self.progress.failed(path, code, detail);
         Ok(())
     }
 
     /// Makes the output whole; how many recordings have failed.
-    fn finish(mut self, embedding: &Embedding) -> anyhow::Result<u64> {
-        if let Some(mean) = self.mean.take().filter(|mean| mean.n_files > 0) {
+    fn finish(mut self, embedding: &Embedding, is_stopped: bool) -> anyhow::Result<u64> {
+        if let Some(mean) = self.mean.take().filter(|mean| mean.n_files > 0 && !is_stopped) {
             let norm = mean.sum.iter().map(|component| component * component).sum::<f64>().sqrt();
             let unit: Vec<f64> = mean.sum.iter().map(|component| component / norm).collect();
             self.output.write_mean(&Mean {
@@ -224,7 +231,6 @@ impl MeanOf {
         let components = voice.embedding.components();
         self.sum.resize(components.len(), 0.0);
         self.sum.iter_mut().zip(components).for_each(|(sum, component)| *sum += component);
-        self.n_files += 1;
         self.speech_seconds += voice.audio.speech_seconds;
     }
 }

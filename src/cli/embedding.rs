@@ -5,15 +5,14 @@ use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Args;
 
 use super::files::{ReadError, Source};
 use crate::audio::Channel;
-use crate::config::{EngineArgs, Environment, LogConfig};
+use crate::config::{EngineArgs, Environment, LogConfig, not_negative, positive};
 use crate::embedder::{CancelOnDrop, EmbedError, Embedded, Embedder, EmbedderLimits, EmbedderModel};
 use crate::encoder::MAX_BATCH;
 use crate::engine::Engine;
@@ -41,10 +40,10 @@ pub(super) struct EmbeddingArgs {
     #[arg(long, default_value = "mix", value_parser = Channel::from_str)]
     channel: Channel,
     /// Longest recording, in seconds.
-    #[arg(long, env, default_value = "7200")]
+    #[arg(long, env, default_value = "7200", value_parser = positive)]
     max_audio_seconds: f64,
     /// Least speech in a recording, in seconds; 0 accepts any, with a warning below 1.6.
-    #[arg(long, env, default_value = "0")]
+    #[arg(long, env, default_value = "0", value_parser = not_negative)]
     min_speech_seconds: f64,
     #[command(flatten)]
     engine: EngineArgs,
@@ -133,26 +132,79 @@ pub(super) fn check_model(spec: &ModelSpec, name: &str) -> anyhow::Result<()> {
 
 type Outcome = Result<Embedded, RecordingError>;
 
-/// A recording in work.
+/// A recording in work, or embedded while an earlier one is in work.
 struct InWork<T> {
     tag: T,
-    outcome: Receiver<Outcome>,
+    outcome: Option<Outcome>,
     _cancel: CancelOnDrop,
 }
 
-impl<T> InWork<T> {
-    /// Waits for the outcome; `None` if the command is stopped.
-    fn wait(self, is_stopped: &AtomicBool) -> Option<(T, Outcome)> {
+/// Sends the outcome of a recording with its number; if a worker panics, that.
+struct Reply {
+    number: usize,
+    sender: Sender<(usize, Outcome)>,
+    is_sent: bool,
+}
+
+impl Reply {
+    fn send(mut self, outcome: Outcome) {
+        self.is_sent = true;
+        // Nobody waits for it once the command has stopped.
+        let _ = self.sender.send((self.number, outcome));
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if !self.is_sent {
+            let _ = self.sender.send((self.number, Err(RecordingError::Panicked)));
+        }
+    }
+}
+
+/// Recordings in work, and the outcomes in their order.
+struct Line<'a, T, F> {
+    in_work: VecDeque<InWork<T>>,
+    /// The number of the first of them.
+    first: usize,
+    outcomes: Receiver<(usize, Outcome)>,
+    is_stopped: &'a AtomicBool,
+    each: F,
+}
+
+impl<T, F: FnMut(T, Outcome) -> anyhow::Result<()>> Line<'_, T, F> {
+    /// Waits for any outcome, and passes on those whose turn it is; false if the command is stopped.
+    fn advance(&mut self) -> anyhow::Result<bool> {
         loop {
-            match self.outcome.recv_timeout(LOOK_EVERY) {
-                _ if is_stopped.load(Ordering::Relaxed) => return None,
-                Ok(outcome) => return Some((self.tag, outcome)),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Some((self.tag, Err(RecordingError::Panicked)));
+            match self.outcomes.recv_timeout(LOOK_EVERY) {
+                _ if self.is_stopped.load(Ordering::Relaxed) => return Ok(false),
+                Ok((number, outcome)) => {
+                    self.take(number, outcome)?;
+                    return Ok(true);
                 }
+                // Each recording in work has a sender.
+                Err(_) => {}
             }
         }
+    }
+
+    /// Passes on what is there without waiting.
+    fn advance_if_ready(&mut self) -> anyhow::Result<()> {
+        while let Ok((number, outcome)) = self.outcomes.try_recv() {
+            self.take(number, outcome)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, number: usize, outcome: Outcome) -> anyhow::Result<()> {
+        self.in_work[number - self.first].outcome = Some(outcome);
+        while let Some(InWork { outcome: Some(_), .. }) = self.in_work.front() {
+            let done = self.in_work.pop_front().and_then(|done| Some((done.tag, done.outcome?)));
+            let Some((tag, outcome)) = done else { break };
+            self.first += 1;
+            (self.each)(tag, outcome)?;
+        }
+        Ok(())
     }
 }
 
@@ -168,36 +220,39 @@ impl Embedding {
         &self,
         tasks: impl Iterator<Item = Task<T>>,
         is_stopped: &AtomicBool,
-        mut each: impl FnMut(T, Outcome) -> anyhow::Result<()>,
+        each: impl FnMut(T, Outcome) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let mut in_work: VecDeque<InWork<T>> = VecDeque::new();
+        let (sender, outcomes) = channel();
+        let mut line = Line { in_work: VecDeque::new(), first: 0, outcomes, is_stopped, each };
         for task in tasks {
             let mut admission = loop {
-                if in_work.len() < self.max_ahead
+                if line.in_work.len() < self.max_ahead
                     && let Ok(admission) = self.embedder.admit(1)
                 {
                     break admission;
                 }
-                let first = in_work.pop_front().context("the queue is full of nothing")?;
-                let Some((tag, outcome)) = first.wait(is_stopped) else { return Ok(()) };
-                each(tag, outcome)?;
+                if !line.advance()? {
+                    return Ok(());
+                }
             };
-            let (sender, outcome) = channel();
+            let number = line.first + line.in_work.len();
+            let reply = Reply { number, sender: sender.clone(), is_sent: false };
             let (source, options) = (task.source, self.options);
             let cancel = admission.cancel_on_drop();
+            line.in_work.push_back(InWork { tag: task.tag, outcome: None, _cancel: cancel });
             self.embedder.embed(
                 &self.model,
                 &mut admission,
                 task.wanted,
                 move || Ok((source.read()?, options)),
-                // Nobody waits for it once the command has stopped.
-                move |outcome| drop(sender.send(outcome)),
+                move |outcome| reply.send(outcome),
             );
-            in_work.push_back(InWork { tag: task.tag, outcome, _cancel: cancel });
+            line.advance_if_ready()?;
         }
-        for recording in in_work {
-            let Some((tag, outcome)) = recording.wait(is_stopped) else { return Ok(()) };
-            each(tag, outcome)?;
+        while !line.in_work.is_empty() {
+            if !line.advance()? {
+                return Ok(());
+            }
         }
         Ok(())
     }

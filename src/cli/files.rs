@@ -83,6 +83,9 @@ impl Source {
             Self::File(path) => {
                 let file = std::fs::File::open(path)?;
                 let n_bytes = file.metadata()?.len();
+                if n_bytes > MAX_FILE_BYTES {
+                    return Err(ReadError::TooLarge);
+                }
                 bytes.reserve_exact(n_bytes.min(MAX_FILE_BYTES) as usize);
                 file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
             }
@@ -142,7 +145,14 @@ impl FileArgs {
                 std::fs::File::open(list).with_context(|| format!("cannot read {}", list.display()))?;
             Box::new(BufReader::new(file))
         };
-        let listed = lines.split(b'\n').filter_map(|line| match line {
+        // What cannot be read once cannot be read again.
+        let until_error = |has_failed: &mut bool, line: std::io::Result<Vec<u8>>| {
+            (!*has_failed).then(|| {
+                *has_failed = line.is_err();
+                line
+            })
+        };
+        let listed = lines.split(b'\n').scan(false, until_error).filter_map(|line| match line {
             Ok(line) => {
                 let line = line.strip_suffix(b"\r").unwrap_or(&line);
                 (!line.is_empty()).then(|| Ok(Source::File(PathBuf::from(OsStr::from_bytes(line)))))

@@ -3,13 +3,17 @@
 use std::process::exit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The exit status of an interrupted command, as shells have it.
 pub(super) const INTERRUPTED: u8 = 130;
 
-/// A flag that SIGINT or SIGTERM sets; a second one ends the process at once.
+/// The longest that an interrupted command takes to make its output whole.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A flag that SIGINT or SIGTERM sets; a second one, or five seconds, end the process.
 pub(super) fn on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
     let is_stopped = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&is_stopped);
@@ -28,6 +32,11 @@ pub(super) fn on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
                 if flag.swap(true, Ordering::Relaxed) {
                     exit(INTERRUPTED.into());
                 }
+                // The command may wait for something that does not come, such as a line of standard input.
+                std::thread::spawn(|| {
+                    std::thread::sleep(PATIENCE);
+                    exit(INTERRUPTED.into());
+                });
             }
         });
     });

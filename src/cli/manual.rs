@@ -18,7 +18,12 @@ pub(super) fn completions(command: &mut Command, shell: Shell) -> anyhow::Result
 pub(super) fn man(mut command: Command) -> anyhow::Result<()> {
     command.build();
     let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    let man = clap_mangen::Man::new(command.clone());
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_description_section(&mut page)?;
+    man.render_options_section(&mut page)?;
     render_commands(&command, &mut page)?;
     ended_by_reader(std::io::stdout().write_all(&page))
 }

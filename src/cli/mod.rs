@@ -86,7 +86,7 @@ pub fn run() -> ExitCode {
         Err(exit) => return exit,
     };
     let computes = matches!(cli.command, Command::Embed(_) | Command::Verify(_) | Command::Similarities(_));
-    let outcome = match cli.command {
+    let ended = match cli.command {
         Command::Serve(args) => serve::run(*args),
         Command::Embed(args) => embed::run(&args),
         Command::Verify(args) => verify::run(*args),
@@ -97,10 +97,10 @@ pub fn run() -> ExitCode {
         Command::Completions { shell } => succeeded(manual::completions(&mut Cli::command(), shell)),
         Command::Man => succeeded(manual::man(Cli::command())),
     };
-    match outcome {
+    match ended {
         Ok(status) => status,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            outcome::say(&format!("error: {error:#}"));
             if computes { ExitCode::from(COULD_NOT_TELL) } else { ExitCode::FAILURE }
         }
     }

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use super::outcome::say;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Between two lines where there is no terminal.
@@ -23,6 +24,14 @@ enum Shown {
     Nothing,
 }
 
+fn style(count: Option<u64>) -> ProgressStyle {
+    let template = match count {
+        Some(_) => "{bar:30} {pos}/{len} files, {msg}, {eta} left",
+        None => "{spinner} {pos} files, {msg}",
+    };
+    ProgressStyle::with_template(template).expect("the templates are checked by the tests")
+}
+
 impl Progress {
     /// Begins; the bar knows the time that is left if it knows the number of files.
     pub(super) fn begin(is_quiet: bool, count: impl FnOnce() -> Option<u64>) -> Self {
@@ -31,12 +40,9 @@ impl Progress {
             Shown::Nothing
         } else if std::io::stderr().is_terminal() {
             let count = count();
-            let template = match count {
-                Some(_) => "{bar:30} {pos}/{len} files, {msg}, {eta} left",
-                None => "{spinner} {pos} files, {msg}",
-            };
-            let style = ProgressStyle::with_template(template).expect("the template is checked by the tests");
-            Shown::Bar(ProgressBar::with_draw_target(count, ProgressDrawTarget::stderr()).with_style(style))
+            Shown::Bar(
+                ProgressBar::with_draw_target(count, ProgressDrawTarget::stderr()).with_style(style(count)),
+            )
         } else {
             Shown::Lines { next: begun + LINE_EVERY }
         };
@@ -52,15 +58,15 @@ impl Progress {
     /// Counts one that has failed, and says why.
     pub(super) fn failed(&mut self, name: &str, code: &str, reason: &str) {
         self.n_failed += 1;
-        self.say(&format!("{name}: {code}: {reason}"));
+        self.print(&format!("{name}: {code}: {reason}"));
         self.counted();
     }
 
     /// Prints a line above the bar.
-    pub(super) fn say(&self, line: &str) {
+    fn print(&self, line: &str) {
         match &self.shown {
-            Shown::Bar(bar) => bar.suspend(|| eprintln!("{line}")),
-            Shown::Lines { .. } | Shown::Nothing => eprintln!("{line}"),
+            Shown::Bar(bar) => bar.suspend(|| say(line)),
+            Shown::Lines { .. } | Shown::Nothing => say(line),
         }
     }
 
@@ -75,9 +81,9 @@ impl Progress {
         match self.shown {
             Shown::Bar(bar) => {
                 bar.finish_and_clear();
-                eprintln!("{line}");
+                say(&line);
             }
-            Shown::Lines { .. } => eprintln!("{line}"),
+            Shown::Lines { .. } => say(&line),
             Shown::Nothing => {}
         }
     }
@@ -93,7 +99,7 @@ impl Progress {
             }
             Shown::Lines { next } if Instant::now() >= *next => {
                 *next = Instant::now() + LINE_EVERY;
-                eprintln!("{line}");
+                say(&line);
             }
             Shown::Lines { .. } | Shown::Nothing => {}
         }
@@ -106,5 +112,20 @@ impl Progress {
     fn line(&self) -> String {
         let failed = if self.n_failed > 0 { format!(", {} failed", self.n_failed) } else { String::new() };
         format!("{} files{failed}, {:.0} s of audio, {}", self.n_files, self.audio_seconds, self.rate())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_can_be_drawn() {
+        for count in [None, Some(3)] {
+            let bar =
+                ProgressBar::with_draw_target(count, ProgressDrawTarget::hidden()).with_style(style(count));
+            bar.set_position(2);
+            assert_eq!(bar.position(), 2);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Lists of segments: RTTM, or CSV of path, start and end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use anyhow::{Context, ensure};
@@ -13,15 +13,17 @@ pub(super) struct Segments {
     /// By the path of a recording or, in RTTM, the name of its file without the ending.
     by_name: HashMap<String, Vec<Segment>>,
     is_rttm: bool,
+    /// Names that a recording had.
+    used: HashSet<String>,
 }
 
 impl Segments {
-    /// Reads a list: RTTM if its first line begins with the type of a line, else CSV.
+    /// Reads a list: RTTM if there is a line of the type `SPEAKER`, else CSV.
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let text = text.trim_start_matches('\u{feff}');
-        let is_rttm = text.lines().any(|line| line.starts_with("SPEAKER "));
+        let is_rttm = text.lines().any(|line| line.split_whitespace().next() == Some("SPEAKER"));
         let mut by_name: HashMap<String, Vec<Segment>> = HashMap::new();
         for (i, line) in text.lines().enumerate() {
             let parsed = if is_rttm { of_rttm(line) } else { of_csv(line, i == 0) };
@@ -31,18 +33,34 @@ impl Segments {
             }
         }
         ensure!(!by_name.is_empty(), "there are no segments in {}", path.display());
-        Ok(Self { by_name, is_rttm })
+        Ok(Self { by_name, is_rttm, used: HashSet::new() })
     }
 
     /// Those of a recording, if there are any.
-    pub(super) fn of(&self, source: &Source) -> Option<&Vec<Segment>> {
+    pub(super) fn of(&mut self, source: &Source) -> Option<&Vec<Segment>> {
         let name = source.name();
-        if !self.is_rttm {
-            return self.by_name.get(&name);
-        }
-        let stem = Path::new(&name).file_stem()?.to_string_lossy().into_owned();
-        self.by_name.get(&stem)
+        let name = if self.is_rttm {
+            Path::new(&name).file_stem()?.to_string_lossy().into_owned()
+        } else {
+            plain(&name).to_owned()
+        };
+        let segments = self.by_name.get(&name)?;
+        self.used.insert(name);
+        Some(segments)
     }
+
+    /// The names in the list that no recording had.
+    pub(super) fn unused(&self) -> Vec<&String> {
+        let mut unused: Vec<&String> =
+            self.by_name.keys().filter(|name| !self.used.contains(*name)).collect();
+        unused.sort_unstable();
+        unused
+    }
+}
+
+/// A path without `./` in front.
+fn plain(path: &str) -> &str {
+    path.strip_prefix("./").unwrap_or(path)
 }
 
 /// `SPEAKER file channel start duration <NA> <NA> speaker <NA> <NA>`; other types of lines hold no segments.
@@ -68,7 +86,7 @@ fn of_csv(line: &str, is_first: bool) -> anyhow::Result<Option<(String, Segment)
     }
     ensure!(record.len() >= 3, "a line has path, start and end");
     let label = Some(cell(3)).filter(|label| !label.is_empty()).map(str::to_owned);
-    Ok(Some((cell(0).to_owned(), segment(number(cell(1))?, number(cell(2))?, label)?)))
+    Ok(Some((plain(cell(0)).to_owned(), segment(number(cell(1))?, number(cell(2))?, label)?)))
 }
 
 fn number(text: &str) -> anyhow::Result<f64> {
@@ -101,10 +119,13 @@ mod tests {
         let call = Source::File(PathBuf::from("folder/call.wav"));
         let expected = [segments(0.5, 2.75, Some("anna")), segments(3.0, 4.0, None)];
         assert_eq!(read(rttm).unwrap().of(&call).unwrap()[..], expected);
+        assert_eq!(read(&rttm.replace(' ', "\t")).unwrap().of(&call).unwrap()[..], expected);
         let csv = "path,start,end,speaker\nfolder/call.wav, 0.5, 2.75,anna\n\"folder/call.wav\",3,4\n";
-        let list = read(csv).unwrap();
+        let mut list = read(&csv.replace("folder", "./folder")).unwrap();
+        assert_eq!(list.unused(), ["folder/call.wav"]);
         assert_eq!(list.of(&call).unwrap()[..], expected);
         assert_eq!(list.of(&Source::File(PathBuf::from("other.wav"))), None);
+        assert!(list.unused().is_empty());
     }
 
     #[test]

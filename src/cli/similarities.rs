@@ -7,15 +7,16 @@ use std::process::ExitCode;
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
 use ndarray::{Array2, s};
+use serde::Serialize;
 use serde_json::json;
 
 use super::embedding::EmbeddingArgs;
 use super::files::{FileArgs, Found, Source};
-use super::outcome::{SOME_FAILED, ended_by_reader};
+use super::outcome::{SOME_FAILED, ended_by_reader, say};
 use super::table::Paint;
 use super::voices::{self, Voice};
 use crate::compare::similarity_matrix;
-use crate::config::cosine_value;
+use crate::config;
 use crate::embedding::UnitEmbedding;
 use crate::models::resemblyzer;
 
@@ -46,7 +47,7 @@ pub(super) struct SimilaritiesArgs {
     #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["paths", "files_from"])]
     between: Option<Vec<PathBuf>>,
     /// Similarity above which two are the same speaker, for the colours [default: the model's, 0.75].
-    #[arg(long, env = "SAME_SPEAKER_THRESHOLD", value_name = "COSINE", allow_negative_numbers = true, value_parser = cosine_value)]
+    #[arg(long, env = "SAME_SPEAKER_THRESHOLD", value_name = "COSINE", allow_negative_numbers = true, value_parser = config::cosine)]
     threshold: Option<f64>,
     /// How to write.
     #[arg(long, value_enum, default_value_t = Format::Table)]
@@ -60,6 +61,7 @@ pub(super) fn run(args: SimilaritiesArgs) -> anyhow::Result<ExitCode> {
     let is_between = args.between.is_some();
     let mut failures = Failures::default();
     let (sources, n_left) = args.sources(&mut failures)?;
+    ensure!(sources.len() <= MAX_VOICES, "there are more than {MAX_VOICES} recordings to compare");
     let (mut left, mut right) = (Vec::new(), Vec::new());
     for (place, loaded) in voices::load(args.embedding, sources)? {
         match loaded {
@@ -86,7 +88,7 @@ struct Failures(usize);
 
 impl Failures {
     fn add(&mut self, name: &str, reason: &str) {
-        eprintln!("{name}: {reason}");
+        say(&format!("{name}: {reason}"));
         self.0 += 1;
     }
 }
@@ -123,13 +125,13 @@ fn write_matrix(
     let matrix = similarity_matrix(&embeddings(voices))?;
     Ok(match format {
         Format::Json => {
-            let rows: Vec<Vec<f32>> = matrix.rows().into_iter().map(|row| row.to_vec()).collect();
-            let model = voices[0].embedding.model().fingerprint();
-            writeln!(
-                out,
-                "{}",
-                json!({"labels": names, "matrix": rows, "threshold": threshold, "model": model})
-            )
+            let answer = JsonMatrix {
+                labels: &names,
+                matrix: matrix.rows().into_iter().map(|row| row.to_vec()).collect(),
+                threshold,
+                model: voices[0].embedding.model().fingerprint(),
+            };
+            serde_json::to_writer(&mut *out, &answer).map_err(io::Error::from).and_then(|()| writeln!(out))
         }
         Format::Csv => {
             let mut csv = csv::Writer::from_writer(&mut *out);
@@ -138,10 +140,19 @@ fn write_matrix(
                 let cells = row.iter().map(|similarity| format!("{similarity:.6}"));
                 csv.write_record(std::iter::once((*name).to_owned()).chain(cells))
             };
-            header.and_then(|()| names.iter().zip(matrix.rows()).try_for_each(row)).map_err(io::Error::from)
+            let written = header.and_then(|()| names.iter().zip(matrix.rows()).try_for_each(row));
+            written.map_err(io::Error::from).and_then(|()| csv.flush())
         }
         Format::Table => write_table(out, &names, &matrix, threshold),
     })
+}
+
+#[derive(Serialize)]
+struct JsonMatrix<'a> {
+    labels: &'a [&'a str],
+    matrix: Vec<Vec<f32>>,
+    threshold: f64,
+    model: &'a str,
 }
 
 /// Rows are named, columns numbered.
@@ -209,7 +220,8 @@ fn write_between(
             let mut row = |(path, best, similarity): &(&str, &str, f64)| {
                 csv.write_record([path, best, &*format!("{similarity:.6}")])
             };
-            header.and_then(|()| best.iter().try_for_each(&mut row)).map_err(io::Error::from)
+            let written = header.and_then(|()| best.iter().try_for_each(&mut row));
+            written.map_err(io::Error::from).and_then(|()| csv.flush())
         }
         Format::Table => {
             let width = best.iter().map(|(path, ..)| short(path).chars().count()).max().unwrap_or(0);

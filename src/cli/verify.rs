@@ -10,11 +10,11 @@ use serde_json::json;
 
 use super::embedding::EmbeddingArgs;
 use super::files::Source;
-use super::outcome::{DIFFERENT, ended_by_reader};
+use super::outcome::{DIFFERENT, ended_by_reader, say};
 use super::table::Paint;
 use super::voices::{self, Voice};
 use crate::compare::{cosine, is_same_speaker};
-use crate::config::cosine_value;
+use crate::config;
 use crate::models::resemblyzer;
 
 /// How a decision is written.
@@ -35,7 +35,7 @@ pub(super) struct VerifyArgs {
     /// Another.
     b: PathBuf,
     /// Similarity above which they are the same speaker [default: the model's, 0.75].
-    #[arg(long, env = "SAME_SPEAKER_THRESHOLD", value_name = "COSINE", allow_negative_numbers = true, value_parser = cosine_value)]
+    #[arg(long, env = "SAME_SPEAKER_THRESHOLD", value_name = "COSINE", allow_negative_numbers = true, value_parser = config::cosine)]
     threshold: Option<f64>,
     /// How to write.
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -66,7 +66,7 @@ pub(super) fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
         Format::Text => {
             let paint = Paint::of(similarity, threshold);
             let verdict = if is_same { "the same speaker" } else { "different speakers" };
-            warnings.iter().for_each(|(name, warning)| eprintln!("{name}: {warning}"));
+            warnings.iter().for_each(|(name, warning)| say(&format!("{name}: {warning}")));
             writeln!(out, "{paint}{similarity:.4}  {verdict}{paint:#} (threshold {threshold})")
         }
         Format::Json => {

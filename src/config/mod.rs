@@ -21,5 +21,5 @@ pub use log::{Environment, LogConfig, TraceExport};
 pub use model::ModelArgs;
 pub use origins::CorsOrigins;
 pub use serve::{Config, HttpConfig, ServeArgs};
-pub use values::cosine as cosine_value;
+pub use values::{cosine, not_negative, positive};
 pub use variables::with_tidy_variables;

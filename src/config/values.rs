@@ -17,11 +17,13 @@ pub(super) const MAX_MAX_BATCH_RECORDINGS: usize = 1_024;
 /// Most connections, each an open file.
 pub(super) const MAX_MAX_CONNECTIONS: usize = 1_048_576;
 
-pub(super) fn positive(text: &str) -> Result<f64, String> {
+/// A number above 0.
+pub fn positive(text: &str) -> Result<f64, String> {
     bounded(text, |value| value > 0.0, "must be above 0")
 }
 
-pub(super) fn not_negative(text: &str) -> Result<f64, String> {
+/// A number of 0 or more.
+pub fn not_negative(text: &str) -> Result<f64, String> {
     bounded(text, |value| value >= 0.0, "must not be negative")
 }
 

@@ -177,11 +177,37 @@ fn an_output_is_resumed_and_never_replaced_unasked() {
         assert_eq!(n_rows, 3, "{format}: cole, a and b: {err}");
         assert_eq!(told(&embed(&["--overwrite", first.to_str().unwrap()])).0, Some(0), "{format}");
     }
-    let bad = folder.path().join("bad.jsonl");
-    std::fs::write(&bad, "something else\n").unwrap();
-    let (code, _, err) = told(&run(&["embed", "--resume", "--output", bad.to_str().unwrap(), path]));
-    assert!(code == Some(2) && err.contains("cannot be resumed"), "{err}");
-    assert_eq!(std::fs::read_to_string(&bad).unwrap(), "something else\n");
+    for text in ["something else\n", "without a line break"] {
+        let bad = folder.path().join("bad.jsonl");
+        std::fs::write(&bad, text).unwrap();
+        for format in ["jsonl", "csv", "npz"] {
+            let output = bad.to_str().unwrap();
+            let (code, _, err) =
+                told(&run(&["embed", "--resume", "--format", format, "--output", output, path]));
+            assert!(code == Some(2) && err.contains("cannot be resumed"), "{format}: {err}");
+            assert_eq!(std::fs::read_to_string(&bad).unwrap(), text);
+        }
+    }
+    // A list that is missing leaves the output as it is; a list of paths is not the text beside an array.
+    let output = folder.path().join("out.jsonl");
+    let before = std::fs::read(&output).unwrap();
+    let (code, _, _) = told(&run(&[
+        "embed",
+        "--overwrite",
+        "--output",
+        output.to_str().unwrap(),
+        "--files-from",
+        "/no/such/list",
+    ]));
+    assert_eq!((code, std::fs::read(&output).unwrap()), (Some(2), before));
+    let (list, array) = (folder.path().join("list.txt"), folder.path().join("list.npy"));
+    std::fs::write(&list, folder.path().join("a.wav").to_str().unwrap()).unwrap();
+    let arguments = ["embed", "--format", "npy", "--files-from", list.to_str().unwrap(), "--output"];
+    for output in [&array, &list] {
+        let (code, _, err) = told(&program().args(arguments).arg(output).output().unwrap());
+        assert!(code == Some(2), "{err}");
+    }
+    assert!(!array.exists() && std::fs::read_to_string(&list).unwrap().ends_with("a.wav"));
 }
 
 #[test]
@@ -219,6 +245,17 @@ fn windows_and_segments_have_their_times() {
     let rows = json_lines(&out);
     let told: Vec<Value> = rows.iter().map(|row| json!([row["start"], row["end"], row["label"]])).collect();
     assert_eq!(told, [json!([0.5, 2.5, "anna"]), json!([3.0, 5.0, "ben"])]);
+    // Of a recording that was begun, no segment is missing afterwards.
+    let output = folder.path().join("segments.jsonl");
+    std::fs::write(&output, out.lines().next().unwrap().to_owned() + "\n").unwrap();
+    let arguments = ["embed", "--resume", "--segments", rttm.to_str().unwrap(), recording, "--output"];
+    assert!(program().args(arguments).arg(&output).status().unwrap().success());
+    assert_eq!(json_lines(&std::fs::read_to_string(&output).unwrap()).len(), 2);
+    std::fs::write(&rttm, "SPEAKER other 1 0.5 2.0 <NA> <NA> anna <NA> <NA>\n").unwrap();
+    let (code, out, err) =
+        super::command_line::told(&run(&["embed", "--segments", rttm.to_str().unwrap(), recording]));
+    assert!(code == Some(1) && err.contains("other: unreadable: there are segments"), "{err}");
+    assert_eq!(out.lines().count(), 1, "it is embedded whole");
 }
 
 #[test]
@@ -276,6 +313,13 @@ fn similarities_are_a_table_csv_or_json() {
     let path = folder.path().to_str().unwrap();
     let (code, out, err) = told(&run(&["similarities", "--recursive", path]));
     assert_eq!((code, out.lines().count()), (Some(0), 4), "{out}{err}");
+    // As on a terminal, and as on one whose user wants no colours.
+    for (variables, expected) in [(&["CLICOLOR_FORCE"][..], true), (&["CLICOLOR_FORCE", "NO_COLOR"], false)] {
+        let mut coloured = program();
+        coloured.args(["similarities", "--recursive", path]).envs(variables.iter().map(|name| (*name, "1")));
+        let (_, out, _) = told(&coloured.output().unwrap());
+        assert_eq!(out.contains("\u{1b}[32m"), expected, "{out}");
+    }
     let (_, csv, _) = told(&run(&["similarities", "--recursive", "--format", "csv", path]));
     let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
     assert_eq!((rows.len(), rows[0].len(), rows[1][1]), (4, 4, "1.000000"));
@@ -331,6 +375,27 @@ fn bad_inputs_are_one_line_each() {
         assert_eq!(err.matches(expected).count(), 1, "{arguments:?}: {err}");
         assert!(err.lines().count() <= 2, "{arguments:?}: {err}");
     }
+    // A list that cannot be read ends.
+    let (code, _, err) = told(&run(&["embed", "--files-from", folder.path().to_str().unwrap()]));
+    assert!(code == Some(1) && err.contains("unreadable"), "{err}");
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    for format in ["csv", "json", "table"] {
+        let matrix = program()
+            .args(["similarities", "--format", format, &text("a.wav")])
+            .stdout(full())
+            .output()
+            .unwrap();
+        assert_eq!(told(&matrix).0, Some(2), "{format}");
+    }
+    // A bad file first: the columns are named all the same. And nobody reads standard error.
+    let columns = program()
+        .args(["embed", "--format", "csv", &text("z.mp3"), &text("a.wav")])
+        .stderr(full())
+        .output()
+        .unwrap();
+    let (code, out, _) = told(&columns);
+    let widths: Vec<usize> = csv_widths(&out);
+    assert_eq!((code, widths), (Some(1), vec![266; 3]), "{out}");
     // Standard output that takes nothing: a full disk.
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let (code, _, err) =
@@ -342,6 +407,12 @@ fn bad_inputs_are_one_line_each() {
         assert!(code != Some(0) && err.contains("ermission denied"), "{err}");
         std::fs::set_permissions(path("empty"), std::fs::Permissions::from_mode(0o755)).unwrap();
     }
+}
+
+/// Fields of each row; commas in quotation marks are none.
+fn csv_widths(text: &str) -> Vec<usize> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+    reader.records().map(|record| record.unwrap().len()).collect()
 }
 
 fn is_root() -> bool {

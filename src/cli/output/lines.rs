@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, ErrorKind, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, Format, Mean, OutputError, Row, Target, seconds};
+use super::{Existing, Failure, Format, Mean, OutputError, Row, Target, seconds};
 use crate::embedder::Partial;
 use crate::pipeline::AudioReport;
 
@@ -32,6 +32,7 @@ pub(in crate::cli) struct Lines {
     sink: Sink,
     format: Format,
     partials: bool,
+    dimension: usize,
     has_header: bool,
 }
 
@@ -87,26 +88,54 @@ struct JsonMean<'a> {
 
 impl Lines {
     pub(super) fn open(target: Target) -> Result<(Self, HashSet<String>), OutputError> {
-        let Target { file, format, resume, partials, .. } = target;
+        let Target { file, format, existing, partials, segments, dimension } = target;
         let Some(path) = file else {
             let sink = Sink::Stdout(io::stdout());
-            return Ok((Self { sink, format, partials, has_header: false }, HashSet::new()));
+            return Ok((Self { sink, format, partials, dimension, has_header: false }, HashSet::new()));
         };
         let failed = |reason| OutputError::Write { name: path.display().to_string(), reason };
-        let opened = OpenOptions::new().create(true).write(true).read(true).truncate(!resume).open(&path);
-        let mut file = opened.map_err(failed)?;
-        let (paths, n_bytes) = if resume { held(&mut file, format, &path)? } else { (HashSet::new(), 0) };
+        let is_new = existing == Existing::Refuse;
+        let opened = OpenOptions::new()
+            .create_new(is_new)
+            .create(!is_new)
+            .write(true)
+            .read(true)
+            .truncate(existing == Existing::Replace)
+            .open(&path);
+        let mut file = opened.map_err(|reason| match reason.kind() {
+            ErrorKind::AlreadyExists => OutputError::Exists(path.clone()),
+            _ => failed(reason),
+        })?;
+        let held = if existing == Existing::Resume {
+            let mut held = match format {
+                Format::Csv => held_csv(&file, dimension),
+                _ => held_json(&file),
+            }
+            .map_err(|reason| OutputError::NotResumable { path: path.clone(), reason })?;
+            if segments || partials {
+                // A recording has several rows; the last one may lack some.
+                held.drop_last();
+            }
+            held
+        } else {
+            Held::default()
+        };
         // What a killed process has begun to write is no line.
+        let n_bytes = held.n_bytes;
         file.set_len(n_bytes).and_then(|()| file.seek(SeekFrom::Start(n_bytes))).map_err(failed)?;
         let sink = Sink::File { file, path, n_bytes };
-        Ok((Self { sink, format, partials, has_header: n_bytes > 0 }, paths))
+        Ok((Self { sink, format, partials, dimension, has_header: n_bytes > 0 }, held.paths))
     }
 
-    pub(super) fn write(&mut self, row: &Row<'_>) -> Result<(), OutputError> {
-        let bytes = match self.format {
-            Format::Csv => self.csv(row),
-            _ => json(&JsonRow::new(row, self.partials)),
-        };
+    /// Writes the rows of a recording at once.
+    pub(super) fn write(&mut self, rows: &[Row<'_>]) -> Result<(), OutputError> {
+        let mut bytes = Vec::new();
+        for row in rows {
+            match self.format {
+                Format::Csv => bytes.extend(self.csv(row)),
+                _ => bytes.extend(json(&JsonRow::new(row, self.partials))),
+            }
+        }
         self.sink.write(&bytes)
     }
 
@@ -116,7 +145,7 @@ impl Lines {
             let cells =
                 [MEAN, "", "", "", "", "", mean.model, "", &seconds(mean.speech_seconds).to_string(), ""]
                     .map(str::to_owned);
-            let mut csv = self.header(embedding.len());
+            let mut csv = self.header();
             write_row(&mut csv, &cells, &embedding);
             finished(csv)
         } else {
@@ -131,10 +160,10 @@ impl Lines {
     }
 
     /// A writer of rows, with the header if none has been written.
-    fn header(&mut self, dimension: usize) -> csv::Writer<Vec<u8>> {
+    fn header(&mut self) -> csv::Writer<Vec<u8>> {
         let mut csv = csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
         if !std::mem::replace(&mut self.has_header, true) {
-            let components = (0..dimension).map(|i| format!("e{i}"));
+            let components = (0..self.dimension).map(|i| format!("e{i}"));
             in_memory(csv.write_record(COLUMNS.map(str::to_owned).into_iter().chain(components)));
         }
         csv
@@ -149,10 +178,10 @@ impl Lines {
         let begin = [row.path.to_owned(), second(start), second(end), label];
         match row.outcome {
             Err(Failure { code, detail }) => {
-                // A file of nothing but failures has no components to name.
-                let mut csv = self.header(0);
+                let mut csv = self.header();
                 let rest = [code, detail, "", "", "", ""].map(str::to_owned);
-                write_row(&mut csv, &[&begin[..], &rest].concat(), &[]);
+                let nothing = vec![String::new(); self.dimension];
+                in_memory(csv.write_record([&begin[..], &rest, &nothing].concat()));
                 finished(csv)
             }
             Ok(voice) => {
@@ -167,7 +196,7 @@ impl Lines {
                     seconds(audio.speech_seconds).to_string(),
                     warnings.join(" "),
                 ];
-                let mut csv = self.header(voice.embedding.components().len());
+                let mut csv = self.header();
                 if self.partials {
                     for Partial { seconds: range, embedding } in &voice.partials {
                         let mut cells = [&begin[..], &rest].concat();
@@ -235,40 +264,88 @@ impl<'a> JsonPartial<'a> {
     }
 }
 
-/// The paths in the whole lines of an output, and where those end.
-fn held(file: &mut File, format: Format, path: &Path) -> Result<(HashSet<String>, u64), OutputError> {
+/// What an output holds: recordings, and the end of the last whole line.
+#[derive(Default)]
+struct Held {
+    paths: HashSet<String>,
+    n_bytes: u64,
+    /// The last recording, and where its rows begin.
+    last: Option<(String, u64)>,
+}
+
+impl Held {
+    fn add(&mut self, path: String, begins: u64, ends: u64) {
+        if self.last.as_ref().is_none_or(|(last, _)| *last != path) {
+            self.last = Some((path.clone(), begins));
+        }
+        self.paths.insert(path);
+        self.n_bytes = ends;
+    }
+
+    fn drop_last(&mut self) {
+        if let Some((path, begins)) = self.last.take() {
+            self.paths.remove(&path);
+            self.n_bytes = begins;
+        }
+    }
+}
+
+fn held_json(file: &File) -> Result<Held, String> {
     #[derive(Deserialize)]
-    struct Held {
+    struct Line {
         path: String,
     }
 
-    let not_resumable = |reason: String| OutputError::NotResumable { path: path.to_owned(), reason };
     let mut reader = BufReader::new(file);
-    let (mut line, mut n_bytes) = (Vec::new(), 0);
-    let mut paths = HashSet::new();
-    let mut is_first = true;
+    let (mut line, mut held) = (Vec::new(), Held::default());
     loop {
         line.clear();
-        let n_read = reader.read_until(b'\n', &mut line).map_err(|error| not_resumable(error.to_string()))?;
+        let n_read = reader.read_until(b'\n', &mut line).map_err(|error| error.to_string())?;
         if !line.ends_with(b"\n") {
-            return Ok((paths, n_bytes));
+            let is_ours = line.is_empty() || held.n_bytes > 0 || line.starts_with(b"{\"path\":");
+            return if is_ours { Ok(held) } else { Err("it holds something else".into()) };
         }
-        n_bytes += n_read as u64;
-        if format == Format::Csv {
-            let mut record = csv::ReaderBuilder::new().has_headers(false).from_reader(&line[..]);
-            let first = record.records().next().and_then(Result::ok);
-            let name = first.as_ref().and_then(|record| record.get(0)).unwrap_or_default();
-            if is_first && name != COLUMNS[0] {
-                return Err(not_resumable("it does not begin with the header of such a file".into()));
-            }
-            paths.extend((!is_first).then(|| name.to_owned()));
-        } else {
-            let held: Held = serde_json::from_slice(&line)
-                .map_err(|error| not_resumable(format!("a line of it is no such JSON: {error}")))?;
-            paths.insert(held.path);
-        }
-        is_first = false;
+        let Line { path } = serde_json::from_slice(&line)
+            .map_err(|error| format!("a line of it is no such JSON: {error}"))?;
+        let begins = held.n_bytes;
+        held.add(path, begins, begins + n_read as u64);
     }
+}
+
+fn held_csv(file: &File, dimension: usize) -> Result<Held, String> {
+    let n_bytes = file.metadata().map_err(|error| error.to_string())?.len();
+    let mut reader =
+        csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(BufReader::new(file));
+    let mut held = Held::default();
+    let mut record = csv::StringRecord::new();
+    let mut is_header = true;
+    loop {
+        let begins = reader.position().byte();
+        // A row that is cut short in its middle may not even be text.
+        let is_there = reader.read_record(&mut record).unwrap_or(false);
+        let ends = reader.position().byte();
+        if is_header && n_bytes > 0 && record.get(0) != Some(COLUMNS[0]) {
+            return Err("it does not begin with the header of such a file".into());
+        }
+        // Only a row that another one follows, or a line break, is sure to be whole.
+        let is_whole = is_there
+            && record.len() == COLUMNS.len() + dimension
+            && (ends < n_bytes || ends_with_break(file));
+        if !is_whole {
+            return Ok(held);
+        }
+        if is_header {
+            held.n_bytes = ends;
+        } else {
+            held.add(record.get(0).unwrap_or_default().to_owned(), begins, ends);
+        }
+        is_header = false;
+    }
+}
+
+fn ends_with_break(mut file: &File) -> bool {
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1)).and_then(|_| file.read_exact(&mut last)).is_ok_and(|()| last == *b"\n")
 }
 
 /// Encoder outputs are `f32`, whose shortest digits are fewer.

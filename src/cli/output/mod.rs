@@ -71,9 +71,17 @@ pub(in crate::cli) enum OutputError {
     /// The system does not let it be written.
     #[error("cannot write {name}: {reason}")]
     Write { name: String, reason: io::Error },
-    /// It needs a file.
-    #[error("--format npy and npz need --output FILE")]
+    /// It needs a file, which is not that of the paths beside it.
+    #[error("--format npy and npz need --output FILE, whose name does not end in .txt")]
     NoFile,
+}
+
+/// What becomes of an output that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum Existing {
+    Refuse,
+    Resume,
+    Replace,
 }
 
 /// Where embeddings go, and what is there already.
@@ -81,10 +89,13 @@ pub(in crate::cli) enum OutputError {
 pub(in crate::cli) struct Target {
     pub(in crate::cli) file: Option<PathBuf>,
     pub(in crate::cli) format: Format,
-    pub(in crate::cli) resume: bool,
-    pub(in crate::cli) overwrite: bool,
+    pub(in crate::cli) existing: Existing,
     /// Rows of windows instead of those of recordings, where a row is one embedding.
     pub(in crate::cli) partials: bool,
+    /// Rows of segments.
+    pub(in crate::cli) segments: bool,
+    /// Components of an embedding.
+    pub(in crate::cli) dimension: usize,
 }
 
 /// The output of a command, open.
@@ -96,13 +107,6 @@ pub(in crate::cli) enum Output {
 impl Target {
     /// Opens the output; with the paths that it holds, which are none unless it is resumed.
     pub(in crate::cli) fn open(self) -> Result<(Output, HashSet<String>), OutputError> {
-        if let Some(file) = &self.file
-            && file.exists()
-            && !self.resume
-            && !self.overwrite
-        {
-            return Err(OutputError::Exists(file.clone()));
-        }
         match self.format {
             Format::Jsonl | Format::Csv => {
                 let (lines, paths) = lines::Lines::open(self)?;
@@ -117,11 +121,11 @@ impl Target {
 }
 
 impl Output {
-    /// Writes a row; a row that cannot be written whole is taken back.
-    pub(in crate::cli) fn write(&mut self, row: &Row<'_>) -> Result<(), OutputError> {
+    /// Writes the rows of a recording; what cannot be written whole is taken back.
+    pub(in crate::cli) fn write(&mut self, rows: &[Row<'_>]) -> Result<(), OutputError> {
         match self {
-            Self::Lines(lines) => lines.write(row),
-            Self::Numpy(numpy) => numpy.write(row),
+            Self::Lines(lines) => lines.write(rows),
+            Self::Numpy(numpy) => rows.iter().try_for_each(|row| numpy.write(row)),
         }
     }
 

@@ -10,7 +10,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use super::lines::MEAN;
-use super::{Format, Mean, OutputError, Row, Target, seconds};
+use super::{Existing, Format, Mean, OutputError, Row, Target, seconds};
 
 pub(in crate::cli) struct Numpy {
     output: PathBuf,
@@ -25,21 +25,26 @@ pub(in crate::cli) struct Numpy {
 
 impl Numpy {
     pub(super) fn open(target: Target) -> Result<(Self, HashSet<String>), OutputError> {
-        let Target { file, format, resume, partials, .. } = target;
-        let output = file.ok_or(OutputError::NoFile)?;
+        let Target { file, format, existing, partials, dimension, .. } = target;
+        let output = file.filter(|file| file.extension().is_none_or(|ending| ending != "txt"));
+        let output = output.ok_or(OutputError::NoFile)?;
+        let beside = (format == Format::Npy).then(|| output.with_extension("txt"));
+        let found = [Some(output.clone()), beside].into_iter().flatten().find(|file| file.exists());
+        if let Some(found) = found.filter(|_| existing == Existing::Refuse) {
+            return Err(OutputError::Exists(found));
+        }
         let rows_path = with_suffix(&output, ".rows");
         let failed = |reason| OutputError::Write { name: output.display().to_string(), reason };
         let rows = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&rows_path);
         let rows = rows.map_err(failed)?;
-        let mut numpy = Self { output, format, partials, rows, rows_path, names: Vec::new(), dimension: 0 };
-        if resume && numpy.output.exists() {
+        let mut numpy = Self { output, format, partials, rows, rows_path, names: Vec::new(), dimension };
+        if existing == Existing::Resume && numpy.output.exists() {
             let path = numpy.output.clone();
             let not_resumable =
                 |error: io::Error| OutputError::NotResumable { path, reason: error.to_string() };
             numpy.take_over().map_err(not_resumable)?;
         }
-        let path_of = |name: &String| name.split('\t').next().unwrap_or_default().to_owned();
-        let paths = numpy.names.iter().map(path_of).collect();
+        let paths = numpy.names.iter().map(|name| path_of(name).to_owned()).collect();
         Ok((numpy, paths))
     }
 
@@ -64,7 +69,6 @@ impl Numpy {
 
     fn push(&mut self, name: String, components: impl Iterator<Item = f32>) -> Result<(), OutputError> {
         let bytes: Vec<u8> = components.flat_map(f32::to_le_bytes).collect();
-        self.dimension = bytes.len() / size_of::<f32>();
         self.rows.write_all(&bytes).map_err(|reason| self.failed(reason))?;
         self.names.push(name);
         Ok(())
@@ -74,7 +78,6 @@ impl Numpy {
     pub(super) fn finish(mut self) -> Result<(), OutputError> {
         let new = with_suffix(&self.output, ".new");
         let written = self.write_all(&new);
-        let _ = std::fs::remove_file(&self.rows_path);
         written.and_then(|()| std::fs::rename(&new, &self.output)).map_err(|reason| {
             let _ = std::fs::remove_file(&new);
             self.failed(reason)
@@ -88,7 +91,9 @@ impl Numpy {
         if self.format == Format::Npy {
             write_array(&mut file, &self.rows, &shape)?;
             file.flush()?;
-            return std::fs::write(self.output.with_extension("txt"), self.names.join("\n") + "\n");
+            let lines: Vec<&str> = self.names.iter().flat_map(|name| [name, "\n"]).collect();
+            let (text, new) = (self.output.with_extension("txt"), with_suffix(&self.output, ".txt.new"));
+            return std::fs::write(&new, lines.concat()).and_then(|()| std::fs::rename(new, text));
         }
         let mut zip = ZipWriter::new(file);
         let stored =
@@ -119,20 +124,35 @@ impl Numpy {
             [n_rows, dimension] => (n_rows, dimension),
             _ => (0, 0),
         };
-        if n_rows != self.names.len() as u64 {
-            return Err(io::Error::other("it has another number of rows than paths"));
+        if n_rows != self.names.len() as u64 || dimension != self.dimension as u64 {
+            return Err(io::Error::other("its rows are not those of the paths, or of this model"));
         }
         let mut rows = BufWriter::new(&self.rows);
         for value in array.data::<f32>().map_err(io::Error::other)? {
             rows.write_all(&value?.to_le_bytes())?;
         }
-        rows.flush()?;
-        self.dimension = dimension as usize;
-        Ok(())
+        rows.flush()
     }
 
     fn failed(&self, reason: io::Error) -> OutputError {
         OutputError::Write { name: self.output.display().to_string(), reason }
+    }
+}
+
+impl Drop for Numpy {
+    fn drop(&mut self) {
+        // The rows are in the output, or will not be.
+        let _ = std::fs::remove_file(&self.rows_path);
+    }
+}
+
+/// The path in a name, without the times behind it.
+fn path_of(name: &str) -> &str {
+    let mut parts = name.rsplitn(3, '\t');
+    let mut time = || parts.next().and_then(|part| part.parse::<f64>().ok());
+    match (time(), time(), parts.next()) {
+        (Some(_), Some(_), Some(path)) => path,
+        _ => name,
     }
 }
 
