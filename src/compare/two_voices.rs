@@ -7,8 +7,8 @@ const MIN_WINDOWS: usize = 4;
 const MAX_ROUNDS: usize = 10;
 
 /// The cosine of the groups' means above which they are one voice: the smaller the groups, the further apart two of one voice may lie.
-/// For recordings of one LibriSpeech speaker (42 single ones, 120 of two utterances joined, 5 of ten) the cosine lies at least 0.05 above
-/// this, for 320 of two speakers joined below it in all but 2, and for six conversations always (5 speakers, 1.6-second windows).
+/// For recordings of one LibriSpeech speaker (42 single ones, 120 of two utterances joined, 5 of ten) the cosine lies at least 0.04 above
+/// this, for 320 of two speakers joined below it in all but one, and for six conversations always (5 speakers, 1.6-second windows).
 fn max_cosine(n_smaller: usize) -> f64 {
     0.84 - 0.4 / n_smaller as f64
 }
