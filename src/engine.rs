@@ -52,14 +52,24 @@ pub struct EngineModel {
 impl EngineConfig {
     /// Loads ONNX Runtime's library if it is needed for sure: what can be found out before anything else.
     pub fn check(&self) -> Result<(), EncoderError> {
+        self.choose().map(drop)
+    }
+
+    fn choose(&self) -> Result<Chosen, EncoderError> {
         match (self.encoder, InstructionSet::fast()) {
             (EncoderChoice::Ort, _) | (EncoderChoice::Auto, None) => {
-                Runtime::load(&self.onnx_runtime).map(drop)
+                Runtime::load(&self.onnx_runtime).map(Chosen::Ort)
             }
             (EncoderChoice::Native, None) => Err(EncoderError::NoInstructions("AVX2")),
-            (EncoderChoice::Native | EncoderChoice::Auto, Some(_)) => Ok(()),
+            (EncoderChoice::Native | EncoderChoice::Auto, Some(set)) => Ok(Chosen::Native(set)),
         }
     }
+}
+
+/// What runs models, by the configuration and the CPU.
+enum Chosen {
+    Ort(Runtime),
+    Native(InstructionSet),
 }
 
 impl Engine {
@@ -108,21 +118,16 @@ fn load_model<E: From<EncoderError>>(
     config: &EngineConfig,
     obtain: impl FnOnce() -> Result<Model, E>,
 ) -> Result<(Model, Encoder), E> {
-    let onnx_runtime = || Runtime::load(&config.onnx_runtime);
-    let set = match (config.encoder, InstructionSet::fast()) {
-        (EncoderChoice::Ort, _) | (EncoderChoice::Auto, None) => {
-            let runtime = onnx_runtime()?;
-            return Ok((obtain()?, Encoder::Ort(runtime)));
-        }
-        (EncoderChoice::Native, None) => return Err(EncoderError::NoInstructions("AVX2").into()),
-        (EncoderChoice::Native | EncoderChoice::Auto, Some(set)) => set,
+    let set = match config.choose()? {
+        Chosen::Ort(runtime) => return Ok((obtain()?, Encoder::Ort(runtime))),
+        Chosen::Native(set) => set,
     };
     let model = obtain()?;
     match checked_encoder(&model, set) {
         Ok(encoder) => Ok((model, Encoder::Native(encoder))),
         Err(error) if config.encoder == EncoderChoice::Auto => {
             tracing::warn!(%error, "the native encoder is not used");
-            Ok((model, Encoder::Ort(onnx_runtime()?)))
+            Ok((model, Encoder::Ort(Runtime::load(&config.onnx_runtime)?)))
         }
         Err(error) => Err(error.into()),
     }

@@ -1,6 +1,6 @@
 //! Bytes of an audio file -> [`Embedding`]: the stages in order.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -69,6 +69,14 @@ pub struct WantedPartials {
     pub rate: f64,
     /// How many there may still be, shared by the recordings of a request.
     pub left: Arc<AtomicUsize>,
+}
+
+impl WantedPartials {
+    /// Windows a second that can be asked for: at the least they leave no gap, as in Resemblyzer.
+    pub const RATES: RangeInclusive<f64> = 0.625..=16.0;
+
+    /// Resemblyzer's windows a second.
+    pub const DEFAULT_RATE: f64 = 1.3;
 }
 
 /// A recording, or a segment of one, up to the encoder.

@@ -17,10 +17,8 @@ use super::output::{Existing, Failure, Format, Mean, Output, OutputError, Row, S
 use super::progress::Progress;
 use super::segments::Segments;
 use crate::embedder::{Embedded, EmbeddedVoice};
+use crate::embedding::{Embedding as Vector, UnitEmbedding};
 use crate::pipeline::{Wanted, WantedPartials};
-
-/// Resemblyzer's windows a second.
-const DEFAULT_RATE: f64 = 1.3;
 
 /// Turn recordings into embeddings.
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag")]
@@ -47,7 +45,7 @@ pub(super) struct EmbedArgs {
     #[arg(long)]
     partials: bool,
     /// Windows a second for the partials; the embedding of a recording does not depend on it.
-    #[arg(long, requires = "partials", default_value_t = DEFAULT_RATE, value_parser = rate)]
+    #[arg(long, requires = "partials", default_value_t = WantedPartials::DEFAULT_RATE, value_parser = rate)]
     rate: f64,
     /// Segments of the recordings, each embedded by itself: RTTM, or CSV of path, start and end. Recordings without any are
     /// embedded whole.
@@ -210,14 +208,9 @@ impl Writer {
     /// Makes the output whole; how many recordings have failed.
     fn finish(mut self, embedding: &Embedding, is_stopped: bool) -> anyhow::Result<u64> {
         if let Some(mean) = self.mean.take().filter(|mean| mean.n_files > 0 && !is_stopped) {
-            let norm = mean.sum.iter().map(|component| component * component).sum::<f64>().sqrt();
-            let unit: Vec<f64> = mean.sum.iter().map(|component| component / norm).collect();
-            self.output.write_mean(&Mean {
-                model: embedding.model().id().fingerprint(),
-                n_files: mean.n_files,
-                speech_seconds: mean.speech_seconds,
-                embedding: &unit,
-            })?;
+            let unit = Vector::new(embedding.model().id(), mean.sum).and_then(UnitEmbedding::try_from)?;
+            let MeanOf { n_files, speech_seconds, .. } = mean;
+            self.output.write_mean(&Mean { n_files, speech_seconds, embedding: &unit })?;
         }
         self.output.finish()?;
         let n_failed = self.progress.n_failed();
@@ -237,5 +230,10 @@ impl MeanOf {
 
 fn rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "is not a number".to_owned())?;
-    if (0.625..=16.0).contains(&rate) { Ok(rate) } else { Err("must be from 0.625 to 16".into()) }
+    let rates = WantedPartials::RATES;
+    if rates.contains(&rate) {
+        Ok(rate)
+    } else {
+        Err(format!("must be from {} to {}", rates.start(), rates.end()))
+    }
 }

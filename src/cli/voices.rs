@@ -10,7 +10,6 @@ use super::embedding::{Embedding, EmbeddingArgs, Task, check_model};
 use super::files::Source;
 use crate::embedder::EmbedError;
 use crate::embedding::{Embedding as Vector, UnitEmbedding};
-use crate::models::resemblyzer;
 use crate::pipeline::{Wanted, Warning};
 
 /// A voice, and what is known of it.
@@ -108,7 +107,7 @@ fn vector_of(value: &Value, embedding: &Embedding) -> anyhow::Result<UnitEmbeddi
     {
         let is_other_release = name.contains('/');
         ensure!(!is_other_release, "its model is {name}, not {}", model.id().fingerprint());
-        check_model(&resemblyzer::spec(), name)?;
+        check_model(model.spec(), name)?;
     }
     let list = value.as_array().or_else(|| value["embedding"].as_array());
     let list = list.ok_or_else(|| anyhow!("there is no list of numbers in \"embedding\""))?;

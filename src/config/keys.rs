@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use toml::Spanned;
 
 use super::error::ConfigError;
+use crate::models::FileDigest;
 
 /// The key that works without configuration, on loopback only.
 pub const DEFAULT_API_KEY: &str = "dev-key-change-me";
@@ -327,11 +328,6 @@ fn digest_of_hex(text: &str) -> Option<[u8; 32]> {
     Some(digest)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    digits.concat()
-}
-
 /// The lines of a key for the file.
 pub fn toml_lines(
     name: &str,
@@ -348,7 +344,7 @@ pub fn toml_lines(
     let lines = [
         Some("[[keys]]".to_owned()),
         Some(format!("name = {name:?}")),
-        Some(format!("sha256 = \"{}\"", hex(&Sha256::digest(secret)))),
+        Some(format!("sha256 = \"{}\"", FileDigest::of(secret.as_bytes()).sha256)),
         Some(format!("rights = [{rights}]")),
         (!collections.is_empty()).then(|| format!("collections = [{patterns}]")),
         rate_limit_per_minute.map(|limit| format!("rate_limit_per_minute = {limit}")),
@@ -365,7 +361,7 @@ mod tests {
     const DIGEST: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
 
     fn digest_of(secret: &str) -> String {
-        hex(&Sha256::digest(secret))
+        FileDigest::of(secret.as_bytes()).sha256
     }
 
     fn source(api_key: Option<&str>, keys: Option<&str>) -> Result<KeySource, ConfigError> {

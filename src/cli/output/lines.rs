@@ -140,11 +140,11 @@ impl Lines {
     }
 
     pub(super) fn write_mean(&mut self, mean: &Mean<'_>) -> Result<(), OutputError> {
-        let embedding = in_single_precision(mean.embedding);
+        let embedding = in_single_precision(mean.embedding.components());
+        let model = mean.embedding.model().fingerprint();
         let bytes = if self.format == Format::Csv {
-            let cells =
-                [MEAN, "", "", "", "", "", mean.model, "", &seconds(mean.speech_seconds).to_string(), ""]
-                    .map(str::to_owned);
+            let cells = [MEAN, "", "", "", "", "", model, "", &seconds(mean.speech_seconds).to_string(), ""]
+                .map(str::to_owned);
             let mut csv = self.header();
             write_row(&mut csv, &cells, &embedding);
             finished(csv)
@@ -152,7 +152,7 @@ impl Lines {
             json(&JsonMean {
                 files: mean.n_files,
                 embedding,
-                model: mean.model,
+                model,
                 speech_seconds: seconds(mean.speech_seconds),
             })
         };

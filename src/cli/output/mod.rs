@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use crate::embedder::EmbeddedVoice;
+use crate::embedding::UnitEmbedding;
 
 /// How embeddings are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -50,10 +51,9 @@ pub(in crate::cli) struct Failure<'a> {
 
 /// One embedding of many recordings.
 pub(in crate::cli) struct Mean<'a> {
-    pub(in crate::cli) model: &'a str,
     pub(in crate::cli) n_files: usize,
     pub(in crate::cli) speech_seconds: f64,
-    pub(in crate::cli) embedding: &'a [f64],
+    pub(in crate::cli) embedding: &'a UnitEmbedding,
 }
 
 /// Why nothing more is written.

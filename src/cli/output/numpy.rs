@@ -64,7 +64,7 @@ impl Numpy {
     }
 
     pub(super) fn write_mean(&mut self, mean: &Mean<'_>) -> Result<(), OutputError> {
-        self.push(MEAN.into(), mean.embedding.iter().map(|component| *component as f32))
+        self.push(MEAN.into(), mean.embedding.components().iter().map(|component| *component as f32))
     }
 
     fn push(&mut self, name: String, components: impl Iterator<Item = f32>) -> Result<(), OutputError> {

@@ -33,20 +33,11 @@ use crate::http::routes::extract_embedding::RawRecording;
 use crate::http::state::AppState;
 use crate::pipeline::{self, PipelineError, RecordingOptions, WantedPartials};
 
-/// Windows a second at the least: they leave no gap, as in Resemblyzer.
-const MIN_RATE: f64 = 0.625;
-
-/// Windows a second at the most.
-const MAX_RATE: f64 = 16.0;
-
 /// Recordings that are read of a list: more than `MAX_BATCH_RECORDINGS` can be.
 const MAX_INPUTS: usize = 2_000;
 
 /// Partials of a request at the most.
 const MAX_PARTIALS: usize = 20_000;
-
-/// Resemblyzer's windows a second.
-const DEFAULT_RATE: f64 = 1.3;
 
 /// Recordings to embed.
 #[derive(Deserialize, ToSchema)]
@@ -374,9 +365,10 @@ impl EmbeddingsRequest {
         if self.rate.is_some() && self.partials != Some(true) {
             return Err(wrong("rate", "Only partials have a rate"));
         }
-        let rate = self.rate.unwrap_or(DEFAULT_RATE);
-        if !(MIN_RATE..=MAX_RATE).contains(&rate) {
-            return Err(wrong("rate", &format!("Input should be from {MIN_RATE} to {MAX_RATE}")));
+        let rate = self.rate.unwrap_or(WantedPartials::DEFAULT_RATE);
+        let rates = WantedPartials::RATES;
+        if !rates.contains(&rate) {
+            return Err(wrong("rate", &format!("Input should be from {} to {}", rates.start(), rates.end())));
         }
         let raw = raw_format::of_fields(self.format.as_deref(), self.sample_rate, self.channels)?;
         let segments = self.segments.map(|segments| check_segments(&[], &segments.0)).transpose()?;
