@@ -48,8 +48,13 @@ pub mod engine;
 
 pub mod embedder;
 
+pub mod speakers;
+
 #[cfg(feature = "service")]
 mod tls;
+
+#[cfg(feature = "service")]
+pub mod store;
 
 #[cfg(feature = "service")]
 pub mod model_files;

@@ -90,6 +90,11 @@ pub(super) struct Embedding {
 }
 
 impl EmbeddingArgs {
+    /// How recordings are read.
+    pub(super) fn options(&self) -> RecordingOptions {
+        RecordingOptions { channel: self.channel, raw: None }
+    }
+
     /// Loads what embeds.
     pub(super) fn start(self) -> anyhow::Result<Embedding> {
         let logging = logging::init(&LogConfig {
@@ -97,6 +102,7 @@ impl EmbeddingArgs {
             filter: Some("warn,voice_embedding_service::model_files=info".into()),
             traces: None,
         })?;
+        let options = self.options();
         let (config, source) = self.engine.checked()?;
         if let Some(name) = &self.model {
             check_model(&source.spec, name)?;
@@ -115,7 +121,7 @@ impl EmbeddingArgs {
         Ok(Embedding {
             model: Arc::clone(embedder.default_model()),
             embedder,
-            options: RecordingOptions { channel: self.channel, raw: None },
+            options,
             max_ahead: config.workers.get() * AHEAD_PER_WORKER,
             _logging: logging,
         })

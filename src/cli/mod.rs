@@ -5,6 +5,7 @@ mod embed;
 mod embedding;
 mod files;
 mod healthcheck;
+mod identify;
 mod interrupt;
 mod key;
 mod manual;
@@ -15,6 +16,8 @@ mod progress;
 mod segments;
 mod serve;
 mod similarities;
+mod speakers;
+mod store;
 mod table;
 mod verify;
 mod voices;
@@ -26,10 +29,12 @@ use clap_complete::Shell;
 
 use crate::config::{HealthcheckArgs, ServeArgs};
 use embed::EmbedArgs;
+use identify::IdentifyArgs;
 use key::KeyCommand;
 use model::ModelCommand;
 use outcome::COULD_NOT_TELL;
 use similarities::SimilaritiesArgs;
+use speakers::SpeakersCommand;
 use verify::VerifyArgs;
 
 /// Speaker embeddings over HTTP and from the command line, exactly Resemblyzer's.
@@ -48,6 +53,13 @@ enum Command {
     Embed(Box<EmbedArgs>),
     Verify(Box<VerifyArgs>),
     Similarities(Box<SimilaritiesArgs>),
+    Identify(Box<IdentifyArgs>),
+    /// List, show, enrol or delete speakers, in the same store as a running service's.
+    #[command(
+        subcommand,
+        after_help = "Example: voice-embedding-service speakers enrol anna anna-1.wav anna-2.wav"
+    )]
+    Speakers(SpeakersCommand),
     /// Ask a running service whether it takes work; for containers.
     Healthcheck(HealthcheckArgs),
     /// Make or list keys.
@@ -85,12 +97,17 @@ pub fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(exit) => return exit,
     };
-    let computes = matches!(cli.command, Command::Embed(_) | Command::Verify(_) | Command::Similarities(_));
+    let computes = matches!(
+        cli.command,
+        Command::Embed(_) | Command::Verify(_) | Command::Similarities(_) | Command::Identify(_)
+    );
     let ended = match cli.command {
         Command::Serve(args) => serve::run(*args),
         Command::Embed(args) => embed::run(&args),
         Command::Verify(args) => verify::run(*args),
         Command::Similarities(args) => similarities::run(*args),
+        Command::Identify(args) => identify::run(*args),
+        Command::Speakers(command) => succeeded(speakers::run(command)),
         Command::Healthcheck(args) => succeeded(healthcheck::ask(&args.urls())),
         Command::Key(command) => succeeded(key::run(command)),
         Command::Model(command) => succeeded(model::run(command)),

@@ -11,12 +11,17 @@ use super::files::Source;
 use crate::embedder::EmbedError;
 use crate::embedding::{Embedding as Vector, UnitEmbedding};
 use crate::pipeline::{Wanted, Warning};
+use crate::speakers::embedding_digest;
 
 /// A voice, and what is known of it.
 pub(super) struct Voice {
     pub(super) name: String,
     pub(super) embedding: UnitEmbedding,
     pub(super) warnings: Vec<Warning>,
+    /// Seconds of speech, if they are known.
+    pub(super) speech_seconds: Option<f64>,
+    /// Of an embedding: what identifies it.
+    pub(super) digest: Option<[u8; 32]>,
 }
 
 /// A voice, or the reason why there is none.
@@ -44,6 +49,8 @@ pub(super) fn load(args: EmbeddingArgs, sources: Vec<Source>) -> anyhow::Result<
         let voice = match voice {
             Ok(voice) => Ok(Voice {
                 name,
+                speech_seconds: Some(voice.audio.speech_seconds),
+                digest: None,
                 warnings: voice.audio.warnings,
                 embedding: UnitEmbedding::try_from(voice.embedding)?,
             }),
@@ -92,12 +99,25 @@ fn voice_of(value: &Value, path: &Path, place: usize, embedding: &Embedding) -> 
         _ => format!("{}:{}", path.display(), place + 1),
     });
     match vector_of(value, embedding) {
-        Ok(embedding) => Ok(Voice { name, embedding, warnings: Vec::new() }),
+        Ok((embedding, digest)) => {
+            let seconds = value["speech_seconds"].as_f64().or(value["audio"]["speech_seconds"].as_f64());
+            let codes = value["audio"]["warnings"].as_array().or(value["warnings"].as_array());
+            let codes: Vec<&str> = codes.into_iter().flatten().filter_map(Value::as_str).collect();
+            let warnings =
+                Warning::ALL.into_iter().filter(|warning| codes.contains(&warning.code())).collect();
+            Ok(Voice {
+                name,
+                embedding,
+                warnings,
+                speech_seconds: seconds.filter(|seconds| *seconds > 0.0),
+                digest: Some(digest),
+            })
+        }
         Err(error) => Err((name, format!("{error:#}"))),
     }
 }
 
-fn vector_of(value: &Value, embedding: &Embedding) -> anyhow::Result<UnitEmbedding> {
+fn vector_of(value: &Value, embedding: &Embedding) -> anyhow::Result<(UnitEmbedding, [u8; 32])> {
     if let (Some(code), Some(detail)) = (value["code"].as_str(), value["detail"].as_str()) {
         bail!("{code}: {detail}");
     }
@@ -113,5 +133,6 @@ fn vector_of(value: &Value, embedding: &Embedding) -> anyhow::Result<UnitEmbeddi
     let list = list.ok_or_else(|| anyhow!("there is no list of numbers in \"embedding\""))?;
     let components: Option<Vec<f64>> = list.iter().map(Value::as_f64).collect();
     let components = components.ok_or_else(|| anyhow!("an embedding holds numbers"))?;
-    Ok(Vector::new(model.id(), components).and_then(UnitEmbedding::try_from)?)
+    let digest = embedding_digest(&components);
+    Ok((Vector::new(model.id(), components).and_then(UnitEmbedding::try_from)?, digest))
 }

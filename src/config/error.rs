@@ -61,6 +61,14 @@ pub enum ConfigError {
     /// A hash, and no file that it could be of.
     #[error("MODEL_SHA256 is set, but neither MODEL_URL nor MODEL_PATH")]
     HashOfNothing,
+    /// Speakers cannot be kept where they should.
+    #[error("DATABASE_URL={url}: {reason}")]
+    DatabaseUrl {
+        /// What was given.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// HOST is no address or name.
     #[error("HOST={host} cannot be resolved: {reason}")]
     Host {

@@ -20,6 +20,9 @@ pub const API_KEY_NAME: &str = "default";
 /// What some editors put in front of a text.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
+/// Stars in a pattern at the most: the time to match one grows with them.
+const MAX_STARS: usize = 3;
+
 /// Characters of a name at the most.
 const MAX_NAME_CHARACTERS: usize = 64;
 
@@ -130,6 +133,11 @@ impl Key {
         self.rights.iter().any(|own| *own == right || *own == Right::Admin)
     }
 
+    /// Whether it may use a collection.
+    pub fn may_use(&self, collection: &str) -> bool {
+        self.collections.iter().any(|pattern| matches(pattern, collection))
+    }
+
     fn of_api_key(secret: &str) -> Self {
         Self {
             name: API_KEY_NAME.to_owned(),
@@ -139,6 +147,13 @@ impl Key {
             rate_limit_per_minute: None,
         }
     }
+}
+
+/// Whether a text fits a pattern, in which `*` stands for any characters.
+fn matches(pattern: &str, text: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(text) = text.strip_prefix(start) else { return false };
+    text.char_indices().map(|(place, _)| place).chain([text.len()]).any(|place| matches(rest, &text[place..]))
 }
 
 /// Shows no digest.
@@ -303,7 +318,10 @@ impl KeyTable {
             return Err("a key without rights is of no use".into());
         }
         let collections = self.collections.unwrap_or_else(|| vec!["*".into()]);
-        if let Some(pattern) = collections.iter().find(|pattern| !is_name(&pattern.replace('*', "x"))) {
+        let is_pattern = |pattern: &&String| {
+            is_name(&pattern.replace('*', "x")) && pattern.matches('*').count() <= MAX_STARS
+        };
+        if let Some(pattern) = collections.iter().find(|pattern| !is_pattern(pattern)) {
             return Err(format!("{pattern:?} is no pattern of collections"));
         }
         Ok(Key { name, digest, rights, collections, rate_limit_per_minute: self.rate_limit_per_minute })
@@ -459,6 +477,22 @@ mod tests {
             let error = source(Some("abc"), Some(&text)).unwrap().keys().unwrap_err().to_string();
             assert!(error.starts_with("KEYS: ") && error.contains(expected), "{text}: {error}");
             assert!(!error.contains("my-secret") && !error.contains('\n'), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn collections_are_named_by_patterns() {
+        for (pattern, text, expected) in [
+            ("*", "family", true),
+            ("family", "family", true),
+            ("family", "family2", false),
+            ("family-*", "family-smith", true),
+            ("family-*", "family", false),
+            ("*-smith", "family-smith", true),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-c-b", false),
+        ] {
+            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
         }
     }
 

@@ -10,6 +10,7 @@ mod model;
 mod origins;
 mod places;
 mod serve;
+mod store;
 mod values;
 mod variables;
 
@@ -21,5 +22,6 @@ pub use log::{Environment, LogConfig, TraceExport};
 pub use model::ModelArgs;
 pub use origins::CorsOrigins;
 pub use serve::{Config, HttpConfig, ServeArgs};
+pub use store::StoreArgs;
 pub use values::{cosine, not_negative, positive};
 pub use variables::with_tidy_variables;

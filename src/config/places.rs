@@ -1,6 +1,6 @@
 //! Files and folders of the platform.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 
@@ -17,6 +17,21 @@ fn program_directory() -> Option<PathBuf> {
 pub(super) fn cache_directory() -> PathBuf {
     let platform = etcetera::base_strategy::choose_native_strategy();
     platform.map_or_else(|_| std::env::temp_dir(), |folders| folders.cache_dir()).join(env!("CARGO_PKG_NAME"))
+}
+
+/// The platform's folder for what programs keep, if there is one.
+pub(super) fn data_directory() -> Option<PathBuf> {
+    let platform = etcetera::base_strategy::choose_native_strategy().ok()?;
+    Some(platform.data_dir().join(env!("CARGO_PKG_NAME")))
+}
+
+/// Whether a file system of its own is mounted at a path.
+pub(super) fn is_mount(path: &Path) -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    // The fifth field; a blank in it is written as \040.
+    mounts.lines().any(|line| {
+        line.split(' ').nth(4).is_some_and(|point| Path::new(&point.replace("\\040", " ")) == path)
+    })
 }
 
 /// ONNX Runtime's library beside the program, or in `../lib` as packages are laid out, or by name for the loader.

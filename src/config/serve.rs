@@ -12,6 +12,7 @@ use super::keys::{Key, KeyArgs, KeySource};
 use super::listen::listen_addresses;
 use super::log::{Environment, LogConfig, checked_filter, trace_export};
 use super::origins::{CorsOrigins, cors_origins};
+use super::store::StoreArgs;
 use super::values::{
     MAX_MAX_BATCH, MAX_MAX_BATCH_RECORDINGS, MAX_MAX_CONNECTIONS, MAX_QUEUE_CAPACITY, cosine, count,
     not_negative, positive, timeout,
@@ -22,6 +23,7 @@ use crate::engine::EngineConfig;
 use crate::model_files::ModelSource;
 use crate::pipeline::PipelineLimits;
 use crate::queue::QueueLimits;
+use crate::store::StoreConfig;
 
 /// Recordings that wait or are in work, for each worker, unless `QUEUE_CAPACITY` sets another number. A worker embeds about 25
 /// clips of 15 seconds a second, so a full queue empties in little over a second.
@@ -53,6 +55,11 @@ pub struct ServeArgs {
     log: Option<String>,
     #[command(flatten)]
     engine: EngineArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Least speech in a recording that is enrolled, in seconds.
+    #[arg(long, env, default_value = "3", value_parser = not_negative)]
+    min_enrolment_seconds: f64,
     /// Largest request body, in bytes.
     #[arg(long, env, default_value = "33554432")]
     max_body_bytes: NonZeroUsize,
@@ -114,6 +121,8 @@ pub struct Config {
     pub model: ModelSource,
     /// What runs it.
     pub engine: EngineConfig,
+    /// Where speakers are kept.
+    pub store: StoreConfig,
     /// Limits on recordings and on how many are computed at once.
     pub embedder: EmbedderLimits,
     /// Limits and defaults of the HTTP side.
@@ -127,6 +136,8 @@ pub struct HttpConfig {
     pub max_body_bytes: usize,
     /// Threshold of comparisons that name none.
     pub same_speaker_threshold: f64,
+    /// Least speech in a recording that is enrolled, in seconds.
+    pub min_enrolment_seconds: f64,
     /// Time from a request's head to its answer.
     pub request_timeout: Duration,
     /// Time that a connection stays open without a whole head of a request, or without its client taking an answer.
@@ -166,6 +177,7 @@ impl TryFrom<ServeArgs> for Config {
                 )?,
             },
             engine,
+            store: args.store.try_into()?,
             embedder: EmbedderLimits {
                 pipeline: PipelineLimits {
                     max_audio_seconds: args.max_audio_seconds,
@@ -176,6 +188,7 @@ impl TryFrom<ServeArgs> for Config {
             http: HttpConfig {
                 max_body_bytes: args.max_body_bytes.get(),
                 same_speaker_threshold: args.same_speaker_threshold.unwrap_or(model.spec.threshold),
+                min_enrolment_seconds: args.min_enrolment_seconds,
                 request_timeout: Duration::from_secs_f64(args.request_timeout_seconds),
                 keep_alive: Duration::from_secs_f64(args.keep_alive_seconds),
                 shutdown_grace,
@@ -258,6 +271,9 @@ mod tests {
             ("--api-key-file", "/no/such/file", "API_KEY_FILE"),
             ("--api-key=a --api-key-file", "Cargo.toml", "API_KEY_FILE"),
             ("--rate-limit-per-minute", "-1", "RATE_LIMIT_PER_MINUTE"),
+            ("--database-url", "mysql://localhost", "DATABASE_URL"),
+            ("--max-speakers", "0", "MAX_SPEAKERS"),
+            ("--min-enrolment-seconds", "-1", "MIN_ENROLMENT_SECONDS"),
             ("--cors-origins", "example.org", "CORS_ORIGINS"),
             ("--cors-origins", "https://example.org/", "CORS_ORIGINS"),
             ("--cors-origins", "https://example.org,*", "CORS_ORIGINS"),

@@ -14,6 +14,9 @@ pub(super) const MAX_MAX_BATCH: usize = 256;
 /// Most recordings in a request.
 pub(super) const MAX_MAX_BATCH_RECORDINGS: usize = 1_024;
 
+/// Most speakers: what a process searches in memory, a gigabyte for each million.
+pub(super) const MAX_MAX_SPEAKERS: usize = 10_000_000;
+
 /// Most connections, each an open file.
 pub(super) const MAX_MAX_CONNECTIONS: usize = 1_048_576;
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use axum::Extension;
-use axum::http::HeaderName;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
@@ -35,6 +35,19 @@ pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| ApiError::Panicked)
+}
+
+/// What was made, and where it is; without that, what was there already.
+pub(super) fn created(location: Option<String>, body: impl IntoResponse) -> Response {
+    match location {
+        Some(location) => (StatusCode::CREATED, [(LOCATION, location)], body).into_response(),
+        None => body.into_response(),
+    }
+}
+
+/// What was asked for is done, and there is nothing to say.
+pub(super) fn no_content() -> Response {
+    StatusCode::NO_CONTENT.into_response()
 }
 
 /// A body of JSON with the time of each stage and the seconds of audio that the log shows.

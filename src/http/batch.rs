@@ -80,6 +80,13 @@ impl Batch {
         outcomes
     }
 
+    /// Waits for the outcome of the only one.
+    pub(super) async fn one(self, state: &AppState) -> Result<Embedded, ApiError> {
+        let [answer] = <[_; 1]>::try_from(self.answers)
+            .map_err(|answers| ApiError::Internal(format!("{} recordings", answers.len())))?;
+        outcome(state, answer).await
+    }
+
     /// Waits for all, or for the first that fails: the others are cancelled then. The error names the recording.
     pub(super) async fn all(
         self,

@@ -16,6 +16,8 @@ use crate::config::Right;
 use crate::embedder::EmbedError;
 use crate::pipeline::PipelineError;
 use crate::queue::QueueFull;
+use crate::speakers::{Identifier, Unfit};
+use crate::store::StoreError;
 
 /// What can go wrong with a request.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +43,12 @@ pub(super) enum ApiError {
     Forbidden {
         /// Which one.
         right: Right,
+    },
+    /// The key may not use the collection.
+    #[error("The key may not use the collection {collection:?}", collection = .collection.as_str())]
+    ForbiddenCollection {
+        /// Which one.
+        collection: Identifier,
     },
     /// No such path.
     #[error("Not Found")]
@@ -112,12 +120,26 @@ pub(super) enum ApiError {
         /// The other.
         other: String,
     },
-    /// No such speaker is enrolled.
+    /// No speaker can have that id.
     #[error("There is no speaker {speaker:?}")]
     SpeakerNotFound {
         /// The id.
         speaker: String,
     },
+    /// A speaker has not been enrolled with the request's model.
+    #[error("The speaker {speaker:?} has no profile of {model}; enrol a recording with that model", speaker = .speaker.as_str())]
+    NoProfile {
+        /// The id.
+        speaker: Identifier,
+        /// The model's fingerprint.
+        model: String,
+    },
+    /// No speakers are kept here.
+    #[error("No speakers are kept here: DATABASE_URL is none")]
+    NoStore,
+    /// Something about kept speakers.
+    #[error(transparent)]
+    Store(StoreError),
     /// A content type that the route does not take.
     #[error("The content type {found:?} is not taken here; send {expected}")]
     UnsupportedMediaType {
@@ -261,6 +283,16 @@ impl From<EmbedError> for ApiError {
     }
 }
 
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::OfVoice { index, error } => Self::from(*error).at(format!("voices[{index}]")),
+            StoreError::Internal(reason) => Self::Internal(reason),
+            error => Self::Store(error),
+        }
+    }
+}
+
 impl From<QueueFull> for ApiError {
     fn from(_: QueueFull) -> Self {
         Self::Overloaded
@@ -328,6 +360,25 @@ fn pipeline_status(error: &PipelineError) -> StatusCode {
     }
 }
 
+fn store_status_and_code(error: &StoreError) -> (StatusCode, &'static str) {
+    match error {
+        StoreError::SpeakerNotFound { .. } => (StatusCode::NOT_FOUND, "speaker_not_found"),
+        StoreError::EnrolmentNotFound { .. } => (StatusCode::NOT_FOUND, "enrolment_not_found"),
+        StoreError::CollectionNotFound { .. } => (StatusCode::NOT_FOUND, "collection_not_found"),
+        StoreError::SpeakerExists { .. } => (StatusCode::CONFLICT, "speaker_exists"),
+        StoreError::DuplicateEnrolment { .. } => (StatusCode::CONFLICT, "duplicate_enrolment"),
+        StoreError::Unfit(Unfit::NotThisSpeaker { .. }) => (StatusCode::CONFLICT, "not_this_speaker"),
+        StoreError::Unfit(Unfit::TooLittleSpeech { .. }) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "too_little_speech")
+        }
+        StoreError::Unfit(Unfit::Recording { .. }) => (StatusCode::UNPROCESSABLE_ENTITY, "unfit_recording"),
+        StoreError::TooManySpeakers { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_many_speakers"),
+        StoreError::OfVoice { error, .. } => store_status_and_code(error),
+        StoreError::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable"),
+        StoreError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+    }
+}
+
 impl ApiError {
     /// The status and the code of each error.
     fn status_and_code(&self) -> (StatusCode, &'static str) {
@@ -337,13 +388,15 @@ impl ApiError {
                 (StatusCode::BAD_REQUEST, "wrong_dimension")
             }
             Self::InvalidApiKey | Self::MissingApiKey => (StatusCode::UNAUTHORIZED, "invalid_api_key"),
-            Self::Forbidden { .. } => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::Forbidden { .. } | Self::ForbiddenCollection { .. } => (StatusCode::FORBIDDEN, "forbidden"),
             Self::At { error, .. } => error.status_and_code(),
             Self::NothingEmbedded { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "nothing_embedded"),
             Self::TooManyRecordings { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "too_many_recordings"),
             Self::ModelNotFound { .. } => (StatusCode::NOT_FOUND, "model_not_found"),
-            Self::ModelMismatch { .. } => (StatusCode::CONFLICT, "model_mismatch"),
+            Self::ModelMismatch { .. } | Self::NoProfile { .. } => (StatusCode::CONFLICT, "model_mismatch"),
             Self::SpeakerNotFound { .. } => (StatusCode::NOT_FOUND, "speaker_not_found"),
+            Self::NoStore => (StatusCode::NOT_IMPLEMENTED, "no_store"),
+            Self::Store(error) => store_status_and_code(error),
             Self::UnsupportedMediaType { .. } | Self::ContentEncoding { .. } => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
             }
@@ -375,6 +428,39 @@ impl ApiError {
         self
     }
 
+    /// The error, of options in the query.
+    pub(super) fn in_query(mut self) -> Self {
+        if let Self::Validation(fields) = &mut self {
+            fields
+                .iter_mut()
+                .filter_map(|field| field.loc.first_mut())
+                .for_each(|place| *place = "query".into());
+        }
+        self
+    }
+
+    /// The error without the id of another speaker.
+    pub(super) fn without_names(self) -> Self {
+        match self {
+            Self::At { param, error } => Self::At { param, error: Box::new(error.without_names()) },
+            Self::Store(StoreError::DuplicateEnrolment { .. }) => {
+                Self::Store(StoreError::DuplicateEnrolment { speaker: None })
+            }
+            error => error,
+        }
+    }
+
+    /// The error without the similarity of a voice to a profile.
+    pub(super) fn without_similarities(self) -> Self {
+        match self {
+            Self::At { param, error } => Self::At { param, error: Box::new(error.without_similarities()) },
+            Self::Store(StoreError::Unfit(Unfit::NotThisSpeaker { threshold, .. })) => {
+                Self::Store(Unfit::NotThisSpeaker { similarity: None, threshold }.into())
+            }
+            error => error,
+        }
+    }
+
     /// The error, of one of several recordings or voices.
     pub(super) fn at(self, param: String) -> Self {
         match self {
@@ -400,6 +486,7 @@ impl ApiError {
             Self::At { param, .. } => Some(param.clone()),
             Self::NothingEmbedded { .. } => Some("input".into()),
             Self::Dimensions { .. } => Some("dimensions".into()),
+            Self::ForbiddenCollection { .. } => Some("collection".into()),
             Self::ModelNotFound { .. } | Self::ModelMismatch { .. } => Some("model".into()),
             Self::WrongDimension { field, .. } => Some(field.clone()),
             Self::Pipeline(PipelineError::SegmentPastEnd { index, .. }) => Some(format!("segments[{index}]")),
@@ -424,6 +511,7 @@ impl ApiError {
         match self {
             Self::RateLimited { wait_seconds, .. } => Some(*wait_seconds),
             Self::Overloaded | Self::ModelNotReady | Self::ShuttingDown | Self::Timeout { .. } => Some(1),
+            Self::Store(StoreError::Unavailable { .. }) => Some(2),
             _ => None,
         }
     }
@@ -481,6 +569,7 @@ impl ApiError {
     /// An error of every code, as the OpenAPI document shows them.
     pub(super) fn examples() -> Vec<Self> {
         let of_audio = |error: AudioError| Self::Pipeline(PipelineError::Audio(error));
+        let anna: Identifier = "anna".parse().expect("it is one");
         vec![
             Self::InvalidBase64(base64::DecodeError::InvalidByte(7, b'!')),
             Self::WrongDimension { field: "embedding1".into(), expected: 256, got: 128 },
@@ -490,6 +579,7 @@ impl ApiError {
             Self::NotFound,
             Self::ModelNotFound { model: "whisper".into(), loaded: "resemblyzer".into() },
             Self::SpeakerNotFound { speaker: "anna".into() },
+            Self::NoStore,
             Self::MethodNotAllowed,
             Self::BodyTooSlow { seconds: 30.0 },
             Self::ModelMismatch {
@@ -504,6 +594,17 @@ impl ApiError {
             of_audio(AudioError::Corrupt("the WAV file has no samples".into())),
             Self::Pipeline(PipelineError::NoSpeech { channels_cancel: false }),
             Self::Pipeline(PipelineError::TooShort { speech_seconds: 0.42, min_seconds: 1.0 }),
+            Self::Store(StoreError::EnrolmentNotFound {
+                enrolment: "01920000-0000-7000-8000-000000000000".into(),
+            }),
+            Self::Store(StoreError::CollectionNotFound { collection: "family".into() }),
+            Self::Store(StoreError::SpeakerExists { speaker: anna.clone() }),
+            Self::Store(StoreError::DuplicateEnrolment { speaker: Some(anna) }),
+            Self::Store(Unfit::NotThisSpeaker { similarity: Some(0.41), threshold: 0.75 }.into()),
+            Self::Store(Unfit::TooLittleSpeech { speech_seconds: 1.2, min_seconds: 3.0 }.into()),
+            Self::Store(Unfit::Recording { warning: "several_speakers".into() }.into()),
+            Self::Store(StoreError::TooManySpeakers { max: 200_000 }),
+            Self::Store(StoreError::Unavailable { reason: String::new() }),
             Self::NothingEmbedded { n: 2, first: "No speech was found in the audio".into() },
             Self::TooManyRecordings { max: 64 },
             Self::RateLimited { limit: 60, wait_seconds: 12 },

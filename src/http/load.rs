@@ -8,6 +8,7 @@ use crate::embedder::Embedder;
 use crate::encoder::{EncoderError, InstructionSet};
 use crate::engine::{EncoderChoice, Engine};
 use crate::model_files::ModelError;
+use crate::store::{OpenError, Store, StoreConfig, StorePlace};
 
 /// Why the service cannot work.
 #[derive(Debug, thiserror::Error)]
@@ -18,12 +19,39 @@ pub enum LoadError {
     /// It cannot be run.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
+    /// The database of speakers cannot be used.
+    #[error("DATABASE_URL: {0}")]
+    Store(#[from] OpenError),
 }
 
 /// Checks what takes no time, before anything listens.
 pub(super) fn check(config: &Config) -> Result<(), LoadError> {
     config.engine.check()?;
     Ok(config.model.check()?)
+}
+
+/// Opens the store of speakers for the embedder's models, if there is to be one.
+pub(super) fn open_store(config: &StoreConfig, embedder: &Embedder) -> Result<Option<Arc<Store>>, LoadError> {
+    let StoreConfig { place, note, max_speakers } = config;
+    let Some(place) = place else {
+        tracing::info!(note, "speakers are not kept");
+        return Ok(None);
+    };
+    let models = embedder.models().iter().map(|model| model.id().clone()).collect();
+    let store = Store::open(place, *max_speakers, models)?;
+    let (place, speakers) = (place_name(place), store.speaker_count());
+    tracing::info!(place, speakers, "speakers are kept");
+    for (model, enrolments) in store.unsearched().unwrap_or_default() {
+        tracing::warn!(model, enrolments, "enrolments of a model that is not loaded are not searched");
+    }
+    Ok(Some(Arc::new(store)))
+}
+
+fn place_name(place: &StorePlace) -> String {
+    match place {
+        StorePlace::File(path) => path.display().to_string(),
+        StorePlace::Memory => "memory, until the process ends".into(),
+    }
 }
 
 /// Finds and loads the models and starts the workers; takes a while.

@@ -16,6 +16,10 @@ const REQUEST_BUCKETS: [f64; 14] =
 const STAGE_BUCKETS: [f64; 14] =
     [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
+/// From a search among a hundred to a disk that is slow.
+const STORE_BUCKETS: [f64; 12] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5];
+
 /// All metrics.
 pub(super) struct Metrics {
     registry: Registry,
@@ -23,6 +27,8 @@ pub(super) struct Metrics {
     pub(super) http: HttpMetrics,
     /// Counted for each recording.
     pub(super) embedding: EmbeddingMetrics,
+    /// Counted for enrolled speakers.
+    pub(super) speakers: SpeakerMetrics,
     /// Counted for each connection.
     pub(super) connections: ConnectionMetrics,
     /// Always 1; the labels name what runs.
@@ -67,6 +73,22 @@ pub(super) struct EmbeddingMetrics {
     pub(super) model_loaded: IntGauge,
 }
 
+/// Counted for enrolled speakers. Collections are no labels: `/metrics` needs no key.
+pub(super) struct SpeakerMetrics {
+    /// Speakers that are kept.
+    pub(super) speakers: IntGauge,
+    /// Whether the store could be written the last time; 1 without one.
+    pub(super) store_available: IntGauge,
+    /// Enrolments made.
+    pub(super) enrolments: IntCounter,
+    /// Voices searched, by the decision.
+    pub(super) identified: IntCounterVec,
+    /// Seconds that a search takes.
+    pub(super) search_seconds: Histogram,
+    /// Seconds until a change is committed.
+    pub(super) write_seconds: Histogram,
+}
+
 /// Counted for each connection.
 pub(super) struct ConnectionMetrics {
     /// Connections that are open.
@@ -87,6 +109,7 @@ impl Metrics {
         Self {
             http: HttpMetrics::new(&maker),
             embedding: EmbeddingMetrics::new(&maker),
+            speakers: SpeakerMetrics::new(&maker),
             connections: ConnectionMetrics::new(&maker),
             build_info: maker.made(IntGaugeVec::new(
                 opts("build_info", "Always 1; the labels say what runs."),
@@ -154,6 +177,34 @@ impl EmbeddingMetrics {
             queue_depth: maker.gauge("queue_depth", "Recordings that wait or are in work."),
             queue_capacity: maker.gauge("queue_capacity", "Recordings that may wait or be in work."),
             model_loaded: maker.gauge("model_loaded", "Whether the model is loaded."),
+        }
+    }
+}
+
+impl SpeakerMetrics {
+    fn new(maker: &Maker) -> Self {
+        let search_seconds = histogram_opts(
+            "identify_search_duration_seconds",
+            "Time to search the speakers of a collection for the voices of a request.",
+            &STORE_BUCKETS,
+        );
+        let write_seconds = histogram_opts(
+            "store_write_duration_seconds",
+            "Time until a change of speakers is committed, others before it included.",
+            &STORE_BUCKETS,
+        );
+        let store_available = maker.gauge("store_available", "0 while speakers cannot be changed.");
+        store_available.set(1);
+        Self {
+            speakers: maker.gauge("speakers", "Speakers that are kept."),
+            store_available,
+            enrolments: maker.made(IntCounter::with_opts(opts("enrolments_total", "Enrolments made."))),
+            identified: maker.made(IntCounterVec::new(
+                opts("identifications_total", "Voices searched, by the decision."),
+                &["result"],
+            )),
+            search_seconds: maker.made(Histogram::with_opts(search_seconds)),
+            write_seconds: maker.made(Histogram::with_opts(write_seconds)),
         }
     }
 }

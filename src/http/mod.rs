@@ -18,6 +18,7 @@ mod router;
 mod routes;
 mod serve;
 mod state;
+mod store;
 
 pub use load::LoadError;
 pub use serve::{ServeError, serve};

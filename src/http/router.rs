@@ -7,14 +7,15 @@ use axum::middleware::{from_fn, from_fn_with_state, map_request, map_response};
 use axum::routing::get;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
-use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
 use super::layers::{
     auth, body_memory, cors, drain, headers, in_hand, observe, request_id, time_limit, uniform_errors,
 };
 use super::pages::{docs, document, redirects};
-use super::routes::{compare_embeddings, extract_embedding, health, metrics, upload, v1};
+use super::routes::v1::{self, speakers};
+use super::routes::{compare_embeddings, extract_embedding, health, metrics, upload};
 use super::state::AppState;
 use crate::config::{CorsOrigins, Right};
 
@@ -44,28 +45,38 @@ pub(super) fn router(state: AppState, cors_origins: &CorsOrigins) -> Router {
         .layer(map_request(async |request| drain::drain_when_dropped(request)))
         .layer(from_fn(headers::bound_headers));
 
+    let keyed = |routes: UtoipaMethodRouter<AppState>, right: Right| {
+        routes.map(|route| route.route_layer(with_key(Some(right))))
+    };
+    let with_any_key =
+        |routes: UtoipaMethodRouter<AppState>| routes.map(|route| route.route_layer(with_key(None)));
+
     let (routes, api) = OpenApiRouter::with_openapi(document::head())
-        .routes(
-            routes!(extract_embedding::extract_embedding)
-                .map(|route| route.route_layer(with_key(Some(Right::Embed)))),
-        )
-        .routes(routes!(upload::upload).map(|route| route.route_layer(with_key(Some(Right::Embed)))))
-        .routes(
-            routes!(compare_embeddings::compare_embeddings)
-                .map(|route| route.route_layer(with_key(Some(Right::Verify)))),
-        )
-        .routes(routes!(v1::models::models).map(|route| route.route_layer(with_key(None))))
-        .routes(routes!(v1::models::model).map(|route| route.route_layer(with_key(None))))
-        .routes(routes!(v1::models::model_by_fingerprint).map(|route| route.route_layer(with_key(None))))
-        .routes(routes!(v1::key::key).map(|route| route.route_layer(with_key(None))))
-        .routes(
-            routes!(v1::embeddings::embeddings).map(|route| route.route_layer(with_key(Some(Right::Embed)))),
-        )
-        .routes(routes!(v1::verify::verify).map(|route| route.route_layer(with_key(Some(Right::Verify)))))
-        .routes(
-            routes!(v1::similarities::similarities)
-                .map(|route| route.route_layer(with_key(Some(Right::Verify)))),
-        )
+        .routes(keyed(routes!(extract_embedding::extract_embedding), Right::Embed))
+        .routes(keyed(routes!(upload::upload), Right::Embed))
+        .routes(keyed(routes!(compare_embeddings::compare_embeddings), Right::Verify))
+        .routes(with_any_key(routes!(v1::models::models)))
+        .routes(with_any_key(routes!(v1::models::model)))
+        .routes(with_any_key(routes!(v1::models::model_by_fingerprint)))
+        .routes(with_any_key(routes!(v1::key::key)))
+        .routes(keyed(routes!(v1::embeddings::embeddings), Right::Embed))
+        .routes(keyed(routes!(v1::verify::verify), Right::Verify))
+        .routes(keyed(routes!(v1::similarities::similarities), Right::Verify))
+        .routes(keyed(routes!(v1::identify::identify), Right::Identify))
+        .routes(keyed(routes!(speakers::create::create), Right::Enrol))
+        .routes(keyed(routes!(speakers::list::list), Right::Read))
+        .routes(keyed(routes!(speakers::one::speaker), Right::Read))
+        .routes(keyed(routes!(speakers::one::change), Right::Enrol))
+        .routes(keyed(routes!(speakers::one::remove), Right::Admin))
+        .routes(keyed(routes!(speakers::enrol::enrol), Right::Enrol))
+        .routes(keyed(routes!(speakers::enrolments::enrolments), Right::Read))
+        .routes(keyed(routes!(speakers::enrolments::remove_all), Right::Admin))
+        .routes(keyed(routes!(speakers::enrolments::enrolment), Right::Read))
+        .routes(keyed(routes!(speakers::enrolments::remove), Right::Admin))
+        .routes(keyed(routes!(speakers::transfer::move_enrolment), Right::Enrol))
+        .routes(keyed(routes!(speakers::transfer::merge), Right::Enrol))
+        .routes(keyed(routes!(speakers::collections::collections), Right::Read))
+        .routes(keyed(routes!(speakers::collections::remove), Right::Admin))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
         .routes(routes!(metrics::metrics))

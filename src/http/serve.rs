@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::connections;
 use super::key_file;
-use super::load::{LoadError, check, load};
+use super::load::{LoadError, check, load, open_store};
 use super::router::router;
 use super::state::AppState;
 use crate::config::{Config, DEFAULT_API_KEY};
@@ -61,6 +61,9 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 pub async fn serve(config: Config) -> Result<(), ServeError> {
     let state = AppState::new(&config);
     let outcome = serve_until_stopped(config, &state).await;
+    if let Some(Some(store)) = state.store.get() {
+        store.close();
+    }
     // The loading thread is not waited for: it may fetch a model for minutes.
     prevent_loading();
     outcome
@@ -138,8 +141,11 @@ async fn bind(addresses: &[SocketAddr]) -> Result<TcpListener, ServeError> {
 fn load_on_a_thread(config: Config, state: AppState) -> oneshot::Receiver<Result<(), LoadError>> {
     let (outcome, loading) = oneshot::channel();
     std::thread::spawn(move || {
-        let loaded = load(&config, &state.metrics).map(|embedder| {
+        let loaded = load(&config, &state.metrics).and_then(|embedder| {
+            let store = open_store(&config.store, &embedder)?;
+            assert!(state.store.set(store).is_ok(), "the store is opened once");
             assert!(state.embedder.set(embedder).is_ok(), "models are loaded once");
+            Ok(())
         });
         // If it cannot be sent, the process is stopping.
         let _ = outcome.send(loaded);

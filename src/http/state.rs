@@ -11,6 +11,7 @@ use super::metrics::Metrics;
 use crate::config::{Config, HttpConfig};
 use crate::embedder::Embedder;
 use crate::embedding::ModelId;
+use crate::store::Store;
 
 /// What the handlers share. Cheap to clone.
 #[derive(Clone)]
@@ -21,6 +22,8 @@ pub(super) struct AppState {
     pub(super) default_model: ModelId,
     /// Empty until the models are loaded.
     pub(super) embedder: Arc<OnceLock<Embedder>>,
+    /// Where speakers are kept, if they are; empty until it is open.
+    pub(super) store: Arc<OnceLock<Option<Arc<Store>>>>,
     pub(super) shutting_down: Arc<AtomicBool>,
     /// Requests being answered that stopping must wait for.
     pub(super) in_hand: Arc<watch::Sender<usize>>,
@@ -37,11 +40,18 @@ impl AppState {
             api_keys: Arc::new(ApiKeys::new(config.api_keys.clone(), config.rate_limit_per_minute)),
             default_model: ModelId::new(model.id, model.release.clone(), model.dimension),
             embedder: Arc::default(),
+            store: Arc::default(),
             shutting_down: Arc::default(),
             in_hand: Arc::default(),
             body_bytes: Arc::default(),
             metrics: Arc::new(Metrics::new()),
         }
+    }
+
+    /// Where speakers are kept.
+    pub(super) fn store(&self) -> Result<Arc<Store>, ApiError> {
+        let store = self.store.get().ok_or(ApiError::ModelNotReady)?;
+        store.clone().ok_or(ApiError::NoStore)
     }
 
     /// The embedder, if it takes work.

@@ -26,6 +26,8 @@ mod odd;
 mod operation;
 mod options;
 mod process;
+mod speakers;
+mod store;
 mod support;
 mod times;
 mod voices;

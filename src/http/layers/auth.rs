@@ -17,6 +17,7 @@ use crate::config::Right;
 use crate::http::error::{ApiError, FieldError};
 use crate::http::keys::{Allowance, Holder};
 use crate::http::state::AppState;
+use crate::speakers::Identifier;
 
 /// The header that carries the key.
 pub(in crate::http) const API_KEY_HEADER: &str = "X-API-Key";
@@ -30,6 +31,24 @@ pub(in crate::http) struct KeyHolder {
 }
 
 impl KeyHolder {
+    /// Whether the key has a right.
+    pub(in crate::http) fn may(&self, right: Right) -> bool {
+        self.holder.key.may(right)
+    }
+
+    /// Whether the key has a right that only some requests of a route need.
+    pub(in crate::http) fn require(&self, right: Right) -> Result<(), ApiError> {
+        if self.may(right) { Ok(()) } else { Err(ApiError::Forbidden { right }) }
+    }
+
+    /// Whether the key may use a collection.
+    pub(in crate::http) fn require_collection(&self, collection: &Identifier) -> Result<(), ApiError> {
+        if self.holder.key.may_use(collection.as_str()) {
+            return Ok(());
+        }
+        Err(ApiError::ForbiddenCollection { collection: collection.clone() })
+    }
+
     /// Takes the tokens of the request's recordings but the first.
     pub(in crate::http) fn take_more_tokens(&self, n: usize) -> Result<(), ApiError> {
         if let Some(allowance) = self.holder.take_more_tokens(n)? {

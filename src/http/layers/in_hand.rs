@@ -1,16 +1,55 @@
 //! Requests in hand, which a stop waits for.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::watch;
 
 use super::drain;
 use crate::http::error::ApiError;
 use crate::http::state::AppState;
+
+/// A request that is counted until this is dropped.
+struct Counted(Arc<watch::Sender<usize>>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|in_hand| *in_hand -= 1);
+    }
+}
+
+/// The body of an answer, whose request is in hand until the last byte is sent.
+struct InHand {
+    body: Body,
+    _counted: Counted,
+}
+
+impl HttpBody for InHand {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
 
 /// Counts a request, so that stopping waits for it; once stopping has begun, refuses it.
 pub(in crate::http) async fn take_in_hand(
@@ -18,14 +57,6 @@ pub(in crate::http) async fn take_in_hand(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    struct Counted(Arc<watch::Sender<usize>>);
-
-    impl Drop for Counted {
-        fn drop(&mut self) {
-            self.0.send_modify(|in_hand| *in_hand -= 1);
-        }
-    }
-
     state.in_hand.send_modify(|in_hand| *in_hand += 1);
     let counted = Counted(Arc::clone(&state.in_hand));
     if state.shutting_down.load(Ordering::Relaxed) {
@@ -34,5 +65,5 @@ pub(in crate::http) async fn take_in_hand(
         drain::drain_briefly(request).await;
         return Err(ApiError::ShuttingDown);
     }
-    Ok(next.run(request).await)
+    Ok(next.run(request).await.map(|body| Body::new(InHand { body, _counted: counted })))
 }

@@ -87,7 +87,9 @@ impl Observed {
         let metrics = &self.state.metrics;
         let duration = self.begun.elapsed();
         let method = match self.method {
-            Method::GET | Method::POST | Method::HEAD | Method::OPTIONS => self.method.as_str(),
+            Method::GET | Method::POST | Method::HEAD | Method::OPTIONS | Method::PATCH | Method::DELETE => {
+                self.method.as_str()
+            }
             // Clients can invent any number of methods.
             _ => "other",
         };

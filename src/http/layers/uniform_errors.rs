@@ -47,7 +47,8 @@ pub(in crate::http) async fn method_not_allowed(method: Method) -> Response {
 pub(in crate::http) async fn with_uniform_errors(response: Response) -> Response {
     let is_json = response.headers().get(CONTENT_TYPE).is_some_and(|v| v == "application/json");
     let mut response = match response.status() {
-        StatusCode::NOT_FOUND if !is_json => replaced(response, ApiError::NotFound),
+        // A path whose bytes are no text is that of nothing.
+        StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST if !is_json => replaced(response, ApiError::NotFound),
         StatusCode::METHOD_NOT_ALLOWED if !is_json => replaced(response, ApiError::MethodNotAllowed),
         status if status.is_server_error() && !is_json => {
             replaced(response, ApiError::Internal(format!("{status} by a library")))

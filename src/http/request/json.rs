@@ -1,7 +1,12 @@
 //! JSON bodies of the routes under /v1, by serde, with errors in the shape of FastAPI's.
 
+use std::collections::BTreeMap;
+
 use axum::body::Bytes;
-use serde::de::DeserializeOwned;
+use serde::Deserializer;
+use serde::de::value::MapDeserializer;
+use serde::de::{DeserializeOwned, IntoDeserializer, Visitor};
+use serde::forward_to_deserialize_any;
 use serde_json::Value;
 
 use crate::http::error::{ApiError, FieldError};
@@ -22,11 +27,77 @@ pub(in crate::http) fn from_json<T: DeserializeOwned>(body: Bytes) -> Result<T, 
     Ok(value)
 }
 
-/// Reads options that came as text, in a query or a form.
-pub(in crate::http) fn from_options<T: DeserializeOwned>(
-    options: serde_json::Map<String, Value>,
-) -> Result<T, ApiError> {
-    serde_path_to_error::deserialize(Value::Object(options)).map_err(|error| field_error(&error).into())
+/// Options that came as text, in a query or a form, by name.
+pub(in crate::http) type Options = BTreeMap<String, String>;
+
+/// Reads options.
+pub(in crate::http) fn from_options<T: DeserializeOwned>(options: Options) -> Result<T, ApiError> {
+    let options = options.into_iter().map(|(name, text)| (name, OptionText(text)));
+    serde_path_to_error::deserialize(MapDeserializer::new(options))
+        .map_err(|error| field_error(&error).into())
+}
+
+/// The value of an option: as it is where a text is wanted; elsewhere numbers, booleans, null and lists are JSON.
+struct OptionText(String);
+
+impl OptionText {
+    fn value(self) -> Value {
+        match serde_json::from_str(&self.0) {
+            Ok(value @ (Value::Number(_) | Value::Bool(_) | Value::Null | Value::Array(_))) => value,
+            _ => Value::from(self.0),
+        }
+    }
+}
+
+impl IntoDeserializer<'_, serde_json::Error> for OptionText {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+impl<'de> Deserializer<'de> for OptionText {
+    type Error = serde_json::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        self.value().deserialize_any(visitor)
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        visitor.visit_string(self.0)
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        visitor.visit_string(self.0)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        if self.0 == "null" { visitor.visit_none() } else { visitor.visit_some(self) }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        // serde_json's raw values pass through here.
+        Value::from(self.0).deserialize_newtype_struct(name, visitor)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        Value::from(self.0).deserialize_enum(name, variants, visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf unit unit_struct seq tuple tuple_struct
+        map struct identifier ignored_any
+    }
 }
 
 /// Turns line breaks into blanks. Outside of strings they mean the same; within one they are not JSON, but a shell puts them

@@ -9,6 +9,7 @@ mod disposition;
 pub(super) mod fields;
 pub(super) mod json;
 pub(super) mod model;
+pub(super) mod one_voice;
 pub(super) mod parts;
 pub(super) mod raw_format;
 pub(super) mod recording;

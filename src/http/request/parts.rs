@@ -5,17 +5,21 @@ use axum::extract::Request;
 use axum::extract::multipart::MultipartError;
 use axum::http::Uri;
 use axum::http::header::CONTENT_TYPE;
-use serde_json::{Map, Value};
+use serde::de::DeserializeOwned;
 
 use super::content_type::{self, BodyKind, check_unnamed, kind, unsupported};
 use super::disposition::Disposition;
-use super::{body, raw_format};
+use super::json::Options;
+use super::{body, json, raw_format};
 use crate::audio::RawFormat;
 use crate::http::error::{ApiError, FieldError};
 use crate::http::state::AppState;
 
 /// Bytes of an option in a form.
 const MAX_OPTION_BYTES: usize = 64 << 10;
+
+/// Bytes of a body of JSON without voices.
+const MAX_JSON_BYTES: usize = 64 << 10;
 
 /// What the routes that take voices take.
 const EXPECTED: &str = "application/json, multipart/form-data, audio/* or application/octet-stream";
@@ -25,7 +29,7 @@ pub(in crate::http) enum Received {
     /// A JSON body, not parsed yet.
     Json(Bytes),
     /// Files and options of a form or, where the body is a recording, that file and the options of the query.
-    Parts { files: Vec<Part>, options: Map<String, Value> },
+    Parts { files: Vec<Part>, options: Options },
 }
 
 /// A part of a form that is no option.
@@ -75,7 +79,7 @@ impl Received {
         request: Request,
         voices: &[&str],
         max_bytes: usize,
-        mut options: Map<String, Value>,
+        mut options: Options,
     ) -> Result<Self, ApiError> {
         let mut form = body::form(request, max_bytes).await?;
         let bad_form = |error: MultipartError| body::form_error(&error, max_bytes);
@@ -98,8 +102,7 @@ impl Received {
                 );
                 return Err(FieldError::at(&["body", &name], "value_error", &msg).into());
             }
-            let value = option_value(&text);
-            if options.insert(name.clone(), value).is_some() {
+            if options.insert(name.clone(), text.into()).is_some() {
                 return Err(twice(&name).into());
             }
         }
@@ -107,24 +110,37 @@ impl Received {
     }
 }
 
-fn query_options(uri: &Uri) -> Result<Map<String, Value>, ApiError> {
-    let mut options = Map::new();
+/// The options of a query, as text.
+fn query_options(uri: &Uri) -> Result<Options, ApiError> {
+    let mut options = Options::new();
     for (name, text) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
-        if options.insert(name.to_string(), option_value(&text)).is_some() {
+        if options.insert(name.to_string(), text.into()).is_some() {
             return Err(twice(&name).into());
         }
     }
     Ok(options)
 }
 
-fn twice(name: &str) -> FieldError {
-    FieldError::at(&["body", name], "value_error", "The option is given twice")
+/// The options of a request without a body.
+pub(in crate::http) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
+    json::from_options(query_options(uri)?).map_err(ApiError::in_query)
 }
 
-/// The value of an option in text: numbers, booleans, null and lists are JSON, everything else is a string.
-fn option_value(text: &str) -> Value {
-    match serde_json::from_str(text) {
-        Ok(value @ (Value::Number(_) | Value::Bool(_) | Value::Null | Value::Array(_))) => value,
-        _ => Value::from(text),
+/// Reads a small body of JSON.
+pub(in crate::http) async fn json_body<T: DeserializeOwned>(request: Request) -> Result<T, ApiError> {
+    const EXPECTED: &str = "application/json";
+    let (head, body) = request.into_parts();
+    match kind(&head.headers) {
+        BodyKind::Json | BodyKind::Unnamed => {}
+        BodyKind::Form | BodyKind::Audio | BodyKind::Other => {
+            return Err(unsupported(&head.headers, EXPECTED));
+        }
     }
+    let body = body::read(body, MAX_JSON_BYTES).await?;
+    check_unnamed(&head.headers, &body, EXPECTED)?;
+    json::from_json(body)
+}
+
+fn twice(name: &str) -> FieldError {
+    FieldError::at(&["body", name], "value_error", "The option is given twice")
 }

@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use super::model::resolve;
 use super::voice::{SentEmbedding, Voice};
+use crate::config::Right;
 use crate::embedder::{Embedder, EmbedderModel, Timings};
 use crate::embedding::{Embedding, EmbeddingError, UnitEmbedding};
 use crate::http::answer;
 use crate::http::batch::{self, Caller};
 use crate::http::error::{ApiError, FieldError};
+use crate::http::layers::auth::KeyHolder;
 use crate::http::state::AppState;
+use crate::http::store;
 use crate::pipeline::AudioReport;
+use crate::speakers::{Address, Identifier};
 
 /// Voices whose model is known.
 pub(in crate::http) struct Sides<N> {
@@ -33,6 +37,10 @@ pub(in crate::http) struct Side {
     /// Of a recording.
     pub(in crate::http) audio: Option<AudioReport>,
     pub(in crate::http) warnings: Vec<String>,
+    /// Seconds of speech, if they are known.
+    pub(in crate::http) speech_seconds: Option<f64>,
+    /// Of an enrolled speaker: the id.
+    pub(in crate::http) speaker: Option<Identifier>,
 }
 
 impl<N: Fn(usize) -> String> Sides<N> {
@@ -49,6 +57,19 @@ impl<N: Fn(usize) -> String> Sides<N> {
         });
         let model = Arc::clone(resolve(in_hand(state)?, model.into_iter().chain(named))?);
         Ok(Self { model, voices, name })
+    }
+
+    /// Whether the key may compare these: with enrolled speakers it needs `identify`, and to compare them with embeddings `read`,
+    /// since chosen embeddings would give a profile away.
+    pub(in crate::http) fn require_rights(&self, key: &KeyHolder) -> Result<(), ApiError> {
+        let has = |kind: fn(&Voice) -> bool| self.voices.iter().any(kind);
+        if has(|voice| matches!(voice, Voice::Speaker(_))) {
+            key.require(Right::Identify)?;
+            if has(|voice| matches!(voice, Voice::Embedding(_))) {
+                key.require(Right::Read)?;
+            }
+        }
+        Ok(())
     }
 
     /// Embeds the recordings. A segment without speech is an error, as a recording without is.
@@ -69,7 +90,10 @@ impl<N: Fn(usize) -> String> Sides<N> {
                     recordings.push(recording);
                     places.push(i);
                 }
-                Voice::Speaker(speaker) => return Err(ApiError::SpeakerNotFound { speaker }.at(name(i))),
+                Voice::Speaker(address) => {
+                    let side = side_of_speaker(state, &model, caller, address).await;
+                    known.push(Some(side.map_err(|error| error.at(name(i)))?));
+                }
             }
         }
         let mut sides = EmbeddedSides { sides: Vec::new(), timings: Timings::default(), audio_seconds: 0.0 };
@@ -90,6 +114,8 @@ impl<N: Fn(usize) -> String> Sides<N> {
                 let embedding = UnitEmbedding::try_from(voice.embedding);
                 sides.sides.push(Side {
                     embedding: embedding.map_err(|error| ApiError::Internal(error.to_string()))?,
+                    speech_seconds: Some(voice.audio.speech_seconds),
+                    speaker: None,
                     warnings: voice.audio.warnings.iter().map(|warning| warning.code().to_owned()).collect(),
                     audio: Some(voice.audio),
                 });
@@ -111,15 +137,42 @@ pub(in crate::http) fn in_hand(state: &AppState) -> Result<&Embedder, ApiError> 
     state.embedder.get().ok_or(ApiError::ModelNotReady)
 }
 
-fn side_of(model: &EmbedderModel, sent: SentEmbedding, name: &str) -> Result<Side, ApiError> {
-    let embedding = Embedding::new(model.id(), sent.components).and_then(UnitEmbedding::try_from);
-    let embedding = embedding.map_err(|error| match error {
+/// The embedding that was sent, of a model that it is known to be of. `name` is its place in the request.
+pub(in crate::http) fn unit_embedding(
+    model: &EmbedderModel,
+    components: Vec<f64>,
+    name: &str,
+) -> Result<UnitEmbedding, ApiError> {
+    let embedding = Embedding::new(model.id(), components).and_then(UnitEmbedding::try_from);
+    embedding.map_err(|error| match error {
         EmbeddingError::WrongDimension { expected, got } => {
             ApiError::WrongDimension { field: format!("{name}.embedding"), expected, got }
         }
         error @ (EmbeddingError::NotFinite { .. } | EmbeddingError::Zero) => {
             FieldError::at(&["body", name, "embedding"], "value_error", &error.to_string()).into()
         }
-    })?;
-    Ok(Side { embedding, audio: None, warnings: sent.warnings })
+    })
+}
+
+fn side_of(model: &EmbedderModel, sent: SentEmbedding, name: &str) -> Result<Side, ApiError> {
+    let SentEmbedding { components, speech_seconds, warnings, .. } = sent;
+    let embedding = unit_embedding(model, components, name)?;
+    Ok(Side { embedding, audio: None, warnings, speech_seconds, speaker: None })
+}
+
+async fn side_of_speaker(
+    state: &AppState,
+    model: &EmbedderModel,
+    caller: &Caller,
+    address: Address,
+) -> Result<Side, ApiError> {
+    let id = address.id.clone();
+    let voice = store::voice_of(state, &caller.key, address, model.id()).await?;
+    Ok(Side {
+        embedding: voice.embedding,
+        audio: None,
+        warnings: Vec::new(),
+        speech_seconds: None,
+        speaker: Some(id),
+    })
 }

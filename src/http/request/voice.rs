@@ -18,6 +18,7 @@ use super::{base64 as lenient, json, raw_format};
 use crate::audio::Channel;
 use crate::http::error::{ApiError, FieldError};
 use crate::pipeline::RecordingOptions;
+use crate::speakers::{Address, Identifier};
 
 /// Segments of a recording at the most.
 const MAX_SEGMENTS: usize = 500;
@@ -85,7 +86,7 @@ pub(in crate::http) struct VoiceFields {
 pub(in crate::http) enum Voice {
     Recording(VoiceRecording),
     Embedding(SentEmbedding),
-    Speaker(String),
+    Speaker(Address),
 }
 
 /// A recording as it was received.
@@ -104,6 +105,7 @@ pub(in crate::http) enum Source {
 pub(in crate::http) struct SentEmbedding {
     pub(in crate::http) components: Vec<f64>,
     pub(in crate::http) model: String,
+    pub(in crate::http) speech_seconds: Option<f64>,
     pub(in crate::http) warnings: Vec<String>,
 }
 
@@ -195,16 +197,25 @@ impl VoiceFields {
         }
         if let Some(Components(components)) = self.embedding {
             let model = self.model.ok_or_else(|| wrong("model", "An embedding should name its model"))?;
-            if self.speech_seconds.is_some_and(|seconds| seconds <= 0.0) {
+            if self.speech_seconds.is_some_and(|seconds| seconds <= 0.0 || !seconds.is_finite()) {
                 return Err(wrong("speech_seconds", "Input should be greater than 0"));
             }
             return Ok(Voice::Embedding(SentEmbedding {
                 components,
                 model,
+                speech_seconds: self.speech_seconds,
                 warnings: self.warnings.map_or_else(Vec::new, |Bounded(warnings)| warnings),
             }));
         }
-        Ok(Voice::Speaker(self.speaker.unwrap_or_default()))
+        let identifier = |field: &str, text: &str| {
+            text.parse::<Identifier>().map_err(|error| wrong(field, &error.to_string()))
+        };
+        let id = identifier("speaker", self.speaker.as_deref().unwrap_or_default())?;
+        let collection = self.collection.map(|name| identifier("collection", &name)).transpose()?;
+        Ok(Voice::Speaker(Address {
+            collection: collection.unwrap_or_else(Identifier::default_collection),
+            id,
+        }))
     }
 }
 

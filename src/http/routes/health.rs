@@ -28,6 +28,9 @@ pub(in crate::http) struct Ready {
     /// Always `ready`.
     #[schema(example = "ready")]
     status: &'static str,
+    /// Whether speakers can be changed: `ok`, `unavailable` for now, or `none` if they are not kept. Embedding goes on without.
+    #[schema(example = "ok")]
+    store: &'static str,
 }
 
 /// Is the process alive?
@@ -49,5 +52,10 @@ pub(in crate::http) async fn health(State(state): State<AppState>) -> Json<Healt
 ))]
 pub(in crate::http) async fn ready(State(state): State<AppState>) -> Result<Json<Ready>, ApiError> {
     state.embedder()?;
-    Ok(Json(Ready { status: "ready" }))
+    let store = match state.store.get().and_then(Option::as_ref) {
+        None => "none",
+        Some(store) if store.is_available() => "ok",
+        Some(_) => "unavailable",
+    };
+    Ok(Json(Ready { status: "ready", store }))
 }

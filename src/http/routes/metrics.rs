@@ -25,6 +25,10 @@ pub(in crate::http) async fn metrics(State(state): State<AppState>) -> Result<im
         let build = [env!("CARGO_PKG_VERSION"), model.id().fingerprint(), model.encoder()];
         metrics.build_info.with_label_values(&build).set(1);
     }
+    if let Some(Some(store)) = state.store.get() {
+        metrics.speakers.speakers.set(store.speaker_count() as i64);
+        metrics.speakers.store_available.set(store.is_available().into());
+    }
     let text = metrics.text();
     let text = text.map_err(|error| ApiError::Internal(format!("metrics cannot be written: {error}")))?;
     Ok(([(CONTENT_TYPE, TEXT_FORMAT)], text))

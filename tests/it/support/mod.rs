@@ -3,6 +3,7 @@
 mod asserts;
 mod fixtures;
 mod server;
+mod speakers;
 
 pub(crate) use asserts::{assert_close, assert_error, cosine, eventually};
 pub(crate) use fixtures::{
@@ -10,3 +11,4 @@ pub(crate) use fixtures::{
     session, voice, voice_samples, wav, wav_at,
 };
 pub(crate) use server::{KEY, KilledOnDrop, Server, exit_code, key_lines, status_of};
+pub(crate) use speakers::{FINGERPRINT, answered, components, embedding, mixed, unit};

@@ -43,8 +43,12 @@ impl Server {
     /// As [`Server::start`], with further variables.
     pub(crate) fn start_with(variables: &[(&str, &str)]) -> Self {
         let mut program = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"));
-        let server =
-            Self::spawn(program.current_dir(repository()).env("API_KEY", KEY).envs(variables.to_vec()));
+        let server = Self::spawn(
+            program
+                .current_dir(repository())
+                .envs([("API_KEY", KEY), ("DATABASE_URL", "memory:")])
+                .envs(variables.to_vec()),
+        );
         server.wait_until_ready();
         server
     }

@@ -5,9 +5,11 @@ use utoipa::IntoResponses;
 use crate::http::error::ErrorBody;
 
 pub(in crate::http) mod embeddings;
+pub(in crate::http) mod identify;
 pub(in crate::http) mod key;
 pub(in crate::http) mod models;
 pub(in crate::http) mod similarities;
+pub(in crate::http) mod speakers;
 mod vector;
 pub(in crate::http) mod verify;
 

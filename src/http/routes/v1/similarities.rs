@@ -109,6 +109,7 @@ pub(in crate::http) async fn similarities(
     let received = Received::new(&state, request, &["file", "voice"]).await?;
     let (request, voices) = on_worker(&state, move || SimilaritiesRequest::read(received)).await??;
     let sides = Sides::resolve(&state, request.model.as_deref(), voices, |i| format!("voices[{i}]"))?;
+    sides.require_rights(&caller.key)?;
     let (model, sides) = sides.embed(&state, &caller).await?;
     let (timings, seconds) = sides.totals();
     let answer = Answer {

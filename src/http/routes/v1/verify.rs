@@ -5,7 +5,7 @@ use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::VoiceErrors;
@@ -24,6 +24,7 @@ use crate::http::request::voice::{ChannelName, Voice, VoiceFields};
 use crate::http::routes::audio_report::AudioReport;
 use crate::http::state::AppState;
 use crate::pipeline;
+use crate::speakers::Identifier;
 
 /// Level above which recordings are not raised to one level, in dBFS.
 const LEVELLED_BELOW_DBFS: f64 = crate::speech::level::TARGET_LEVEL_DBFS;
@@ -95,9 +96,15 @@ struct SideAnswer<'a> {
     #[schema(value_type = Option<AudioReport>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     audio: Option<&'a pipeline::AudioReport>,
+    /// Of an enrolled speaker: the id.
+    #[schema(value_type = Option<String>, example = "anna")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    speaker: Option<&'a Identifier>,
 }
 
-/// Compare two voices: recordings, embeddings, or one of each.
+/// Compare two voices: recordings, embeddings or enrolled speakers.
+///
+/// With an enrolled speaker, the key needs the right `identify`, too, and with a speaker and an embedding also `read`.
 #[utoipa::path(post, path = "/v1/verify", tag = "Voices", security(("ApiKey" = []), ("Bearer" = [])),
     request_body(content((VerifyRequest = "application/json"), (VerifyForm = "multipart/form-data"))),
     responses(
@@ -116,6 +123,7 @@ pub(in crate::http) async fn verify(
     let received = Received::new(&state, request, &["a", "b"]).await?;
     let (request, voices) = on_worker(&state, move || VerifyRequest::read(received)).await??;
     let sides = Sides::resolve(&state, request.model.as_deref(), voices, |i| ["a", "b"][i].to_owned())?;
+    sides.require_rights(&caller.key)?;
     let (model, sides) = sides.embed(&state, &caller).await?;
     let threshold = request.threshold.unwrap_or(state.config.same_speaker_threshold);
     let (timings, seconds) = sides.totals();
@@ -127,11 +135,17 @@ pub(in crate::http) async fn verify(
         is_same_speaker: is_same_speaker(similarity, threshold),
         model: model.id().fingerprint().to_owned(),
         warnings: warnings(a, b),
-        a: SideAnswer { audio: a.audio.as_ref() },
-        b: SideAnswer { audio: b.audio.as_ref() },
+        a: SideAnswer::new(a),
+        b: SideAnswer::new(b),
     };
     let body = serde_json::to_vec(&answer).map_err(|error| ApiError::Internal(error.to_string()))?;
     Ok(answer::json(body, &timings, seconds))
+}
+
+impl<'a> SideAnswer<'a> {
+    fn new(side: &'a Side) -> Self {
+        Self { audio: side.audio.as_ref(), speaker: side.speaker.as_ref() }
+    }
 }
 
 impl VerifyRequest {
@@ -153,10 +167,7 @@ impl VerifyRequest {
         Ok((request, voices))
     }
 
-    fn of_parts(
-        files: Vec<Part>,
-        options: Map<String, Value>,
-    ) -> Result<(Self, [Option<Voice>; 2]), ApiError> {
+    fn of_parts(files: Vec<Part>, options: json::Options) -> Result<(Self, [Option<Voice>; 2]), ApiError> {
         let request: Self = json::from_options(options)?;
         let channel = request.channel.as_ref().map_or(Channel::Mix, |ChannelName(channel)| *channel);
         let mut sides = [None, None];

@@ -1,0 +1,227 @@
+//! `speakers`: list, show, enrol and delete.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{anyhow, bail};
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
+
+use super::embedding::EmbeddingArgs;
+use super::files::Source;
+use super::outcome::{ended_by_reader, say};
+use super::store;
+use super::voices;
+use crate::config::{self, StoreArgs};
+use crate::models::resemblyzer;
+use crate::pipeline::Warning;
+use crate::speakers::{
+    Address, Details, EnrolmentRules, Identifier, Speaker, SpeakerName, Voice, recording_digest,
+};
+use crate::store::{NewSpeaker, PageRequest, Store, StoreError, Transaction};
+
+/// Speakers that are read at once.
+const PAGE: usize = 200;
+
+/// How speakers are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// A line each for a person.
+    Text,
+    /// A JSON object a line.
+    Jsonl,
+}
+
+/// Which collection, and where.
+#[derive(Args, Clone, Debug)]
+pub(super) struct CollectionArgs {
+    /// The collection.
+    #[arg(long, default_value = "default")]
+    pub(super) collection: Identifier,
+    #[command(flatten)]
+    pub(super) store: StoreArgs,
+}
+
+/// What to do with speakers.
+#[derive(Debug, Subcommand)]
+pub(super) enum SpeakersCommand {
+    /// List the speakers of a collection.
+    #[command(after_help = "Example: voice-embedding-service speakers list --name ann")]
+    List {
+        /// Those whose name contains this, in any case.
+        #[arg(long, default_value = "")]
+        name: String,
+        /// How to write.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+        #[command(flatten)]
+        of: CollectionArgs,
+    },
+    /// Show a speaker with all enrolments, as JSON.
+    #[command(after_help = "Example: voice-embedding-service speakers show anna")]
+    Show {
+        /// The speaker.
+        id: Identifier,
+        #[command(flatten)]
+        of: CollectionArgs,
+    },
+    Enrol(Box<EnrolArgs>),
+    /// Delete speakers with all their enrolments.
+    #[command(after_help = "Example: voice-embedding-service speakers delete anna")]
+    Delete {
+        /// The speakers.
+        #[arg(required = true)]
+        ids: Vec<Identifier>,
+        #[command(flatten)]
+        of: CollectionArgs,
+    },
+}
+
+/// Enrol recordings (or embeddings in JSON) for a speaker, who is created if there is none: all of them, or none.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Example: voice-embedding-service speakers enrol anna --name Anna anna-1.wav anna-2.wav"
+)]
+pub(super) struct EnrolArgs {
+    /// The speaker.
+    id: Identifier,
+    /// Recordings, or files of JSON with embeddings.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// What people call a new speaker.
+    #[arg(long, default_value = "")]
+    name: String,
+    /// Enrol voices that are too short, unfit or unlike what is enrolled already.
+    #[arg(long)]
+    force: bool,
+    /// Least speech in a recording, in seconds.
+    #[arg(long, env, default_value = "3", value_parser = config::not_negative)]
+    min_enrolment_seconds: f64,
+    /// Similarity to the profile that a voice must exceed [default: the model's, 0.75].
+    #[arg(long, env = "SAME_SPEAKER_THRESHOLD", value_name = "COSINE", allow_negative_numbers = true, value_parser = config::cosine)]
+    threshold: Option<f64>,
+    #[command(flatten)]
+    of: CollectionArgs,
+    #[command(flatten)]
+    embedding: EmbeddingArgs,
+}
+
+pub(super) fn run(command: SpeakersCommand) -> anyhow::Result<()> {
+    match command {
+        SpeakersCommand::List { name, format, of } => list(&name, format, of),
+        SpeakersCommand::Show { id, of } => show(id, of),
+        SpeakersCommand::Enrol(args) => enrol(*args),
+        SpeakersCommand::Delete { ids, of } => delete(ids, of),
+    }
+}
+
+fn list(name: &str, format: Format, of: CollectionArgs) -> anyhow::Result<()> {
+    let store = store::open(of.store, Vec::new())?;
+    let mut request =
+        PageRequest { collection: of.collection, after: String::new(), name: name.to_owned(), limit: PAGE };
+    let mut out = anstream::stdout();
+    loop {
+        let page = store.speakers(&request)?;
+        for speaker in &page.speakers {
+            let written = match format {
+                Format::Text => writeln!(out, "{}", line(speaker)),
+                Format::Jsonl => writeln!(out, "{}", serde_json::to_string(speaker)?),
+            };
+            ended_by_reader(written)?;
+        }
+        match page.next {
+            Some(next) => request.after = next.to_string(),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// A speaker in a line, its fields apart by tabs.
+fn line(speaker: &Speaker) -> String {
+    let seconds: f64 = speaker.profiles.iter().map(|profile| profile.seconds).sum();
+    let name: String = speaker.name.as_str().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    format!("{}\t{name}\t{} enrolments\t{seconds:.1} s of speech", speaker.id, speaker.enrolments)
+}
+
+fn show(id: Identifier, of: CollectionArgs) -> anyhow::Result<()> {
+    let store = store::open(of.store, Vec::new())?;
+    let address = Address { collection: of.collection, id };
+    let (speaker, enrolments) = (store.speaker(&address)?, store.enrolments(&address)?);
+    let shown = json!({"speaker": serde_json::to_value(&speaker)?, "enrolments": enrolments});
+    ended_by_reader(writeln!(anstream::stdout(), "{shown:#}"))
+}
+
+fn delete(ids: Vec<Identifier>, of: CollectionArgs) -> anyhow::Result<()> {
+    let store = store::open(of.store, Vec::new())?;
+    let collection = of.collection;
+    store.write_and_wait(move |transaction| {
+        ids.into_iter().try_for_each(|id| transaction.remove(&Address { collection: collection.clone(), id }))
+    })?;
+    Ok(())
+}
+
+fn enrol(args: EnrolArgs) -> anyhow::Result<()> {
+    let details = Details { name: SpeakerName::new(args.name)?, ..Details::default() };
+    let sources: Vec<Source> = args.files.iter().map(|path| Source::of(path)).collect();
+    if sources.contains(&Source::Stdin) {
+        bail!("what is enrolled should be in files");
+    }
+    let options = args.embedding.options();
+    let mut names = Vec::new();
+    let mut voices = Vec::new();
+    for (place, loaded) in voices::load(args.embedding, sources)? {
+        let voice = loaded.map_err(|(name, reason)| anyhow!("{name}: {reason}"))?;
+        let digest = match voice.digest {
+            Some(digest) => digest,
+            None => recording_digest(&std::fs::read(&args.files[place])?, &options),
+        };
+        let warnings = voice.warnings.iter().map(|warning| Warning::code(*warning).to_owned()).collect();
+        voices.push(Voice {
+            digest,
+            embedding: voice.embedding,
+            speech_seconds: voice.speech_seconds,
+            warnings,
+        });
+        names.push(voice.name);
+    }
+    let models = voices.iter().take(1).map(|voice| voice.embedding.model().clone()).collect();
+    let rules = EnrolmentRules {
+        min_seconds: args.min_enrolment_seconds,
+        threshold: args.threshold.unwrap_or(resemblyzer::spec().threshold),
+        force: args.force,
+    };
+    let store = store::open(args.of.store, models)?;
+    let address = Address { collection: args.of.collection, id: args.id };
+    match enrol_in(&store, address, details, voices, rules) {
+        Ok(speaker) => ended_by_reader(writeln!(anstream::stdout(), "{}", line(&speaker))),
+        Err(StoreError::OfVoice { index, error }) => bail!("{}: {error}", names[index]),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Enrols all voices, or none.
+fn enrol_in(
+    store: &Store,
+    address: Address,
+    details: Details,
+    voices: Vec<Voice>,
+    rules: EnrolmentRules,
+) -> Result<Speaker, StoreError> {
+    let at = address.clone();
+    store.write_and_wait(move |transaction: &Transaction<'_>| {
+        for (index, voice) in voices.iter().enumerate() {
+            match transaction.enrol(&address, voice, &rules) {
+                Ok(enrolled) if !enrolled.is_new => say("enrolled already: the same is there"),
+                Ok(_) => {}
+                Err(StoreError::SpeakerNotFound { .. }) => {
+                    let Address { collection, id } = address.clone();
+                    let new = NewSpeaker { collection, id: Some(id), details, voices };
+                    return transaction.create(&new, &rules).map(drop);
+                }
+                Err(error) => return Err(StoreError::OfVoice { index, error: Box::new(error) }),
+            }
+        }
+        Ok(())
+    })?;
+    store.speaker(&at)
+}

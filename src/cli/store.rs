@@ -1,0 +1,16 @@
+//! The store of speakers, for commands.
+
+use anyhow::{Context, bail};
+
+use crate::config::StoreArgs;
+use crate::embedding::ModelId;
+use crate::store::{Store, StoreConfig};
+
+/// Opens the store, and loads the profiles of the models.
+pub(super) fn open(args: StoreArgs, models: Vec<ModelId>) -> anyhow::Result<Store> {
+    let StoreConfig { place, note, max_speakers } = args.try_into()?;
+    let Some(place) = place else {
+        bail!("no speakers are kept: {}", note.as_deref().unwrap_or("DATABASE_URL is none"));
+    };
+    Store::open(&place, max_speakers, models).context("DATABASE_URL")
+}

@@ -1,0 +1,153 @@
+//! Where speakers are kept.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use rustix::fs::{Access, access};
+
+use super::error::ConfigError;
+use super::places::{data_directory, is_mount};
+use super::values::{MAX_MAX_SPEAKERS, count};
+use crate::store::{StoreConfig, StorePlace};
+
+/// The database's name in its folder.
+const FILE: &str = "speakers.db";
+
+/// Where speakers are kept.
+#[derive(Args, Clone, Debug)]
+pub struct StoreArgs {
+    /// Where enrolled speakers are kept: `sqlite:PATH`; `memory:`, until the process ends; or `none` [default: speakers.db in the
+    /// platform's data folder].
+    #[arg(long, env, value_name = "URL")]
+    database_url: Option<String>,
+    /// Folder that keeps them instead of the platform's, if something writable is mounted there; else they are not kept. Containers
+    /// set it, whose own folders end with them.
+    #[arg(long, env, hide = true)]
+    data_mount: Option<PathBuf>,
+    /// Most speakers that are kept.
+    #[arg(long, env, default_value = "200000", value_parser = count::<MAX_MAX_SPEAKERS>)]
+    max_speakers: NonZeroUsize,
+}
+
+impl TryFrom<StoreArgs> for StoreConfig {
+    type Error = ConfigError;
+
+    fn try_from(args: StoreArgs) -> Result<Self, ConfigError> {
+        let max_speakers = args.max_speakers.get();
+        let at = |place: Option<StorePlace>| Self { place, note: None, max_speakers };
+        let path = match (args.database_url.as_deref(), args.data_mount) {
+            (Some("none"), _) => return Ok(at(None)),
+            (Some("memory:"), _) => return Ok(at(Some(StorePlace::Memory))),
+            (Some(url), _) => {
+                let wrong =
+                    |reason: &str| ConfigError::DatabaseUrl { url: shown(url), reason: reason.to_owned() };
+                let path = url.strip_prefix("sqlite:").ok_or_else(|| wrong(KINDS))?;
+                if path.is_empty()
+                    || path.starts_with(":memory:")
+                    || path.starts_with("//")
+                    || path.contains('?')
+                {
+                    return Err(wrong(KINDS));
+                }
+                let path = PathBuf::from(path);
+                check_writable(&path).map_err(|reason| wrong(&reason))?;
+                return Ok(at(Some(StorePlace::File(path))));
+            }
+            (None, Some(mount)) if !is_mount(&mount) => {
+                let note = format!("nothing is mounted at {}, which would keep them", mount.display());
+                return Ok(Self { note: Some(note), ..at(None) });
+            }
+            (None, Some(mount)) => Some(mount.join(FILE)),
+            (None, None) => data_directory().map(|folder| folder.join(FILE)),
+        };
+        let Some(path) = path else {
+            return Ok(Self { note: Some("the platform has no folder for data".into()), ..at(None) });
+        };
+        Ok(match check_writable(nearest(&path)) {
+            Ok(()) => at(Some(StorePlace::File(path))),
+            Err(reason) => Self { note: Some(format!("{}: {reason}", path.display())), ..at(None) },
+        })
+    }
+}
+
+const KINDS: &str = "should be sqlite:PATH, memory: or none";
+
+/// The URL without what may be a password.
+fn shown(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, _)) => format!("{scheme}://..."),
+        None => url.to_owned(),
+    }
+}
+
+/// The file or, where it is missing, the nearest folder in which it would be made.
+fn nearest(path: &Path) -> &Path {
+    path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(path)
+}
+
+/// Whether a file, or else its folder, can be written.
+fn check_writable(path: &Path) -> Result<(), String> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let (target, rights) = match path {
+        path if path.is_dir() => (path, Access::WRITE_OK | Access::EXEC_OK),
+        path if path.exists() => (path, Access::READ_OK | Access::WRITE_OK),
+        _ if !folder.is_dir() => return Err(format!("the folder {} does not exist", folder.display())),
+        _ => (folder, Access::WRITE_OK | Access::EXEC_OK),
+    };
+    access(target, rights).map_err(|error| format!("{} cannot be written: {error}", target.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(database_url: Option<&str>, data_mount: Option<&str>) -> Result<StoreConfig, String> {
+        let args = StoreArgs {
+            database_url: database_url.map(str::to_owned),
+            data_mount: data_mount.map(PathBuf::from),
+            max_speakers: NonZeroUsize::MIN,
+        };
+        StoreConfig::try_from(args).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_url_names_the_place() {
+        let file = |path: &str| Ok(Some(StorePlace::File(path.into())));
+        for (url, expected) in [
+            ("none", Ok(None)),
+            ("memory:", Ok(Some(StorePlace::Memory))),
+            ("sqlite:speakers.db", file("speakers.db")),
+            ("sqlite:/tmp/a b.db", file("/tmp/a b.db")),
+            ("sqlite:", Err("should be sqlite:PATH")),
+            ("sqlite::memory:", Err("should be sqlite:PATH")),
+            ("sqlite:///tmp/a.db", Err("should be sqlite:PATH")),
+            ("sqlite:a.db?mode=rwc", Err("should be sqlite:PATH")),
+            ("/tmp/a.db", Err("should be sqlite:PATH")),
+            ("sqlite:/no/such/folder/a.db", Err("/no/such/folder does not exist")),
+            ("postgres://user:secret@host/db", Err("postgres://...")),
+        ] {
+            match (parse(Some(url), None), expected) {
+                (Ok(config), Ok(place)) => assert_eq!(config.place, place, "{url}"),
+                (Err(error), Err(part)) => {
+                    assert!(error.contains(part) && error.contains("DATABASE_URL"), "{url}: {error}");
+                    assert!(!error.contains("secret"), "{error}");
+                }
+                (actual, expected) => panic!("{url}: {actual:?}, expected {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_container_keeps_speakers_on_a_mount_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = parse(None, folder.path().to_str()).unwrap();
+        assert_eq!(config.place, None);
+        assert!(config.note.unwrap().contains("nothing is mounted"));
+        #[cfg(target_os = "linux")]
+        assert_eq!(
+            parse(None, Some("/dev/shm")).unwrap().place,
+            Some(StorePlace::File("/dev/shm/speakers.db".into()))
+        );
+    }
+}

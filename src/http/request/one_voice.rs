@@ -1,0 +1,151 @@
+//! Requests about one voice, or about voices to enrol: JSON with a field for it, a form with a part for it, or the recording itself.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::json::{self, Options};
+use super::parts::{Part, Received};
+use super::raw_format;
+use super::voice::{ChannelName, Segments, Source, Voice, VoiceFields, VoiceRecording, check_segments};
+use crate::audio::Channel;
+use crate::http::error::{ApiError, FieldError};
+use crate::speakers::{embedding_digest, recording_digest};
+
+/// Names of parts that are voices.
+pub(in crate::http) const VOICE_PARTS: &[&str] = &["file", "voice"];
+
+/// Options in a form or query that say how to read its recordings.
+#[derive(Default, Deserialize)]
+struct RecordingFields {
+    channel: Option<ChannelName>,
+    format: Option<String>,
+    sample_rate: Option<f64>,
+    channels: Option<f64>,
+    segments: Option<Segments>,
+}
+
+/// Names of those options.
+const RECORDING_OPTIONS: [&str; 5] = ["channel", "format", "sample_rate", "channels", "segments"];
+
+/// The options of a request, and its voice. `voice` takes it out of JSON.
+pub(in crate::http) fn one_voice<T: DeserializeOwned>(
+    received: Received,
+    voice: impl FnOnce(&mut T) -> Option<VoiceFields>,
+) -> Result<(T, Voice), ApiError> {
+    match received {
+        Received::Json(body) => {
+            let mut request: T = json::from_json(body)?;
+            let voice = voice(&mut request).ok_or_else(|| missing("voice"))?.check(&["voice"])?;
+            Ok((request, voice))
+        }
+        Received::Parts { files, options } => {
+            let (request, recording) = options_of_parts(options, voice)?;
+            let [part] = <[Part; 1]>::try_from(files).map_err(|files| match files.len() {
+                0 => missing("voice"),
+                n => wrong(&["voice"], &format!("There should be one part named file or voice, not {n}")),
+            })?;
+            Ok((request, voice_of_part(part, &["voice"], &recording)?))
+        }
+    }
+}
+
+/// The options of a request, and its voices, if it has any. `voices` takes them out of JSON.
+pub(in crate::http) fn voices<T: DeserializeOwned>(
+    received: Received,
+    voices: impl FnOnce(&mut T) -> Option<Vec<VoiceFields>>,
+) -> Result<(T, Vec<Voice>), ApiError> {
+    match received {
+        Received::Json(body) => {
+            let mut request: T = json::from_json(body)?;
+            let check = |(i, voice): (usize, VoiceFields)| voice.check(&["voices", &i.to_string()]);
+            let voices = voices(&mut request).unwrap_or_default();
+            let voices = voices.into_iter().enumerate().map(check).collect::<Result<_, _>>()?;
+            Ok((request, voices))
+        }
+        Received::Parts { files, options } => {
+            let (request, recording) = options_of_parts(options, voices)?;
+            let voice =
+                |(i, part): (usize, Part)| voice_of_part(part, &["voices", &i.to_string()], &recording);
+            let voices = files.into_iter().enumerate().map(voice).collect::<Result<_, _>>()?;
+            Ok((request, voices))
+        }
+    }
+}
+
+/// Options of the route, and those of recordings. A form has no field for voices beside its parts.
+fn options_of_parts<T: DeserializeOwned, V>(
+    mut options: Options,
+    voices: impl FnOnce(&mut T) -> Option<V>,
+) -> Result<(T, RecordingFields), ApiError> {
+    let of_recordings =
+        RECORDING_OPTIONS.iter().filter_map(|name| options.remove_entry(*name)).collect::<Options>();
+    let mut request: T = json::from_options(options)?;
+    if voices(&mut request).is_some() {
+        return Err(wrong(&["voices"], "Only JSON has this field; a form has parts named file or voice"));
+    }
+    Ok((request, json::from_options(of_recordings)?))
+}
+
+fn voice_of_part(part: Part, loc: &[&str], fields: &RecordingFields) -> Result<Voice, ApiError> {
+    let channel = fields.channel.as_ref().map_or(Channel::Mix, |ChannelName(channel)| *channel);
+    let mut voice = Voice::of_part(part, loc, channel)?;
+    let raw = raw_format::of_fields(fields.format.as_deref(), fields.sample_rate, fields.channels)?;
+    let segments = fields.segments.as_ref().map(|segments| check_segments(&[], &segments.0)).transpose()?;
+    match &mut voice {
+        Voice::Recording(recording) => {
+            recording.options.raw = recording.options.raw.or(raw);
+            recording.segments = segments;
+        }
+        Voice::Embedding(_) | Voice::Speaker(_) if segments.is_some() => {
+            return Err(wrong(&["segments"], "Only a recording has segments"));
+        }
+        Voice::Embedding(_) | Voice::Speaker(_) => {}
+    }
+    Ok(voice)
+}
+
+/// Voices to enrol, each with the SHA-256 of what was sent, by which the same is recognised. It takes time that grows with the
+/// recordings, so it belongs on a worker.
+pub(in crate::http) fn to_enrol(
+    voices: Vec<Voice>,
+    name: impl Fn(usize) -> Vec<String>,
+) -> Result<Vec<(Voice, [u8; 32])>, ApiError> {
+    let identified = |(i, voice)| {
+        let loc = name(i);
+        let loc: Vec<&str> = loc.iter().map(String::as_str).collect();
+        with_digest(voice, &loc)
+    };
+    voices.into_iter().enumerate().map(identified).collect()
+}
+
+fn with_digest(voice: Voice, loc: &[&str]) -> Result<(Voice, [u8; 32]), ApiError> {
+    if voice.has_segments() {
+        return Err(wrong(loc, "An enrolment is one voice; it cannot have segments"));
+    }
+    match voice {
+        Voice::Recording(VoiceRecording { source, options, segments }) => {
+            let bytes = source.unpack()?;
+            let digest = recording_digest(&bytes, &options);
+            let source = Source::File(bytes);
+            Ok((Voice::Recording(VoiceRecording { source, options, segments }), digest))
+        }
+        Voice::Embedding(embedding) => {
+            let digest = embedding_digest(&embedding.components);
+            Ok((Voice::Embedding(embedding), digest))
+        }
+        Voice::Speaker(_) => Err(wrong(
+            loc,
+            "An enrolment is a recording or an embedding; POST /v1/speakers/{id}/merge brings speakers together",
+        )),
+    }
+}
+
+fn missing(name: &str) -> ApiError {
+    FieldError::missing(&["body", name], Value::Null).into()
+}
+
+fn wrong(loc: &[&str], msg: &str) -> ApiError {
+    let loc: Vec<&str> = ["body"].iter().chain(loc).copied().collect();
+    FieldError::at(&loc, "value_error", msg).into()
+}

@@ -1,0 +1,90 @@
+//! `GET /v1/collections` and `DELETE /v1/collections/{collection}`: speakers that are searched together.
+
+use axum::extract::{Path, State};
+use axum::http::Uri;
+use axum::response::Response;
+use axum::{Extension, Json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::StoreErrors;
+use crate::http::answer::no_content;
+use crate::http::error::ApiError;
+use crate::http::layers::auth::KeyHolder;
+use crate::http::request::parts::query;
+use crate::http::state::AppState;
+use crate::http::store::{Change, read, write};
+use crate::speakers::Identifier;
+use crate::store::{CollectionSummary, StoreError};
+
+/// The collections that the key may use.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct CollectionsAnswer {
+    /// By name.
+    #[schema(value_type = Vec<CollectionAnswer>)]
+    collections: Vec<CollectionSummary>,
+}
+
+/// There are none.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoOptions {}
+
+/// A collection, as the OpenAPI document describes it.
+#[derive(ToSchema)]
+#[schema(as = Collection)]
+#[allow(dead_code, reason = "it describes the store's collections to OpenAPI")]
+struct CollectionAnswer {
+    #[schema(example = "default")]
+    collection: String,
+    /// The number of its speakers.
+    #[schema(example = 3)]
+    speakers: usize,
+    /// The number of their enrolments.
+    #[schema(example = 7)]
+    enrolments: usize,
+}
+
+/// List the collections that hold speakers.
+#[utoipa::path(get, path = "/v1/collections", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
+    responses((status = 200, body = CollectionsAnswer, description = "Those that the key may use"), StoreErrors),
+)]
+pub(in crate::http) async fn collections(
+    State(state): State<AppState>,
+    Extension(key): Extension<KeyHolder>,
+    uri: Uri,
+) -> Result<Json<CollectionsAnswer>, ApiError> {
+    let NoOptions {} = query(&uri)?;
+    let mut collections = read(&state, crate::store::Store::collections).await?;
+    collections.retain(|summary| key.require_collection(&summary.collection).is_ok());
+    Ok(Json(CollectionsAnswer { collections }))
+}
+
+/// Remove all speakers of a collection.
+#[utoipa::path(delete, path = "/v1/collections/{collection}", tag = "Speakers",
+    security(("ApiKey" = []), ("Bearer" = [])),
+    params(("collection" = String, Path, description = "The collection", example = "default")),
+    responses((status = 204, description = "They are gone"), StoreErrors),
+)]
+pub(in crate::http) async fn remove(
+    State(state): State<AppState>,
+    Extension(key): Extension<KeyHolder>,
+    Path(name): Path<String>,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let NoOptions {} = query(&uri)?;
+    let collection: Identifier =
+        name.parse().map_err(|_| ApiError::from(StoreError::CollectionNotFound { collection: name }))?;
+    key.require_collection(&collection)?;
+    let logged = Change {
+        action: "remove_collection",
+        collection: collection.clone(),
+        speaker: None,
+        enrolment: None,
+        other: None,
+        enrolled: 0,
+    };
+    write(&state, &key, move |transaction| transaction.remove_collection(&collection), |_| Some(logged))
+        .await?;
+    Ok(no_content())
+}

@@ -1,0 +1,188 @@
+//! `POST /v1/speakers/{id}/enrolments`: another recording of a speaker.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+use axum::{Extension, Json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{EnrolErrors, address, location, rules};
+use crate::config::Right;
+use crate::embedder::EmbedderModel;
+use crate::http::answer::created;
+use crate::http::batch::{Caller, on_worker};
+use crate::http::error::ApiError;
+use crate::http::layers::auth::KeyHolder;
+use crate::http::layers::time_limit::TimeLimit;
+use crate::http::pages::document::example_recording;
+use crate::http::request::one_voice::{VOICE_PARTS, one_voice, to_enrol};
+use crate::http::request::parts::Received;
+use crate::http::request::sides::{Side, Sides};
+use crate::http::request::voice::{Voice, VoiceFields};
+use crate::http::routes::extract_embedding::RawRecording;
+use crate::http::state::AppState;
+use crate::http::store::{Change, write};
+use crate::speakers::{self, Candidate, Enrolment, Identifier, Wanted};
+
+/// Other speakers named at the most.
+const MAX_SIMILAR: usize = 5;
+
+/// A voice to enrol.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"voice": {"audio_base64": example_recording()}, "force": true}))]
+pub(in crate::http) struct EnrolRequest {
+    /// A recording or an embedding.
+    #[schema(value_type = VoiceFields)]
+    voice: Option<VoiceFields>,
+    /// `default` if missing.
+    #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    collection: Option<Identifier>,
+    /// The model, by id or fingerprint.
+    model: Option<String>,
+    /// Whether to enrol a voice that is too short, unfit or unlike the profile.
+    force: Option<bool>,
+}
+
+/// A voice to enrol, as a part of a form.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it describes a multipart form to OpenAPI")]
+pub(in crate::http) struct EnrolForm {
+    /// The audio file.
+    #[schema(value_type = String, format = Binary)]
+    file: Vec<u8>,
+    /// As in JSON.
+    #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", example = "default")]
+    collection: Option<Identifier>,
+    /// As in JSON.
+    #[schema(example = true)]
+    force: Option<bool>,
+}
+
+/// An enrolment.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct EnrolAnswer {
+    #[schema(value_type = super::EnrolmentAnswer)]
+    #[serde(flatten)]
+    enrolment: Enrolment,
+    /// Other speakers of the collection above the threshold, if the key may identify: is it one of them?
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    similar_speakers: Vec<SimilarSpeaker>,
+}
+
+/// Another speaker with a similar voice.
+#[derive(Serialize, ToSchema)]
+struct SimilarSpeaker {
+    #[schema(value_type = String, example = "anne")]
+    speaker: Identifier,
+    #[schema(example = "Anne")]
+    name: String,
+    /// Cosine similarity to the voice.
+    #[schema(example = 0.83)]
+    similarity: f64,
+}
+
+/// Enrol a voice for a speaker.
+///
+/// It should have 3 seconds of speech, of one person without noise, and be like what is enrolled already; `force` overrides this. The
+/// same voice again changes nothing and is answered with the enrolment that is there.
+#[utoipa::path(post, path = "/v1/speakers/{id}/enrolments", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
+    params(("id" = String, Path, description = "The speaker", example = "anna")),
+    request_body(content((EnrolRequest = "application/json"), (EnrolForm = "multipart/form-data"), (RawRecording = "application/octet-stream"))),
+    responses(
+        (status = 201, body = EnrolAnswer, description = "The new enrolment",
+            headers(("Location" = String, description = "Where it is, relative to this address"))),
+        (status = 200, body = EnrolAnswer, description = "The enrolment of the same voice"),
+        EnrolErrors,
+    ),
+)]
+pub(in crate::http) async fn enrol(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    key: Extension<KeyHolder>,
+    time_limit: Extension<TimeLimit>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    state.store()?;
+    let caller = Caller::new(key, time_limit);
+    let received = Received::new(&state, request, VOICE_PARTS).await?;
+    let (request, voices) = on_worker(&state, move || EnrolRequest::read(received)).await??;
+    let address = address(&caller.key, &id, request.collection)?;
+    // With chosen embeddings a profile could be found out by the similarities.
+    let may_probe = caller.key.may(Right::Read) || voices.iter().all(|(voice, _)| !is_embedding(voice));
+    let (_, voices) =
+        voices_of(&state, &caller, request.model.as_deref(), voices, |_| "voice".into()).await?;
+    let [voice] = <[_; 1]>::try_from(voices).map_err(|_| ApiError::Internal("a voice is lost".into()))?;
+    let (rules, probe, logged) =
+        (rules(&state, request.force), voice.embedding.clone(), Change::new("enrol", &address));
+    let collection = address.collection.clone();
+    let enrolled = write(
+        &state,
+        &caller.key,
+        move |transaction| transaction.enrol(&address, &voice, &rules),
+        move |enrolled| {
+            let enrolment = Some(enrolled.enrolment.id.clone());
+            enrolled.is_new.then_some(Change { enrolment, enrolled: 1, ..logged })
+        },
+    )
+    .await
+    .map_err(|error| masked(if may_probe { error } else { error.without_similarities() }, &caller.key))?;
+    let mut enrolment = enrolled.enrolment;
+    if !may_probe {
+        enrolment.similarity_to_profile = None;
+    }
+    let mut similar_speakers = Vec::new();
+    if caller.key.may(Right::Identify) {
+        let store = state.store()?;
+        let wanted = Wanted { collection: collection.clone(), top: MAX_SIMILAR, except: Some(enrolled.key) };
+        let found = on_worker(&state, move || store.search(&[probe], &wanted)).await??;
+        let is_above = |candidate: &Candidate| candidate.similarity > rules.threshold;
+        let candidates = found.into_iter().flat_map(|found| found.candidates).filter(is_above);
+        similar_speakers.extend(
+            candidates.map(|Candidate { speaker, name, similarity, .. }| SimilarSpeaker {
+                speaker,
+                name,
+                similarity,
+            }),
+        );
+    }
+    let location = enrolled.is_new.then(|| location(&format!("enrolments/{}", enrolment.id), &collection));
+    Ok(created(location, Json(EnrolAnswer { enrolment, similar_speakers })))
+}
+
+impl EnrolRequest {
+    fn read(received: Received) -> Result<(Self, Vec<(Voice, [u8; 32])>), ApiError> {
+        let (request, voice) = one_voice(received, |request: &mut Self| request.voice.take())?;
+        Ok((request, to_enrol(vec![voice], |_| vec!["voice".into()])?))
+    }
+}
+
+/// Voices to enrol, embedded, and their model.
+pub(super) async fn voices_of(
+    state: &AppState,
+    caller: &Caller,
+    model: Option<&str>,
+    voices: Vec<(Voice, [u8; 32])>,
+    name: impl Fn(usize) -> String,
+) -> Result<(Arc<EmbedderModel>, Vec<speakers::Voice>), ApiError> {
+    let (voices, digests): (Vec<_>, Vec<_>) = voices.into_iter().unzip();
+    let (model, embedded) = Sides::resolve(state, model, voices, name)?.embed(state, caller).await?;
+    let voice = |(digest, side): (_, Side)| speakers::Voice {
+        digest,
+        embedding: side.embedding,
+        speech_seconds: side.speech_seconds,
+        warnings: side.warnings,
+    };
+    Ok((model, digests.into_iter().zip(embedded.sides).map(voice).collect()))
+}
+
+fn is_embedding(voice: &Voice) -> bool {
+    matches!(voice, Voice::Embedding(_))
+}
+
+/// The error without the name of another speaker, unless the key may know it.
+pub(super) fn masked(error: ApiError, key: &KeyHolder) -> ApiError {
+    if key.may(Right::Read) || key.may(Right::Identify) { error } else { error.without_names() }
+}

@@ -1,0 +1,107 @@
+//! `GET` and `DELETE /v1/speakers/{id}/enrolments` and those of one: what was enrolled, without voices.
+
+use axum::extract::{Path, State};
+use axum::http::Uri;
+use axum::response::Response;
+use axum::{Extension, Json};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{CollectionQuery, EnrolmentAnswer, StoreErrors, address_by_query};
+use crate::http::answer::no_content;
+use crate::http::error::ApiError;
+use crate::http::layers::auth::KeyHolder;
+use crate::http::state::AppState;
+use crate::http::store::{Change, read, write};
+use crate::speakers::Enrolment;
+
+/// What was enrolled for a speaker.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct EnrolmentsAnswer {
+    /// In the order in which they came.
+    #[schema(value_type = Vec<EnrolmentAnswer>)]
+    enrolments: Vec<Enrolment>,
+}
+
+/// List a speaker's enrolments.
+#[utoipa::path(get, path = "/v1/speakers/{id}/enrolments", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
+    params(("id" = String, Path, description = "The speaker", example = "anna"), CollectionQuery),
+    responses((status = 200, body = EnrolmentsAnswer, description = "The enrolments, without their embeddings"), StoreErrors),
+)]
+pub(in crate::http) async fn enrolments(
+    State(state): State<AppState>,
+    Extension(key): Extension<KeyHolder>,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Json<EnrolmentsAnswer>, ApiError> {
+    let address = address_by_query(&key, &id, &uri)?;
+    let enrolments = read(&state, move |store| store.enrolments(&address)).await?;
+    Ok(Json(EnrolmentsAnswer { enrolments }))
+}
+
+/// Describe an enrolment.
+#[utoipa::path(get, path = "/v1/speakers/{id}/enrolments/{enrolment}", tag = "Speakers",
+    security(("ApiKey" = []), ("Bearer" = [])),
+    params(
+        ("id" = String, Path, description = "The speaker", example = "anna"),
+        ("enrolment" = String, Path, description = "The enrolment"),
+        CollectionQuery,
+    ),
+    responses((status = 200, body = EnrolmentAnswer, description = "The enrolment, without its embedding"), StoreErrors),
+)]
+pub(in crate::http) async fn enrolment(
+    State(state): State<AppState>,
+    Extension(key): Extension<KeyHolder>,
+    Path((id, enrolment)): Path<(String, String)>,
+    uri: Uri,
+) -> Result<Json<Enrolment>, ApiError> {
+    let address = address_by_query(&key, &id, &uri)?;
+    Ok(Json(read(&state, move |store| store.enrolment(&address, &enrolment)).await?))
+}
+
+/// Remove all enrolments of a speaker, who stays.
+#[utoipa::path(delete, path = "/v1/speakers/{id}/enrolments", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
+    params(("id" = String, Path, description = "The speaker", example = "anna"), CollectionQuery),
+    responses((status = 204, description = "They are gone"), StoreErrors),
+)]
+pub(in crate::http) async fn remove_all(
+    State(state): State<AppState>,
+    Extension(key): Extension<KeyHolder>,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let address = address_by_query(&key, &id, &uri)?;
+    let logged = Change::new("remove_enrolments", &address);
+    write(
+        &state,
+        &key,
+        move |transaction| transaction.remove_enrolments(&address),
+        |n| (*n > 0).then_some(logged),
+    )
+    .await?;
+    Ok(no_content())
+}
+
+/// Remove an enrolment.
+#[utoipa::path(delete, path = "/v1/speakers/{id}/enrolments/{enrolment}", tag = "Speakers",
+    security(("ApiKey" = []), ("Bearer" = [])),
+    params(
+        ("id" = String, Path, description = "The speaker", example = "anna"),
+        ("enrolment" = String, Path, description = "The enrolment"),
+        CollectionQuery,
+    ),
+    responses((status = 204, description = "It is gone"), StoreErrors),
+)]
+pub(in crate::http) async fn remove(
+    State(state): State<AppState>,
+    Extension(key): Extension<KeyHolder>,
+    Path((id, enrolment)): Path<(String, String)>,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let address = address_by_query(&key, &id, &uri)?;
+    let logged = Change { enrolment: Some(enrolment.clone()), ..Change::new("remove_enrolment", &address) };
+    let remove =
+        move |transaction: &crate::store::Transaction<'_>| transaction.remove_enrolment(&address, &enrolment);
+    write(&state, &key, remove, |()| Some(logged)).await?;
+    Ok(no_content())
+}

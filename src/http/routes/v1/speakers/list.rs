@@ -1,0 +1,75 @@
+//! `GET /v1/speakers`: the speakers of a collection, page by page.
+
+use axum::extract::State;
+use axum::http::Uri;
+use axum::{Extension, Json};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{SpeakerAnswer, StoreErrors, collection};
+use crate::http::error::{ApiError, FieldError};
+use crate::http::layers::auth::KeyHolder;
+use crate::http::request::parts::query;
+use crate::http::state::AppState;
+use crate::http::store::read;
+use crate::speakers::{Identifier, Speaker};
+use crate::store::PageRequest;
+
+/// Speakers of a page.
+const MAX_LIMIT: usize = 200;
+
+/// Which speakers to list.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct ListQuery {
+    /// The collection.
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", example = "default", nullable = false)]
+    collection: Option<Identifier>,
+    /// How many.
+    #[param(minimum = 1, maximum = 200, example = 50, nullable = false)]
+    limit: Option<usize>,
+    /// Those behind this id: `next` of the page before.
+    #[param(example = "anna", nullable = false)]
+    after: Option<String>,
+    /// Those whose name contains this, in any case.
+    #[param(example = "ann", nullable = false)]
+    name: Option<String>,
+}
+
+/// A page of speakers.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct ListAnswer {
+    /// By id, bytewise.
+    #[schema(value_type = Vec<SpeakerAnswer>)]
+    speakers: Vec<Speaker>,
+    /// What `after` should be for the next page; null on the last.
+    #[schema(value_type = Option<String>, example = "anna")]
+    next: Option<Identifier>,
+}
+
+/// List enrolled speakers.
+#[utoipa::path(get, path = "/v1/speakers", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
+    params(ListQuery),
+    responses((status = 200, body = ListAnswer, description = "A page of speakers"), StoreErrors),
+)]
+pub(in crate::http) async fn list(
+    State(state): State<AppState>,
+    Extension(key): Extension<KeyHolder>,
+    uri: Uri,
+) -> Result<Json<ListAnswer>, ApiError> {
+    let wanted: ListQuery = query(&uri)?;
+    let limit = wanted.limit.unwrap_or(MAX_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        let msg = format!("Input should be from 1 to {MAX_LIMIT}");
+        return Err(FieldError::at(&["query", "limit"], "value_error", &msg).into());
+    }
+    let request = PageRequest {
+        collection: collection(&key, wanted.collection)?,
+        after: wanted.after.unwrap_or_default(),
+        name: wanted.name.unwrap_or_default(),
+        limit,
+    };
+    let page = read(&state, move |store| store.speakers(&request)).await?;
+    Ok(Json(ListAnswer { speakers: page.speakers, next: page.next }))
+}

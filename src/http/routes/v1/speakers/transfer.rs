@@ -1,0 +1,99 @@
+//! `POST /v1/speakers/{id}/enrolments/{enrolment}/move` and `POST /v1/speakers/{id}/merge`: what was enrolled for the wrong speaker.
+
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::{CollectionQuery, SpeakerAnswer, StoreErrors, address};
+use crate::http::error::ApiError;
+use crate::http::layers::auth::KeyHolder;
+use crate::http::request::parts::{json_body, query};
+use crate::http::state::AppState;
+use crate::http::store::{Change, write};
+use crate::speakers::Identifier;
+
+/// Where to move an enrolment.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"to": "anne"}))]
+pub(in crate::http) struct MoveRequest {
+    /// The speaker that it belongs to.
+    #[schema(value_type = String, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    to: Identifier,
+}
+
+/// Which speaker to merge into another.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"from": "unknown-3"}))]
+pub(in crate::http) struct MergeRequest {
+    /// The speaker that is the same person, and will be gone.
+    #[schema(value_type = String, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    from: Identifier,
+}
+
+/// Move an enrolment to the speaker that it belongs to.
+#[utoipa::path(post, path = "/v1/speakers/{id}/enrolments/{enrolment}/move", tag = "Speakers",
+    security(("ApiKey" = []), ("Bearer" = [])),
+    params(
+        ("id" = String, Path, description = "The speaker that it was enrolled for", example = "anna"),
+        ("enrolment" = String, Path, description = "The enrolment"),
+        CollectionQuery,
+    ),
+    request_body(content((MoveRequest = "application/json"))),
+    responses((status = 200, body = SpeakerAnswer, description = "The speaker that it was moved to"), StoreErrors),
+)]
+pub(in crate::http) async fn move_enrolment(
+    State(state): State<AppState>,
+    Extension(key): Extension<KeyHolder>,
+    Path((id, enrolment)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let CollectionQuery { collection } = query(request.uri())?;
+    let MoveRequest { to } = json_body(request).await?;
+    let address = address(&key, &id, collection)?;
+    let logged = Change {
+        enrolment: Some(enrolment.clone()),
+        other: Some(to.clone()),
+        ..Change::new("move", &address)
+    };
+    let is_change = address.id != to;
+    let moved = write(
+        &state,
+        &key,
+        move |transaction| transaction.move_enrolment(&address, &enrolment, &to),
+        move |_| is_change.then_some(logged),
+    );
+    Ok(Json(moved.await?).into_response())
+}
+
+/// Merge another speaker into this one.
+///
+/// All enrolments of the other become this speaker's, and the other is gone. Each enrolment is kept by itself, so it can be moved to a
+/// new speaker again.
+#[utoipa::path(post, path = "/v1/speakers/{id}/merge", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
+    params(("id" = String, Path, description = "The speaker that stays", example = "anna"), CollectionQuery),
+    request_body(content((MergeRequest = "application/json"))),
+    responses((status = 200, body = SpeakerAnswer, description = "The speaker that stays"), StoreErrors),
+)]
+pub(in crate::http) async fn merge(
+    State(state): State<AppState>,
+    Extension(key): Extension<KeyHolder>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let CollectionQuery { collection } = query(request.uri())?;
+    let MergeRequest { from } = json_body(request).await?;
+    let address = address(&key, &id, collection)?;
+    let logged = Change { other: Some(from.clone()), ..Change::new("merge", &address) };
+    let is_change = address.id != from;
+    let merged = write(
+        &state,
+        &key,
+        move |transaction| transaction.merge(&address, &from),
+        move |_| is_change.then_some(logged),
+    );
+    Ok(Json(merged.await?).into_response())
+}

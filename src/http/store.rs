@@ -1,0 +1,103 @@
+//! The store of speakers, awaited; each change is a line of the log.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+use tracing::Span;
+
+use super::answer;
+use super::error::ApiError;
+use super::layers::auth::KeyHolder;
+use super::state::AppState;
+use crate::embedding::{ModelId, UnitEmbedding};
+use crate::speakers::{Address, Identifier, SpeakerKey};
+use crate::store::{Store, StoreError, Transaction};
+
+/// What was changed, for the log: ids alone, no names and no voices.
+pub(super) struct Change {
+    pub(super) action: &'static str,
+    pub(super) collection: Identifier,
+    pub(super) speaker: Option<Identifier>,
+    pub(super) enrolment: Option<String>,
+    /// The other speaker of a move or merge.
+    pub(super) other: Option<Identifier>,
+    /// How many voices were enrolled.
+    pub(super) enrolled: usize,
+}
+
+/// An enrolled speaker's voice.
+pub(super) struct SpeakerProbe {
+    pub(super) key: SpeakerKey,
+    pub(super) embedding: UnitEmbedding,
+}
+
+impl Change {
+    pub(super) fn new(action: &'static str, address: &Address) -> Self {
+        let Address { collection, id } = address.clone();
+        Self { action, collection, speaker: Some(id), enrolment: None, other: None, enrolled: 0 }
+    }
+
+    fn log(&self, key: &str) {
+        tracing::info!(
+            action = self.action,
+            key,
+            collection = self.collection.as_str(),
+            speaker = self.speaker.as_ref().map(Identifier::as_str),
+            enrolment = self.enrolment,
+            other = self.other.as_ref().map(Identifier::as_str),
+            "audit"
+        );
+    }
+}
+
+/// Reads, on a thread that may block.
+pub(super) async fn read<T: Send + 'static>(
+    state: &AppState,
+    work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let store = state.store()?;
+    Ok(answer::blocking(move || work(&store)).await??)
+}
+
+/// Makes a change and waits until it is committed. It is made, and logged, even if nobody waits any more. `change` tells what was
+/// changed, if anything was.
+pub(super) async fn write<T: Send + 'static>(
+    state: &AppState,
+    key: &KeyHolder,
+    work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    change: impl FnOnce(&T) -> Option<Change> + Send + 'static,
+) -> Result<T, ApiError> {
+    let store = state.store()?;
+    let (answer, answered) = oneshot::channel();
+    let (span, key) = (Span::current(), key.holder.key.name.clone());
+    let (metrics, begun) = (Arc::clone(&state.metrics), Instant::now());
+    store.write(work, move |outcome| {
+        metrics.speakers.write_seconds.observe(begun.elapsed().as_secs_f64());
+        if let Some(change) = outcome.as_ref().ok().and_then(change) {
+            metrics.speakers.enrolments.inc_by(change.enrolled as u64);
+            span.in_scope(|| change.log(&key));
+        }
+        // If the client has gone, the answer cannot be sent.
+        drop(answer.send(outcome));
+    });
+    // The answer is dropped unsent only if the change panics.
+    Ok(answered.await.map_err(|_| ApiError::Panicked)??)
+}
+
+/// An enrolled speaker's voice as a model knows it, if the key may use the collection.
+pub(super) async fn voice_of(
+    state: &AppState,
+    key: &KeyHolder,
+    address: Address,
+    model: &ModelId,
+) -> Result<SpeakerProbe, ApiError> {
+    key.require_collection(&address.collection)?;
+    let (id, model) = (address.id.clone(), model.clone());
+    let fingerprint = model.fingerprint().to_owned();
+    let voice = read(state, move |store| store.voice(&address, &model)).await?;
+    match voice.embedding {
+        Some(embedding) => Ok(SpeakerProbe { key: voice.key, embedding }),
+        None => Err(ApiError::NoProfile { speaker: id, model: fingerprint }),
+    }
+}

@@ -1,0 +1,46 @@
+//! What was enrolled, by a hash, so that the same is recognised.
+
+use sha2::{Digest, Sha256};
+
+use crate::pipeline::RecordingOptions;
+
+/// The SHA-256 of a recording's file and, unless it is read as it is, of how it is read.
+pub fn recording_digest(file: &[u8], options: &RecordingOptions) -> [u8; 32] {
+    let mut digest = Sha256::new_with_prefix(file);
+    if *options != RecordingOptions::default() {
+        digest.update(format!("{options:?}"));
+    }
+    digest.finalize().into()
+}
+
+/// The SHA-256 of an embedding's components as little-endian `f32`, in which base64 and decimal numbers are the same, or as `f64` if
+/// one is beyond the range of `f32`.
+pub fn embedding_digest(components: &[f64]) -> [u8; 32] {
+    let fits = components.iter().all(|c| (*c as f32).is_finite());
+    let bytes: Vec<u8> = if fits {
+        components.iter().flat_map(|c| (*c as f32).to_le_bytes()).collect()
+    } else {
+        components.iter().flat_map(|c| c.to_le_bytes()).collect()
+    };
+    Sha256::digest(bytes).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audio::Channel;
+
+    #[test]
+    fn the_same_is_the_same_however_it_is_written() {
+        let component = 0.1_f32;
+        let decimal: f64 = component.to_string().parse().unwrap();
+        assert_ne!(decimal.to_bits(), f64::from(component).to_bits());
+        assert_eq!(embedding_digest(&[decimal, 1.0]), embedding_digest(&[f64::from(component), 1.0]));
+        assert_ne!(embedding_digest(&[1e300]), embedding_digest(&[1e301]));
+
+        let mix = RecordingOptions::default();
+        let left = RecordingOptions { channel: Channel::One(0), raw: None };
+        assert_eq!(recording_digest(b"file", &mix), <[u8; 32]>::from(Sha256::digest(b"file")));
+        assert_ne!(recording_digest(b"file", &mix), recording_digest(b"file", &left));
+    }
+}

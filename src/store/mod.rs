@@ -1,0 +1,229 @@
+//! Enrolled speakers, kept: a database, and an index of their profiles in memory that is exact as of the database's revision.
+//!
+//! Whoever writes hands over a change and a callback. A thread of the store commits it, brings the index up to date, and only then
+//! calls back, whether anybody waits or not. Reading takes the caller's thread.
+
+mod error;
+mod place;
+mod sqlite;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+
+use crate::embedding::{ModelId, UnitEmbedding};
+use crate::speakers::{Address, Enrolment, Found, Identifier, Index, Speaker, SpeakerKey, Wanted};
+
+pub use error::{OpenError, StoreError};
+pub use place::{StoreConfig, StorePlace};
+pub use sqlite::{CollectionSummary, Created, Enrolled, NewSpeaker, Transaction};
+
+use sqlite::{Database, Job, Limits, Page, Probe, Task, Writer};
+
+/// The store of speakers.
+pub struct Store {
+    database: Arc<Database>,
+    index: Arc<RwLock<Index>>,
+    models: Vec<ModelId>,
+    is_available: Arc<AtomicBool>,
+    jobs: Mutex<Option<Sender<Box<dyn Job>>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Some speakers of a collection.
+#[derive(Clone, Debug)]
+pub struct SpeakerPage {
+    /// The speakers, by their ids.
+    pub speakers: Vec<Speaker>,
+    /// The id behind which the next page begins, if there is one.
+    pub next: Option<Identifier>,
+}
+
+/// Which speakers to list.
+#[derive(Clone, Debug)]
+pub struct PageRequest {
+    /// Of which collection.
+    pub collection: Identifier,
+    /// Those behind this id.
+    pub after: String,
+    /// Those whose name contains this, in any case.
+    pub name: String,
+    /// How many.
+    pub limit: usize,
+}
+
+/// A speaker's voice.
+#[derive(Clone, Debug)]
+pub struct SpeakerVoice {
+    /// The speaker's key.
+    pub key: SpeakerKey,
+    /// The profile; `None` if the speaker has none of the model.
+    pub embedding: Option<UnitEmbedding>,
+}
+
+impl Store {
+    /// Checks the database, if it is there, without changing it.
+    pub fn check(place: &StorePlace) -> Result<(), OpenError> {
+        Database::open(place).map(drop)
+    }
+
+    /// Opens the database, if it is there, and loads the profiles of the given models. It is created at the first write.
+    pub fn open(place: &StorePlace, max_speakers: usize, models: Vec<ModelId>) -> Result<Self, OpenError> {
+        let database = Arc::new(Database::open(place)?);
+        let index = Arc::new(RwLock::new(Index::default()));
+        let is_available = Arc::new(AtomicBool::new(true));
+        let writer = Writer {
+            database: Arc::clone(&database),
+            index: Arc::clone(&index),
+            models: models.clone(),
+            limits: Limits { max_speakers },
+            is_available: Arc::clone(&is_available),
+        };
+        let (jobs, waiting) = channel();
+        let store = Self {
+            database,
+            index,
+            models,
+            is_available,
+            jobs: Mutex::new(Some(jobs)),
+            writer: Mutex::default(),
+        };
+        store.follow().map_err(|error| match (error, place) {
+            (StoreError::Unavailable { reason }, StorePlace::File(path)) => {
+                OpenError::Damaged { path: path.clone(), reason }
+            }
+            (error, place) => {
+                let path = if let StorePlace::File(path) = place { path.clone() } else { ":memory:".into() };
+                OpenError::System { path, reason: error.to_string() }
+            }
+        })?;
+        let thread = std::thread::spawn(move || writer.run(&waiting));
+        *store.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(store)
+    }
+
+    /// Makes a change. `done` is called on the store's thread once it is committed and the index shows it, or has failed.
+    pub fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+        done: impl FnOnce(Result<T, StoreError>) + Send + 'static,
+    ) {
+        let job: Box<dyn Job> = Box::new(Task::new(work, done));
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let unsent = match &*jobs {
+            Some(jobs) => jobs.send(job).err().map(|unsent| unsent.0),
+            None => Some(job),
+        };
+        if let Some(job) = unsent {
+            job.finish(Err(StoreError::Unavailable { reason: "the store is closed".into() }));
+        }
+    }
+
+    /// As [`Store::write`], and waits.
+    pub fn write_and_wait<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (sender, answer) = channel();
+        // The receiver is there until it has the answer.
+        self.write(work, move |outcome| drop(sender.send(outcome)));
+        answer.recv().unwrap_or_else(|_| Err(StoreError::Internal("the change panicked".into())))
+    }
+
+    /// A speaker.
+    pub fn speaker(&self, address: &Address) -> Result<Speaker, StoreError> {
+        let found = self.database.read(|connection| sqlite::speaker(connection, address))?;
+        found.ok_or_else(|| not_found(address))
+    }
+
+    /// A page of a collection.
+    pub fn speakers(&self, wanted: &PageRequest) -> Result<SpeakerPage, StoreError> {
+        let PageRequest { collection, after, name, limit } = wanted;
+        let page =
+            self.database.read(|connection| sqlite::speakers(connection, collection, after, name, *limit))?;
+        let Page { speakers, next } = page.unwrap_or(Page { speakers: Vec::new(), next: None });
+        Ok(SpeakerPage { speakers, next })
+    }
+
+    /// A speaker's enrolments.
+    pub fn enrolments(&self, address: &Address) -> Result<Vec<Enrolment>, StoreError> {
+        let found = self.database.read(|connection| sqlite::enrolments(connection, address))?;
+        found.ok_or_else(|| not_found(address))
+    }
+
+    /// One of a speaker's enrolments.
+    pub fn enrolment(&self, address: &Address, id: &str) -> Result<Enrolment, StoreError> {
+        let found = self.database.read(|connection| sqlite::enrolment(connection, address, id))?;
+        found.ok_or_else(|| not_found(address))
+    }
+
+    /// All collections.
+    pub fn collections(&self) -> Result<Vec<CollectionSummary>, StoreError> {
+        Ok(self.database.read(sqlite::collections)?.unwrap_or_default())
+    }
+
+    /// The number of enrolments that are not searched, since their models are not loaded, by model.
+    pub fn unsearched(&self) -> Result<Vec<(String, usize)>, StoreError> {
+        let mut counts = self.database.read(sqlite::enrolments_by_model)?.unwrap_or_default();
+        counts.retain(|(model, _)| self.models.iter().all(|loaded| loaded.fingerprint() != model));
+        Ok(counts)
+    }
+
+    /// A speaker's voice, as a model knows it.
+    pub fn voice(&self, address: &Address, model: &ModelId) -> Result<SpeakerVoice, StoreError> {
+        let found =
+            self.database.read(|connection| sqlite::probe(connection, address, model.fingerprint()))?;
+        let Probe { key, profile } = found.ok_or_else(|| not_found(address))?;
+        Ok(SpeakerVoice { key, embedding: profile.and_then(|profile| profile.embedding(model)) })
+    }
+
+    /// The speakers of a collection most like each voice, as of all that is committed. It takes time that grows with the
+    /// collection.
+    pub fn search(&self, probes: &[UnitEmbedding], wanted: &Wanted) -> Result<Vec<Found>, StoreError> {
+        self.follow()?;
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(probes.iter().map(|probe| index.search(probe, wanted)).collect())
+    }
+
+    /// The number of speakers, as far as the index knows.
+    pub fn speaker_count(&self) -> usize {
+        self.index.read().unwrap_or_else(PoisonError::into_inner).speakers()
+    }
+
+    /// Whether the last write succeeded, and reading has not failed since.
+    pub fn is_available(&self) -> bool {
+        self.is_available.load(Ordering::Relaxed)
+    }
+
+    /// Commits what waits, and ends the thread that writes. Later writes fail.
+    pub fn close(&self) {
+        *self.jobs.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // If it panicked, that is logged.
+        let _ = writer.map(JoinHandle::join);
+    }
+
+    /// Brings the index up to what others have written.
+    fn follow(&self) -> Result<(), StoreError> {
+        let followed = self.database.read(|connection| sqlite::follow(connection, &self.index, &self.models));
+        if let Err(StoreError::Unavailable { reason }) = &followed
+            && self.is_available.swap(false, Ordering::Relaxed)
+        {
+            tracing::error!(reason, "the store of speakers is unavailable");
+        }
+        followed.map(drop)
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Of a database that is not there yet.
+fn not_found(address: &Address) -> StoreError {
+    let Address { collection, id } = address.clone();
+    StoreError::SpeakerNotFound { speaker: id, collection }
+}

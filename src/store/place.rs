@@ -1,0 +1,23 @@
+//! Where speakers are kept.
+
+use std::path::PathBuf;
+
+/// Where speakers are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StorePlace {
+    /// In a file of SQLite.
+    File(PathBuf),
+    /// In memory, until the process ends.
+    Memory,
+}
+
+/// What is kept, and where.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// Where; `None` if nothing is kept.
+    pub place: Option<StorePlace>,
+    /// Why, if the operator may expect otherwise.
+    pub note: Option<String>,
+    /// Most speakers.
+    pub max_speakers: usize,
+}

@@ -1,0 +1,51 @@
+//! A change that waits to be committed, and who is told of it.
+
+use super::writes::Transaction;
+use crate::store::error::StoreError;
+
+/// A change that waits to be committed.
+pub(in crate::store) trait Job: Send {
+    /// Makes the change; an error undoes it.
+    fn run(&mut self, transaction: &Transaction<'_>) -> Result<(), StoreError>;
+
+    /// Tells what became of it, once it is committed or has failed.
+    fn finish(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+/// A function that makes the change, and one that is told.
+pub(in crate::store) struct Task<W, T, D> {
+    work: Option<W>,
+    outcome: Option<Result<T, StoreError>>,
+    done: D,
+}
+
+impl<W, T, D> Task<W, T, D> {
+    pub(in crate::store) fn new(work: W, done: D) -> Self {
+        Self { work: Some(work), outcome: None, done }
+    }
+}
+
+impl<W, T, D> Job for Task<W, T, D>
+where
+    W: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send,
+    T: Send,
+    D: FnOnce(Result<T, StoreError>) + Send,
+{
+    fn run(&mut self, transaction: &Transaction<'_>) -> Result<(), StoreError> {
+        let Some(work) = self.work.take() else { return Ok(()) };
+        let outcome = work(transaction);
+        let status = outcome.as_ref().map(drop).map_err(Clone::clone);
+        self.outcome = Some(outcome);
+        status
+    }
+
+    fn finish(self: Box<Self>, committed: Result<(), StoreError>) {
+        let Self { outcome, done, .. } = *self;
+        match (committed, outcome) {
+            (Err(error), _) => done(Err(error)),
+            (Ok(()), Some(outcome)) => done(outcome),
+            // It panicked, which is logged; it is dropped unanswered, as a recording is whose worker panics.
+            (Ok(()), None) => {}
+        }
+    }
+}

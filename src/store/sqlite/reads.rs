@@ -1,0 +1,232 @@
+//! What reads.
+
+use rusqlite::{Connection, OptionalExtension, Row};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::statements::{
+    COLLECTIONS, ENROLMENT, ENROLMENT_COUNT, ENROLMENTS, ENROLMENTS_BY_MODEL, PROFILE, PROFILE_SUMMARIES,
+    SPEAKER, SPEAKERS_AFTER,
+};
+use crate::speakers::{
+    Address, Enrolment, Identifier, Metadata, ModelSummary, Profile, Speaker, SpeakerKey, SpeakerName,
+};
+use crate::store::error::StoreError;
+
+/// A page of speakers.
+pub(in crate::store) struct Page {
+    pub(in crate::store) speakers: Vec<Speaker>,
+    /// The id behind which the next page begins, if there is one.
+    pub(in crate::store) next: Option<Identifier>,
+}
+
+/// A speaker as one side of a comparison.
+pub(in crate::store) struct Probe {
+    pub(in crate::store) key: SpeakerKey,
+    pub(in crate::store) profile: Option<Profile>,
+}
+
+/// A collection, counted.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CollectionSummary {
+    /// Its name.
+    pub collection: Identifier,
+    /// The number of speakers.
+    pub speakers: usize,
+    /// The number of their enrolments.
+    pub enrolments: usize,
+}
+
+/// A row of a speaker, before it is completed.
+pub(super) struct SpeakerRow {
+    pub(super) key: SpeakerKey,
+    pub(super) speaker: Speaker,
+}
+
+pub(super) fn row_of(connection: &Connection, address: &Address) -> Result<SpeakerRow, StoreError> {
+    let mut statement = connection.prepare_cached(SPEAKER)?;
+    let mut rows = statement.query([address.collection.as_str(), address.id.as_str()])?;
+    let Some(row) = rows.next()? else {
+        let Address { collection, id } = address.clone();
+        return Err(StoreError::SpeakerNotFound { speaker: id, collection });
+    };
+    speaker_row(row)
+}
+
+fn speaker_row(row: &Row) -> Result<SpeakerRow, StoreError> {
+    let unreadable =
+        |what: &str| StoreError::Unavailable { reason: format!("a speaker's {what} cannot be read") };
+    let metadata = RawValue::from_string(row.get(4)?).map_err(|_| unreadable("metadata"))?;
+    let speaker = Speaker {
+        collection: identifier(row, 1)?,
+        id: identifier(row, 2)?,
+        name: SpeakerName::new(row.get(3)?).map_err(|_| unreadable("name"))?,
+        metadata: Metadata::new(metadata).map_err(|_| unreadable("metadata"))?,
+        enrolments: 0,
+        profiles: Vec::new(),
+        created_at: timestamp(row.get(5)?),
+        updated_at: timestamp(row.get(6)?),
+    };
+    Ok(SpeakerRow { key: row.get(0)?, speaker })
+}
+
+/// A speaker with everything that answers show.
+pub(in crate::store) fn speaker(connection: &Connection, address: &Address) -> Result<Speaker, StoreError> {
+    completed(connection, row_of(connection, address)?)
+}
+
+fn completed(
+    connection: &Connection,
+    SpeakerRow { key, mut speaker }: SpeakerRow,
+) -> Result<Speaker, StoreError> {
+    let count: i64 = connection.prepare_cached(ENROLMENT_COUNT)?.query_row([key], |row| row.get(0))?;
+    speaker.enrolments = count as usize;
+    let summary = |row: &Row| {
+        Ok(ModelSummary {
+            model: row.get(0)?,
+            seconds: row.get(1)?,
+            enrolments: row.get::<_, i64>(2)? as usize,
+        })
+    };
+    let mut statement = connection.prepare_cached(PROFILE_SUMMARIES)?;
+    speaker.profiles = statement.query_map([key], summary)?.collect::<Result<_, _>>()?;
+    Ok(speaker)
+}
+
+/// Speakers of a collection by their ids, up to `limit` of those behind `after` whose name contains a text.
+pub(in crate::store) fn speakers(
+    connection: &Connection,
+    collection: &Identifier,
+    after: &str,
+    name: &str,
+    limit: usize,
+) -> Result<Page, StoreError> {
+    let mut statement = connection.prepare_cached(SPEAKERS_AFTER)?;
+    let mut rows = statement.query([collection.as_str(), after])?;
+    let mut page = Page { speakers: Vec::new(), next: None };
+    while let Some(row) = rows.next()? {
+        let row = speaker_row(row)?;
+        if !row.speaker.name.contains(name) {
+            continue;
+        }
+        if page.speakers.len() == limit {
+            page.next = page.speakers.last().map(|speaker| speaker.id.clone());
+            break;
+        }
+        page.speakers.push(completed(connection, row)?);
+    }
+    Ok(page)
+}
+
+/// A speaker's key, and its profile for a model if there is one.
+pub(in crate::store) fn probe(
+    connection: &Connection,
+    address: &Address,
+    fingerprint: &str,
+) -> Result<Probe, StoreError> {
+    let SpeakerRow { key, .. } = row_of(connection, address)?;
+    Ok(Probe { key, profile: profile(connection, key, fingerprint)? })
+}
+
+pub(super) fn profile(
+    connection: &Connection,
+    key: SpeakerKey,
+    fingerprint: &str,
+) -> Result<Option<Profile>, StoreError> {
+    let mut statement = connection.prepare_cached(PROFILE)?;
+    let profile = |row: &Row| {
+        Ok(Profile {
+            vector: vector(row, 0)?,
+            seconds: row.get(1)?,
+            enrolments: row.get::<_, i64>(2)? as usize,
+        })
+    };
+    Ok(statement.query_row(rusqlite::params![key, fingerprint], profile).optional()?)
+}
+
+/// A speaker's enrolments, in the order in which they came.
+pub(in crate::store) fn enrolments(
+    connection: &Connection,
+    address: &Address,
+) -> Result<Vec<Enrolment>, StoreError> {
+    let SpeakerRow { key, .. } = row_of(connection, address)?;
+    let mut statement = connection.prepare_cached(ENROLMENTS)?;
+    Ok(statement.query_map([key], enrolment_of)?.collect::<Result<_, _>>()?)
+}
+
+/// One of them.
+pub(in crate::store) fn enrolment(
+    connection: &Connection,
+    address: &Address,
+    id: &str,
+) -> Result<Enrolment, StoreError> {
+    let SpeakerRow { key, .. } = row_of(connection, address)?;
+    enrolment_by_id(connection, key, id)
+}
+
+pub(super) fn enrolment_by_id(
+    connection: &Connection,
+    key: SpeakerKey,
+    id: &str,
+) -> Result<Enrolment, StoreError> {
+    let mut statement = connection.prepare_cached(ENROLMENT)?;
+    let enrolment = statement.query_row(rusqlite::params![key, id], enrolment_of).optional()?;
+    enrolment.ok_or_else(|| StoreError::EnrolmentNotFound { enrolment: id.to_owned() })
+}
+
+fn enrolment_of(row: &Row) -> rusqlite::Result<Enrolment> {
+    let warnings: String = row.get(4)?;
+    Ok(Enrolment {
+        id: row.get(0)?,
+        model: row.get(1)?,
+        speech_seconds: row.get(2)?,
+        similarity_to_profile: row.get(3)?,
+        warnings: warnings.split_whitespace().map(str::to_owned).collect(),
+        created_at: timestamp(row.get(5)?),
+    })
+}
+
+/// All collections, by name.
+pub(in crate::store) fn collections(connection: &Connection) -> Result<Vec<CollectionSummary>, StoreError> {
+    let mut statement = connection.prepare_cached(COLLECTIONS)?;
+    let summary = |row: &Row| {
+        Ok(CollectionSummary {
+            collection: identifier(row, 0)?,
+            speakers: row.get::<_, i64>(1)? as usize,
+            enrolments: row.get::<_, i64>(2)? as usize,
+        })
+    };
+    Ok(statement.query_map([], summary)?.collect::<Result<_, _>>()?)
+}
+
+/// The number of enrolments of each model, by its fingerprint.
+pub(in crate::store) fn enrolments_by_model(
+    connection: &Connection,
+) -> Result<Vec<(String, usize)>, StoreError> {
+    let mut statement = connection.prepare_cached(ENROLMENTS_BY_MODEL)?;
+    let counts = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as usize)))?;
+    Ok(counts.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn identifier(row: &Row, column: usize) -> rusqlite::Result<Identifier> {
+    let text = row.get_ref(column)?;
+    let text = text.as_str()?;
+    text.parse().map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+    })
+}
+
+/// Little-endian `f32`.
+pub(super) fn vector(row: &Row, column: usize) -> rusqlite::Result<Vec<f32>> {
+    let bytes = row.get_ref(column)?;
+    let (components, _) = bytes.as_blob()?.as_chunks();
+    Ok(components.iter().map(|component| f32::from_le_bytes(*component)).collect())
+}
+
+/// RFC 3339, of milliseconds since 1970.
+fn timestamp(milliseconds: i64) -> String {
+    let moment = OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds) * 1_000_000).ok();
+    moment.and_then(|moment| moment.format(&Rfc3339).ok()).unwrap_or_default()
+}

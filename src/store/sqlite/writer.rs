@@ -1,0 +1,176 @@
+//! The thread that writes. What waits for it together is committed together.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::follow::follow;
+use super::job::Job;
+use super::open::{BUSY_TIMEOUT, Database, WriteConnection, in_one_moment};
+use super::statements::TOUCH_STATE;
+use super::writes::Transaction;
+use crate::embedding::ModelId;
+use crate::speakers::Index;
+use crate::store::error::StoreError;
+
+/// Changes of one commit at the most.
+const MAX_BATCH: usize = 256;
+
+/// Between two tries to write while that fails.
+const PROBE_EVERY: Duration = Duration::from_secs(2);
+
+/// Between two tries to empty the write-ahead log of what was removed.
+const ERASE_EVERY: Duration = Duration::from_millis(200);
+
+/// How long emptying the log waits for those who read.
+const ERASE_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct Limits {
+    pub(in crate::store) max_speakers: usize,
+}
+
+/// What the thread that writes works with.
+pub(in crate::store) struct Writer {
+    pub(in crate::store) database: Arc<Database>,
+    pub(in crate::store) index: Arc<RwLock<Index>>,
+    pub(in crate::store) models: Vec<ModelId>,
+    pub(in crate::store) limits: Limits,
+    /// Whether the last write succeeded.
+    pub(in crate::store) is_available: Arc<AtomicBool>,
+}
+
+/// What waits for the thread.
+#[derive(Default)]
+struct State {
+    connection: Option<WriteConnection>,
+    /// Whether the write-ahead log may hold what was removed.
+    must_erase: bool,
+}
+
+impl Writer {
+    /// Does jobs until there can be no more, and then what is left to erase.
+    pub(in crate::store) fn run(self, jobs: &Receiver<Box<dyn Job>>) {
+        let mut state = State::default();
+        loop {
+            let patience = if state.must_erase { ERASE_EVERY } else { PROBE_EVERY };
+            match jobs.recv_timeout(patience) {
+                Ok(first) => {
+                    let batch = std::iter::once(first).chain(jobs.try_iter()).take(MAX_BATCH).collect();
+                    self.commit(&mut state, batch);
+                }
+                Err(RecvTimeoutError::Timeout) => self.wait_no_longer(&mut state),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        erase(&mut state);
+    }
+
+    /// Commits changes together, and answers them.
+    fn commit(&self, state: &mut State, mut batch: Vec<Box<dyn Job>>) {
+        let committed = self.try_commit(state, |transaction| {
+            batch.iter_mut().try_for_each(|job| in_savepoint(transaction, job.as_mut()))
+        });
+        batch.into_iter().for_each(|job| job.finish(committed.clone()));
+        erase(state);
+    }
+
+    fn try_commit(
+        &self,
+        state: &mut State,
+        work: impl FnOnce(&Transaction<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let outcome = self.transact(state, work);
+        let was_available = self.is_available.swap(outcome.is_ok(), Ordering::Relaxed);
+        match &outcome {
+            Ok(()) if !was_available => tracing::info!("the store of speakers is available again"),
+            Err(StoreError::Unavailable { reason }) if was_available => {
+                tracing::error!(reason, "the store of speakers is unavailable");
+            }
+            Ok(()) | Err(_) => {}
+        }
+        outcome
+    }
+
+    fn transact(
+        &self,
+        state: &mut State,
+        work: impl FnOnce(&Transaction<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        if state.connection.is_none() {
+            state.connection = Some(self.database.open_for_writing()?);
+        }
+        let Some(connection) = &state.connection else { return Ok(()) };
+        let has_removed = connection.with(|connection| {
+            let sql = rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+            let transaction = Transaction {
+                connection: &sql,
+                now: milliseconds_since_1970(),
+                max_speakers: self.limits.max_speakers,
+                has_removed: Cell::new(false),
+            };
+            work(&transaction)?;
+            let has_removed = transaction.has_removed.get();
+            sql.commit()?;
+            // If it fails, the next search tries again; what is committed stays so.
+            if let Err(error) = in_one_moment(connection, |now| follow(now, &self.index, &self.models)) {
+                tracing::error!(?error, "the index of speakers cannot follow the store");
+            }
+            Ok::<_, StoreError>(has_removed)
+        })?;
+        state.must_erase |= has_removed && connection.has_file();
+        Ok(())
+    }
+
+    /// What is done while nobody waits: looks whether the store is available again, and erases.
+    fn wait_no_longer(&self, state: &mut State) {
+        if !self.is_available.load(Ordering::Relaxed) {
+            let touched = |transaction: &Transaction<'_>| {
+                transaction.connection.execute(TOUCH_STATE, []).map(drop).map_err(StoreError::from)
+            };
+            // Its outcome is kept as the store's state.
+            let _ = self.try_commit(state, touched);
+        }
+        erase(state);
+    }
+}
+
+/// Makes a change, and undoes it if it fails; an error is one of the store itself.
+fn in_savepoint(transaction: &Transaction<'_>, job: &mut dyn Job) -> Result<(), StoreError> {
+    transaction.connection.execute_batch("SAVEPOINT change")?;
+    let has_removed = transaction.has_removed.get();
+    match catch_unwind(AssertUnwindSafe(|| job.run(transaction))) {
+        Ok(Ok(())) => Ok(transaction.connection.execute_batch("RELEASE change")?),
+        Ok(Err(error @ StoreError::Unavailable { .. })) => Err(error),
+        Ok(Err(_)) | Err(_) => {
+            transaction.has_removed.set(has_removed);
+            Ok(transaction.connection.execute_batch("ROLLBACK TO change; RELEASE change")?)
+        }
+    }
+}
+
+/// Moves the write-ahead log into the database, where removed rows are overwritten, and empties it. While somebody reads an older
+/// state that cannot be done; it is tried again.
+fn erase(state: &mut State) {
+    if !state.must_erase {
+        return;
+    }
+    let Some(connection) = &state.connection else { return };
+    let checkpoint = |connection: &Connection| {
+        connection.busy_timeout(ERASE_TIMEOUT)?;
+        let is_busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        is_busy
+    };
+    state.must_erase = connection.with(checkpoint).unwrap_or(true);
+}
+
+fn milliseconds_since_1970() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}

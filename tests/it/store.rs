@@ -1,0 +1,677 @@
+//! What is kept survives: crashes, full disks, other processes and damaged files.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use voice_embedding_service::embedding::{Embedding, ModelId};
+use voice_embedding_service::speakers::{Address, Details, EnrolmentRules, Identifier, Index, Voice, Wanted};
+use voice_embedding_service::store::{NewSpeaker, Store, StoreError, StorePlace};
+
+use super::support::{
+    FINGERPRINT, KEY, Server, answered, assert_error, components, embedding, eventually, fixture, mixed,
+    repository, unit, voice,
+};
+
+const FORCED: EnrolmentRules = EnrolmentRules { min_seconds: 0.0, threshold: 0.75, force: true };
+
+/// A folder, and the file that the service is to make in it.
+fn place() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("speakers.db");
+    (folder, file)
+}
+
+fn url(file: &Path) -> String {
+    format!("sqlite:{}", file.display())
+}
+
+fn serve(file: &Path) -> Server {
+    Server::start_with(&[("DATABASE_URL", &url(file))])
+}
+
+fn program(file: &Path, arguments: &[&str]) -> Output {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"));
+    program.current_dir(repository()).env("DATABASE_URL", url(file)).args(arguments).output().unwrap()
+}
+
+fn model() -> ModelId {
+    ModelId::new("resemblyzer", FINGERPRINT.into(), 256)
+}
+
+fn address(id: &str) -> Address {
+    Address { collection: Identifier::default_collection(), id: id.parse().unwrap() }
+}
+
+fn made_up(model: &ModelId, seed: u64) -> Voice {
+    let components = components(seed).iter().map(|c| f64::from(*c)).collect();
+    let mut digest = [0; 32];
+    digest[..8].copy_from_slice(&seed.to_le_bytes());
+    Voice {
+        digest,
+        embedding: Embedding::new(model, components).unwrap().try_into().unwrap(),
+        speech_seconds: Some(5.0),
+        warnings: Vec::new(),
+    }
+}
+
+fn new_speaker(id: &str, voices: Vec<Voice>) -> NewSpeaker {
+    let Address { collection, id } = address(id);
+    NewSpeaker { collection, id: Some(id), details: Details::default(), voices }
+}
+
+fn create(server: &Server, id: &str, seeds: &[u64]) -> u16 {
+    let voices: Vec<Value> = seeds.iter().map(|seed| embedding(&components(*seed), None)).collect();
+    let body = json!({"id": id, "name": format!("Name of {id}"), "voices": voices, "force": true});
+    server.post_json("/v1/speakers", body.to_string()).status().as_u16()
+}
+
+fn get(server: &Server, path: &str) -> Value {
+    answered(200, server.request("GET", path).send().unwrap())
+}
+
+fn identified(server: &Server, seed: u64) -> Value {
+    let body = json!({"voice": embedding(&components(seed), None)});
+    answered(200, server.post_json("/v1/identify", body.to_string()))
+}
+
+#[test]
+fn the_file_is_made_at_the_first_write_for_its_owner_alone() {
+    let (folder, file) = place();
+    let mut server = serve(&file);
+    assert_eq!(identified(&server, 1)["reason"], "empty_collection");
+    assert_eq!(get(&server, "/v1/speakers")["speakers"], json!([]));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing has been written");
+    assert_eq!(create(&server, "anna", &[1]), 201);
+    for entry in fs::read_dir(folder.path()).unwrap().map(Result::unwrap) {
+        let mode = entry.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", entry.path().display());
+    }
+    server.signal("TERM");
+    assert_eq!(server.exit_code(), Some(0));
+    let server = serve(&file);
+    assert_eq!(identified(&server, 1)["speaker"], "anna", "kept");
+    let line = &server.logged("speakers are kept")[0];
+    assert!(line.contains("\"speakers\":1") && line.contains("speakers.db"), "{line}");
+}
+
+/// What a client knows of its speakers: how many enrolments each has.
+type Known = BTreeMap<String, usize>;
+
+/// Creates, enrols, moves, merges and deletes until the server is gone. Everything that was answered, and the change that was not.
+fn change_until_it_is_gone(
+    server: &Server,
+    client: usize,
+    round: usize,
+    known: Known,
+) -> (Known, Option<Known>) {
+    let mut known = known;
+    let mut state = (client * 1_000 + round) as u64 + 1;
+    let mut random = move |n: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    };
+    for step in 0.. {
+        let seed = (client * 1_000_000 + round * 10_000 + step * 2) as u64;
+        let ids: Vec<String> = known.keys().cloned().collect();
+        let pick = |n: usize| ids.get(n % ids.len().max(1)).cloned();
+        let (one, other) = (pick(random(1_000)), pick(random(1_000)));
+        let post = |path: String, body: Value| {
+            server.request("POST", &path).header("Content-Type", "application/json").body(body.to_string())
+        };
+        let mut after = known.clone();
+        let (request, expected) = match (random(8), one, other) {
+            (0, Some(id), _) if known.len() > 6 => {
+                after.remove(&id);
+                (server.request("DELETE", &format!("/v1/speakers/{id}")), 204)
+            }
+            (1, Some(one), Some(other)) if one != other => {
+                let n = after.remove(&other).unwrap();
+                *after.get_mut(&one).unwrap() += n;
+                (post(format!("/v1/speakers/{one}/merge"), json!({"from": other})), 200)
+            }
+            (2 | 3, Some(id), _) => {
+                *after.get_mut(&id).unwrap() += 1;
+                let body = json!({"voice": embedding(&components(seed), None), "force": true});
+                (post(format!("/v1/speakers/{id}/enrolments"), body), 201)
+            }
+            (4, Some(one), Some(other)) if one != other && known[&one] > 0 => {
+                let enrolments = server.request("GET", &format!("/v1/speakers/{one}/enrolments")).send();
+                let Ok(Ok(list)) = enrolments.map(reqwest::blocking::Response::json::<Value>) else { break };
+                let id = list["enrolments"][0]["id"].as_str().unwrap().to_owned();
+                *after.get_mut(&one).unwrap() -= 1;
+                *after.get_mut(&other).unwrap() += 1;
+                (post(format!("/v1/speakers/{one}/enrolments/{id}/move"), json!({"to": other})), 200)
+            }
+            _ => {
+                let id = format!("c{client}-{round}-{step}");
+                after.insert(id.clone(), 2);
+                let voices = [seed, seed + 1].map(|seed| embedding(&components(seed), None));
+                (post("/v1/speakers".into(), json!({"id": id, "voices": voices, "force": true})), 201)
+            }
+        };
+        match request.send() {
+            Ok(response) => {
+                let status = response.status().as_u16();
+                assert_eq!(status, expected, "{:?}", response.text());
+                known = after;
+            }
+            Err(_) => return (known, Some(after)),
+        }
+    }
+    (known, None)
+}
+
+/// All speakers with the number of their enrolments.
+fn listed(server: &Server) -> Known {
+    let mut known = Known::new();
+    let mut after = String::new();
+    loop {
+        let page = get(server, &format!("/v1/speakers?after={after}"));
+        for speaker in page["speakers"].as_array().unwrap() {
+            let n = speaker["enrolments"].as_u64().unwrap() as usize;
+            let in_profiles: u64 = speaker["profiles"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|p| p["enrolments"].as_u64().unwrap())
+                .sum();
+            assert_eq!(in_profiles as usize, n, "half there: {speaker}");
+            known.insert(speaker["id"].as_str().unwrap().to_owned(), n);
+        }
+        match page["next"].as_str() {
+            Some(next) => next.clone_into(&mut after),
+            None => return known,
+        }
+    }
+}
+
+/// As many rounds as `KILL_ROUNDS` says.
+#[test]
+fn a_kill_at_any_moment_loses_nothing_that_was_answered() {
+    const CLIENTS: usize = 4;
+    let rounds: usize = std::env::var("KILL_ROUNDS").map_or(40, |rounds| rounds.parse().unwrap());
+    let (_folder, file) = place();
+    let mut server = serve(&file);
+    let mut all: Vec<Known> = vec![Known::new(); CLIENTS];
+    for round in 0..rounds {
+        let outcomes: Vec<(Known, Option<Known>)> = std::thread::scope(|scope| {
+            let clients: Vec<_> = std::mem::take(&mut all)
+                .into_iter()
+                .enumerate()
+                .map(|(client, known)| {
+                    let server = &server;
+                    scope.spawn(move || change_until_it_is_gone(server, client, round, known))
+                })
+                .collect();
+            std::thread::sleep(Duration::from_millis(40 + (round * 37 % 160) as u64));
+            server.signal("KILL");
+            clients.into_iter().map(|client| client.join().unwrap()).collect()
+        });
+        drop(server);
+        server = serve(&file);
+        let found = listed(&server);
+        for (client, (answered, perhaps)) in outcomes.into_iter().enumerate() {
+            let prefix = format!("c{client}-");
+            let own: Known = found
+                .iter()
+                .filter(|(id, _)| id.starts_with(&prefix))
+                .map(|(id, n)| (id.clone(), *n))
+                .collect();
+            assert!(
+                own == answered || Some(&own) == perhaps.as_ref(),
+                "round {round}: {own:?}, answered {answered:?}, perhaps {perhaps:?}"
+            );
+            all.push(own);
+        }
+        // The index shows the file: as many speakers as have a profile.
+        let with_profile = found.values().filter(|n| **n > 0).count();
+        assert_eq!(identified(&server, 7)["searched"].as_u64(), Some(with_profile as u64));
+    }
+    drop(server);
+    assert_agrees(&file);
+}
+
+/// Compares each profile of a file with the mean of its enrolments, and a search in it with one in an index made anew.
+fn assert_agrees(file: &Path) {
+    let store = Store::open(&StorePlace::File(file.to_owned()), 1_000_000, vec![model()]).unwrap();
+    let connection = rusqlite::Connection::open(file).unwrap();
+    let ok: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(ok, "ok");
+    let orphans: i64 = connection
+        .query_row(
+            "SELECT COUNT(*) FROM enrolments WHERE speaker NOT IN (SELECT key FROM speakers)",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(orphans, 0);
+    let (counted, state): (i64, i64) = connection
+        .query_row("SELECT (SELECT COUNT(*) FROM speakers), speakers FROM state", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .unwrap();
+    assert_eq!(counted, state);
+    let mut anew = Index::default();
+    let vector = |bytes: Vec<u8>| -> Vec<f32> {
+        bytes.as_chunks().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect()
+    };
+    let mut speakers = connection.prepare("SELECT key, id FROM speakers").unwrap();
+    let speakers =
+        speakers.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))).unwrap();
+    for (key, id) in speakers.map(Result::unwrap) {
+        anew.put_speaker(key, &Identifier::default_collection(), id.parse().unwrap(), "");
+        let mut samples = connection.prepare("SELECT vector FROM enrolments WHERE speaker = ?1").unwrap();
+        let samples = samples.query_map([key], |row| row.get(0)).unwrap();
+        let mut sum = vec![0.0_f32; 256];
+        let mut n = 0;
+        for sample in samples.map(|bytes| vector(bytes.unwrap())) {
+            sum.iter_mut().zip(&sample).for_each(|(sum, c)| *sum += c);
+            n += 1;
+        }
+        if n > 0 {
+            anew.put_profile(key, &model(), &unit(&sum), 5.0);
+        }
+    }
+    for seed in 0..20 {
+        let probe = made_up(&model(), seed).embedding;
+        let wanted = Wanted { collection: Identifier::default_collection(), top: 5, except: None };
+        let expected = anew.search(&probe, &wanted);
+        let found = store.search(&[probe], &wanted).unwrap().remove(0);
+        assert_eq!((found.searched, found.speakers), (expected.searched, expected.speakers));
+        for (found, expected) in found.candidates.iter().zip(&expected.candidates) {
+            assert_eq!(found.speaker, expected.speaker);
+            assert!((found.similarity - expected.similarity).abs() < 1e-6, "{found:?} {expected:?}");
+        }
+    }
+}
+
+/// Two processes and a command line, all on one file.
+#[test]
+fn processes_on_one_file_are_all_right() {
+    let (_folder, file) = place();
+    let (one, other) = (serve(&file), serve(&file));
+    for seed in 0..20 {
+        assert_eq!(create(if seed % 2 == 0 { &one } else { &other }, &format!("s{seed}"), &[seed]), 201);
+        for server in [&one, &other] {
+            let found = identified(server, seed);
+            assert_eq!(
+                (&found["speaker"], &found["searched"]),
+                (&json!(format!("s{seed}")), &json!(seed + 1))
+            );
+        }
+    }
+    assert_eq!(one.request("DELETE", "/v1/speakers/s3").send().unwrap().status(), 204);
+    assert_eq!(identified(&other, 3)["speaker"], Value::Null, "gone at the other from the next request on");
+
+    let alan = |n: u8| fixture(&format!("audio/alan-{n}.wav")).display().to_string();
+    let enrolled = program(&file, &["speakers", "enrol", "alan", "--name", "Alan", &alan(1)]);
+    assert!(enrolled.status.success(), "{}", String::from_utf8_lossy(&enrolled.stderr));
+    let form = reqwest::blocking::multipart::Form::new().file("file", alan(2)).unwrap();
+    let found = answered(200, other.request("POST", "/v1/identify").multipart(form).send().unwrap());
+    assert_eq!((&found["speaker"], &found["searched"]), (&json!("alan"), &json!(20)));
+    // The service recognises what the command line has enrolled.
+    let form = reqwest::blocking::multipart::Form::new().file("file", alan(1)).unwrap();
+    answered(200, one.request("POST", "/v1/speakers/alan/enrolments").multipart(form).send().unwrap());
+
+    let identified_by_program = program(&file, &["identify", &alan(2)]);
+    let line = String::from_utf8(identified_by_program.stdout).unwrap();
+    assert!(identified_by_program.status.success() && line.contains(": alan  [alan 0.8"), "{line}");
+    assert!(line.contains("20 searched"), "{line}");
+    let listed = String::from_utf8(program(&file, &["speakers", "list", "--name", "aLAN"]).stdout).unwrap();
+    assert!(listed.starts_with("alan\tAlan\t1 enrolments\t5.97") || listed.contains("6.0 s"), "{listed}");
+    assert!(program(&file, &["speakers", "delete", "alan", "s0"]).status.success());
+    for server in [&one, &other] {
+        assert_eq!(identified(server, 0)["searched"], 18);
+    }
+    // At once, from both sides.
+    std::thread::scope(|scope| {
+        for (i, server) in [&one, &other].into_iter().enumerate() {
+            scope.spawn(move || {
+                for n in 0..50_u64 {
+                    assert_eq!(create(server, &format!("p{i}-{n}"), &[1_000 + 100 * i as u64 + n]), 201);
+                }
+            });
+        }
+    });
+    for server in [&one, &other] {
+        assert_eq!(identified(server, 1_149)["speaker"], "p1-49");
+        assert_eq!(identified(server, 1_000)["searched"], 118);
+    }
+}
+
+#[test]
+fn the_command_line_enrols_shows_and_names() {
+    let (_folder, file) = place();
+    let path = |name: &str| fixture(&format!("audio/{name}.wav")).display().to_string();
+    let text = |output: &Output| {
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    };
+    let enrol = |id: &str, files: &[&str]| {
+        let files: Vec<String> = files.iter().map(|name| path(name)).collect();
+        let arguments: Vec<&str> =
+            ["speakers", "enrol", id].into_iter().chain(files.iter().map(String::as_str)).collect();
+        program(&file, &arguments)
+    };
+    assert!(enrol("alan", &["alan-1", "alan-2"]).status.success());
+    let refused = enrol("alan", &["beth-1"]);
+    assert!(!refused.status.success());
+    assert!(
+        text(&refused).contains("beth-1.wav: this is not the speaker enrolled so far"),
+        "{}",
+        text(&refused)
+    );
+    let mixed = enrol("cole", &["cole-1", "beth-1"]);
+    assert!(text(&mixed).contains("beth-1.wav"), "{}", text(&mixed));
+    let shown: Value = serde_json::from_slice(&program(&file, &["speakers", "show", "alan"]).stdout).unwrap();
+    assert_eq!(
+        (&shown["speaker"]["enrolments"], shown["enrolments"].as_array().unwrap().len()),
+        (&json!(2), 2)
+    );
+    let missing = program(&file, &["speakers", "show", "cole"]);
+    assert!(!missing.status.success() && text(&missing).contains("There is no speaker"), "all or none");
+
+    let line = program(&file, &["identify", &path("alan-2"), "--format", "jsonl"]);
+    let answer: Value = serde_json::from_slice(&line.stdout).unwrap();
+    assert_eq!(
+        (&answer["speaker"], &answer["reason"], &answer["searched"]),
+        (&json!("alan"), &json!("match"), &json!(1))
+    );
+    assert_eq!(program(&file, &["identify", &path("beth-1")]).status.code(), Some(1));
+    assert_eq!(program(&file, &["identify", "/no/such/file.wav"]).status.code(), Some(2));
+    assert!(!program(&file, &["speakers", "delete", "alan", "nobody"]).status.success());
+    assert_eq!(
+        program(&file, &["identify", &path("alan-2")]).status.code(),
+        Some(0),
+        "both or none are deleted"
+    );
+    assert!(program(&file, &["speakers", "delete", "alan"]).status.success());
+    let empty = program(&file, &["identify", &path("alan-2")]);
+    assert_eq!(empty.status.code(), Some(1));
+    assert!(text(&empty).contains("nobody (empty_collection)"), "{}", text(&empty));
+    let mut none = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"));
+    let none = none.env("DATABASE_URL", "none").args(["speakers", "list"]).output().unwrap();
+    assert!(!none.status.success() && text(&none).contains("no speakers are kept"), "{}", text(&none));
+}
+
+#[test]
+fn a_file_that_cannot_be_used_ends_the_start_and_stays_as_it_is() {
+    let (folder, good) = place();
+    let server = serve(&good);
+    (0..60).for_each(|seed| assert_eq!(create(&server, &format!("s{seed}"), &[seed]), 201));
+    drop(server);
+    assert_agrees(&good);
+    let of_sql = |name: &str, from: Option<&Path>, sql: &str| {
+        let file = folder.path().join(name);
+        if let Some(from) = from {
+            fs::copy(from, &file).unwrap();
+        }
+        rusqlite::Connection::open(&file).unwrap().execute_batch(sql).unwrap();
+        file
+    };
+    let of_bytes = |name: &str, bytes: &[u8]| {
+        let file = folder.path().join(name);
+        fs::write(&file, bytes).unwrap();
+        file
+    };
+    let bytes = fs::read(&good).unwrap();
+    let mut damaged = bytes.clone();
+    // Pages in the middle, of tables and indexes.
+    damaged[40_960..122_880].fill(0x5a);
+    let cases = [
+        (of_sql("newer", Some(&good), "PRAGMA user_version = 2"), "has version 2, which this program does not know (it knows 1)"),
+        (of_bytes("text", b"This is a text, and no database at all, though it is long enough to be one. It goes on, and on."), "is no SQLite database"),
+        (of_sql("other", None, "CREATE TABLE notes (text)"), "is a database of another program"),
+        (of_bytes("damaged", &damaged), "is damaged"),
+        (of_bytes("short", &bytes[..bytes.len() / 2]), "is damaged"),
+        (of_bytes("header", &[&bytes[..16], &vec![0xff; 8_192][..]].concat()), ""),
+        (folder.path().to_owned(), "cannot be opened"),
+    ];
+    for (file, expected) in cases {
+        let before = fs::read(&file).ok();
+        let mut program = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"));
+        program.current_dir(repository()).envs([("API_KEY", KEY), ("HOST", "127.0.0.1"), ("PORT", "0")]);
+        let output = program.env("DATABASE_URL", url(&file)).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{}", file.display());
+        assert!(error.contains(expected) && error.contains("DATABASE_URL"), "{}: {error}", file.display());
+        assert!(!error.contains("panicked"), "{error}");
+        assert!(fs::read(&file).ok() == before, "{} was changed", file.display());
+    }
+    // An empty file is a database that has not been made yet.
+    let server = serve(&of_bytes("empty", b""));
+    assert_eq!(create(&server, "anna", &[1]), 201);
+}
+
+#[test]
+fn enrolments_of_a_model_that_is_not_loaded_are_kept_and_not_searched() {
+    let (_folder, file) = place();
+    let other = ModelId::new("other", "other-1/0123".into(), 256);
+    let store = Store::open(&StorePlace::File(file.clone()), 10, vec![other.clone()]).unwrap();
+    let voices = vec![made_up(&other, 1), made_up(&other, 2)];
+    store.write_and_wait(move |t| t.create(&new_speaker("anna", voices), &FORCED)).unwrap();
+    drop(store);
+    let server = serve(&file);
+    let line = &server.logged("are not searched")[0];
+    assert!(line.contains("other-1/0123") && line.contains("\"enrolments\":2"), "{line}");
+    let found = identified(&server, 1);
+    assert_eq!((&found["reason"], &found["searched"]), (&json!("no_profile_of_model"), &json!(0)));
+    let anna = get(&server, "/v1/speakers/anna");
+    assert_eq!((&anna["enrolments"], &anna["profiles"][0]["model"]), (&json!(2), &json!("other-1/0123")));
+    let answer = server.post_json("/v1/identify", json!({"voice": {"speaker": "anna"}}).to_string());
+    assert_error("its profile", answer, 409, "model_mismatch", "has no profile of resemblyzer");
+    let body = json!({"voice": embedding(&components(3), None)});
+    answered(201, server.post_json("/v1/speakers/anna/enrolments", body.to_string()));
+    assert_eq!(identified(&server, 3)["speaker"], "anna");
+    assert_eq!(get(&server, "/v1/speakers/anna")["profiles"].as_array().unwrap().len(), 2);
+}
+
+/// Whether the bytes are in a file of the folder.
+fn is_in_folder(folder: &Path, bytes: &[u8]) -> bool {
+    let files = fs::read_dir(folder).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
+    files.into_iter().any(|file| memchr_find(&file, bytes))
+}
+
+fn memchr_find(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle)
+}
+
+#[test]
+fn what_is_deleted_is_in_no_file_after_five_seconds() {
+    let (folder, file) = place();
+    let server = serve(&file);
+    // Enough for pages to be split and joined.
+    (0..120).for_each(|seed| assert_eq!(create(&server, &format!("s{seed}"), &[seed, 1_000 + seed]), 201));
+    let bytes = |vector: &[f32]| -> Vec<u8> { unit(vector).iter().flat_map(|c| c.to_le_bytes()).collect() };
+    // A part in the middle of a vector is enough to recognise it.
+    let part = |vector: &[f32]| bytes(vector)[400..432].to_vec();
+    for seed in 0..100 {
+        assert!(is_in_folder(folder.path(), &part(&components(seed))), "{seed} is not there at first");
+    }
+    for seed in 0..98 {
+        assert_eq!(server.request("DELETE", &format!("/v1/speakers/s{seed}")).send().unwrap().status(), 204);
+    }
+    let list = get(&server, "/v1/speakers/s98/enrolments");
+    let first = list["enrolments"][0]["id"].as_str().unwrap();
+    assert_eq!(
+        server.request("DELETE", &format!("/v1/speakers/s98/enrolments/{first}")).send().unwrap().status(),
+        204
+    );
+    assert_eq!(server.request("DELETE", "/v1/speakers/s99/enrolments").send().unwrap().status(), 204);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let gone: Vec<Vec<u8>> = (0..100)
+        .chain((1_000..1_098).chain([1_099]))
+        .map(|seed| part(&components(seed)))
+        .chain([
+            b"Name of s42".to_vec(),
+            part(&mixed_profile(42)),
+            part(&mixed_profile(98)),
+            part(&mixed_profile(99)),
+        ])
+        .collect();
+    loop {
+        let left = gone.iter().filter(|bytes| is_in_folder(folder.path(), bytes)).count();
+        if left == 0 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{left} of {} are left", gone.len());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(identified(&server, 110)["searched"], 21);
+    assert!(is_in_folder(folder.path(), &part(&components(110))), "others stay");
+}
+
+/// The profile of a speaker with two embeddings.
+fn mixed_profile(seed: u64) -> Vec<f32> {
+    mixed(seed, 1_000 + seed, 1.0)
+}
+
+/// The kernel lets the process write no file beyond a size: as a full disk, for the store alone.
+#[test]
+fn a_full_disk_refuses_changes_and_nothing_else() {
+    let (_folder, file) = place();
+    let mut shell = Command::new("sh");
+    shell.current_dir(repository()).envs([
+        ("API_KEY", KEY),
+        ("DATABASE_URL", &url(&file)),
+        ("PROGRAM", env!("CARGO_BIN_EXE_voice-embedding-service")),
+    ]);
+    // 512-byte blocks: 400 kB, of the database or its log.
+    let server = Server::spawn(shell.args(["-c", "trap '' XFSZ; ulimit -f 800; exec \"$PROGRAM\" serve"]));
+    server.wait_until_ready();
+    let mut kept = 0;
+    let refused = loop {
+        let voices = [embedding(&components(kept), None)];
+        let body = json!({"id": format!("s{kept}"), "voices": voices, "metadata": {"a": "x".repeat(3_000)}});
+        let answer = server.post_json("/v1/speakers", body.to_string());
+        if answer.status() != 201 {
+            break answer;
+        }
+        kept += 1;
+        assert!(kept < 1_000, "the disk is never full");
+    };
+    assert_eq!(refused.headers()["retry-after"], "2");
+    assert_error("full", refused, 503, "store_unavailable", "try again");
+    assert_eq!(get(&server, "/ready"), json!({"status": "ready", "store": "unavailable"}));
+    assert!(server.metrics().contains("voice_embedding_store_available 0"));
+    assert_eq!(server.logged("the store of speakers is unavailable").len(), 1);
+    // Everything else goes on.
+    assert_eq!(server.upload(voice()).status(), 200);
+    assert_eq!(identified(&server, kept - 1)["speaker"], format!("s{}", kept - 1));
+    assert_eq!(identified(&server, kept)["speaker"], Value::Null, "what was refused is not there");
+    assert_eq!(get(&server, "/v1/speakers/s0")["enrolments"], 1);
+    drop(server);
+    // With room again, everything is as it was answered.
+    let server = serve(&file);
+    assert_eq!(identified(&server, 0)["searched"], kept);
+    assert_eq!(create(&server, "more", &[9_999]), 201);
+    drop(server);
+    assert_agrees(&file);
+}
+
+#[test]
+fn a_store_that_was_unavailable_heals_by_itself() {
+    let (folder, file) = place();
+    let server = serve(&file);
+    assert_eq!(create(&server, "anna", &[1]), 201);
+    // Another process holds the lock for longer than anyone waits.
+    let other = rusqlite::Connection::open(&file).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let begun = Instant::now();
+    assert_eq!(create(&server, "beth", &[2]), 503);
+    assert!(begun.elapsed() > Duration::from_secs(4), "it waits for a while");
+    assert_eq!(identified(&server, 1)["speaker"], "anna", "reading goes on");
+    assert_eq!(get(&server, "/ready")["store"], "unavailable");
+    other.execute_batch("COMMIT").unwrap();
+    eventually(|| get(&server, "/ready")["store"] == "ok");
+    assert_eq!(create(&server, "beth", &[2]), 201);
+    assert_eq!(server.logged("available again").len(), 1);
+    drop(folder);
+}
+
+/// Removals are remembered for so many changes; whoever is further behind reads everything anew.
+#[test]
+fn a_process_that_slept_for_long_catches_up() {
+    let (_folder, file) = place();
+    let open = || Store::open(&StorePlace::File(file.clone()), 1_000, vec![model()]).unwrap();
+    let (busy, sleeper) = (open(), open());
+    let wanted = Wanted { collection: Identifier::default_collection(), top: 3, except: None };
+    let probe = |seed| [made_up(&model(), seed).embedding];
+    let create = |store: &Store, id: &'static str, seed: u64| {
+        store
+            .write_and_wait(move |t| t.create(&new_speaker(id, vec![made_up(&model(), seed)]), &FORCED))
+            .unwrap();
+    };
+    create(&busy, "anna", 1);
+    create(&busy, "beth", 2);
+    assert_eq!(sleeper.search(&probe(1), &wanted).unwrap()[0].searched, 2);
+    busy.write_and_wait(|t| t.remove(&address("anna"))).unwrap();
+    rusqlite::Connection::open(&file)
+        .unwrap()
+        .execute_batch("UPDATE state SET revision = revision + 200000")
+        .unwrap();
+    create(&busy, "cole", 3);
+    busy.write_and_wait(|t| t.remove(&address("cole"))).unwrap();
+    let remembered: i64 = rusqlite::Connection::open(&file)
+        .unwrap()
+        .query_row("SELECT COUNT(*) FROM removals", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(remembered, 1, "the first is forgotten");
+    let found = sleeper.search(&probe(1), &wanted).unwrap().remove(0);
+    assert_eq!((found.searched, found.candidates[0].speaker.as_str()), (1, "beth"));
+    let missing = sleeper.speaker(&address("cole"));
+    assert!(matches!(missing, Err(StoreError::SpeakerNotFound { .. })), "{missing:?}");
+}
+
+/// A panic in one change fails that one alone.
+#[test]
+fn a_change_that_panics_is_undone_and_the_next_is_made() {
+    let store = Store::open(&StorePlace::Memory, 10, vec![model()]).unwrap();
+    let panicked = store.write_and_wait(|t| -> Result<(), StoreError> {
+        t.create(&new_speaker("anna", vec![made_up(&model(), 1)]), &FORCED)?;
+        panic!("on purpose");
+    });
+    assert!(matches!(panicked, Err(StoreError::Internal(_))), "{panicked:?}");
+    store.write_and_wait(|t| t.create(&new_speaker("beth", vec![made_up(&model(), 1)]), &FORCED)).unwrap();
+    assert_eq!(store.speaker_count(), 1);
+}
+
+/// An answer that is on its way is finished before the process ends.
+#[test]
+fn a_stop_waits_until_answers_have_left() {
+    use std::io::{Read, Write};
+    let mut server = Server::start();
+    let voices: Vec<Value> = (0..1_500).map(|seed| embedding(&components(seed), None)).collect();
+    let body = json!({"voices": voices}).to_string();
+    let mut connection = std::net::TcpStream::connect(&server.address).unwrap();
+    write!(
+        connection,
+        "POST /v1/similarities HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    )
+    .unwrap();
+    connection.write_all(body.as_bytes()).unwrap();
+    let mut start = [0; 512];
+    connection.read_exact(&mut start).unwrap();
+    let head = String::from_utf8_lossy(&start).into_owned();
+    let head_length = head.find("\r\n\r\n").unwrap() + 4;
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))
+        .unwrap()
+        .parse::<usize>()
+        .unwrap();
+    assert!(length > 15_000_000, "{length}");
+    server.signal("TERM");
+    server.logged("shutting down");
+    // Longer than a finished service waits for its connections.
+    std::thread::sleep(Duration::from_millis(2_500));
+    let mut rest = Vec::new();
+    connection.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest.len() + start.len() - head_length, length, "all of it has arrived");
+    assert_eq!(server.exit_code(), Some(0));
+}
