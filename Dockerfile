@@ -25,7 +25,8 @@ RUN find src -name '*.rs' -exec touch {} + \
  && cargo build --release --locked
 
 FROM debian:bookworm-slim
-RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent embedder
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent embedder \
+ && install --directory --owner=10001 --group=10001 --mode=0700 /data
 # The package would bring apt's lists and caches with it.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /build/onnxruntime/libonnxruntime.so /usr/local/lib/
@@ -35,12 +36,15 @@ COPY --from=build /build/target/release/voice-embedding-service /usr/local/bin/
 COPY LICENSE /usr/local/share/doc/voice-embedding-service/
 
 ENV MODEL_PATH=/usr/local/share/voice-embedding-service/models/resemblyzer.onnx \
+    DATA_MOUNT=/data \
     PORT=8000
 LABEL org.opencontainers.image.title="Voice Embedding Service" \
       org.opencontainers.image.description="Speaker embeddings over HTTP: a recording in, 256 numbers out, exactly Resemblyzer's" \
       org.opencontainers.image.version="1.0.0" \
       org.opencontainers.image.licenses="MIT AND Apache-2.0"
-USER 10001:10001
+# Where volumes belong to root whatever the image says, another user can be named.
+ARG RUN_AS=10001:10001
+USER ${RUN_AS}
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 CMD ["voice-embedding-service", "healthcheck"]

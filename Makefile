@@ -23,7 +23,7 @@ NPM_TYPESCRIPT := 5.9.3
 TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/voice-embedding-service/tools
 FETCH := $(PYTHON) scripts/fetch_wheel.py
 
-.PHONY: run dev test check parity bench bench-http load fuzz sanitize setup onnxruntime checkpoint python sdks schemathesis tools model fmt help
+.PHONY: run dev test check parity bench bench-http load fuzz sanitize setup onnxruntime checkpoint python sdks schemathesis kills tools model fmt help
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -55,9 +55,10 @@ parity: onnxruntime ## Compare with the real Resemblyzer on PARITY_DATA, into do
 bench: onnxruntime ## Measure each stage on one thread (STAGE, or all).
 	ORT_DYLIB_PATH=$${ORT_DYLIB_PATH:-target/onnxruntime/library} $(CARGO) bench --features internals --bench stages -- $(STAGE)
 
-bench-http: onnxruntime ## Measure the service, and the one that PEER starts beside it, into docs/performance.md.
-	$(CARGO) build --release --bins --example bench_http
+bench-http: onnxruntime ## Measure the service, and the one that PEER starts beside it, into docs/performance.md; then searches.
+	$(CARGO) build --release --bins --example bench_http --example load
 	ORT_DYLIB_PATH=$${ORT_DYLIB_PATH:-target/onnxruntime/library} target/release/examples/bench_http
+	ORT_DYLIB_PATH=$${ORT_DYLIB_PATH:-target/onnxruntime/library} target/release/examples/load speakers
 
 load: onnxruntime ## Measure SCENARIO (or all) of examples/load.rs.
 	$(CARGO) build --release --bins --example load
@@ -100,6 +101,9 @@ sdks: ## OpenAI's SDKs, LangChain and generators of clients, unmodified, for the
 
 schemathesis: setup sdks ## Send the service what its OpenAPI document allows and forbids, for 5 minutes.
 	SCHEMATHESIS_SECONDS=300 $(CARGO) test --test it -- clients::schemathesis --nocapture
+
+kills: setup ## Kill the service 200 times while speakers change, and look whether anything was lost.
+	KILL_ROUNDS=200 $(CARGO) test --test it -- store::a_kill_at_any_moment --nocapture
 
 tools: $(TOOLS)/cargo-deny-$(CARGO_DENY) $(TOOLS)/cargo-machete-$(CARGO_MACHETE)
 

@@ -27,6 +27,7 @@ use voice_embedding_service::http::internals;
 use voice_embedding_service::models::Model;
 use voice_embedding_service::models::resemblyzer::{self, HOP_SAMPLES, MEL, N_FRAMES, WINDOWS};
 use voice_embedding_service::pipeline::{Pipeline, PipelineLimits};
+use voice_embedding_service::speakers::{Identifier, Index, Wanted};
 use voice_embedding_service::speech::{Utterance, detector, level, trim};
 
 use support::clip;
@@ -45,7 +46,7 @@ const BATCHES: [usize; 7] = [1, 2, 4, 6, 8, 14, 32];
 criterion_group! {
     name = stages;
     config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2)).sample_size(30);
-    targets = decode, resample, preprocess, warnings, encode, peak, json, similarities, whole, side_by_side
+    targets = decode, resample, preprocess, warnings, encode, peak, json, similarities, search, whole, side_by_side
 }
 criterion_main!(stages);
 
@@ -322,6 +323,34 @@ fn similarities(c: &mut Criterion) {
         b.iter(|| compare::similarity_matrix(black_box(&embeddings)).unwrap());
     });
     group.bench_function("clusters of 2,000", |b| b.iter(|| compare::clusters(black_box(&matrix), 0.75)));
+}
+
+fn search(c: &mut Criterion) {
+    let model = Model::new(Arc::new(resemblyzer::spec()), Vec::new());
+    let mut random = 1_u64;
+    let mut embedding = || {
+        let mut component = || {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 40) as f64 / f64::from(1_u32 << 24) - 0.2
+        };
+        let components = (0..model.id.dimension()).map(|_| component().max(0.0)).collect();
+        UnitEmbedding::try_from(Embedding::new(&model.id, components).unwrap()).unwrap()
+    };
+    let collection = Identifier::default_collection();
+    let wanted = Wanted { collection: collection.clone(), top: 5, except: None };
+    let mut group = c.benchmark_group("search");
+    for speakers in [1_000, 10_000, 100_000] {
+        let mut index = Index::default();
+        for key in 0..speakers {
+            let row: Vec<f32> = embedding().components().iter().map(|c| *c as f32).collect();
+            index.put_speaker(key, &collection, format!("s{key}").parse().unwrap(), "");
+            index.put_profile(key, &model.id, &row, 5.0);
+        }
+        let probe = embedding();
+        group.bench_function(format!("{speakers} speakers"), |b| {
+            b.iter(|| index.search(black_box(&probe), &wanted));
+        });
+    }
 }
 
 fn whole(c: &mut Criterion) {

@@ -10,6 +10,7 @@
 //! - `soak`: 10,000 requests of every length and format
 //! - `stop`: 20 stops under load
 //! - `slow`: 1,000 connections that send a byte a second, and one good client
+//! - `speakers`: 1,000, 10,000 and 100,000 enrolled speakers: enrolling, searching, memory, start
 
 #![allow(clippy::unwrap_used, clippy::type_complexity, reason = "a measurement that cannot go on has failed")]
 
@@ -21,8 +22,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use reqwest::blocking::Client;
 use reqwest::blocking::multipart::{Form, Part};
+use serde_json::{Value, json};
 use support::clip;
 
 mod support;
@@ -30,7 +34,7 @@ mod support;
 const KEY: &str = "load";
 
 fn main() -> Result<()> {
-    let scenarios: [(&str, fn() -> Result<()>); 8] = [
+    let scenarios: [(&str, fn() -> Result<()>); 9] = [
         ("spread", spread),
         ("fairness", fairness),
         ("batches", batches),
@@ -39,6 +43,7 @@ fn main() -> Result<()> {
         ("stop", stop),
         ("overload", overload),
         ("soak", soak),
+        ("speakers", speakers),
     ];
     let chosen: Vec<String> = std::env::args().skip(1).collect();
     for (name, run) in scenarios {
@@ -362,6 +367,86 @@ fn slow() -> Result<()> {
     Ok(())
 }
 
+fn speakers() -> Result<()> {
+    const CLIENTS: usize = 16;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("speakers.db");
+    let url = format!("sqlite:{}", file.display());
+    let mut server = Server::start(&[
+        ("DATABASE_URL", &url),
+        ("RUST_LOG", "warn,voice_embedding_service::http::serve=info"),
+    ])?;
+    let voice = |seed: usize| {
+        let bytes: Vec<u8> = components(seed as u64).flat_map(f32::to_le_bytes).collect();
+        json!({"embedding": BASE64_STANDARD.encode(bytes), "model": "resemblyzer", "speech_seconds": 5.0})
+    };
+    let post = |server: &Server, client: &Client, path: &str, body: &Value| {
+        let request = client.post(format!("http://{}{path}", server.address)).header("X-API-Key", KEY);
+        let begun = Instant::now();
+        let answer = request.json(body).send().and_then(|answer| Ok((answer.status(), answer.bytes()?)));
+        assert!(answer.is_ok_and(|(status, _)| status.is_success()), "{path} is answered");
+        begun.elapsed()
+    };
+    let mut enrolled = 0;
+    for speakers in [1_000, 10_000, 100_000] {
+        let (next, begun) = (AtomicUsize::new(enrolled), Instant::now());
+        std::thread::scope(|scope| {
+            for _ in 0..CLIENTS {
+                scope.spawn(|| {
+                    let client = client();
+                    loop {
+                        let seed = next.fetch_add(1, Ordering::Relaxed);
+                        if seed >= speakers {
+                            return;
+                        }
+                        let new = json!({"id": format!("s{seed}"), "name": format!("Speaker {seed}"), "voices": [voice(seed)]});
+                        post(&server, &client, "/v1/speakers", &new);
+                    }
+                });
+            }
+        });
+        let rate = (speakers - enrolled) as f64 / begun.elapsed().as_secs_f64();
+        enrolled = speakers;
+        // Side by side: a comparison takes the same way but for the search.
+        let client = client();
+        let pair = json!({"a": voice(1), "b": voice(2)});
+        let probe = json!({"voice": voice(speakers / 2)});
+        let (mut compared, mut searched) = (Vec::new(), Vec::new());
+        for _ in 0..400 {
+            compared.push(post(&server, &client, "/v1/verify", &pair));
+            searched.push(post(&server, &client, "/v1/identify", &probe));
+        }
+        let (verify, identify) = (quantile(&compared, 0.5).0, quantile(&searched, 0.5).0);
+        println!(
+            "{speakers} speakers: {rate:.0} enrolments/s of {CLIENTS} clients; identify p50 {identify:.2} ms, verify {verify:.2} ms, \
+             the search {:.2} ms; {:.0} MB resident",
+            identify - verify,
+            server.resident_megabytes()
+        );
+    }
+    server.stop()?;
+    let begun = Instant::now();
+    let server = Server::start(&[("DATABASE_URL", &url)])?;
+    println!(
+        "started with 100,000 in {:.2} s, {:.0} MB resident; the file has {:.0} MB",
+        begun.elapsed().as_secs_f64(),
+        server.resident_megabytes(),
+        file.metadata()?.len() as f64 / 1e6
+    );
+    Ok(())
+}
+
+/// Components of a made-up embedding.
+fn components(seed: u64) -> impl Iterator<Item = f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678;
+    (0..256).map(move |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        ((state >> 40) as f32 / (1_u32 << 24) as f32 - 0.3).max(0.0)
+    })
+}
+
 struct Server {
     process: Child,
     address: String,
@@ -399,12 +484,12 @@ impl Server {
         std::thread::spawn(move || log.map_while(Result::ok).for_each(drop));
         let server = Self { process, address };
         let client = client();
-        for _ in 0..500 {
+        for _ in 0..5_000 {
             if client.get(format!("http://{}/ready", server.address)).send().is_ok_and(|r| r.status() == 200)
             {
                 return Ok(server);
             }
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(1));
         }
         bail!("the server does not become ready")
     }

@@ -80,7 +80,7 @@ pub(super) fn run(args: IdentifyArgs) -> anyhow::Result<ExitCode> {
         Criteria { threshold: args.threshold.unwrap_or(resemblyzer::spec().threshold), margin: args.margin };
     let mut out = anstream::stdout();
     let mut all_are_known = true;
-    for (voice, mut found) in voices.iter().zip(store.search(&embeddings, &wanted)?) {
+    for (voice, mut found) in voices.iter().zip(store.search(&embeddings, &wanted).map_err(store::told)?) {
         let decision = decide(&found, &criteria);
         found.candidates.truncate(top);
         all_are_known &= decision.speaker.is_some();

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{anyhow, bail};
+use anyhow::{anyhow, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
@@ -121,7 +121,7 @@ fn list(name: &str, format: Format, of: CollectionArgs) -> anyhow::Result<()> {
         PageRequest { collection: of.collection, after: String::new(), name: name.to_owned(), limit: PAGE };
     let mut out = anstream::stdout();
     loop {
-        let page = store.speakers(&request)?;
+        let page = store.speakers(&request).map_err(store::told)?;
         for speaker in &page.speakers {
             let written = match format {
                 Format::Text => writeln!(out, "{}", line(speaker)),
@@ -146,7 +146,8 @@ fn line(speaker: &Speaker) -> String {
 fn show(id: Identifier, of: CollectionArgs) -> anyhow::Result<()> {
     let store = store::open(of.store, Vec::new())?;
     let address = Address { collection: of.collection, id };
-    let (speaker, enrolments) = (store.speaker(&address)?, store.enrolments(&address)?);
+    let speaker = store.speaker(&address).map_err(store::told)?;
+    let enrolments = store.enrolments(&address).map_err(store::told)?;
     let shown = json!({"speaker": serde_json::to_value(&speaker)?, "enrolments": enrolments});
     ended_by_reader(writeln!(anstream::stdout(), "{shown:#}"))
 }
@@ -154,9 +155,15 @@ fn show(id: Identifier, of: CollectionArgs) -> anyhow::Result<()> {
 fn delete(ids: Vec<Identifier>, of: CollectionArgs) -> anyhow::Result<()> {
     let store = store::open(of.store, Vec::new())?;
     let collection = of.collection;
-    store.write_and_wait(move |transaction| {
+    let deleted = store.write_and_wait(move |transaction| {
         ids.into_iter().try_for_each(|id| transaction.remove(&Address { collection: collection.clone(), id }))
-    })?;
+    });
+    deleted.map_err(store::told)?;
+    ensure!(
+        store.close(),
+        "they are deleted, but another program reads the database: their voices stay in its write-ahead log until that has ended \
+         and the service, or a further deletion, empties it"
+    );
     Ok(())
 }
 
@@ -195,7 +202,7 @@ fn enrol(args: EnrolArgs) -> anyhow::Result<()> {
     match enrol_in(&store, address, details, voices, rules) {
         Ok(speaker) => ended_by_reader(writeln!(anstream::stdout(), "{}", line(&speaker))),
         Err(StoreError::OfVoice { index, error }) => bail!("{}: {error}", names[index]),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(store::told(error)),
     }
 }
 

@@ -1,10 +1,10 @@
 //! The store of speakers, for commands.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
 use crate::config::StoreArgs;
 use crate::embedding::ModelId;
-use crate::store::{Store, StoreConfig};
+use crate::store::{Store, StoreConfig, StoreError};
 
 /// Opens the store, and loads the profiles of the models.
 pub(super) fn open(args: StoreArgs, models: Vec<ModelId>) -> anyhow::Result<Store> {
@@ -13,4 +13,12 @@ pub(super) fn open(args: StoreArgs, models: Vec<ModelId>) -> anyhow::Result<Stor
         bail!("no speakers are kept: {}", note.as_deref().unwrap_or("DATABASE_URL is none"));
     };
     Store::open(&place, max_speakers, models).context("DATABASE_URL")
+}
+
+/// The error, with the database's own reason.
+pub(super) fn told(error: StoreError) -> anyhow::Error {
+    match error {
+        StoreError::Unavailable { reason } => anyhow!("the database cannot be used: {reason}"),
+        error => error.into(),
+    }
 }

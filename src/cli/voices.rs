@@ -11,7 +11,7 @@ use super::files::Source;
 use crate::embedder::EmbedError;
 use crate::embedding::{Embedding as Vector, UnitEmbedding};
 use crate::pipeline::{Wanted, Warning};
-use crate::speakers::embedding_digest;
+use crate::speakers::{MAX_SPEECH_SECONDS, embedding_digest};
 
 /// A voice, and what is known of it.
 pub(super) struct Voice {
@@ -109,7 +109,7 @@ fn voice_of(value: &Value, path: &Path, place: usize, embedding: &Embedding) -> 
                 name,
                 embedding,
                 warnings,
-                speech_seconds: seconds.filter(|seconds| *seconds > 0.0),
+                speech_seconds: seconds.filter(|seconds| *seconds > 0.0 && *seconds <= MAX_SPEECH_SECONDS),
                 digest: Some(digest),
             })
         }

@@ -23,7 +23,7 @@ pub struct StoreArgs {
     database_url: Option<String>,
     /// Folder that keeps them instead of the platform's, if something writable is mounted there; else they are not kept. Containers
     /// set it, whose own folders end with them.
-    #[arg(long, env, hide = true)]
+    #[arg(long, env, value_name = "DIR")]
     data_mount: Option<PathBuf>,
     /// Most speakers that are kept.
     #[arg(long, env, default_value = "200000", value_parser = count::<MAX_MAX_SPEAKERS>)]
@@ -65,6 +65,9 @@ impl TryFrom<StoreArgs> for StoreConfig {
             return Ok(Self { note: Some("the platform has no folder for data".into()), ..at(None) });
         };
         Ok(match check_writable(nearest(&path)) {
+            Err(reason) if path.exists() => {
+                return Err(ConfigError::DatabaseUrl { url: String::new(), reason });
+            }
             Ok(()) => at(Some(StorePlace::File(path))),
             Err(reason) => Self { note: Some(format!("{}: {reason}", path.display())), ..at(None) },
         })

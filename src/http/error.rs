@@ -135,7 +135,7 @@ pub(super) enum ApiError {
         model: String,
     },
     /// No speakers are kept here.
-    #[error("No speakers are kept here: DATABASE_URL is none")]
+    #[error("No speakers are kept here; the service's log tells why at its start (DATABASE_URL)")]
     NoStore,
     /// Something about kept speakers.
     #[error(transparent)]
@@ -373,6 +373,7 @@ fn store_status_and_code(error: &StoreError) -> (StatusCode, &'static str) {
         }
         StoreError::Unfit(Unfit::Recording { .. }) => (StatusCode::UNPROCESSABLE_ENTITY, "unfit_recording"),
         StoreError::TooManySpeakers { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_many_speakers"),
+        StoreError::TooManyEnrolments { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_many_enrolments"),
         StoreError::OfVoice { error, .. } => store_status_and_code(error),
         StoreError::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable"),
         StoreError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
@@ -604,6 +605,7 @@ impl ApiError {
             Self::Store(Unfit::TooLittleSpeech { speech_seconds: 1.2, min_seconds: 3.0 }.into()),
             Self::Store(Unfit::Recording { warning: "several_speakers".into() }.into()),
             Self::Store(StoreError::TooManySpeakers { max: 200_000 }),
+            Self::Store(StoreError::TooManyEnrolments { max: 1_024 }),
             Self::Store(StoreError::Unavailable { reason: String::new() }),
             Self::NothingEmbedded { n: 2, first: "No speech was found in the audio".into() },
             Self::TooManyRecordings { max: 64 },

@@ -6,6 +6,8 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::speakers::Reason;
+
 pub(super) use prometheus::TEXT_FORMAT;
 
 /// From a comparison to ten minutes of audio.
@@ -193,16 +195,20 @@ impl SpeakerMetrics {
             "Time until a change of speakers is committed, others before it included.",
             &STORE_BUCKETS,
         );
+        let identified = maker.made(IntCounterVec::new(
+            opts("identifications_total", "Voices searched, by the decision."),
+            &["result"],
+        ));
+        for reason in Reason::ALL {
+            identified.with_label_values(&[reason.name()]);
+        }
         let store_available = maker.gauge("store_available", "0 while speakers cannot be changed.");
         store_available.set(1);
         Self {
             speakers: maker.gauge("speakers", "Speakers that are kept."),
             store_available,
             enrolments: maker.made(IntCounter::with_opts(opts("enrolments_total", "Enrolments made."))),
-            identified: maker.made(IntCounterVec::new(
-                opts("identifications_total", "Voices searched, by the decision."),
-                &["result"],
-            )),
+            identified,
             search_seconds: maker.made(Histogram::with_opts(search_seconds)),
             write_seconds: maker.made(Histogram::with_opts(write_seconds)),
         }

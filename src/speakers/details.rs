@@ -1,7 +1,5 @@
 //! What is known of a speaker, beside the voice.
 
-use std::borrow::Cow;
-
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -36,8 +34,8 @@ pub enum DetailsError {
     /// The metadata is too large.
     #[error("should be at most {MAX_METADATA_BYTES} bytes of JSON")]
     LargeMetadata,
-    /// The metadata is no object, or too deep for most readers of JSON.
-    #[error("should be a JSON object, nested less than 128 deep")]
+    /// The metadata is no object, or one that many readers of JSON cannot read.
+    #[error("should be a JSON object, nested less than 128 deep and with numbers that a double holds")]
     NoObject,
 }
 
@@ -111,6 +109,11 @@ impl SpeakerName {
         Ok(Self(name))
     }
 
+    /// A name that was checked before it was kept.
+    pub fn kept(name: String) -> Self {
+        Self(name)
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -139,6 +142,11 @@ impl Metadata {
             return Err(DetailsError::Nul);
         }
         Ok(Self(json))
+    }
+
+    /// Metadata that was checked before it was kept; an error if it is no JSON.
+    pub fn kept(json: String) -> serde_json::Result<Self> {
+        RawValue::from_string(json).map(Self)
     }
 
     /// The JSON text, as it was sent.
@@ -174,16 +182,9 @@ impl<'de> Deserialize<'de> for SpeakerName {
     }
 }
 
-/// An object or, where options are text, the JSON in a string.
 impl<'de> Deserialize<'de> for Metadata {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let json = Box::<RawValue>::deserialize(deserializer)?;
-        let json = match serde_json::from_str::<Cow<str>>(json.get()) {
-            Ok(text) => RawValue::from_string(text.into_owned())
-                .map_err(|_| serde::de::Error::custom(DetailsError::NoObject))?,
-            Err(_) => json,
-        };
-        Self::new(json).map_err(serde::de::Error::custom)
+        Self::new(Box::<RawValue>::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 

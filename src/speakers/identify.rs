@@ -38,6 +38,10 @@ pub struct Decision {
 }
 
 impl Reason {
+    /// All there are.
+    pub const ALL: [Self; 5] =
+        [Self::Match, Self::BelowThreshold, Self::Ambiguous, Self::EmptyCollection, Self::NoProfileOfModel];
+
     /// The name in answers and metrics.
     pub fn name(self) -> &'static str {
         match self {

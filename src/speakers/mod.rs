@@ -14,4 +14,4 @@ pub use enrolment::{EnrolmentRules, Unfit, Voice, check};
 pub use identifier::{Address, Identifier, InvalidIdentifier};
 pub use identify::{Criteria, Decision, Reason, decide};
 pub use index::{Candidate, Found, Index, SpeakerKey, Wanted};
-pub use profile::{DEFAULT_WEIGHT_SECONDS, Profile, Sample};
+pub use profile::{DEFAULT_WEIGHT_SECONDS, MAX_SPEECH_SECONDS, Profile, Sample};

@@ -5,6 +5,9 @@ use crate::embedding::{Embedding, ModelId, UnitEmbedding};
 /// Weight of an enrolment whose seconds of speech are not known, in seconds.
 pub const DEFAULT_WEIGHT_SECONDS: f64 = 3.0;
 
+/// Most seconds of speech that an enrolment may claim: no recording is longer than a day.
+pub const MAX_SPEECH_SECONDS: f64 = 86_400.0;
+
 /// A speaker's profile for a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {

@@ -42,6 +42,12 @@ pub enum StoreError {
     /// The voice should not be enrolled.
     #[error(transparent)]
     Unfit(#[from] Unfit),
+    /// The speaker has as many enrolments as there may be.
+    #[error("The speaker has {max} enrolments, as many as one may have; remove some first")]
+    TooManyEnrolments {
+        /// The limit.
+        max: usize,
+    },
     /// There are as many speakers as there may be.
     #[error("There are {max} speakers, as many as may be kept")]
     TooManySpeakers {
@@ -70,13 +76,6 @@ pub enum StoreError {
 fn speaker_text(speaker: Option<&Identifier>) -> String {
     speaker
         .map_or_else(|| "another speaker".to_owned(), |speaker| format!("the speaker {:?}", speaker.as_str()))
-}
-
-impl StoreError {
-    /// Whether the request is right and the store has failed.
-    pub fn is_of_the_store(&self) -> bool {
-        matches!(self, Self::Unavailable { .. } | Self::Internal(_))
-    }
 }
 
 /// Why a database cannot be used at all. It is left as it is.

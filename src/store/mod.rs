@@ -28,7 +28,9 @@ pub struct Store {
     models: Vec<ModelId>,
     is_available: Arc<AtomicBool>,
     jobs: Mutex<Option<Sender<Box<dyn Job>>>>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<JoinHandle<bool>>>,
+    /// Whether another process has removed speakers since the last look.
+    others_removed: Arc<AtomicBool>,
 }
 
 /// Some speakers of a collection.
@@ -63,21 +65,18 @@ pub struct SpeakerVoice {
 }
 
 impl Store {
-    /// Checks the database, if it is there, without changing it.
-    pub fn check(place: &StorePlace) -> Result<(), OpenError> {
-        Database::open(place).map(drop)
-    }
-
     /// Opens the database, if it is there, and loads the profiles of the given models. It is created at the first write.
     pub fn open(place: &StorePlace, max_speakers: usize, models: Vec<ModelId>) -> Result<Self, OpenError> {
         let database = Arc::new(Database::open(place)?);
         let index = Arc::new(RwLock::new(Index::default()));
         let is_available = Arc::new(AtomicBool::new(true));
+        let others_removed = Arc::new(AtomicBool::new(false));
         let writer = Writer {
             database: Arc::clone(&database),
             index: Arc::clone(&index),
             models: models.clone(),
             limits: Limits { max_speakers },
+            others_removed: Arc::clone(&others_removed),
             is_available: Arc::clone(&is_available),
         };
         let (jobs, waiting) = channel();
@@ -88,15 +87,21 @@ impl Store {
             is_available,
             jobs: Mutex::new(Some(jobs)),
             writer: Mutex::default(),
+            others_removed,
         };
-        store.follow().map_err(|error| match (error, place) {
-            (StoreError::Unavailable { reason }, StorePlace::File(path)) => {
-                OpenError::Damaged { path: path.clone(), reason }
-            }
-            (error, place) => {
-                let path = if let StorePlace::File(path) = place { path.clone() } else { ":memory:".into() };
-                OpenError::System { path, reason: error.to_string() }
-            }
+        // Both read the whole file.
+        let (checked, loaded) = std::thread::scope(|scope| {
+            let check = scope.spawn(|| store.database.check());
+            let loaded = store.follow();
+            (check.join(), loaded)
+        });
+        let path = || if let StorePlace::File(path) = place { path.clone() } else { ":memory:".into() };
+        checked.unwrap_or_else(|_| {
+            Err(OpenError::System { path: path(), reason: "the check has panicked".into() })
+        })?;
+        loaded.map_err(|error| match error {
+            StoreError::Unavailable { reason } => OpenError::Damaged { path: path(), reason },
+            error => OpenError::System { path: path(), reason: error.to_string() },
         })?;
         let thread = std::thread::spawn(move || writer.run(&waiting));
         *store.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
@@ -133,47 +138,45 @@ impl Store {
 
     /// A speaker.
     pub fn speaker(&self, address: &Address) -> Result<Speaker, StoreError> {
-        let found = self.database.read(|connection| sqlite::speaker(connection, address))?;
+        let found = self.read(|connection| sqlite::speaker(connection, address))?;
         found.ok_or_else(|| not_found(address))
     }
 
     /// A page of a collection.
     pub fn speakers(&self, wanted: &PageRequest) -> Result<SpeakerPage, StoreError> {
         let PageRequest { collection, after, name, limit } = wanted;
-        let page =
-            self.database.read(|connection| sqlite::speakers(connection, collection, after, name, *limit))?;
+        let page = self.read(|connection| sqlite::speakers(connection, collection, after, name, *limit))?;
         let Page { speakers, next } = page.unwrap_or(Page { speakers: Vec::new(), next: None });
         Ok(SpeakerPage { speakers, next })
     }
 
     /// A speaker's enrolments.
     pub fn enrolments(&self, address: &Address) -> Result<Vec<Enrolment>, StoreError> {
-        let found = self.database.read(|connection| sqlite::enrolments(connection, address))?;
+        let found = self.read(|connection| sqlite::enrolments(connection, address))?;
         found.ok_or_else(|| not_found(address))
     }
 
     /// One of a speaker's enrolments.
     pub fn enrolment(&self, address: &Address, id: &str) -> Result<Enrolment, StoreError> {
-        let found = self.database.read(|connection| sqlite::enrolment(connection, address, id))?;
+        let found = self.read(|connection| sqlite::enrolment(connection, address, id))?;
         found.ok_or_else(|| not_found(address))
     }
 
     /// All collections.
     pub fn collections(&self) -> Result<Vec<CollectionSummary>, StoreError> {
-        Ok(self.database.read(sqlite::collections)?.unwrap_or_default())
+        Ok(self.read(sqlite::collections)?.unwrap_or_default())
     }
 
     /// The number of enrolments that are not searched, since their models are not loaded, by model.
     pub fn unsearched(&self) -> Result<Vec<(String, usize)>, StoreError> {
-        let mut counts = self.database.read(sqlite::enrolments_by_model)?.unwrap_or_default();
+        let mut counts = self.read(sqlite::enrolments_by_model)?.unwrap_or_default();
         counts.retain(|(model, _)| self.models.iter().all(|loaded| loaded.fingerprint() != model));
         Ok(counts)
     }
 
     /// A speaker's voice, as a model knows it.
     pub fn voice(&self, address: &Address, model: &ModelId) -> Result<SpeakerVoice, StoreError> {
-        let found =
-            self.database.read(|connection| sqlite::probe(connection, address, model.fingerprint()))?;
+        let found = self.read(|connection| sqlite::probe(connection, address, model.fingerprint()))?;
         let Probe { key, profile } = found.ok_or_else(|| not_found(address))?;
         Ok(SpeakerVoice { key, embedding: profile.and_then(|profile| profile.embedding(model)) })
     }
@@ -182,8 +185,9 @@ impl Store {
     /// collection.
     pub fn search(&self, probes: &[UnitEmbedding], wanted: &Wanted) -> Result<Vec<Found>, StoreError> {
         self.follow()?;
-        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(probes.iter().map(|probe| index.search(probe, wanted)).collect())
+        // Whoever writes waits for one of them at the most.
+        let index = || self.index.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(probes.iter().map(|probe| index().search(probe, wanted)).collect())
     }
 
     /// The number of speakers, as far as the index knows.
@@ -196,23 +200,35 @@ impl Store {
         self.is_available.load(Ordering::Relaxed)
     }
 
-    /// Commits what waits, and ends the thread that writes. Later writes fail.
-    pub fn close(&self) {
+    /// Commits what waits, and ends the thread that writes; later writes fail. Whether all that was removed is erased.
+    pub fn close(&self) -> bool {
         *self.jobs.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         // If it panicked, that is logged.
-        let _ = writer.map(JoinHandle::join);
+        writer.is_none_or(|writer| writer.join().unwrap_or(false))
     }
 
-    /// Brings the index up to what others have written.
-    fn follow(&self) -> Result<(), StoreError> {
-        let followed = self.database.read(|connection| sqlite::follow(connection, &self.index, &self.models));
-        if let Err(StoreError::Unavailable { reason }) = &followed
+    /// Reads as of one moment; a failure makes the store unavailable until a write succeeds.
+    fn read<T>(
+        &self,
+        work: impl FnOnce(&sqlite::Connection) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        let outcome = self.database.read(work);
+        if let Err(StoreError::Unavailable { reason }) = &outcome
             && self.is_available.swap(false, Ordering::Relaxed)
         {
             tracing::error!(reason, "the store of speakers is unavailable");
         }
-        followed.map(drop)
+        outcome
+    }
+
+    /// Brings the index up to what others have written.
+    fn follow(&self) -> Result<(), StoreError> {
+        let removed = self.read(|connection| sqlite::follow(connection, &self.index, &self.models))?;
+        if removed == Some(true) {
+            self.others_removed.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! The files that deploy the service: whether they agree with it and with each other, and with the programs that they are
 //! for.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -136,7 +136,7 @@ fn prometheus_scrapes_the_service_and_answers_the_dashboard() {
     let windows = prometheus.query("voice_embedding_windows_total");
     assert_ne!(windows["data"]["result"][0]["value"][1], "0", "{windows}");
     let rules = prometheus.get("rules", &[]).unwrap();
-    assert_eq!(rules["data"]["groups"][0]["rules"].as_array().unwrap().len(), 6, "{rules}");
+    assert_eq!(rules["data"]["groups"][0]["rules"].as_array().unwrap().len(), 7, "{rules}");
     for expression in dashboard_expressions() {
         let expression = expression.replace("$__rate_interval", "1m").replace("$instance", ".*");
         let answer = prometheus.query(&expression);
@@ -232,12 +232,12 @@ struct Nginx {
 
 impl Nginx {
     /// Starts it with our configuration, for two servers.
-    fn start(directory: &Path, servers: [&Server; 2]) -> Self {
+    fn start(directory: &Path, servers: [&str; 2]) -> Self {
         let address = free_address();
         let mut ours = file("deploy/nginx/voice-embedding-service.conf");
         for (from, to) in [
-            ("server 127.0.0.1:8001", format!("server {}", servers[0].address)),
-            ("server 127.0.0.1:8002", format!("server {}", servers[1].address)),
+            ("server 127.0.0.1:8001", format!("server {}", servers[0])),
+            ("server 127.0.0.1:8002", format!("server {}", servers[1])),
             ("listen 8000", format!("listen {address}")),
         ] {
             assert!(ours.contains(from), "{from}");
@@ -277,7 +277,7 @@ fn behind_nginx_a_single_retry_cures_what_a_killed_replica_does() {
     }
     let (mut first, second) = (Server::start(), Server::start());
     let directory = tempfile::tempdir().unwrap();
-    let nginx = Nginx::start(directory.path(), [&first, &second]);
+    let nginx = Nginx::start(directory.path(), [&first.address, &second.address]);
     let url = format!("http://{}/extract-embedding", nginx.address);
     let ask = |client: &Client| {
         let request = client.post(&url).header("X-API-Key", KEY).header("Content-Type", "audio/wav");
@@ -324,6 +324,58 @@ fn behind_nginx_a_single_retry_cures_what_a_killed_replica_does() {
     let [good, failed, failed_twice] = [good, failed, failed_twice].map(AtomicUsize::into_inner);
     say(&format!("behind nginx: {good} answered, {failed} on a second try, {failed_twice} not at all"));
     assert_eq!(failed_twice, 0);
+}
+
+/// What was asked of replicas that read a request and then die.
+#[test]
+fn nginx_repeats_only_requests_that_store_nothing() {
+    if !has("nginx", "nginx_repeats_only_requests_that_store_nothing") {
+        return;
+    }
+    let asked = AtomicUsize::new(0);
+    let replicas = [const { () }; 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let addresses = replicas.each_ref().map(|replica| replica.local_addr().unwrap().to_string());
+    let directory = tempfile::tempdir().unwrap();
+    let nginx = Nginx::start(directory.path(), addresses.each_ref().map(String::as_str));
+    std::thread::scope(|scope| {
+        for replica in &replicas {
+            scope.spawn(|| {
+                while let Ok((mut connection, _)) = replica.accept() {
+                    let mut request = [0; 4_096];
+                    let n = connection.read(&mut request).unwrap();
+                    if request.starts_with(b"END") {
+                        return;
+                    }
+                    asked.fetch_add(usize::from(n > 0), Ordering::Relaxed);
+                }
+            });
+        }
+        let client = Client::builder().no_proxy().build().unwrap();
+        for (method, path, times) in [
+            ("POST", "/extract-embedding", 2),
+            ("POST", "/v1/identify", 2),
+            ("POST", "/v1/verify", 2),
+            ("GET", "/v1/speakers", 2),
+            ("POST", "/v1/speakers", 1),
+            ("POST", "/v1/speakers/anna/merge", 1),
+            ("POST", "/v1/speakers/anna/enrolments", 1),
+            ("PATCH", "/v1/speakers/anna", 1),
+            // Once or twice, it is gone.
+            ("DELETE", "/v1/speakers/anna", 2),
+        ] {
+            asked.store(0, Ordering::Relaxed);
+            let url = format!("http://{}{path}", nginx.address);
+            let answer = client.request(method.parse().unwrap(), url).body("{}").send().unwrap();
+            assert_eq!(
+                (answer.status().as_u16(), asked.load(Ordering::Relaxed)),
+                (502, times),
+                "{method} {path}"
+            );
+        }
+        for address in &addresses {
+            TcpStream::connect(address).unwrap().write_all(b"END").unwrap();
+        }
+    });
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::support::{KEY, Server, assert_error, eventually, key_lines, voice};
 const RIGHTS: [&str; 6] = ["embed", "verify", "identify", "enrol", "read", "admin"];
 
 /// Each route that takes a key, and the right that it asks for.
-const ROUTES: [(&str, &str, Option<&str>); 10] = [
+const ROUTES: [(&str, &str, Option<&str>); 25] = [
     ("post", "/extract-embedding", Some("embed")),
     ("post", "/extract-embedding/upload", Some("embed")),
     ("post", "/compare-embeddings", Some("verify")),
@@ -22,6 +22,21 @@ const ROUTES: [(&str, &str, Option<&str>); 10] = [
     ("post", "/v1/embeddings", Some("embed")),
     ("post", "/v1/verify", Some("verify")),
     ("post", "/v1/similarities", Some("verify")),
+    ("post", "/v1/identify", Some("identify")),
+    ("post", "/v1/speakers", Some("enrol")),
+    ("get", "/v1/speakers", Some("read")),
+    ("get", "/v1/speakers/{id}", Some("read")),
+    ("patch", "/v1/speakers/{id}", Some("enrol")),
+    ("delete", "/v1/speakers/{id}", Some("admin")),
+    ("post", "/v1/speakers/{id}/enrolments", Some("enrol")),
+    ("get", "/v1/speakers/{id}/enrolments", Some("read")),
+    ("delete", "/v1/speakers/{id}/enrolments", Some("admin")),
+    ("get", "/v1/speakers/{id}/enrolments/{enrolment}", Some("read")),
+    ("delete", "/v1/speakers/{id}/enrolments/{enrolment}", Some("admin")),
+    ("post", "/v1/speakers/{id}/enrolments/{enrolment}/move", Some("enrol")),
+    ("post", "/v1/speakers/{id}/merge", Some("enrol")),
+    ("get", "/v1/collections", Some("read")),
+    ("delete", "/v1/collections/{collection}", Some("admin")),
 ];
 
 /// Routes without a key.
@@ -60,6 +75,9 @@ fn every_route_asks_for_its_right() {
     for (method, path, needed) in ROUTES {
         let path = path
             .replace("{model}", "resemblyzer")
+            .replace("{id}", "anna")
+            .replace("{enrolment}", "1")
+            .replace("{collection}", "default")
             .replace("{release}/{weights}", "resemblyzer-0.1.4/39373b86");
         for (secret, sent) in [("wrong", "a wrong key"), ("", "an empty key")] {
             let refused = with_key(&server, secret, method, &path);

@@ -401,8 +401,10 @@ fn the_command_line_enrols_shows_and_names() {
 #[test]
 fn a_file_that_cannot_be_used_ends_the_start_and_stays_as_it_is() {
     let (folder, good) = place();
-    let server = serve(&good);
+    let mut server = serve(&good);
     (0..60).for_each(|seed| assert_eq!(create(&server, &format!("s{seed}"), &[seed]), 201));
+    server.signal("TERM");
+    assert_eq!(server.exit_code(), Some(0));
     drop(server);
     assert_agrees(&good);
     let of_sql = |name: &str, from: Option<&Path>, sql: &str| {
@@ -468,6 +470,142 @@ fn enrolments_of_a_model_that_is_not_loaded_are_kept_and_not_searched() {
     answered(201, server.post_json("/v1/speakers/anna/enrolments", body.to_string()));
     assert_eq!(identified(&server, 3)["speaker"], "anna");
     assert_eq!(get(&server, "/v1/speakers/anna")["profiles"].as_array().unwrap().len(), 2);
+}
+
+/// A service that has read before it writes must still hold the lock that keeps others from ending its write-ahead log.
+#[test]
+fn others_that_come_and_go_take_nothing_from_a_running_service() {
+    let (_folder, file) = place();
+    let log = file.with_file_name("speakers.db-wal");
+    let mut server = serve(&file);
+    assert_eq!(create(&server, "anna", &[1]), 201);
+    server.signal("TERM");
+    assert_eq!(server.exit_code(), Some(0));
+    let server = serve(&file);
+    assert_eq!(identified(&server, 1)["speaker"], "anna");
+    assert_eq!(create(&server, "beth", &[2]), 201);
+    let inode = || std::os::unix::fs::MetadataExt::ino(&fs::metadata(&log).unwrap());
+    let before = inode();
+    for (other, speakers) in [("reads", 2), ("writes", 3), ("backs up", 4)] {
+        match other {
+            "reads" => assert!(program(&file, &["speakers", "list"]).status.success()),
+            "writes" => assert!(program(&file, &["speakers", "delete", "beth"]).status.success()),
+            _ => {
+                // In a process of its own, as sqlite3's `.backup` is.
+                let copy = file.with_file_name("copy.db");
+                let script = "import sqlite3, sys; a, b = map(sqlite3.connect, sys.argv[1:]); a.backup(b); a.close(); b.close()";
+                let done = Command::new("python3").args(["-c", script]).args([&file, &copy]).status();
+                assert!(done.unwrap().success());
+                assert_agrees(&copy);
+            }
+        }
+        assert_eq!(inode(), before, "the log is another after one that {other}");
+        assert_eq!(create(&server, &format!("new-{speakers}"), &[100 + speakers]), 201);
+    }
+    drop(server);
+    let found = listed(&serve(&file));
+    let ids: Vec<&str> = found.keys().map(String::as_str).collect();
+    assert_eq!(ids, ["anna", "new-2", "new-3", "new-4"]);
+}
+
+#[test]
+fn a_kill_while_the_file_is_made_leaves_nothing_half_made() {
+    for delay in 0..10 {
+        let (folder, file) = place();
+        let server = serve(&file);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let body = json!({"id": "anna", "voices": [embedding(&components(1), None)]}).to_string();
+                let request =
+                    server.request("POST", "/v1/speakers").header("Content-Type", "application/json");
+                // It may be answered, or not.
+                let _ = request.body(body).send();
+            });
+            std::thread::sleep(Duration::from_micros(1_000 + 700 * delay));
+            server.signal("KILL");
+        });
+        drop(server);
+        let server = serve(&file);
+        let status = create(&server, "beth", &[2]);
+        assert_eq!(status, 201, "{:?}", fs::read_dir(folder.path()).unwrap().collect::<Vec<_>>());
+        assert_eq!(identified(&server, 2)["speaker"], "beth");
+    }
+}
+
+/// A reader that another process holds open for a while.
+#[test]
+fn what_was_removed_is_erased_once_readers_have_gone_whoever_removed_it() {
+    let (folder, file) = place();
+    let server = serve(&file);
+    (0..6).for_each(|seed| assert_eq!(create(&server, &format!("s{seed}"), &[seed]), 201));
+    let part = |seed| {
+        let bytes: Vec<u8> = unit(&components(seed)).iter().flat_map(|c| c.to_le_bytes()).collect();
+        bytes[400..432].to_vec()
+    };
+    let reader = rusqlite::Connection::open(&file).unwrap();
+    let hold = || reader.execute_batch("BEGIN; SELECT * FROM speakers").unwrap();
+    // By the service, which is killed before it could.
+    hold();
+    assert_eq!(server.request("DELETE", "/v1/speakers/s0").send().unwrap().status(), 204);
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(is_in_folder(folder.path(), &part(0)), "the reader is in the way");
+    server.signal("KILL");
+    drop(server);
+    reader.execute_batch("COMMIT").unwrap();
+    let mut server = serve(&file);
+    eventually(|| !is_in_folder(folder.path(), &part(0)));
+    // By the command line, which says so, and ends before it could; the service does it.
+    hold();
+    let deleted = program(&file, &["speakers", "delete", "s1"]);
+    let said = String::from_utf8_lossy(&deleted.stderr);
+    assert!(!deleted.status.success() && said.contains("another program reads"), "{said}");
+    assert!(is_in_folder(folder.path(), &part(1)));
+    reader.execute_batch("COMMIT").unwrap();
+    eventually(|| !is_in_folder(folder.path(), &part(1)));
+    // A stop waits for a moment.
+    hold();
+    assert_eq!(server.request("DELETE", "/v1/speakers/s2").send().unwrap().status(), 204);
+    server.signal("TERM");
+    std::thread::sleep(Duration::from_millis(1_000));
+    reader.execute_batch("COMMIT").unwrap();
+    assert_eq!(server.exit_code(), Some(0));
+    assert!(!is_in_folder(folder.path(), &part(2)));
+    assert!(is_in_folder(folder.path(), &part(3)));
+}
+
+#[test]
+fn a_database_that_becomes_newer_is_left_alone() {
+    let (_folder, file) = place();
+    let server = serve(&file);
+    assert_eq!(create(&server, "anna", &[1]), 201);
+    let other = rusqlite::Connection::open(&file).unwrap();
+    let version = || other.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).unwrap();
+    other.execute_batch("PRAGMA user_version = 2").unwrap();
+    assert_eq!(create(&server, "beth", &[2]), 503);
+    assert_eq!(version(), 2);
+    assert!(server.logged("the store of speakers is unavailable")[0].contains("version 2"));
+    other.execute_batch("PRAGMA user_version = 1").unwrap();
+    eventually(|| get(&server, "/ready")["store"] == "ok");
+    assert_eq!(create(&server, "beth", &[2]), 201);
+}
+
+#[test]
+fn a_speaker_has_so_many_enrolments_at_the_most() {
+    let store = Store::open(&StorePlace::Memory, 10, vec![model()]).unwrap();
+    let voices = |seeds: std::ops::Range<u64>| seeds.map(|seed| made_up(&model(), seed)).collect::<Vec<_>>();
+    let full = new_speaker("full", voices(0..1_024));
+    store.write_and_wait(move |t| t.create(&full, &FORCED)).unwrap();
+    let other = new_speaker("other", voices(2_000..2_002));
+    store.write_and_wait(move |t| t.create(&other, &FORCED)).unwrap();
+    let one_more = made_up(&model(), 3_000);
+    let is_full = |outcome: Result<(), StoreError>| {
+        assert!(matches!(outcome, Err(StoreError::TooManyEnrolments { max: 1_024 })), "{outcome:?}");
+    };
+    is_full(store.write_and_wait(move |t| t.enrol(&address("full"), &one_more, &FORCED).map(drop)));
+    is_full(store.write_and_wait(|t| t.merge(&address("full"), &address("other").id).map(drop)));
+    assert_eq!(store.speaker(&address("full")).unwrap().enrolments, 1_024);
+    let again = made_up(&model(), 0);
+    assert!(!store.write_and_wait(move |t| t.enrol(&address("full"), &again, &FORCED)).unwrap().is_new);
 }
 
 /// Whether the bytes are in a file of the folder.

@@ -16,6 +16,9 @@ use super::drain;
 use crate::http::error::ApiError;
 use crate::http::state::AppState;
 
+/// Bytes that are given to the server at once.
+const PIECE_BYTES: usize = 64 << 10;
+
 /// A request that is counted until this is dropped.
 struct Counted(Arc<watch::Sender<usize>>);
 
@@ -28,6 +31,8 @@ impl Drop for Counted {
 /// The body of an answer, whose request is in hand until the last byte is sent.
 struct InHand {
     body: Body,
+    /// What is left of its last frame: given away in pieces, since what the server has taken counts as sent.
+    rest: Bytes,
     _counted: Counted,
 }
 
@@ -39,15 +44,32 @@ impl HttpBody for InHand {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        if self.rest.is_empty() {
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => self.rest = data,
+                    Err(frame) => return Poll::Ready(Some(Ok(frame))),
+                },
+                other => return other,
+            }
+        }
+        let n = self.rest.len().min(PIECE_BYTES);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(n)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let rest = self.rest.len() as u64;
+        let body = self.body.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(body.lower() + rest);
+        if let Some(upper) = body.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint
     }
 }
 
@@ -65,5 +87,5 @@ pub(in crate::http) async fn take_in_hand(
         drain::drain_briefly(request).await;
         return Err(ApiError::ShuttingDown);
     }
-    Ok(next.run(request).await.map(|body| Body::new(InHand { body, _counted: counted })))
+    Ok(next.run(request).await.map(|body| Body::new(InHand { body, rest: Bytes::new(), _counted: counted })))
 }

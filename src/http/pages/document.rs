@@ -33,6 +33,7 @@ use crate::http::layers::auth::API_KEY_HEADER;
     tags(
         (name = "Embeddings", description = "Recordings to embeddings, embeddings to decisions."),
         (name = "Voices", description = "Many recordings in one call, and voices compared: recordings, embeddings, or both."),
+        (name = "Speakers", description = "Enrolled speakers: kept, searched, and forgotten."),
         (name = "Operation", description = "For probes and monitors; no key needed."),
     ),
     modifiers(&SecuritySchemes),

@@ -81,8 +81,11 @@ impl<'de> Deserializer<'de> for OptionText {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
-        // serde_json's raw values pass through here.
-        Value::from(self.0).deserialize_newtype_struct(name, visitor)
+        // serde_json's raw values pass through here: the text is the JSON.
+        let mut json = serde_json::Deserializer::from_reader(self.0.as_bytes());
+        let value = json.deserialize_newtype_struct(name, visitor)?;
+        json.end()?;
+        Ok(value)
     }
 
     fn deserialize_enum<V: Visitor<'de>>(

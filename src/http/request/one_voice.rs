@@ -125,7 +125,11 @@ fn with_digest(voice: Voice, loc: &[&str]) -> Result<(Voice, [u8; 32]), ApiError
     }
     match voice {
         Voice::Recording(VoiceRecording { source, options, segments }) => {
-            let bytes = source.unpack()?;
+            let param = match loc {
+                [name, place] => format!("{name}[{place}]"),
+                loc => loc.concat(),
+            };
+            let bytes = source.unpack().map_err(|error| error.at(param))?;
             let digest = recording_digest(&bytes, &options);
             let source = Source::File(bytes);
             Ok((Voice::Recording(VoiceRecording { source, options, segments }), digest))

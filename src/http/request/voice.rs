@@ -18,7 +18,7 @@ use super::{base64 as lenient, json, raw_format};
 use crate::audio::Channel;
 use crate::http::error::{ApiError, FieldError};
 use crate::pipeline::RecordingOptions;
-use crate::speakers::{Address, Identifier};
+use crate::speakers::{Address, Identifier, MAX_SPEECH_SECONDS};
 
 /// Segments of a recording at the most.
 const MAX_SEGMENTS: usize = 500;
@@ -197,8 +197,9 @@ impl VoiceFields {
         }
         if let Some(Components(components)) = self.embedding {
             let model = self.model.ok_or_else(|| wrong("model", "An embedding should name its model"))?;
-            if self.speech_seconds.is_some_and(|seconds| seconds <= 0.0 || !seconds.is_finite()) {
-                return Err(wrong("speech_seconds", "Input should be greater than 0"));
+            if self.speech_seconds.is_some_and(|seconds| !(seconds > 0.0 && seconds <= MAX_SPEECH_SECONDS)) {
+                let msg = format!("Input should be greater than 0 and at most {MAX_SPEECH_SECONDS}");
+                return Err(wrong("speech_seconds", &msg));
             }
             return Ok(Voice::Embedding(SentEmbedding {
                 components,

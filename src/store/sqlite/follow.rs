@@ -12,31 +12,33 @@ use crate::speakers::{Index, SpeakerKey};
 use crate::store::error::StoreError;
 
 /// Brings the index to the revision of the database as the connection sees it. Of the profiles, those of the given models are
-/// taken. The caller reads as of one moment.
+/// taken. The caller reads as of one moment. Whether speakers were removed.
 pub(in crate::store) fn follow(
     connection: &Connection,
     index: &RwLock<Index>,
     models: &[ModelId],
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let (revision, forgotten): (i64, i64) =
         connection.prepare_cached(REVISION)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let (revision, forgotten) = (revision as u64, forgotten as u64);
     let known = index.read().unwrap_or_else(PoisonError::into_inner).revision();
     if known == revision {
-        return Ok(());
+        return Ok(false);
     }
     let mut index = index.write().unwrap_or_else(PoisonError::into_inner);
     // Another thread may have been faster, and have seen more.
     if index.revision() >= revision {
-        return Ok(());
+        return Ok(false);
     }
-    if index.revision() < forgotten {
+    let mut has_removed = index.revision() < forgotten;
+    if has_removed {
         *index = Index::default();
     }
     let since = index.revision() as i64;
     let mut statement = connection.prepare_cached(REMOVED_SPEAKERS)?;
     for key in statement.query_map([since], |row| row.get::<_, SpeakerKey>(0))? {
         index.remove_speaker(key?);
+        has_removed = true;
     }
     let mut statement = connection.prepare_cached(CHANGED_SPEAKERS)?;
     let mut rows = statement.query([since])?;
@@ -57,7 +59,7 @@ pub(in crate::store) fn follow(
         put_profile(&mut index, row, models)?;
     }
     index.set_revision(revision);
-    Ok(())
+    Ok(has_removed)
 }
 
 fn put_profile(index: &mut Index, row: &Row, models: &[ModelId]) -> Result<(), StoreError> {

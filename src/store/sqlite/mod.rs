@@ -17,3 +17,4 @@ pub use writes::{Created, Enrolled, NewSpeaker, Transaction};
 
 pub(super) use follow::follow;
 pub(super) use reads::{collections, enrolment, enrolments, enrolments_by_model, probe, speaker, speakers};
+pub(super) use rusqlite::Connection;

@@ -1,7 +1,7 @@
 //! Connections to the database.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,11 +10,10 @@ use std::time::Duration;
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use super::statements::{APPLICATION_ID, MIGRATIONS, VERSION};
+use uuid::Uuid;
+
 use crate::store::error::{OpenError, StoreError};
 use crate::store::place::StorePlace;
-
-/// How a file of SQLite begins.
-const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// How long a connection waits for another process.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -45,7 +44,7 @@ pub(super) enum WriteConnection {
 }
 
 impl Database {
-    /// Checks a file, if it is there, and changes nothing.
+    /// Checks that a file, if it is there, is a database of this program; it is not changed.
     pub(in crate::store) fn open(place: &StorePlace) -> Result<Self, OpenError> {
         let source = match place {
             StorePlace::File(path) => {
@@ -53,14 +52,27 @@ impl Database {
                 Source::File(path.clone())
             }
             StorePlace::Memory => {
-                let system =
-                    |error: Error| OpenError::System { path: ":memory:".into(), reason: error.to_string() };
-                let connection = Connection::open_in_memory().map_err(system)?;
-                prepare_for_writing(&connection).map_err(system)?;
+                let system = |reason: String| OpenError::System { path: ":memory:".into(), reason };
+                let connection = Connection::open_in_memory().map_err(|error| system(error.to_string()))?;
+                prepare_for_writing(&connection).map_err(|error| system(format!("{error:?}")))?;
                 Source::Memory(Arc::new(Mutex::new(connection)))
             }
         };
         Ok(Self { source, idle: Mutex::default() })
+    }
+
+    /// Checks that what is in a file, if it is there, is as it was written; it reads all of it.
+    pub(in crate::store) fn check(&self) -> Result<(), OpenError> {
+        let Source::File(path) = &self.source else { return Ok(()) };
+        if path.metadata().map_or(0, |metadata| metadata.len()) == 0 {
+            return Ok(());
+        }
+        let found = connection_for_reading(path)
+            .and_then(|connection| connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)));
+        match found.map_err(|error| open_error(path, &error))? {
+            ok if ok == "ok" => Ok(()),
+            reason => Err(OpenError::Damaged { path: path.clone(), reason }),
+        }
     }
 
     /// Reads as of one moment; `None` if nothing has been written yet.
@@ -94,14 +106,33 @@ impl Database {
             Source::Memory(connection) => return Ok(WriteConnection::Shared(Arc::clone(connection))),
             Source::File(path) => path,
         };
-        create(path)
-            .map_err(|error| StoreError::Unavailable { reason: format!("{}: {error}", path.display()) })?;
+        create(path)?;
         let connection = Connection::open_with_flags(
             path,
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
         prepare_for_writing(&connection)?;
         Ok(WriteConnection::Own(connection))
+    }
+
+    /// Whether there is a file that can be written to.
+    pub(super) fn exists(&self) -> bool {
+        match &self.source {
+            Source::File(path) => path.exists(),
+            Source::Memory(_) => true,
+        }
+    }
+
+    /// Whether changes are in the write-ahead log alone, of this or an earlier process.
+    pub(super) fn has_log(&self) -> bool {
+        let Source::File(path) = &self.source else { return false };
+        let log = beside(path, "-wal");
+        log.metadata().is_ok_and(|metadata| metadata.len() > 0)
+    }
+
+    /// Closes the connections that read, so that the one that writes is the last to be closed, which empties the log.
+    pub(super) fn close_readers(&self) {
+        locked(&self.idle).clear();
     }
 }
 
@@ -134,12 +165,45 @@ pub(super) fn in_one_moment<T>(
     Ok(outcome)
 }
 
-/// An empty file for its owner alone, unless there is one; SQLite gives the files beside it the same permissions.
-fn create(path: &Path) -> std::io::Result<()> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+/// Makes the database, for its owner alone, unless it is there; SQLite gives the files beside it the same permissions. It is made under
+/// another name, so that a process killed meanwhile leaves nothing half made. It is never opened but by SQLite: closing any other
+/// descriptor of it would drop this process's locks (POSIX).
+fn create(path: &Path) -> Result<(), StoreError> {
+    let is_empty = path.metadata().is_ok_and(|metadata| metadata.len() == 0);
+    if path.exists() && !is_empty {
+        return Ok(());
     }
-    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map(drop)
+    let unavailable =
+        |error: std::io::Error| StoreError::Unavailable { reason: format!("{}: {error}", path.display()) };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unavailable)?;
+    let new = beside(path, &format!(".{}", Uuid::now_v7()));
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(unavailable)?;
+    let made = make(&new).and_then(|()| {
+        let placed = if is_empty { std::fs::rename(&new, path) } else { std::fs::hard_link(&new, path) };
+        match placed {
+            // Another process was faster.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            placed => placed.and_then(|()| File::open(folder)?.sync_all()).map_err(unavailable),
+        }
+    });
+    // It has another name by now, or is of no use.
+    let _ = std::fs::remove_file(&new);
+    made
+}
+
+fn make(path: &Path) -> Result<(), StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    prepare_for_writing(&connection)?;
+    connection.close().map_err(|(_, error)| error.into())
+}
+
+/// The path with something behind it.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
 }
 
 /// A connection to a database that is there and has tables.
@@ -147,14 +211,17 @@ fn open_for_reading(path: &Path) -> Result<Option<Connection>, StoreError> {
     if !path.exists() {
         return Ok(None);
     }
-    let connection = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let connection = connection_for_reading(path)?;
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
-    connection.pragma_update(None, "query_only", true)?;
     Ok((version(&connection)? > 0).then_some(connection))
+}
+
+/// Closing it changes nothing, as closing one that can write may.
+fn connection_for_reading(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(connection)
 }
 
 fn version(connection: &Connection) -> rusqlite::Result<i64> {
@@ -163,9 +230,10 @@ fn version(connection: &Connection) -> rusqlite::Result<i64> {
 
 /// Sets a connection up, and brings the tables to their newest version. The lock of the transaction keeps other processes from
 /// doing the same.
-fn prepare_for_writing(connection: &Connection) -> rusqlite::Result<()> {
+fn prepare_for_writing(connection: &Connection) -> Result<(), StoreError> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
+    check_version(connection)?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
@@ -176,62 +244,71 @@ fn prepare_for_writing(connection: &Connection) -> rusqlite::Result<()> {
         return Ok(());
     }
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+    check_version(&transaction)?;
     let from = usize::try_from(version(&transaction)?).unwrap_or(usize::MAX);
     for migration in MIGRATIONS.iter().skip(from) {
         transaction.execute_batch(migration)?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
-    transaction.commit()
+    Ok(transaction.commit()?)
 }
 
-/// Checks that a file, if it is there, is a database of this program and sound. It is opened for reading alone.
+/// Refuses a database that has become another's, or a newer version's, since the start.
+pub(super) fn check_version(connection: &Connection) -> Result<(), StoreError> {
+    let reason = match state_of(connection)? {
+        FileState::Ours(version) if version > VERSION => {
+            format!("it has version {version} by now, which this program does not know")
+        }
+        FileState::OtherPrograms => "it is a database of another program by now".to_owned(),
+        FileState::Empty | FileState::Ours(_) => return Ok(()),
+    };
+    Err(StoreError::Unavailable { reason })
+}
+
+/// Whose a database is.
+enum FileState {
+    Empty,
+    /// Of this version.
+    Ours(i64),
+    OtherPrograms,
+}
+
+fn state_of(connection: &Connection) -> rusqlite::Result<FileState> {
+    let version = version(connection)?;
+    let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if application == APPLICATION_ID {
+        return Ok(FileState::Ours(version));
+    }
+    let tables: i64 = connection.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let is_empty = version == 0 && application == 0 && tables == 0;
+    Ok(if is_empty { FileState::Empty } else { FileState::OtherPrograms })
+}
+
+/// Checks that a file, if it is there, is a database of this program.
 fn check_file(path: &Path) -> Result<(), OpenError> {
     let own = || path.to_owned();
-    let system = |reason: String| OpenError::System { path: own(), reason };
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(system(error.to_string())),
-    };
-    let mut magic = Vec::new();
-    file.by_ref()
-        .take(MAGIC.len() as u64)
-        .read_to_end(&mut magic)
-        .map_err(|error| system(error.to_string()))?;
-    if magic.is_empty() {
+    if !path.exists() {
         return Ok(());
     }
-    if magic != MAGIC {
-        return Err(OpenError::NoDatabase { path: own() });
+    let connection = connection_for_reading(path).map_err(|error| open_error(path, &error))?;
+    match state_of(&connection).map_err(|error| open_error(path, &error))? {
+        FileState::OtherPrograms => Err(OpenError::OtherProgram { path: own() }),
+        FileState::Ours(version) if version > VERSION => {
+            Err(OpenError::Newer { path: own(), version, known: VERSION })
+        }
+        FileState::Empty | FileState::Ours(_) => Ok(()),
     }
-    let of_sqlite = |error: Error| match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => OpenError::NoDatabase { path: own() },
-        Some(ErrorCode::DatabaseCorrupt) => OpenError::Damaged { path: own(), reason: error.to_string() },
-        _ => system(error.to_string()),
-    };
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(of_sqlite)?;
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(of_sqlite)?;
-    let version = version(&connection).map_err(of_sqlite)?;
-    let application: i64 =
-        connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(of_sqlite)?;
-    let tables: i64 = connection
-        .query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(of_sqlite)?;
-    let is_empty = version == 0 && application == 0 && tables == 0;
-    if application != APPLICATION_ID && !is_empty {
-        return Err(OpenError::OtherProgram { path: own() });
+}
+
+fn open_error(path: &Path, error: &Error) -> OpenError {
+    let path = path.to_owned();
+    let reason = error.to_string();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => OpenError::NoDatabase { path },
+        Some(ErrorCode::DatabaseCorrupt) => OpenError::Damaged { path, reason },
+        _ => OpenError::System { path, reason },
     }
-    if version > VERSION {
-        return Err(OpenError::Newer { path: own(), version, known: VERSION });
-    }
-    let found: String =
-        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(of_sqlite)?;
-    if found != "ok" {
-        return Err(OpenError::Damaged { path: own(), reason: found });
-    }
-    Ok(())
 }
 
 impl From<Error> for StoreError {

@@ -2,13 +2,12 @@
 
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::Serialize;
-use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::statements::{
-    COLLECTIONS, ENROLMENT, ENROLMENT_COUNT, ENROLMENTS, ENROLMENTS_BY_MODEL, PROFILE, PROFILE_SUMMARIES,
-    SPEAKER, SPEAKERS_AFTER,
+    COLLECTIONS, ENROLMENT, ENROLMENT_COUNT, ENROLMENTS, ENROLMENTS_BY_MODEL, KEY, PROFILE,
+    PROFILE_SUMMARIES, SPEAKER, SPEAKERS_AFTER,
 };
 use crate::speakers::{
     Address, Enrolment, Identifier, Metadata, ModelSummary, Profile, Speaker, SpeakerKey, SpeakerName,
@@ -49,21 +48,33 @@ pub(super) fn row_of(connection: &Connection, address: &Address) -> Result<Speak
     let mut statement = connection.prepare_cached(SPEAKER)?;
     let mut rows = statement.query([address.collection.as_str(), address.id.as_str()])?;
     let Some(row) = rows.next()? else {
-        let Address { collection, id } = address.clone();
-        return Err(StoreError::SpeakerNotFound { speaker: id, collection });
+        return Err(not_found(address));
     };
     speaker_row(row)
 }
 
+/// The key of a speaker.
+pub(super) fn key_of(connection: &Connection, address: &Address) -> Result<SpeakerKey, StoreError> {
+    let mut statement = connection.prepare_cached(KEY)?;
+    let key = statement
+        .query_row([address.collection.as_str(), address.id.as_str()], |row| row.get(0))
+        .optional()?;
+    key.ok_or_else(|| not_found(address))
+}
+
+fn not_found(address: &Address) -> StoreError {
+    let Address { collection, id } = address.clone();
+    StoreError::SpeakerNotFound { speaker: id, collection }
+}
+
 fn speaker_row(row: &Row) -> Result<SpeakerRow, StoreError> {
-    let unreadable =
-        |what: &str| StoreError::Unavailable { reason: format!("a speaker's {what} cannot be read") };
-    let metadata = RawValue::from_string(row.get(4)?).map_err(|_| unreadable("metadata"))?;
+    let metadata = Metadata::kept(row.get(4)?)
+        .map_err(|error| StoreError::Internal(format!("a speaker's metadata cannot be read: {error}")))?;
     let speaker = Speaker {
         collection: identifier(row, 1)?,
         id: identifier(row, 2)?,
-        name: SpeakerName::new(row.get(3)?).map_err(|_| unreadable("name"))?,
-        metadata: Metadata::new(metadata).map_err(|_| unreadable("metadata"))?,
+        name: SpeakerName::kept(row.get(3)?),
+        metadata,
         enrolments: 0,
         profiles: Vec::new(),
         created_at: timestamp(row.get(5)?),
@@ -107,15 +118,14 @@ pub(in crate::store) fn speakers(
     let mut rows = statement.query([collection.as_str(), after])?;
     let mut page = Page { speakers: Vec::new(), next: None };
     while let Some(row) = rows.next()? {
-        let row = speaker_row(row)?;
-        if !row.speaker.name.contains(name) {
+        if !name.is_empty() && !SpeakerName::kept(row.get(3)?).contains(name) {
             continue;
         }
         if page.speakers.len() == limit {
             page.next = page.speakers.last().map(|speaker| speaker.id.clone());
             break;
         }
-        page.speakers.push(completed(connection, row)?);
+        page.speakers.push(completed(connection, speaker_row(row)?)?);
     }
     Ok(page)
 }
@@ -126,7 +136,7 @@ pub(in crate::store) fn probe(
     address: &Address,
     fingerprint: &str,
 ) -> Result<Probe, StoreError> {
-    let SpeakerRow { key, .. } = row_of(connection, address)?;
+    let key = key_of(connection, address)?;
     Ok(Probe { key, profile: profile(connection, key, fingerprint)? })
 }
 
@@ -151,7 +161,7 @@ pub(in crate::store) fn enrolments(
     connection: &Connection,
     address: &Address,
 ) -> Result<Vec<Enrolment>, StoreError> {
-    let SpeakerRow { key, .. } = row_of(connection, address)?;
+    let key = key_of(connection, address)?;
     let mut statement = connection.prepare_cached(ENROLMENTS)?;
     Ok(statement.query_map([key], enrolment_of)?.collect::<Result<_, _>>()?)
 }
@@ -162,7 +172,7 @@ pub(in crate::store) fn enrolment(
     address: &Address,
     id: &str,
 ) -> Result<Enrolment, StoreError> {
-    let SpeakerRow { key, .. } = row_of(connection, address)?;
+    let key = key_of(connection, address)?;
     enrolment_by_id(connection, key, id)
 }
 

@@ -81,16 +81,17 @@ macro_rules! statements {
 }
 
 statements! {
-    // What follows changes.
+    // What follows changes. Few have changed: CROSS JOIN keeps the order.
     REVISION = "SELECT revision, forgotten FROM state";
     CHANGED_SPEAKERS = "SELECT key, collection, id, name FROM speakers WHERE revision > ?1";
     CHANGED_PROFILES = "SELECT p.speaker, m.fingerprint, p.vector, p.seconds FROM speakers s
-        JOIN profiles p ON p.speaker = s.key JOIN models m ON m.key = p.model WHERE s.revision > ?1";
+        CROSS JOIN profiles p ON p.speaker = s.key CROSS JOIN models m ON m.key = p.model WHERE s.revision > ?1";
     ALL_PROFILES = "SELECT p.speaker, m.fingerprint, p.vector, p.seconds FROM profiles p JOIN models m ON m.key = p.model";
     REMOVED_SPEAKERS = "SELECT speaker FROM removals WHERE revision > ?1";
 
     // What reads.
     SPEAKER = "SELECT key, collection, id, name, metadata, created, updated FROM speakers WHERE collection = ?1 AND id = ?2";
+    KEY = "SELECT key FROM speakers WHERE collection = ?1 AND id = ?2";
     SPEAKERS_AFTER = "SELECT key, collection, id, name, metadata, created, updated FROM speakers
         WHERE collection = ?1 AND id > ?2 ORDER BY id";
     ENROLMENT_COUNT = "SELECT COUNT(*) FROM enrolments WHERE speaker = ?1";

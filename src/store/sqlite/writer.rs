@@ -5,13 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::follow::follow;
 use super::job::Job;
-use super::open::{BUSY_TIMEOUT, Database, WriteConnection, in_one_moment};
+use super::open::{BUSY_TIMEOUT, Database, WriteConnection, check_version, in_one_moment};
 use super::statements::TOUCH_STATE;
 use super::writes::Transaction;
 use crate::embedding::ModelId;
@@ -26,6 +26,9 @@ const PROBE_EVERY: Duration = Duration::from_secs(2);
 
 /// Between two tries to empty the write-ahead log of what was removed.
 const ERASE_EVERY: Duration = Duration::from_millis(200);
+
+/// How long a process that ends waits for those who read.
+const LAST_ERASE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long emptying the log waits for those who read.
 const ERASE_TIMEOUT: Duration = Duration::from_millis(50);
@@ -42,12 +45,13 @@ pub(in crate::store) struct Writer {
     pub(in crate::store) index: Arc<RwLock<Index>>,
     pub(in crate::store) models: Vec<ModelId>,
     pub(in crate::store) limits: Limits,
+    /// Whether a search has seen that another process removed speakers.
+    pub(in crate::store) others_removed: Arc<AtomicBool>,
     /// Whether the last write succeeded.
     pub(in crate::store) is_available: Arc<AtomicBool>,
 }
 
 /// What waits for the thread.
-#[derive(Default)]
 struct State {
     connection: Option<WriteConnection>,
     /// Whether the write-ahead log may hold what was removed.
@@ -55,9 +59,10 @@ struct State {
 }
 
 impl Writer {
-    /// Does jobs until there can be no more, and then what is left to erase.
-    pub(in crate::store) fn run(self, jobs: &Receiver<Box<dyn Job>>) {
-        let mut state = State::default();
+    /// Does jobs until there can be no more, and then erases; whether all that was removed is erased.
+    pub(in crate::store) fn run(self, jobs: &Receiver<Box<dyn Job>>) -> bool {
+        // What an earlier process has removed may still be there.
+        let mut state = State { connection: None, must_erase: self.database.has_log() };
         loop {
             let patience = if state.must_erase { ERASE_EVERY } else { PROBE_EVERY };
             match jobs.recv_timeout(patience) {
@@ -69,7 +74,17 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        erase(&mut state);
+        self.database.close_readers();
+        let deadline = Instant::now() + LAST_ERASE_TIMEOUT;
+        self.erase(&mut state);
+        while state.must_erase && Instant::now() < deadline {
+            std::thread::sleep(ERASE_TIMEOUT);
+            self.erase(&mut state);
+        }
+        if state.must_erase {
+            tracing::error!("another program reads: what was removed is still in the write-ahead log");
+        }
+        !state.must_erase
     }
 
     /// Commits changes together, and answers them.
@@ -78,7 +93,7 @@ impl Writer {
             batch.iter_mut().try_for_each(|job| in_savepoint(transaction, job.as_mut()))
         });
         batch.into_iter().for_each(|job| job.finish(committed.clone()));
-        erase(state);
+        self.erase(state);
     }
 
     fn try_commit(
@@ -115,6 +130,7 @@ impl Writer {
                 max_speakers: self.limits.max_speakers,
                 has_removed: Cell::new(false),
             };
+            check_version(&sql)?;
             work(&transaction)?;
             let has_removed = transaction.has_removed.get();
             sql.commit()?;
@@ -137,7 +153,30 @@ impl Writer {
             // Its outcome is kept as the store's state.
             let _ = self.try_commit(state, touched);
         }
-        erase(state);
+        // Whoever else has removed something may have ended before it was erased.
+        let followed = self.database.read(|connection| follow(connection, &self.index, &self.models));
+        let has_seen = self.others_removed.swap(false, Ordering::Relaxed);
+        state.must_erase |= (has_seen || matches!(followed, Ok(Some(true)))) && self.database.has_log();
+        self.erase(state);
+    }
+
+    /// Moves the write-ahead log into the database, where removed rows are overwritten, and empties it. While somebody reads an
+    /// older state that cannot be done; it is tried again.
+    fn erase(&self, state: &mut State) {
+        if !state.must_erase {
+            return;
+        }
+        if state.connection.is_none() && self.database.exists() {
+            state.connection = self.database.open_for_writing().ok();
+        }
+        let Some(connection) = &state.connection else { return };
+        let checkpoint = |connection: &Connection| {
+            connection.busy_timeout(ERASE_TIMEOUT)?;
+            let is_busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            is_busy
+        };
+        state.must_erase = connection.with(checkpoint).unwrap_or(true);
     }
 }
 
@@ -153,22 +192,6 @@ fn in_savepoint(transaction: &Transaction<'_>, job: &mut dyn Job) -> Result<(), 
             Ok(transaction.connection.execute_batch("ROLLBACK TO change; RELEASE change")?)
         }
     }
-}
-
-/// Moves the write-ahead log into the database, where removed rows are overwritten, and empties it. While somebody reads an older
-/// state that cannot be done; it is tried again.
-fn erase(state: &mut State) {
-    if !state.must_erase {
-        return;
-    }
-    let Some(connection) = &state.connection else { return };
-    let checkpoint = |connection: &Connection| {
-        connection.busy_timeout(ERASE_TIMEOUT)?;
-        let is_busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        is_busy
-    };
-    state.must_erase = connection.with(checkpoint).unwrap_or(true);
 }
 
 fn milliseconds_since_1970() -> i64 {

@@ -5,10 +5,10 @@ use std::cell::Cell;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use super::reads::{enrolment_by_id, profile, row_of, speaker, vector};
+use super::reads::{enrolment_by_id, key_of, profile, row_of, speaker, vector};
 use super::statements::{
-    ADD_ENROLMENT, ADD_MODEL, ADD_SPEAKER, BY_DIGEST, CHANGE_SPEAKER, FORGET_REMOVALS, MODEL,
-    MODEL_OF_ENROLMENT, MODELS_OF_SPEAKER, MOVE_ENROLMENT, MOVE_ENROLMENTS, RAISE_REVISION,
+    ADD_ENROLMENT, ADD_MODEL, ADD_SPEAKER, BY_DIGEST, CHANGE_SPEAKER, ENROLMENT_COUNT, FORGET_REMOVALS,
+    MODEL, MODEL_OF_ENROLMENT, MODELS_OF_SPEAKER, MOVE_ENROLMENT, MOVE_ENROLMENTS, RAISE_REVISION,
     REMEMBER_COLLECTION, REMEMBER_REMOVAL, REMOVE_COLLECTION, REMOVE_ENROLMENT, REMOVE_ENROLMENTS,
     REMOVE_PROFILE, REMOVE_SPEAKER, SAMPLES, SET_FORGOTTEN, SET_PROFILE, SPEAKER_COUNT, TOUCH_SPEAKER,
 };
@@ -21,6 +21,9 @@ use crate::store::error::StoreError;
 
 /// Changes for which removals are remembered: who is further behind reads everything anew.
 const REMEMBERED_CHANGES: i64 = 100_000;
+
+/// Enrolments of a speaker at the most: each change reads all of them.
+const MAX_ENROLMENTS: usize = 1_024;
 
 /// A transaction in work.
 pub struct Transaction<'a> {
@@ -151,7 +154,7 @@ impl Transaction<'_> {
 
     /// Removes a speaker with all enrolments.
     pub fn remove(&self, address: &Address) -> Result<(), StoreError> {
-        let key = row_of(self.connection, address)?.key;
+        let key = key_of(self.connection, address)?;
         self.remove_by_key(key)
     }
 
@@ -193,7 +196,7 @@ impl Transaction<'_> {
         voice: &Voice,
         rules: &EnrolmentRules,
     ) -> Result<Enrolled, StoreError> {
-        let key = row_of(self.connection, address)?.key;
+        let key = key_of(self.connection, address)?;
         self.enrol_for(key, &address.collection, voice, rules)
     }
 
@@ -212,6 +215,7 @@ impl Transaction<'_> {
             Some(known) => return Err(StoreError::DuplicateEnrolment { speaker: Some(known.speaker) }),
             None => {}
         }
+        self.check_room(key, 1)?;
         let model = voice.embedding.model();
         let so_far = profile(self.connection, key, model.fingerprint())?;
         let similarity = check(voice, so_far.as_ref(), rules)?;
@@ -237,7 +241,7 @@ impl Transaction<'_> {
 
     /// Removes an enrolment.
     pub fn remove_enrolment(&self, address: &Address, enrolment: &str) -> Result<(), StoreError> {
-        let key = row_of(self.connection, address)?.key;
+        let key = key_of(self.connection, address)?;
         let model = self.model_of(key, enrolment)?;
         self.connection.prepare_cached(REMOVE_ENROLMENT)?.execute(params![key, enrolment])?;
         self.has_removed.set(true);
@@ -247,7 +251,7 @@ impl Transaction<'_> {
 
     /// Removes all enrolments of a speaker, who stays; how many there were.
     pub fn remove_enrolments(&self, address: &Address) -> Result<usize, StoreError> {
-        let key = row_of(self.connection, address)?.key;
+        let key = key_of(self.connection, address)?;
         let models = self.models_of(key)?;
         let n = self.connection.prepare_cached(REMOVE_ENROLMENTS)?.execute([key])?;
         if n > 0 {
@@ -265,11 +269,12 @@ impl Transaction<'_> {
         enrolment: &str,
         to: &Identifier,
     ) -> Result<Speaker, StoreError> {
-        let from = row_of(self.connection, address)?.key;
+        let from = key_of(self.connection, address)?;
         let to = Address { collection: address.collection.clone(), id: to.clone() };
-        let target = row_of(self.connection, &to)?.key;
+        let target = key_of(self.connection, &to)?;
         let model = self.model_of(from, enrolment)?;
         if from != target {
+            self.check_room(target, 1)?;
             self.connection.prepare_cached(MOVE_ENROLMENT)?.execute(params![from, enrolment, target])?;
             for key in [from, target] {
                 self.refresh(key, model)?;
@@ -281,11 +286,12 @@ impl Transaction<'_> {
 
     /// Makes all enrolments of another speaker this one's, and removes the other; the ids of what was moved.
     pub fn merge(&self, address: &Address, from: &Identifier) -> Result<Speaker, StoreError> {
-        let target = row_of(self.connection, address)?.key;
+        let target = key_of(self.connection, address)?;
         let other = Address { collection: address.collection.clone(), id: from.clone() };
-        let from = row_of(self.connection, &other)?.key;
+        let from = key_of(self.connection, &other)?;
         if from != target {
             let models = self.models_of(from)?;
+            self.check_room(target, self.enrolment_count(from)?)?;
             self.connection.prepare_cached(MOVE_ENROLMENTS)?.execute([from, target])?;
             self.remove_by_key(from)?;
             models.into_iter().try_for_each(|model| self.refresh(target, model))?;
@@ -303,6 +309,19 @@ impl Transaction<'_> {
             Ok(Known { enrolment: row.get(0)?, key: row.get(1)?, speaker })
         });
         Ok(known.optional()?)
+    }
+
+    /// Whether a speaker may have so many enrolments more.
+    fn check_room(&self, key: SpeakerKey, n: usize) -> Result<(), StoreError> {
+        if self.enrolment_count(key)? + n <= MAX_ENROLMENTS {
+            return Ok(());
+        }
+        Err(StoreError::TooManyEnrolments { max: MAX_ENROLMENTS })
+    }
+
+    fn enrolment_count(&self, key: SpeakerKey) -> Result<usize, StoreError> {
+        let mut statement = self.connection.prepare_cached(ENROLMENT_COUNT)?;
+        Ok(statement.query_row([key], |row| row.get::<_, i64>(0))? as usize)
     }
 
     /// Makes the profile of a speaker for a model anew.

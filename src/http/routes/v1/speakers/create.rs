@@ -1,13 +1,13 @@
 //! `POST /v1/speakers`: a new speaker, enrolled at once if there are voices.
 
+use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use axum::{Extension, Json};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::enrol::{masked, voices_of};
-use super::{EnrolErrors, SpeakerAnswer, collection, location, rules};
+use super::{EnrolErrors, SpeakerAnswer, collection, location, rules, shown};
 use crate::http::answer::created;
 use crate::http::batch::{Caller, on_worker};
 use crate::http::error::ApiError;
@@ -117,7 +117,7 @@ pub(in crate::http) async fn create(
     .map_err(|error| masked(error, &caller.key))?;
     let speaker = created_now.speaker;
     let location = location(&format!("speakers/{}", speaker.id), &speaker.collection);
-    Ok(created(created_now.is_new.then_some(location), Json(speaker)))
+    Ok(created(created_now.is_new.then_some(location), shown(speaker, &caller.key)))
 }
 
 impl CreateRequest {

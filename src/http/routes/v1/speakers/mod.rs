@@ -8,16 +8,18 @@ pub(in crate::http) mod list;
 pub(in crate::http) mod one;
 pub(in crate::http) mod transfer;
 
+use axum::Json;
 use axum::http::Uri;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::{IntoParams, IntoResponses, ToSchema};
 
+use crate::config::Right;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::layers::auth::KeyHolder;
 use crate::http::request::parts::query;
 use crate::http::state::AppState;
-use crate::speakers::{Address, EnrolmentRules, Identifier};
+use crate::speakers::{Address, EnrolmentRules, Identifier, Speaker};
 
 /// A speaker, as the OpenAPI document describes it.
 #[derive(ToSchema)]
@@ -27,13 +29,13 @@ struct SpeakerAnswer {
     /// Unique in the collection.
     #[schema(example = "anna")]
     id: String,
-    /// What people call them; empty if nothing was sent.
-    #[schema(example = "Anna")]
+    /// What people call them; empty if nothing was sent. For keys with `read`.
+    #[schema(example = "Anna", required = false)]
     name: String,
     #[schema(example = "default")]
     collection: String,
-    /// What the client keeps with them.
-    #[schema(value_type = Object, example = json!({"team": "blue"}))]
+    /// What the client keeps with them. For keys with `read`.
+    #[schema(required = false, value_type = Object, example = json!({"team": "blue"}))]
     metadata: Value,
     /// The number of their enrolments.
     #[schema(example = 2)]
@@ -111,7 +113,7 @@ enum StoreErrors {
     /// `speaker_not_found`, `enrolment_not_found` or `collection_not_found`
     #[response(status = 404)]
     NotFound(ErrorBody),
-    /// `payload_too_large`
+    /// `too_many_enrolments` or `payload_too_large`
     #[response(status = 413)]
     TooLarge(ErrorBody),
     /// `unsupported_media_type`
@@ -150,7 +152,7 @@ enum EnrolErrors {
     /// `speaker_exists`, `not_this_speaker`, `duplicate_enrolment` or `model_mismatch`
     #[response(status = 409)]
     Conflict(ErrorBody),
-    /// `too_many_speakers`, `payload_too_large` or `audio_too_long`
+    /// `too_many_speakers`, `too_many_enrolments`, `payload_too_large` or `audio_too_long`
     #[response(status = 413)]
     TooLarge(ErrorBody),
     /// `unsupported_audio` or `unsupported_media_type`
@@ -227,6 +229,18 @@ fn address(key: &KeyHolder, id: &str, named: Option<Identifier>) -> Result<Addre
 fn address_by_query(key: &KeyHolder, id: &str, uri: &Uri) -> Result<Address, ApiError> {
     let CollectionQuery { collection } = query(uri)?;
     address(key, id, collection)
+}
+
+/// A speaker, as a key may see it: without `read` there are no name and no metadata.
+fn shown(speaker: Speaker, key: &KeyHolder) -> Json<Value> {
+    let mut shown = json!(speaker);
+    if !key.may(Right::Read)
+        && let Value::Object(fields) = &mut shown
+    {
+        fields.remove("name");
+        fields.remove("metadata");
+    }
+    Json(shown)
 }
 
 /// A location with the query that the collection needs.

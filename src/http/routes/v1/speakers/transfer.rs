@@ -1,12 +1,12 @@
 //! `POST /v1/speakers/{id}/enrolments/{enrolment}/move` and `POST /v1/speakers/{id}/merge`: what was enrolled for the wrong speaker.
 
+use axum::Extension;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{CollectionQuery, SpeakerAnswer, StoreErrors, address};
+use super::{CollectionQuery, SpeakerAnswer, StoreErrors, address, shown};
 use crate::http::error::ApiError;
 use crate::http::layers::auth::KeyHolder;
 use crate::http::request::parts::{json_body, query};
@@ -66,7 +66,7 @@ pub(in crate::http) async fn move_enrolment(
         move |transaction| transaction.move_enrolment(&address, &enrolment, &to),
         move |_| is_change.then_some(logged),
     );
-    Ok(Json(moved.await?).into_response())
+    Ok(shown(moved.await?, &key).into_response())
 }
 
 /// Merge another speaker into this one.
@@ -95,5 +95,5 @@ pub(in crate::http) async fn merge(
         move |transaction| transaction.merge(&address, &from),
         move |_| is_change.then_some(logged),
     );
-    Ok(Json(merged.await?).into_response())
+    Ok(shown(merged.await?, &key).into_response())
 }
