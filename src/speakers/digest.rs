@@ -48,11 +48,11 @@ mod tests {
         let raw = RecordingOptions { channel: Channel::Mix, raw: Some(raw) };
         let start = |options: &RecordingOptions| {
             let digest = recording_digest(b"file", options);
-            digest[..4].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+            u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])
         };
         assert_eq!(
             [start(&left), start(&raw)],
-            ["1d87e154", "130efb98"],
+            [0x1d87_e154, 0x130e_fb98],
             "stored digests would no longer be recognised"
         );
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Characters of an identifier at the most.
 const MAX_CHARACTERS: usize = 64;
@@ -13,8 +13,7 @@ const MAX_CHARACTERS: usize = 64;
 const DEFAULT_COLLECTION: &str = "default";
 
 /// A speaker's id, or a collection's name: a letter or digit, then up to 63 letters, digits, `.`, `_` and `-`. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identifier(Arc<str>);
 
 /// Why a text is no [`Identifier`].
@@ -57,6 +56,12 @@ impl FromStr for Identifier {
 impl fmt::Display for Identifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl Serialize for Identifier {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 

@@ -29,8 +29,8 @@ pub struct Store {
     is_available: Arc<AtomicBool>,
     jobs: Mutex<Option<Sender<Box<dyn Job>>>>,
     writer: Mutex<Option<JoinHandle<bool>>>,
-    /// Whether another process has removed speakers since the last look.
-    others_removed: Arc<AtomicBool>,
+    /// Whether another process has changed something since the writer's last look.
+    others_wrote: Arc<AtomicBool>,
 }
 
 /// Some speakers of a collection.
@@ -70,13 +70,13 @@ impl Store {
         let database = Arc::new(Database::open(place)?);
         let index = Arc::new(RwLock::new(Index::default()));
         let is_available = Arc::new(AtomicBool::new(true));
-        let others_removed = Arc::new(AtomicBool::new(false));
+        let others_wrote = Arc::new(AtomicBool::new(false));
         let writer = Writer {
             database: Arc::clone(&database),
             index: Arc::clone(&index),
             models: models.clone(),
             limits: Limits { max_speakers },
-            others_removed: Arc::clone(&others_removed),
+            others_wrote: Arc::clone(&others_wrote),
             is_available: Arc::clone(&is_available),
         };
         let (jobs, waiting) = channel();
@@ -87,7 +87,7 @@ impl Store {
             is_available,
             jobs: Mutex::new(Some(jobs)),
             writer: Mutex::default(),
-            others_removed,
+            others_wrote,
         };
         // Both read the whole file.
         let (checked, loaded) = std::thread::scope(|scope| {
@@ -224,9 +224,9 @@ impl Store {
 
     /// Brings the index up to what others have written.
     fn follow(&self) -> Result<(), StoreError> {
-        let removed = self.read(|connection| sqlite::follow(connection, &self.index, &self.models))?;
-        if removed == Some(true) {
-            self.others_removed.store(true, Ordering::Relaxed);
+        let changed = self.read(|connection| sqlite::follow(connection, &self.index, &self.models))?;
+        if changed == Some(true) {
+            self.others_wrote.store(true, Ordering::Relaxed);
         }
         Ok(())
     }

@@ -51,7 +51,7 @@ const ENGINES: [(&str, &[&str]); 26] = [
     ("npyz::", &["cli/output/numpy.rs"]),
     ("zip::", &["cli/output/numpy.rs"]),
     ("rusqlite", &["store/sqlite"]),
-    ("uuid::", &["store/sqlite/writes.rs"]),
+    ("uuid::", &["store/sqlite"]),
     ("time::", &["store/sqlite/reads.rs"]),
     ("rustix::", &["config/store.rs"]),
     ("webrtc_vad", &["speech/detector.rs"]),

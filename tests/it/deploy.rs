@@ -199,7 +199,7 @@ fn deployment_files_agree_with_the_service() {
         ("deployment.yaml", &kubernetes, "containerPort: 8000"),
         ("deployment.yaml", &kubernetes, "path: /ready"),
         ("deployment.yaml", &kubernetes, "runAsUser: 10001"),
-        ("Dockerfile", &docker, "USER 10001:10001"),
+        ("Dockerfile", &docker, "RUN_AS=10001:10001"),
         ("nginx", &nginx, "listen 8000"),
         ("README.md", &readme, "-p 8000:8000"),
     ] {
@@ -333,7 +333,7 @@ fn nginx_repeats_only_requests_that_store_nothing() {
         return;
     }
     let asked = AtomicUsize::new(0);
-    let replicas = [const { () }; 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let replicas = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     let addresses = replicas.each_ref().map(|replica| replica.local_addr().unwrap().to_string());
     let directory = tempfile::tempdir().unwrap();
     let nginx = Nginx::start(directory.path(), addresses.each_ref().map(String::as_str));

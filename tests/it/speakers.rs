@@ -466,6 +466,7 @@ fn what_is_known_of_a_speaker_changes_by_patch() {
         (json!({"id": "other"}), "id"),
         (json!({"collection": "other"}), "collection"),
         (json!({"nmae": "x"}), "nmae"),
+        (json!([null, null]), "a JSON object"),
         (json!({"name": 5}), "name"),
         (json!({"metadata": [1]}), "metadata"),
     ] {

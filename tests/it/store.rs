@@ -566,7 +566,7 @@ fn what_was_removed_is_erased_once_readers_have_gone_whoever_removed_it() {
     hold();
     assert_eq!(server.request("DELETE", "/v1/speakers/s2").send().unwrap().status(), 204);
     server.signal("TERM");
-    std::thread::sleep(Duration::from_millis(1_000));
+    std::thread::sleep(Duration::from_secs(1));
     reader.execute_batch("COMMIT").unwrap();
     assert_eq!(server.exit_code(), Some(0));
     assert!(!is_in_folder(folder.path(), &part(2)));

@@ -21,6 +21,12 @@ pub(in crate::http) fn from_json<T: DeserializeOwned>(body: Bytes) -> Result<T, 
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(FieldError::missing(&["body"], Value::Null).into());
     }
+    // A list would be taken for the fields in their order.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(
+            FieldError::malformed("model_attributes_type", "Input should be a JSON object".into()).into()
+        );
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| field_error(&error))?;
     deserializer.end().map_err(|error| malformed(&error))?;

@@ -105,12 +105,18 @@ fn voice_of_part(part: Part, loc: &[&str], fields: &RecordingFields) -> Result<V
     Ok(voice)
 }
 
-/// Voices to enrol, each with the SHA-256 of what was sent, by which the same is recognised. It takes time that grows with the
+/// A voice to enrol, and the SHA-256 of what was sent, by which the same is recognised.
+pub(in crate::http) struct ToEnrol {
+    pub(in crate::http) voice: Voice,
+    pub(in crate::http) digest: [u8; 32],
+}
+
+/// Voices to enrol. `name` is the place of each in the request. It takes time that grows with the
 /// recordings, so it belongs on a worker.
 pub(in crate::http) fn to_enrol(
     voices: Vec<Voice>,
     name: impl Fn(usize) -> Vec<String>,
-) -> Result<Vec<(Voice, [u8; 32])>, ApiError> {
+) -> Result<Vec<ToEnrol>, ApiError> {
     let identified = |(i, voice)| {
         let loc = name(i);
         let loc: Vec<&str> = loc.iter().map(String::as_str).collect();
@@ -119,7 +125,7 @@ pub(in crate::http) fn to_enrol(
     voices.into_iter().enumerate().map(identified).collect()
 }
 
-fn with_digest(voice: Voice, loc: &[&str]) -> Result<(Voice, [u8; 32]), ApiError> {
+fn with_digest(voice: Voice, loc: &[&str]) -> Result<ToEnrol, ApiError> {
     if voice.has_segments() {
         return Err(wrong(loc, "An enrolment is one voice; it cannot have segments"));
     }
@@ -132,11 +138,12 @@ fn with_digest(voice: Voice, loc: &[&str]) -> Result<(Voice, [u8; 32]), ApiError
             let bytes = source.unpack().map_err(|error| error.at(param))?;
             let digest = recording_digest(&bytes, &options);
             let source = Source::File(bytes);
-            Ok((Voice::Recording(VoiceRecording { source, options, segments }), digest))
+            let voice = Voice::Recording(VoiceRecording { source, options, segments });
+            Ok(ToEnrol { voice, digest })
         }
         Voice::Embedding(embedding) => {
             let digest = embedding_digest(&embedding.components);
-            Ok((Voice::Embedding(embedding), digest))
+            Ok(ToEnrol { voice: Voice::Embedding(embedding), digest })
         }
         Voice::Speaker(_) => Err(wrong(
             loc,

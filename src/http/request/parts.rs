@@ -102,7 +102,7 @@ impl Received {
                 );
                 return Err(FieldError::at(&["body", &name], "value_error", &msg).into());
             }
-            if options.insert(name.clone(), text.into()).is_some() {
+            if options.insert(name.clone(), text).is_some() {
                 return Err(twice(&name).into());
             }
         }

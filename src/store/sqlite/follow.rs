@@ -12,7 +12,7 @@ use crate::speakers::{Index, SpeakerKey};
 use crate::store::error::StoreError;
 
 /// Brings the index to the revision of the database as the connection sees it. Of the profiles, those of the given models are
-/// taken. The caller reads as of one moment. Whether speakers were removed.
+/// taken. The caller reads as of one moment. Whether there were changes.
 pub(in crate::store) fn follow(
     connection: &Connection,
     index: &RwLock<Index>,
@@ -30,15 +30,13 @@ pub(in crate::store) fn follow(
     if index.revision() >= revision {
         return Ok(false);
     }
-    let mut has_removed = index.revision() < forgotten;
-    if has_removed {
+    if index.revision() < forgotten {
         *index = Index::default();
     }
     let since = index.revision() as i64;
     let mut statement = connection.prepare_cached(REMOVED_SPEAKERS)?;
     for key in statement.query_map([since], |row| row.get::<_, SpeakerKey>(0))? {
         index.remove_speaker(key?);
-        has_removed = true;
     }
     let mut statement = connection.prepare_cached(CHANGED_SPEAKERS)?;
     let mut rows = statement.query([since])?;
@@ -59,7 +57,7 @@ pub(in crate::store) fn follow(
         put_profile(&mut index, row, models)?;
     }
     index.set_revision(revision);
-    Ok(has_removed)
+    Ok(true)
 }
 
 fn put_profile(index: &mut Index, row: &Row, models: &[ModelId]) -> Result<(), StoreError> {

@@ -28,7 +28,7 @@ const PROBE_EVERY: Duration = Duration::from_secs(2);
 const ERASE_EVERY: Duration = Duration::from_millis(200);
 
 /// How long a process that ends waits for those who read.
-const LAST_ERASE_TIMEOUT: Duration = Duration::from_secs(5);
+const LAST_ERASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long emptying the log waits for those who read.
 const ERASE_TIMEOUT: Duration = Duration::from_millis(50);
@@ -45,8 +45,8 @@ pub(in crate::store) struct Writer {
     pub(in crate::store) index: Arc<RwLock<Index>>,
     pub(in crate::store) models: Vec<ModelId>,
     pub(in crate::store) limits: Limits,
-    /// Whether a search has seen that another process removed speakers.
-    pub(in crate::store) others_removed: Arc<AtomicBool>,
+    /// Whether a search has seen changes of another process.
+    pub(in crate::store) others_wrote: Arc<AtomicBool>,
     /// Whether the last write succeeded.
     pub(in crate::store) is_available: Arc<AtomicBool>,
 }
@@ -155,8 +155,9 @@ impl Writer {
         }
         // Whoever else has removed something may have ended before it was erased.
         let followed = self.database.read(|connection| follow(connection, &self.index, &self.models));
-        let has_seen = self.others_removed.swap(false, Ordering::Relaxed);
-        state.must_erase |= (has_seen || matches!(followed, Ok(Some(true)))) && self.database.has_log();
+        let others_wrote =
+            self.others_wrote.swap(false, Ordering::Relaxed) || matches!(followed, Ok(Some(true)));
+        state.must_erase |= others_wrote && self.database.has_log();
         self.erase(state);
     }
 

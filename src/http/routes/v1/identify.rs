@@ -181,8 +181,9 @@ pub(in crate::http) async fn identify(
     let (request, voice) = on_worker(&state, move || IdentifyRequest::read(received)).await??;
     let collection = request.collection.unwrap_or_else(Identifier::default_collection);
     caller.key.require_collection(&collection)?;
-    let named = if let Voice::Embedding(embedding) = &voice { Some(embedding.model.clone()) } else { None };
-    let names = request.model.as_deref().into_iter().chain(named.as_deref());
+    let own_model =
+        if let Voice::Embedding(embedding) = &voice { Some(embedding.model.clone()) } else { None };
+    let names = request.model.as_deref().into_iter().chain(own_model.as_deref());
     let model = resolve(in_hand(&state)?, names)?.clone();
     let probes = Probes::new(&state, &caller, &model, voice).await?;
     let asked = Asked {

@@ -46,7 +46,7 @@ struct CollectionAnswer {
 }
 
 /// List the collections that hold speakers.
-#[utoipa::path(get, path = "/v1/collections", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
+#[utoipa::path(get, operation_id = "list_collections", path = "/v1/collections", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
     responses((status = 200, body = CollectionsAnswer, description = "Those that the key may use"), StoreErrors),
 )]
 pub(in crate::http) async fn collections(
@@ -61,7 +61,7 @@ pub(in crate::http) async fn collections(
 }
 
 /// Remove all speakers of a collection.
-#[utoipa::path(delete, path = "/v1/collections/{collection}", tag = "Speakers",
+#[utoipa::path(delete, operation_id = "remove_collection", path = "/v1/collections/{collection}", tag = "Speakers",
     security(("ApiKey" = []), ("Bearer" = [])),
     params(("collection" = String, Path, description = "The collection", example = "default")),
     responses((status = 204, description = "They are gone"), StoreErrors),

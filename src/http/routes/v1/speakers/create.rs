@@ -15,9 +15,9 @@ use crate::http::layers::auth::KeyHolder;
 use crate::http::layers::time_limit::TimeLimit;
 use crate::http::pages::document::example_recording;
 use crate::http::request::bounded::Bounded;
-use crate::http::request::one_voice::{VOICE_PARTS, to_enrol, voices};
+use crate::http::request::one_voice::{ToEnrol, VOICE_PARTS, to_enrol, voices};
 use crate::http::request::parts::Received;
-use crate::http::request::voice::{Voice, VoiceFields};
+use crate::http::request::voice::VoiceFields;
 use crate::http::state::AppState;
 use crate::http::store::{Change, write};
 use crate::speakers::{Address, Details, Identifier, Metadata, SpeakerName};
@@ -57,7 +57,7 @@ pub(in crate::http) struct CreateRequest {
 #[allow(dead_code, reason = "it describes a multipart form to OpenAPI")]
 pub(in crate::http) struct CreateForm {
     /// Audio files to enrol, as many parts as wanted.
-    #[schema(value_type = Vec<String>, format = Binary)]
+    #[schema(value_type = Vec<String>, format = Binary, required = false)]
     file: Vec<u8>,
     /// As in JSON.
     #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", example = "anna")]
@@ -77,7 +77,7 @@ pub(in crate::http) struct CreateForm {
 ///
 /// Voices are checked in order against the profile so far. All is done, or nothing. The same request again changes nothing and is
 /// answered with the speaker that is there.
-#[utoipa::path(post, path = "/v1/speakers", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
+#[utoipa::path(post, operation_id = "create_speaker", path = "/v1/speakers", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
     request_body(content((CreateRequest = "application/json"), (CreateForm = "multipart/form-data"))),
     responses(
         (status = 201, body = SpeakerAnswer, description = "The new speaker",
@@ -97,7 +97,7 @@ pub(in crate::http) async fn create(
     let received = Received::new(&state, request, VOICE_PARTS).await?;
     let (request, voices) = on_worker(&state, move || CreateRequest::read(received)).await??;
     let collection = collection(&caller.key, request.collection)?;
-    let (_, voices) =
+    let voices =
         voices_of(&state, &caller, request.model.as_deref(), voices, |i| format!("voices[{i}]")).await?;
     let rules = rules(&state, request.force);
     let details =
@@ -121,7 +121,7 @@ pub(in crate::http) async fn create(
 }
 
 impl CreateRequest {
-    fn read(received: Received) -> Result<(Self, Vec<(Voice, [u8; 32])>), ApiError> {
+    fn read(received: Received) -> Result<(Self, Vec<ToEnrol>), ApiError> {
         let (request, voices) =
             voices(received, |request: &mut Self| request.voices.take().map(|Bounded(voices)| voices))?;
         Ok((request, to_enrol(voices, |i| vec!["voices".into(), i.to_string()])?))

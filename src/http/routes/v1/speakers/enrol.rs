@@ -1,7 +1,5 @@
 //! `POST /v1/speakers/{id}/enrolments`: another recording of a speaker.
 
-use std::sync::Arc;
-
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use axum::{Extension, Json};
@@ -10,14 +8,13 @@ use utoipa::ToSchema;
 
 use super::{EnrolErrors, address, location, rules};
 use crate::config::Right;
-use crate::embedder::EmbedderModel;
 use crate::http::answer::created;
 use crate::http::batch::{Caller, on_worker};
 use crate::http::error::ApiError;
 use crate::http::layers::auth::KeyHolder;
 use crate::http::layers::time_limit::TimeLimit;
 use crate::http::pages::document::example_recording;
-use crate::http::request::one_voice::{VOICE_PARTS, one_voice, to_enrol};
+use crate::http::request::one_voice::{ToEnrol, VOICE_PARTS, one_voice, to_enrol};
 use crate::http::request::parts::Received;
 use crate::http::request::sides::{Side, Sides};
 use crate::http::request::voice::{Voice, VoiceFields};
@@ -88,7 +85,7 @@ struct SimilarSpeaker {
 ///
 /// It should have 3 seconds of speech, of one person without noise, and be like what is enrolled already; `force` overrides this. The
 /// same voice again changes nothing and is answered with the enrolment that is there.
-#[utoipa::path(post, path = "/v1/speakers/{id}/enrolments", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
+#[utoipa::path(post, operation_id = "enrol", path = "/v1/speakers/{id}/enrolments", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
     params(("id" = String, Path, description = "The speaker", example = "anna")),
     request_body(content((EnrolRequest = "application/json"), (EnrolForm = "multipart/form-data"), (RawRecording = "application/octet-stream"))),
     responses(
@@ -111,9 +108,9 @@ pub(in crate::http) async fn enrol(
     let (request, voices) = on_worker(&state, move || EnrolRequest::read(received)).await??;
     let address = address(&caller.key, &id, request.collection)?;
     // With chosen embeddings a profile could be found out by the similarities.
-    let may_probe = caller.key.may(Right::Read) || voices.iter().all(|(voice, _)| !is_embedding(voice));
-    let (_, voices) =
-        voices_of(&state, &caller, request.model.as_deref(), voices, |_| "voice".into()).await?;
+    let may_probe =
+        caller.key.may(Right::Read) || voices.iter().all(|one| !matches!(one.voice, Voice::Embedding(_)));
+    let voices = voices_of(&state, &caller, request.model.as_deref(), voices, |_| "voice".into()).await?;
     let [voice] = <[_; 1]>::try_from(voices).map_err(|_| ApiError::Internal("a voice is lost".into()))?;
     let (rules, probe, logged) =
         (rules(&state, request.force), voice.embedding.clone(), Change::new("enrol", &address));
@@ -153,33 +150,29 @@ pub(in crate::http) async fn enrol(
 }
 
 impl EnrolRequest {
-    fn read(received: Received) -> Result<(Self, Vec<(Voice, [u8; 32])>), ApiError> {
+    fn read(received: Received) -> Result<(Self, Vec<ToEnrol>), ApiError> {
         let (request, voice) = one_voice(received, |request: &mut Self| request.voice.take())?;
         Ok((request, to_enrol(vec![voice], |_| vec!["voice".into()])?))
     }
 }
 
-/// Voices to enrol, embedded, and their model.
+/// Voices to enrol, embedded.
 pub(super) async fn voices_of(
     state: &AppState,
     caller: &Caller,
     model: Option<&str>,
-    voices: Vec<(Voice, [u8; 32])>,
+    voices: Vec<ToEnrol>,
     name: impl Fn(usize) -> String,
-) -> Result<(Arc<EmbedderModel>, Vec<speakers::Voice>), ApiError> {
-    let (voices, digests): (Vec<_>, Vec<_>) = voices.into_iter().unzip();
-    let (model, embedded) = Sides::resolve(state, model, voices, name)?.embed(state, caller).await?;
+) -> Result<Vec<speakers::Voice>, ApiError> {
+    let (voices, digests): (Vec<_>, Vec<_>) = voices.into_iter().map(|one| (one.voice, one.digest)).unzip();
+    let (_, embedded) = Sides::resolve(state, model, voices, name)?.embed(state, caller).await?;
     let voice = |(digest, side): (_, Side)| speakers::Voice {
         digest,
         embedding: side.embedding,
         speech_seconds: side.speech_seconds,
         warnings: side.warnings,
     };
-    Ok((model, digests.into_iter().zip(embedded.sides).map(voice).collect()))
-}
-
-fn is_embedding(voice: &Voice) -> bool {
-    matches!(voice, Voice::Embedding(_))
+    Ok(digests.into_iter().zip(embedded.sides).map(voice).collect())
 }
 
 /// The error without the name of another speaker, unless the key may know it.

@@ -24,7 +24,7 @@ pub(in crate::http) struct EnrolmentsAnswer {
 }
 
 /// List a speaker's enrolments.
-#[utoipa::path(get, path = "/v1/speakers/{id}/enrolments", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
+#[utoipa::path(get, operation_id = "list_enrolments", path = "/v1/speakers/{id}/enrolments", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
     params(("id" = String, Path, description = "The speaker", example = "anna"), CollectionQuery),
     responses((status = 200, body = EnrolmentsAnswer, description = "The enrolments, without their embeddings"), StoreErrors),
 )]
@@ -40,7 +40,7 @@ pub(in crate::http) async fn enrolments(
 }
 
 /// Describe an enrolment.
-#[utoipa::path(get, path = "/v1/speakers/{id}/enrolments/{enrolment}", tag = "Speakers",
+#[utoipa::path(get, operation_id = "get_enrolment", path = "/v1/speakers/{id}/enrolments/{enrolment}", tag = "Speakers",
     security(("ApiKey" = []), ("Bearer" = [])),
     params(
         ("id" = String, Path, description = "The speaker", example = "anna"),
@@ -60,7 +60,7 @@ pub(in crate::http) async fn enrolment(
 }
 
 /// Remove all enrolments of a speaker, who stays.
-#[utoipa::path(delete, path = "/v1/speakers/{id}/enrolments", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
+#[utoipa::path(delete, operation_id = "remove_enrolments", path = "/v1/speakers/{id}/enrolments", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
     params(("id" = String, Path, description = "The speaker", example = "anna"), CollectionQuery),
     responses((status = 204, description = "They are gone"), StoreErrors),
 )]
@@ -83,7 +83,7 @@ pub(in crate::http) async fn remove_all(
 }
 
 /// Remove an enrolment.
-#[utoipa::path(delete, path = "/v1/speakers/{id}/enrolments/{enrolment}", tag = "Speakers",
+#[utoipa::path(delete, operation_id = "remove_enrolment", path = "/v1/speakers/{id}/enrolments/{enrolment}", tag = "Speakers",
     security(("ApiKey" = []), ("Bearer" = [])),
     params(
         ("id" = String, Path, description = "The speaker", example = "anna"),

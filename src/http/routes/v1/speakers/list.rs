@@ -27,7 +27,7 @@ pub(in crate::http) struct ListQuery {
     #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", example = "default", nullable = false)]
     collection: Option<Identifier>,
     /// How many.
-    #[param(minimum = 1, maximum = 200, example = 50, nullable = false)]
+    #[param(minimum = 1, maximum = 200, example = 50, nullable = true)]
     limit: Option<usize>,
     /// Those behind this id: `next` of the page before.
     #[param(example = "anna", nullable = false)]
@@ -49,7 +49,7 @@ pub(in crate::http) struct ListAnswer {
 }
 
 /// List enrolled speakers.
-#[utoipa::path(get, path = "/v1/speakers", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
+#[utoipa::path(get, operation_id = "list_speakers", path = "/v1/speakers", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
     params(ListQuery),
     responses((status = 200, body = ListAnswer, description = "A page of speakers"), StoreErrors),
 )]

@@ -10,6 +10,7 @@ pub(in crate::http) mod transfer;
 
 use axum::Json;
 use axum::http::Uri;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::{IntoParams, IntoResponses, ToSchema};
@@ -232,15 +233,16 @@ fn address_by_query(key: &KeyHolder, id: &str, uri: &Uri) -> Result<Address, Api
 }
 
 /// A speaker, as a key may see it: without `read` there are no name and no metadata.
-fn shown(speaker: Speaker, key: &KeyHolder) -> Json<Value> {
+fn shown(speaker: Speaker, key: &KeyHolder) -> Response {
+    if key.may(Right::Read) {
+        return Json(speaker).into_response();
+    }
     let mut shown = json!(speaker);
-    if !key.may(Right::Read)
-        && let Value::Object(fields) = &mut shown
-    {
+    if let Value::Object(fields) = &mut shown {
         fields.remove("name");
         fields.remove("metadata");
     }
-    Json(shown)
+    Json(shown).into_response()
 }
 
 /// A location with the query that the collection needs.

@@ -30,7 +30,7 @@ pub(in crate::http) struct ChangeRequest {
 }
 
 /// Describe a speaker.
-#[utoipa::path(get, path = "/v1/speakers/{id}", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
+#[utoipa::path(get, operation_id = "get_speaker", path = "/v1/speakers/{id}", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
     params(("id" = String, Path, description = "The speaker", example = "anna"), CollectionQuery),
     responses((status = 200, body = SpeakerAnswer, description = "The speaker"), StoreErrors),
 )]
@@ -45,7 +45,7 @@ pub(in crate::http) async fn speaker(
 }
 
 /// Change a speaker's name or metadata.
-#[utoipa::path(patch, path = "/v1/speakers/{id}", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
+#[utoipa::path(patch, operation_id = "change_speaker", path = "/v1/speakers/{id}", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
     params(("id" = String, Path, description = "The speaker", example = "anna"), CollectionQuery),
     request_body(content((ChangeRequest = "application/json"))),
     responses((status = 200, body = SpeakerAnswer, description = "The speaker as it is now"), StoreErrors),
@@ -66,13 +66,13 @@ pub(in crate::http) async fn change(
         |(_, is_change)| is_change.then_some(logged),
     )
     .await?;
-    Ok(shown(speaker, &key).into_response())
+    Ok(shown(speaker, &key))
 }
 
 /// Remove a speaker with all enrolments.
 ///
 /// From the next request on no answer contains it, and within seconds no byte of its voice is left in the database's files.
-#[utoipa::path(delete, path = "/v1/speakers/{id}", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
+#[utoipa::path(delete, operation_id = "remove_speaker", path = "/v1/speakers/{id}", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
     params(("id" = String, Path, description = "The speaker", example = "anna"), CollectionQuery),
     responses((status = 204, description = "It is gone"), StoreErrors),
 )]

@@ -2,7 +2,7 @@
 
 use axum::Extension;
 use axum::extract::{Path, Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -66,14 +66,14 @@ pub(in crate::http) async fn move_enrolment(
         move |transaction| transaction.move_enrolment(&address, &enrolment, &to),
         move |_| is_change.then_some(logged),
     );
-    Ok(shown(moved.await?, &key).into_response())
+    Ok(shown(moved.await?, &key))
 }
 
 /// Merge another speaker into this one.
 ///
 /// All enrolments of the other become this speaker's, and the other is gone. Each enrolment is kept by itself, so it can be moved to a
 /// new speaker again.
-#[utoipa::path(post, path = "/v1/speakers/{id}/merge", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
+#[utoipa::path(post, operation_id = "merge_speakers", path = "/v1/speakers/{id}/merge", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
     params(("id" = String, Path, description = "The speaker that stays", example = "anna"), CollectionQuery),
     request_body(content((MergeRequest = "application/json"))),
     responses((status = 200, body = SpeakerAnswer, description = "The speaker that stays"), StoreErrors),
@@ -95,5 +95,5 @@ pub(in crate::http) async fn merge(
         move |transaction| transaction.merge(&address, &from),
         move |_| is_change.then_some(logged),
     );
-    Ok(shown(merged.await?, &key).into_response())
+    Ok(shown(merged.await?, &key))
 }
