@@ -9,7 +9,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::speakers::SearchErrors;
+use super::VoiceErrors;
 use crate::embedder::{EmbeddedVoice, EmbedderModel, Timings};
 use crate::embedding::{EmbeddingError, UnitEmbedding};
 use crate::http::answer;
@@ -166,7 +166,7 @@ struct Probe {
     responses(
         (status = 200, body = IdentifyAnswer, description = "The decision and the candidates",
             headers(("Server-Timing" = String, description = "The time of each stage: `queue`, `decode`, `preprocess`, `encode`."))),
-        SearchErrors,
+        VoiceErrors,
     ),
 )]
 pub(in crate::http) async fn identify(

@@ -23,7 +23,7 @@ pub(in crate::http) enum VoiceErrors {
     /// `invalid_api_key`
     #[response(status = 401)]
     Key(ErrorBody),
-    /// `forbidden`
+    /// `forbidden`: the right or, of an enrolled speaker, the collection
     #[response(status = 403)]
     Forbidden(ErrorBody),
     /// `model_not_found` or `speaker_not_found`
@@ -44,7 +44,10 @@ pub(in crate::http) enum VoiceErrors {
     /// `rate_limited`
     #[response(status = 429)]
     TooOften(ErrorBody),
-    /// `overloaded`, `model_not_ready`, `shutting_down` or `timeout`
+    /// `no_store`: an enrolled speaker, and none are kept here
+    #[response(status = 501)]
+    NoStore(ErrorBody),
+    /// `overloaded`, `model_not_ready`, `shutting_down`, `timeout` or, of an enrolled speaker, `store_unavailable`
     #[response(status = 503)]
     Unavailable(ErrorBody),
 }

@@ -173,45 +173,6 @@ enum EnrolErrors {
     Unavailable(ErrorBody),
 }
 
-/// What a search may be answered.
-#[derive(IntoResponses)]
-#[allow(dead_code, reason = "it describes errors to OpenAPI")]
-pub(super) enum SearchErrors {
-    /// `invalid_base64`, `invalid_form` or `wrong_dimension`
-    #[response(status = 400)]
-    NotDecodable(ErrorBody),
-    /// `invalid_api_key`
-    #[response(status = 401)]
-    Key(ErrorBody),
-    /// `forbidden`: the right or the collection
-    #[response(status = 403)]
-    Forbidden(ErrorBody),
-    /// `model_not_found` or `speaker_not_found`
-    #[response(status = 404)]
-    Unknown(ErrorBody),
-    /// `model_mismatch`
-    #[response(status = 409)]
-    UnlikeModels(ErrorBody),
-    /// `payload_too_large` or `audio_too_long`
-    #[response(status = 413)]
-    TooLarge(ErrorBody),
-    /// `unsupported_audio` or `unsupported_media_type`
-    #[response(status = 415)]
-    Unsupported(ErrorBody),
-    /// `validation_error`, `too_many_recordings`, `corrupt_audio`, `no_speech` or `audio_too_short`
-    #[response(status = 422)]
-    Unusable(ErrorBody),
-    /// `rate_limited`
-    #[response(status = 429)]
-    TooOften(ErrorBody),
-    /// `no_store`: speakers are not kept here
-    #[response(status = 501)]
-    NoStore(ErrorBody),
-    /// `store_unavailable`, `model_not_ready`, `overloaded`, `shutting_down` or `timeout`
-    #[response(status = 503)]
-    Unavailable(ErrorBody),
-}
-
 /// The collection that a request names, which its key may use.
 fn collection(key: &KeyHolder, named: Option<Identifier>) -> Result<Identifier, ApiError> {
     let collection = named.unwrap_or_else(Identifier::default_collection);
