@@ -140,7 +140,8 @@ fn list(name: &str, format: Format, of: CollectionArgs) -> anyhow::Result<()> {
 fn line(speaker: &Speaker) -> String {
     let seconds: f64 = speaker.profiles.iter().map(|profile| profile.seconds).sum();
     let name: String = speaker.name.as_str().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    format!("{}\t{name}\t{} enrolments\t{seconds:.1} s of speech", speaker.id, speaker.enrolments)
+    let s = if speaker.enrolments == 1 { "" } else { "s" };
+    format!("{}\t{name}\t{} enrolment{s}\t{seconds:.1} s of speech", speaker.id, speaker.enrolments)
 }
 
 fn show(id: Identifier, of: CollectionArgs) -> anyhow::Result<()> {
@@ -225,7 +226,7 @@ fn enrol_in(
                     let new = NewSpeaker { collection, id: Some(id), details, voices };
                     return transaction.create(&new, &rules).map(drop);
                 }
-                Err(error) => return Err(StoreError::OfVoice { index, error: Box::new(error) }),
+                Err(error) => return Err(error.of_voice(index)),
             }
         }
         Ok(())

@@ -78,6 +78,16 @@ fn speaker_text(speaker: Option<&Identifier>) -> String {
         .map_or_else(|| "another speaker".to_owned(), |speaker| format!("the speaker {:?}", speaker.as_str()))
 }
 
+impl StoreError {
+    /// The error, of one of several voices; what is the store's own fault is no property of one.
+    pub fn of_voice(self, index: usize) -> Self {
+        match self {
+            error @ (Self::Unavailable { .. } | Self::Internal(_)) => error,
+            error => Self::OfVoice { index, error: Box::new(error) },
+        }
+    }
+}
+
 /// Why a database cannot be used at all. It is left as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -104,12 +114,20 @@ pub enum OpenError {
         known: i64,
     },
     /// It is not as the program has written it.
-    #[error("{path} is damaged: {reason}; restore a backup, or move it away to begin anew", path = path.display())]
+    #[error("{path} is damaged: {reason}; restore a backup, or move it away, with what SQLite has put beside it, to begin anew", path = path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What was found.
         reason: String,
+    },
+    /// It is not there, but a part of it is.
+    #[error("{path} is missing, but {file} is left of it; move that away too, or bring the database back", path = path.display(), file = file.display())]
+    LeftOver {
+        /// The file that is missing.
+        path: PathBuf,
+        /// What is left.
+        file: PathBuf,
     },
     /// It cannot be opened.
     #[error("{path} cannot be opened: {reason}", path = path.display())]

@@ -429,6 +429,8 @@ fn lists_come_in_pages_by_id() {
     assert_eq!((&second[..], next), (&ids[200..], None));
     assert_eq!(list("after=zzz"), (vec![], None));
     assert_eq!(list("collection=2024"), (vec![], None), "a number is a name, too");
+    assert_eq!(list("collection=null"), (vec![], None), "so is this");
+    assert_eq!(list("limit=null").0.len(), 200);
     let (found, _) = list("name=nAmE%20S1%20é");
     assert_eq!(found, ["S1"]);
     let (found, next) = list("name=é&limit=3");

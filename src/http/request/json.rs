@@ -36,11 +36,20 @@ pub(in crate::http) fn from_json<T: DeserializeOwned>(body: Bytes) -> Result<T, 
 /// Options that came as text, in a query or a form, by name.
 pub(in crate::http) type Options = BTreeMap<String, String>;
 
-/// Reads options.
-pub(in crate::http) fn from_options<T: DeserializeOwned>(options: Options) -> Result<T, ApiError> {
-    let options = options.into_iter().map(|(name, text)| (name, OptionText(text)));
-    serde_path_to_error::deserialize(MapDeserializer::new(options))
-        .map_err(|error| field_error(&error).into())
+/// Reads options. `null` is absent, but where a text is wanted it is one.
+pub(in crate::http) fn from_options<T: DeserializeOwned>(mut options: Options) -> Result<T, ApiError> {
+    loop {
+        let texts = options.clone().into_iter().map(|(name, text)| (name, OptionText(text)));
+        let error = match serde_path_to_error::deserialize(MapDeserializer::new(texts)) {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        let name = error.path().to_string();
+        if options.get(&name).is_none_or(|text| text != "null") {
+            return Err(field_error(&error).into());
+        }
+        options.remove(&name);
+    }
 }
 
 /// The value of an option: as it is where a text is wanted; elsewhere numbers, booleans, null and lists are JSON.
@@ -79,7 +88,7 @@ impl<'de> Deserializer<'de> for OptionText {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-        if self.0 == "null" { visitor.visit_none() } else { visitor.visit_some(self) }
+        visitor.visit_some(self)
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(

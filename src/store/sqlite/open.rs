@@ -48,8 +48,9 @@ impl Database {
     pub(in crate::store) fn open(place: &StorePlace) -> Result<Self, OpenError> {
         let source = match place {
             StorePlace::File(path) => {
-                check_file(path)?;
-                Source::File(path.clone())
+                let path = resolved(path);
+                check_file(&path)?;
+                Source::File(path)
             }
             StorePlace::Memory => {
                 let system = |reason: String| OpenError::System { path: ":memory:".into(), reason };
@@ -111,6 +112,9 @@ impl Database {
             path,
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
+        if connection.is_readonly("main")? {
+            return Err(StoreError::Unavailable { reason: format!("{} cannot be written", path.display()) });
+        }
         prepare_for_writing(&connection)?;
         Ok(WriteConnection::Own(connection))
     }
@@ -165,22 +169,49 @@ pub(super) fn in_one_moment<T>(
     Ok(outcome)
 }
 
+/// The path that links lead to; SQLite puts its other files beside that one.
+fn resolved(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    // As many as systems follow.
+    for _ in 0..40 {
+        let Ok(target) = std::fs::read_link(&path) else { break };
+        path = path.parent().map_or_else(|| target.clone(), |folder| folder.join(&target));
+    }
+    path.canonicalize().unwrap_or(path)
+}
+
+/// A file that belongs to a database that is not there any more, and would be taken for the new one's.
+fn left_over(path: &Path) -> Option<PathBuf> {
+    let is_there = |file: &PathBuf| file.metadata().is_ok_and(|metadata| metadata.len() > 0);
+    ["-wal", "-journal"].map(|ending| beside(path, ending)).into_iter().find(is_there)
+}
+
 /// Makes the database, for its owner alone, unless it is there; SQLite gives the files beside it the same permissions. It is made under
 /// another name, so that a process killed meanwhile leaves nothing half made. It is never opened but by SQLite: closing any other
 /// descriptor of it would drop this process's locks (POSIX).
 fn create(path: &Path) -> Result<(), StoreError> {
-    let is_empty = path.metadata().is_ok_and(|metadata| metadata.len() == 0);
-    if path.exists() && !is_empty {
+    if path.exists() {
         return Ok(());
     }
     let unavailable =
         |error: std::io::Error| StoreError::Unavailable { reason: format!("{}: {error}", path.display()) };
+    if let Some(file) = left_over(path) {
+        let reason = format!("{} is left of another database", file.display());
+        // Another process may have made the database meanwhile.
+        return if path.exists() { Ok(()) } else { Err(StoreError::Unavailable { reason }) };
+    }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unavailable)?;
     let new = beside(path, &format!(".{}", Uuid::now_v7()));
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(unavailable)?;
     let made = make(&new).and_then(|()| {
-        let placed = if is_empty { std::fs::rename(&new, path) } else { std::fs::hard_link(&new, path) };
+        let placed = match std::fs::hard_link(&new, path) {
+            // Some file systems have no links.
+            Err(error) if error.kind() != ErrorKind::AlreadyExists && !path.exists() => {
+                std::fs::rename(&new, path)
+            }
+            placed => placed,
+        };
         match placed {
             // Another process was faster.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
@@ -188,7 +219,9 @@ fn create(path: &Path) -> Result<(), StoreError> {
         }
     });
     // It has another name by now, or is of no use.
-    let _ = std::fs::remove_file(&new);
+    for ending in ["", "-journal", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(beside(&new, ending));
+    }
     made
 }
 
@@ -237,6 +270,8 @@ fn prepare_for_writing(connection: &Connection) -> Result<(), StoreError> {
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    // No copies of pages in temporary files, which containers often cannot write.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
     // 8 MB: the indexes of 100,000 enrolments.
     connection.pragma_update(None, "cache_size", -8_000)?;
@@ -289,10 +324,21 @@ fn state_of(connection: &Connection) -> rusqlite::Result<FileState> {
 fn check_file(path: &Path) -> Result<(), OpenError> {
     let own = || path.to_owned();
     if !path.exists() {
-        return Ok(());
+        return match left_over(path) {
+            Some(file) if !path.exists() => Err(OpenError::LeftOver { path: own(), file }),
+            _ => Ok(()),
+        };
     }
     let connection = connection_for_reading(path).map_err(|error| open_error(path, &error))?;
-    match state_of(&connection).map_err(|error| open_error(path, &error))? {
+    let state = state_of(&connection).or_else(|error| match error.sqlite_error_code() {
+        // Something was interrupted before the database had a write-ahead log: whoever may write undoes it.
+        Some(ErrorCode::ReadOnly) => {
+            state_of(&Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?)?;
+            state_of(&connection)
+        }
+        _ => Err(error),
+    });
+    match state.map_err(|error| open_error(path, &error))? {
         FileState::OtherPrograms => Err(OpenError::OtherProgram { path: own() }),
         FileState::Ours(version) if version > VERSION => {
             Err(OpenError::Newer { path: own(), version, known: VERSION })

@@ -74,6 +74,7 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
+        self.look_at_others(&mut state);
         self.database.close_readers();
         let deadline = Instant::now() + LAST_ERASE_TIMEOUT;
         self.erase(&mut state);
@@ -82,7 +83,7 @@ impl Writer {
             self.erase(&mut state);
         }
         if state.must_erase {
-            tracing::error!("another program reads: what was removed is still in the write-ahead log");
+            tracing::error!("what was removed is still in the write-ahead log, which cannot be emptied");
         }
         !state.must_erase
     }
@@ -105,10 +106,12 @@ impl Writer {
         let was_available = self.is_available.swap(outcome.is_ok(), Ordering::Relaxed);
         match &outcome {
             Ok(()) if !was_available => tracing::info!("the store of speakers is available again"),
-            Err(StoreError::Unavailable { reason }) if was_available => {
-                tracing::error!(reason, "the store of speakers is unavailable");
-            }
+            Err(error) if was_available => tracing::error!(?error, "the store of speakers is unavailable"),
             Ok(()) | Err(_) => {}
+        }
+        if outcome.is_err() {
+            // A new one may be better: this one may have been opened while the file could not be written.
+            state.connection = None;
         }
         outcome
     }
@@ -131,6 +134,10 @@ impl Writer {
                 has_removed: Cell::new(false),
             };
             check_version(&sql)?;
+            // What others have removed meanwhile is erased with what is removed here.
+            if follow(&sql, &self.index, &self.models)? {
+                self.others_wrote.store(true, Ordering::Relaxed);
+            }
             work(&transaction)?;
             let has_removed = transaction.has_removed.get();
             sql.commit()?;
@@ -140,7 +147,8 @@ impl Writer {
             }
             Ok::<_, StoreError>(has_removed)
         })?;
-        state.must_erase |= has_removed && connection.has_file();
+        let others_wrote = self.others_wrote.swap(false, Ordering::Relaxed);
+        state.must_erase |= (has_removed || others_wrote) && connection.has_file();
         Ok(())
     }
 
@@ -153,12 +161,16 @@ impl Writer {
             // Its outcome is kept as the store's state.
             let _ = self.try_commit(state, touched);
         }
-        // Whoever else has removed something may have ended before it was erased.
+        self.look_at_others(state);
+        self.erase(state);
+    }
+
+    /// Whoever else has removed something may have ended before it was erased.
+    fn look_at_others(&self, state: &mut State) {
         let followed = self.database.read(|connection| follow(connection, &self.index, &self.models));
         let others_wrote =
             self.others_wrote.swap(false, Ordering::Relaxed) || matches!(followed, Ok(Some(true)));
         state.must_erase |= others_wrote && self.database.has_log();
-        self.erase(state);
     }
 
     /// Moves the write-ahead log into the database, where removed rows are overwritten, and empties it. While somebody reads an
@@ -188,6 +200,10 @@ fn in_savepoint(transaction: &Transaction<'_>, job: &mut dyn Job) -> Result<(), 
     match catch_unwind(AssertUnwindSafe(|| job.run(transaction))) {
         Ok(Ok(())) => Ok(transaction.connection.execute_batch("RELEASE change")?),
         Ok(Err(error @ StoreError::Unavailable { .. })) => Err(error),
+        // SQLite has undone everything.
+        _ if transaction.connection.is_autocommit() => {
+            Err(StoreError::Unavailable { reason: "the transaction was rolled back".into() })
+        }
         Ok(Err(_)) | Err(_) => {
             transaction.has_removed.set(has_removed);
             Ok(transaction.connection.execute_batch("ROLLBACK TO change; RELEASE change")?)

@@ -100,8 +100,7 @@ impl Transaction<'_> {
         let key = self.connection.prepare_cached(ADD_SPEAKER)?.insert(values)?;
         let address = Address { collection: new.collection.clone(), id };
         for (index, voice) in new.voices.iter().enumerate() {
-            self.enrol_for(key, &address.collection, voice, rules)
-                .map_err(|error| StoreError::OfVoice { index, error: Box::new(error) })?;
+            self.enrol_for(key, &address.collection, voice, rules).map_err(|error| error.of_voice(index))?;
         }
         Ok(Created { speaker: speaker(self.connection, &address)?, is_new: true })
     }
