@@ -12,7 +12,7 @@ use crate::speakers::{Index, SpeakerKey};
 use crate::store::error::StoreError;
 
 /// Brings the index to the revision of the database as the connection sees it. Of the profiles, those of the given models are
-/// taken. The caller reads as of one moment. Whether there were changes.
+/// taken. The caller reads as of one moment. Whether there were changes since an earlier look.
 pub(in crate::store) fn follow(
     connection: &Connection,
     index: &RwLock<Index>,
@@ -30,6 +30,8 @@ pub(in crate::store) fn follow(
     if index.revision() >= revision {
         return Ok(false);
     }
+    // What was there before the first look is nobody's change.
+    let is_change = index.revision() > 0;
     if index.revision() < forgotten {
         *index = Index::default();
     }
@@ -57,7 +59,7 @@ pub(in crate::store) fn follow(
         put_profile(&mut index, row, models)?;
     }
     index.set_revision(revision);
-    Ok(true)
+    Ok(is_change)
 }
 
 fn put_profile(index: &mut Index, row: &Row, models: &[ModelId]) -> Result<(), StoreError> {
