@@ -80,6 +80,7 @@ fn speaker_text(speaker: Option<&Identifier>) -> String {
 
 impl StoreError {
     /// The error, of one of several voices; what is the store's own fault is no property of one.
+    #[must_use]
     pub fn of_voice(self, index: usize) -> Self {
         match self {
             error @ (Self::Unavailable { .. } | Self::Internal(_)) => error,
