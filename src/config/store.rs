@@ -66,7 +66,7 @@ impl TryFrom<StoreArgs> for StoreConfig {
         };
         Ok(match check_writable(nearest(&path)) {
             Err(reason) if path.exists() => {
-                return Err(ConfigError::DatabaseUrl { url: String::new(), reason });
+                return Err(ConfigError::DatabaseUrl { url: format!("sqlite:{}", path.display()), reason });
             }
             Ok(()) => at(Some(StorePlace::File(path))),
             Err(reason) => Self { note: Some(format!("{}: {reason}", path.display())), ..at(None) },
