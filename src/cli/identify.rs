@@ -5,28 +5,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::ensure;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 
 use super::embedding::EmbeddingArgs;
 use super::files::Source;
 use super::outcome::{COULD_NOT_TELL, DIFFERENT, ended_by_reader, say};
-use super::speakers::CollectionArgs;
+use super::speakers::{CollectionArgs, Format};
 use super::store;
 use super::table::Paint;
 use super::voices::{self, Voice};
 use crate::config;
 use crate::models::resemblyzer;
-use crate::speakers::{Candidate, Criteria, Decision, Found, Wanted, decide};
-
-/// How decisions are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// A line each for a person.
-    Text,
-    /// A JSON object a line.
-    Jsonl,
-}
+use crate::speakers::{Candidate, Criteria, DEFAULT_MARGIN, Decision, Found, Wanted, decide};
 
 /// Say whose voices these are: recordings, or embeddings in JSON. Exit status 0: all are of enrolled speakers; 1: some are not; 2: it
 /// could not be told.
@@ -43,7 +34,7 @@ pub(super) struct IdentifyArgs {
     #[arg(long, env = "SAME_SPEAKER_THRESHOLD", value_name = "COSINE", allow_negative_numbers = true, value_parser = config::cosine)]
     threshold: Option<f64>,
     /// How much more similar than the second best the best must be.
-    #[arg(long, default_value = "0.05", value_parser = config::not_negative)]
+    #[arg(long, default_value_t = DEFAULT_MARGIN, value_parser = config::not_negative)]
     margin: f64,
     /// How to write.
     #[arg(long, value_enum, default_value_t = Format::Text)]

@@ -23,7 +23,7 @@ use crate::store::{NewSpeaker, PageRequest, Store, StoreError, Transaction};
 /// Speakers that are read at once.
 const PAGE: usize = 200;
 
-/// How speakers are listed.
+/// How speakers are listed, and those identified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
     /// A line each for a person.

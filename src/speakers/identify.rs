@@ -4,6 +4,9 @@ use super::identifier::Identifier;
 use super::index::Found;
 use crate::compare::is_same_speaker;
 
+/// How far the best candidate must be ahead of the second, unless another margin is wanted.
+pub const DEFAULT_MARGIN: f64 = 0.05;
+
 /// What the best candidate must fulfil to be named.
 #[derive(Clone, Copy, Debug)]
 pub struct Criteria {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::speakers::{Identifier, Unfit};
+use crate::speakers::{Address, Identifier, Unfit};
 
 /// Why speakers cannot be read or changed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -79,6 +79,12 @@ fn speaker_text(speaker: Option<&Identifier>) -> String {
 }
 
 impl StoreError {
+    /// There is no speaker at an address.
+    pub(super) fn no_speaker(address: &Address) -> Self {
+        let Address { collection, id } = address.clone();
+        Self::SpeakerNotFound { speaker: id, collection }
+    }
+
     /// The error, of one of several voices; what is the store's own fault is no property of one.
     #[must_use]
     pub fn of_voice(self, index: usize) -> Self {

@@ -13,13 +13,15 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use crate::embedding::{ModelId, UnitEmbedding};
-use crate::speakers::{Address, Enrolment, Found, Identifier, Index, Speaker, SpeakerKey, Wanted};
+use crate::speakers::{Address, Enrolment, Found, Index, Speaker, Wanted};
 
 pub use error::{OpenError, StoreError};
 pub use place::{StoreConfig, StorePlace};
-pub use sqlite::{CollectionSummary, Created, Enrolled, NewSpeaker, Transaction};
+pub use sqlite::{
+    CollectionSummary, Created, Enrolled, NewSpeaker, PageRequest, SpeakerPage, SpeakerVoice, Transaction,
+};
 
-use sqlite::{Database, Job, Limits, Page, Probe, Task, Writer};
+use sqlite::{Database, Job, Task, Writer};
 
 /// The store of speakers.
 pub struct Store {
@@ -33,37 +35,6 @@ pub struct Store {
     others_wrote: Arc<AtomicBool>,
 }
 
-/// Some speakers of a collection.
-#[derive(Clone, Debug)]
-pub struct SpeakerPage {
-    /// The speakers, by their ids.
-    pub speakers: Vec<Speaker>,
-    /// The id behind which the next page begins, if there is one.
-    pub next: Option<Identifier>,
-}
-
-/// Which speakers to list.
-#[derive(Clone, Debug)]
-pub struct PageRequest {
-    /// Of which collection.
-    pub collection: Identifier,
-    /// Those behind this id.
-    pub after: String,
-    /// Those whose name contains this, in any case.
-    pub name: String,
-    /// How many.
-    pub limit: usize,
-}
-
-/// A speaker's voice.
-#[derive(Clone, Debug)]
-pub struct SpeakerVoice {
-    /// The speaker's key.
-    pub key: SpeakerKey,
-    /// The profile; `None` if the speaker has none of the model.
-    pub embedding: Option<UnitEmbedding>,
-}
-
 impl Store {
     /// Opens the database, if it is there, and loads the profiles of the given models. It is created at the first write.
     pub fn open(place: &StorePlace, max_speakers: usize, models: Vec<ModelId>) -> Result<Self, OpenError> {
@@ -75,7 +46,7 @@ impl Store {
             database: Arc::clone(&database),
             index: Arc::clone(&index),
             models: models.clone(),
-            limits: Limits { max_speakers },
+            max_speakers,
             others_wrote: Arc::clone(&others_wrote),
             is_available: Arc::clone(&is_available),
         };
@@ -139,27 +110,24 @@ impl Store {
     /// A speaker.
     pub fn speaker(&self, address: &Address) -> Result<Speaker, StoreError> {
         let found = self.read(|connection| sqlite::speaker(connection, address))?;
-        found.ok_or_else(|| not_found(address))
+        found.ok_or_else(|| StoreError::no_speaker(address))
     }
 
     /// A page of a collection.
     pub fn speakers(&self, wanted: &PageRequest) -> Result<SpeakerPage, StoreError> {
-        let PageRequest { collection, after, name, limit } = wanted;
-        let page = self.read(|connection| sqlite::speakers(connection, collection, after, name, *limit))?;
-        let Page { speakers, next } = page.unwrap_or(Page { speakers: Vec::new(), next: None });
-        Ok(SpeakerPage { speakers, next })
+        Ok(self.read(|connection| sqlite::speakers(connection, wanted))?.unwrap_or_default())
     }
 
     /// A speaker's enrolments.
     pub fn enrolments(&self, address: &Address) -> Result<Vec<Enrolment>, StoreError> {
         let found = self.read(|connection| sqlite::enrolments(connection, address))?;
-        found.ok_or_else(|| not_found(address))
+        found.ok_or_else(|| StoreError::no_speaker(address))
     }
 
     /// One of a speaker's enrolments.
     pub fn enrolment(&self, address: &Address, id: &str) -> Result<Enrolment, StoreError> {
         let found = self.read(|connection| sqlite::enrolment(connection, address, id))?;
-        found.ok_or_else(|| not_found(address))
+        found.ok_or_else(|| StoreError::no_speaker(address))
     }
 
     /// All collections.
@@ -176,9 +144,8 @@ impl Store {
 
     /// A speaker's voice, as a model knows it.
     pub fn voice(&self, address: &Address, model: &ModelId) -> Result<SpeakerVoice, StoreError> {
-        let found = self.read(|connection| sqlite::probe(connection, address, model.fingerprint()))?;
-        let Probe { key, profile } = found.ok_or_else(|| not_found(address))?;
-        Ok(SpeakerVoice { key, embedding: profile.and_then(|profile| profile.embedding(model)) })
+        let found = self.read(|connection| sqlite::voice(connection, address, model))?;
+        found.ok_or_else(|| StoreError::no_speaker(address))
     }
 
     /// The speakers of a collection most like each voice, as of all that is committed. It takes time that grows with the
@@ -236,10 +203,4 @@ impl Drop for Store {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-/// Of a database that is not there yet.
-fn not_found(address: &Address) -> StoreError {
-    let Address { collection, id } = address.clone();
-    StoreError::SpeakerNotFound { speaker: id, collection }
 }

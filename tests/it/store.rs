@@ -660,10 +660,10 @@ fn a_speaker_has_so_many_enrolments_at_the_most() {
 /// Whether the bytes are in a file of the folder.
 fn is_in_folder(folder: &Path, bytes: &[u8]) -> bool {
     let files = fs::read_dir(folder).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
-    files.into_iter().any(|file| memchr_find(&file, bytes))
+    files.into_iter().any(|file| contains_bytes(&file, bytes))
 }
 
-fn memchr_find(haystack: &[u8], needle: &[u8]) -> bool {
+fn contains_bytes(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
 }
 

@@ -11,10 +11,9 @@ use serde_json::{Value, json};
 use voice_embedding_service::pipeline::{PipelineError, RecordingOptions, Wanted, WantedPartials};
 
 use super::support::{
-    KEY, Server, assert_close, assert_error, cosine, fixture, long_voice, pipeline, voice, voice_samples, wav,
+    FINGERPRINT, KEY, Server, assert_close, assert_error, cosine, fixture, long_voice, pipeline, voice,
+    voice_samples, wav,
 };
-
-const FINGERPRINT: &str = "resemblyzer-0.1.4/39373b86";
 
 fn base64(bytes: &[u8]) -> String {
     BASE64_STANDARD.encode(bytes)

@@ -14,4 +14,5 @@ pub(super) mod parts;
 pub(super) mod raw_format;
 pub(super) mod recording;
 pub(super) mod sides;
+pub(super) mod threshold;
 pub(super) mod voice;

@@ -8,13 +8,12 @@ mod statements;
 mod writer;
 mod writes;
 
+pub(super) use follow::follow;
 pub(super) use job::{Job, Task};
 pub(super) use open::Database;
-pub use reads::CollectionSummary;
-pub(super) use reads::{Page, Probe};
-pub(super) use writer::{Limits, Writer};
-pub use writes::{Created, Enrolled, NewSpeaker, Transaction};
-
-pub(super) use follow::follow;
-pub(super) use reads::{collections, enrolment, enrolments, enrolments_by_model, probe, speaker, speakers};
+pub(super) use reads::{collections, enrolment, enrolments, enrolments_by_model, speaker, speakers, voice};
 pub(super) use rusqlite::Connection;
+pub(super) use writer::Writer;
+
+pub use reads::{CollectionSummary, PageRequest, SpeakerPage, SpeakerVoice};
+pub use writes::{Created, Enrolled, NewSpeaker, Transaction};

@@ -8,10 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
-
-use super::statements::{APPLICATION_ID, MIGRATIONS, VERSION};
 use uuid::Uuid;
 
+use super::statements::{APPLICATION_ID, MIGRATIONS, VERSION};
 use crate::store::error::{OpenError, StoreError};
 use crate::store::place::StorePlace;
 
@@ -30,7 +29,6 @@ pub(in crate::store) struct Database {
     idle: Mutex<Vec<Connection>>,
 }
 
-#[derive(Clone)]
 enum Source {
     /// Created at the first write, and its folder with it.
     File(PathBuf),
@@ -108,10 +106,7 @@ impl Database {
             Source::File(path) => path,
         };
         create(path)?;
-        let connection = Connection::open_with_flags(
-            path,
-            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )?;
+        let connection = connection_for_writing(path)?;
         if connection.is_readonly("main")? {
             return Err(StoreError::Unavailable { reason: format!("{} cannot be written", path.display()) });
         }
@@ -154,7 +149,7 @@ impl WriteConnection {
     }
 }
 
-pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -226,8 +221,7 @@ fn create(path: &Path) -> Result<(), StoreError> {
 }
 
 fn make(path: &Path) -> Result<(), StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = connection_for_writing(path)?;
     prepare_for_writing(&connection)?;
     connection.close().map_err(|(_, error)| error.into())
 }
@@ -255,6 +249,12 @@ fn connection_for_reading(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)
+}
+
+/// To a file that is there.
+fn connection_for_writing(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(path, flags)
 }
 
 fn version(connection: &Connection) -> rusqlite::Result<i64> {
@@ -333,7 +333,7 @@ fn check_file(path: &Path) -> Result<(), OpenError> {
     let state = state_of(&connection).or_else(|error| match error.sqlite_error_code() {
         // Something was interrupted before the database had a write-ahead log: whoever may write undoes it.
         Some(ErrorCode::ReadOnly) => {
-            state_of(&Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?)?;
+            state_of(&connection_for_writing(path)?)?;
             state_of(&connection)
         }
         _ => Err(error),

@@ -9,22 +9,41 @@ use super::statements::{
     COLLECTIONS, ENROLMENT, ENROLMENT_COUNT, ENROLMENTS, ENROLMENTS_BY_MODEL, KEY, PROFILE,
     PROFILE_SUMMARIES, SPEAKER, SPEAKERS_AFTER,
 };
+use crate::embedding::{ModelId, UnitEmbedding};
 use crate::speakers::{
     Address, Enrolment, Identifier, Metadata, ModelSummary, Profile, Speaker, SpeakerKey, SpeakerName,
 };
 use crate::store::error::StoreError;
 
-/// A page of speakers.
-pub(in crate::store) struct Page {
-    pub(in crate::store) speakers: Vec<Speaker>,
-    /// The id behind which the next page begins, if there is one.
-    pub(in crate::store) next: Option<Identifier>,
+/// Which speakers to list.
+#[derive(Clone, Debug)]
+pub struct PageRequest {
+    /// Of which collection.
+    pub collection: Identifier,
+    /// Those behind this id.
+    pub after: String,
+    /// Those whose name contains this, in any case.
+    pub name: String,
+    /// How many.
+    pub limit: usize,
 }
 
-/// A speaker as one side of a comparison.
-pub(in crate::store) struct Probe {
-    pub(in crate::store) key: SpeakerKey,
-    pub(in crate::store) profile: Option<Profile>,
+/// Some speakers of a collection.
+#[derive(Clone, Debug, Default)]
+pub struct SpeakerPage {
+    /// The speakers, by their ids.
+    pub speakers: Vec<Speaker>,
+    /// The id behind which the next page begins, if there is one.
+    pub next: Option<Identifier>,
+}
+
+/// A speaker's voice.
+#[derive(Clone, Debug)]
+pub struct SpeakerVoice {
+    /// The speaker's key.
+    pub key: SpeakerKey,
+    /// The profile; `None` if the speaker has none of the model.
+    pub embedding: Option<UnitEmbedding>,
 }
 
 /// A collection, counted.
@@ -48,7 +67,7 @@ pub(super) fn row_of(connection: &Connection, address: &Address) -> Result<Speak
     let mut statement = connection.prepare_cached(SPEAKER)?;
     let mut rows = statement.query([address.collection.as_str(), address.id.as_str()])?;
     let Some(row) = rows.next()? else {
-        return Err(not_found(address));
+        return Err(StoreError::no_speaker(address));
     };
     speaker_row(row)
 }
@@ -59,12 +78,7 @@ pub(super) fn key_of(connection: &Connection, address: &Address) -> Result<Speak
     let key = statement
         .query_row([address.collection.as_str(), address.id.as_str()], |row| row.get(0))
         .optional()?;
-    key.ok_or_else(|| not_found(address))
-}
-
-fn not_found(address: &Address) -> StoreError {
-    let Address { collection, id } = address.clone();
-    StoreError::SpeakerNotFound { speaker: id, collection }
+    key.ok_or_else(|| StoreError::no_speaker(address))
 }
 
 fn speaker_row(row: &Row) -> Result<SpeakerRow, StoreError> {
@@ -106,22 +120,19 @@ fn completed(
     Ok(speaker)
 }
 
-/// Speakers of a collection by their ids, up to `limit` of those behind `after` whose name contains a text.
+/// A page of speakers, by their ids.
 pub(in crate::store) fn speakers(
     connection: &Connection,
-    collection: &Identifier,
-    after: &str,
-    name: &str,
-    limit: usize,
-) -> Result<Page, StoreError> {
+    PageRequest { collection, after, name, limit }: &PageRequest,
+) -> Result<SpeakerPage, StoreError> {
     let mut statement = connection.prepare_cached(SPEAKERS_AFTER)?;
-    let mut rows = statement.query([collection.as_str(), after])?;
-    let mut page = Page { speakers: Vec::new(), next: None };
+    let mut rows = statement.query([collection.as_str(), after.as_str()])?;
+    let mut page = SpeakerPage::default();
     while let Some(row) = rows.next()? {
         if !name.is_empty() && !SpeakerName::kept(row.get(3)?).contains(name) {
             continue;
         }
-        if page.speakers.len() == limit {
+        if page.speakers.len() == *limit {
             page.next = page.speakers.last().map(|speaker| speaker.id.clone());
             break;
         }
@@ -130,14 +141,15 @@ pub(in crate::store) fn speakers(
     Ok(page)
 }
 
-/// A speaker's key, and its profile for a model if there is one.
-pub(in crate::store) fn probe(
+/// A speaker's voice, as a model knows it.
+pub(in crate::store) fn voice(
     connection: &Connection,
     address: &Address,
-    fingerprint: &str,
-) -> Result<Probe, StoreError> {
+    model: &ModelId,
+) -> Result<SpeakerVoice, StoreError> {
     let key = key_of(connection, address)?;
-    Ok(Probe { key, profile: profile(connection, key, fingerprint)? })
+    let profile = profile(connection, key, model.fingerprint())?;
+    Ok(SpeakerVoice { key, embedding: profile.and_then(|profile| profile.embedding(model)) })
 }
 
 pub(super) fn profile(

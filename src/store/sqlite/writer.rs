@@ -33,18 +33,12 @@ const LAST_ERASE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long emptying the log waits for those who read.
 const ERASE_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// How much is kept.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::store) struct Limits {
-    pub(in crate::store) max_speakers: usize,
-}
-
 /// What the thread that writes works with.
 pub(in crate::store) struct Writer {
     pub(in crate::store) database: Arc<Database>,
     pub(in crate::store) index: Arc<RwLock<Index>>,
     pub(in crate::store) models: Vec<ModelId>,
-    pub(in crate::store) limits: Limits,
+    pub(in crate::store) max_speakers: usize,
     /// Whether a search has seen changes of another process.
     pub(in crate::store) others_wrote: Arc<AtomicBool>,
     /// Whether the last write succeeded.
@@ -130,7 +124,7 @@ impl Writer {
             let transaction = Transaction {
                 connection: &sql,
                 now: milliseconds_since_1970(),
-                max_speakers: self.limits.max_speakers,
+                max_speakers: self.max_speakers,
                 has_removed: Cell::new(false),
             };
             check_version(&sql)?;

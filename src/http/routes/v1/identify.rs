@@ -22,22 +22,20 @@ use crate::http::request::model::resolve;
 use crate::http::request::one_voice::{VOICE_PARTS, one_voice};
 use crate::http::request::parts::Received;
 use crate::http::request::sides::{in_hand, unit_embedding};
+use crate::http::request::threshold::check_threshold;
 use crate::http::request::voice::{Voice, VoiceFields};
 use crate::http::routes::audio_report::AudioReport;
 use crate::http::routes::extract_embedding::RawRecording;
 use crate::http::state::AppState;
 use crate::http::store;
 use crate::pipeline::{self, PipelineError};
-use crate::speakers::{Candidate, Criteria, Found, Identifier, SpeakerKey, Wanted, decide};
+use crate::speakers::{Candidate, Criteria, DEFAULT_MARGIN, Found, Identifier, SpeakerKey, Wanted, decide};
 
 /// Candidates of an answer, unless the request names another number.
 const DEFAULT_TOP: usize = 5;
 
 /// Candidates of an answer at the most.
 const MAX_TOP: usize = 100;
-
-/// How far the best candidate must be ahead of the second, unless the request names another margin.
-const DEFAULT_MARGIN: f64 = 0.05;
 
 /// A voice to search among enrolled speakers.
 #[derive(Deserialize, ToSchema)]
@@ -182,8 +180,8 @@ pub(in crate::http) async fn identify(
     let collection = request.collection.unwrap_or_else(Identifier::default_collection);
     caller.key.require_collection(&collection)?;
     let own_model =
-        if let Voice::Embedding(embedding) = &voice { Some(embedding.model.clone()) } else { None };
-    let names = request.model.as_deref().into_iter().chain(own_model.as_deref());
+        if let Voice::Embedding(embedding) = &voice { Some(embedding.model.as_str()) } else { None };
+    let names = request.model.as_deref().into_iter().chain(own_model);
     let model = resolve(in_hand(&state)?, names)?.clone();
     let probes = Probes::new(&state, &caller, &model, voice).await?;
     let asked = Asked {
@@ -220,9 +218,7 @@ impl IdentifyRequest {
         if request.margin.is_some_and(|margin| !(0.0..=2.0).contains(&margin)) {
             return Err(wrong("margin", "Input should be from 0 to 2".into()));
         }
-        if request.threshold.is_some_and(|threshold| !(-1.0..=1.0).contains(&threshold)) {
-            return Err(wrong("threshold", "Input should be from -1 to 1".into()));
-        }
+        check_threshold(request.threshold)?;
         Ok((request, voice))
     }
 }
@@ -253,9 +249,7 @@ impl Probes {
             }
         }
     }
-}
 
-impl Probes {
     /// The JSON of the decisions, counted.
     fn answer(self, state: &AppState, found: Vec<Found>, asked: &Asked) -> Result<Vec<u8>, ApiError> {
         let mut found = found.into_iter();

@@ -23,8 +23,10 @@ use crate::http::layers::time_limit::TimeLimit;
 use crate::http::pages::document::example_recording;
 use crate::http::request::bounded::Bounded;
 use crate::http::request::json;
+use crate::http::request::one_voice::VOICE_PARTS;
 use crate::http::request::parts::Received;
 use crate::http::request::sides::{Side, Sides};
+use crate::http::request::threshold::check_threshold;
 use crate::http::request::voice::{ChannelName, Voice, VoiceFields};
 use crate::http::routes::audio_report::AudioReport;
 use crate::http::state::AppState;
@@ -106,7 +108,7 @@ pub(in crate::http) async fn similarities(
     request: Request,
 ) -> Result<Response, ApiError> {
     let caller = Caller::new(key, time_limit);
-    let received = Received::new(&state, request, &["file", "voice"]).await?;
+    let received = Received::new(&state, request, VOICE_PARTS).await?;
     let (request, voices) = on_worker(&state, move || SimilaritiesRequest::read(received)).await??;
     let sides = Sides::resolve(&state, request.model.as_deref(), voices, |i| format!("voices[{i}]"))?;
     sides.require_rights(&caller.key)?;
@@ -168,9 +170,7 @@ impl SimilaritiesRequest {
                 &format!("There should be 1 to {MAX_VOICES} voices, each segment counted"),
             ));
         }
-        if self.threshold.is_some_and(|threshold| !(-1.0..=1.0).contains(&threshold)) {
-            return Err(wrong("threshold", "Input should be from -1 to 1"));
-        }
+        check_threshold(self.threshold)?;
         match &self.labels {
             Some(Bounded(labels)) if labels.len() != n => {
                 Err(wrong("labels", &format!("There are {} labels for {n} voices", labels.len())))

@@ -20,6 +20,7 @@ use crate::http::pages::document::example_recording;
 use crate::http::request::json;
 use crate::http::request::parts::{Part, Received};
 use crate::http::request::sides::{Side, Sides};
+use crate::http::request::threshold::check_threshold;
 use crate::http::request::voice::{ChannelName, Voice, VoiceFields};
 use crate::http::routes::audio_report::AudioReport;
 use crate::http::state::AppState;
@@ -160,10 +161,7 @@ impl VerifyRequest {
             let msg = "A side is one voice; it cannot have segments";
             return Err(FieldError::at(&["body", ["a", "b"][i], "segments"], "value_error", msg).into());
         }
-        if request.threshold.is_some_and(|threshold| !(-1.0..=1.0).contains(&threshold)) {
-            let msg = "Input should be from -1 to 1";
-            return Err(FieldError::at(&["body", "threshold"], "value_error", msg).into());
-        }
+        check_threshold(request.threshold)?;
         Ok((request, voices))
     }
 
