@@ -5,8 +5,8 @@ use std::cell::Cell;
 use ropus::{Channels as OpusChannels, DecodeMode, OpusMSDecoder};
 use symphonia::core::audio::Channels;
 use symphonia::core::codecs::audio::well_known::{
-    CODEC_ID_AAC, CODEC_ID_ADPCM_IMA_QT, CODEC_ID_ADPCM_IMA_WAV, CODEC_ID_ADPCM_MS, CODEC_ID_ALAC,
-    CODEC_ID_FLAC, CODEC_ID_MP1, CODEC_ID_MP2, CODEC_ID_MP3, CODEC_ID_VORBIS,
+    CODEC_ID_AAC, CODEC_ID_ADPCM_IMA_QT, CODEC_ID_ADPCM_MS, CODEC_ID_ALAC, CODEC_ID_FLAC, CODEC_ID_MP1,
+    CODEC_ID_MP2, CODEC_ID_MP3, CODEC_ID_VORBIS,
 };
 use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::packet::Packet;
@@ -14,6 +14,7 @@ use symphonia::core::units::{Duration, Timestamp};
 
 use super::bytes::Bytes;
 use super::error::AudioError;
+use super::ima_adpcm;
 use super::recording::check_channels;
 
 /// Opus always decodes at this rate, in Hz.
@@ -150,6 +151,8 @@ enum Program {
         decoder: Box<ropus::Decoder>,
         channels: u8,
     },
+    /// ADPCM as IMA describes it: symphonia rounds differences otherwise.
+    ImaWav(Adpcm),
     /// Several streams of one or two channels.
     OpusStreams {
         decoder: Box<OpusMSDecoder>,
@@ -201,6 +204,12 @@ impl Decoder {
                 let n_frames = decoded.map_err(|_| BadPacket)?;
                 block.samples.truncate(n_frames * usize::from(*channels));
                 (block.channels, block.sample_rate_hz) = (u16::from(*channels), OPUS_RATE_HZ);
+            }
+            Program::ImaWav(Adpcm { channels, sample_rate_hz, frames_per_block, .. }) => {
+                let n_frames = *frames_per_block as usize;
+                ima_adpcm::decode(data, usize::from(*channels), n_frames, &mut block.samples)
+                    .ok_or(BadPacket)?;
+                (block.channels, block.sample_rate_hz) = (*channels, *sample_rate_hz);
             }
             Program::OpusStreams { decoder, channels, decoded } => {
                 decoded.resize(MAX_OPUS_PACKET_FRAMES * usize::from(*channels), 0);
@@ -357,13 +366,14 @@ fn opus_decoder(layout: &OpusLayout) -> Option<Decoder> {
 
 fn adpcm_decoder(adpcm: Adpcm) -> Option<Decoder> {
     let Adpcm { kind, channels, sample_rate_hz, frames_per_block } = adpcm;
+    let id = match kind {
+        AdpcmKind::Microsoft => CODEC_ID_ADPCM_MS,
+        AdpcmKind::ImaQuickTime => CODEC_ID_ADPCM_IMA_QT,
+        AdpcmKind::ImaWav => return Some(Decoder(Program::ImaWav(adpcm))),
+    };
     let mut parameters = AudioCodecParameters::new();
     parameters
-        .for_codec(match kind {
-            AdpcmKind::Microsoft => CODEC_ID_ADPCM_MS,
-            AdpcmKind::ImaWav => CODEC_ID_ADPCM_IMA_WAV,
-            AdpcmKind::ImaQuickTime => CODEC_ID_ADPCM_IMA_QT,
-        })
+        .for_codec(id)
         .with_sample_rate(sample_rate_hz)
         .with_channels(Channels::Discrete(channels))
         .with_max_frames_per_packet(frames_per_block.into())

@@ -11,6 +11,7 @@ mod caf;
 mod codec;
 mod error;
 mod flac;
+mod ima_adpcm;
 mod matroska;
 mod mono_mix;
 mod mp4;

@@ -60,6 +60,11 @@ impl MonoMix {
         })
     }
 
+    /// Makes room for so many frames that are to come: a vector that grows leaves the smaller ones behind.
+    pub(super) fn reserve(&mut self, n_frames: usize) {
+        self.resampled.reserve(n_frames.min(self.max_frames as usize));
+    }
+
     /// Takes the next frames: a sample of each channel, and again; a last frame that is not whole is left out.
     pub(super) fn push(&mut self, interleaved: &[f32]) -> Result<(), AudioError> {
         let n_channels = usize::from(self.channels);

@@ -127,6 +127,7 @@ fn push<const BYTES: usize>(
     mono: &mut MonoMix,
     value: impl Fn([u8; BYTES]) -> f32,
 ) -> Result<(), AudioError> {
+    mono.reserve(data.len() / BYTES / usize::from(mono.channels()));
     let mut block = Vec::new();
     for bytes in data.chunks(BLOCK_FRAMES * usize::from(mono.channels()) * BYTES) {
         block.clear();

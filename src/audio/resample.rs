@@ -42,6 +42,13 @@ impl To16Khz {
         Self { filter, output: Vec::new() }
     }
 
+    /// Makes room for so many samples that are to come.
+    pub fn reserve(&mut self, n_samples: usize) {
+        let rate_hz = self.filter.as_ref().map_or(SAMPLE_RATE_HZ, |filter| filter.rate_hz);
+        self.output
+            .reserve((n_samples as u64 * u64::from(SAMPLE_RATE_HZ)).div_ceil(u64::from(rate_hz)) as usize);
+    }
+
     /// Takes the next samples.
     pub fn push(&mut self, samples: &[f32]) {
         match &mut self.filter {

@@ -214,7 +214,8 @@ fn decode_adpcm(kind: AdpcmKind, chunks: &Chunks, options: DecodeOptions) -> Res
     };
     let frames_of = |len: u32| match kind {
         AdpcmKind::Microsoft => (len - header) * 2 / channels + 2,
-        AdpcmKind::ImaWav | AdpcmKind::ImaQuickTime => (len - header) * 2 / channels + 1,
+        // Channels take turns by words of 8 codes.
+        AdpcmKind::ImaWav | AdpcmKind::ImaQuickTime => (len - header) / (4 * channels) * 8 + 1,
     };
     if channels == 0 || align <= header || format.bits != 4 {
         return Err(AudioError::Corrupt("its blocks of ADPCM have no valid length".into()));
