@@ -55,6 +55,14 @@ pub struct Plan<S, J> {
     batches_planned: u64,
     /// The last batch was of small groups alone.
     small_had_turn: bool,
+    /// Large jobs that are being started.
+    n_large_starting: usize,
+}
+
+/// A job that is to be started.
+struct Waiting<S> {
+    job: S,
+    is_large: bool,
 }
 
 struct Group<S, J> {
@@ -63,7 +71,7 @@ struct Group<S, J> {
     spent_us: u64,
     /// Jobs started so far.
     n_started: usize,
-    to_start: VecDeque<S>,
+    to_start: VecDeque<Waiting<S>>,
     jobs: Vec<StartedJob<J>>,
     /// Cost of the units that wait.
     waiting_us: u64,
@@ -90,12 +98,29 @@ impl<J> StartedJob<J> {
 impl<S, J: Clone> Plan<S, J> {
     /// An empty plan.
     pub fn new(limits: PlanLimits) -> Self {
-        Self { limits, groups: Vec::new(), waiting_us: 0, batches_planned: 0, small_had_turn: false }
+        Self {
+            limits,
+            groups: Vec::new(),
+            waiting_us: 0,
+            batches_planned: 0,
+            small_had_turn: false,
+            n_large_starting: 0,
+        }
     }
 
-    /// Adds a job that is to be started.
-    pub fn submit(&mut self, group: GroupId, job: S) {
-        self.group(group).to_start.push_back(job);
+    /// Adds a job that is to be started. While it is, a large one takes much memory.
+    pub fn submit(&mut self, group: GroupId, job: S, is_large: bool) {
+        self.group(group).to_start.push_back(Waiting { job, is_large });
+    }
+
+    /// Whether nothing waits, not even what may not be started yet.
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// Notes that a large job has been started.
+    pub fn large_started(&mut self) {
+        self.n_large_starting -= 1;
     }
 
     /// Adds the units of a started job.
@@ -173,16 +198,22 @@ impl<S, J: Clone> Plan<S, J> {
         self.groups.retain(|group| !group.jobs.is_empty() || !group.to_start.is_empty());
     }
 
-    /// The next job to start, of the group that is served least and has not enough units waiting.
+    /// The next job to start, of the group that is served least and has not enough units waiting. Half of the workers may start large ones
+    /// at once.
     fn next_start(&mut self) -> Option<(GroupId, S)> {
         let enough_us = self.full_batches_us();
-        let group = self
-            .groups
-            .iter_mut()
-            .filter(|group| !group.to_start.is_empty() && group.waiting_us < enough_us)
-            .min_by_key(|group| (group.spent_us, group.n_started))?;
+        let takes_large = self.n_large_starting < self.limits.n_workers.div_ceil(2);
+        let place_of_next = |group: &Group<S, J>| {
+            let has_enough = group.waiting_us >= enough_us;
+            let place = || group.to_start.iter().position(|next| takes_large || !next.is_large);
+            if has_enough { None } else { place() }
+        };
+        let startable = self.groups.iter_mut().filter_map(|group| Some((place_of_next(group)?, group)));
+        let (place, group) = startable.min_by_key(|(_, group)| (group.spent_us, group.n_started))?;
         group.n_started += 1;
-        let next = (group.id, group.to_start.pop_front()?);
+        let Waiting { job, is_large } = group.to_start.remove(place)?;
+        self.n_large_starting += usize::from(is_large);
+        let next = (group.id, job);
         self.drop_empty_groups();
         Some(next)
     }
@@ -300,7 +331,7 @@ mod tests {
         }
 
         fn submit(&mut self, group: u64, jobs: &[TestJob]) {
-            jobs.iter().for_each(|job| self.plan.submit(GroupId(group), *job));
+            jobs.iter().for_each(|job| self.plan.submit(GroupId(group), *job, false));
         }
 
         /// Does the next task; starting takes no time here. Whether there was one.
@@ -424,5 +455,22 @@ mod tests {
         plan.add_units(GroupId(1), "wanted", vec![WINDOW]);
         assert_eq!(plan.next(true, |job| *job != "unwanted"), Some(Task::Encode(vec![("wanted", 0)])));
         assert_eq!(plan.next(true, |_| true), None);
+    }
+
+    /// Of large jobs half of the workers start one at once; small ones are started meanwhile.
+    #[test]
+    fn large_jobs_are_not_all_started_at_once() {
+        let mut plan: Plan<Name, Name> = Plan::new(PlanLimits { n_workers: 2, max_batch: 6 });
+        for (group, name) in ["first", "second", "third"].into_iter().enumerate() {
+            plan.submit(GroupId(group as u64), name, true);
+        }
+        plan.submit(GroupId(2), "small", false);
+        let mut next = || plan.next(false, |_| true);
+        assert_eq!(next(), Some(Task::Start(GroupId(0), "first")));
+        assert_eq!(next(), Some(Task::Start(GroupId(2), "small")));
+        assert_eq!(next(), None);
+        assert!(!plan.is_empty());
+        plan.large_started();
+        assert_eq!(plan.next(false, |_| true), Some(Task::Start(GroupId(1), "second")));
     }
 }

@@ -1,5 +1,6 @@
 //! The worker threads, and what they do with a job.
 
+use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -8,7 +9,8 @@ use std::thread::JoinHandle;
 
 use super::plan::{GroupId, Plan, PlanLimits, Task, UnitKind};
 use crate::encoder::{EncoderError, Session};
-use crate::front_end::Features;
+use crate::front_end::{Features, Unit};
+use crate::memory::give_back_memory;
 
 /// How much is computed at once.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +34,8 @@ pub type Finished = Box<dyn FnOnce() + Send>;
 pub struct Job {
     /// Runs once, on a worker.
     pub start: Box<dyn FnOnce() -> Started + Send>,
+    /// Whether that takes much memory.
+    pub is_large: bool,
     /// Once it is set, what is left of the job is dropped before it is computed.
     pub cancelled: Arc<AtomicBool>,
 }
@@ -43,8 +47,8 @@ pub enum Started {
     Units {
         /// Place of the model in the engine.
         model: usize,
-        /// What encoding a unit takes on one core, in microseconds.
-        unit_cost_us: u32,
+        /// What encoding a frame takes on one core, in nanoseconds.
+        frame_cost_ns: u32,
         /// The units.
         features: Features,
         /// What to do with their embeddings.
@@ -133,7 +137,8 @@ impl Queue {
 
     /// Queues a job in its place.
     pub fn submit(&self, group: GroupId, place: Place, job: Job) {
-        self.shared.lock().plan.submit(group, (place, job));
+        let is_large = job.is_large;
+        self.shared.lock().plan.submit(group, (place, job), is_large);
         self.shared.work.notify_one();
     }
 }
@@ -164,6 +169,7 @@ struct State {
 struct Encoding {
     model: usize,
     features: Features,
+    is_large: bool,
     cancelled: Arc<AtomicBool>,
     progress: Mutex<Progress>,
 }
@@ -201,6 +207,13 @@ impl Shared {
                 Task::Encode(batch) => {
                     (self.on_batch)(batch.len());
                     encode(&mut sessions, &batch);
+                    let has_ended =
+                        |(encoding, _): &(Arc<Encoding>, usize)| lock(&encoding.progress).end.is_none();
+                    let frees_much = batch.iter().any(|unit| unit.0.is_large && has_ended(unit));
+                    drop(batch);
+                    if frees_much {
+                        give_back_memory();
+                    }
                 }
             }
         }
@@ -213,7 +226,7 @@ impl Shared {
             if let Some(task) = state.plan.next(has_encoded, |encoding| encoding.is_wanted()) {
                 return Some(task);
             }
-            if state.closed {
+            if state.closed && state.plan.is_empty() {
                 return None;
             }
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -221,13 +234,25 @@ impl Shared {
     }
 
     fn start(&self, group: GroupId, place: Place, job: Job) {
-        let Job { start, cancelled } = job;
-        if cancelled.load(Ordering::Relaxed) {
-            return;
+        let Job { start, is_large, cancelled } = job;
+        if is_large {
+            // What the encoder had, too.
+            give_back_memory();
         }
-        let (model, unit_cost_us, features, finish) = match unpanicked(start) {
-            Some(Started::Units { model, unit_cost_us, features, finish }) => {
-                (model, unit_cost_us, features, finish)
+        let start = if cancelled.load(Ordering::Relaxed) {
+            drop(start);
+            None
+        } else {
+            unpanicked(start)
+        };
+        if is_large {
+            give_back_memory();
+            self.lock().plan.large_started();
+            self.work.notify_all();
+        }
+        let (model, frame_cost_ns, features, finish) = match start {
+            Some(Started::Units { model, frame_cost_ns, features, finish }) => {
+                (model, frame_cost_ns, features, finish)
             }
             Some(Started::Finished(finished)) => {
                 drop(place);
@@ -236,15 +261,14 @@ impl Shared {
             }
             None => return,
         };
-        let kind = |unit: &crate::front_end::Unit| UnitKind {
-            model,
-            n_frames: unit.frames.len(),
-            cost_us: unit_cost_us,
+        let kind = |unit: &Unit| {
+            let n_frames = unit.frames.len();
+            UnitKind { model, n_frames, cost_us: (n_frames as u64 * u64::from(frame_cost_ns) / 1_000) as u32 }
         };
         let kinds: Vec<UnitKind> = features.units().iter().map(kind).collect();
         let embeddings = vec![Vec::new(); kinds.len()];
         let progress = Progress { left: kinds.len(), embeddings, end: Some((place, finish)) };
-        let encoding = Encoding { model, features, cancelled, progress: Mutex::new(progress) };
+        let encoding = Encoding { model, features, is_large, cancelled, progress: Mutex::new(progress) };
         self.lock().plan.add_units(group, Arc::new(encoding), kinds);
         self.work.notify_all();
     }
@@ -252,7 +276,9 @@ impl Shared {
 
 /// Encodes a batch and ends the jobs that it completes. After an error, the jobs in the batch end with it.
 fn encode(sessions: &mut [Session], batch: &[(Arc<Encoding>, usize)]) {
-    let units: Vec<&[f32]> = batch.iter().map(|(encoding, unit)| encoding.features.values(*unit)).collect();
+    let units: Vec<Cow<'_, [f32]>> =
+        batch.iter().map(|(encoding, unit)| encoding.features.values(*unit)).collect();
+    let units: Vec<&[f32]> = units.iter().map(AsRef::as_ref).collect();
     let session = &mut sessions[batch[0].0.model];
     let embeddings =
         unpanicked(|| session.embed(&units)).unwrap_or_else(|| Err(EncoderError::Run("it panicked".into())));

@@ -12,11 +12,22 @@ use crate::http::error::{ApiError, FieldError};
 /// Reads a body, unless it or its announced length is larger than the limit.
 pub(in crate::http) async fn read(body: Body, max_bytes: usize) -> Result<Bytes, ApiError> {
     check_announced_length(&body, max_bytes)?;
-    match Limited::new(body, max_bytes).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::PayloadTooLarge { max_bytes }),
-        Err(_) => Err(FieldError::malformed("body_incomplete", "The request body ended early".into()).into()),
+    // Each piece is freed once it is here: collected first, the body would be in memory twice.
+    let mut bytes = Vec::with_capacity(HttpBody::size_hint(&body).lower() as usize);
+    let mut body = Limited::new(body, max_bytes);
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => bytes.extend_from_slice(frame.data_ref().map_or(&[], |data| data)),
+            Err(error) if error.is::<LengthLimitError>() => {
+                return Err(ApiError::PayloadTooLarge { max_bytes });
+            }
+            Err(_) => {
+                let reason = "The request body ended early".into();
+                return Err(FieldError::malformed("body_incomplete", reason).into());
+            }
+        }
     }
+    Ok(bytes.into())
 }
 
 /// Refuses a body whose announced length is over the limit.
