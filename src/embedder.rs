@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::front_end::Features;
 use crate::models::ModelSpec;
 use crate::pipeline::{
-    Analysis, AudioReport, Pipeline, PipelineError, PipelineLimits, RecordingOptions, Wanted, conclude,
+    Analysis, AudioReport, Pipeline, PipelineError, PipelineLimits, RecordingOptions, Wanted,
 };
 use crate::queue::plan::GroupId;
 use crate::queue::{Job, OnBatch, Place, Queue, QueueFull, QueueLimits, Started};
@@ -38,9 +38,11 @@ pub struct EmbedderModel {
     place: usize,
     pipeline: Pipeline,
     encoder: String,
-    unit_cost_us: u32,
     spec: Arc<ModelSpec>,
 }
+
+/// Bytes of a recording from which on it may be minutes long: decoded, it takes four bytes a sample.
+const LARGE_BYTES: usize = 4 << 20;
 
 /// What became of a recording.
 pub struct Embedded {
@@ -52,7 +54,7 @@ pub struct Embedded {
 
 /// A recording's embedding, or that of a segment.
 pub struct EmbeddedVoice {
-    /// The mean of the windows.
+    /// That of all windows or pieces.
     pub embedding: Embedding,
     /// What is known of the recording.
     pub audio: AudioReport,
@@ -168,7 +170,6 @@ impl Embedder {
                 place,
                 pipeline: Pipeline::new(&loaded.model, limits.pipeline),
                 encoder: loaded.encoder,
-                unit_cost_us: loaded.model.spec.unit_cost_us,
                 spec: loaded.model.spec,
             })
         };
@@ -224,10 +225,10 @@ impl Embedder {
             let outcome = work();
             Started::Finished(Box::new(move || done(outcome)))
         };
-        self.submit(admission, Box::new(start));
+        self.submit(admission, Box::new(start), false);
     }
 
-    /// Queues the next recording of an admission. `unpack` makes the audio file of what was received, and tells how to read it; it
+    /// Queues the next recording of an admission, received in so many bytes. `unpack` makes the audio file of what was received, and tells how to read it; it
     /// runs on a worker, as everything else does. `done` is called there with the outcome; it is dropped uncalled if the
     /// recording is cancelled or a worker panics.
     ///
@@ -238,6 +239,7 @@ impl Embedder {
         model: &Arc<EmbedderModel>,
         admission: &mut Admission,
         wanted: Wanted,
+        n_bytes: usize,
         unpack: impl FnOnce() -> Result<(R, RecordingOptions), E> + Send + 'static,
         done: impl FnOnce(Result<Embedded, E>) + Send + 'static,
     ) {
@@ -252,12 +254,12 @@ impl Embedder {
                 Err(error) => Started::Finished(Box::new(move || done(Err(error)))),
             }
         };
-        self.submit(admission, Box::new(start));
+        self.submit(admission, Box::new(start), n_bytes >= LARGE_BYTES);
     }
 
-    fn submit(&self, admission: &mut Admission, start: Box<dyn FnOnce() -> Started + Send>) {
+    fn submit(&self, admission: &mut Admission, start: Box<dyn FnOnce() -> Started + Send>, is_large: bool) {
         let place = admission.places.pop().expect("a place was taken for each recording");
-        let job = Job { start, cancelled: Arc::clone(&admission.cancelled) };
+        let job = Job { start, is_large, cancelled: Arc::clone(&admission.cancelled) };
         self.queue.submit(admission.group, place, job);
     }
 }
@@ -303,7 +305,7 @@ impl EmbedderModel {
         let features = Features::joined(all);
         let span = info_span!(parent: request, "encode", windows = features.units().len());
         let begun = Instant::now();
-        let (model, unit_cost_us) = (self.place, self.unit_cost_us);
+        let (model, frame_cost_ns) = (self.place, self.spec.frame_cost_ns);
         let finish = move |units: Result<Vec<Vec<f32>>, EncoderError>| {
             drop(span);
             let timings = Timings { encode: begun.elapsed(), ..timings };
@@ -316,7 +318,7 @@ impl EmbedderModel {
                 Embedded { voices: analyses.into_iter().map(voice).collect(), timings }
             }));
         };
-        Started::Units { model, unit_cost_us, features, finish: Box::new(finish) }
+        Started::Units { model, frame_cost_ns, features, finish: Box::new(finish) }
     }
 
     /// Takes the embeddings of an analysis' units, then those of its windows at another rate.
@@ -327,10 +329,10 @@ impl EmbedderModel {
         units: &mut impl Iterator<Item = Vec<f32>>,
     ) -> Result<EmbeddedVoice, PipelineError> {
         let own: Vec<Vec<f32>> = units.by_ref().take(analysis.unit_seconds.len()).collect();
-        let partial = |(seconds, embedding)| Partial { seconds, embedding };
+        let partial = |(seconds, embedding)| Partial { seconds, embedding: normalized(embedding) };
         let others: Option<Vec<Partial>> =
             analysis.other_windows.map(|(_, times)| times.into_iter().zip(units).map(partial).collect());
-        let (embedding, audio) = conclude(self.id(), &own, analysis.report)?;
+        let (embedding, audio) = self.pipeline.conclude(&own, analysis.report)?;
         let partials = match others {
             Some(others) => others,
             None if wants_partials => analysis.unit_seconds.into_iter().zip(own).map(partial).collect(),
@@ -338,6 +340,16 @@ impl EmbedderModel {
         };
         Ok(EmbeddedVoice { embedding, audio, partials })
     }
+}
+
+/// Scaled to L2 norm 1, unless the encoder has done that.
+fn normalized(mut embedding: Vec<f32>) -> Vec<f32> {
+    let norm = embedding.iter().map(|c| f64::from(*c).powi(2)).sum::<f64>().sqrt();
+    if norm == 0.0 || (norm - 1.0).abs() < 1e-6 {
+        return embedding;
+    }
+    embedding.iter_mut().for_each(|c| *c = (f64::from(*c) / norm) as f32);
+    embedding
 }
 
 const NO_SPEECH: PipelineError = PipelineError::NoSpeech { channels_cancel: false };

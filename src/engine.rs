@@ -52,14 +52,17 @@ pub struct EngineModel {
 impl EngineConfig {
     /// Loads ONNX Runtime's library if it is needed for sure: what can be found out before anything else.
     pub fn check(&self) -> Result<(), EncoderError> {
-        self.choose().map(drop)
+        self.models.iter().try_for_each(|spec| self.choose(spec).map(drop))
     }
 
-    fn choose(&self) -> Result<Chosen, EncoderError> {
+    /// The native encoder runs one model alone: ONNX Runtime runs the others.
+    fn choose(&self, spec: &ModelSpec) -> Result<Chosen, EncoderError> {
+        let is_native = spec.files.native_check_sha256.is_some();
         match (self.encoder, InstructionSet::fast()) {
             (EncoderChoice::Ort, _) | (EncoderChoice::Auto, None) => {
                 Runtime::load(&self.onnx_runtime).map(Chosen::Ort)
             }
+            _ if !is_native => Runtime::load(&self.onnx_runtime).map(Chosen::Ort),
             (EncoderChoice::Native, None) => Err(EncoderError::NoInstructions("AVX2")),
             (EncoderChoice::Native | EncoderChoice::Auto, Some(set)) => Ok(Chosen::Native(set)),
         }
@@ -82,9 +85,10 @@ impl Engine {
         let mut engine = Self { models: Vec::new(), workers: Vec::new() };
         engine.workers.resize_with(config.workers.get(), Vec::new);
         for spec in &config.models {
-            let (model, encoder) = load_model(config, || obtain(spec))?;
+            let (model, encoder) = load_model(config, spec, || obtain(spec))?;
             for sessions in &mut engine.workers {
-                sessions.push(encoder.session(&model)?);
+                let session = encoder.session(&model).map_err(|error| error.of_model(spec.id));
+                sessions.push(session?);
             }
             engine.models.push(EngineModel { model, encoder: encoder.name() });
         }
@@ -116,9 +120,10 @@ impl Encoder {
 
 fn load_model<E: From<EncoderError>>(
     config: &EngineConfig,
+    spec: &ModelSpec,
     obtain: impl FnOnce() -> Result<Model, E>,
 ) -> Result<(Model, Encoder), E> {
-    let set = match config.choose()? {
+    let set = match config.choose(spec)? {
         Chosen::Ort(runtime) => return Ok((obtain()?, Encoder::Ort(runtime))),
         Chosen::Native(set) => set,
     };

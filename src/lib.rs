@@ -1,7 +1,7 @@
-//! Speaker embeddings: a recording in, 256 numbers out, two of them compared.
+//! Speaker embeddings: a recording in, a vector out, two of them compared.
 //!
 //! ```text
-//! a recording:  bytes > audio::decode > speech (level, detector, trim) > front_end (mel > windows) > encoder > mean, L2 > Embedding
+//! a recording:  bytes > audio::decode > speech (level, detector, trim) > front_end (windows or pieces) > encoder > mean, L2 > Embedding
 //! a decision:   Embedding x Embedding > compare
 //! callers:      cli | http > embedder (the pipeline on the queue's workers)
 //! ```
@@ -40,6 +40,7 @@ pub mod encoder;
 
 pub mod models;
 
+mod memory;
 pub mod queue;
 
 pub mod pipeline;

@@ -16,7 +16,7 @@ use crate::front_end::{Features, FrontEnd};
 use crate::models::Model;
 use crate::speech::{Utterance, level};
 
-/// Speech shorter than this, in seconds, fills less than one window of the encoder.
+/// Speech shorter than this, in seconds, is little to tell a voice from; it fills less than one window of Resemblyzer's encoder.
 const SHORT_SPEECH_SECONDS: f64 = 1.6;
 
 /// Rate, in Hz, below which a recording lacks frequencies that the encoder was trained on.
@@ -33,6 +33,7 @@ pub struct Pipeline {
     model: ModelId,
     limits: PipelineLimits,
     front_end: FrontEnd,
+    several_speakers: bool,
 }
 
 /// How much speech and audio is accepted.
@@ -65,18 +66,15 @@ pub struct Wanted {
 /// The embeddings of windows that are wanted.
 #[derive(Clone, Debug)]
 pub struct WantedPartials {
-    /// Windows a second of speech.
-    pub rate: f64,
+    /// Windows a second; the model's own number if there is none.
+    pub rate: Option<f64>,
     /// How many there may still be, shared by the recordings of a request.
     pub left: Arc<AtomicUsize>,
 }
 
 impl WantedPartials {
-    /// Windows a second that can be asked for: at the least they leave no gap, as in Resemblyzer.
+    /// Windows a second that can be asked for: at the least Resemblyzer's leave no gap.
     pub const RATES: RangeInclusive<f64> = 0.625..=16.0;
-
-    /// Resemblyzer's windows a second.
-    pub const DEFAULT_RATE: f64 = 1.3;
 }
 
 /// A recording, or a segment of one, up to the encoder.
@@ -88,7 +86,7 @@ pub struct Analysis {
     pub unit_seconds: Vec<Range<f64>>,
     /// What is known of the recording.
     pub report: AudioReport,
-    /// Windows at another rate, if that is wanted, and when each begins and ends.
+    /// The windows of partials, if they are wanted and not the units, and when each begins and ends.
     pub other_windows: Option<(Features, Vec<Range<f64>>)>,
 }
 
@@ -97,7 +95,7 @@ pub struct Analysis {
 pub struct AudioReport {
     /// Length of the recording.
     pub duration_seconds: f64,
-    /// Length of the speech in it, which is what the encoder takes.
+    /// Length of the speech in it.
     pub speech_seconds: f64,
     /// Sample rate of the file.
     pub sample_rate_hz: u32,
@@ -106,7 +104,7 @@ pub struct AudioReport {
     /// Level of the recording as decoded, before any gain, in dB relative to full scale, as RMS.
     #[serde(serialize_with = "with_two_decimals")]
     pub level_dbfs: f64,
-    /// Windows of the encoder.
+    /// Windows or pieces that the encoder took.
     pub windows: usize,
     /// Why to trust the embedding less.
     pub warnings: Vec<Warning>,
@@ -120,7 +118,7 @@ fn with_two_decimals<S: Serializer>(level: &f64, serializer: S) -> Result<S::Ok,
 /// A reason to trust an embedding less than others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Warning {
-    /// Less than 1.6 seconds of speech: one window, padded with zeros.
+    /// Less than 1.6 seconds of speech.
     ShortSpeech,
     /// Sampled below 16 kHz: similarities to other recordings shift.
     Narrowband,
@@ -187,7 +185,7 @@ fn cancelling_hint(channels_cancel: bool) -> &'static str {
 }
 
 impl Analysis {
-    /// Takes the features out, to be encoded: those of the windows, then those at another rate.
+    /// Takes the features out, to be encoded: those of the units, then those of partials.
     pub fn take_features(&mut self) -> Vec<Features> {
         let own = std::mem::replace(&mut self.features, Features::none());
         let other =
@@ -217,7 +215,9 @@ impl Default for PipelineLimits {
 impl Pipeline {
     /// Plans what can be planned ahead.
     pub fn new(model: &Model, limits: PipelineLimits) -> Self {
-        Self { model: model.id.clone(), limits, front_end: FrontEnd::new(model.spec.front_end) }
+        let spec = &model.spec;
+        let front_end = FrontEnd::new(spec.front_end);
+        Self { model: model.id.clone(), limits, front_end, several_speakers: spec.several_speakers }
     }
 
     /// The model that it is made for.
@@ -246,9 +246,9 @@ impl Pipeline {
         recording: Recording,
         wanted: &Wanted,
     ) -> Result<Vec<Result<Analysis, PipelineError>>, PipelineError> {
-        let rate = wanted.partials.as_ref().map(|partials| partials.rate);
+        let partials = wanted.partials.as_ref();
         let Some(segments) = &wanted.segments else {
-            let analysis = self.analyse_part(recording, rate, 0.0)?;
+            let analysis = self.analyse_part(recording, partials, 0.0)?;
             wanted.take_partials(&analysis)?;
             return Ok(vec![Ok(analysis)]);
         };
@@ -278,7 +278,7 @@ impl Pipeline {
                 truncated: recording.truncated,
                 channels_cancel: recording.channels_cancel,
             };
-            self.analyse_part(part, rate, segment.start)
+            self.analyse_part(part, partials, segment.start)
         };
         let mut analyses = Vec::with_capacity(segments.len());
         for segment in segments {
@@ -293,7 +293,7 @@ impl Pipeline {
     fn analyse_part(
         &self,
         recording: Recording,
-        partials_rate: Option<f64>,
+        partials: Option<&WantedPartials>,
         begins_at: f64,
     ) -> Result<Analysis, PipelineError> {
         let level_dbfs = level::level_dbfs(recording.waveform.samples());
@@ -306,10 +306,10 @@ impl Pipeline {
             windows: 0,
             warnings: Vec::new(),
         };
-        let utterance = Utterance::of(recording.waveform);
+        let utterance = Utterance::of(recording.waveform, self.front_end.pauses());
         let utterance =
             utterance.ok_or(PipelineError::NoSpeech { channels_cancel: recording.channels_cancel })?;
-        report.speech_seconds = utterance.duration_seconds();
+        report.speech_seconds = utterance.speech_seconds();
         let min_seconds = self.limits.min_speech_seconds;
         if report.speech_seconds < min_seconds {
             return Err(PipelineError::TooShort { speech_seconds: report.speech_seconds, min_seconds });
@@ -332,12 +332,12 @@ impl Pipeline {
                 features.units().iter().map(|unit| utterance.seconds_in_recording(unit.samples.clone()));
             seconds.map(|range| range.start + begins_at..range.end + begins_at).collect()
         };
-        let step = partials_rate.map(|rate| self.front_end.step_frames(rate));
-        let other_windows = step.filter(|step| *step != self.front_end.default_step_frames()).map(|step| {
-            let windows = self.front_end.features_every(&utterance, step);
-            let times = times(&windows);
-            (windows, times)
-        });
+        let other_windows = partials
+            .and_then(|partials| self.front_end.partials(&utterance, &features, partials.rate))
+            .map(|windows| {
+                let times = times(&windows);
+                (windows, times)
+            });
         let unit_seconds = times(&features);
         Ok(Analysis { features, unit_seconds, report, other_windows })
     }
@@ -351,21 +351,21 @@ impl Pipeline {
         let Analysis { features, report, .. } =
             self.analyse(self.decode(bytes, RecordingOptions::default())?)?;
         let units = encoder::embed_units(session, &features)?;
-        Ok(conclude(&self.model, &units, report)?)
+        Ok(self.conclude(&units, report)?)
     }
-}
 
-/// The embedding of a recording, from those of its units, and what they tell of it.
-pub fn conclude(
-    model: &ModelId,
-    units: &[Vec<f32>],
-    mut report: AudioReport,
-) -> Result<(Embedding, AudioReport), EncoderError> {
-    let embedding = mean_embedding(model, units)?;
-    if fall_into_two_voices(units) {
-        report.warnings.push(Warning::SeveralSpeakers);
+    /// The embedding of a recording, from those of its units, and what they tell of it.
+    pub fn conclude(
+        &self,
+        units: &[Vec<f32>],
+        mut report: AudioReport,
+    ) -> Result<(Embedding, AudioReport), EncoderError> {
+        let embedding = mean_embedding(&self.model, units)?;
+        if self.several_speakers && fall_into_two_voices(units) {
+            report.warnings.push(Warning::SeveralSpeakers);
+        }
+        Ok((embedding, report))
     }
-    Ok((embedding, report))
 }
 
 impl Serialize for Warning {

@@ -17,7 +17,6 @@ use crate::embedder::{CancelOnDrop, EmbedError, Embedded, Embedder, EmbedderLimi
 use crate::encoder::MAX_BATCH;
 use crate::engine::Engine;
 use crate::logging::{self, Logging};
-use crate::models::ModelSpec;
 use crate::pipeline::{PipelineLimits, RecordingOptions, Wanted};
 use crate::queue::QueueLimits;
 
@@ -33,7 +32,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How recordings are embedded.
 #[derive(Args, Clone, Debug)]
 pub(super) struct EmbeddingArgs {
-    /// The model, by id or fingerprint [default: resemblyzer].
+    /// The model, by id or fingerprint: resemblyzer or campplus [default: the first of MODELS].
     #[arg(long)]
     model: Option<String>,
     /// Which channel to embed: `mix` for the mean of all, or its number, counted from 0.
@@ -103,10 +102,8 @@ impl EmbeddingArgs {
             traces: None,
         })?;
         let options = self.options();
-        let (config, source) = self.engine.checked()?;
-        if let Some(name) = &self.model {
-            check_model(&source.spec, name)?;
-        }
+        // A command works with one model.
+        let (config, source) = self.engine.checked_one(self.model.as_deref())?;
         let engine = Engine::load(&config, |_| Ok::<_, anyhow::Error>(source.obtain()?.0))?;
         let capacity =
             config.workers.saturating_mul(const { NonZeroUsize::new(QUEUE_CAPACITY_PER_WORKER).unwrap() });
@@ -126,14 +123,6 @@ impl EmbeddingArgs {
             _logging: logging,
         })
     }
-}
-
-/// Checks that a name is the model's.
-pub(super) fn check_model(spec: &ModelSpec, name: &str) -> anyhow::Result<()> {
-    let is_release =
-        name.strip_prefix(&spec.release).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    anyhow::ensure!(name == spec.id || is_release, "there is no model {name:?}; there is {}", spec.id);
-    Ok(())
 }
 
 type Outcome = Result<Embedded, RecordingError>;
@@ -250,6 +239,7 @@ impl Embedding {
                 &self.model,
                 &mut admission,
                 task.wanted,
+                source.len(),
                 move || Ok((source.read()?, options)),
                 move |outcome| reply.send(outcome),
             );

@@ -64,6 +64,14 @@ impl ReadError {
 }
 
 impl Source {
+    /// Bytes of the file, if they can be told before it is read.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::File(path) => std::fs::metadata(path).map_or(0, |metadata| metadata.len() as usize),
+            Self::Stdin => 0,
+        }
+    }
+
     pub(super) fn of(path: &Path) -> Self {
         if path == Path::new(STDIN) { Self::Stdin } else { Self::File(path.to_owned()) }
     }

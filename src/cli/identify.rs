@@ -8,6 +8,7 @@ use anyhow::ensure;
 use clap::Args;
 use serde_json::json;
 
+use super::decision::DecisionArgs;
 use super::embedding::EmbeddingArgs;
 use super::files::Source;
 use super::outcome::{COULD_NOT_TELL, DIFFERENT, ended_by_reader, say};
@@ -16,7 +17,6 @@ use super::store;
 use super::table::Paint;
 use super::voices::{self, Voice};
 use crate::config;
-use crate::models::resemblyzer;
 use crate::speakers::{Candidate, Criteria, DEFAULT_MARGIN, Decision, Found, Wanted, decide};
 
 /// Say whose voices these are: recordings, or embeddings in JSON. Exit status 0: all are of enrolled speakers; 1: some are not; 2: it
@@ -30,9 +30,8 @@ pub(super) struct IdentifyArgs {
     /// Candidates to show.
     #[arg(long, default_value = "5", value_parser = clap::value_parser!(u16).range(1..=100))]
     top: u16,
-    /// Similarity that the best must exceed [default: the model's, 0.75].
-    #[arg(long, env = "SAME_SPEAKER_THRESHOLD", value_name = "COSINE", allow_negative_numbers = true, value_parser = config::cosine)]
-    threshold: Option<f64>,
+    #[command(flatten)]
+    decision: DecisionArgs,
     /// How much more similar than the second best the best must be.
     #[arg(long, default_value_t = DEFAULT_MARGIN, value_parser = config::not_negative)]
     margin: f64,
@@ -53,7 +52,9 @@ pub(super) fn run(args: IdentifyArgs) -> anyhow::Result<ExitCode> {
     );
     let mut voices: Vec<Voice> = Vec::new();
     let mut has_failed = false;
-    for (_, loaded) in voices::load(args.embedding, sources)? {
+    let (spec, loaded) = voices::load(args.embedding, sources)?;
+    let criteria = Criteria { threshold: args.decision.threshold(&spec), margin: args.margin };
+    for (_, loaded) in loaded {
         match loaded {
             Ok(voice) => voices.push(voice),
             Err((name, reason)) => {
@@ -67,8 +68,6 @@ pub(super) fn run(args: IdentifyArgs) -> anyhow::Result<ExitCode> {
     let embeddings: Vec<_> = voices.iter().map(|voice| voice.embedding.clone()).collect();
     let top = usize::from(args.top);
     let wanted = Wanted { collection: args.of.collection, top: top.max(2), except: None };
-    let criteria =
-        Criteria { threshold: args.threshold.unwrap_or(resemblyzer::spec().threshold), margin: args.margin };
     let mut out = anstream::stdout();
     let mut all_are_known = true;
     for (voice, mut found) in voices.iter().zip(store.search(&embeddings, &wanted).map_err(store::told)?) {

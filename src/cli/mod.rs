@@ -1,6 +1,7 @@
 //! The command line: a command a file.
 
 mod arguments;
+mod decision;
 mod embed;
 mod embedding;
 mod files;
@@ -37,7 +38,7 @@ use similarities::SimilaritiesArgs;
 use speakers::SpeakersCommand;
 use verify::VerifyArgs;
 
-/// Speaker embeddings over HTTP and from the command line, exactly Resemblyzer's.
+/// Speaker embeddings over HTTP and from the command line, by Resemblyzer's model or by CAM++.
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 110)]
 struct Cli {
@@ -68,7 +69,7 @@ enum Command {
         after_help = "Example: voice-embedding-service key new ios --rights embed,verify >> keys.toml"
     )]
     Key(KeyCommand),
-    /// Find, fetch, check or make the model file.
+    /// Find, fetch, check or make a model's file.
     #[command(
         subcommand,
         after_help = "Example: voice-embedding-service model fetch --output resemblyzer.onnx"

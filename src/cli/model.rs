@@ -3,37 +3,52 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use crate::config::{Environment, LogConfig, ModelArgs};
 use crate::logging;
 use crate::model_files::{ModelSource, Origin};
-use crate::models::{FileDigest, resemblyzer};
+use crate::models::{self, FileDigest, ModelSpec};
 
-/// What can be done with the model.
+/// Which model, and where it comes from.
+#[derive(Args, Debug)]
+pub(super) struct OneModel {
+    /// The model, by id or fingerprint [default: the first of MODELS].
+    model: Option<String>,
+    #[command(flatten)]
+    source: ModelArgs,
+}
+
+/// What can be done with a model.
 #[derive(Debug, Subcommand)]
 pub(super) enum ModelCommand {
     /// Print the file that would be served.
-    Path(ModelArgs),
-    /// Fetch the model into the cache, unless it is there, and print where it is.
+    Path(OneModel),
+    /// Fetch a model into the cache, unless it is there, and print where it is.
     Fetch {
         /// Where to look and where to fetch.
         #[command(flatten)]
-        source: ModelArgs,
+        of: OneModel,
         /// Write a copy of it there.
         #[arg(long)]
         output: Option<PathBuf>,
     },
     /// Check the file that would be served against its hash.
-    Verify(ModelArgs),
-    /// Convert Resemblyzer's checkpoint (pretrained.pt) to ONNX.
+    Verify(OneModel),
+    /// Convert a checkpoint, Resemblyzer's (pretrained.pt) or that of CAM++ (campplus_cn_en_common.pt), to ONNX.
     Convert {
         /// The checkpoint.
         checkpoint: PathBuf,
-        /// Where to write the ONNX file.
-        #[arg(long, default_value = "models/resemblyzer.onnx")]
-        output: PathBuf,
+        /// Where to write the ONNX file [default: models/resemblyzer.onnx or models/campplus.onnx].
+        #[arg(long)]
+        output: Option<PathBuf>,
     },
+}
+
+impl OneModel {
+    fn source(&self) -> anyhow::Result<ModelSource> {
+        Ok(self.source.one(self.model.as_deref())?)
+    }
 }
 
 const NO_MODEL: &str = "there is no model yet; `model fetch` or the first start fetches it";
@@ -42,10 +57,10 @@ pub(super) fn run(command: ModelCommand) -> anyhow::Result<()> {
     let config = LogConfig { environment: Environment::Development, filter: None, traces: None };
     let _logging = logging::init(&config)?;
     match command {
-        ModelCommand::Path(source) => path(&source.try_into()?),
-        ModelCommand::Fetch { source, output } => fetch(&source.try_into()?, output.as_deref()),
-        ModelCommand::Verify(source) => verify(&source.try_into()?),
-        ModelCommand::Convert { checkpoint, output } => convert(&checkpoint, &output),
+        ModelCommand::Path(of) => path(&of.source()?),
+        ModelCommand::Fetch { of, output } => fetch(&of.source()?, output.as_deref()),
+        ModelCommand::Verify(of) => verify(&of.source()?),
+        ModelCommand::Convert { checkpoint, output } => convert(&checkpoint, output),
     }
 }
 
@@ -79,10 +94,28 @@ fn verify(source: &ModelSource) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn convert(checkpoint: &Path, output: &Path) -> anyhow::Result<()> {
+fn convert(checkpoint: &Path, output: Option<PathBuf>) -> anyhow::Result<()> {
     let bytes = std::fs::read(checkpoint).with_context(|| format!("cannot read {}", checkpoint.display()))?;
-    let onnx = resemblyzer::convert(&bytes)?;
-    write(output, &onnx)?;
+    let found = FileDigest::of(&bytes);
+    let all = models::all();
+    let Some(spec) = all.iter().find(|spec| spec.files.checkpoint == found) else {
+        let expected = |spec: &ModelSpec| {
+            format!(
+                "{}'s has {} bytes with {}",
+                spec.id, spec.files.checkpoint.bytes, spec.files.checkpoint.sha256
+            )
+        };
+        bail!(
+            "{} is no checkpoint of a model: it has {} bytes with SHA-256 {}; {}",
+            checkpoint.display(),
+            found.bytes,
+            found.sha256,
+            all.iter().map(expected).collect::<Vec<_>>().join(", ")
+        );
+    };
+    let onnx = (spec.files.convert)(&bytes)?;
+    let output = output.unwrap_or_else(|| Path::new("models").join(spec.files.local));
+    write(&output, &onnx)?;
     let digest = FileDigest::of(&onnx);
     println!("{}: {} bytes, SHA-256 {}", output.display(), digest.bytes, digest.sha256);
     Ok(())

@@ -10,15 +10,14 @@ use ndarray::{Array2, s};
 use serde::Serialize;
 use serde_json::json;
 
+use super::decision::DecisionArgs;
 use super::embedding::EmbeddingArgs;
 use super::files::{FileArgs, Found, Source};
 use super::outcome::{SOME_FAILED, ended_by_reader, say};
 use super::table::Paint;
 use super::voices::{self, Voice};
 use crate::compare::similarity_matrix;
-use crate::config;
 use crate::embedding::UnitEmbedding;
-use crate::models::resemblyzer;
 
 /// Voices at the most: their matrix is in memory.
 const MAX_VOICES: usize = 5_000;
@@ -46,9 +45,8 @@ pub(super) struct SimilaritiesArgs {
     /// Compare the recordings of one folder (or file) with those of another: the mean, and the best of each.
     #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["paths", "files_from"])]
     between: Option<Vec<PathBuf>>,
-    /// Similarity above which two are the same speaker, for the colours [default: the model's, 0.75].
-    #[arg(long, env = "SAME_SPEAKER_THRESHOLD", value_name = "COSINE", allow_negative_numbers = true, value_parser = config::cosine)]
-    threshold: Option<f64>,
+    #[command(flatten)]
+    decision: DecisionArgs,
     /// How to write.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -57,13 +55,14 @@ pub(super) struct SimilaritiesArgs {
 }
 
 pub(super) fn run(args: SimilaritiesArgs) -> anyhow::Result<ExitCode> {
-    let threshold = args.threshold.unwrap_or(resemblyzer::spec().threshold);
     let is_between = args.between.is_some();
     let mut failures = Failures::default();
     let (sources, n_left) = args.sources(&mut failures)?;
     ensure!(sources.len() <= MAX_VOICES, "there are more than {MAX_VOICES} recordings to compare");
     let (mut left, mut right) = (Vec::new(), Vec::new());
-    for (place, loaded) in voices::load(args.embedding, sources)? {
+    let (spec, loaded) = voices::load(args.embedding, sources)?;
+    let threshold = args.decision.threshold(&spec);
+    for (place, loaded) in loaded {
         match loaded {
             Ok(voice) if place < n_left => left.push(voice),
             Ok(voice) => right.push(voice),

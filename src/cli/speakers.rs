@@ -7,13 +7,13 @@ use anyhow::{anyhow, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
+use super::decision::DecisionArgs;
 use super::embedding::EmbeddingArgs;
 use super::files::Source;
 use super::outcome::{ended_by_reader, say};
 use super::store;
 use super::voices;
 use crate::config::{self, StoreArgs};
-use crate::models::resemblyzer;
 use crate::pipeline::Warning;
 use crate::speakers::{
     Address, Details, EnrolmentRules, Identifier, Speaker, SpeakerName, Voice, recording_digest,
@@ -97,9 +97,8 @@ pub(super) struct EnrolArgs {
     /// Least speech in a recording, in seconds.
     #[arg(long, env, default_value = "3", value_parser = config::not_negative)]
     min_enrolment_seconds: f64,
-    /// Similarity to the profile that a voice must exceed [default: the model's, 0.75].
-    #[arg(long, env = "SAME_SPEAKER_THRESHOLD", value_name = "COSINE", allow_negative_numbers = true, value_parser = config::cosine)]
-    threshold: Option<f64>,
+    #[command(flatten)]
+    decision: DecisionArgs,
     #[command(flatten)]
     of: CollectionArgs,
     #[command(flatten)]
@@ -177,7 +176,9 @@ fn enrol(args: EnrolArgs) -> anyhow::Result<()> {
     let options = args.embedding.options();
     let mut names = Vec::new();
     let mut voices = Vec::new();
-    for (place, loaded) in voices::load(args.embedding, sources)? {
+    let (spec, loaded) = voices::load(args.embedding, sources)?;
+    let threshold = args.decision.threshold(&spec);
+    for (place, loaded) in loaded {
         let voice = loaded.map_err(|(name, reason)| anyhow!("{name}: {reason}"))?;
         let digest = match voice.digest {
             Some(digest) => digest,
@@ -193,11 +194,7 @@ fn enrol(args: EnrolArgs) -> anyhow::Result<()> {
         names.push(voice.name);
     }
     let models = voices.iter().take(1).map(|voice| voice.embedding.model().clone()).collect();
-    let rules = EnrolmentRules {
-        min_seconds: args.min_enrolment_seconds,
-        threshold: args.threshold.unwrap_or(resemblyzer::spec().threshold),
-        force: args.force,
-    };
+    let rules = EnrolmentRules { min_seconds: args.min_enrolment_seconds, threshold, force: args.force };
     let store = store::open(args.of.store, models)?;
     let address = Address { collection: args.of.collection, id: args.id };
     match enrol_in(&store, address, details, voices, rules) {

@@ -8,14 +8,13 @@ use anyhow::{anyhow, ensure};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
+use super::decision::DecisionArgs;
 use super::embedding::EmbeddingArgs;
 use super::files::Source;
 use super::outcome::{DIFFERENT, ended_by_reader, say};
 use super::table::Paint;
 use super::voices::{self, Voice};
 use crate::compare::{cosine, is_same_speaker};
-use crate::config;
-use crate::models::resemblyzer;
 
 /// How a decision is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -34,9 +33,8 @@ pub(super) struct VerifyArgs {
     a: PathBuf,
     /// Another.
     b: PathBuf,
-    /// Similarity above which they are the same speaker [default: the model's, 0.75].
-    #[arg(long, env = "SAME_SPEAKER_THRESHOLD", value_name = "COSINE", allow_negative_numbers = true, value_parser = config::cosine)]
-    threshold: Option<f64>,
+    #[command(flatten)]
+    decision: DecisionArgs,
     /// How to write.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -45,11 +43,12 @@ pub(super) struct VerifyArgs {
 }
 
 pub(super) fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
-    let threshold = args.threshold.unwrap_or(resemblyzer::spec().threshold);
     let sources = vec![Source::of(&args.a), Source::of(&args.b)];
     ensure!(sources[0] != Source::Stdin || sources[1] != Source::Stdin, "standard input can be read once");
     let mut sides: Vec<Voice> = Vec::new();
-    for (_, loaded) in voices::load(args.embedding, sources)? {
+    let (spec, loaded) = voices::load(args.embedding, sources)?;
+    let threshold = args.decision.threshold(&spec);
+    for (_, loaded) in loaded {
         sides.push(loaded.map_err(|(name, reason)| anyhow!("{name}: {reason}"))?);
     }
     let [a, b] = &sides[..] else {

@@ -6,10 +6,11 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, anyhow, bail, ensure};
 use serde_json::Value;
 
-use super::embedding::{Embedding, EmbeddingArgs, Task, check_model};
+use super::embedding::{Embedding, EmbeddingArgs, Task};
 use super::files::Source;
 use crate::embedder::EmbedError;
 use crate::embedding::{Embedding as Vector, UnitEmbedding};
+use crate::models::ModelSpec;
 use crate::pipeline::{Wanted, Warning};
 use crate::speakers::{MAX_SPEECH_SECONDS, embedding_digest};
 
@@ -27,8 +28,11 @@ pub(super) struct Voice {
 /// A voice, or the reason why there is none.
 pub(super) type Loaded = Result<Voice, (String, String)>;
 
-/// Loads voices, each with the place of its file, in their order. A file of JSON may hold several.
-pub(super) fn load(args: EmbeddingArgs, sources: Vec<Source>) -> anyhow::Result<Vec<(usize, Loaded)>> {
+/// Loads voices, each with the place of its file, in their order, and says of which model. A file of JSON may hold several.
+pub(super) fn load(
+    args: EmbeddingArgs,
+    sources: Vec<Source>,
+) -> anyhow::Result<(ModelSpec, Vec<(usize, Loaded)>)> {
     let embedding = args.start()?;
     let mut loaded: Vec<(usize, Loaded)> = Vec::new();
     let mut recordings = Vec::new();
@@ -60,7 +64,7 @@ pub(super) fn load(args: EmbeddingArgs, sources: Vec<Source>) -> anyhow::Result<
         Ok(())
     })?;
     loaded.sort_by_key(|(place, _)| *place);
-    Ok(loaded)
+    Ok((embedding.model().spec().clone(), loaded))
 }
 
 /// The embeddings in a file of JSON; `None` if it is something else, such as a recording.
@@ -125,9 +129,8 @@ fn vector_of(value: &Value, embedding: &Embedding) -> anyhow::Result<(UnitEmbedd
     if let Some(name) = value["model"].as_str()
         && name != model.id().fingerprint()
     {
-        let is_other_release = name.contains('/');
-        ensure!(!is_other_release, "its model is {name}, not {}", model.id().fingerprint());
-        check_model(model.spec(), name)?;
+        let is_own = !name.contains('/') && model.spec().is_named(name);
+        ensure!(is_own, "its model is {name}, not {}; --model chooses", model.id().fingerprint());
     }
     let list = value.as_array().or_else(|| value["embedding"].as_array());
     let list = list.ok_or_else(|| anyhow!("there is no list of numbers in \"embedding\""))?;

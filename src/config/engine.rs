@@ -19,8 +19,8 @@ use crate::model_files::ModelSource;
 pub struct EngineArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// What runs the encoder: ONNX Runtime; the program itself, twice as fast, in integers of 16 bits; or that where the CPU has
-    /// AVX2, AVX-VNNI or AVX-512 VNNI, and ONNX Runtime elsewhere.
+    /// What runs Resemblyzer's encoder: ONNX Runtime; the program itself, twice as fast, in integers of 16 bits; or that where the CPU
+    /// has AVX2, AVX-VNNI or AVX-512 VNNI, and ONNX Runtime elsewhere. ONNX Runtime runs other models.
     #[arg(long, env, value_enum, default_value_t = EncoderName::Ort)]
     encoder: EncoderName,
     /// ONNX Runtime's shared library [default: beside the program, in ../lib, or the system's].
@@ -32,16 +32,25 @@ pub struct EngineArgs {
 }
 
 impl EngineArgs {
-    /// What is run, and where the model comes from.
-    pub fn checked(self) -> Result<(EngineConfig, ModelSource), ConfigError> {
-        let model = ModelSource::try_from(self.model)?;
-        let engine = EngineConfig {
-            models: vec![Arc::clone(&model.spec)],
+    /// What is run, and where the models of `MODELS` come from.
+    pub fn checked(self) -> Result<(EngineConfig, Vec<ModelSource>), ConfigError> {
+        let sources = self.model.sources()?;
+        Ok((self.config(&sources), sources))
+    }
+
+    /// What is run, and where the only model comes from: the one of an id or fingerprint, or the default.
+    pub fn checked_one(self, name: Option<&str>) -> Result<(EngineConfig, ModelSource), ConfigError> {
+        let source = self.model.one(name)?;
+        Ok((self.config(std::slice::from_ref(&source)), source))
+    }
+
+    fn config(self, sources: &[ModelSource]) -> EngineConfig {
+        EngineConfig {
+            models: sources.iter().map(|source| Arc::clone(&source.spec)).collect(),
             encoder: self.encoder.into(),
             onnx_runtime: self.ort_dylib_path.unwrap_or_else(find_onnx_runtime),
             workers: self.workers.unwrap_or_else(cores),
-        };
-        Ok((engine, model))
+        }
     }
 }
 

@@ -55,12 +55,31 @@ pub enum ConfigError {
         /// The host.
         host: String,
     },
-    /// `MODEL_URL` or `MODEL_SHA256` cannot be used.
-    #[error(transparent)]
-    Remote(#[from] RemoteError),
+    /// There is no such model.
+    #[error("there is no model {name:?}; there are {known}")]
+    UnknownModel {
+        /// What was given.
+        name: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// A model is named twice.
+    #[error("MODELS names {0} twice")]
+    ModelTwice(&'static str),
+    /// There is no such folder of models.
+    #[error("MODELS_DIR={} is no folder", .0.display())]
+    ModelsDir(PathBuf),
+    /// `MODEL_URL` or `MODEL_SHA256` cannot be used, or another model's.
+    #[error("{}", with_variables(variables, &error.to_string()))]
+    Remote {
+        /// What the variables begin with.
+        variables: &'static str,
+        /// Why.
+        error: RemoteError,
+    },
     /// A hash, and no file that it could be of.
-    #[error("MODEL_SHA256 is set, but neither MODEL_URL nor MODEL_PATH")]
-    HashOfNothing,
+    #[error("{0}_SHA256 is set, but neither {0}_URL nor {0}_PATH")]
+    HashOfNothing(&'static str),
     /// Speakers cannot be kept where they should.
     #[error("DATABASE_URL={url}: {reason}")]
     DatabaseUrl {
@@ -77,4 +96,11 @@ pub enum ConfigError {
         /// The system's reason.
         reason: std::io::Error,
     },
+}
+
+/// What is said of Resemblyzer's variables, of another model's.
+fn with_variables(variables: &str, error: &str) -> String {
+    ["MODEL_URL", "MODEL_SHA256"]
+        .iter()
+        .fold(error.to_owned(), |error, name| error.replace(name, &name.replacen("MODEL", variables, 1)))
 }

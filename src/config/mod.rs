@@ -11,6 +11,7 @@ mod origins;
 mod places;
 mod serve;
 mod store;
+mod thresholds;
 mod values;
 mod variables;
 
@@ -23,5 +24,6 @@ pub use model::ModelArgs;
 pub use origins::CorsOrigins;
 pub use serve::{Config, HttpConfig, ServeArgs};
 pub use store::StoreArgs;
+pub use thresholds::ThresholdArgs;
 pub use values::{cosine, not_negative, positive};
 pub use variables::with_tidy_variables;

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 
-/// Folders that may hold a model's local file: the working directory and the program's.
-pub(super) fn model_directories() -> Vec<PathBuf> {
-    [std::env::current_dir().ok(), program_directory()].into_iter().flatten().collect()
+/// Folders that may hold models: those in the working directory and beside the program.
+pub(super) fn model_directories() -> impl Iterator<Item = PathBuf> {
+    let folders = [std::env::current_dir().ok(), program_directory()];
+    folders.into_iter().flatten().map(|folder| folder.join("models"))
 }
 
 fn program_directory() -> Option<PathBuf> {

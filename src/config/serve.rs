@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -13,9 +14,10 @@ use super::listen::listen_addresses;
 use super::log::{Environment, LogConfig, checked_filter, trace_export};
 use super::origins::{CorsOrigins, cors_origins};
 use super::store::StoreArgs;
+use super::thresholds::ThresholdArgs;
 use super::values::{
-    MAX_MAX_BATCH, MAX_MAX_BATCH_RECORDINGS, MAX_MAX_CONNECTIONS, MAX_QUEUE_CAPACITY, cosine, count,
-    not_negative, positive, timeout,
+    MAX_MAX_BATCH, MAX_MAX_BATCH_RECORDINGS, MAX_MAX_CONNECTIONS, MAX_QUEUE_CAPACITY, count, not_negative,
+    positive, timeout,
 };
 use crate::embedder::EmbedderLimits;
 use crate::encoder::MAX_BATCH;
@@ -69,16 +71,15 @@ pub struct ServeArgs {
     /// Least speech in a recording, in seconds; 0 accepts any, with a warning below 1.6.
     #[arg(long, env, default_value = "0", value_parser = not_negative)]
     min_speech_seconds: f64,
-    /// Similarity above which two embeddings are the same speaker, unless the request names another [default: the model's, 0.75].
-    #[arg(long, env, value_parser = cosine)]
-    same_speaker_threshold: Option<f64>,
+    #[command(flatten)]
+    thresholds: ThresholdArgs,
     /// Time from a request's head to its answer, in seconds.
     #[arg(long, env, default_value = "30", value_parser = timeout)]
     request_timeout_seconds: f64,
     /// Recordings that may wait or be in work at once [default: 32 for each worker].
     #[arg(long, env, value_parser = count::<MAX_QUEUE_CAPACITY>)]
     queue_capacity: Option<NonZeroUsize>,
-    /// Windows of 1.6 seconds that a worker encodes at once, at the most.
+    /// Windows of 1.6 seconds that a worker encodes at once, at the most; of units of other models, what that many windows cost.
     #[arg(long, env, default_value_t = MAX_BATCH, value_parser = count::<MAX_MAX_BATCH>)]
     max_batch: NonZeroUsize,
     /// Recordings in one request.
@@ -117,9 +118,9 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// How to log.
     pub log: LogConfig,
-    /// Where the model comes from.
-    pub model: ModelSource,
-    /// What runs it.
+    /// Where the models come from, the default one first.
+    pub models: Vec<ModelSource>,
+    /// What runs them.
     pub engine: EngineConfig,
     /// Where speakers are kept.
     pub store: StoreConfig,
@@ -134,8 +135,6 @@ pub struct Config {
 pub struct HttpConfig {
     /// Largest request body.
     pub max_body_bytes: usize,
-    /// Threshold of comparisons that name none.
-    pub same_speaker_threshold: f64,
     /// Least speech in a recording that is enrolled, in seconds.
     pub min_enrolment_seconds: f64,
     /// Time from a request's head to its answer.
@@ -156,7 +155,11 @@ impl TryFrom<ServeArgs> for Config {
     fn try_from(args: ServeArgs) -> Result<Self, ConfigError> {
         let keys = KeySource::try_from(args.keys)?;
         let api_keys = keys.keys()?;
-        let (engine, model) = args.engine.checked()?;
+        let (mut engine, mut models) = args.engine.checked()?;
+        for (source, spec) in models.iter_mut().zip(&mut engine.models) {
+            Arc::make_mut(&mut source.spec).threshold = args.thresholds.of(spec);
+            *spec = Arc::clone(&source.spec);
+        }
         let shutdown_grace = Duration::from_secs_f64(args.shutdown_grace_seconds);
         let queue_capacity = args.queue_capacity.unwrap_or_else(|| {
             engine.workers.saturating_mul(const { NonZeroUsize::new(QUEUE_CAPACITY_PER_WORKER).unwrap() })
@@ -187,7 +190,6 @@ impl TryFrom<ServeArgs> for Config {
             },
             http: HttpConfig {
                 max_body_bytes: args.max_body_bytes.get(),
-                same_speaker_threshold: args.same_speaker_threshold.unwrap_or(model.spec.threshold),
                 min_enrolment_seconds: args.min_enrolment_seconds,
                 request_timeout: Duration::from_secs_f64(args.request_timeout_seconds),
                 keep_alive: Duration::from_secs_f64(args.keep_alive_seconds),
@@ -195,7 +197,7 @@ impl TryFrom<ServeArgs> for Config {
                 max_connections: args.max_connections,
                 max_batch_recordings: args.max_batch_recordings.get(),
             },
-            model,
+            models,
         })
     }
 }

@@ -29,3 +29,14 @@ pub enum EncoderError {
     #[error("the encoder failed: {0}")]
     Run(String),
 }
+
+impl EncoderError {
+    /// The same, saying which model's file is meant.
+    pub(crate) fn of_model(self, id: &str) -> Self {
+        match self {
+            Self::Model(reason) => Self::Model(format!("{id}: {reason}")),
+            Self::OtherModel(reason) => Self::OtherModel(format!("{id}: {reason}")),
+            other => other,
+        }
+    }
+}

@@ -5,8 +5,8 @@
 pub struct Graph {
     /// Name of the input, `[units, n_frames, n_bands]`.
     pub input: &'static str,
-    /// Frames of a unit.
-    pub n_frames: usize,
+    /// Frames of a unit, if all have as many.
+    pub n_frames: Option<usize>,
     /// Bands of a frame.
     pub n_bands: usize,
     /// Name of the output, `[units, dimension]`.

@@ -80,7 +80,7 @@ impl OrtSession {
     pub(super) fn new(runtime: &Runtime, onnx: &[u8], graph: Graph) -> Result<Self, EncoderError> {
         let _loading = loading();
         let session = load(&runtime.0, onnx).map_err(|e| EncoderError::Model(e.to_string()))?;
-        let shape = [-1, graph.n_frames as i64, graph.n_bands as i64];
+        let shape = [-1, graph.n_frames.map_or(-1, |n| n as i64), graph.n_bands as i64];
         check_outlets("input", session.inputs(), graph.input, &shape)?;
         check_outlets("output", session.outputs(), graph.output, &[-1, graph.dimension as i64])?;
         Ok(Self { session, graph })
@@ -89,9 +89,10 @@ impl OrtSession {
     /// As [`Session::embed`](super::Session::embed).
     pub(super) fn embed(&mut self, units: &[&[f32]]) -> Result<Vec<Vec<f32>>, EncoderError> {
         let Graph { input, n_frames, n_bands, output, dimension } = self.graph;
-        assert!(units.iter().all(|unit| unit.len() == n_frames * n_bands), "a unit has {n_frames} frames");
+        let n_values = n_frames.map_or(units[0].len(), |n_frames| n_frames * n_bands);
+        assert!(units.iter().all(|unit| unit.len() == n_values), "units are as long as the graph's");
         let values = units.concat();
-        let shape = [units.len(), n_frames, n_bands];
+        let shape = [units.len(), n_values / n_bands, n_bands];
         let mut run = || {
             let values = TensorRef::from_array_view((shape, &*values))?;
             let outputs = self.session.run(ort::inputs![input => values])?;

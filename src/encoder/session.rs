@@ -23,7 +23,7 @@ impl Session {
     /// a unit. A unit's result does not depend on the others in the call.
     ///
     /// # Panics
-    /// If a unit is not as long as the graph's.
+    /// If there is no unit, or one is not as long as the others or the graph's.
     pub fn embed(&mut self, units: &[&[f32]]) -> Result<Vec<Vec<f32>>, EncoderError> {
         match &mut self.0 {
             Program::OnnxRuntime(session) => session.embed(units),

@@ -1,91 +1,37 @@
 //! The features of an utterance, and the units that an encoder embeds one by one.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
-use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
+use half::f16;
+use half::slice::HalfFloatSliceExt;
 
-use super::mel::{MelExtractor, MelParameters};
-use super::stationarity::hardly_moves;
-use super::windows::{WindowParameters, window_starts};
-use crate::speech::Utterance;
-
-/// What a model's encoder takes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct FrontEndParameters {
-    /// The frames.
-    pub mel: MelParameters,
-    /// How they are cut into windows.
-    pub windows: WindowParameters,
-}
-
-/// Computes features for one model; make it once and share it.
-pub struct FrontEnd {
-    parameters: FrontEndParameters,
-    mel: MelExtractor,
-}
+use ndarray::{Array2, ArrayView2, Axis, CowArray, Ix2, concatenate};
 
 /// The features of an utterance: frames of bands, and at least one unit into them.
 #[derive(Clone, Debug)]
 pub struct Features {
-    frames: Array2<f32>,
+    frames: Frames,
     units: Vec<Unit>,
 }
 
-/// What an encoder embeds at once: a window of an utterance.
+/// Frames, `[frames, bands]`, in standard layout.
+#[derive(Clone, Debug)]
+enum Frames {
+    Single(Array2<f32>),
+    /// What waits for the encoder takes half the memory.
+    Half(Array2<f16>),
+}
+
+/// What an encoder embeds at once: a window or a piece of an utterance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unit {
     /// Its frames.
     pub frames: Range<usize>,
     /// The samples of the utterance under them; they may reach beyond its end, where zeros follow.
     pub samples: Range<usize>,
-}
-
-impl FrontEnd {
-    /// The frames from one window to the next for so many windows a second.
-    ///
-    /// Source: `compute_partial_slices` of resemblyzer's `voice_encoder.py`.
-    pub fn step_frames(&self, rate: f64) -> usize {
-        let mel = self.parameters.mel;
-        let step = (f64::from(mel.sample_rate_hz) / rate / mel.hop_samples as f64).round_ties_even();
-        (step as usize).max(1)
-    }
-
-    /// The frames from one window to the next, unless another rate is wanted.
-    pub fn default_step_frames(&self) -> usize {
-        self.parameters.windows.step_frames
-    }
-
-    /// Plans what can be planned ahead.
-    pub fn new(parameters: FrontEndParameters) -> Self {
-        Self { parameters, mel: MelExtractor::new(parameters.mel) }
-    }
-
-    /// Cuts an utterance into windows and computes the spectrogram under them.
-    pub fn features(&self, utterance: &Utterance) -> Features {
-        self.features_every(utterance, self.parameters.windows.step_frames)
-    }
-
-    /// Whether level and spectrum of an utterance hardly move, as in noise, hum or a tone: what its features tell.
-    pub fn hardly_moves(&self, utterance: &Utterance, features: &Features) -> bool {
-        let frames = features.frames();
-        // Behind the utterance there are zeros.
-        let n_frames = frames.nrows().min(utterance.samples().len() / self.parameters.mel.hop_samples);
-        hardly_moves(&frames.slice(s![..n_frames, ..]), self.mel.centres_hz())
-    }
-
-    /// As [`FrontEnd::features`], with windows that begin every so many frames.
-    pub fn features_every(&self, utterance: &Utterance, step_frames: usize) -> Features {
-        let FrontEndParameters { mel, windows } = self.parameters;
-        let windows = WindowParameters { step_frames, ..windows };
-        let unit = |start: usize| Unit {
-            frames: start..start + windows.n_frames,
-            samples: start * mel.hop_samples..(start + windows.n_frames) * mel.hop_samples,
-        };
-        let starts = window_starts(utterance.samples().len(), mel.hop_samples, windows);
-        let units: Vec<Unit> = starts.into_iter().map(unit).collect();
-        let n_frames = units.last().map_or(0, |last| last.frames.end);
-        Features::new(self.mel.spectrogram(utterance.samples(), n_frames), units)
-    }
+    /// Whether the encoder takes the frames without each band's mean over the unit.
+    pub is_centred: bool,
 }
 
 impl Features {
@@ -94,16 +40,27 @@ impl Features {
     /// # Panics
     /// If a unit reaches beyond the frames.
     pub fn new(frames: Array2<f32>, units: Vec<Unit>) -> Self {
-        let n_frames = frames.nrows();
-        assert!(units.iter().all(|unit| unit.frames.end <= n_frames), "units lie within {n_frames} frames");
         let frames =
             if frames.is_standard_layout() { frames } else { frames.as_standard_layout().into_owned() };
-        Self { frames, units }
+        Self::of(Frames::Single(frames), units)
+    }
+
+    /// As [`Features::new`], of frames in 16 bits.
+    pub(super) fn in_half_precision(frames: Array2<f16>, units: Vec<Unit>) -> Self {
+        Self::of(Frames::Half(frames), units)
+    }
+
+    fn of(frames: Frames, units: Vec<Unit>) -> Self {
+        let features = Self { frames, units };
+        let n_frames = features.n_frames();
+        let is_within = |unit: &Unit| unit.frames.end <= n_frames;
+        assert!(features.units.iter().all(is_within), "units lie within {n_frames} frames");
+        features
     }
 
     /// No frames and no units.
     pub fn none() -> Self {
-        Self { frames: Array2::zeros((0, 0)), units: Vec::new() }
+        Self { frames: Frames::Single(Array2::zeros((0, 0))), units: Vec::new() }
     }
 
     /// Features one behind the other, with the units of all.
@@ -114,23 +71,47 @@ impl Features {
         if all.len() < 2 {
             return all.pop().unwrap_or_else(Self::none);
         }
-        let frames: Vec<ArrayView2<'_, f32>> = all.iter().map(Features::frames).collect();
-        let frames = concatenate(Axis(0), &frames).expect("all have the same bands");
         let mut units = Vec::new();
         let mut begin = 0;
         for features in &all {
             units.extend(features.units.iter().map(|unit| Unit {
                 frames: unit.frames.start + begin..unit.frames.end + begin,
-                samples: unit.samples.clone(),
+                ..unit.clone()
             }));
-            begin += features.frames.nrows();
+            begin += features.n_frames();
         }
-        Self::new(frames, units)
+        let halves: Option<Vec<ArrayView2<'_, f16>>> = all.iter().map(Features::halves).collect();
+        let frames = if let Some(halves) = halves {
+            Frames::Half(concatenate(Axis(0), &halves).expect("all have the same bands"))
+        } else {
+            let frames: Vec<_> = all.iter().map(Features::frames).collect();
+            let frames: Vec<ArrayView2<'_, f32>> = frames.iter().map(|frames| frames.view()).collect();
+            Frames::Single(concatenate(Axis(0), &frames).expect("all have the same bands"))
+        };
+        Self::of(frames, units)
+    }
+
+    fn halves(&self) -> Option<ArrayView2<'_, f16>> {
+        match &self.frames {
+            Frames::Half(frames) => Some(frames.view()),
+            Frames::Single(_) => None,
+        }
+    }
+
+    /// How many frames there are.
+    pub fn n_frames(&self) -> usize {
+        match &self.frames {
+            Frames::Single(frames) => frames.nrows(),
+            Frames::Half(frames) => frames.nrows(),
+        }
     }
 
     /// All frames: `[frames, bands]`.
-    pub fn frames(&self) -> ArrayView2<'_, f32> {
-        self.frames.view()
+    pub fn frames(&self) -> CowArray<'_, f32, Ix2> {
+        match &self.frames {
+            Frames::Single(frames) => frames.view().into(),
+            Frames::Half(frames) => frames.mapv(f32::from).into(),
+        }
     }
 
     /// The units, in the order of their starts.
@@ -142,10 +123,50 @@ impl Features {
     ///
     /// # Panics
     /// If there is no such unit.
-    pub fn values(&self, i: usize) -> &[f32] {
-        let n_bands = self.frames.ncols();
-        let Range { start, end } = self.units[i].frames;
-        let values = self.frames.as_slice().expect("the constructor brings them into this order");
-        &values[start * n_bands..end * n_bands]
+    pub fn values(&self, i: usize) -> Cow<'_, [f32]> {
+        let Unit { frames, is_centred, .. } = &self.units[i];
+        let values = self.values_of(frames.clone());
+        if !is_centred {
+            return values;
+        }
+        let mut values = values.into_owned();
+        subtract_means(&mut values, frames.len());
+        values.into()
+    }
+
+    /// The same frames with other units.
+    pub(super) fn with_units(&self, units: Vec<Unit>) -> Self {
+        Self::of(self.frames.clone(), units)
+    }
+
+    /// The values of some frames, one after the other.
+    pub(super) fn values_of(&self, Range { start, end }: Range<usize>) -> Cow<'_, [f32]> {
+        const STANDARD: &str = "the constructor brings them into this order";
+
+        match &self.frames {
+            Frames::Single(frames) => {
+                let n = frames.ncols();
+                Cow::Borrowed(&frames.as_slice().expect(STANDARD)[start * n..end * n])
+            }
+            Frames::Half(frames) => {
+                let n = frames.ncols();
+                let mut values = vec![0.0; (end - start) * n];
+                frames.as_slice().expect(STANDARD)[start * n..end * n].convert_to_f32_slice(&mut values);
+                Cow::Owned(values)
+            }
+        }
+    }
+}
+
+/// Subtracts each band's mean over so many frames, which lie one behind the other.
+pub(super) fn subtract_means(values: &mut [f32], n_frames: usize) {
+    let n_bands = values.len() / n_frames;
+    let mut sums = vec![0.0_f64; n_bands];
+    for frame in values.chunks(n_bands) {
+        sums.iter_mut().zip(frame).for_each(|(sum, band)| *sum += f64::from(*band));
+    }
+    let means: Vec<f32> = sums.iter().map(|sum| (sum / n_frames as f64) as f32).collect();
+    for frame in values.chunks_mut(n_bands) {
+        frame.iter_mut().zip(&means).for_each(|(band, mean)| *band -= mean);
     }
 }

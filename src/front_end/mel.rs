@@ -1,12 +1,13 @@
 //! Power mel spectrogram, as librosa computes it for Resemblyzer.
 
-use std::array;
 use std::f64::consts::PI;
 use std::sync::Arc;
 
 use ndarray::Array2;
 use realfft::num_complex::Complex64;
 use realfft::{RealFftPlanner, RealToComplex};
+
+use super::filters::{Filter, LANES};
 
 /// Which spectrogram a model takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,34 +22,12 @@ pub struct MelParameters {
     pub n_mels: usize,
 }
 
-/// Bins of a filter that are weighted at once.
-const LANES: usize = 4;
-
-/// One triangular mel filter: its first bin with weight, and the weights from there on, zeros behind them.
-struct MelFilter {
-    first_bin: usize,
-    weights: Vec<[f32; LANES]>,
-}
-
-impl MelFilter {
-    fn apply(&self, power: &[f32]) -> f32 {
-        // Several sums, since one would wait for each addition in turn.
-        let mut sums = [0.0; LANES];
-        for (weights, power) in self.weights.iter().zip(power[self.first_bin..].as_chunks::<LANES>().0) {
-            for lane in 0..LANES {
-                sums[lane] += weights[lane] * power[lane];
-            }
-        }
-        sums.iter().sum()
-    }
-}
-
 /// Computes spectrograms; make it once and share it.
 pub struct MelExtractor {
     parameters: MelParameters,
     fft: Arc<dyn RealToComplex<f64>>,
     window: Vec<f32>,
-    filters: Vec<MelFilter>,
+    filters: Vec<Filter>,
     centres_hz: Vec<f64>,
 }
 
@@ -126,7 +105,7 @@ fn hann_window(n_samples: usize) -> Vec<f32> {
 
 /// Triangles between neighbouring points of the mel scale, from 0 Hz to half the sample rate, each of unit area
 /// (`librosa.filters.mel(norm="slaney", htk=False)`).
-fn mel_filters(parameters: MelParameters) -> Vec<MelFilter> {
+fn mel_filters(parameters: MelParameters) -> Vec<Filter> {
     let bin_hz = f64::from(parameters.sample_rate_hz) / parameters.frame_samples as f64;
     let last_bin = parameters.frame_samples / 2;
     edges_hz(parameters).windows(3).map(|edges| mel_filter(edges, bin_hz, last_bin)).collect()
@@ -140,7 +119,7 @@ fn edges_hz(parameters: MelParameters) -> Vec<f64> {
 }
 
 /// The triangle over low, centre and high frequency.
-fn mel_filter(edges_hz: &[f64], bin_hz: f64, last_bin: usize) -> MelFilter {
+fn mel_filter(edges_hz: &[f64], bin_hz: f64, last_bin: usize) -> Filter {
     let [low_hz, centre_hz, high_hz] = [edges_hz[0], edges_hz[1], edges_hz[2]];
     let weight = |bin: usize| {
         let hz = bin as f64 * bin_hz;
@@ -149,10 +128,7 @@ fn mel_filter(edges_hz: &[f64], bin_hz: f64, last_bin: usize) -> MelFilter {
     };
     let first_bin = (low_hz / bin_hz) as usize;
     let last_bin = ((high_hz / bin_hz) as usize).min(last_bin);
-    let bins: Vec<usize> = (first_bin..=last_bin).collect();
-    let weights =
-        bins.chunks(LANES).map(|bins| array::from_fn(|lane| bins.get(lane).map_or(0.0, |bin| weight(*bin))));
-    MelFilter { first_bin, weights: weights.collect() }
+    Filter::new(first_bin..=last_bin, weight)
 }
 
 // The mel scale of Slaney's Auditory Toolbox: linear below 1 kHz, logarithmic above.

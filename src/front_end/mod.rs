@@ -1,10 +1,22 @@
 //! [`Utterance`](crate::speech::Utterance) -> [`Features`]: what an encoder takes, cut into its units.
 
+mod fbank;
+mod fbank_pieces;
 mod features;
+mod filters;
+#[allow(clippy::module_inception, reason = "it is what the module is about")]
+mod front_end;
 mod mel;
+mod mel_windows;
+mod pieces;
 mod stationarity;
 mod windows;
 
-pub use features::{Features, FrontEnd, FrontEndParameters, Unit};
+pub use fbank::{FbankExtractor, FbankParameters};
+pub use fbank_pieces::FbankPieces;
+pub use features::{Features, Unit};
+pub use front_end::{FrontEnd, FrontEndParameters};
 pub use mel::{MelExtractor, MelParameters};
+pub use mel_windows::MelWindows;
+pub use pieces::{PartialParameters, PieceParameters};
 pub use windows::{WindowParameters, window_starts};

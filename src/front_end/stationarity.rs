@@ -1,6 +1,6 @@
 //! Whether a spectrogram moves as a voice does.
 
-use ndarray::{ArrayView2, Axis};
+use std::borrow::Borrow;
 
 /// Frames of a block: 50 ms, shorter than a sound of speech.
 const BLOCK_FRAMES: usize = 5;
@@ -16,19 +16,21 @@ const MIN_SHARE: f64 = 1e-4;
 /// 2.6 (1 to 30 seconds, at 16 and 8 kHz).
 const MIN_DEVIATION_DB: f32 = 3.3;
 
-/// Whether level and spectrum hardly move, as in noise, hum or a tone. `frames` is a power spectrogram, `[frames, bands]`, with
-/// the bands' centres in Hz.
+/// Whether level and spectrum hardly move, as in noise, hum or a tone: the frames of a power spectrogram, and the weight of each band.
 ///
 /// 1. The mean of each block, since single frames of noise move as well; the first and last block may be cut into.
-/// 2. Bands weighted by the square of their frequency, so that a strong lowest octave, which few cycles fill, does not decide.
+/// 2. Bands by their weights.
 /// 3. The bands that carry something.
 /// 4. For each, the deviation of its level relative to the block's, in dB, over the blocks; then the median over the bands.
-pub(super) fn hardly_moves(frames: &ArrayView2<'_, f32>, centres_hz: &[f64]) -> bool {
-    let blocks = blocks(frames, centres_hz);
+pub(super) fn hardly_moves<F: IntoIterator<Item: Borrow<f32>>>(
+    frames: impl Iterator<Item = F>,
+    weights: &[f64],
+) -> bool {
+    let blocks = blocks(frames, weights);
     if blocks.len() < MIN_BLOCKS {
         return false;
     }
-    let means: Vec<f64> = (0..centres_hz.len())
+    let means: Vec<f64> = (0..weights.len())
         .map(|band| blocks.iter().map(|block| block[band]).sum::<f64>() / blocks.len() as f64)
         .collect();
     let strongest = means.iter().copied().fold(0.0, f64::max);
@@ -51,18 +53,20 @@ pub(super) fn hardly_moves(frames: &ArrayView2<'_, f32>, centres_hz: &[f64]) -> 
 }
 
 /// Steps 1 and 2: the weighted bands of each whole block but the first and the last.
-fn blocks(frames: &ArrayView2<'_, f32>, centres_hz: &[f64]) -> Vec<Vec<f64>> {
-    let mut blocks: Vec<Vec<f64>> = frames
-        .axis_chunks_iter(Axis(0), BLOCK_FRAMES)
-        .map(|block| {
-            let mut bands = vec![0.0; centres_hz.len()];
-            for frame in block.rows() {
-                bands.iter_mut().zip(frame).for_each(|(sum, power)| *sum += f64::from(*power));
-            }
-            bands.iter_mut().zip(centres_hz).for_each(|(power, hz)| *power *= hz * hz);
-            bands
-        })
-        .collect();
+fn blocks<F: IntoIterator<Item: Borrow<f32>>>(
+    frames: impl Iterator<Item = F>,
+    weights: &[f64],
+) -> Vec<Vec<f64>> {
+    let mut blocks: Vec<Vec<f64>> = Vec::new();
+    for (i, frame) in frames.enumerate() {
+        if i % BLOCK_FRAMES == 0 {
+            blocks.push(vec![0.0; weights.len()]);
+        }
+        let Some(block) = blocks.last_mut() else { break };
+        for ((sum, power), weight) in block.iter_mut().zip(frame).zip(weights) {
+            *sum += f64::from(*power.borrow()) * weight;
+        }
+    }
     blocks.pop();
     blocks.drain(..1.min(blocks.len()));
     blocks

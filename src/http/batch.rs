@@ -57,10 +57,12 @@ pub(super) fn submit(
     let answers = recordings.into_iter().map(|recording| {
         let (answer, answered) = oneshot::channel();
         let VoiceRecording { source, options, segments } = recording;
+        let n_bytes = source.len();
         embedder.embed(
             model,
             &mut admission,
             Wanted { partials: partials.cloned(), segments },
+            n_bytes,
             move || Ok((source.unpack()?, options)),
             // If the client has gone, the answer cannot be sent.
             move |outcome: Result<Embedded, ApiError>| drop(answer.send(outcome)),

@@ -19,10 +19,12 @@ pub(super) async fn embed(
     let mut admission = embedder.admit(1)?;
     let _cancel = admission.cancel_on_drop();
     let (answer, answered) = oneshot::channel();
+    let n_bytes = recording.len();
     embedder.embed(
         embedder.default_model(),
         &mut admission,
         Wanted::default(),
+        n_bytes,
         move || recording.unpack(),
         // If the client has gone, the answer cannot be sent.
         move |outcome: Result<Embedded, ApiError>| drop(answer.send(outcome)),
@@ -102,7 +104,7 @@ mod tests {
         let (answer, answered) = oneshot::channel();
         let panics = || -> Result<(Vec<u8>, RecordingOptions), ApiError> { panic!("a bug of ours") };
         let mut admission = embedder.admit(1).unwrap();
-        embedder.embed(embedder.default_model(), &mut admission, Wanted::default(), panics, |outcome| {
+        embedder.embed(embedder.default_model(), &mut admission, Wanted::default(), 0, panics, |outcome| {
             let _ = answer.send(outcome.is_ok());
         });
         assert!(answered.await.is_err(), "the callback is dropped");

@@ -7,7 +7,8 @@ use crate::config::Config;
 use crate::embedder::Embedder;
 use crate::encoder::{EncoderError, InstructionSet};
 use crate::engine::{EncoderChoice, Engine};
-use crate::model_files::ModelError;
+use crate::memory::give_back_memory;
+use crate::model_files::{ModelError, ModelSource};
 use crate::store::{OpenError, Store, StoreConfig, StorePlace};
 
 /// Why the service cannot work.
@@ -27,7 +28,7 @@ pub enum LoadError {
 /// Checks what takes no time, before anything listens.
 pub(super) fn check(config: &Config) -> Result<(), LoadError> {
     config.engine.check()?;
-    Ok(config.model.check()?)
+    Ok(config.models.iter().try_for_each(ModelSource::check)?)
 }
 
 /// Opens the store of speakers for the embedder's models, if there is to be one.
@@ -56,32 +57,41 @@ fn place_name(place: &StorePlace) -> String {
 
 /// Finds and loads the models and starts the workers; takes a while.
 pub(super) fn load(config: &Config, metrics: &Arc<Metrics>) -> Result<Embedder, LoadError> {
-    let mut origin = None;
+    let mut origins = Vec::new();
+    let mut sources = config.models.iter();
     let engine = Engine::load(&config.engine, |_| {
-        let (model, found) = config.model.obtain()?;
-        origin = Some(found);
+        let source = sources.next().expect("the engine's models are those of the sources");
+        let (model, origin) = source.obtain()?;
+        origins.push(origin.to_string());
         Ok::<_, LoadError>(model)
     })?;
+    // The files of the models and what was made of them on the way.
+    give_back_memory();
     let metrics = Arc::clone(metrics);
     let on_batch = move |n_windows: usize| {
         metrics.embedding.batch_windows.observe(n_windows as f64);
         metrics.embedding.windows.inc_by(n_windows as u64);
     };
     let embedder = Embedder::start(engine, config.embedder, Box::new(on_batch));
-    let (model, origin) = (embedder.default_model(), origin.map(|origin| origin.to_string()));
-    let hint = match (config.engine.encoder, InstructionSet::fast()) {
-        (EncoderChoice::Ort, Some(set)) => {
-            Some(format!("this CPU has {}: ENCODER=native would embed about twice as fast", set.name()))
-        }
-        _ => None,
-    };
-    tracing::info!(
-        model = model.id().fingerprint(),
-        origin,
-        encoder = model.encoder(),
-        workers = config.engine.workers,
-        hint,
-        "model loaded"
-    );
+    for (model, origin) in embedder.models().iter().zip(origins) {
+        let is_native = model.spec().files.native_check_sha256.is_some();
+        let hint = match (config.engine.encoder, InstructionSet::fast()) {
+            (EncoderChoice::Ort, Some(set)) if is_native => {
+                Some(format!("this CPU has {}: ENCODER=native would embed about twice as fast", set.name()))
+            }
+            (EncoderChoice::Native, _) if !is_native => {
+                Some("ENCODER=native is Resemblyzer's alone: ONNX Runtime runs this model".to_owned())
+            }
+            _ => None,
+        };
+        tracing::info!(
+            model = model.id().fingerprint(),
+            origin,
+            encoder = model.encoder(),
+            workers = config.engine.workers,
+            hint,
+            "model loaded"
+        );
+    }
     Ok(embedder)
 }

@@ -178,7 +178,7 @@ impl EmbeddingMetrics {
                 .made(Counter::with_opts(opts("speech_seconds_total", "Speech in the audio embedded."))),
             queue_depth: maker.gauge("queue_depth", "Recordings that wait or are in work."),
             queue_capacity: maker.gauge("queue_capacity", "Recordings that may wait or be in work."),
-            model_loaded: maker.gauge("model_loaded", "Whether the model is loaded."),
+            model_loaded: maker.gauge("model_loaded", "Whether the models are loaded."),
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::config::{CorsOrigins, Right};
 /// body that no handler reads is drained. Routes with a key check it, and its right, before anything else, are waited for
 /// when the service stops, answer within the time limit and share the memory for bodies.
 pub(super) fn router(state: AppState, cors_origins: &CorsOrigins) -> Router {
+    let dimension = state.default_model.dimension();
     let with_key = |right: Option<Right>| {
         ServiceBuilder::new()
             .layer(from_fn_with_state((state.clone(), right), auth::require_api_key))
@@ -83,7 +84,7 @@ pub(super) fn router(state: AppState, cors_origins: &CorsOrigins) -> Router {
         .split_for_parts();
     let known_paths = redirects::known_paths(&api);
     let routes = routes
-        .merge(docs::routes(document::complete(api)))
+        .merge(docs::routes(document::complete(api, dimension)))
         .route("/", get(redirects::to_docs))
         .route("/favicon.ico", get(docs::icon))
         .fallback(async move |uri: Uri| redirects::without_trailing_slash(&known_paths, &uri))

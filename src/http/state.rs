@@ -20,6 +20,8 @@ pub(super) struct AppState {
     pub(super) api_keys: Arc<ApiKeys>,
     /// The model that embeddings without a model's name are taken to be of.
     pub(super) default_model: ModelId,
+    /// Its threshold.
+    pub(super) default_threshold: f64,
     /// Empty until the models are loaded.
     pub(super) embedder: Arc<OnceLock<Embedder>>,
     /// Where speakers are kept, if they are; empty until it is open.
@@ -34,11 +36,12 @@ pub(super) struct AppState {
 
 impl AppState {
     pub(super) fn new(config: &Config) -> Self {
-        let model = &config.model.spec;
+        let model = &config.models[0].spec;
         Self {
             config: config.http,
             api_keys: Arc::new(ApiKeys::new(config.api_keys.clone(), config.rate_limit_per_minute)),
             default_model: ModelId::new(model.id, model.release.clone(), model.dimension),
+            default_threshold: model.threshold,
             embedder: Arc::default(),
             store: Arc::default(),
             shutting_down: Arc::default(),

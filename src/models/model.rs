@@ -34,6 +34,7 @@ impl Model {
 
     /// Hash of what the native encoder's self-check must give with these weights, if that is known.
     pub fn native_check_sha256(&self) -> Option<&str> {
-        (self.sha256 == self.spec.files.onnx.sha256).then_some(&*self.spec.files.native_check_sha256)
+        let is_own = self.sha256 == self.spec.files.onnx.sha256;
+        self.spec.files.native_check_sha256.as_deref().filter(|_| is_own)
     }
 }

@@ -10,6 +10,8 @@ use crate::front_end::FrontEndParameters;
 pub struct ModelSpec {
     /// The name that people choose it by.
     pub id: &'static str,
+    /// What the names of its variables begin with.
+    pub variables: &'static str,
     /// Name and version, as fingerprints begin.
     pub release: String,
     /// Components of an embedding.
@@ -21,8 +23,10 @@ pub struct ModelSpec {
     /// Cosine similarity above which two embeddings count as the same speaker, unless a request or the configuration sets
     /// another threshold.
     pub threshold: f64,
-    /// What encoding a unit takes on one core, in microseconds: only the ratio between models counts.
-    pub unit_cost_us: u32,
+    /// What encoding a frame takes on one core, in nanoseconds: only the ratio between models counts.
+    pub frame_cost_ns: u32,
+    /// Whether its windows tell if there is more than one voice in a recording.
+    pub several_speakers: bool,
     /// Who published the weights.
     pub publisher: &'static str,
     /// When, in seconds since 1970.
@@ -33,10 +37,18 @@ pub struct ModelSpec {
     pub files: ModelFiles,
 }
 
+impl ModelSpec {
+    /// Whether a name is the model's id, its release or the fingerprint of its own file.
+    pub fn is_named(&self, name: &str) -> bool {
+        let fingerprint = || format!("{}/{}", self.release, self.files.checkpoint.short());
+        name == self.id || name == self.release || name == fingerprint()
+    }
+}
+
 /// The files of a model.
 #[derive(Clone, Debug)]
 pub struct ModelFiles {
-    /// Path of the ONNX file, relative to the working directory and to the program.
+    /// Name of the ONNX file in a folder of models.
     pub local: &'static str,
     /// The ONNX file that this version of the program is built for.
     pub onnx: FileDigest,
@@ -46,6 +58,6 @@ pub struct ModelFiles {
     pub checkpoint: FileDigest,
     /// Converts the checkpoint to the ONNX file; the same bytes in give the same bytes out.
     pub convert: fn(&[u8]) -> Result<Vec<u8>, ConvertError>,
-    /// SHA-256 of the native encoder's self-check with the ONNX file.
-    pub native_check_sha256: String,
+    /// SHA-256 of the native encoder's self-check with the ONNX file; none if ONNX Runtime alone runs the model.
+    pub native_check_sha256: Option<String>,
 }

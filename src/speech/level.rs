@@ -16,15 +16,18 @@ pub fn level_dbfs(samples: &[f32]) -> f64 {
     10.0 * (energy / samples.len() as f64).log10()
 }
 
-/// Scales samples (full scale ±1) to [`TARGET_LEVEL_DBFS`] RMS if they are below it; louder audio and digital silence
-/// stay as they are.
+/// What scales samples (full scale ±1) to [`TARGET_LEVEL_DBFS`] RMS if they are below it; 1 for louder audio and digital silence.
 ///
 /// Source: `normalize_volume(increase_only=True)` of resemblyzer's `audio.py`. Error: 1e-6 of full scale (the original
 /// sums squares in `f32`).
-pub fn raise_to_target(samples: &mut [f32]) {
+pub fn gain_to_target(samples: &[f32]) -> f32 {
     let gain_db = TARGET_LEVEL_DBFS - level_dbfs(samples);
-    if gain_db.is_finite() && gain_db > 0.0 {
-        let gain = 10f64.powf(gain_db / 20.0) as f32;
+    if gain_db.is_finite() && gain_db > 0.0 { 10f64.powf(gain_db / 20.0) as f32 } else { 1.0 }
+}
+
+/// Scales samples.
+pub fn raise(samples: &mut [f32], gain: f32) {
+    if gain > 1.0 {
         samples.iter_mut().for_each(|s| *s *= gain);
     }
 }
@@ -38,7 +41,8 @@ mod tests {
         let cases = [("quiet", 0.001, 0.031_622_78), ("loud", 0.5, 0.5), ("silent", 0.0, 0.0)];
         for (name, before, after) in cases {
             let mut samples = [before, -before].repeat(100);
-            raise_to_target(&mut samples);
+            let gain = gain_to_target(&samples);
+            raise(&mut samples, gain);
             assert!((samples[0] - after).abs() < 1e-8, "{name}: {}", samples[0]);
             assert!((samples[1] + after).abs() < 1e-8, "{name}: {}", samples[1]);
         }

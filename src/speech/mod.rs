@@ -1,4 +1,4 @@
-//! [`Waveform`](crate::audio::Waveform) -> [`Utterance`]: the level raised, long silences cut out.
+//! [`Waveform`](crate::audio::Waveform) -> [`Utterance`]: speech found, pauses cut out.
 //!
 //! Source: `preprocess_wav` of resemblyzer's `audio.py`.
 
@@ -7,4 +7,4 @@ pub mod level;
 pub mod trim;
 mod utterance;
 
-pub use utterance::Utterance;
+pub use utterance::{Pauses, Utterance};

@@ -6,23 +6,57 @@ use super::detector::{self, DETECTOR_WINDOW_SAMPLES};
 use super::{level, trim};
 use crate::audio::{SAMPLE_RATE_HZ, Waveform};
 
-/// The speech of a recording: at least one sample, 16 kHz, at [`level::TARGET_LEVEL_DBFS`] or above, long silences cut
-/// out. It knows which stretches of the recording it is made of.
+/// What becomes of the pauses of a recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pauses {
+    /// They are cut out, but for short ones, and the level is raised to [`level::TARGET_LEVEL_DBFS`].
+    Cut,
+    /// They stay, unless long ones are much of the recording: those are cut out then. The level stays.
+    Kept,
+}
+
+/// What an encoder is to hear of a recording that holds speech, at 16 kHz. It knows which stretches of the recording it is made of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Utterance {
     samples: Vec<f32>,
     /// Stretches in the recording's samples, in order, as long together as `samples`. None is empty.
     stretches: Vec<Range<usize>>,
+    /// Speech, in `samples`, in order. There is some.
+    speech: Vec<Range<usize>>,
+    /// Samples of speech that were found.
+    n_speech: usize,
 }
 
 impl Utterance {
-    /// Raises the level and cuts silence; `None` if the voice detector keeps nothing.
-    pub fn of(waveform: Waveform) -> Option<Self> {
+    /// Finds speech and cuts pauses; `None` if the voice detector keeps nothing. There are at least 0.15 s of speech.
+    pub fn of(waveform: Waveform, pauses: Pauses) -> Option<Self> {
         let mut samples = waveform.into_samples();
-        level::raise_to_target(&mut samples);
-        let keep = trim::keep_mask(&detector::voice_flags(&samples));
-        trim::trim(&mut samples, &keep);
-        (!samples.is_empty()).then(|| Self { samples, stretches: stretches(&keep) })
+        let gain = level::gain_to_target(&samples);
+        let keep = trim::keep_mask(&detector::voice_flags(&samples, gain));
+        let speech = trim::stretches(&keep);
+        if speech.is_empty() {
+            return None;
+        }
+        let stretches = match pauses {
+            Pauses::Cut => {
+                level::raise(&mut samples, gain);
+                speech.clone()
+            }
+            Pauses::Kept => {
+                let mut kept = trim::stretches(&trim::without_long_pauses(&keep, &samples));
+                // What follows the last whole window stays with it.
+                if let Some(last) = kept.last_mut()
+                    && last.end == keep.len() * DETECTOR_WINDOW_SAMPLES
+                {
+                    last.end = samples.len();
+                }
+                kept
+            }
+        };
+        trim::trim(&mut samples, &stretches);
+        let n_speech = speech.iter().map(ExactSizeIterator::len).sum();
+        let speech = places_in(&stretches, &speech);
+        Some(Self { samples, stretches, speech, n_speech })
     }
 
     /// The samples, at 16 kHz.
@@ -35,14 +69,19 @@ impl Utterance {
         self.samples
     }
 
-    /// The duration of the speech, in seconds.
-    pub fn duration_seconds(&self) -> f64 {
-        seconds(self.samples.len())
+    /// The duration of the speech that was found, in seconds: the same whatever becomes of pauses.
+    pub fn speech_seconds(&self) -> f64 {
+        seconds(self.n_speech)
+    }
+
+    /// Where speech is in the samples, stretch by stretch.
+    pub fn speech(&self) -> &[Range<usize>] {
+        &self.speech
     }
 
     /// When speech begins and ends, in seconds of the recording, stretch by stretch.
     pub fn stretches_seconds(&self) -> impl Iterator<Item = Range<f64>> {
-        self.stretches.iter().map(|stretch| seconds(stretch.start)..seconds(stretch.end))
+        self.speech.iter().map(|stretch| self.seconds_in_recording(stretch.clone()))
     }
 
     /// When the samples of a range begin and end in the recording, in seconds: the range may span pauses that were cut out.
@@ -68,18 +107,25 @@ impl Utterance {
     }
 }
 
-/// The stretches, in samples, that a mask of detector windows keeps.
-fn stretches(keep: &[bool]) -> Vec<Range<usize>> {
-    let mut stretches: Vec<Range<usize>> = Vec::new();
-    for (window, _) in keep.iter().enumerate().filter(|(_, keep)| **keep) {
-        let start = window * DETECTOR_WINDOW_SAMPLES;
-        let end = start + DETECTOR_WINDOW_SAMPLES;
-        match stretches.last_mut() {
-            Some(last) if last.end == start => last.end = end,
-            _ => stretches.push(start..end),
+/// Where what is kept of stretches lies in all that is kept.
+fn places_in(kept: &[Range<usize>], stretches: &[Range<usize>]) -> Vec<Range<usize>> {
+    let mut places = Vec::with_capacity(stretches.len());
+    let mut before = 0;
+    let mut rest = stretches;
+    for kept in kept {
+        while let [stretch, after @ ..] = rest {
+            let common = stretch.start.max(kept.start)..stretch.end.min(kept.end);
+            if !common.is_empty() {
+                places.push(before + common.start - kept.start..before + common.end - kept.start);
+            }
+            if stretch.end > kept.end {
+                break;
+            }
+            rest = after;
         }
+        before += kept.len();
     }
-    stretches
+    places
 }
 
 fn seconds(samples: usize) -> f64 {
@@ -93,9 +139,14 @@ mod tests {
     #[test]
     fn samples_are_found_in_the_recording() {
         let keep = [false, true, true, false, false, true];
-        let stretches = stretches(&keep);
+        let stretches = trim::stretches(&keep);
         assert_eq!(stretches, [480..1_440, 2_400..2_880]);
-        let utterance = Utterance { samples: vec![0.5; 1_440], stretches };
+        let utterance = Utterance {
+            samples: vec![0.5; 1_440],
+            stretches,
+            speech: vec![0..960, 960..1_440],
+            n_speech: 1_440,
+        };
         let cases = [
             ("the first sample", 0..1, 480..481),
             ("up to the cut", 0..960, 480..1_440),
@@ -109,5 +160,11 @@ mod tests {
         }
         let spoken: Vec<Range<f64>> = utterance.stretches_seconds().collect();
         assert_eq!(spoken, [0.03..0.09, 0.15..0.18]);
+    }
+
+    #[test]
+    fn speech_is_found_in_what_is_kept() {
+        let places = places_in(&[100..300, 500..900], &[120..200, 250..300, 600..700]);
+        assert_eq!(places, [20..100, 150..200, 300..400]);
     }
 }

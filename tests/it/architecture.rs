@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::support::repository;
 
 /// A module may import only from those before it.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 19] = [
     "embedding",
     "compare",
     "audio",
@@ -14,6 +14,7 @@ const ORDER: [&str; 18] = [
     "front_end",
     "encoder",
     "models",
+    "memory",
     "queue",
     "pipeline",
     "engine",
@@ -31,7 +32,7 @@ const ORDER: [&str; 18] = [
 const TOP: [&str; 3] = ["cli", "lib", "main"];
 
 /// What only one file (or folder) may name, from the root of `src`.
-const ENGINES: [(&str, &[&str]); 26] = [
+const ENGINES: [(&str, &[&str]); 28] = [
     ("ort::", &["encoder/onnxruntime.rs"]),
     ("axum", &["http"]),
     ("utoipa", &["http"]),
@@ -41,7 +42,16 @@ const ENGINES: [(&str, &[&str]); 26] = [
     ("symphonia::", &["audio/codec.rs"]),
     ("ropus", &["audio/codec.rs"]),
     ("rubato", &["audio/resample.rs"]),
-    ("realfft", &["front_end/mel.rs"]),
+    ("realfft", &["front_end/mel.rs", "front_end/fbank.rs"]),
+    (
+        "half::",
+        &[
+            "models/onnx.rs",
+            "models/campplus/network.rs",
+            "front_end/features.rs",
+            "front_end/fbank_pieces.rs",
+        ],
+    ),
     ("reqwest", &["model_files/fetch.rs", "cli/healthcheck.rs"]),
     ("rustls", &["tls.rs"]),
     ("prometheus", &["http/metrics.rs"]),
@@ -57,7 +67,8 @@ const ENGINES: [(&str, &[&str]); 26] = [
     ("webrtc_vad", &["speech/detector.rs"]),
     ("std::env::", &["config/places.rs", "config/variables.rs", "cli/mod.rs"]),
     ("std::arch", &["encoder/native/simd.rs"]),
-    ("unsafe ", &["encoder/native/simd.rs"]),
+    ("unsafe ", &["encoder/native/simd.rs", "memory.rs"]),
+    ("libc::", &["memory.rs"]),
 ];
 
 fn sources(directory: &Path) -> Vec<PathBuf> {

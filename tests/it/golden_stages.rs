@@ -49,7 +49,8 @@ fn check(directory: &Path) {
 
 fn check_preprocessing(name: &str, golden: &Stages) {
     let mut levelled: Vec<f32> = golden.vector("resampled.npy");
-    level::raise_to_target(&mut levelled);
+    let gain = level::gain_to_target(&levelled);
+    level::raise(&mut levelled, gain);
     let normalized: Vec<f32> = golden.vector("normalized.npy");
     assert_close(&format!("{name} normalized"), &levelled, &normalized, |_| LEVEL_TOLERANCE);
 
@@ -58,10 +59,10 @@ fn check_preprocessing(name: &str, golden: &Stages) {
     assert!(converted == pcm16, "{name} pcm16");
 
     let flags: Vec<bool> = golden.vector::<u8>("vad_flags.npy").into_iter().map(|flag| flag != 0).collect();
-    assert_eq!(detector::voice_flags(&normalized), flags, "{name} vad_flags");
+    assert_eq!(detector::voice_flags(&normalized, 1.0), flags, "{name} vad_flags");
 
     let mut voiced = normalized;
-    trim::trim(&mut voiced, &trim::keep_mask(&flags));
+    trim::trim(&mut voiced, &trim::stretches(&trim::keep_mask(&flags)));
     assert!(voiced == golden.vector::<f32>("voiced.npy"), "{name} voiced");
 }
 
@@ -86,11 +87,13 @@ fn check_encoder(name: &str, golden: &Stages) {
         Unit {
             frames: start..start + N_FRAMES,
             samples: start * HOP_SAMPLES..(start + N_FRAMES) * HOP_SAMPLES,
+            is_centred: false,
         }
     };
     let units = golden.vector::<i64>("window_starts.npy").into_iter().map(unit).collect();
     let features = Features::new(golden.matrix("mel.npy"), units);
-    let windows: Vec<&[f32]> = (0..features.units().len()).map(|i| features.values(i)).collect();
+    let windows: Vec<_> = (0..features.units().len()).map(|i| features.values(i)).collect();
+    let windows: Vec<&[f32]> = windows.iter().map(AsRef::as_ref).collect();
     let partials = golden.matrix("partials.npy");
     let embeddings = session().embed(&windows).unwrap();
     for (i, embedding) in embeddings.iter().enumerate() {

@@ -9,6 +9,7 @@
 
 mod architecture;
 mod bad_audio;
+mod campplus;
 mod clients;
 mod command_line;
 mod contract;
@@ -21,6 +22,7 @@ mod keys;
 mod kinds;
 mod model;
 mod model_store;
+mod models;
 mod native;
 mod odd;
 mod operation;

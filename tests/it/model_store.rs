@@ -267,7 +267,7 @@ fn local_files_come_first_in_their_order() {
     let directory = tempfile::tempdir().unwrap();
     let host = Host::start(committed(), vec![Act::Good]);
     let place = |name: &str, content: &[u8]| {
-        let folder = directory.path().join(name).join("models");
+        let folder = directory.path().join(name);
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("resemblyzer.onnx"), content).unwrap();
         folder.join("resemblyzer.onnx")

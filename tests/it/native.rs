@@ -1,5 +1,6 @@
 //! The native encoder: the same bits from every set of instructions, ONNX Runtime's embeddings within its promise.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
@@ -37,7 +38,11 @@ fn features_of(pipeline: &Pipeline, file: &PathBuf) -> Features {
 }
 
 fn windows(features: &Features) -> Vec<&[f32]> {
-    (0..features.units().len()).map(|i| features.values(i)).collect()
+    let values = |i| match features.values(i) {
+        Cow::Borrowed(values) => values,
+        Cow::Owned(_) => panic!("windows are in 32 bits"),
+    };
+    (0..features.units().len()).map(values).collect()
 }
 
 fn bits(embeddings: &[Vec<f32>]) -> Vec<u32> {

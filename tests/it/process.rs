@@ -16,9 +16,22 @@ fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"));
     command.current_dir(repository()).env("PORT", "0").env("HOST", "127.0.0.1");
     // What the developer's own environment may hold.
-    for variable in
-        ["API_KEY", "ENV", "RUST_LOG", "MODEL_PATH", "MODEL_URL", "MODEL_SHA256", "MODEL_CACHE_DIR"]
-    {
+    for variable in [
+        "API_KEY",
+        "ENV",
+        "RUST_LOG",
+        "MODELS",
+        "MODELS_DIR",
+        "MODEL_PATH",
+        "MODEL_URL",
+        "MODEL_SHA256",
+        "MODEL_CACHE_DIR",
+        "CAMPPLUS_MODEL_PATH",
+        "CAMPPLUS_MODEL_URL",
+        "CAMPPLUS_MODEL_SHA256",
+        "SAME_SPEAKER_THRESHOLD",
+        "ENCODER",
+    ] {
         command.env_remove(variable);
     }
     command
@@ -102,6 +115,15 @@ fn a_bad_value_stops_the_start_and_is_named() {
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector", "OTEL_EXPORTER_OTLP_ENDPOINT"),
         ("KEEP_ALIVE_SECONDS", "0", "KEEP_ALIVE_SECONDS=0"),
         ("API_KEY", "two\nlines", "API_KEY holds several lines"),
+        ("MODELS", "resemblyzer,whisper", "there is no model \"whisper\"; there are resemblyzer, campplus"),
+        ("MODELS", "campplus, campplus", "MODELS names campplus twice"),
+        (
+            "SAME_SPEAKER_THRESHOLD",
+            "0.8,campplus=75",
+            "SAME_SPEAKER_THRESHOLD=0.8,campplus=75: \"75\" must be from -1 to 1",
+        ),
+        ("MODELS_DIR", "/no/such/folder", "MODELS_DIR=/no/such/folder is no folder"),
+        ("MODEL_SHA256", "00", "MODEL_SHA256 is set, but neither MODEL_URL nor MODEL_PATH"),
     ];
     for (variable, value, expected) in cases {
         let (code, line) = give_up(program().env(variable, value));
@@ -124,6 +146,64 @@ fn an_empty_variable_is_an_unset_one_and_blanks_do_not_count() {
     server.wait_until_ready();
     let upload = server.post("/extract-embedding").header("X-API-Key", "dev-key-change-me");
     assert_eq!(upload.header("Content-Type", "audio/wav").body(voice()).send().unwrap().status(), 200);
+}
+
+#[test]
+fn what_is_wrong_with_the_second_model_is_said_of_its_variables() {
+    let mistaken = repository().join("models/resemblyzer.onnx");
+    let cases = [
+        (
+            ("CAMPPLUS_MODEL_PATH", mistaken.to_str().unwrap()),
+            "the model file holds another encoder: campplus: its input is not feats",
+        ),
+        (("CAMPPLUS_MODEL_PATH", "/no/such/model.onnx"), "cannot read the model /no/such/model.onnx"),
+        (("CAMPPLUS_MODEL_URL", "ftp://example.org/x.pt"), "CAMPPLUS_MODEL_URL has the scheme ftp"),
+        (
+            ("CAMPPLUS_MODEL_URL", "https://example.org/x.pt"),
+            "CAMPPLUS_MODEL_URL needs CAMPPLUS_MODEL_SHA256",
+        ),
+        (("CAMPPLUS_MODEL_SHA256", "00"), "CAMPPLUS_MODEL_SHA256 is set, but neither CAMPPLUS_MODEL_URL"),
+    ];
+    for ((variable, value), expected) in cases {
+        let (code, line) = give_up(program().env("MODELS", "resemblyzer,campplus").env(variable, value));
+        assert!(code != Some(0) && line.contains(expected), "{variable}={value}: {line}");
+        if variable != "CAMPPLUS_MODEL_PATH" {
+            continue;
+        }
+        // A model that is not wanted is not looked for.
+        let server = Server::spawn(program().env("API_KEY", KEY).env(variable, value));
+        server.wait_until_ready();
+    }
+}
+
+#[test]
+fn models_come_from_their_folder_and_onnx_runtime_runs_the_second() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["resemblyzer.onnx", "campplus.onnx"] {
+        std::fs::copy(repository().join("models").join(name), folder.path().join(name)).unwrap();
+    }
+    let mut command = program();
+    command.env("API_KEY", KEY).env("MODELS", "campplus,resemblyzer").env("MODELS_DIR", folder.path());
+    let server = Server::spawn(command.env("ENCODER", "auto"));
+    server.wait_until_ready();
+    let loaded = server.logged("model loaded");
+    assert_eq!(loaded.len(), 2, "{loaded:?}");
+    for (line, name) in loaded.iter().zip(["campplus.onnx", "resemblyzer.onnx"]) {
+        assert!(line.contains(folder.path().join(name).to_str().unwrap()), "{line}");
+    }
+    assert!(loaded[0].contains("\"encoder\":\"ort\""), "{loaded:?}");
+    assert_eq!(server.upload(voice()).status(), 200);
+}
+
+#[test]
+fn the_native_encoder_leaves_the_second_model_to_onnx_runtime() {
+    let mut command = program();
+    command.env("API_KEY", KEY).env("MODELS", "campplus").env("ENCODER", "native");
+    let server = Server::spawn(&mut command);
+    server.wait_until_ready();
+    let loaded = server.logged("model loaded");
+    assert!(loaded[0].contains("ENCODER=native is Resemblyzer's alone"), "{loaded:?}");
+    assert_eq!(server.upload(voice()).status(), 200);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use voice_embedding_service::audio::Waveform;
 use voice_embedding_service::pipeline::RecordingOptions;
-use voice_embedding_service::speech::Utterance;
+use voice_embedding_service::speech::{Pauses, Utterance};
 
 use super::support::{pipeline, voice_samples, wav};
 
@@ -35,8 +35,8 @@ fn loudest(values: impl Iterator<Item = f32>) -> usize {
 
 #[test]
 fn a_sample_of_the_utterance_is_found_in_the_recording() {
-    let utterance = Utterance::of(Waveform::new(samples()).unwrap()).unwrap();
-    assert!(utterance.duration_seconds() < 10.2, "both pauses are cut out");
+    let utterance = Utterance::of(Waveform::new(samples()).unwrap(), Pauses::Cut).unwrap();
+    assert!(utterance.speech_seconds() < 10.2, "both pauses are cut out");
     let click = loudest(utterance.samples().iter().copied());
     let found = utterance.seconds_in_recording(click..click + 1).start;
     assert!((found - CLICK_SECONDS).abs() < 1e-9, "found at {found} s");

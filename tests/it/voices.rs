@@ -207,8 +207,10 @@ fn partials_have_times_in_the_recording() {
 fn partials_of_a_request_are_counted_together() {
     let pipeline = pipeline();
     let left = Arc::new(AtomicUsize::new(12));
-    let wanted =
-        Wanted { partials: Some(WantedPartials { rate: 2.0, left: Arc::clone(&left) }), segments: None };
+    let wanted = Wanted {
+        partials: Some(WantedPartials { rate: Some(2.0), left: Arc::clone(&left) }),
+        segments: None,
+    };
     let analyse =
         || pipeline.analyse_wanted(pipeline.decode(&voice(), RecordingOptions::default()).unwrap(), &wanted);
     assert!(analyse().is_ok());

@@ -6,7 +6,9 @@ use voice_embedding_service::audio::{self, DecodeOptions};
 use voice_embedding_service::encoder::Session;
 use voice_embedding_service::pipeline::{Pipeline, PipelineError, Warning};
 
-use super::support::{fixture, golden, parity_data, pipeline, session, wav};
+use super::support::{
+    campplus_pipeline, campplus_session, fixture, golden, parity_data, pipeline, session, wav,
+};
 
 const RATE_HZ: f64 = 16_000.0;
 
@@ -61,7 +63,11 @@ fn hum(hz: f64, n_harmonics: u32) -> impl Iterator<Item = f32> {
 
 #[test]
 fn noise_hum_and_tones_are_told_from_speech() {
-    let (pipeline, mut session) = (pipeline(), session());
+    check_noise(&pipeline(), &mut session());
+    check_noise(&campplus_pipeline(), &mut campplus_session());
+}
+
+fn check_noise(pipeline: &Pipeline, session: &mut Session) {
     let mut n_embedded = 0;
     for seconds in [2, 5, 20] {
         let mut sounds: Vec<(String, Box<dyn Iterator<Item = f32>>)> = Vec::new();
@@ -81,7 +87,7 @@ fn noise_hum_and_tones_are_told_from_speech() {
         }
         for (name, samples) in sounds {
             let recording = wav(samples.take(seconds * 16_000));
-            if let Some(found) = warnings(&pipeline, &mut session, &recording) {
+            if let Some(found) = warnings(pipeline, session, &recording) {
                 assert!(found.contains(&Warning::Noise), "{name}, {seconds} s: {found:?}");
                 n_embedded += 1;
             }
@@ -91,7 +97,7 @@ fn noise_hum_and_tones_are_told_from_speech() {
 
     for name in ["alan-1", "alan-2", "beth-1", "beth-2", "cole-1", "cole-2"] {
         let recording = std::fs::read(fixture(&format!("audio/{name}.wav"))).unwrap();
-        assert_eq!(warnings(&pipeline, &mut session, &recording).unwrap(), [], "{name}");
+        assert_eq!(warnings(pipeline, session, &recording).unwrap(), [], "{name}");
     }
 }
 
@@ -105,12 +111,15 @@ fn samples(file: &Path) -> Vec<f32> {
 fn golden_recordings_have_neither_warning() {
     let Some(data) = parity_data("golden_recordings_have_neither_warning") else { return };
     let (pipeline, mut session) = (pipeline(), session());
+    let (campplus, mut campplus_session) = (campplus_pipeline(), campplus_session());
     let mut n_recordings = 0;
     for line in golden(&data.join("golden/embeddings.jsonl")) {
         let recording = std::fs::read(data.join("audio").join(&line.path)).unwrap();
         let found = warnings(&pipeline, &mut session, &recording).unwrap();
         let wrong = found.contains(&Warning::Noise) || found.contains(&Warning::SeveralSpeakers);
         assert!(!wrong, "{}: {found:?}", line.path);
+        let of_campplus = warnings(&campplus, &mut campplus_session, &recording).unwrap();
+        assert_eq!(of_campplus, found, "{}", line.path);
         n_recordings += 1;
     }
     assert!(n_recordings >= 56);

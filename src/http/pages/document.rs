@@ -7,7 +7,7 @@ use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::response::Response;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, ObjectBuilder, OpenApi, Ref, RefOr, Required, Server, Type};
+use utoipa::openapi::{ContentBuilder, ObjectBuilder, OpenApi, Ref, RefOr, Required, Schema, Server, Type};
 use utoipa::{Modify, OpenApi as _};
 
 use crate::http::error::ApiError;
@@ -18,7 +18,7 @@ use crate::http::layers::auth::API_KEY_HEADER;
 #[openapi(
     info(
         title = "Voice Embedding Service",
-        description = "Turns voice recordings into 256-dimensional speaker embeddings, and says whose voice it is.\n\n\
+        description = "Turns voice recordings into speaker embeddings, and says whose voice it is.\n\n\
             **Recordings** are WAV, AIFF, CAF, FLAC, MP3, Ogg (Vorbis, Opus), MP4, M4A and QuickTime (AAC, ALAC), WebM and \
             Matroska, AAC (ADTS), or samples without a header; mono or up to 8 channels, 4 to 384 kHz. One holds a single \
             speaker.\n\n\
@@ -66,8 +66,10 @@ pub(in crate::http) fn example_recording() -> String {
     BASE64_STANDARD.encode(include_bytes!("../../../assets/example.opus"))
 }
 
-/// Adds what every operation has: errors of any request, an example for each error, and headers.
-pub(in crate::http) fn complete(mut document: OpenApi) -> OpenApi {
+/// Adds what every operation has: errors of any request, an example for each error, and headers; and how many components the default
+/// model's embeddings have.
+pub(in crate::http) fn complete(mut document: OpenApi, dimension: usize) -> OpenApi {
+    set_dimension(&mut document, dimension);
     // Behind a proxy's path prefix the document lies there, too.
     document.servers = Some(vec![Server::new(".")]);
     for (path, item) in &mut document.paths.paths {
@@ -76,6 +78,20 @@ pub(in crate::http) fn complete(mut document: OpenApi) -> OpenApi {
         }
     }
     document
+}
+
+/// The embeddings that the root's routes answer and take are the default model's.
+fn set_dimension(document: &mut OpenApi, dimension: usize) {
+    let schemas = document.components.iter_mut().flat_map(|components| components.schemas.iter_mut());
+    let of_root = schemas.filter(|(name, _)| ["ExtractResponse", "CompareRequest"].contains(&name.as_str()));
+    for (_, schema) in of_root {
+        let RefOr::T(Schema::Object(schema)) = schema else { continue };
+        for property in schema.properties.values_mut() {
+            if let RefOr::T(Schema::Array(array)) = property {
+                (array.min_items, array.max_items) = (Some(dimension), Some(dimension));
+            }
+        }
+    }
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {

@@ -57,6 +57,13 @@ pub(in crate::http) struct ExtractRequest<'a> {
 }
 
 impl Recording {
+    /// How many bytes it was received in.
+    pub(in crate::http) fn len(&self) -> usize {
+        match self {
+            Self::File { bytes, .. } | Self::Json(bytes) => bytes.len(),
+        }
+    }
+
     /// Receives a body that is the recording itself (by its content type) or a JSON object with it. A full queue refuses it
     /// before it is received.
     pub(in crate::http) async fn in_body(state: &AppState, request: Request) -> Result<Self, ApiError> {

@@ -110,6 +110,14 @@ pub(in crate::http) struct SentEmbedding {
 }
 
 impl Source {
+    /// How many bytes it was received in.
+    pub(in crate::http) fn len(&self) -> usize {
+        match self {
+            Self::File(bytes) => bytes.len(),
+            Self::Base64(text) => text.len(),
+        }
+    }
+
     /// The audio file. It takes time that grows with the recording, so it belongs on a worker.
     pub(in crate::http) fn unpack(self) -> Result<Bytes, ApiError> {
         match self {

@@ -24,7 +24,7 @@ pub(in crate::http) struct AudioReport {
     /// Level of the recording as decoded, before any gain, in dB relative to full scale, as RMS.
     #[schema(example = -24.31)]
     level_dbfs: f64,
-    /// Windows of 1.6 seconds that the encoder took.
+    /// Windows of 1.6 seconds that the encoder took, or with CAM++ pieces.
     #[schema(example = 14)]
     windows: usize,
     /// Reasons to trust the embedding less.

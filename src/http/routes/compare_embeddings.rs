@@ -22,11 +22,11 @@ const EXPECTED: &str = "application/json, or recordings to /v1/verify";
 /// Two embeddings to compare.
 #[derive(ToSchema)]
 pub(in crate::http) struct CompareRequest {
-    /// An embedding: 256 finite numbers, not necessarily of norm 1.
-    #[schema(min_items = 256, max_items = 256, example = json!([0.085, 0.0, 0.0694]))]
+    /// An embedding of the default model: finite numbers, as many as it makes, not necessarily of norm 1.
+    #[schema(example = json!([0.085, 0.0, 0.0694]))]
     embedding1: Vec<f64>,
     /// Another.
-    #[schema(min_items = 256, max_items = 256, example = json!([0.085, 0.0, 0.0694]))]
+    #[schema(example = json!([0.085, 0.0, 0.0694]))]
     embedding2: Vec<f64>,
     /// Similarity above which they are the same speaker; the service's own threshold if missing or null.
     #[schema(example = 0.75)]
@@ -74,7 +74,7 @@ pub(in crate::http) async fn compare_embeddings(
     let bytes = body::read(body, MAX_BODY_BYTES.min(state.config.max_body_bytes)).await?;
     check_unnamed(&head.headers, &bytes, EXPECTED)?;
     let request = CompareRequest::parse(&bytes)?;
-    let threshold = request.threshold.unwrap_or(state.config.same_speaker_threshold);
+    let threshold = request.threshold.unwrap_or(state.default_threshold);
     let similarity = request.similarity(&state.default_model)?;
     Ok(Json(CompareResponse {
         similarity,

@@ -16,8 +16,8 @@ use crate::pipeline;
 /// An embedding, and what it was made from.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct ExtractResponse<'a> {
-    /// 256 numbers, none negative, L2 norm 1.
-    #[schema(value_type = Vec<f32>, min_items = 256, max_items = 256, example = json!([0.085, 0.0, 0.0694]))]
+    /// As many numbers as the default model makes (Resemblyzer 256, none negative; CAM++ 192), L2 norm 1.
+    #[schema(value_type = Vec<f32>, example = json!([0.085, 0.0, 0.0694]))]
     #[serde(serialize_with = "in_single_precision")]
     embedding: &'a Embedding,
     /// How many numbers.

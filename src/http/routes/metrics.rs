@@ -18,12 +18,13 @@ pub(in crate::http) async fn metrics(State(state): State<AppState>) -> Result<im
     let metrics = &state.metrics;
     metrics.http.body_bytes.set(state.body_bytes.load(Ordering::Relaxed) as i64);
     if let Some(embedder) = state.embedder.get() {
-        let model = embedder.default_model();
         metrics.embedding.queue_depth.set(embedder.queue_depth() as i64);
         metrics.embedding.queue_capacity.set(embedder.queue_capacity() as i64);
         metrics.embedding.model_loaded.set(1);
-        let build = [env!("CARGO_PKG_VERSION"), model.id().fingerprint(), model.encoder()];
-        metrics.build_info.with_label_values(&build).set(1);
+        for model in embedder.models() {
+            let build = [env!("CARGO_PKG_VERSION"), model.id().fingerprint(), model.encoder()];
+            metrics.build_info.with_label_values(&build).set(1);
+        }
     }
     if let Some(Some(store)) = state.store.get() {
         metrics.speakers.speakers.set(store.speaker_count() as i64);

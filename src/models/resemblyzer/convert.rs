@@ -1,21 +1,15 @@
-//! Resemblyzer's checkpoint -> the ONNX file. The checkpoint is a Python pickle, which could run code if unpickled: it
-//! is checked against its hash instead, and the weights are read at the offsets that the manifest holds.
+//! Resemblyzer's checkpoint -> the ONNX file.
 
 use super::manifest::Manifest;
 use super::onnx;
 use crate::encoder::native::{EncoderWeights, HIDDEN_UNITS, LSTM_LAYERS, LinearWeights, LstmWeights};
-use crate::models::digest::FileDigest;
 use crate::models::error::ConvertError;
 
 /// Converts the checkpoint that the manifest describes. The same bytes in give the same bytes out.
 pub fn convert(checkpoint: &[u8]) -> Result<Vec<u8>, ConvertError> {
     let manifest = Manifest::committed();
-    let found = FileDigest::of(checkpoint);
-    let expected = manifest.checkpoint.digest.clone();
-    if found != expected {
-        return Err(ConvertError::WrongCheckpoint { found, expected });
-    }
-    let tensor = |name: &str| read_tensor(checkpoint, &manifest, name);
+    let tensors = manifest.checkpoint.open(checkpoint)?;
+    let tensor = |name: &str| tensors.read(name).map(|(_, values)| values);
     let layers = (0..LSTM_LAYERS)
         .map(|i| {
             let mut bias = reorder_gates(&tensor(&format!("lstm.bias_ih_l{i}"))?);
@@ -35,14 +29,6 @@ pub fn convert(checkpoint: &[u8]) -> Result<Vec<u8>, ConvertError> {
     ];
     let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
     Ok(onnx::write(&EncoderWeights { layers, linear, metadata }))
-}
-
-fn read_tensor(checkpoint: &[u8], manifest: &Manifest, name: &str) -> Result<Vec<f32>, ConvertError> {
-    let missing = || ConvertError::Tensor(name.into());
-    let place = manifest.checkpoint.tensors.iter().find(|t| t.name == name).ok_or_else(missing)?;
-    let end = place.offset + 4 * place.shape.iter().product::<usize>();
-    let data = checkpoint.get(place.offset..end).ok_or_else(missing)?;
-    Ok(data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
 }
 
 /// Rows of four gates: PyTorch's order input, forget, cell, output -> ONNX's input, output, forget, cell.

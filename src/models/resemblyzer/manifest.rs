@@ -3,6 +3,7 @@
 
 use serde::Deserialize;
 
+use crate::models::checkpoint::Checkpoint;
 use crate::models::digest::FileDigest;
 
 /// The parsed manifest.
@@ -16,29 +17,6 @@ pub(super) struct Manifest {
     pub(super) onnx: FileDigest,
     /// SHA-256 of the native encoder's self-check with that file.
     pub(super) native_check_sha256: String,
-}
-
-/// A PyTorch checkpoint in the legacy (pickle) format.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Checkpoint {
-    /// Where it is published.
-    pub(super) url: String,
-    /// Its size and hash.
-    #[serde(flatten)]
-    pub(super) digest: FileDigest,
-    /// The weights in it.
-    pub(super) tensors: Vec<TensorPlace>,
-}
-
-/// The place of a tensor in the checkpoint: little-endian `f32` in row-major order.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct TensorPlace {
-    /// Its name in the PyTorch module's state.
-    pub(super) name: String,
-    /// Its dimensions.
-    pub(super) shape: Vec<usize>,
-    /// Its first byte.
-    pub(super) offset: usize,
 }
 
 impl Manifest {

@@ -8,4 +8,4 @@ mod spec;
 
 pub use convert::convert;
 pub use hparams::{HOP_SAMPLES, MEL, N_FRAMES, WINDOWS};
-pub use spec::spec;
+pub use spec::{ID, spec};

@@ -8,34 +8,39 @@ use crate::encoder::native::{EMBEDDING_DIM, N_MELS};
 use crate::front_end::FrontEndParameters;
 use crate::models::spec::{ModelFiles, ModelSpec};
 
+/// The name that people choose the model by.
+pub const ID: &str = "resemblyzer";
+
 /// Resemblyzer 0.1.4: 256 dimensions, windows of 1.6 seconds.
 pub fn spec() -> ModelSpec {
     let manifest = Manifest::committed();
     ModelSpec {
-        id: "resemblyzer",
+        id: ID,
+        variables: "MODEL",
         release: manifest.name,
         dimension: EMBEDDING_DIM,
-        front_end: FrontEndParameters { mel: MEL, windows: WINDOWS },
+        front_end: FrontEndParameters::Mel { mel: MEL, windows: WINDOWS },
         graph: Graph {
             input: INPUT_NAME,
-            n_frames: N_FRAMES,
+            n_frames: Some(N_FRAMES),
             n_bands: N_MELS,
             output: OUTPUT_NAME,
             dimension: EMBEDDING_DIM,
         },
         threshold: THRESHOLD,
-        unit_cost_us: 2_200,
+        frame_cost_ns: 13_750,
+        several_speakers: true,
         publisher: "resemble-ai",
         // 2019-09-10, the first release on PyPI.
         published: 1_568_073_600,
         licence: "Apache-2.0",
         files: ModelFiles {
-            local: "models/resemblyzer.onnx",
+            local: "resemblyzer.onnx",
             onnx: manifest.onnx,
             checkpoint_url: manifest.checkpoint.url,
             checkpoint: manifest.checkpoint.digest,
             convert,
-            native_check_sha256: manifest.native_check_sha256,
+            native_check_sha256: Some(manifest.native_check_sha256),
         },
     }
 }

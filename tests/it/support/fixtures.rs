@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde::Deserialize;
 use voice_embedding_service::encoder::{Runtime, Session};
-use voice_embedding_service::models::{Model, resemblyzer};
+use voice_embedding_service::models::{Model, campplus, resemblyzer};
 use voice_embedding_service::pipeline::{Pipeline, PipelineLimits};
 
 /// A file under `tests/fixtures`.
@@ -110,4 +110,21 @@ pub(crate) fn session() -> Session {
 /// The committed model's pipeline, without limits on speech.
 pub(crate) fn pipeline() -> Pipeline {
     Pipeline::new(model(), PipelineLimits::default())
+}
+
+/// CAM++ as it is committed.
+pub(crate) fn campplus() -> &'static Model {
+    static MODEL: OnceLock<Model> = OnceLock::new();
+    let onnx = || std::fs::read(repository().join("models/campplus.onnx")).unwrap();
+    MODEL.get_or_init(|| Model::new(Arc::new(campplus::spec()), onnx()))
+}
+
+/// CAM++ in an ONNX Runtime session of its own.
+pub(crate) fn campplus_session() -> Session {
+    Session::new(&runtime(), &campplus().onnx, campplus().spec.graph).unwrap()
+}
+
+/// CAM++'s pipeline, without limits on speech.
+pub(crate) fn campplus_pipeline() -> Pipeline {
+    Pipeline::new(campplus(), PipelineLimits::default())
 }

@@ -7,8 +7,8 @@ mod speakers;
 
 pub(crate) use asserts::{assert_close, assert_error, cosine, eventually};
 pub(crate) use fixtures::{
-    Golden, committed, fixture, golden, long_voice, model, parity_data, pipeline, repository, runtime, say,
-    session, voice, voice_samples, wav, wav_at,
+    Golden, campplus, campplus_pipeline, campplus_session, committed, fixture, golden, long_voice, model,
+    parity_data, pipeline, repository, runtime, say, session, voice, voice_samples, wav, wav_at,
 };
 pub(crate) use server::{KEY, KilledOnDrop, Server, exit_code, key_lines, status_of};
 pub(crate) use speakers::{FINGERPRINT, answered, components, embedding, mixed, unit};

@@ -53,7 +53,7 @@ pub(in crate::http) struct EmbeddingsRequest {
     encoding_format: Option<EncodingFormat>,
     /// Whether to answer the embeddings of windows, with their times in the recording.
     partials: Option<bool>,
-    /// Windows a second, for the partials alone.
+    /// Windows a second, for the partials alone; the model's own number if missing.
     rate: Option<f64>,
     /// What becomes of a request with a bad recording.
     on_error: Option<OnError>,
@@ -365,9 +365,8 @@ impl EmbeddingsRequest {
         if self.rate.is_some() && self.partials != Some(true) {
             return Err(wrong("rate", "Only partials have a rate"));
         }
-        let rate = self.rate.unwrap_or(WantedPartials::DEFAULT_RATE);
         let rates = WantedPartials::RATES;
-        if !rates.contains(&rate) {
+        if self.rate.is_some_and(|rate| !rates.contains(&rate)) {
             return Err(wrong("rate", &format!("Input should be from {} to {}", rates.start(), rates.end())));
         }
         let raw = raw_format::of_fields(self.format.as_deref(), self.sample_rate, self.channels)?;
@@ -380,7 +379,7 @@ impl EmbeddingsRequest {
             model: self.model,
             format: self.encoding_format.unwrap_or_default(),
             partials: (self.partials == Some(true))
-                .then(|| WantedPartials { rate, left: Arc::new(MAX_PARTIALS.into()) }),
+                .then(|| WantedPartials { rate: self.rate, left: Arc::new(MAX_PARTIALS.into()) }),
             on_error: self.on_error.unwrap_or_default(),
             has_segments: segments.is_some(),
             dimensions: self.dimensions,

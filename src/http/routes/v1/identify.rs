@@ -186,7 +186,7 @@ pub(in crate::http) async fn identify(
     let probes = Probes::new(&state, &caller, &model, voice).await?;
     let asked = Asked {
         criteria: Criteria {
-            threshold: request.threshold.unwrap_or(state.config.same_speaker_threshold),
+            threshold: request.threshold.unwrap_or(model.spec().threshold),
             margin: request.margin.unwrap_or(DEFAULT_MARGIN),
         },
         top: request.top.unwrap_or(DEFAULT_TOP),

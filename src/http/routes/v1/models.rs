@@ -49,7 +49,7 @@ pub(in crate::http) struct ModelsAnswer {
 }
 
 impl ModelAnswer {
-    fn new(state: &AppState, model: &EmbedderModel) -> Self {
+    fn new(model: &EmbedderModel) -> Self {
         let spec = model.spec();
         Self {
             id: spec.id.to_owned(),
@@ -58,7 +58,7 @@ impl ModelAnswer {
             owned_by: spec.publisher,
             fingerprint: model.id().fingerprint().to_owned(),
             dimension: spec.dimension,
-            threshold: state.config.same_speaker_threshold,
+            threshold: spec.threshold,
             licence: spec.licence,
         }
     }
@@ -75,7 +75,7 @@ impl ModelAnswer {
 )]
 pub(in crate::http) async fn models(State(state): State<AppState>) -> Result<Json<ModelsAnswer>, ApiError> {
     let models = state.embedder()?.models();
-    let data = models.iter().map(|model| ModelAnswer::new(&state, model)).collect();
+    let data = models.iter().map(|model| ModelAnswer::new(model)).collect();
     Ok(Json(ModelsAnswer { object: "list", data }))
 }
 
@@ -95,7 +95,7 @@ pub(in crate::http) async fn model(
     State(state): State<AppState>,
     Path(name): Path<String>,
 ) -> Result<Json<ModelAnswer>, ApiError> {
-    Ok(Json(ModelAnswer::new(&state, find(state.embedder()?, &name)?)))
+    Ok(Json(ModelAnswer::new(find(state.embedder()?, &name)?)))
 }
 
 /// Describe a model by its fingerprint, whose slash is plain.
@@ -118,5 +118,5 @@ pub(in crate::http) async fn model_by_fingerprint(
     State(state): State<AppState>,
     Path((release, weights)): Path<(String, String)>,
 ) -> Result<Json<ModelAnswer>, ApiError> {
-    Ok(Json(ModelAnswer::new(&state, find(state.embedder()?, &format!("{release}/{weights}"))?)))
+    Ok(Json(ModelAnswer::new(find(state.embedder()?, &format!("{release}/{weights}"))?)))
 }

@@ -119,7 +119,7 @@ pub(in crate::http) async fn similarities(
             || (0..sides.sides.len()).map(|i| i.to_string()).collect(),
             |Bounded(labels)| labels,
         ),
-        threshold: request.threshold.unwrap_or(state.config.same_speaker_threshold),
+        threshold: request.threshold.unwrap_or(model.spec().threshold),
         model: model.id().fingerprint().to_owned(),
         wants_clusters: request.clusters == Some(true),
         format: request.encoding_format.unwrap_or_default(),

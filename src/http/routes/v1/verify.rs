@@ -126,7 +126,7 @@ pub(in crate::http) async fn verify(
     let sides = Sides::resolve(&state, request.model.as_deref(), voices, |i| ["a", "b"][i].to_owned())?;
     sides.require_rights(&caller.key)?;
     let (model, sides) = sides.embed(&state, &caller).await?;
-    let threshold = request.threshold.unwrap_or(state.config.same_speaker_threshold);
+    let threshold = request.threshold.unwrap_or(model.spec().threshold);
     let (timings, seconds) = sides.totals();
     let [a, b] = &sides.sides[..] else { unreachable!("there are two") };
     let similarity = similarity(a, b)?;

@@ -97,9 +97,9 @@ pub(in crate::http) async fn create(
     let received = Received::new(&state, request, VOICE_PARTS).await?;
     let (request, voices) = on_worker(&state, move || CreateRequest::read(received)).await??;
     let collection = collection(&caller.key, request.collection)?;
-    let voices =
+    let (model, voices) =
         voices_of(&state, &caller, request.model.as_deref(), voices, |i| format!("voices[{i}]")).await?;
-    let rules = rules(&state, request.force);
+    let rules = rules(&state, &model, request.force);
     let details =
         Details { name: request.name.unwrap_or_default(), metadata: request.metadata.unwrap_or_default() };
     let new = NewSpeaker { collection, id: request.id, details, voices };

@@ -1,5 +1,7 @@
 //! `POST /v1/speakers/{id}/enrolments`: another recording of a speaker.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use axum::{Extension, Json};
@@ -8,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::{EnrolErrors, address, location, rules};
 use crate::config::Right;
+use crate::embedder::EmbedderModel;
 use crate::http::answer::created;
 use crate::http::batch::{Caller, on_worker};
 use crate::http::error::ApiError;
@@ -110,10 +113,11 @@ pub(in crate::http) async fn enrol(
     // With chosen embeddings a profile could be found out by the similarities.
     let may_probe =
         caller.key.may(Right::Read) || voices.iter().all(|one| !matches!(one.voice, Voice::Embedding(_)));
-    let voices = voices_of(&state, &caller, request.model.as_deref(), voices, |_| "voice".into()).await?;
+    let (model, voices) =
+        voices_of(&state, &caller, request.model.as_deref(), voices, |_| "voice".into()).await?;
     let [voice] = <[_; 1]>::try_from(voices).map_err(|_| ApiError::Internal("a voice is lost".into()))?;
     let (rules, probe, logged) =
-        (rules(&state, request.force), voice.embedding.clone(), Change::new("enrol", &address));
+        (rules(&state, &model, request.force), voice.embedding.clone(), Change::new("enrol", &address));
     let collection = address.collection.clone();
     let enrolled = write(
         &state,
@@ -158,23 +162,23 @@ impl EnrolRequest {
     }
 }
 
-/// Voices to enrol, embedded.
+/// Voices to enrol, embedded, and the model that embeds them.
 pub(super) async fn voices_of(
     state: &AppState,
     caller: &Caller,
     model: Option<&str>,
     voices: Vec<ToEnrol>,
     name: impl Fn(usize) -> String,
-) -> Result<Vec<speakers::Voice>, ApiError> {
+) -> Result<(Arc<EmbedderModel>, Vec<speakers::Voice>), ApiError> {
     let (voices, digests): (Vec<_>, Vec<_>) = voices.into_iter().map(|one| (one.voice, one.digest)).unzip();
-    let (_, embedded) = Sides::resolve(state, model, voices, name)?.embed(state, caller).await?;
+    let (model, embedded) = Sides::resolve(state, model, voices, name)?.embed(state, caller).await?;
     let voice = |(digest, side): (_, Side)| speakers::Voice {
         digest,
         embedding: side.embedding,
         speech_seconds: side.speech_seconds,
         warnings: side.warnings,
     };
-    Ok(digests.into_iter().zip(embedded.sides).map(voice).collect())
+    Ok((model, digests.into_iter().zip(embedded.sides).map(voice).collect()))
 }
 
 /// The error without the name of another speaker, unless the key may know it.

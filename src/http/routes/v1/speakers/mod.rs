@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use utoipa::{IntoParams, IntoResponses, ToSchema};
 
 use crate::config::Right;
+use crate::embedder::EmbedderModel;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::layers::auth::KeyHolder;
 use crate::http::request::parts::query;
@@ -215,10 +216,10 @@ fn location(path: &str, collection: &Identifier) -> String {
 }
 
 /// What an enrolment must fulfil.
-fn rules(state: &AppState, force: Option<bool>) -> EnrolmentRules {
+fn rules(state: &AppState, model: &EmbedderModel, force: Option<bool>) -> EnrolmentRules {
     EnrolmentRules {
         min_seconds: state.config.min_enrolment_seconds,
-        threshold: state.config.same_speaker_threshold,
+        threshold: model.spec().threshold,
         force: force == Some(true),
     }
 }

@@ -1,0 +1,89 @@
+//! The filter bank of a recording, whole or in pieces, as CAM++ takes it.
+
+use std::ops::Range;
+
+use half::f16;
+use ndarray::Array2;
+
+use super::fbank::{FbankExtractor, FbankParameters};
+use super::features::{Features, Unit, subtract_means};
+use super::pieces::{PartialParameters, PieceParameters, partials, pieces};
+use super::stationarity::hardly_moves;
+use crate::speech::Utterance;
+
+/// Computes pieces; make it once and share it.
+pub struct FbankPieces {
+    parameters: FbankParameters,
+    pieces: PieceParameters,
+    partials: PartialParameters,
+    fbank: FbankExtractor,
+}
+
+impl FbankPieces {
+    /// Plans what can be planned ahead.
+    pub fn new(parameters: FbankParameters, pieces: PieceParameters, partials: PartialParameters) -> Self {
+        Self { parameters, pieces, partials, fbank: FbankExtractor::new(parameters) }
+    }
+
+    /// The frames of an utterance, without their mean over time, in pieces. Those of a recording of several pieces are kept in 16 bits.
+    pub fn features(&self, utterance: &Utterance) -> Features {
+        let n_frames = self.parameters.n_frames(utterance.samples().len());
+        let units =
+            pieces(n_frames, self.pieces).into_iter().map(|frames| self.unit(frames, false)).collect();
+        if n_frames > self.pieces.max_whole_frames {
+            return Features::in_half_precision(self.halves(utterance.samples(), n_frames), units);
+        }
+        let mut frames = self.fbank.log_energies(utterance.samples());
+        subtract_means(frames.as_slice_mut().expect("it is new"), n_frames);
+        Features::new(frames, units)
+    }
+
+    /// All frames in 16 bits, without their mean.
+    fn halves(&self, samples: &[f32], n_frames: usize) -> Array2<f16> {
+        let n_bands = self.parameters.n_bands;
+        let mut frames = Array2::from_elem((n_frames, n_bands), f16::ZERO);
+        let mut sums = vec![0.0_f64; n_bands];
+        self.fbank.each_frame(samples, |i, bands| {
+            for ((frame, sum), band) in frames.row_mut(i).iter_mut().zip(&mut sums).zip(bands) {
+                *frame = f16::from_f32(*band);
+                *sum += f64::from(*band);
+            }
+        });
+        let means: Vec<f32> = sums.iter().map(|sum| (sum / n_frames as f64) as f32).collect();
+        for mut frame in frames.rows_mut() {
+            frame.iter_mut().zip(&means).for_each(|(band, mean)| *band = f16::from_f32(band.to_f32() - mean));
+        }
+        frames
+    }
+
+    /// Windows of the same frames at so many a second, each without its own mean. No frame lies between two windows.
+    pub(super) fn partials(&self, features: &Features, rate: Option<f64>) -> Features {
+        let PartialParameters { n_frames, step_frames, .. } = self.partials;
+        let frames_a_second = f64::from(self.parameters.sample_rate_hz) / self.parameters.hop_samples as f64;
+        let step_frames = rate.map_or(step_frames, |rate| (frames_a_second / rate).round() as usize);
+        let windows = partials(features.n_frames(), step_frames.clamp(1, n_frames), self.partials);
+        features.with_units(windows.into_iter().map(|frames| self.unit(frames, true)).collect())
+    }
+
+    /// Whether level and spectrum of the speech hardly move, as in noise, hum or a tone.
+    pub(super) fn hardly_moves(&self, utterance: &Utterance, features: &Features) -> bool {
+        let FbankParameters { frame_samples, hop_samples, n_bands, .. } = self.parameters;
+        let mut speech = utterance.speech().iter().peekable();
+        let is_speech = |frame: &usize| {
+            let middle = frame * hop_samples + frame_samples / 2;
+            while speech.next_if(|stretch| stretch.end <= middle).is_some() {}
+            speech.peek().is_some_and(|stretch| stretch.contains(&middle))
+        };
+        let powers = |frame: usize| -> Vec<f32> {
+            features.values_of(frame..frame + 1).iter().map(|energy| energy.exp()).collect()
+        };
+        // Relative to its mean, one band is as strong as another.
+        hardly_moves((0..features.n_frames()).filter(is_speech).map(powers), &vec![1.0; n_bands])
+    }
+
+    fn unit(&self, frames: Range<usize>, is_centred: bool) -> Unit {
+        let FbankParameters { frame_samples, hop_samples, .. } = self.parameters;
+        let samples = frames.start * hop_samples..(frames.end - 1) * hop_samples + frame_samples;
+        Unit { frames, samples, is_centred }
+    }
+}

@@ -1,0 +1,88 @@
+//! What each model's encoder takes, behind one type.
+
+use super::fbank::FbankParameters;
+use super::fbank_pieces::FbankPieces;
+use super::features::Features;
+use super::mel::MelParameters;
+use super::mel_windows::MelWindows;
+use super::pieces::{PartialParameters, PieceParameters};
+use super::windows::WindowParameters;
+use crate::speech::{Pauses, Utterance};
+
+/// What a model's encoder takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum FrontEndParameters {
+    /// Windows of one length over the mel spectrogram of the speech alone.
+    Mel {
+        /// The frames.
+        mel: MelParameters,
+        /// How they are cut into windows.
+        windows: WindowParameters,
+    },
+    /// The logarithmic filter bank of the recording, whole or in equal pieces.
+    Fbank {
+        /// The frames.
+        fbank: FbankParameters,
+        /// How those of a long recording are cut.
+        pieces: PieceParameters,
+        /// The windows of partials.
+        partials: PartialParameters,
+    },
+}
+
+/// Computes features for one model; make it once and share it.
+pub enum FrontEnd {
+    /// See [`FrontEndParameters::Mel`].
+    Mel(MelWindows),
+    /// See [`FrontEndParameters::Fbank`].
+    Fbank(FbankPieces),
+}
+
+impl FrontEnd {
+    /// Plans what can be planned ahead.
+    pub fn new(parameters: FrontEndParameters) -> Self {
+        match parameters {
+            FrontEndParameters::Mel { mel, windows } => Self::Mel(MelWindows::new(mel, windows)),
+            FrontEndParameters::Fbank { fbank, pieces, partials } => {
+                Self::Fbank(FbankPieces::new(fbank, pieces, partials))
+            }
+        }
+    }
+
+    /// What an utterance should be made of.
+    pub fn pauses(&self) -> Pauses {
+        match self {
+            Self::Mel(_) => Pauses::Cut,
+            Self::Fbank(_) => Pauses::Kept,
+        }
+    }
+
+    /// What the encoder takes of an utterance.
+    pub fn features(&self, utterance: &Utterance) -> Features {
+        match self {
+            Self::Mel(windows) => windows.features(utterance),
+            Self::Fbank(pieces) => pieces.features(utterance),
+        }
+    }
+
+    /// The windows of an utterance at so many a second, or at the model's own rate; none if these are the units of its features.
+    pub fn partials(
+        &self,
+        utterance: &Utterance,
+        features: &Features,
+        rate: Option<f64>,
+    ) -> Option<Features> {
+        match self {
+            Self::Mel(windows) => windows.partials(utterance, rate),
+            Self::Fbank(pieces) => Some(pieces.partials(features, rate)),
+        }
+    }
+
+    /// Whether level and spectrum of an utterance hardly move, as in noise, hum or a tone: what its features tell.
+    pub fn hardly_moves(&self, utterance: &Utterance, features: &Features) -> bool {
+        match self {
+            Self::Mel(windows) => windows.hardly_moves(utterance, features),
+            Self::Fbank(pieces) => pieces.hardly_moves(utterance, features),
+        }
+    }
+}

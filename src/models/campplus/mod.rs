@@ -1,0 +1,11 @@
+//! CAM++ of 3D-Speaker: its numbers, and its checkpoint as an ONNX file.
+
+mod convert;
+mod hparams;
+mod manifest;
+mod network;
+mod spec;
+
+pub use convert::convert;
+pub use hparams::{FBANK, PARTIALS, PIECES};
+pub use spec::{VARIABLES, spec};

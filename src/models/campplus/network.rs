@@ -1,0 +1,324 @@
+//! The network as an ONNX graph.
+//!
+//! Source: Wang et al., *CAM++: A Fast and Efficient Network for Speaker Verification Using Context-Aware Masking*, 2023; 3D-Speaker's
+//! `DTDNN.py` with `config_str='batchnorm_'`, that is, without an activation at the end.
+
+use half::f16;
+
+use super::hparams::{DIMENSION, FBANK, INPUT_NAME, OUTPUT_NAME};
+use crate::models::checkpoint::Tensors;
+use crate::models::error::ConvertError;
+use crate::models::onnx::{
+    Dim, ELEM_TYPE_FLOAT, Message, float, float_tensor, half_tensor, int, int64_tensor, ints, node,
+    value_info,
+};
+
+/// Layers and dilation of each dense block.
+const BLOCKS: [(usize, u64); 3] = [(12, 1), (24, 2), (16, 2)];
+
+/// Frames, each of two of the input, over which a segment's mean is taken.
+const SEGMENT_FRAMES: i64 = 100;
+
+/// Channels by bands behind the residual blocks: 32 by 10.
+const HEAD_CHANNELS: i64 = 320;
+
+/// PyTorch's default.
+const BATCH_NORM_EPSILON: f32 = 1e-5;
+
+/// The graph `feats [n, frames, 80]` -> `embeds [n, 192]`, not normalised. Batch norms behind a convolution are folded into it; its weights
+/// are stored in 16 bits and widened when the graph is loaded.
+///
+/// 1. Residual blocks over frames and bands, which reduce 80 bands to 10.
+/// 2. A convolution over time that halves the frames.
+/// 3. Dense blocks of convolutions, each masked by its context: the mean of the recording and of segments.
+/// 4. Mean and deviation over time, linear.
+pub(super) fn network(tensors: &Tensors<'_>) -> Result<Message, ConvertError> {
+    let mut graph = Graph { tensors, nodes: Vec::new(), initializers: Vec::new() };
+    let bands = graph.op("Transpose", &[INPUT_NAME], &[ints("perm", &[0, 2, 1])]);
+    let axis = graph.int64("axis_1", &[1]);
+    let image = graph.op("Unsqueeze", &[&bands, &axis], &[]);
+    let features = head(&mut graph, &image)?;
+    let conv = Conv {
+        bias: Bias::BatchNorm("xvector.tdnn.nonlinear.batchnorm"),
+        strides: &[2],
+        pads: &[2, 2],
+        ..Conv::default()
+    };
+    let mut x = graph.conv(&features, "xvector.tdnn.linear.weight", conv)?;
+    x = graph.relu(&x);
+    let n_frames = graph.frame_count(&x);
+    let segments = graph.segments(&n_frames);
+    for (i, (n_layers, dilation)) in BLOCKS.into_iter().enumerate() {
+        for layer in 1..=n_layers {
+            let masked = masked_layer(
+                &mut graph,
+                &format!("xvector.block{}.tdnnd{layer}", i + 1),
+                &x,
+                &segments,
+                dilation,
+            )?;
+            x = graph.op("Concat", &[&x, &masked], &[int("axis", 1)]);
+        }
+        let transit = format!("xvector.transit{}", i + 1);
+        let active = graph.batch_norm_relu(&x, &format!("{transit}.nonlinear.batchnorm"))?;
+        let bias = if i + 1 < BLOCKS.len() {
+            Bias::None
+        } else {
+            Bias::BatchNorm("xvector.out_nonlinear.batchnorm")
+        };
+        x = graph.conv(&active, &format!("{transit}.linear.weight"), Conv { bias, ..Conv::default() })?;
+    }
+    let x = graph.relu(&x);
+    let statistics = graph.statistics(&x, &n_frames);
+    let conv = Conv { bias: Bias::BatchNorm("xvector.dense.nonlinear.batchnorm"), ..Conv::default() };
+    let embedding = graph.conv(&statistics, "xvector.dense.linear.weight", conv)?;
+    let axis = graph.int64("axis_2", &[2]);
+    graph.nodes.push(node("Squeeze", &[&embedding, &axis], &[OUTPUT_NAME], &[]));
+    Ok(graph.finish())
+}
+
+/// Step 1, with channels and bands joined.
+fn head(graph: &mut Graph<'_>, image: &str) -> Result<String, ConvertError> {
+    let same = Conv { bias: Bias::BatchNorm("head.bn1"), pads: &[1; 4], ..Conv::default() };
+    let mut x = graph.conv(image, "head.conv1.weight", same)?;
+    x = graph.relu(&x);
+    for layer in ["head.layer1", "head.layer2"] {
+        x = residual(graph, &format!("{layer}.0"), &x, true)?;
+        x = residual(graph, &format!("{layer}.1"), &x, false)?;
+    }
+    let halving =
+        Conv { bias: Bias::BatchNorm("head.bn2"), strides: &[2, 1], pads: &[1; 4], ..Conv::default() };
+    x = graph.conv(&x, "head.conv2.weight", halving)?;
+    x = graph.relu(&x);
+    let shape = graph.int64("joined_shape", &[0, HEAD_CHANNELS, -1]);
+    Ok(graph.op("Reshape", &[&x, &shape], &[]))
+}
+
+/// Two convolutions beside a shortcut. One that halves the bands has a convolution there too.
+fn residual(graph: &mut Graph<'_>, name: &str, x: &str, halves: bool) -> Result<String, ConvertError> {
+    let strides: &[u64] = if halves { &[2, 1] } else { &[1, 1] };
+    let batch_norm = |i: &str| format!("{name}.{i}");
+    let first = Conv { bias: Bias::BatchNorm(&batch_norm("bn1")), strides, pads: &[1; 4], ..Conv::default() };
+    let mut y = graph.conv(x, &format!("{name}.conv1.weight"), first)?;
+    y = graph.relu(&y);
+    let second = Conv { bias: Bias::BatchNorm(&batch_norm("bn2")), pads: &[1; 4], ..Conv::default() };
+    y = graph.conv(&y, &format!("{name}.conv2.weight"), second)?;
+    let shortcut = if halves {
+        let conv = Conv { bias: Bias::BatchNorm(&batch_norm("shortcut.1")), strides, ..Conv::default() };
+        graph.conv(x, &format!("{name}.shortcut.0.weight"), conv)?
+    } else {
+        x.to_owned()
+    };
+    let sum = graph.op("Add", &[&y, &shortcut], &[]);
+    Ok(graph.relu(&sum))
+}
+
+/// A layer of a dense block: a convolution over time, masked by its context.
+///
+/// The mask is the same for all frames of a segment, so it is computed once a segment and spread over its frames by a product with a
+/// matrix of zeros and ones.
+fn masked_layer(
+    graph: &mut Graph<'_>,
+    name: &str,
+    x: &str,
+    segments: &str,
+    dilation: u64,
+) -> Result<String, ConvertError> {
+    let active = graph.batch_norm_relu(x, &format!("{name}.nonlinear1.batchnorm"))?;
+    let batch_norm = format!("{name}.nonlinear2.batchnorm");
+    let conv = Conv { bias: Bias::BatchNorm(&batch_norm), ..Conv::default() };
+    let narrow = graph.conv(&active, &format!("{name}.linear1.weight"), conv)?;
+    let narrow = graph.relu(&narrow);
+    let conv = Conv { pads: &[dilation, dilation], dilations: &[dilation], ..Conv::default() };
+    let local = graph.conv(&narrow, &format!("{name}.cam_layer.linear_local.weight"), conv)?;
+
+    let frames = SEGMENT_FRAMES as u64;
+    let pool = [ints("kernel_shape", &[frames]), ints("strides", &[frames]), int("ceil_mode", 1)];
+    let of_segments = graph.op("AveragePool", &[&narrow], &pool);
+    let of_all = graph.mean(&narrow);
+    let mut mask = graph.op("Add", &[&of_segments, &of_all], &[]);
+    for (layer, activation) in [("linear1", "Relu"), ("linear2", "Sigmoid")] {
+        let bias = format!("{name}.cam_layer.{layer}.bias");
+        let conv = Conv { bias: Bias::Tensor(&bias), ..Conv::default() };
+        mask = graph.conv(&mask, &format!("{name}.cam_layer.{layer}.weight"), conv)?;
+        mask = graph.op(activation, &[&mask], &[]);
+    }
+    let mask = graph.op("MatMul", &[&mask, segments], &[]);
+    Ok(graph.op("Mul", &[&local, &mask], &[]))
+}
+
+/// A convolution. No strides, pads or dilations are the least.
+#[derive(Clone, Copy, Default)]
+struct Conv<'a> {
+    bias: Bias<'a>,
+    strides: &'a [u64],
+    pads: &'a [u64],
+    dilations: &'a [u64],
+}
+
+/// What is added to a convolution.
+#[derive(Clone, Copy, Default)]
+enum Bias<'a> {
+    #[default]
+    None,
+    /// A tensor of the checkpoint.
+    Tensor(&'a str),
+    /// What is left of a batch norm that scales the weights.
+    BatchNorm(&'a str),
+}
+
+/// A graph in the making.
+struct Graph<'a> {
+    tensors: &'a Tensors<'a>,
+    nodes: Vec<Message>,
+    initializers: Vec<Message>,
+}
+
+impl Graph<'_> {
+    /// Adds a node with one output, and names that.
+    fn op(&mut self, op_type: &str, inputs: &[&str], attributes: &[Message]) -> String {
+        let output = format!("{}_{}", op_type.to_lowercase(), self.nodes.len());
+        self.nodes.push(node(op_type, inputs, &[&output], attributes));
+        output
+    }
+
+    fn int64(&mut self, name: &str, values: &[i64]) -> String {
+        self.initializers.push(int64_tensor(name, &[values.len()], values));
+        name.to_owned()
+    }
+
+    fn scalar(&mut self, name: &str, value: i64) -> String {
+        self.initializers.push(int64_tensor(name, &[], &[value]));
+        name.to_owned()
+    }
+
+    fn floats(&mut self, name: &str, values: &[f32]) -> String {
+        self.initializers.push(float_tensor(name, &[values.len()], values));
+        name.to_owned()
+    }
+
+    fn relu(&mut self, x: &str) -> String {
+        self.op("Relu", &[x], &[])
+    }
+
+    /// The mean over time.
+    fn mean(&mut self, x: &str) -> String {
+        self.op("ReduceMean", &[x], &[ints("axes", &[2]), int("keepdims", 1)])
+    }
+
+    /// A convolution with the weights of a tensor.
+    fn conv(&mut self, x: &str, weight: &str, conv: Conv<'_>) -> Result<String, ConvertError> {
+        let (shape, mut values) = self.tensors.read(weight)?;
+        let shape = shape.to_vec();
+        let bias = match conv.bias {
+            Bias::None => None,
+            Bias::Tensor(name) => Some(self.tensors.read(name)?.1),
+            Bias::BatchNorm(name) => {
+                let BatchNorm { scale, shift } = self.batch_norm(name)?;
+                let n = values.len() / scale.len();
+                for (row, scale) in values.chunks_mut(n).zip(&scale) {
+                    row.iter_mut().for_each(|weight| *weight = (f64::from(*weight) * scale) as f32);
+                }
+                Some(shift.iter().map(|shift| *shift as f32).collect())
+            }
+        };
+        let halves: Vec<f16> = values.iter().map(|value| f16::from_f32(*value)).collect();
+        self.initializers.push(half_tensor(weight, &shape, &halves));
+        let widened = self.op("Cast", &[weight], &[int("to", ELEM_TYPE_FLOAT)]);
+        let bias = bias.map(|bias| self.floats(&format!("{weight}.bias"), &bias));
+        let inputs: Vec<&str> = [x, &widened].into_iter().chain(bias.as_deref()).collect();
+        let attributes = [("strides", conv.strides), ("pads", conv.pads), ("dilations", conv.dilations)];
+        let attributes: Vec<Message> = attributes
+            .into_iter()
+            .filter(|(_, values)| !values.is_empty())
+            .map(|(name, values)| ints(name, values))
+            .collect();
+        Ok(self.op("Conv", &inputs, &attributes))
+    }
+
+    /// A batch norm as scale and shift of each channel. One without weights has those of 1 and 0.
+    fn batch_norm(&self, name: &str) -> Result<BatchNorm, ConvertError> {
+        let mean = self.tensors.read(&format!("{name}.running_mean"))?.1;
+        let variance = self.tensors.read(&format!("{name}.running_var"))?.1;
+        let optional = |name: String, default: f32| {
+            let missing = vec![default; mean.len()];
+            if self.tensors.has(&name) {
+                self.tensors.read(&name).map(|(_, values)| values)
+            } else {
+                Ok(missing)
+            }
+        };
+        let weight = optional(format!("{name}.weight"), 1.0)?;
+        let bias = optional(format!("{name}.bias"), 0.0)?;
+        let deviation = |variance: &f32| (f64::from(*variance) + f64::from(BATCH_NORM_EPSILON)).sqrt();
+        let scale: Vec<f64> =
+            weight.iter().zip(&variance).map(|(weight, v)| f64::from(*weight) / deviation(v)).collect();
+        let moved = mean.iter().zip(&scale).map(|(mean, scale)| f64::from(*mean) * scale);
+        let shift = bias.iter().zip(moved).map(|(bias, moved)| f64::from(*bias) - moved).collect();
+        Ok(BatchNorm { scale, shift })
+    }
+
+    /// A batch norm that no convolution precedes, and its activation.
+    fn batch_norm_relu(&mut self, x: &str, name: &str) -> Result<String, ConvertError> {
+        let mut inputs = vec![x.to_owned()];
+        for part in ["weight", "bias", "running_mean", "running_var"] {
+            let name = format!("{name}.{part}");
+            let values = self.tensors.read(&name)?.1;
+            inputs.push(self.floats(&name, &values));
+        }
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let y = self.op("BatchNormalization", &inputs, &[float("epsilon", BATCH_NORM_EPSILON)]);
+        Ok(self.relu(&y))
+    }
+
+    /// The number of frames, a scalar.
+    fn frame_count(&mut self, x: &str) -> String {
+        let shape = self.op("Shape", &[x], &[int("start", 2), int("end", 3)]);
+        let axis = self.int64("axis_0", &[0]);
+        self.op("Squeeze", &[&shape, &axis], &[])
+    }
+
+    /// For each segment, a row with 1 where its frames are and 0 elsewhere.
+    fn segments(&mut self, n_frames: &str) -> String {
+        let (zero, one) = (self.scalar("zero", 0), self.scalar("one", 1));
+        let length = self.scalar("segment_frames", SEGMENT_FRAMES);
+        let frames = self.op("Range", &[&zero, n_frames, &one], &[]);
+        let segment_of_frame = self.op("Div", &[&frames, &length], &[]);
+        let last_frame = self.op("Sub", &[n_frames, &one], &[]);
+        let last_segment = self.op("Div", &[&last_frame, &length], &[]);
+        let n_segments = self.op("Add", &[&last_segment, &one], &[]);
+        let segments = self.op("Range", &[&zero, &n_segments, &one], &[]);
+        let segments = self.op("Unsqueeze", &[&segments, "axis_1"], &[]);
+        let is_in_segment = self.op("Equal", &[&segments, &segment_of_frame], &[]);
+        self.op("Cast", &[&is_in_segment], &[int("to", ELEM_TYPE_FLOAT)])
+    }
+
+    /// Mean and deviation of each channel over time, the latter with the divisor of a sample's.
+    fn statistics(&mut self, x: &str, n_frames: &str) -> String {
+        let mean = self.mean(x);
+        let centred = self.op("Sub", &[x, &mean], &[]);
+        let sum = self.op("ReduceSumSquare", &[&centred], &[ints("axes", &[2]), int("keepdims", 1)]);
+        let divisor = self.op("Sub", &[n_frames, "one"], &[]);
+        let divisor = self.op("Cast", &[&divisor], &[int("to", ELEM_TYPE_FLOAT)]);
+        let variance = self.op("Div", &[&sum, &divisor], &[]);
+        let deviation = self.op("Sqrt", &[&variance], &[]);
+        self.op("Concat", &[&mean, &deviation], &[int("axis", 1)])
+    }
+
+    fn finish(self) -> Message {
+        let mut graph = Message::default();
+        self.nodes.iter().for_each(|node| graph.message(1, node));
+        graph.string(2, "speaker_encoder");
+        self.initializers.iter().for_each(|tensor| graph.message(5, tensor));
+        let n = Dim::Any("n");
+        graph.message(11, &value_info(INPUT_NAME, &[n, Dim::Any("frames"), Dim::Size(FBANK.n_bands)]));
+        graph.message(12, &value_info(OUTPUT_NAME, &[n, Dim::Size(DIMENSION)]));
+        graph
+    }
+}
+
+/// A batch norm as scale and shift of each channel.
+struct BatchNorm {
+    scale: Vec<f64>,
+    shift: Vec<f64>,
+}

@@ -1,0 +1,189 @@
+//! Two models beside each other: which one answers, and that they are never mixed.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use reqwest::blocking::multipart::{Form, Part};
+use serde_json::{Value, json};
+use voice_embedding_service::encoder::embed_units;
+use voice_embedding_service::front_end::{Features, FrontEnd, Unit};
+use voice_embedding_service::speech::{Pauses, Utterance};
+use voice_embedding_service::{audio::Waveform, pipeline::PipelineError};
+
+use super::support::{
+    Server, answered, assert_close, assert_error, campplus, campplus_pipeline, campplus_session, cosine,
+    fixture, long_voice, voice, voice_samples, wav,
+};
+
+const CAMPPLUS: &str = "campplus-zh-en-common/92f29b94";
+const RESEMBLYZER: &str = "resemblyzer-0.1.4/39373b86";
+
+fn both() -> Server {
+    Server::start_with(&[("MODELS", "resemblyzer,campplus"), ("WORKERS", "2")])
+}
+
+fn recorded(name: &str) -> Vec<u8> {
+    std::fs::read(fixture(&format!("audio/{name}.wav"))).unwrap()
+}
+
+fn sent(recording: &[u8]) -> Value {
+    json!({"audio_base64": BASE64_STANDARD.encode(recording)})
+}
+
+fn embedded(server: &Server, model: &str, options: &[(&'static str, &'static str)]) -> Value {
+    let mut form = Form::new().part("file", Part::bytes(voice()).file_name("voice.wav"));
+    form = form.text("model", model.to_owned());
+    for (name, value) in options {
+        form = form.text(*name, *value);
+    }
+    let response = server.request("POST", "/v1/embeddings").multipart(form).send().unwrap();
+    answered(200, response)["data"][0].clone()
+}
+
+fn numbers(value: &Value) -> Vec<f32> {
+    value.as_array().unwrap().iter().map(|c| c.as_f64().unwrap() as f32).collect()
+}
+
+#[test]
+fn both_models_answer_and_the_first_is_the_default() {
+    let server = both();
+    let listed = answered(200, server.request("GET", "/v1/models").send().unwrap());
+    let models: Vec<_> = listed["data"].as_array().unwrap().iter().collect();
+    let of = |field: &str| models.iter().map(|model| model[field].clone()).collect::<Vec<_>>();
+    assert_eq!(of("id"), ["resemblyzer", "campplus"]);
+    assert_eq!(of("fingerprint"), [RESEMBLYZER, CAMPPLUS]);
+    assert_eq!(of("dimension"), [256, 192]);
+    assert_eq!(of("threshold"), [0.75, 0.4]);
+
+    let one = embedded(&server, "campplus", &[]);
+    let (expected, _) = campplus_pipeline().embed(&mut campplus_session(), &voice()).unwrap();
+    let expected: Vec<f32> = expected.components().iter().map(|c| *c as f32).collect();
+    assert_close("campplus", &numbers(&one["embedding"]), &expected, |_| 1e-5);
+    assert_eq!((&one["model"], &one["audio"]["windows"]), (&json!(CAMPPLUS), &json!(1)));
+    let root = answered(200, server.upload(voice()));
+    assert_eq!((&root["model"], &root["dimension"]), (&json!(RESEMBLYZER), &json!(256)));
+    // The recording is the same, whatever the model.
+    for field in ["duration_seconds", "speech_seconds", "level_dbfs", "warnings"] {
+        assert_eq!(root["audio"][field], one["audio"][field], "{field}");
+    }
+}
+
+#[test]
+fn voices_are_compared_by_one_model_with_its_threshold() {
+    let server = both();
+    let verify = |body: Value| server.post_json("/v1/verify", body.to_string());
+    let (alan, beth) = (sent(&recorded("alan-2")), sent(&recorded("beth-1")));
+    let same = answered(200, verify(json!({"a": sent(&voice()), "b": alan, "model": "campplus"})));
+    assert_eq!((&same["model"], &same["threshold"]), (&json!(CAMPPLUS), &json!(0.4)));
+    assert_eq!(same["is_same_speaker"], true, "{same}");
+    let other = answered(200, verify(json!({"a": sent(&voice()), "b": beth, "model": CAMPPLUS})));
+    assert_eq!(other["is_same_speaker"], false, "{other}");
+
+    // An embedding names its model, which is then the other side's.
+    let known = embedded(&server, "campplus", &[]);
+    let by_embedding = answered(200, verify(json!({"a": known, "b": sent(&voice())})));
+    assert_eq!(by_embedding["model"], CAMPPLUS);
+    assert!(by_embedding["similarity"].as_f64().unwrap() > 0.999_99, "{by_embedding}");
+
+    let unlike = embedded(&server, "resemblyzer", &[]);
+    assert_error("unlike", verify(json!({"a": known, "b": unlike})), 409, "model_mismatch", "campplus");
+    assert_error(
+        "another model",
+        verify(json!({"a": known, "b": sent(&voice()), "model": "resemblyzer"})),
+        409,
+        "model_mismatch",
+        "resemblyzer",
+    );
+    let mistaken = json!({"embedding": known["embedding"], "model": "resemblyzer"});
+    let response = verify(json!({"a": mistaken, "b": sent(&voice())}));
+    assert_error("192 for 256", response, 400, "wrong_dimension", "256-dimensional, got 192");
+    let compared = json!({"embedding1": known["embedding"], "embedding2": known["embedding"]});
+    let response = server.post_json("/compare-embeddings", compared.to_string());
+    assert_error("192 at the root", response, 400, "wrong_dimension", "256-dimensional, got 192");
+}
+
+#[test]
+fn the_first_model_answers_at_the_root() {
+    let server =
+        Server::start_with(&[("MODELS", "campplus"), ("SAME_SPEAKER_THRESHOLD", "0.8,campplus=0.5")]);
+    let root = answered(200, server.upload(voice()));
+    assert_eq!((&root["model"], &root["dimension"]), (&json!(CAMPPLUS), &json!(192)));
+    let pair = json!({"embedding1": root["embedding"], "embedding2": root["embedding"]});
+    let compared = answered(200, server.post_json("/compare-embeddings", pair.to_string()));
+    assert_eq!((&compared["threshold"], &compared["is_same_speaker"]), (&json!(0.5), &json!(true)));
+    let missing =
+        server.post_json("/v1/embeddings", json!({"input": "UklGRg==", "model": "resemblyzer"}).to_string());
+    assert_error("not loaded", missing, 404, "model_not_found", "campplus");
+    let click = server.upload(wav(voice_samples()[..320].to_vec()));
+    assert_error("20 ms", click, 422, "no_speech", "No speech");
+}
+
+#[test]
+fn partials_of_campplus_are_windows_of_a_second_and_a_half() {
+    let server = both();
+    let one = embedded(&server, "campplus", &[("partials", "true")]);
+    let partials = one["partials"].as_array().unwrap();
+    // 618 frames: a window each 75, and one that ends with the recording.
+    assert_eq!(partials.len(), 8);
+    for (i, partial) in partials.iter().enumerate() {
+        let (start, end) = (partial["start"].as_f64().unwrap(), partial["end"].as_f64().unwrap());
+        assert!((end - start - 1.495).abs() < 2e-3, "{start} {end}");
+        assert!(i == 7 || (start - 0.75 * i as f64).abs() < 1e-3, "{i}: {start}");
+        let norm: f32 = numbers(&partial["embedding"]).iter().map(|c| c * c).sum();
+        assert!((norm - 1.0).abs() < 1e-5, "{norm}");
+    }
+    let fewer = embedded(&server, "campplus", &[("partials", "true"), ("rate", "0.7")]);
+    assert_eq!(fewer["partials"].as_array().unwrap().len(), 5);
+    assert_close("the whole", &numbers(&one["embedding"]), &numbers(&fewer["embedding"]), |_| 1e-6);
+}
+
+#[test]
+fn speakers_have_a_profile_of_each_model() {
+    let server = both();
+    for model in ["campplus", "resemblyzer"] {
+        let voices = json!({"voice": sent(&voice()), "model": model});
+        if model == "campplus" {
+            let speaker = json!({"id": "alan", "model": model, "voices": [sent(&voice())]});
+            answered(201, server.post_json("/v1/speakers", speaker.to_string()));
+            let probe = json!({"voice": sent(&recorded("alan-2"))}).to_string();
+            let found = answered(200, server.post_json("/v1/identify", probe));
+            assert_eq!(
+                (&found["reason"], &found["model"]),
+                (&json!("no_profile_of_model"), &json!(RESEMBLYZER))
+            );
+        } else {
+            answered(201, server.post_json("/v1/speakers/alan/enrolments", voices.to_string()));
+        }
+        let probe = json!({"voice": sent(&recorded("alan-2")), "model": model}).to_string();
+        let found = answered(200, server.post_json("/v1/identify", probe));
+        assert_eq!(found["speaker"], "alan", "{found}");
+    }
+    let speaker = answered(200, server.request("GET", "/v1/speakers/alan").send().unwrap());
+    assert_eq!(speaker["profiles"].as_array().unwrap().len(), 2, "{speaker}");
+}
+
+/// Long recordings are cut into equal pieces, whose mean is nearly what the whole would give.
+#[test]
+fn a_long_recording_is_cut_into_pieces() {
+    let recording = long_voice(60);
+    let (pieces, report) = campplus_pipeline().embed(&mut campplus_session(), &recording).unwrap();
+    assert_eq!(report.windows, 5);
+    let samples: Vec<f32> = voice_samples().into_iter().cycle().take(60 * 16_000).collect();
+    let utterance = Utterance::of(Waveform::new(samples).unwrap(), Pauses::Kept).unwrap();
+    let features = FrontEnd::new(campplus().spec.front_end).features(&utterance);
+    let n_frames = features.n_frames();
+    let whole = Unit { frames: 0..n_frames, samples: 0..utterance.samples().len(), is_centred: false };
+    let whole = Features::new(features.frames().into_owned(), vec![whole]);
+    let whole = embed_units(&mut campplus_session(), &whole).unwrap().swap_remove(0);
+    let whole: Vec<f64> = whole.into_iter().map(f64::from).collect();
+    let cosine = cosine(pieces.components(), &whole);
+    assert!(cosine >= 0.998_6, "{cosine}");
+}
+
+#[test]
+fn almost_nothing_has_no_speech() {
+    for n_samples in [1, 320, 2_000] {
+        let recording = wav(voice_samples()[20_000..20_000 + n_samples].to_vec());
+        let error = campplus_pipeline().embed(&mut campplus_session(), &recording).unwrap_err();
+        assert!(matches!(error, PipelineError::NoSpeech { .. }), "{n_samples}: {error}");
+    }
+}
