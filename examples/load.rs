@@ -5,7 +5,8 @@
 //! - `overload`: four times what the service can do is offered for a minute
 //! - `fairness`: clips of 2 seconds, alone and while a recording of 10 minutes is embedded
 //! - `batches`: clips of 2 seconds, alone and beside batches of 64; a batch of 64 and as many single requests
-//! - `spread`: one recording of 15 seconds on an idle machine, with one worker and with two
+//! - `long`: eight recordings of 10 minutes at once, and clips of 2 seconds meanwhile, with each model
+//! - `spread`: one recording on an idle machine, with one worker and with two: 15 seconds, and 60 with CAM++
 //! - `batching`: 32 clients of clips of half a second, with batches of up to 8 windows and of 1
 //! - `soak`: 10,000 requests of every length and format
 //! - `stop`: 20 stops under load
@@ -34,9 +35,10 @@ mod support;
 const KEY: &str = "load";
 
 fn main() -> Result<()> {
-    let scenarios: [(&str, fn() -> Result<()>); 9] = [
+    let scenarios: [(&str, fn() -> Result<()>); 10] = [
         ("spread", spread),
         ("fairness", fairness),
+        ("long", long),
         ("batches", batches),
         ("batching", batching),
         ("slow", slow),
@@ -205,17 +207,58 @@ fn batches() -> Result<()> {
     Ok(())
 }
 
-fn spread() -> Result<()> {
-    let (one, two) = (Server::start(&[("WORKERS", "1")])?, Server::start(&[("WORKERS", "2")])?);
-    let (body, client) = (clip(15.0)?, client());
-    let mut times = [Vec::new(), Vec::new()];
-    for _ in 0..60 {
-        for (server, times) in [&one, &two].into_iter().zip(&mut times) {
-            times.push(server.ask(&client, &body).time);
-        }
+fn long() -> Result<()> {
+    const N: usize = 8;
+    let (short, long) = (clip(2.0)?, clip(599.0)?);
+    for model in ["resemblyzer", "campplus"] {
+        let server = Server::start(&[("MODELS", model), ("REQUEST_TIMEOUT_SECONDS", "300")])?;
+        let before = server.resident_megabytes();
+        let (n_done, begun) = (AtomicUsize::new(0), Instant::now());
+        let clips = std::thread::scope(|scope| {
+            for _ in 0..N {
+                scope.spawn(|| {
+                    let answer = server.ask(&client(), &long);
+                    assert_eq!(answer.status, 200, "a long recording is answered");
+                    n_done.fetch_add(1, Ordering::Relaxed);
+                });
+            }
+            let (client, mut times) = (client(), Vec::new());
+            while n_done.load(Ordering::Relaxed) < N {
+                std::thread::sleep(Duration::from_millis(300));
+                times.push(server.ask(&client, &short).time);
+            }
+            times
+        });
+        println!(
+            "{model}: {N} recordings of 10 minutes in {:.1} s; {before:.0} MB resident before, {:.0} at most, {:.0} after; 2-second clips \
+             meanwhile: median {}, p95 {}",
+            begun.elapsed().as_secs_f64(),
+            server.peak_megabytes(),
+            server.resident_megabytes(),
+            quantile(&clips, 0.5),
+            quantile(&clips, 0.95)
+        );
     }
-    let (one, two) = (quantile(&times[0], 0.5), quantile(&times[1], 0.5));
-    println!("15 seconds: median {one} with one worker, {two} with two: {:.3}", two.0 / one.0);
+    Ok(())
+}
+
+fn spread() -> Result<()> {
+    for (model, seconds) in [("resemblyzer", 15.0), ("campplus", 60.0)] {
+        let server = |workers| Server::start(&[("MODELS", model), ("WORKERS", workers)]);
+        let (one, two) = (server("1")?, server("2")?);
+        let (body, client) = (clip(seconds)?, client());
+        let mut times = [Vec::new(), Vec::new()];
+        for _ in 0..60 / (seconds as usize / 15) {
+            for (server, times) in [&one, &two].into_iter().zip(&mut times) {
+                times.push(server.ask(&client, &body).time);
+            }
+        }
+        let (one, two) = (quantile(&times[0], 0.5), quantile(&times[1], 0.5));
+        println!(
+            "{model}, {seconds} seconds: median {one} with one worker, {two} with two: {:.3}",
+            two.0 / one.0
+        );
+    }
     Ok(())
 }
 
