@@ -16,10 +16,14 @@ const LONG_PAUSE_WINDOWS: usize = 34;
 /// Share of a recording up to which long pauses stay.
 const MAX_PAUSE_SHARE: f64 = 1.0 / 3.0;
 
-/// Level relative to the speech, in dB, below which a window is silence. 20 and 30 do as well: for 3 s of speech in 60 s of silence of -30 dB
-/// or less, CAM++'s embedding has a cosine of 0.978 at the least to that of the speech alone (19 clips); without a look at the level 0.87, since
-/// behind speech the detector takes seconds of such noise for more of it.
-const SILENCE_DB: f64 = -25.0;
+/// Detector windows that are louder than the level of the speech: 1 s, so that neither a slammed door nor silence that the detector takes for
+/// speech decides on that level.
+const LOUD_WINDOWS: usize = 33;
+
+/// Level of a window of silence relative to the speech, in dB. For 3 s of speech in 60 s of silence of -30 dB or less, CAM++'s embedding has a
+/// cosine of 0.978 at the least to that of the speech alone (19 clips); without a look at the level 0.87, since behind speech the
+/// detector takes seconds of such noise for more of it.
+const SILENCE_DB: f32 = -25.0;
 
 /// Detector windows of the least speech that [`keep_mask`] finds.
 const MIN_SPEECH_WINDOWS: usize = 5;
@@ -57,16 +61,18 @@ pub fn without_long_pauses(keep: &[bool], samples: &[f32]) -> Vec<bool> {
     if n_windows as f64 <= MAX_PAUSE_SHARE * keep.len() as f64 {
         return kept;
     }
-    let speech = stretches(keep);
-    let n_samples: usize = speech.iter().map(ExactSizeIterator::len).sum();
-    let of_speech: f64 = speech.into_iter().map(|stretch| power(&samples[stretch])).sum();
-    let silence = 10f64.powf(SILENCE_DB / 10.0) * of_speech / n_samples as f64;
-    let is_silent = |window: usize| {
-        let start = window * DETECTOR_WINDOW_SAMPLES;
-        power(&samples[start..start + DETECTOR_WINDOW_SAMPLES]) < silence * DETECTOR_WINDOW_SAMPLES as f64
-    };
+    let powers: Vec<f32> = samples
+        .chunks_exact(DETECTOR_WINDOW_SAMPLES)
+        .map(|window| window.iter().map(|sample| sample * sample).sum())
+        .collect();
+    let mut of_speech: Vec<f32> =
+        powers.iter().zip(keep).filter_map(|(power, keep)| keep.then_some(*power)).collect();
+    of_speech.sort_unstable_by(|a, b| b.total_cmp(a));
+    let loud = of_speech.get(LOUD_WINDOWS.min(of_speech.len() / 2)).copied().unwrap_or_default();
+    let silence = loud * 10f32.powf(SILENCE_DB / 10.0);
     for pause in long_pauses {
-        let is_edge = |window: &usize| keep[*window] && is_silent(*window);
+        // What a pause before has taken is not looked at again.
+        let is_edge = |window: &usize| kept[*window] && powers[*window] < silence;
         let silent_before = (0..pause.start).rev().take_while(is_edge).count();
         let silent_behind = (pause.end..keep.len()).take_while(is_edge).count();
         kept[pause.start - silent_before..pause.end + silent_behind].fill(false);
@@ -74,11 +80,6 @@ pub fn without_long_pauses(keep: &[bool], samples: &[f32]) -> Vec<bool> {
     let n_speech = kept.iter().zip(keep).filter(|(kept, keep)| **kept && **keep).count();
     let is_enough = n_speech >= MIN_SPEECH_WINDOWS;
     if is_enough { kept } else { keep.to_vec() }
-}
-
-/// The sum of the samples' squares.
-fn power(samples: &[f32]) -> f64 {
-    samples.iter().map(|sample| f64::from(*sample).powi(2)).sum()
 }
 
 /// The stretches, in samples, that a mask of detector windows keeps.
