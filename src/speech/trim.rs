@@ -45,7 +45,7 @@ pub fn keep_mask(voiced: &[bool]) -> Vec<bool> {
     (0..smooth.len()).map(|i| count_around(&smooth, i, reach, reach) > 0).collect()
 }
 
-/// What [`keep_mask`] keeps -> what is kept where short pauses stay: all, unless more than [`MAX_PAUSE_SHARE`] of a recording is long pauses.
+/// What [`keep_mask`] keeps -> what is kept where short pauses stay: all, unless more than a third of a recording is long pauses.
 /// Those are cut out then, and with them the windows beside them up to the first that is no silence.
 pub fn without_long_pauses(keep: &[bool], samples: &[f32]) -> Vec<bool> {
     let mut long_pauses = Vec::new();
