@@ -4,6 +4,7 @@ pub mod campplus;
 mod checkpoint;
 mod digest;
 mod error;
+mod manifest;
 mod model;
 mod onnx;
 pub mod resemblyzer;

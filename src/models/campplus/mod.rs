@@ -2,7 +2,6 @@
 
 mod convert;
 mod hparams;
-mod manifest;
 mod network;
 mod spec;
 

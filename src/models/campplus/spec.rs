@@ -2,9 +2,9 @@
 
 use super::convert::convert;
 use super::hparams::{DIMENSION, FBANK, INPUT_NAME, OUTPUT_NAME, PARTIALS, PIECES, THRESHOLD};
-use super::manifest::Manifest;
 use crate::encoder::Graph;
 use crate::front_end::FrontEndParameters;
+use crate::models::manifest::Manifest;
 use crate::models::spec::{ModelFiles, ModelSpec};
 
 /// What the names of the model's variables begin with.
@@ -12,7 +12,7 @@ pub const VARIABLES: &str = "CAMPPLUS_MODEL";
 
 /// 3D-Speaker's CAM++ for Mandarin and English: 192 dimensions, the whole recording at once.
 pub fn spec() -> ModelSpec {
-    let manifest = Manifest::committed();
+    let manifest = Manifest::campplus();
     ModelSpec {
         id: "campplus",
         variables: VARIABLES,
@@ -39,7 +39,7 @@ pub fn spec() -> ModelSpec {
             checkpoint_url: manifest.checkpoint.url,
             checkpoint: manifest.checkpoint.digest,
             convert,
-            native_check_sha256: None,
+            native_check_sha256: manifest.native_check_sha256,
         },
     }
 }

@@ -1,13 +1,13 @@
 //! Resemblyzer's checkpoint -> the ONNX file.
 
-use super::manifest::Manifest;
 use super::onnx;
 use crate::encoder::native::{EncoderWeights, HIDDEN_UNITS, LSTM_LAYERS, LinearWeights, LstmWeights};
 use crate::models::error::ConvertError;
+use crate::models::manifest::Manifest;
 
 /// Converts the checkpoint that the manifest describes. The same bytes in give the same bytes out.
 pub fn convert(checkpoint: &[u8]) -> Result<Vec<u8>, ConvertError> {
-    let manifest = Manifest::committed();
+    let manifest = Manifest::resemblyzer();
     let tensors = manifest.checkpoint.open(checkpoint)?;
     let tensor = |name: &str| tensors.read(name).map(|(_, values)| values);
     let layers = (0..LSTM_LAYERS)

@@ -2,7 +2,6 @@
 
 mod convert;
 mod hparams;
-mod manifest;
 pub mod onnx;
 mod spec;
 

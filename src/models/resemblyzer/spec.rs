@@ -2,10 +2,10 @@
 
 use super::convert::convert;
 use super::hparams::{INPUT_NAME, MEL, N_FRAMES, OUTPUT_NAME, THRESHOLD, WINDOWS};
-use super::manifest::Manifest;
 use crate::encoder::Graph;
 use crate::encoder::native::{EMBEDDING_DIM, N_MELS};
 use crate::front_end::FrontEndParameters;
+use crate::models::manifest::Manifest;
 use crate::models::spec::{ModelFiles, ModelSpec};
 
 /// The name that people choose the model by.
@@ -13,7 +13,7 @@ pub const ID: &str = "resemblyzer";
 
 /// Resemblyzer 0.1.4: 256 dimensions, windows of 1.6 seconds.
 pub fn spec() -> ModelSpec {
-    let manifest = Manifest::committed();
+    let manifest = Manifest::resemblyzer();
     ModelSpec {
         id: ID,
         variables: "MODEL",
@@ -40,7 +40,7 @@ pub fn spec() -> ModelSpec {
             checkpoint_url: manifest.checkpoint.url,
             checkpoint: manifest.checkpoint.digest,
             convert,
-            native_check_sha256: Some(manifest.native_check_sha256),
+            native_check_sha256: manifest.native_check_sha256,
         },
     }
 }
