@@ -173,13 +173,7 @@ fn encode(c: &mut Criterion) {
     let runtime = Runtime::load(&library).unwrap();
     let mut natives = native_sessions(&model);
     let mut session = Session::new(&runtime, &model.onnx, model.spec.graph).unwrap();
-    // Its own best: defaults, but one thread, as all rows.
-    let mut bare = ort::session::Session::builder(runtime.environment())
-        .unwrap()
-        .with_intra_threads(1)
-        .unwrap()
-        .commit_from_memory(&model.onnx)
-        .unwrap();
+    let mut bare = bare_onnx_runtime(&runtime, &model);
     let mut group = c.benchmark_group("encode");
     for n_windows in BATCHES {
         let windows = windows(n_windows);
@@ -207,6 +201,12 @@ fn encode(c: &mut Criterion) {
     c.bench_function("mean of 18 windows", |b| {
         b.iter(|| mean_embedding(&model.id, black_box(&embeddings)).unwrap());
     });
+}
+
+/// ONNX Runtime at its own best: defaults, but one thread, as all rows.
+fn bare_onnx_runtime(runtime: &Runtime, model: &Model) -> ort::session::Session {
+    let builder = ort::session::Session::builder(runtime.environment()).unwrap();
+    builder.with_intra_threads(1).unwrap().commit_from_memory(&model.onnx).unwrap()
 }
 
 /// Every set of instructions that is worth running.
@@ -290,12 +290,7 @@ fn campplus_beside_onnx_runtime(_: &mut Criterion) {
     let model = campplus_model();
     let runtime = Runtime::load(&library).unwrap();
     let mut session = Session::new(&runtime, &model.onnx, model.spec.graph).unwrap();
-    let mut bare = ort::session::Session::builder(runtime.environment())
-        .unwrap()
-        .with_intra_threads(1)
-        .unwrap()
-        .commit_from_memory(&model.onnx)
-        .unwrap();
+    let mut bare = bare_onnx_runtime(&runtime, &model);
     let pipeline = pipeline(&model);
     for seconds in [2, 15, 20] {
         let file = wav(seconds);

@@ -228,9 +228,9 @@ impl Embedder {
         self.submit(admission, Box::new(start), false);
     }
 
-    /// Queues the next recording of an admission, received in so many bytes. `unpack` makes the audio file of what was received, and tells how to read it; it
-    /// runs on a worker, as everything else does. `done` is called there with the outcome; it is dropped uncalled if the
-    /// recording is cancelled or a worker panics.
+    /// Queues the next recording of an admission, received in so many bytes. `unpack` makes the audio file of what was received, and
+    /// tells how to read it; it runs on a worker, as everything else does. `done` is called there with the outcome; it is dropped
+    /// uncalled if the recording is cancelled or a worker panics.
     ///
     /// # Panics
     /// If the admission has no place left.
