@@ -23,7 +23,7 @@ NPM_TYPESCRIPT := 5.9.3
 TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/voice-embedding-service/tools
 FETCH := $(PYTHON) scripts/fetch_wheel.py
 
-.PHONY: run dev test check parity bench bench-http load fuzz sanitize setup onnxruntime checkpoint python sdks schemathesis kills tools model fmt help
+.PHONY: run dev test check parity bench bench-http load fuzz sanitize calibration setup onnxruntime checkpoint python sdks schemathesis kills tools model fmt help
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -74,6 +74,15 @@ sanitize: onnxruntime ## Run the native encoder under AddressSanitizer and Miri,
 	ORT_DYLIB_PATH=$${ORT_DYLIB_PATH:-$(CURDIR)/target/onnxruntime/library} RUSTFLAGS=-Zsanitizer=address \
 		$(CARGO) +nightly test --release --target $$(rustc --print host-tuple) --target-dir target/sanitize --lib --test it native
 	$(CARGO) +nightly miri test --target-dir target/sanitize --lib encoder::native
+
+calibration: ## Fit the models' calibrations to the scores of PARITY_DATA anew, and draw them.
+	$(CARGO) build --release
+	gzip -dc $(or $(PARITY_DATA),../shared)/calibration/dev_trials.csv.gz > target/trials.csv
+	for model in resemblyzer campplus; do \
+		target/release/voice-embedding-service calibrate target/trials.csv --model $$model --terms refit --floor 0.001 --name librispeech-2026 \
+			--description 'clean read English (LibriSpeech, one session a speaker)' \
+			--not-measured 'rooms, music, a second voice, the telephone, noise, other languages, or recordings of different days' \
+			--output models/$$model/calibration.json --picture docs/calibration-$$model.svg || exit 1; done
 
 model: checkpoint ## Convert the models from their checkpoints anew.
 	$(CARGO) run -- model convert target/resemblyzer/pretrained.pt --output models/resemblyzer.onnx
