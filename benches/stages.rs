@@ -16,6 +16,7 @@ use base64::prelude::BASE64_STANDARD;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use voice_embedding_service::audio::resample::To16Khz;
 use voice_embedding_service::audio::{self, Channel, DecodeOptions, SAMPLE_RATE_HZ, Waveform};
+use voice_embedding_service::claims::Evidence;
 use voice_embedding_service::compare;
 use voice_embedding_service::embedding::{Embedding, UnitEmbedding};
 use voice_embedding_service::encoder::native::{HIDDEN_UNITS, LSTM_LAYERS, N_MELS};
@@ -392,7 +393,7 @@ fn search(c: &mut Criterion) {
         for key in 0..speakers {
             let row: Vec<f32> = embedding().components().iter().map(|c| *c as f32).collect();
             index.put_speaker(key, &collection, format!("s{key}").parse().unwrap(), "");
-            index.put_profile(key, &model.id, &row, 5.0);
+            index.put_profile(key, &model.id, &row, Evidence::new(Some(5.0), [], 1));
         }
         let probe = embedding();
         group.bench_function(format!("{speakers} speakers"), |b| {

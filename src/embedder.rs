@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use tracing::{Span, info_span};
 
+use crate::calibration::Calibration;
+use crate::claims::Judge;
 use crate::embedding::{Embedding, ModelId};
 use crate::encoder::EncoderError;
 use crate::engine::Engine;
@@ -39,6 +41,7 @@ pub struct EmbedderModel {
     pipeline: Pipeline,
     encoder: String,
     spec: Arc<ModelSpec>,
+    calibration: Option<Calibration>,
 }
 
 /// Bytes of a recording from which on it may be minutes long: decoded, it takes four bytes a sample.
@@ -156,6 +159,16 @@ impl EmbedderModel {
         &self.spec
     }
 
+    /// What is known of its errors, if anything is.
+    pub fn calibration(&self) -> Option<&Calibration> {
+        self.calibration.as_ref()
+    }
+
+    /// What decides on its embeddings, unless told otherwise.
+    pub fn judge(&self) -> Judge<'_> {
+        Judge { calibration: self.calibration(), threshold: self.spec.threshold }
+    }
+
     /// What runs the encoder: `ort`, or `native-` and the instruction set.
     pub fn encoder(&self) -> &str {
         &self.encoder
@@ -170,6 +183,7 @@ impl Embedder {
                 place,
                 pipeline: Pipeline::new(&loaded.model, limits.pipeline),
                 encoder: loaded.encoder,
+                calibration: loaded.calibration,
                 spec: loaded.model.spec,
             })
         };

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::calibration::Calibration;
 use crate::encoder::native::NativeEncoder;
 use crate::encoder::{EncoderError, InstructionSet, Runtime, Session};
 use crate::models::resemblyzer::onnx;
@@ -47,6 +48,20 @@ pub struct EngineModel {
     pub model: Model,
     /// The encoder's name in logs and metrics: `ort`, or `native-` and the instruction set.
     pub encoder: String,
+    /// What is known of its errors: the model's own calibration, unless another is given.
+    pub calibration: Option<Calibration>,
+}
+
+/// A calibration of a model that is not loaded.
+#[derive(Debug, thiserror::Error)]
+#[error("the calibration {name} is of the model {model}; there is {loaded}")]
+pub struct UnlikeCalibration {
+    /// The calibration's name.
+    pub name: String,
+    /// The model that it is of.
+    pub model: String,
+    /// The models that are loaded.
+    pub loaded: String,
 }
 
 impl EngineConfig {
@@ -90,9 +105,24 @@ impl Engine {
                 let session = encoder.session(&model).map_err(|error| error.of_model(spec.id));
                 sessions.push(session?);
             }
-            engine.models.push(EngineModel { model, encoder: encoder.name() });
+            let calibration = model.calibration().cloned();
+            engine.models.push(EngineModel { model, encoder: encoder.name(), calibration });
         }
         Ok(engine)
+    }
+}
+
+impl Engine {
+    /// Uses a calibration instead of its model's own.
+    pub fn calibrate(&mut self, calibration: Calibration) -> Result<(), UnlikeCalibration> {
+        let is_its = |model: &&mut EngineModel| model.model.id.fingerprint() == calibration.model;
+        if let Some(model) = self.models.iter_mut().find(is_its) {
+            model.calibration = Some(calibration);
+            return Ok(());
+        }
+        let loaded: Vec<&str> = self.models.iter().map(|model| model.model.id.fingerprint()).collect();
+        let Calibration { name, model, .. } = calibration;
+        Err(UnlikeCalibration { name, model, loaded: loaded.join(", ") })
     }
 }
 

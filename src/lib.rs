@@ -30,6 +30,8 @@ pub mod embedding;
 
 pub mod compare;
 
+pub mod calibration;
+
 pub mod audio;
 
 pub mod speech;
@@ -44,6 +46,8 @@ mod memory;
 pub mod queue;
 
 pub mod pipeline;
+
+pub mod claims;
 
 pub mod engine;
 

@@ -1,8 +1,12 @@
 //! What commands that compare take for the same speaker.
 
+use anyhow::bail;
 use clap::Args;
 
-use crate::config::{self, ThresholdArgs};
+use crate::calibration::Calibration;
+use crate::claims::{Claim, Criterion, Judge};
+use crate::config::{self, CalibrationArgs, ThresholdArgs};
+use crate::embedder::EmbedderModel;
 use crate::models::ModelSpec;
 
 /// What counts as the same speaker.
@@ -15,9 +19,63 @@ pub(super) struct DecisionArgs {
     thresholds: ThresholdArgs,
 }
 
+/// What decides, and what is known of its errors.
+pub(super) struct Decider {
+    calibration: Option<Calibration>,
+    threshold: f64,
+    pub(super) criterion: Criterion,
+}
+
 impl DecisionArgs {
     /// The threshold for a model's embeddings.
     pub(super) fn threshold(&self, spec: &ModelSpec) -> f64 {
         self.threshold.unwrap_or_else(|| self.thresholds.of(spec))
     }
+
+    /// What decides on a model's embeddings: the threshold, if one is given, or the wanted rate of errors.
+    pub(super) fn decider(
+        &self,
+        model: &EmbedderModel,
+        calibrations: &CalibrationArgs,
+        rate: Option<f64>,
+    ) -> anyhow::Result<Decider> {
+        let given = calibrations.calibrations()?;
+        let fingerprint = model.id().fingerprint();
+        let calibration = match given.iter().find(|calibration| calibration.model == fingerprint) {
+            None if given.is_empty() => model.calibration(),
+            None => bail!("CALIBRATION_PATH: the calibration is of {}, not {fingerprint}", given[0].model),
+            its => its,
+        };
+        let criterion = match (self.threshold, rate) {
+            (Some(threshold), _) => Criterion::Threshold(threshold),
+            (None, Some(rate)) => Criterion::Rate(rate),
+            (None, None) => Criterion::Default,
+        };
+        let threshold = self.thresholds.of(model.spec());
+        Ok(Decider { calibration: calibration.cloned(), threshold, criterion })
+    }
+}
+
+impl Decider {
+    pub(super) fn judge(&self) -> Judge<'_> {
+        Judge { calibration: self.calibration.as_ref(), threshold: self.threshold }
+    }
+
+    /// What the claims are computed with.
+    pub(super) fn calibration(&self) -> Option<&str> {
+        self.calibration.as_ref().map(|calibration| &*calibration.name)
+    }
+}
+
+/// The rate of a claim for a person: ` fewer than 1 in 1000 others score as much`.
+pub(super) fn rate_text(claim: &Claim) -> String {
+    match claim.error_rate {
+        Some(rate) => format!("; {} others score as much", rate.frequency()),
+        None => String::new(),
+    }
+}
+
+/// A threshold for a person: to four decimals, without zeros behind.
+pub(super) fn rounded(threshold: f64) -> f64 {
+    (threshold * 1e4).round() / 1e4
 }

@@ -89,6 +89,11 @@ pub(super) struct Embedding {
 }
 
 impl EmbeddingArgs {
+    /// The model that is asked for, if one is.
+    pub(super) fn model(&self) -> Option<&str> {
+        self.model.as_deref()
+    }
+
     /// How recordings are read.
     pub(super) fn options(&self) -> RecordingOptions {
         RecordingOptions { channel: self.channel, raw: None }
@@ -205,7 +210,7 @@ impl<T, F: FnMut(T, Outcome) -> anyhow::Result<()>> Line<'_, T, F> {
 
 impl Embedding {
     /// The model that embeds.
-    pub(super) fn model(&self) -> &EmbedderModel {
+    pub(super) fn model(&self) -> &Arc<EmbedderModel> {
         &self.model
     }
 

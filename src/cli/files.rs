@@ -135,7 +135,7 @@ impl FileArgs {
     }
 
     fn is_empty(&self, folder: &Path) -> bool {
-        self.walk(folder).next().is_none()
+        walk(folder, self.recursive).next().is_none()
     }
 
     fn recursive_hint(&self) -> &'static str {
@@ -180,27 +180,28 @@ impl FileArgs {
 
     fn of_path<'a>(&'a self, path: &'a Path) -> Box<dyn Iterator<Item = Found> + 'a> {
         if path.is_dir() {
-            Box::new(self.walk(path))
+            Box::new(walk(path, self.recursive))
         } else {
             Box::new(std::iter::once(Ok(Source::of(path))))
         }
     }
+}
 
-    /// The recordings of a folder. A link to a folder above it is an error, not a loop.
-    fn walk(&self, folder: &Path) -> impl Iterator<Item = Found> + use<> {
-        let depth = if self.recursive { usize::MAX } else { 1 };
-        let walk = WalkDir::new(folder).max_depth(depth).follow_links(true).sort_by_file_name();
-        walk.into_iter().filter_map(|entry| match entry {
-            Ok(entry) if entry.file_type().is_file() && is_recording(entry.path()) => {
-                Some(Ok(Source::File(entry.into_path())))
-            }
-            Ok(_) => None,
-            Err(error) => {
-                let path = error.path().map_or_else(String::new, |path| path.display().to_string());
-                Some(Err((path, error.into())))
-            }
-        })
-    }
+/// The recordings of a folder, in the order of names; with those of the folders in it, if that is wanted. A link to a folder above it is an error, not a
+/// loop.
+pub(super) fn walk(folder: &Path, is_recursive: bool) -> impl Iterator<Item = Found> + use<> {
+    let depth = if is_recursive { usize::MAX } else { 1 };
+    let walk = WalkDir::new(folder).max_depth(depth).follow_links(true).sort_by_file_name();
+    walk.into_iter().filter_map(|entry| match entry {
+        Ok(entry) if entry.file_type().is_file() && is_recording(entry.path()) => {
+            Some(Ok(Source::File(entry.into_path())))
+        }
+        Ok(_) => None,
+        Err(error) => {
+            let path = error.path().map_or_else(String::new, |path| path.display().to_string());
+            Some(Err((path, error.into())))
+        }
+    })
 }
 
 fn is_recording(path: &Path) -> bool {

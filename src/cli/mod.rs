@@ -1,6 +1,7 @@
 //! The command line: a command a file.
 
 mod arguments;
+mod calibrate;
 mod decision;
 mod embed;
 mod embedding;
@@ -29,6 +30,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::config::{HealthcheckArgs, ServeArgs};
+use calibrate::CalibrateArgs;
 use embed::EmbedArgs;
 use identify::IdentifyArgs;
 use key::KeyCommand;
@@ -55,6 +57,7 @@ enum Command {
     Verify(Box<VerifyArgs>),
     Similarities(Box<SimilaritiesArgs>),
     Identify(Box<IdentifyArgs>),
+    Calibrate(Box<CalibrateArgs>),
     /// List, show, enrol or delete speakers, in the same store as a running service's.
     #[command(
         subcommand,
@@ -100,7 +103,11 @@ pub fn run() -> ExitCode {
     };
     let computes = matches!(
         cli.command,
-        Command::Embed(_) | Command::Verify(_) | Command::Similarities(_) | Command::Identify(_)
+        Command::Embed(_)
+            | Command::Verify(_)
+            | Command::Similarities(_)
+            | Command::Identify(_)
+            | Command::Calibrate(_)
     );
     let ended = match cli.command {
         Command::Serve(args) => serve::run(*args),
@@ -108,6 +115,7 @@ pub fn run() -> ExitCode {
         Command::Verify(args) => verify::run(*args),
         Command::Similarities(args) => similarities::run(*args),
         Command::Identify(args) => identify::run(*args),
+        Command::Calibrate(args) => calibrate::run(*args),
         Command::Speakers(command) => succeeded(speakers::run(command)),
         Command::Healthcheck(args) => succeeded(healthcheck::ask(&args.urls())),
         Command::Key(command) => succeeded(key::run(command)),

@@ -57,8 +57,13 @@ impl Progress {
 
     /// Counts one that has failed, and says why.
     pub(super) fn failed(&mut self, name: &str, code: &str, reason: &str) {
+        self.failed_with(name, &format!("{code}: {reason}"));
+    }
+
+    /// The same, where the code stands in the reason.
+    pub(super) fn failed_with(&mut self, name: &str, reason: &str) {
         self.n_failed += 1;
-        self.print(&format!("{name}: {code}: {reason}"));
+        self.print(&format!("{name}: {reason}"));
         self.counted();
     }
 

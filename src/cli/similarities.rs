@@ -60,8 +60,8 @@ pub(super) fn run(args: SimilaritiesArgs) -> anyhow::Result<ExitCode> {
     let (sources, n_left) = args.sources(&mut failures)?;
     ensure!(sources.len() <= MAX_VOICES, "there are more than {MAX_VOICES} recordings to compare");
     let (mut left, mut right) = (Vec::new(), Vec::new());
-    let (spec, loaded) = voices::load(args.embedding, sources)?;
-    let threshold = args.decision.threshold(&spec);
+    let (model, loaded) = voices::load(args.embedding, sources)?;
+    let threshold = args.decision.threshold(model.spec());
     for (place, loaded) in loaded {
         match loaded {
             Ok(voice) if place < n_left => left.push(voice),

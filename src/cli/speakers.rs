@@ -176,8 +176,8 @@ fn enrol(args: EnrolArgs) -> anyhow::Result<()> {
     let options = args.embedding.options();
     let mut names = Vec::new();
     let mut voices = Vec::new();
-    let (spec, loaded) = voices::load(args.embedding, sources)?;
-    let threshold = args.decision.threshold(&spec);
+    let (model, loaded) = voices::load(args.embedding, sources)?;
+    let threshold = args.decision.threshold(model.spec());
     for (place, loaded) in loaded {
         let voice = loaded.map_err(|(name, reason)| anyhow!("{name}: {reason}"))?;
         let digest = match voice.digest {

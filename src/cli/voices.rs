@@ -1,6 +1,7 @@
 //! Voices of commands that compare: recordings, or embeddings in JSON.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, anyhow, bail, ensure};
@@ -8,9 +9,9 @@ use serde_json::Value;
 
 use super::embedding::{Embedding, EmbeddingArgs, Task};
 use super::files::Source;
-use crate::embedder::EmbedError;
+use crate::claims::Evidence;
+use crate::embedder::{EmbedError, EmbedderModel};
 use crate::embedding::{Embedding as Vector, UnitEmbedding};
-use crate::models::ModelSpec;
 use crate::pipeline::{Wanted, Warning};
 use crate::speakers::{MAX_SPEECH_SECONDS, embedding_digest};
 
@@ -21,28 +22,51 @@ pub(super) struct Voice {
     pub(super) warnings: Vec<Warning>,
     /// Seconds of speech, if they are known.
     pub(super) speech_seconds: Option<f64>,
+    /// Length of the recording, if it is one.
+    pub(super) audio_seconds: f64,
     /// Of an embedding: what identifies it.
     pub(super) digest: Option<[u8; 32]>,
+}
+
+impl Voice {
+    /// What claims depend on.
+    pub(super) fn evidence(&self) -> Evidence {
+        Evidence::new(self.speech_seconds, self.warnings.iter().map(|warning| warning.code()), 1)
+    }
 }
 
 /// A voice, or the reason why there is none.
 pub(super) type Loaded = Result<Voice, (String, String)>;
 
+/// What was loaded, with the place of its file.
+pub(super) type Placed = (usize, Loaded);
+
 /// Loads voices, each with the place of its file, in their order, and says of which model. A file of JSON may hold several.
 pub(super) fn load(
     args: EmbeddingArgs,
     sources: Vec<Source>,
-) -> anyhow::Result<(ModelSpec, Vec<(usize, Loaded)>)> {
+) -> anyhow::Result<(Arc<EmbedderModel>, Vec<Placed>)> {
     let embedding = args.start()?;
-    let mut loaded: Vec<(usize, Loaded)> = Vec::new();
+    let mut loaded: Vec<Placed> = Vec::new();
+    load_on(&embedding, sources, |place, voice| loaded.push((place, voice)))?;
+    loaded.sort_by_key(|(place, _)| *place);
+    Ok((Arc::clone(embedding.model()), loaded))
+}
+
+/// Loads voices, and gives each with the place of its file: those of JSON first, then those of recordings in their order.
+pub(super) fn load_on(
+    embedding: &Embedding,
+    sources: Vec<Source>,
+    mut each: impl FnMut(usize, Loaded),
+) -> anyhow::Result<()> {
     let mut recordings = Vec::new();
     for (place, source) in sources.into_iter().enumerate() {
-        let Some(voices) = of_json(&source, &embedding) else {
+        let Some(voices) = of_json(&source, embedding) else {
             recordings.push((place, source));
             continue;
         };
         let voices = voices.unwrap_or_else(|error| vec![Err((source.name(), format!("{error:#}")))]);
-        loaded.extend(voices.into_iter().map(|voice| (place, voice)));
+        voices.into_iter().for_each(|voice| each(place, voice));
     }
     let tasks = recordings.into_iter().map(|(place, source)| {
         let tag = (place, source.name());
@@ -54,17 +78,16 @@ pub(super) fn load(
             Ok(voice) => Ok(Voice {
                 name,
                 speech_seconds: Some(voice.audio.speech_seconds),
+                audio_seconds: voice.audio.duration_seconds,
                 digest: None,
                 warnings: voice.audio.warnings,
                 embedding: UnitEmbedding::try_from(voice.embedding)?,
             }),
             Err(error) => Err((name, format!("{}: {error}", error.code()))),
         };
-        loaded.push((place, voice));
+        each(place, voice);
         Ok(())
-    })?;
-    loaded.sort_by_key(|(place, _)| *place);
-    Ok((embedding.model().spec().clone(), loaded))
+    })
 }
 
 /// The embeddings in a file of JSON; `None` if it is something else, such as a recording.
@@ -88,7 +111,11 @@ fn voices_in(text: &str, path: &Path, embedding: &Embedding) -> anyhow::Result<V
         let document = document.context("it is no JSON")?;
         let many = document["data"].as_array().map_or(std::slice::from_ref(&document), Vec::as_slice);
         for one in many {
-            voices.push(voice_of(one, path, voices.len(), embedding));
+            let name = match voices.len() {
+                0 => path.display().to_string(),
+                place => format!("{}:{}", path.display(), place + 1),
+            };
+            voices.push(voice_of(one, &name, embedding));
         }
     }
     ensure!(!voices.is_empty(), "there is no embedding in it");
@@ -96,12 +123,8 @@ fn voices_in(text: &str, path: &Path, embedding: &Embedding) -> anyhow::Result<V
 }
 
 /// `{"embedding": [...]}` with a model and path if there are any, or the list alone.
-fn voice_of(value: &Value, path: &Path, place: usize, embedding: &Embedding) -> Loaded {
-    let own = value["path"].as_str().map(str::to_owned);
-    let name = own.unwrap_or_else(|| match place {
-        0 => path.display().to_string(),
-        _ => format!("{}:{}", path.display(), place + 1),
-    });
+pub(super) fn voice_of(value: &Value, name: &str, embedding: &Embedding) -> Loaded {
+    let name = value["path"].as_str().unwrap_or(name).to_owned();
     match vector_of(value, embedding) {
         Ok((embedding, digest)) => {
             let seconds = value["speech_seconds"].as_f64().or(value["audio"]["speech_seconds"].as_f64());
@@ -112,6 +135,7 @@ fn voice_of(value: &Value, path: &Path, place: usize, embedding: &Embedding) -> 
             Ok(Voice {
                 name,
                 embedding,
+                audio_seconds: 0.0,
                 warnings,
                 speech_seconds: seconds.filter(|seconds| *seconds > 0.0 && *seconds <= MAX_SPEECH_SECONDS),
                 digest: Some(digest),

@@ -77,6 +77,14 @@ pub enum ConfigError {
         /// Why.
         error: RemoteError,
     },
+    /// A calibration cannot be used.
+    #[error("CALIBRATION_PATH={}: {reason}", path.display())]
+    Calibration {
+        /// What was given.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// A hash, and no file that it could be of.
     #[error("{0}_SHA256 is set, but neither {0}_URL nor {0}_PATH")]
     HashOfNothing(&'static str),

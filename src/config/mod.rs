@@ -1,5 +1,6 @@
 //! Flags and environment variables, checked.
 
+mod calibration;
 mod encoder;
 mod engine;
 mod error;
@@ -15,6 +16,7 @@ mod thresholds;
 mod values;
 mod variables;
 
+pub use calibration::CalibrationArgs;
 pub use engine::EngineArgs;
 pub use error::ConfigError;
 pub use keys::{API_KEY_NAME, DEFAULT_API_KEY, Key, KeyArgs, KeySource, Right, toml_lines};
@@ -25,5 +27,5 @@ pub use origins::CorsOrigins;
 pub use serve::{Config, HttpConfig, ServeArgs};
 pub use store::StoreArgs;
 pub use thresholds::ThresholdArgs;
-pub use values::{cosine, not_negative, positive};
+pub use values::{cosine, not_negative, positive, rate};
 pub use variables::with_tidy_variables;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::calibration::CalibrationArgs;
 use super::engine::EngineArgs;
 use super::error::ConfigError;
 use super::keys::{Key, KeyArgs, KeySource};
@@ -19,6 +20,7 @@ use super::values::{
     MAX_MAX_BATCH, MAX_MAX_BATCH_RECORDINGS, MAX_MAX_CONNECTIONS, MAX_QUEUE_CAPACITY, count, not_negative,
     positive, timeout,
 };
+use crate::calibration::Calibration;
 use crate::embedder::EmbedderLimits;
 use crate::encoder::MAX_BATCH;
 use crate::engine::EngineConfig;
@@ -73,6 +75,8 @@ pub struct ServeArgs {
     min_speech_seconds: f64,
     #[command(flatten)]
     thresholds: ThresholdArgs,
+    #[command(flatten)]
+    calibration: CalibrationArgs,
     /// Time from a request's head to its answer, in seconds.
     #[arg(long, env, default_value = "30", value_parser = timeout)]
     request_timeout_seconds: f64,
@@ -120,6 +124,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Where the models come from, the default one first.
     pub models: Vec<ModelSource>,
+    /// Calibrations instead of those that come with the models.
+    pub calibrations: Vec<Calibration>,
     /// What runs them.
     pub engine: EngineConfig,
     /// Where speakers are kept.
@@ -179,6 +185,7 @@ impl TryFrom<ServeArgs> for Config {
                     shutdown_grace,
                 )?,
             },
+            calibrations: args.calibration.calibrations()?,
             engine,
             store: args.store.try_into()?,
             embedder: EmbedderLimits {
@@ -254,6 +261,8 @@ mod tests {
             ("--max-audio-seconds", "0", "MAX_AUDIO_SECONDS"),
             ("--min-speech-seconds", "-1", "MIN_SPEECH_SECONDS"),
             ("--same-speaker-threshold", "75", "SAME_SPEAKER_THRESHOLD"),
+            ("--calibration-path", "/no/such/file", "CALIBRATION_PATH"),
+            ("--calibration-path", "Cargo.toml", "CALIBRATION_PATH"),
             ("--request-timeout-seconds", "soon", "REQUEST_TIMEOUT_SECONDS"),
             ("--request-timeout-seconds", "1e300", "REQUEST_TIMEOUT_SECONDS"),
             ("--queue-capacity", "0", "QUEUE_CAPACITY"),

@@ -35,6 +35,11 @@ pub fn cosine(text: &str) -> Result<f64, String> {
     bounded(text, |value| (-1.0..=1.0).contains(&value), "must be from -1 to 1")
 }
 
+/// A rate: a number from 0 to 1.
+pub fn rate(text: &str) -> Result<f64, String> {
+    bounded(text, |value| (0.0..=1.0).contains(&value), "must be from 0 to 1")
+}
+
 pub(super) fn timeout(text: &str) -> Result<f64, String> {
     bounded(text, |value| value > 0.0 && value <= 86_400.0, "must be above 0 and at most 86400")
 }

@@ -120,6 +120,12 @@ pub(super) enum ApiError {
         /// The other.
         other: String,
     },
+    /// Nothing is known of a model's errors.
+    #[error("There is no calibration for the model {model}")]
+    NoCalibration {
+        /// The fingerprint.
+        model: String,
+    },
     /// No speaker can have that id.
     #[error("There is no speaker {speaker:?}")]
     SpeakerNotFound {
@@ -395,6 +401,7 @@ impl ApiError {
             Self::TooManyRecordings { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "too_many_recordings"),
             Self::ModelNotFound { .. } => (StatusCode::NOT_FOUND, "model_not_found"),
             Self::ModelMismatch { .. } | Self::NoProfile { .. } => (StatusCode::CONFLICT, "model_mismatch"),
+            Self::NoCalibration { .. } => (StatusCode::NOT_FOUND, "no_calibration"),
             Self::SpeakerNotFound { .. } => (StatusCode::NOT_FOUND, "speaker_not_found"),
             Self::NoStore => (StatusCode::NOT_IMPLEMENTED, "no_store"),
             Self::Store(error) => store_status_and_code(error),
@@ -579,6 +586,7 @@ impl ApiError {
             Self::Forbidden { right: Right::Verify },
             Self::NotFound,
             Self::ModelNotFound { model: "whisper".into(), loaded: "resemblyzer".into() },
+            Self::NoCalibration { model: "custom/0123abcd".into() },
             Self::SpeakerNotFound { speaker: "anna".into() },
             Self::NoStore,
             Self::MethodNotAllowed,

@@ -6,7 +6,7 @@ use super::metrics::Metrics;
 use crate::config::Config;
 use crate::embedder::Embedder;
 use crate::encoder::{EncoderError, InstructionSet};
-use crate::engine::{EncoderChoice, Engine};
+use crate::engine::{EncoderChoice, Engine, UnlikeCalibration};
 use crate::memory::give_back_memory;
 use crate::model_files::{ModelError, ModelSource};
 use crate::store::{OpenError, Store, StoreConfig, StorePlace};
@@ -20,6 +20,9 @@ pub enum LoadError {
     /// It cannot be run.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
+    /// A calibration is of a model that is not loaded.
+    #[error("CALIBRATION_PATH: {0}")]
+    Calibration(#[from] UnlikeCalibration),
     /// The database of speakers cannot be used.
     #[error("DATABASE_URL: {0}")]
     Store(#[from] OpenError),
@@ -59,12 +62,13 @@ fn place_name(place: &StorePlace) -> String {
 pub(super) fn load(config: &Config, metrics: &Arc<Metrics>) -> Result<Embedder, LoadError> {
     let mut origins = Vec::new();
     let mut sources = config.models.iter();
-    let engine = Engine::load(&config.engine, |_| {
+    let mut engine = Engine::load(&config.engine, |_| {
         let source = sources.next().expect("the engine's models are those of the sources");
         let (model, origin) = source.obtain()?;
         origins.push(origin.to_string());
         Ok::<_, LoadError>(model)
     })?;
+    config.calibrations.iter().cloned().try_for_each(|calibration| engine.calibrate(calibration))?;
     // The files of the models and what was made of them on the way.
     give_back_memory();
     let metrics = Arc::clone(metrics);
@@ -89,6 +93,7 @@ pub(super) fn load(config: &Config, metrics: &Arc<Metrics>) -> Result<Embedder, 
             origin,
             encoder = model.encoder(),
             workers = config.engine.workers,
+            calibration = model.calibration().map(|calibration| &*calibration.name),
             hint,
             "model loaded"
         );

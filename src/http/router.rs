@@ -59,6 +59,7 @@ pub(super) fn router(state: AppState, cors_origins: &CorsOrigins) -> Router {
         .routes(with_any_key(routes!(v1::models::models)))
         .routes(with_any_key(routes!(v1::models::model)))
         .routes(with_any_key(routes!(v1::models::model_by_fingerprint)))
+        .routes(with_any_key(routes!(v1::calibration::calibration)))
         .routes(with_any_key(routes!(v1::key::key)))
         .routes(keyed(routes!(v1::embeddings::embeddings), Right::Embed))
         .routes(keyed(routes!(v1::verify::verify), Right::Verify))

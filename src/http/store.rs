@@ -11,7 +11,7 @@ use super::error::ApiError;
 use super::layers::auth::KeyHolder;
 use super::state::AppState;
 use crate::embedding::{ModelId, UnitEmbedding};
-use crate::speakers::{Address, Identifier, SpeakerKey};
+use crate::speakers::{Address, Identifier, Profile, SpeakerKey};
 use crate::store::{Store, StoreError, Transaction};
 
 /// What was changed, for the log: ids alone, no names and no voices.
@@ -30,6 +30,7 @@ pub(super) struct Change {
 pub(super) struct SpeakerProbe {
     pub(super) key: SpeakerKey,
     pub(super) embedding: UnitEmbedding,
+    pub(super) profile: Profile,
 }
 
 impl Change {
@@ -95,9 +96,14 @@ pub(super) async fn voice_of(
     key.require_collection(&address.collection)?;
     let (id, model) = (address.id.clone(), model.clone());
     let fingerprint = model.fingerprint().to_owned();
-    let voice = read(state, move |store| store.voice(&address, &model)).await?;
-    match voice.embedding {
-        Some(embedding) => Ok(SpeakerProbe { key: voice.key, embedding }),
+    let voice = read(state, move |store| {
+        let voice = store.voice(&address, &model)?;
+        let known = voice.profile.and_then(|profile| Some((profile.embedding(&model)?, profile)));
+        Ok((voice.key, known))
+    });
+    let (key, known) = voice.await?;
+    match known {
+        Some((embedding, profile)) => Ok(SpeakerProbe { key, embedding, profile }),
         None => Err(ApiError::NoProfile { speaker: id, model: fingerprint }),
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::digest::FileDigest;
 use super::spec::ModelSpec;
+use crate::calibration::Calibration;
 use crate::embedding::ModelId;
 
 /// A model and the ONNX file that holds its weights.
@@ -30,6 +31,11 @@ impl Model {
         };
         let id = ModelId::new(spec.id, fingerprint, spec.dimension);
         Self { spec, onnx, id, sha256: digest.sha256 }
+    }
+
+    /// What is known of the errors of these weights, if anything is.
+    pub fn calibration(&self) -> Option<&Calibration> {
+        Some(&self.spec.calibration).filter(|calibration| calibration.model == self.id.fingerprint())
     }
 
     /// Hash of what the native encoder's self-check must give with these weights, if that is known.

@@ -2,6 +2,7 @@
 
 use super::digest::FileDigest;
 use super::error::ConvertError;
+use crate::calibration::Calibration;
 use crate::encoder::Graph;
 use crate::front_end::FrontEndParameters;
 
@@ -23,6 +24,8 @@ pub struct ModelSpec {
     /// Cosine similarity above which two embeddings count as the same speaker, unless a request or the configuration sets
     /// another threshold.
     pub threshold: f64,
+    /// How to tell from a similarity how sure a decision is; of the model's own weights.
+    pub calibration: Calibration,
     /// What encoding a frame takes on one core, in nanoseconds: only the ratio between models counts.
     pub frame_cost_ns: u32,
     /// Whether its windows tell if there is more than one voice in a recording.
@@ -43,6 +46,11 @@ impl ModelSpec {
         let fingerprint = || format!("{}/{}", self.release, self.files.checkpoint.short());
         name == self.id || name == self.release || name == fingerprint()
     }
+}
+
+/// The calibration that is committed for a model.
+pub(super) fn committed_calibration(json: &[u8]) -> Calibration {
+    Calibration::of_json(json).expect("the committed calibrations are valid: tests read them")
 }
 
 /// The files of a model.

@@ -102,7 +102,13 @@ mod tests {
 
     #[test]
     fn what_is_enrolled_must_fit() {
-        let profile = Profile { vector: vec![1.0, 0.0], seconds: 3.0, enrolments: 1 };
+        let profile = Profile {
+            vector: vec![1.0, 0.0],
+            seconds: 3.0,
+            enrolments: 1,
+            without_seconds: 0,
+            warnings: std::collections::BTreeSet::new(),
+        };
         let rules = EnrolmentRules { min_seconds: 3.0, threshold: 0.75, force: false };
         let forced = EnrolmentRules { force: true, ..rules };
         let too_little = Unfit::TooLittleSpeech { speech_seconds: 2.9, min_seconds: 3.0 };

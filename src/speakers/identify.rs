@@ -2,6 +2,7 @@
 
 use super::identifier::Identifier;
 use super::index::Found;
+use crate::claims::{Claim, Comparison, Criterion, CriterionError, Evidence, Judge};
 use crate::compare::is_same_speaker;
 
 /// How far the best candidate must be ahead of the second, unless another margin is wanted.
@@ -57,6 +58,28 @@ impl Reason {
     }
 }
 
+/// The similarity that the best candidate must exceed, by its seconds of speech, the probe's, and the number searched.
+pub fn threshold(
+    judge: Judge<'_>,
+    found: &Found,
+    criterion: Criterion,
+    probe: &Evidence,
+) -> Result<f64, CriterionError> {
+    let nobody = Evidence::new(None, [], 0);
+    let best = found.candidates.first().map_or(&nobody, |best| &best.evidence);
+    judge.threshold(criterion, Comparison::Search(found.searched), [probe, best])
+}
+
+/// How often a search for somebody who is not there scores what the best candidate does.
+pub fn claim(judge: Judge<'_>, found: &Found, probe: &Evidence) -> Claim {
+    match found.candidates.first() {
+        Some(best) => {
+            judge.claim(best.similarity, Comparison::Search(found.searched), [probe, &best.evidence])
+        }
+        None => Claim { log_likelihood_ratio: None, error_rate: None, note: "Nobody was searched.".into() },
+    }
+}
+
 /// Decides from the best candidates: at least two of them, if there are.
 pub fn decide(found: &Found, criteria: &Criteria) -> Decision {
     let nobody = |reason| Decision { speaker: None, reason };
@@ -78,6 +101,7 @@ pub fn decide(found: &Found, criteria: &Criteria) -> Decision {
 mod tests {
     use super::super::index::Candidate;
     use super::*;
+    use crate::claims::Evidence;
 
     #[test]
     fn nobody_is_named_unless_well_above_the_others() {
@@ -97,7 +121,7 @@ mod tests {
                 speaker: format!("s{i}").parse().unwrap(),
                 name: String::new(),
                 similarity: *similarity,
-                seconds: 3.0,
+                evidence: Evidence::new(Some(3.0), [], 1),
             };
             let candidates: Vec<_> = similarities.iter().enumerate().map(candidate).collect();
             let found = Found { searched: candidates.len(), candidates, speakers };

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use super::identifier::Identifier;
+use crate::claims::Evidence;
 use crate::embedding::{ModelId, UnitEmbedding};
 
 /// Names a speaker for as long as there is one, and never another.
@@ -46,7 +47,7 @@ struct Rows {
     dimension: usize,
     blocks: Vec<Block>,
     keys: Vec<SpeakerKey>,
-    seconds: Vec<f64>,
+    evidence: Vec<Evidence>,
     places: HashMap<SpeakerKey, usize>,
 }
 
@@ -89,8 +90,8 @@ pub struct Candidate {
     pub name: String,
     /// Cosine similarity to the profile. Error: below 1e-7.
     pub similarity: f64,
-    /// Seconds of speech that are known to be in the profile.
-    pub seconds: f64,
+    /// What claims depend on, of the profile.
+    pub evidence: Evidence,
 }
 
 impl Index {
@@ -122,14 +123,14 @@ impl Index {
     }
 
     /// Adds a profile of a speaker that is there, of the model's dimension.
-    pub fn put_profile(&mut self, key: SpeakerKey, model: &ModelId, vector: &[f32], seconds: f64) {
+    pub fn put_profile(&mut self, key: SpeakerKey, model: &ModelId, vector: &[f32], evidence: Evidence) {
         let Some(speaker) = self.speakers.get(&key) else { return };
         let collection = self.collections.entry(speaker.collection.clone()).or_default();
         let place = collection.profiles.iter().position(|(other, _)| other == model).unwrap_or_else(|| {
             collection.profiles.push((model.clone(), Rows::new(model.dimension())));
             collection.profiles.len() - 1
         });
-        collection.profiles[place].1.put(key, vector, seconds);
+        collection.profiles[place].1.put(key, vector, evidence);
     }
 
     /// Removes a speaker, if it is there.
@@ -166,7 +167,7 @@ impl Index {
                     speaker: speaker.id.clone(),
                     name: speaker.name.to_string(),
                     similarity,
-                    seconds: rows.seconds[place],
+                    evidence: rows.evidence[place],
                 })
             })
             .collect();
@@ -179,10 +180,10 @@ impl Index {
 
 impl Rows {
     fn new(dimension: usize) -> Self {
-        Self { dimension, blocks: Vec::new(), keys: Vec::new(), seconds: Vec::new(), places: HashMap::new() }
+        Self { dimension, blocks: Vec::new(), keys: Vec::new(), evidence: Vec::new(), places: HashMap::new() }
     }
 
-    fn put(&mut self, key: SpeakerKey, vector: &[f32], seconds: f64) {
+    fn put(&mut self, key: SpeakerKey, vector: &[f32], evidence: Evidence) {
         self.remove(key);
         if self.keys.len().is_multiple_of(BLOCK_ROWS) {
             // The first block grows as it is filled: there may be many small collections.
@@ -198,7 +199,7 @@ impl Rows {
         }
         self.places.insert(key, self.keys.len());
         self.keys.push(key);
-        self.seconds.push(seconds);
+        self.evidence.push(evidence);
     }
 
     /// Moves the last row to the place of the one removed.
@@ -211,7 +212,7 @@ impl Rows {
             self.places.insert(self.keys[last], place);
         }
         self.keys.swap_remove(place);
-        self.seconds.swap_remove(place);
+        self.evidence.swap_remove(place);
         let block = &mut self.blocks[last / BLOCK_ROWS];
         block.pop(self.dimension);
         if block.steps.is_empty() {
@@ -350,12 +351,18 @@ fn exact_cosine(row: &[f32], probe: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::super::profile::{Profile, Sample};
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::compare::cosine;
     use crate::embedding::Embedding;
     use proptest::prelude::*;
 
     const DIMENSION: usize = 20;
+
+    fn known(seconds: f64) -> Evidence {
+        Evidence::new(Some(seconds), [], 1)
+    }
 
     fn model() -> ModelId {
         ModelId::new("a", "a/1".into(), DIMENSION)
@@ -396,7 +403,7 @@ mod tests {
         let mut index = Index::default();
         for key in keys {
             index.put_speaker(key, &collection(), id(key), "");
-            index.put_profile(key, &model(), &row(&unit(&components(key))), 3.0);
+            index.put_profile(key, &model(), &row(&unit(&components(key))), known(3.0));
         }
         index
     }
@@ -406,8 +413,18 @@ mod tests {
         let mut all: Vec<(Identifier, f64)> = keys
             .iter()
             .map(|key| {
-                let sample = Sample { vector: row(&unit(&components(*key))), speech_seconds: None };
-                let profile = Profile { vector: sample.vector, seconds: 3.0, enrolments: 1 };
+                let sample = Sample {
+                    vector: row(&unit(&components(*key))),
+                    speech_seconds: None,
+                    warnings: Vec::new(),
+                };
+                let profile = Profile {
+                    vector: sample.vector,
+                    seconds: 3.0,
+                    enrolments: 1,
+                    without_seconds: 0,
+                    warnings: BTreeSet::new(),
+                };
                 (id(*key), cosine(&profile.embedding(&model()).unwrap(), probe).unwrap())
             })
             .collect();
@@ -466,7 +483,7 @@ mod tests {
         let mut index = filled(0..3);
         let (other, of_other) = ("other".parse().unwrap(), ModelId::new("b", "b/1".into(), DIMENSION));
         index.put_speaker(9, &other, id(9), "Nina");
-        index.put_profile(9, &of_other, &row(&unit(&components(5))), 3.0);
+        index.put_profile(9, &of_other, &row(&unit(&components(5))), known(3.0));
         let probe = unit(&components(5));
         assert!(index.search(&probe, &wanted(9)).candidates.iter().all(|found| found.speaker != id(9)));
         let in_other = Wanted { collection: other, ..wanted(9) };
@@ -492,7 +509,7 @@ mod tests {
         let mut index = filled(0..0);
         for key in 0..5 {
             index.put_speaker(key, &collection(), id(key), "");
-            index.put_profile(key, &model(), &row(&unit(&components(1))), 3.0);
+            index.put_profile(key, &model(), &row(&unit(&components(1))), known(3.0));
         }
         let found = index.search(&unit(&components(1)), &wanted(2));
         let ids: Vec<&str> = found.candidates.iter().map(|candidate| candidate.speaker.as_str()).collect();

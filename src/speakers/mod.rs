@@ -12,6 +12,6 @@ pub use details::{Details, DetailsError, Enrolment, Metadata, ModelSummary, Spea
 pub use digest::{embedding_digest, recording_digest};
 pub use enrolment::{EnrolmentRules, Unfit, Voice, check};
 pub use identifier::{Address, Identifier, InvalidIdentifier};
-pub use identify::{Criteria, DEFAULT_MARGIN, Decision, Reason, decide};
+pub use identify::{Criteria, DEFAULT_MARGIN, Decision, Reason, claim, decide, threshold};
 pub use index::{Candidate, Found, Index, SpeakerKey, Wanted};
 pub use profile::{DEFAULT_WEIGHT_SECONDS, MAX_SPEECH_SECONDS, Profile, Sample};

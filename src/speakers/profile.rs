@@ -1,5 +1,8 @@
 //! A speaker's profile: the mean of what was enrolled.
 
+use std::collections::BTreeSet;
+
+use crate::claims::Evidence;
 use crate::embedding::{Embedding, ModelId, UnitEmbedding};
 
 /// Weight of an enrolment whose seconds of speech are not known, in seconds.
@@ -17,6 +20,10 @@ pub struct Profile {
     pub seconds: f64,
     /// The number of enrolments in it.
     pub enrolments: usize,
+    /// The number of them whose seconds of speech are not known.
+    pub without_seconds: usize,
+    /// Codes of the warnings that they came with, each once.
+    pub warnings: BTreeSet<String>,
 }
 
 /// An enrolment, as a profile is made of it.
@@ -26,6 +33,8 @@ pub struct Sample {
     pub vector: Vec<f32>,
     /// Seconds of speech, if they are known.
     pub speech_seconds: Option<f64>,
+    /// Codes of the recording's warnings.
+    pub warnings: Vec<String>,
 }
 
 impl Profile {
@@ -45,7 +54,15 @@ impl Profile {
             vector: mean.iter().map(|c| (c / norm) as f32).collect(),
             seconds: samples.iter().filter_map(|sample| sample.speech_seconds).sum(),
             enrolments: samples.len(),
+            without_seconds: samples.iter().filter(|sample| sample.speech_seconds.is_none()).count(),
+            warnings: samples.iter().flat_map(|sample| sample.warnings.iter().cloned()).collect(),
         })
+    }
+
+    /// What claims depend on.
+    pub fn evidence(&self) -> Evidence {
+        let seconds = (self.without_seconds == 0).then_some(self.seconds);
+        Evidence::new(seconds, self.warnings.iter().map(String::as_str), self.enrolments)
     }
 
     /// The profile as an embedding of a model; `None` if it has another dimension.
@@ -60,7 +77,7 @@ mod tests {
     use super::*;
 
     fn sample(vector: [f32; 2], speech_seconds: Option<f64>) -> Sample {
-        Sample { vector: vector.to_vec(), speech_seconds }
+        Sample { vector: vector.to_vec(), speech_seconds, warnings: Vec::new() }
     }
 
     #[test]

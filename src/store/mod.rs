@@ -60,6 +60,7 @@ impl Store {
             writer: Mutex::default(),
             others_wrote,
         };
+        store.database.migrate()?;
         // Both read the whole file.
         let (checked, loaded) = std::thread::scope(|scope| {
             let check = scope.spawn(|| store.database.check());

@@ -11,10 +11,11 @@ use super::support::{KEY, Server, assert_error, eventually, key_lines, voice};
 const RIGHTS: [&str; 6] = ["embed", "verify", "identify", "enrol", "read", "admin"];
 
 /// Each route that takes a key, and the right that it asks for.
-const ROUTES: [(&str, &str, Option<&str>); 25] = [
+const ROUTES: [(&str, &str, Option<&str>); 26] = [
     ("post", "/extract-embedding", Some("embed")),
     ("post", "/extract-embedding/upload", Some("embed")),
     ("post", "/compare-embeddings", Some("verify")),
+    ("get", "/v1/calibration", None),
     ("get", "/v1/models", None),
     ("get", "/v1/models/{model}", None),
     ("get", "/v1/models/{release}/{weights}", None),

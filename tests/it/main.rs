@@ -9,6 +9,7 @@
 
 mod architecture;
 mod bad_audio;
+mod calibration;
 mod campplus;
 mod clients;
 mod command_line;

@@ -347,10 +347,8 @@ fn identify_names_somebody_only_when_it_is_clear() {
     create(&server, "beth", &[components(3)]);
     let twins = identify(&server, &components(1), &[]);
     assert_eq!((&twins["speaker"], &twins["reason"]), (&Value::Null, &json!("ambiguous")), "{twins}");
-    assert_eq!(
-        (&twins["margin"], &twins["threshold"], &twins["searched"]),
-        (&json!(0.05), &json!(0.75), &json!(3))
-    );
+    assert_eq!((&twins["margin"], &twins["searched"]), (&json!(0.05), &json!(3)));
+    assert!(twins["threshold"].as_f64().unwrap() >= 0.75, "never below the model's own: {twins}");
     let cases = [
         (vec![("margin", json!(0.01))], json!("anna"), "match"),
         (vec![("margin", json!(0.01)), ("threshold", json!(1.0))], Value::Null, "below_threshold"),

@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use voice_embedding_service::claims::Evidence;
 use voice_embedding_service::embedding::{Embedding, ModelId};
 use voice_embedding_service::speakers::{Address, Details, EnrolmentRules, Identifier, Index, Voice, Wanted};
 use voice_embedding_service::store::{NewSpeaker, Store, StoreError, StorePlace};
@@ -274,7 +275,7 @@ fn assert_agrees(file: &Path) {
             n += 1;
         }
         if n > 0 {
-            anew.put_profile(key, &model(), &unit(&sum), 5.0);
+            anew.put_profile(key, &model(), &unit(&sum), Evidence::new(Some(5.0), [], 2));
         }
     }
     for seed in 0..20 {
@@ -425,7 +426,7 @@ fn a_file_that_cannot_be_used_ends_the_start_and_stays_as_it_is() {
     // Pages in the middle, of tables and indexes.
     damaged[40_960..122_880].fill(0x5a);
     let cases = [
-        (of_sql("newer", Some(&good), "PRAGMA user_version = 2"), "has version 2, which this program does not know (it knows 1)"),
+        (of_sql("newer", Some(&good), "PRAGMA user_version = 3"), "has version 3, which this program does not know (it knows 2)"),
         (of_bytes("text", b"This is a text, and no database at all, though it is long enough to be one. It goes on, and on."), "is no SQLite database"),
         (of_sql("other", None, "CREATE TABLE notes (text)"), "is a database of another program"),
         (of_bytes("damaged", &damaged), "is damaged"),
@@ -629,13 +630,48 @@ fn a_database_that_becomes_newer_is_left_alone() {
     assert_eq!(create(&server, "anna", &[1]), 201);
     let other = rusqlite::Connection::open(&file).unwrap();
     let version = || other.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).unwrap();
-    other.execute_batch("PRAGMA user_version = 2").unwrap();
+    other.execute_batch("PRAGMA user_version = 3").unwrap();
     assert_eq!(create(&server, "beth", &[2]), 503);
-    assert_eq!(version(), 2);
-    assert!(server.logged("the store of speakers is unavailable")[0].contains("version 2"));
-    other.execute_batch("PRAGMA user_version = 1").unwrap();
+    assert_eq!(version(), 3);
+    assert!(server.logged("the store of speakers is unavailable")[0].contains("version 3"));
+    other.execute_batch("PRAGMA user_version = 2").unwrap();
     eventually(|| get(&server, "/ready")["store"] == "ok");
     assert_eq!(create(&server, "beth", &[2]), 201);
+}
+
+#[test]
+fn a_database_of_the_first_version_learns_its_profiles_warnings() {
+    let (_folder, file) = place();
+    let with = |seed: u64, warnings: &[&str]| Voice {
+        warnings: warnings.iter().map(|code| (*code).to_owned()).collect(),
+        ..made_up(&model(), seed)
+    };
+    let store = Store::open(&StorePlace::File(file.clone()), 10, vec![model()]).unwrap();
+    let phone = new_speaker("phone", vec![with(1, &["short_speech", "narrowband"]), with(2, &[])]);
+    let clean = new_speaker("clean", vec![with(3, &[])]);
+    let of_unknown = |seed| Voice { speech_seconds: None, ..made_up(&model(), seed) };
+    let partly = new_speaker("partly", vec![with(4, &[]), of_unknown(5)]);
+    store.write_and_wait(move |t| t.create(&partly, &FORCED)).unwrap();
+    store.write_and_wait(move |t| t.create(&phone, &FORCED)).unwrap();
+    store.write_and_wait(move |t| t.create(&clean, &FORCED)).unwrap();
+    drop(store);
+    let first = rusqlite::Connection::open(&file).unwrap();
+    first.execute_batch("ALTER TABLE profiles DROP COLUMN warnings; ALTER TABLE profiles DROP COLUMN without_seconds; PRAGMA user_version = 1").unwrap();
+    drop(first);
+    let store = Store::open(&StorePlace::File(file), 10, vec![model()]).unwrap();
+    let warnings = |id| store.voice(&address(id), &model()).unwrap().profile.unwrap().warnings;
+    assert_eq!(Vec::from_iter(warnings("phone")), ["narrowband", "short_speech"]);
+    assert_eq!(Vec::from_iter(warnings("clean")), Vec::<String>::new());
+    let probe = with(1, &[]).embedding;
+    let wanted = Wanted { collection: Identifier::default_collection(), top: 3, except: None };
+    let found = store.search(&[probe], &wanted).unwrap().remove(0);
+    let evidence = |warnings: &[&str], enrolments| {
+        Evidence::new(Some(5.0 * enrolments as f64), warnings.iter().copied(), enrolments)
+    };
+    let by_id = |id: &str| found.candidates.iter().find(|c| c.speaker.as_str() == id).unwrap().evidence;
+    assert_eq!(by_id("phone"), evidence(&["narrowband"], 2));
+    assert_eq!(by_id("clean"), evidence(&[], 1));
+    assert_eq!(by_id("partly"), Evidence::new(None, [], 2), "seconds that are known in part are not known");
 }
 
 #[test]

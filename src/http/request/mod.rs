@@ -5,6 +5,7 @@ pub(super) mod body;
 pub(super) mod bounded;
 pub(super) mod channel;
 pub(super) mod content_type;
+pub(super) mod criterion;
 mod disposition;
 pub(super) mod fields;
 pub(super) mod json;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::model::resolve;
 use super::voice::{SentEmbedding, Voice};
+use crate::claims::Evidence;
 use crate::config::Right;
 use crate::embedder::{Embedder, EmbedderModel, Timings};
 use crate::embedding::{Embedding, EmbeddingError, UnitEmbedding};
@@ -37,8 +38,8 @@ pub(in crate::http) struct Side {
     /// Of a recording.
     pub(in crate::http) audio: Option<AudioReport>,
     pub(in crate::http) warnings: Vec<String>,
-    /// Seconds of speech, if they are known.
-    pub(in crate::http) speech_seconds: Option<f64>,
+    /// What claims depend on.
+    pub(in crate::http) evidence: Evidence,
     /// Of an enrolled speaker: the id.
     pub(in crate::http) speaker: Option<Identifier>,
 }
@@ -114,7 +115,7 @@ impl<N: Fn(usize) -> String> Sides<N> {
                 let embedding = UnitEmbedding::try_from(voice.embedding);
                 sides.sides.push(Side {
                     embedding: embedding.map_err(|error| ApiError::Internal(error.to_string()))?,
-                    speech_seconds: Some(voice.audio.speech_seconds),
+                    evidence: voice.audio.evidence(),
                     speaker: None,
                     warnings: voice.audio.warnings.iter().map(|warning| warning.code().to_owned()).collect(),
                     audio: Some(voice.audio),
@@ -157,7 +158,8 @@ pub(in crate::http) fn unit_embedding(
 fn side_of(model: &EmbedderModel, sent: SentEmbedding, name: &str) -> Result<Side, ApiError> {
     let SentEmbedding { components, speech_seconds, warnings, .. } = sent;
     let embedding = unit_embedding(model, components, name)?;
-    Ok(Side { embedding, audio: None, warnings, speech_seconds, speaker: None })
+    let evidence = Evidence::new(speech_seconds, warnings.iter().map(String::as_str), 1);
+    Ok(Side { embedding, audio: None, warnings, evidence, speaker: None })
 }
 
 async fn side_of_speaker(
@@ -171,8 +173,8 @@ async fn side_of_speaker(
     Ok(Side {
         embedding: voice.embedding,
         audio: None,
-        warnings: Vec::new(),
-        speech_seconds: None,
+        evidence: voice.profile.evidence(),
+        warnings: voice.profile.warnings.into_iter().collect(),
         speaker: Some(id),
     })
 }

@@ -5,7 +5,7 @@ use super::hparams::{DIMENSION, FBANK, INPUT_NAME, OUTPUT_NAME, PARTIALS, PIECES
 use crate::encoder::Graph;
 use crate::front_end::FrontEndParameters;
 use crate::models::manifest::Manifest;
-use crate::models::spec::{ModelFiles, ModelSpec};
+use crate::models::spec::{ModelFiles, ModelSpec, committed_calibration};
 
 /// What the names of the model's variables begin with.
 pub const VARIABLES: &str = "CAMPPLUS_MODEL";
@@ -27,6 +27,7 @@ pub fn spec() -> ModelSpec {
             dimension: DIMENSION,
         },
         threshold: THRESHOLD,
+        calibration: committed_calibration(include_bytes!("../../../models/campplus/calibration.json")),
         frame_cost_ns: 95_000,
         several_speakers: false,
         publisher: "3d-speaker",

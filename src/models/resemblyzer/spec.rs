@@ -6,7 +6,7 @@ use crate::encoder::Graph;
 use crate::encoder::native::{EMBEDDING_DIM, N_MELS};
 use crate::front_end::FrontEndParameters;
 use crate::models::manifest::Manifest;
-use crate::models::spec::{ModelFiles, ModelSpec};
+use crate::models::spec::{ModelFiles, ModelSpec, committed_calibration};
 
 /// The name that people choose the model by.
 pub const ID: &str = "resemblyzer";
@@ -28,6 +28,7 @@ pub fn spec() -> ModelSpec {
             dimension: EMBEDDING_DIM,
         },
         threshold: THRESHOLD,
+        calibration: committed_calibration(include_bytes!("../../../models/resemblyzer/calibration.json")),
         frame_cost_ns: 13_750,
         several_speakers: true,
         publisher: "resemble-ai",

@@ -5,8 +5,9 @@ use std::sync::{PoisonError, RwLock};
 
 use rusqlite::{Connection, Row};
 
-use super::reads::{identifier, vector};
+use super::reads::{codes, identifier, vector};
 use super::statements::{ALL_PROFILES, CHANGED_PROFILES, CHANGED_SPEAKERS, REMOVED_SPEAKERS, REVISION};
+use crate::claims::Evidence;
 use crate::embedding::ModelId;
 use crate::speakers::{Index, SpeakerKey};
 use crate::store::error::StoreError;
@@ -70,7 +71,10 @@ fn put_profile(index: &mut Index, row: &Row, models: &[ModelId]) -> Result<(), S
             let reason = format!("a profile of {fingerprint} has {} components", vector.len());
             return Err(StoreError::Unavailable { reason });
         }
-        index.put_profile(row.get(0)?, model, &vector, row.get(3)?);
+        let enrolments = row.get::<_, i64>(4)? as usize;
+        let seconds = if row.get::<_, i64>(5)? == 0 { row.get(3)? } else { None };
+        let evidence = Evidence::new(seconds, codes(row, 6)?, enrolments);
+        index.put_profile(row.get(0)?, model, &vector, evidence);
     }
     Ok(())
 }

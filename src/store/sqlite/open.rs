@@ -74,6 +74,22 @@ impl Database {
         }
     }
 
+    /// Brings the tables of a file to their newest version, if it has an older one; nothing is created.
+    pub(in crate::store) fn migrate(&self) -> Result<(), OpenError> {
+        let Source::File(path) = &self.source else { return Ok(()) };
+        let of_file = |error: StoreError| OpenError::System {
+            path: path.clone(),
+            reason: format!("its tables cannot be brought to version {VERSION}: {}", reason_of(error)),
+        };
+        let is_older = |connection: &Connection| Ok((1..VERSION).contains(&version(connection)?));
+        // A file that cannot be read is reported when it is checked.
+        if self.read(is_older).ok().flatten() == Some(true) {
+            self.close_readers();
+            make(path).map_err(of_file)?;
+        }
+        Ok(())
+    }
+
     /// Reads as of one moment; `None` if nothing has been written yet.
     pub(in crate::store) fn read<T>(
         &self,
@@ -287,6 +303,14 @@ fn prepare_for_writing(connection: &Connection) -> Result<(), StoreError> {
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     Ok(transaction.commit()?)
+}
+
+/// What an error says to the operator.
+fn reason_of(error: StoreError) -> String {
+    match error {
+        StoreError::Unavailable { reason } | StoreError::Internal(reason) => reason,
+        error => error.to_string(),
+    }
 }
 
 /// Refuses a database that has become another's, or a newer version's, since the start.

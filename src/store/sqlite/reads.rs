@@ -2,14 +2,16 @@
 
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::Serialize;
+use std::num::NonZeroU8;
+
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use time::format_description::well_known::iso8601::{Config, EncodedConfig, Iso8601, TimePrecision};
 
 use super::statements::{
     COLLECTIONS, ENROLMENT, ENROLMENT_COUNT, ENROLMENTS, ENROLMENTS_BY_MODEL, KEY, PROFILE,
     PROFILE_SUMMARIES, SPEAKER, SPEAKERS_AFTER,
 };
-use crate::embedding::{ModelId, UnitEmbedding};
+use crate::embedding::ModelId;
 use crate::speakers::{
     Address, Enrolment, Identifier, Metadata, ModelSummary, Profile, Speaker, SpeakerKey, SpeakerName,
 };
@@ -43,7 +45,7 @@ pub struct SpeakerVoice {
     /// The speaker's key.
     pub key: SpeakerKey,
     /// The profile; `None` if the speaker has none of the model.
-    pub embedding: Option<UnitEmbedding>,
+    pub profile: Option<Profile>,
 }
 
 /// A collection, counted.
@@ -149,7 +151,7 @@ pub(in crate::store) fn voice(
 ) -> Result<SpeakerVoice, StoreError> {
     let key = key_of(connection, address)?;
     let profile = profile(connection, key, model.fingerprint())?;
-    Ok(SpeakerVoice { key, embedding: profile.and_then(|profile| profile.embedding(model)) })
+    Ok(SpeakerVoice { key, profile })
 }
 
 pub(super) fn profile(
@@ -163,6 +165,8 @@ pub(super) fn profile(
             vector: vector(row, 0)?,
             seconds: row.get(1)?,
             enrolments: row.get::<_, i64>(2)? as usize,
+            without_seconds: row.get::<_, i64>(3)? as usize,
+            warnings: codes(row, 4)?.map(str::to_owned).collect(),
         })
     };
     Ok(statement.query_row(rusqlite::params![key, fingerprint], profile).optional()?)
@@ -199,13 +203,12 @@ pub(super) fn enrolment_by_id(
 }
 
 fn enrolment_of(row: &Row) -> rusqlite::Result<Enrolment> {
-    let warnings: String = row.get(4)?;
     Ok(Enrolment {
         id: row.get(0)?,
         model: row.get(1)?,
         speech_seconds: row.get(2)?,
         similarity_to_profile: row.get(3)?,
-        warnings: warnings.split_whitespace().map(str::to_owned).collect(),
+        warnings: codes(row, 4)?.map(str::to_owned).collect(),
         created_at: timestamp(row.get(5)?),
     })
 }
@@ -240,6 +243,11 @@ pub(super) fn identifier(row: &Row, column: usize) -> rusqlite::Result<Identifie
     })
 }
 
+/// Codes of warnings.
+pub(super) fn codes<'a>(row: &'a Row, column: usize) -> rusqlite::Result<impl Iterator<Item = &'a str>> {
+    Ok(row.get_ref(column)?.as_str()?.split_whitespace())
+}
+
 /// Little-endian `f32`.
 pub(super) fn vector(row: &Row, column: usize) -> rusqlite::Result<Vec<f32>> {
     let bytes = row.get_ref(column)?;
@@ -247,8 +255,12 @@ pub(super) fn vector(row: &Row, column: usize) -> rusqlite::Result<Vec<f32>> {
     Ok(components.iter().map(|component| f32::from_le_bytes(*component)).collect())
 }
 
+/// RFC 3339 with three decimals, so that texts sort as times.
+const MILLISECONDS: EncodedConfig =
+    Config::DEFAULT.set_time_precision(TimePrecision::Second { decimal_digits: NonZeroU8::new(3) }).encode();
+
 /// RFC 3339, of milliseconds since 1970.
 fn timestamp(milliseconds: i64) -> String {
     let moment = OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds) * 1_000_000).ok();
-    moment.and_then(|moment| moment.format(&Rfc3339).ok()).unwrap_or_default()
+    moment.and_then(|moment| moment.format(&Iso8601::<MILLISECONDS>).ok()).unwrap_or_default()
 }

@@ -1,7 +1,7 @@
 //! Every statement, and the tables they are about.
 
 /// The version of the tables below, as `user_version` of the database.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// Marks a database as this program's: "VoEm" in ASCII, as `application_id`.
 pub(super) const APPLICATION_ID: i64 = 0x566f_456d;
@@ -11,7 +11,8 @@ pub(super) const APPLICATION_ID: i64 = 0x566f_456d;
 /// A speaker's key is never used again. `revision` rises with every change; a speaker has that of its last one, and removals are
 /// remembered up to `forgotten`, so that whoever knows a revision can ask for what has changed since. Times are in milliseconds
 /// since 1970, vectors little-endian `f32` with L2 norm 1.
-pub(super) const MIGRATIONS: [&str; VERSION as usize] = ["
+pub(super) const MIGRATIONS: [&str; VERSION as usize] = [
+    "
 CREATE TABLE state (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     revision INTEGER NOT NULL,
@@ -69,7 +70,16 @@ CREATE TABLE removals (
     speaker INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX removals_by_revision ON removals (revision);
-"];
+",
+    "
+ALTER TABLE profiles ADD COLUMN without_seconds INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE profiles ADD COLUMN warnings TEXT NOT NULL DEFAULT '';
+UPDATE profiles SET without_seconds = (SELECT COUNT(*) FROM enrolments e
+    WHERE e.speaker = profiles.speaker AND e.model = profiles.model AND e.speech_seconds IS NULL);
+UPDATE profiles SET warnings = IFNULL((SELECT GROUP_CONCAT(e.warnings, ' ') FROM enrolments e
+    WHERE e.speaker = profiles.speaker AND e.model = profiles.model AND e.warnings <> ''), '');
+",
+];
 
 macro_rules! statements {
     ($($name:ident = $sql:expr;)*) => {
@@ -84,9 +94,9 @@ statements! {
     // What follows changes. Few have changed: CROSS JOIN keeps the order.
     REVISION = "SELECT revision, forgotten FROM state";
     CHANGED_SPEAKERS = "SELECT key, collection, id, name FROM speakers WHERE revision > ?1";
-    CHANGED_PROFILES = "SELECT p.speaker, m.fingerprint, p.vector, p.seconds FROM speakers s
+    CHANGED_PROFILES = "SELECT p.speaker, m.fingerprint, p.vector, p.seconds, p.enrolments, p.without_seconds, p.warnings FROM speakers s
         CROSS JOIN profiles p ON p.speaker = s.key CROSS JOIN models m ON m.key = p.model WHERE s.revision > ?1";
-    ALL_PROFILES = "SELECT p.speaker, m.fingerprint, p.vector, p.seconds FROM profiles p JOIN models m ON m.key = p.model";
+    ALL_PROFILES = "SELECT p.speaker, m.fingerprint, p.vector, p.seconds, p.enrolments, p.without_seconds, p.warnings FROM profiles p JOIN models m ON m.key = p.model";
     REMOVED_SPEAKERS = "SELECT speaker FROM removals WHERE revision > ?1";
 
     // What reads.
@@ -97,7 +107,7 @@ statements! {
     ENROLMENT_COUNT = "SELECT COUNT(*) FROM enrolments WHERE speaker = ?1";
     PROFILE_SUMMARIES = "SELECT m.fingerprint, p.seconds, p.enrolments FROM profiles p JOIN models m ON m.key = p.model
         WHERE p.speaker = ?1 ORDER BY m.fingerprint";
-    PROFILE = "SELECT p.vector, p.seconds, p.enrolments FROM profiles p JOIN models m ON m.key = p.model
+    PROFILE = "SELECT p.vector, p.seconds, p.enrolments, p.without_seconds, p.warnings FROM profiles p JOIN models m ON m.key = p.model
         WHERE p.speaker = ?1 AND m.fingerprint = ?2";
     ENROLMENTS = "SELECT e.id, m.fingerprint, e.speech_seconds, e.similarity, e.warnings, e.created FROM enrolments e
         JOIN models m ON m.key = e.model WHERE e.speaker = ?1 ORDER BY e.key";
@@ -125,7 +135,7 @@ statements! {
     SET_FORGOTTEN = "UPDATE state SET forgotten = ?1 WHERE forgotten < ?1";
     BY_DIGEST = "SELECT e.id, s.key, s.id FROM enrolments e JOIN speakers s ON s.key = e.speaker
         JOIN models m ON m.key = e.model WHERE e.digest = ?1 AND m.fingerprint = ?2 AND s.collection = ?3";
-    SAMPLES = "SELECT vector, speech_seconds FROM enrolments WHERE speaker = ?1 AND model = ?2 ORDER BY key";
+    SAMPLES = "SELECT vector, speech_seconds, warnings FROM enrolments WHERE speaker = ?1 AND model = ?2 ORDER BY key";
     ADD_ENROLMENT = "INSERT INTO enrolments (speaker, id, model, digest, vector, speech_seconds, similarity, warnings, created)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
     MODELS_OF_SPEAKER = "SELECT DISTINCT model FROM enrolments WHERE speaker = ?1";
@@ -135,8 +145,9 @@ statements! {
     REMOVE_ENROLMENT = "DELETE FROM enrolments WHERE speaker = ?1 AND id = ?2";
     REMOVE_ENROLMENTS = "DELETE FROM enrolments WHERE speaker = ?1";
     REMOVE_PROFILE = "DELETE FROM profiles WHERE speaker = ?1 AND model = ?2";
-    SET_PROFILE = "INSERT INTO profiles (speaker, model, vector, seconds, enrolments) VALUES (?1, ?2, ?3, ?4, ?5)
-        ON CONFLICT (speaker, model) DO UPDATE SET vector = ?3, seconds = ?4, enrolments = ?5";
+    SET_PROFILE = "INSERT INTO profiles (speaker, model, vector, seconds, enrolments, without_seconds, warnings)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+        ON CONFLICT (speaker, model) DO UPDATE SET vector = ?3, seconds = ?4, enrolments = ?5, without_seconds = ?6, warnings = ?7";
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use super::reads::{enrolment_by_id, key_of, profile, row_of, speaker, vector};
+use super::reads::{codes, enrolment_by_id, key_of, profile, row_of, speaker, vector};
 use super::statements::{
     ADD_ENROLMENT, ADD_MODEL, ADD_SPEAKER, BY_DIGEST, CHANGE_SPEAKER, ENROLMENT_COUNT, FORGET_REMOVALS,
     MODEL, MODEL_OF_ENROLMENT, MODELS_OF_SPEAKER, MOVE_ENROLMENT, MOVE_ENROLMENTS, RAISE_REVISION,
@@ -328,12 +328,21 @@ impl Transaction<'_> {
         let mut statement = self.connection.prepare_cached(SAMPLES)?;
         let samples = statement
             .query_map([key, model], |row| {
-                Ok(Sample { vector: vector(row, 0)?, speech_seconds: row.get(1)? })
+                let warnings = codes(row, 2)?.map(str::to_owned).collect();
+                Ok(Sample { vector: vector(row, 0)?, speech_seconds: row.get(1)?, warnings })
             })?
             .collect::<Result<Vec<_>, _>>()?;
         match Profile::of(&samples) {
-            Some(Profile { vector, seconds, enrolments }) => {
-                let values = params![key, model, bytes_of(&vector), seconds, enrolments as i64];
+            Some(profile) => {
+                let values = params![
+                    key,
+                    model,
+                    bytes_of(&profile.vector),
+                    profile.seconds,
+                    profile.enrolments as i64,
+                    profile.without_seconds as i64,
+                    Vec::from_iter(profile.warnings).join(" "),
+                ];
                 self.connection.prepare_cached(SET_PROFILE)?.execute(values)?;
             }
             None => {

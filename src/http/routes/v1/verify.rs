@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::VoiceErrors;
 use crate::audio::Channel;
+use crate::claims::{Comparison, Criterion};
 use crate::compare::{cosine, is_same_speaker};
 use crate::http::answer;
 use crate::http::batch::{Caller, on_worker};
@@ -17,10 +18,10 @@ use crate::http::error::{ApiError, FieldError};
 use crate::http::layers::auth::KeyHolder;
 use crate::http::layers::time_limit::TimeLimit;
 use crate::http::pages::document::example_recording;
+use crate::http::request::criterion::{criterion, not_met};
 use crate::http::request::json;
 use crate::http::request::parts::{Part, Received};
 use crate::http::request::sides::{Side, Sides};
-use crate::http::request::threshold::check_threshold;
 use crate::http::request::voice::{ChannelName, Voice, VoiceFields};
 use crate::http::routes::audio_report::AudioReport;
 use crate::http::state::AppState;
@@ -29,6 +30,9 @@ use crate::speakers::Identifier;
 
 /// Level above which recordings are not raised to one level, in dBFS.
 const LEVELLED_BELOW_DBFS: f64 = crate::speech::level::TARGET_LEVEL_DBFS;
+
+/// The name of the option.
+const RATE: &str = "max_false_accept_rate";
 
 /// Difference of levels from which on scores suffer, in dB.
 const LEVEL_MISMATCH_DB: f64 = 6.0;
@@ -47,6 +51,10 @@ pub(in crate::http) struct VerifyRequest {
     /// Similarity above which they are the same speaker; the model's own if missing.
     #[schema(minimum = -1, maximum = 1)]
     threshold: Option<f64>,
+    /// Instead of a threshold: how often different speakers with as much speech may be taken for one. The threshold follows from the
+    /// seconds of speech; it holds where a rate is claimed in the answer.
+    #[schema(minimum = 0, maximum = 1)]
+    max_false_accept_rate: Option<f64>,
     /// In a form: the channel of recordings.
     #[schema(ignore)]
     channel: Option<ChannelName>,
@@ -68,6 +76,9 @@ pub(in crate::http) struct VerifyForm {
     /// As in JSON.
     #[schema(example = 0.75)]
     threshold: Option<f64>,
+    /// As in JSON, instead of a threshold.
+    #[schema(minimum = 0, maximum = 1)]
+    max_false_accept_rate: Option<f64>,
 }
 
 /// How alike two voices are.
@@ -81,6 +92,25 @@ pub(in crate::http) struct VerifyAnswer<'a> {
     threshold: f64,
     /// Whether the similarity is above the threshold.
     is_same_speaker: bool,
+    /// The natural logarithm of how much more likely the similarity is if one speaker is heard than if two are. It is limited by what the
+    /// calibration can show; null as the rate is.
+    #[schema(example = 4.2)]
+    log_likelihood_ratio: Option<f64>,
+    /// The share of pairs of different speakers of the same sex, with as much speech, that score at least this on the calibration's
+    /// recordings. Null where that cannot be told; `calibration_note` says why.
+    #[schema(example = 0.002)]
+    false_accept_rate: Option<f64>,
+    /// Whether the rate is only known to be no more than this.
+    #[schema(example = false)]
+    false_accept_rate_is_bound: bool,
+    /// What the claims are computed with; null if there is nothing for this model.
+    #[schema(example = "librispeech-2026")]
+    calibration: Option<&'a str>,
+    /// What was measured and what was not, or why nothing is claimed.
+    #[schema(
+        example = "On clean read English, 130 speakers: with as much speech, about 1 in 500 comparisons of ..."
+    )]
+    calibration_note: String,
     /// Names weights and preprocessing.
     #[schema(example = "resemblyzer-0.1.4/39373b86")]
     model: String,
@@ -105,7 +135,8 @@ struct SideAnswer<'a> {
 
 /// Compare two voices: recordings, embeddings or enrolled speakers.
 ///
-/// With an enrolled speaker, the key needs the right `identify`, too, and with a speaker and an embedding also `read`.
+/// The error rates that are claimed hold for recordings like those of the calibration, which `calibration_note` describes. With an enrolled
+/// speaker, the key needs the right `identify`, too, and with a speaker and an embedding also `read`.
 #[utoipa::path(post, path = "/v1/verify", tag = "Voices", security(("ApiKey" = []), ("Bearer" = [])),
     request_body(content((VerifyRequest = "application/json"), (VerifyForm = "multipart/form-data"))),
     responses(
@@ -126,14 +157,22 @@ pub(in crate::http) async fn verify(
     let sides = Sides::resolve(&state, request.model.as_deref(), voices, |i| ["a", "b"][i].to_owned())?;
     sides.require_rights(&caller.key)?;
     let (model, sides) = sides.embed(&state, &caller).await?;
-    let threshold = request.threshold.unwrap_or(model.spec().threshold);
     let (timings, seconds) = sides.totals();
     let [a, b] = &sides.sides[..] else { unreachable!("there are two") };
     let similarity = similarity(a, b)?;
+    let (judge, evidence) = (model.judge(), [&a.evidence, &b.evidence]);
+    let threshold =
+        judge.threshold(request.criterion()?, Comparison::Pair, evidence).map_err(not_met(RATE))?;
+    let claim = judge.claim(similarity, Comparison::Pair, evidence);
     let answer = VerifyAnswer {
         similarity,
         threshold,
         is_same_speaker: is_same_speaker(similarity, threshold),
+        log_likelihood_ratio: claim.log_likelihood_ratio,
+        false_accept_rate: claim.error_rate.map(|rate| rate.value),
+        false_accept_rate_is_bound: claim.error_rate.is_some_and(|rate| rate.is_bound),
+        calibration: judge.calibration.map(|calibration| &*calibration.name),
+        calibration_note: claim.note,
         model: model.id().fingerprint().to_owned(),
         warnings: warnings(a, b),
         a: SideAnswer::new(a),
@@ -161,8 +200,12 @@ impl VerifyRequest {
             let msg = "A side is one voice; it cannot have segments";
             return Err(FieldError::at(&["body", ["a", "b"][i], "segments"], "value_error", msg).into());
         }
-        check_threshold(request.threshold)?;
+        request.criterion()?;
         Ok((request, voices))
+    }
+
+    fn criterion(&self) -> Result<Criterion, ApiError> {
+        criterion(self.threshold, self.max_false_accept_rate, RATE)
     }
 
     fn of_parts(files: Vec<Part>, options: json::Options) -> Result<(Self, [Option<Voice>; 2]), ApiError> {

@@ -175,7 +175,7 @@ pub(super) async fn voices_of(
     let voice = |(digest, side): (_, Side)| speakers::Voice {
         digest,
         embedding: side.embedding,
-        speech_seconds: side.speech_seconds,
+        speech_seconds: side.evidence.speech_seconds(),
         warnings: side.warnings,
     };
     Ok((model, digests.into_iter().zip(embedded.sides).map(voice).collect()))

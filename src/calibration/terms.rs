@@ -1,0 +1,103 @@
+//! The terms of the linear forms: of a similarity and of the seconds of speech of both sides.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::limits::Limits;
+
+/// Seconds of speech below which a window of Resemblyzer's encoder is padded.
+const FULL_WINDOW_SECONDS: f64 = 1.6;
+
+/// Seconds of speech of two voices.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Seconds {
+    /// Of one.
+    pub a: f64,
+    /// Of the other.
+    pub b: f64,
+}
+
+/// A term. `h` is the harmonic mean of the seconds of both sides, limited; `p` of a side is the share of a window of 1.6 s that is
+/// padding, of its seconds as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Term {
+    /// The constant.
+    #[serde(rename = "1")]
+    One,
+    /// The cosine similarity.
+    #[serde(rename = "s")]
+    Similarity,
+    /// The logarithm of `h`.
+    #[serde(rename = "ln h")]
+    LnH,
+    /// Its square.
+    #[serde(rename = "ln h^2")]
+    LnHSquared,
+    /// The similarity times the logarithm of `h`.
+    #[serde(rename = "s*ln h")]
+    SimilarityLnH,
+    /// One over `h`.
+    #[serde(rename = "1/h")]
+    InverseH,
+    /// The product of both sides' `p`.
+    #[serde(rename = "pp")]
+    BothPadded,
+    /// The difference of both sides' `p`.
+    #[serde(rename = "pd")]
+    OnePadded,
+}
+
+/// Coefficients of terms, which are summed.
+pub type Linear = BTreeMap<Term, f64>;
+
+impl Seconds {
+    /// The harmonic mean, each side limited.
+    pub(super) fn harmonic_mean(self, limits: &Limits) -> f64 {
+        let limited = |seconds: f64| seconds.clamp(limits.seconds_min, limits.seconds_max);
+        2.0 / (1.0 / limited(self.a) + 1.0 / limited(self.b))
+    }
+
+    /// The shorter side.
+    pub fn least(self) -> f64 {
+        self.a.min(self.b)
+    }
+}
+
+impl Term {
+    /// Whether it depends on seconds of speech.
+    pub fn is_of_seconds(self) -> bool {
+        !matches!(self, Self::One | Self::Similarity)
+    }
+
+    /// Whether it depends on the similarity.
+    pub fn is_of_similarity(self) -> bool {
+        matches!(self, Self::Similarity | Self::SimilarityLnH)
+    }
+
+    pub(super) fn value(self, similarity: f64, seconds: Seconds, limits: &Limits) -> f64 {
+        let h = seconds.harmonic_mean(limits);
+        let padded = |seconds: f64| (1.0 - seconds / FULL_WINDOW_SECONDS).max(0.0);
+        let (a, b) = (padded(seconds.a), padded(seconds.b));
+        match self {
+            Self::One => 1.0,
+            Self::Similarity => similarity,
+            Self::LnH => h.ln(),
+            Self::LnHSquared => h.ln().powi(2),
+            Self::SimilarityLnH => similarity * h.ln(),
+            Self::InverseH => 1.0 / h,
+            Self::BothPadded => a * b,
+            Self::OnePadded => (a - b).abs(),
+        }
+    }
+}
+
+/// A form of these terms, with a coefficient each.
+pub(super) fn linear(terms: &[Term], coefficients: impl IntoIterator<Item = f64>) -> Linear {
+    terms.iter().copied().zip(coefficients).collect()
+}
+
+/// The sum of the terms.
+pub(super) fn sum(linear: &Linear, similarity: f64, seconds: Seconds, limits: &Limits) -> f64 {
+    linear.iter().map(|(term, coefficient)| coefficient * term.value(similarity, seconds, limits)).sum()
+}
