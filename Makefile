@@ -23,7 +23,7 @@ NPM_TYPESCRIPT := 5.9.3
 TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/voice-embedding-service/tools
 FETCH := $(PYTHON) scripts/fetch_wheel.py
 
-.PHONY: run dev test check parity bench bench-http load fuzz sanitize calibration setup onnxruntime checkpoint python sdks schemathesis kills tools model fmt help
+.PHONY: run dev test check parity bench bench-http load fuzz sanitize calibration der setup onnxruntime checkpoint python sdks schemathesis kills tools model fmt help
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -83,6 +83,12 @@ calibration: ## Fit the models' calibrations to the scores of PARITY_DATA anew, 
 			--description 'clean read English (LibriSpeech, one session a speaker)' \
 			--not-measured 'rooms, music, a second voice, the telephone, noise, other languages, or recordings of different days' \
 			--output models/$$model/calibration.json --picture docs/calibration-$$model.svg || exit 1; done
+
+der: onnxruntime ## Measure diarization on the conversations of PARITY_DATA, into docs/diarization.md.
+	@PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target target/der -r scripts/requirements-der.txt
+	$(CARGO) build --release
+	ORT_DYLIB_PATH=$${ORT_DYLIB_PATH:-target/onnxruntime/library} PYTHONPATH=target/der $(PYTHON) -W ignore scripts/der.py \
+		target/release/voice-embedding-service $(or $(PARITY_DATA),../shared)
 
 model: checkpoint ## Convert the models from their checkpoints anew.
 	$(CARGO) run -- model convert target/resemblyzer/pretrained.pt --output models/resemblyzer.onnx

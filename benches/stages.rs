@@ -18,6 +18,7 @@ use voice_embedding_service::audio::resample::To16Khz;
 use voice_embedding_service::audio::{self, Channel, DecodeOptions, SAMPLE_RATE_HZ, Waveform};
 use voice_embedding_service::claims::Evidence;
 use voice_embedding_service::compare;
+use voice_embedding_service::diarization::{Clustering, SpeakerCount};
 use voice_embedding_service::embedding::{Embedding, UnitEmbedding};
 use voice_embedding_service::encoder::native::{HIDDEN_UNITS, LSTM_LAYERS, N_MELS};
 use voice_embedding_service::encoder::{
@@ -47,7 +48,7 @@ const BATCHES: [usize; 7] = [1, 2, 4, 6, 8, 14, 32];
 criterion_group! {
     name = stages;
     config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2)).sample_size(30);
-    targets = decode, resample, preprocess, warnings, encode, peak, json, similarities, search, whole, side_by_side, campplus_beside_onnx_runtime
+    targets = decode, resample, preprocess, warnings, encode, peak, json, similarities, search, diarization, whole, side_by_side, campplus_beside_onnx_runtime
 }
 criterion_main!(stages);
 
@@ -372,6 +373,30 @@ fn similarities(c: &mut Criterion) {
         b.iter(|| compare::similarity_matrix(black_box(&embeddings)).unwrap());
     });
     group.bench_function("clusters of 2,000", |b| b.iter(|| compare::clusters(black_box(&matrix), 0.75)));
+}
+
+/// An hour of five speakers: 4,700 windows.
+fn diarization(c: &mut Criterion) {
+    let mut random = 1_u64;
+    let mut component = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 40) as f32 / (1_u32 << 24) as f32 - 0.5
+    };
+    let speakers: Vec<Vec<f32>> = (0..5).map(|_| (0..256).map(|_| component()).collect()).collect();
+    let mut units =
+        ndarray::Array2::from_shape_fn((4_700, 256), |(i, j)| speakers[i / 20 % 5][j] + 0.8 * component());
+    for mut unit in units.rows_mut() {
+        let norm = unit.iter().map(|c| c * c).sum::<f32>().sqrt();
+        unit.iter_mut().for_each(|c| *c /= norm);
+    }
+    let mut group = c.benchmark_group("diarization");
+    group.sample_size(10);
+    group.bench_function("clusters of an hour", |b| {
+        b.iter(|| {
+            let mut clustering = Clustering::new(black_box(units.clone()), SpeakerCount::default(), 0.8);
+            while clustering.advance().is_none() {}
+        });
+    });
 }
 
 fn search(c: &mut Criterion) {

@@ -15,7 +15,7 @@ use crate::engine::Engine;
 use crate::front_end::Features;
 use crate::models::ModelSpec;
 use crate::pipeline::{
-    Analysis, AudioReport, Pipeline, PipelineError, PipelineLimits, RecordingOptions, Wanted,
+    Analysis, AudioReport, Pipeline, PipelineError, PipelineLimits, RecordingOptions, Wanted, Warning,
 };
 use crate::queue::plan::GroupId;
 use crate::queue::{Job, OnBatch, Place, Queue, QueueFull, QueueLimits, Started};
@@ -63,6 +63,8 @@ pub struct EmbeddedVoice {
     pub audio: AudioReport,
     /// The windows, if they were wanted.
     pub partials: Vec<Partial>,
+    /// Where speech is, in seconds of the recording, if windows for telling speakers apart were wanted.
+    pub speech: Vec<Range<f64>>,
 }
 
 /// One window.
@@ -263,7 +265,13 @@ impl Embedder {
             match model.analyse(&request, &wanted, unpack) {
                 Ok((analyses, decode, preprocess)) => {
                     let timings = Timings { queue, decode, preprocess, encode: Duration::ZERO };
-                    model.encode(analyses, wanted.partials.is_some(), &request, timings, done)
+                    model.encode(
+                        analyses,
+                        wanted.partials.is_some() || wanted.turns.is_some(),
+                        &request,
+                        timings,
+                        done,
+                    )
                 }
                 Err(error) => Started::Finished(Box::new(move || done(Err(error)))),
             }
@@ -293,7 +301,9 @@ impl EmbedderModel {
         let begun = Instant::now();
         let recording = info_span!("decode").in_scope(|| {
             let (bytes, options) = unpack()?;
-            Ok::<_, E>(self.pipeline.decode(bytes.as_ref(), options).map_err(EmbedError::from)?)
+            Ok::<_, E>(
+                self.pipeline.decode_wanted(bytes.as_ref(), options, wanted).map_err(EmbedError::from)?,
+            )
         })?;
         let decode = begun.elapsed();
         let begun = Instant::now();
@@ -346,13 +356,18 @@ impl EmbedderModel {
         let partial = |(seconds, embedding)| Partial { seconds, embedding: normalized(embedding) };
         let others: Option<Vec<Partial>> =
             analysis.other_windows.map(|(_, times)| times.into_iter().zip(units).map(partial).collect());
-        let (embedding, audio) = self.pipeline.conclude(&own, analysis.report)?;
+        let speech = analysis.speech;
+        let (embedding, mut audio) = self.pipeline.conclude(&own, analysis.report)?;
+        if !speech.is_empty() {
+            // That is what turns are asked for.
+            audio.warnings.retain(|warning| *warning != Warning::SeveralSpeakers);
+        }
         let partials = match others {
             Some(others) => others,
             None if wants_partials => analysis.unit_seconds.into_iter().zip(own).map(partial).collect(),
             None => Vec::new(),
         };
-        Ok(EmbeddedVoice { embedding, audio, partials })
+        Ok(EmbeddedVoice { embedding, audio, partials, speech })
     }
 }
 

@@ -26,6 +26,8 @@
 //!
 //! A module imports only from those above it in this list.
 
+mod random;
+
 pub mod embedding;
 
 pub mod compare;
@@ -48,6 +50,10 @@ pub mod queue;
 pub mod pipeline;
 
 pub mod claims;
+
+pub mod diarization;
+
+pub mod transcript;
 
 pub mod engine;
 

@@ -1,5 +1,6 @@
 //! Bytes of an audio file -> [`Embedding`]: the stages in order.
 
+use std::fmt;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,8 +14,8 @@ use crate::compare::fall_into_two_voices;
 use crate::embedding::{Embedding, ModelId};
 use crate::encoder::{self, EncoderError, Session, mean_embedding};
 use crate::front_end::{Features, FrontEnd};
-use crate::models::Model;
-use crate::speech::{Utterance, level};
+use crate::models::{Model, TurnParameters};
+use crate::speech::{self, Pauses, Utterance, level};
 
 /// Speech shorter than this, in seconds, is little to tell a voice from; it fills less than one window of Resemblyzer's encoder.
 const SHORT_SPEECH_SECONDS: f64 = 1.6;
@@ -33,6 +34,7 @@ pub struct Pipeline {
     model: ModelId,
     limits: PipelineLimits,
     front_end: FrontEnd,
+    turns: TurnParameters,
     several_speakers: bool,
 }
 
@@ -43,6 +45,8 @@ pub struct PipelineLimits {
     pub max_audio_seconds: f64,
     /// The least speech, in seconds; 0 accepts any.
     pub min_speech_seconds: f64,
+    /// The longest recording whose turns are wanted, in seconds.
+    pub max_turns_seconds: f64,
 }
 
 /// How a recording is to be read.
@@ -61,6 +65,21 @@ pub struct Wanted {
     pub partials: Option<WantedPartials>,
     /// These stretches, in seconds, each by itself instead of the whole.
     pub segments: Option<Vec<Range<f64>>>,
+    /// Windows for telling speakers apart, instead of those for an embedding, and where speech is.
+    pub turns: Option<WantedTurns>,
+}
+
+/// Windows for telling speakers apart, of a recording that may be long.
+#[derive(Clone, Default)]
+pub struct WantedTurns {
+    /// Called with the length of the recording, in seconds, once it is known.
+    pub on_length: Option<Arc<dyn Fn(f64) + Send + Sync>>,
+}
+
+impl fmt::Debug for WantedTurns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WantedTurns")
+    }
 }
 
 /// The embeddings of windows that are wanted.
@@ -86,6 +105,8 @@ pub struct Analysis {
     pub unit_seconds: Vec<Range<f64>>,
     /// What is known of the recording.
     pub report: AudioReport,
+    /// Where speech is, in seconds of the recording, if windows for telling speakers apart are wanted.
+    pub speech: Vec<Range<f64>>,
     /// The windows of partials, if they are wanted and not the units, and when each begins and ends.
     pub other_windows: Option<(Features, Vec<Range<f64>>)>,
 }
@@ -208,7 +229,7 @@ impl Wanted {
 impl Default for PipelineLimits {
     /// Ten minutes of audio at the most, any amount of speech.
     fn default() -> Self {
-        Self { max_audio_seconds: 600.0, min_speech_seconds: 0.0 }
+        Self { max_audio_seconds: 600.0, min_speech_seconds: 0.0, max_turns_seconds: 7_200.0 }
     }
 }
 
@@ -217,7 +238,13 @@ impl Pipeline {
     pub fn new(model: &Model, limits: PipelineLimits) -> Self {
         let spec = &model.spec;
         let front_end = FrontEnd::new(spec.front_end);
-        Self { model: model.id.clone(), limits, front_end, several_speakers: spec.several_speakers }
+        Self {
+            model: model.id.clone(),
+            limits,
+            front_end,
+            turns: spec.turns,
+            several_speakers: spec.several_speakers,
+        }
     }
 
     /// The model that it is made for.
@@ -227,8 +254,20 @@ impl Pipeline {
 
     /// Bytes of an audio file, or samples without a header -> a recording within the limit.
     pub fn decode(&self, bytes: &[u8], options: RecordingOptions) -> Result<Recording, PipelineError> {
+        self.decode_wanted(bytes, options, &Wanted::default())
+    }
+
+    /// The same, within the limit on what is wanted.
+    pub fn decode_wanted(
+        &self,
+        bytes: &[u8],
+        options: RecordingOptions,
+        wanted: &Wanted,
+    ) -> Result<Recording, PipelineError> {
         let RecordingOptions { channel, raw } = options;
-        let options = DecodeOptions { max_seconds: self.limits.max_audio_seconds, channel };
+        let PipelineLimits { max_audio_seconds, max_turns_seconds, .. } = self.limits;
+        let max_seconds = if wanted.turns.is_some() { max_turns_seconds } else { max_audio_seconds };
+        let options = DecodeOptions { max_seconds, channel };
         Ok(match raw {
             Some(raw) => audio::decode_raw(bytes, raw, options),
             None => audio::decode(bytes, options),
@@ -246,6 +285,12 @@ impl Pipeline {
         recording: Recording,
         wanted: &Wanted,
     ) -> Result<Vec<Result<Analysis, PipelineError>>, PipelineError> {
+        if let Some(turns) = &wanted.turns {
+            if let Some(on_length) = &turns.on_length {
+                on_length(recording.duration_seconds);
+            }
+            return Ok(vec![Ok(self.analyse_turns(recording)?)]);
+        }
         let partials = wanted.partials.as_ref();
         let Some(segments) = &wanted.segments else {
             let analysis = self.analyse_part(recording, partials, 0.0)?;
@@ -296,16 +341,7 @@ impl Pipeline {
         partials: Option<&WantedPartials>,
         begins_at: f64,
     ) -> Result<Analysis, PipelineError> {
-        let level_dbfs = level::level_dbfs(recording.waveform.samples());
-        let mut report = AudioReport {
-            duration_seconds: recording.duration_seconds,
-            speech_seconds: 0.0,
-            sample_rate_hz: recording.sample_rate_hz,
-            channels: recording.channels,
-            level_dbfs,
-            windows: 0,
-            warnings: Vec::new(),
-        };
+        let mut report = report_of(&recording);
         let utterance = Utterance::of(recording.waveform, self.front_end.pauses());
         let utterance =
             utterance.ok_or(PipelineError::NoSpeech { channels_cancel: recording.channels_cancel })?;
@@ -317,16 +353,8 @@ impl Pipeline {
 
         let features = self.front_end.features(&utterance);
         report.windows = features.units().len();
-        let warnings = [
-            (Warning::ShortSpeech, report.speech_seconds < SHORT_SPEECH_SECONDS),
-            (Warning::Narrowband, report.sample_rate_hz < NARROWBAND_BELOW_HZ),
-            (Warning::Clipped, recording.clipped),
-            (Warning::LowLevel, level_dbfs < LOW_LEVEL_DBFS),
-            (Warning::Truncated, recording.truncated),
-            (Warning::Noise, self.front_end.hardly_moves(&utterance, &features)),
-        ];
-        report.warnings =
-            warnings.into_iter().filter_map(|(warning, applies)| applies.then_some(warning)).collect();
+        let is_noise = self.front_end.hardly_moves(&utterance, &features);
+        report.warnings = Warning::that_apply(&report, recording.clipped, recording.truncated, is_noise);
         let times = |features: &Features| -> Vec<Range<f64>> {
             let seconds =
                 features.units().iter().map(|unit| utterance.seconds_in_recording(unit.samples.clone()));
@@ -339,7 +367,32 @@ impl Pipeline {
                 (windows, times)
             });
         let unit_seconds = times(&features);
-        Ok(Analysis { features, unit_seconds, report, other_windows })
+        Ok(Analysis { features, unit_seconds, report, speech: Vec::new(), other_windows })
+    }
+
+    /// Speech and windows of a recording that may hold several speakers; its pauses stay where they are.
+    fn analyse_turns(&self, recording: Recording) -> Result<Analysis, PipelineError> {
+        let mut report = report_of(&recording);
+        let truncated = recording.truncated;
+        let (clipped, channels_cancel) = (recording.clipped, recording.channels_cancel);
+        let mut samples = recording.waveform.into_samples();
+        let (stretches, gain) = speech::stretches_of_speech(&samples);
+        if stretches.is_empty() {
+            return Err(PipelineError::NoSpeech { channels_cancel });
+        }
+        if self.front_end.pauses() == Pauses::Cut {
+            level::raise(&mut samples, gain);
+        }
+        let features = self.front_end.turn_windows(&samples, &stretches, self.turns.windows);
+        drop(samples);
+        let seconds = |place: usize| place as f64 / f64::from(SAMPLE_RATE_HZ);
+        let in_seconds = |range: &Range<usize>| seconds(range.start)..seconds(range.end);
+        let speech: Vec<Range<f64>> = stretches.iter().map(in_seconds).collect();
+        report.speech_seconds = seconds(stretches.iter().map(ExactSizeIterator::len).sum());
+        report.windows = features.units().len();
+        report.warnings = Warning::that_apply(&report, clipped, truncated, false);
+        let unit_seconds = features.units().iter().map(|unit| in_seconds(&unit.samples)).collect();
+        Ok(Analysis { features, unit_seconds, report, speech, other_windows: None })
     }
 
     /// The whole way, on the calling thread, with a session of the same model.
@@ -365,6 +418,19 @@ impl Pipeline {
             report.warnings.push(Warning::SeveralSpeakers);
         }
         Ok((embedding, report))
+    }
+}
+
+/// What is known of a recording before it is looked into.
+fn report_of(recording: &Recording) -> AudioReport {
+    AudioReport {
+        duration_seconds: recording.duration_seconds,
+        speech_seconds: 0.0,
+        sample_rate_hz: recording.sample_rate_hz,
+        channels: recording.channels,
+        level_dbfs: level::level_dbfs(recording.waveform.samples()),
+        windows: 0,
+        warnings: Vec::new(),
     }
 }
 
@@ -403,6 +469,19 @@ impl Warning {
         Self::Noise,
         Self::SeveralSpeakers,
     ];
+
+    /// Those that apply, by what is known so far and what was noticed.
+    fn that_apply(report: &AudioReport, is_clipped: bool, is_truncated: bool, is_noise: bool) -> Vec<Self> {
+        let warnings = [
+            (Self::ShortSpeech, report.speech_seconds < SHORT_SPEECH_SECONDS),
+            (Self::Narrowband, report.sample_rate_hz < NARROWBAND_BELOW_HZ),
+            (Self::Clipped, is_clipped),
+            (Self::LowLevel, report.level_dbfs < LOW_LEVEL_DBFS),
+            (Self::Truncated, is_truncated),
+            (Self::Noise, is_noise),
+        ];
+        warnings.into_iter().filter_map(|(warning, applies)| applies.then_some(warning)).collect()
+    }
 
     /// The code that answers carry.
     pub fn code(self) -> &'static str {

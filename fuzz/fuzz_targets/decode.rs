@@ -11,11 +11,13 @@ use voice_embedding_service::pipeline::{Pipeline, PipelineLimits, RecordingOptio
 static PIPELINE: LazyLock<Pipeline> = LazyLock::new(|| {
     // Nothing is encoded: no weights are needed.
     let model = Model::new(Arc::new(resemblyzer::spec()), Vec::new());
-    Pipeline::new(&model, PipelineLimits { max_audio_seconds: 20.0, min_speech_seconds: 0.0 })
+    Pipeline::new(&model, PipelineLimits { max_audio_seconds: 20.0, ..PipelineLimits::default() })
 });
 
 fuzz_target!(|file: &[u8]| {
-    if let Ok(analysis) = PIPELINE.decode(file, RecordingOptions::default()).and_then(|recording| PIPELINE.analyse(recording)) {
+    if let Ok(analysis) =
+        PIPELINE.decode(file, RecordingOptions::default()).and_then(|recording| PIPELINE.analyse(recording))
+    {
         assert!(analysis.report.duration_seconds <= 20.0 && !analysis.features.units().is_empty());
     }
 });

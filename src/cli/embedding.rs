@@ -116,6 +116,7 @@ impl EmbeddingArgs {
             pipeline: PipelineLimits {
                 max_audio_seconds: self.max_audio_seconds,
                 min_speech_seconds: self.min_speech_seconds,
+                max_turns_seconds: self.max_audio_seconds,
             },
             queue: QueueLimits { capacity, max_batch: MAX_BATCH },
         };

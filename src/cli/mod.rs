@@ -3,6 +3,7 @@
 mod arguments;
 mod calibrate;
 mod decision;
+mod diarize;
 mod embed;
 mod embedding;
 mod files;
@@ -31,6 +32,7 @@ use clap_complete::Shell;
 
 use crate::config::{HealthcheckArgs, ServeArgs};
 use calibrate::CalibrateArgs;
+use diarize::DiarizeArgs;
 use embed::EmbedArgs;
 use identify::IdentifyArgs;
 use key::KeyCommand;
@@ -57,6 +59,7 @@ enum Command {
     Verify(Box<VerifyArgs>),
     Similarities(Box<SimilaritiesArgs>),
     Identify(Box<IdentifyArgs>),
+    Diarize(Box<DiarizeArgs>),
     Calibrate(Box<CalibrateArgs>),
     /// List, show, enrol or delete speakers, in the same store as a running service's.
     #[command(
@@ -107,6 +110,7 @@ pub fn run() -> ExitCode {
             | Command::Verify(_)
             | Command::Similarities(_)
             | Command::Identify(_)
+            | Command::Diarize(_)
             | Command::Calibrate(_)
     );
     let ended = match cli.command {
@@ -115,6 +119,7 @@ pub fn run() -> ExitCode {
         Command::Verify(args) => verify::run(*args),
         Command::Similarities(args) => similarities::run(*args),
         Command::Identify(args) => identify::run(*args),
+        Command::Diarize(args) => diarize::run(&args),
         Command::Calibrate(args) => calibrate::run(*args),
         Command::Speakers(command) => succeeded(speakers::run(command)),
         Command::Healthcheck(args) => succeeded(healthcheck::ask(&args.urls())),

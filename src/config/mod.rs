@@ -25,7 +25,7 @@ pub use log::{Environment, LogConfig, TraceExport};
 pub use model::ModelArgs;
 pub use origins::CorsOrigins;
 pub use serve::{Config, HttpConfig, ServeArgs};
-pub use store::StoreArgs;
+pub use store::{StoreArgs, StorePlaceArgs};
 pub use thresholds::ThresholdArgs;
 pub use values::{cosine, not_negative, positive, rate};
 pub use variables::with_tidy_variables;

@@ -70,6 +70,12 @@ pub struct ServeArgs {
     /// Longest recording, in seconds.
     #[arg(long, env, default_value = "600", value_parser = positive)]
     max_audio_seconds: f64,
+    /// Longest recording whose turns are told, in seconds.
+    #[arg(long, env, default_value = "7200", value_parser = positive)]
+    max_diarize_seconds: f64,
+    /// Largest request body of /v1/diarize, in bytes.
+    #[arg(long, env, default_value = "268435456")]
+    max_diarize_body_bytes: NonZeroUsize,
     /// Least speech in a recording, in seconds; 0 accepts any, with a warning below 1.6.
     #[arg(long, env, default_value = "0", value_parser = not_negative)]
     min_speech_seconds: f64,
@@ -141,6 +147,8 @@ pub struct Config {
 pub struct HttpConfig {
     /// Largest request body.
     pub max_body_bytes: usize,
+    /// Largest request body of `/v1/diarize`.
+    pub max_diarize_body_bytes: usize,
     /// Least speech in a recording that is enrolled, in seconds.
     pub min_enrolment_seconds: f64,
     /// Time from a request's head to its answer.
@@ -192,11 +200,13 @@ impl TryFrom<ServeArgs> for Config {
                 pipeline: PipelineLimits {
                     max_audio_seconds: args.max_audio_seconds,
                     min_speech_seconds: args.min_speech_seconds,
+                    max_turns_seconds: args.max_diarize_seconds,
                 },
                 queue: QueueLimits { capacity: queue_capacity, max_batch: args.max_batch },
             },
             http: HttpConfig {
                 max_body_bytes: args.max_body_bytes.get(),
+                max_diarize_body_bytes: args.max_diarize_body_bytes.get(),
                 min_enrolment_seconds: args.min_enrolment_seconds,
                 request_timeout: Duration::from_secs_f64(args.request_timeout_seconds),
                 keep_alive: Duration::from_secs_f64(args.keep_alive_seconds),

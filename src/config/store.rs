@@ -14,9 +14,12 @@ use crate::store::{StoreConfig, StorePlace};
 /// The database's name in its folder.
 const FILE: &str = "speakers.db";
 
+/// Most speakers that are kept, unless another number is set.
+const MAX_SPEAKERS: NonZeroUsize = NonZeroUsize::new(200_000).expect("it is not 0");
+
 /// Where speakers are kept.
 #[derive(Args, Clone, Debug)]
-pub struct StoreArgs {
+pub struct StorePlaceArgs {
     /// Where enrolled speakers are kept: `sqlite:PATH`; `memory:`, until the process ends; or `none` [default: speakers.db in the
     /// platform's data folder].
     #[arg(long, env, value_name = "URL")]
@@ -25,9 +28,23 @@ pub struct StoreArgs {
     /// set it, whose own folders end with them.
     #[arg(long, env, value_name = "DIR")]
     data_mount: Option<PathBuf>,
+}
+
+/// Where speakers are kept, and how many.
+#[derive(Args, Clone, Debug)]
+pub struct StoreArgs {
+    #[command(flatten)]
+    place: StorePlaceArgs,
     /// Most speakers that are kept.
-    #[arg(long, env, default_value = "200000", value_parser = count::<MAX_MAX_SPEAKERS>)]
+    #[arg(long, env, default_value_t = MAX_SPEAKERS, value_parser = count::<MAX_MAX_SPEAKERS>)]
     max_speakers: NonZeroUsize,
+}
+
+/// For who only reads.
+impl From<StorePlaceArgs> for StoreArgs {
+    fn from(place: StorePlaceArgs) -> Self {
+        Self { place, max_speakers: MAX_SPEAKERS }
+    }
 }
 
 impl TryFrom<StoreArgs> for StoreConfig {
@@ -36,7 +53,7 @@ impl TryFrom<StoreArgs> for StoreConfig {
     fn try_from(args: StoreArgs) -> Result<Self, ConfigError> {
         let max_speakers = args.max_speakers.get();
         let at = |place: Option<StorePlace>| Self { place, note: None, max_speakers };
-        let path = match (args.database_url.as_deref(), args.data_mount) {
+        let path = match (args.place.database_url.as_deref(), args.place.data_mount) {
             (Some("none"), _) => return Ok(at(None)),
             (Some("memory:"), _) => return Ok(at(Some(StorePlace::Memory))),
             (Some(url), _) => {
@@ -106,11 +123,11 @@ mod tests {
     use super::*;
 
     fn parse(database_url: Option<&str>, data_mount: Option<&str>) -> Result<StoreConfig, String> {
-        let args = StoreArgs {
+        let place = StorePlaceArgs {
             database_url: database_url.map(str::to_owned),
             data_mount: data_mount.map(PathBuf::from),
-            max_speakers: NonZeroUsize::MIN,
         };
+        let args = StoreArgs { place, max_speakers: NonZeroUsize::MIN };
         StoreConfig::try_from(args).map_err(|error| error.to_string())
     }
 

@@ -65,6 +65,18 @@ impl FbankPieces {
         features.with_units(windows.into_iter().map(|frames| self.unit(frames, true)).collect())
     }
 
+    /// Windows of a recording, each without its own mean.
+    pub(super) fn turn_windows(&self, samples: &[f32], windows: Vec<Range<usize>>) -> Features {
+        let n_frames = self.parameters.n_frames(samples.len());
+        let unit = |window: Range<usize>| {
+            let start = window.start / self.parameters.hop_samples;
+            let end = (start + self.parameters.n_frames(window.len())).min(n_frames);
+            Unit { frames: start..end, samples: window, is_centred: true }
+        };
+        let units = windows.into_iter().map(unit).collect();
+        Features::in_half_precision(self.halves(samples, n_frames), units)
+    }
+
     /// Whether level and spectrum of the speech hardly move, as in noise, hum or a tone.
     pub(super) fn hardly_moves(&self, utterance: &Utterance, features: &Features) -> bool {
         let FbankParameters { frame_samples, hop_samples, n_bands, .. } = self.parameters;

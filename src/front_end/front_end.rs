@@ -1,11 +1,14 @@
 //! What each model's encoder takes, behind one type.
 
+use std::ops::Range;
+
 use super::fbank::FbankParameters;
 use super::fbank_pieces::FbankPieces;
 use super::features::Features;
 use super::mel::MelParameters;
 use super::mel_windows::MelWindows;
 use super::pieces::{PartialParameters, PieceParameters};
+use super::turn_windows::{TurnWindowParameters, turn_windows};
 use super::windows::WindowParameters;
 use crate::speech::{Pauses, Utterance};
 
@@ -75,6 +78,20 @@ impl FrontEnd {
         match self {
             Self::Mel(windows) => windows.partials(utterance, rate),
             Self::Fbank(pieces) => Some(pieces.partials(features, rate)),
+        }
+    }
+
+    /// Windows within stretches of speech, for telling speakers apart, of a recording whose pauses stay.
+    pub fn turn_windows(
+        &self,
+        samples: &[f32],
+        stretches: &[Range<usize>],
+        parameters: TurnWindowParameters,
+    ) -> Features {
+        let windows = turn_windows(stretches, parameters);
+        match self {
+            Self::Mel(of_mel) => of_mel.turn_windows(samples, windows),
+            Self::Fbank(of_fbank) => of_fbank.turn_windows(samples, windows),
         }
     }
 

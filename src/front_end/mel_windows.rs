@@ -1,5 +1,7 @@
 //! Windows of a mel spectrogram, as Resemblyzer's encoder takes them.
 
+use std::ops::Range;
+
 use ndarray::s;
 
 use super::features::{Features, Unit};
@@ -30,6 +32,19 @@ impl MelWindows {
     pub(super) fn partials(&self, utterance: &Utterance, rate: Option<f64>) -> Option<Features> {
         let step_frames = rate.map_or(self.windows.step_frames, |rate| self.step_frames(rate));
         (step_frames != self.windows.step_frames).then(|| self.features_every(utterance, step_frames))
+    }
+
+    /// Windows of a recording. One that is shorter than the encoder's takes in what lies around it, as far as there is something.
+    pub(super) fn turn_windows(&self, samples: &[f32], windows: Vec<Range<usize>>) -> Features {
+        let (hop_samples, length) = (self.parameters.hop_samples, self.windows.n_frames);
+        let n_frames = (samples.len() / hop_samples + 1).max(length);
+        let unit = |window: Range<usize>| {
+            let middle = usize::midpoint(window.start, window.end) / hop_samples;
+            let start = middle.saturating_sub(length / 2).min(n_frames - length);
+            Unit { frames: start..start + length, samples: window, is_centred: false }
+        };
+        let units = windows.into_iter().map(unit).collect();
+        Features::new(self.mel.spectrogram(samples, n_frames), units)
     }
 
     /// Whether level and spectrum of an utterance hardly move, as in noise, hum or a tone: what its features tell.

@@ -10,6 +10,7 @@ mod mel;
 mod mel_windows;
 mod pieces;
 mod stationarity;
+mod turn_windows;
 mod windows;
 
 pub use fbank::{FbankExtractor, FbankParameters};
@@ -19,4 +20,5 @@ pub use front_end::{FrontEnd, FrontEndParameters};
 pub use mel::{MelExtractor, MelParameters};
 pub use mel_windows::MelWindows;
 pub use pieces::{PartialParameters, PieceParameters};
+pub use turn_windows::TurnWindowParameters;
 pub use windows::{WindowParameters, window_starts};

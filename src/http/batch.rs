@@ -1,6 +1,7 @@
 //! Many recordings of one request, embedded together.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Extension;
 use tokio::sync::oneshot;
@@ -11,8 +12,12 @@ use super::layers::auth::KeyHolder;
 use super::layers::time_limit::TimeLimit;
 use super::request::voice::VoiceRecording;
 use super::state::AppState;
-use crate::embedder::{CancelOnDrop, Embedded, EmbedderModel};
-use crate::pipeline::{Wanted, WantedPartials};
+use crate::embedder::{Admission, CancelOnDrop, Embedded, EmbedderModel};
+use crate::pipeline::{Wanted, WantedPartials, WantedTurns};
+use crate::queue::QueueFull;
+
+/// Between two tries for a place in a full queue.
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
 /// Whose request it is, and how long it may take.
 #[derive(Clone)]
@@ -61,7 +66,7 @@ pub(super) fn submit(
         embedder.embed(
             model,
             &mut admission,
-            Wanted { partials: partials.cloned(), segments },
+            Wanted { partials: partials.cloned(), segments, turns: None },
             n_bytes,
             move || Ok((source.unpack()?, options)),
             // If the client has gone, the answer cannot be sent.
@@ -70,6 +75,31 @@ pub(super) fn submit(
         answered
     });
     Ok(Batch { answers: answers.collect(), _cancel: cancel })
+}
+
+/// Queues a recording whose turns are wanted. Its length adds to the request's time.
+pub(super) fn submit_turns(
+    state: &AppState,
+    caller: &Caller,
+    model: &Arc<EmbedderModel>,
+    mut admission: Admission,
+    recording: VoiceRecording,
+) -> Result<Batch, ApiError> {
+    let embedder = state.embedder.get().ok_or(ApiError::ModelNotReady)?;
+    let cancel = admission.cancel_on_drop();
+    let (answer, answered) = oneshot::channel();
+    let VoiceRecording { source, options, .. } = recording;
+    let n_bytes = source.len();
+    let turns = Some(WantedTurns { on_length: Some(caller.time_limit.for_length()) });
+    embedder.embed(
+        model,
+        &mut admission,
+        Wanted { turns, ..Wanted::default() },
+        n_bytes,
+        move || Ok((source.unpack()?, options)),
+        move |outcome: Result<Embedded, ApiError>| drop(answer.send(outcome)),
+    );
+    Ok(Batch { answers: vec![answered], _cancel: cancel })
 }
 
 impl Batch {
@@ -118,8 +148,36 @@ pub(super) async fn on_worker<T: Send + 'static>(
     state: &AppState,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {
-    let embedder = state.embedder()?;
-    let mut admission = embedder.admit(1)?;
+    let admission = state.embedder()?.admit(1)?;
+    computed(state, admission, work).await
+}
+
+/// The same for work that goes on with what was computed: it waits for a place rather than lose that.
+pub(super) async fn on_worker_in_turn<T: Send + 'static>(
+    state: &AppState,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    let admission = admitted_in_turn(state).await?;
+    computed(state, admission, work).await
+}
+
+/// A place in the queue, once there is one.
+pub(super) async fn admitted_in_turn(state: &AppState) -> Result<Admission, ApiError> {
+    let embedder = state.embedder.get().ok_or(ApiError::ModelNotReady)?;
+    loop {
+        match embedder.admit(1) {
+            Ok(admission) => return Ok(admission),
+            Err(QueueFull) => tokio::time::sleep(BETWEEN_TRIES).await,
+        }
+    }
+}
+
+async fn computed<T: Send + 'static>(
+    state: &AppState,
+    mut admission: Admission,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    let embedder = state.embedder.get().ok_or(ApiError::ModelNotReady)?;
     let _cancel = admission.cancel_on_drop();
     let (answer, answered) = oneshot::channel();
     embedder.compute(&mut admission, work, move |outcome| drop(answer.send(outcome)));

@@ -45,7 +45,7 @@ pub fn read_recording(body: Bytes) -> Option<Bytes> {
 
 /// The answer to a recording.
 pub fn write_answer(embedding: Embedding, audio: AudioReport) -> Response {
-    let voice = EmbeddedVoice { embedding, audio, partials: Vec::new() };
+    let voice = EmbeddedVoice { embedding, audio, partials: Vec::new(), speech: Vec::new() };
     ExtractResponse::answer(&voice, &Timings::default())
 }
 

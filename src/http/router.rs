@@ -65,6 +65,7 @@ pub(super) fn router(state: AppState, cors_origins: &CorsOrigins) -> Router {
         .routes(keyed(routes!(v1::verify::verify), Right::Verify))
         .routes(keyed(routes!(v1::similarities::similarities), Right::Verify))
         .routes(keyed(routes!(v1::identify::identify), Right::Identify))
+        .routes(with_any_key(routes!(v1::diarize::diarize_recording)))
         .routes(keyed(routes!(speakers::create::create), Right::Enrol))
         .routes(keyed(routes!(speakers::list::list), Right::Read))
         .routes(keyed(routes!(speakers::one::speaker), Right::Read))

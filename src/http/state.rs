@@ -31,6 +31,8 @@ pub(super) struct AppState {
     pub(super) in_hand: Arc<watch::Sender<usize>>,
     /// Memory that request bodies take.
     pub(super) body_bytes: Arc<AtomicUsize>,
+    /// That those of long recordings take.
+    pub(super) diarize_body_bytes: Arc<AtomicUsize>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -47,6 +49,7 @@ impl AppState {
             shutting_down: Arc::default(),
             in_hand: Arc::default(),
             body_bytes: Arc::default(),
+            diarize_body_bytes: Arc::default(),
             metrics: Arc::new(Metrics::new()),
         }
     }

@@ -13,7 +13,7 @@ mod spec;
 pub use digest::FileDigest;
 pub use error::ConvertError;
 pub use model::Model;
-pub use spec::{ModelFiles, ModelSpec};
+pub use spec::{ModelFiles, ModelSpec, TurnParameters};
 
 /// All models that there are; the first is the default.
 pub fn all() -> [ModelSpec; 2] {

@@ -4,7 +4,7 @@ use super::digest::FileDigest;
 use super::error::ConvertError;
 use crate::calibration::Calibration;
 use crate::encoder::Graph;
-use crate::front_end::FrontEndParameters;
+use crate::front_end::{FrontEndParameters, TurnWindowParameters};
 
 /// A speaker model: what it takes, what it makes, and where its weights come from.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub struct ModelSpec {
     pub threshold: f64,
     /// How to tell from a similarity how sure a decision is; of the model's own weights.
     pub calibration: Calibration,
+    /// How it tells speakers of a recording apart.
+    pub turns: TurnParameters,
     /// What encoding a frame takes on one core, in nanoseconds: only the ratio between models counts.
     pub frame_cost_ns: u32,
     /// Whether its windows tell if there is more than one voice in a recording.
@@ -46,6 +48,15 @@ impl ModelSpec {
         let fingerprint = || format!("{}/{}", self.release, self.files.checkpoint.short());
         name == self.id || name == self.release || name == fingerprint()
     }
+}
+
+/// How a model tells speakers of a recording apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TurnParameters {
+    /// The windows.
+    pub windows: TurnWindowParameters,
+    /// Speakers whose means are as alike as this are one.
+    pub merged_from: f64,
 }
 
 /// The calibration that is committed for a model.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use super::support::repository;
 
 /// A module may import only from those before it.
-const ORDER: [&str; 21] = [
+const ORDER: [&str; 24] = [
+    "random",
     "embedding",
     "compare",
     "calibration",
@@ -19,6 +20,8 @@ const ORDER: [&str; 21] = [
     "queue",
     "pipeline",
     "claims",
+    "diarization",
+    "transcript",
     "engine",
     "embedder",
     "speakers",

@@ -15,6 +15,7 @@ mod clients;
 mod command_line;
 mod contract;
 mod deploy;
+mod diarize;
 mod formats;
 mod golden_pipeline;
 mod golden_stages;

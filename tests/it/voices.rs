@@ -210,6 +210,7 @@ fn partials_of_a_request_are_counted_together() {
     let wanted = Wanted {
         partials: Some(WantedPartials { rate: Some(2.0), left: Arc::clone(&left) }),
         segments: None,
+        turns: None,
     };
     let analyse =
         || pipeline.analyse_wanted(pipeline.decode(&voice(), RecordingOptions::default()).unwrap(), &wanted);

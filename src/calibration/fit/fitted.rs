@@ -1,7 +1,7 @@
 //! Comparisons -> calibration.
 
 use super::error::FitError;
-use super::metrics::{Random, binomial_bound, rounded, seconds_of};
+use super::metrics::{binomial_bound, rounded, seconds_of};
 use super::regression::{Prior, Row, location_and_scale, logistic};
 use super::trials::{Trial, Trials};
 use crate::calibration::file::Unchecked;
@@ -9,6 +9,7 @@ use crate::calibration::terms::linear;
 use crate::calibration::{
     Calibration, FalseAcceptCurve, Impostors, Knots, Limits, Linear, Seconds, SetDescription, Term, VERSION,
 };
+use crate::random::Random;
 
 /// The smallest false-accept rate that is ever claimed: below it rooms, devices and days matter more than speakers.
 const MIN_FAR: f64 = 0.001;

@@ -2,6 +2,7 @@
 
 use super::trials::{Trial, Trials};
 use crate::calibration::{Calibration, Seconds};
+use crate::random::Random;
 
 /// Bounds between which seconds of the shorter side are told apart.
 pub(super) const SECONDS: [f64; 7] = [0.5, 1.3, 2.0, 3.2, 5.0, 8.0, f64::INFINITY];
@@ -217,19 +218,6 @@ fn at_most(events: usize, n: usize, rate: f64) -> f64 {
         sum += ln_term.exp();
     }
     sum
-}
-
-/// Numbers that are the same in every run (splitmix64).
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % n.max(1) as u64) as usize
-    }
 }
 
 #[cfg(test)]

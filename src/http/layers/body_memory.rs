@@ -12,6 +12,7 @@ use axum::response::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::http::error::ApiError;
+use crate::http::routes::v1::diarize;
 use crate::http::state::AppState;
 
 /// Bodies of the largest size that are kept in memory at once. Slow senders count with what they have sent alone, so
@@ -25,9 +26,15 @@ pub(in crate::http) async fn bound_memory(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
+    // Long recordings share a budget of their own, and leave the others theirs.
+    let (all, max_bytes) = if request.uri().path() == diarize::PATH {
+        (&state.diarize_body_bytes, state.config.max_diarize_body_bytes)
+    } else {
+        (&state.body_bytes, state.config.max_body_bytes.saturating_mul(MAX_LARGEST_BODIES))
+    };
     let share = Arc::new(Share {
-        max_bytes: state.config.max_body_bytes.saturating_mul(MAX_LARGEST_BODIES),
-        all: Arc::clone(&state.body_bytes),
+        max_bytes,
+        all: Arc::clone(all),
         bytes: AtomicUsize::new(0),
         is_over: AtomicBool::new(false),
     });

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_LENGTH;
 use axum::middleware::Next;
 use axum::response::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -18,20 +20,47 @@ use crate::http::state::AppState;
 /// Recordings that a request may have within its own limit; each further as many add as much again.
 const RECORDINGS_PER_LIMIT: f64 = 8.0;
 
+/// Bytes of a large body that come in a millisecond at the least: 8 Mbit/s.
+const BODY_BYTES_PER_MS: usize = 1_000;
+
+/// More than any body has that is received.
+const MAX_BODY_BYTES: usize = 4 << 30;
+
 /// A request's recordings, by which its limit grows: an extension of the request.
-#[derive(Clone)]
-pub(in crate::http) struct TimeLimit(Arc<AtomicUsize>);
+#[derive(Clone, Default)]
+pub(in crate::http) struct TimeLimit {
+    n_recordings: Arc<AtomicUsize>,
+    /// Added to the limit.
+    more_ms: Arc<AtomicUsize>,
+}
 
 impl TimeLimit {
     /// The request has so many recordings.
     pub(in crate::http) fn extend(&self, n_recordings: usize) {
-        self.0.store(n_recordings, Ordering::Relaxed);
+        self.n_recordings.store(n_recordings, Ordering::Relaxed);
+    }
+
+    /// The request may have a large body, which takes its time to come.
+    pub(in crate::http) fn extend_for_body(&self, headers: &HeaderMap) {
+        let length =
+            headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        self.more_ms
+            .fetch_add(length.unwrap_or(0).min(MAX_BODY_BYTES) / BODY_BYTES_PER_MS, Ordering::Relaxed);
+    }
+
+    /// What adds half of a recording's length, once that is known.
+    pub(in crate::http) fn for_length(&self) -> Arc<dyn Fn(f64) + Send + Sync> {
+        let more_ms = Arc::clone(&self.more_ms);
+        Arc::new(move |seconds: f64| {
+            more_ms.fetch_add((seconds * 500.0) as usize, Ordering::Relaxed);
+        })
     }
 
     /// The limit times one and an eighth of the recordings beyond the first.
     fn of(&self, limit: Duration) -> Duration {
-        let further = self.0.load(Ordering::Relaxed).saturating_sub(1) as f64;
-        limit.mul_f64(1.0 + further / RECORDINGS_PER_LIMIT)
+        let further = self.n_recordings.load(Ordering::Relaxed).saturating_sub(1) as f64;
+        let more = Duration::from_millis(self.more_ms.load(Ordering::Relaxed) as u64);
+        limit.mul_f64(1.0 + further / RECORDINGS_PER_LIMIT) + more
     }
 }
 
@@ -79,7 +108,7 @@ pub(in crate::http) async fn answer_in_time(
     next: Next,
 ) -> Result<Response, ApiError> {
     let limit = state.config.request_timeout;
-    let time_limit = TimeLimit(Arc::default());
+    let time_limit = TimeLimit::default();
     request.extensions_mut().insert(time_limit.clone());
     let is_received = Arc::new(AtomicBool::new(request.body().is_end_stream()));
     let request = request.map(|body| Body::new(Receiving { body, is_received: Arc::clone(&is_received) }));

@@ -50,8 +50,17 @@ impl Received {
         request: Request,
         voices: &'static [&'static str],
     ) -> Result<Self, ApiError> {
+        Self::up_to(state, request, voices, state.config.max_body_bytes).await
+    }
+
+    /// The same, with another limit on the body.
+    pub(in crate::http) async fn up_to(
+        state: &AppState,
+        request: Request,
+        voices: &'static [&'static str],
+        max_bytes: usize,
+    ) -> Result<Self, ApiError> {
         state.embedder()?.check_capacity()?;
-        let max_bytes = state.config.max_body_bytes;
         let options = query_options(request.uri())?;
         match kind(request.headers()) {
             BodyKind::Form => return Self::form(request, voices, max_bytes, options).await,

@@ -46,7 +46,7 @@ pub(in crate::http) struct VoiceFields {
     channels: Option<f64>,
     /// `mix` for the mean of all channels, or the number of one.
     #[schema(schema_with = channel_schema, required = false)]
-    channel: Option<ChannelName>,
+    channel: Option<VoiceChannel>,
     /// Stretches of the recording, each a voice of its own, in seconds.
     #[schema(value_type = Option<Vec<Vec<f64>>>)]
     segments: Option<Segments>,
@@ -80,6 +80,17 @@ pub(in crate::http) struct VoiceFields {
     #[schema(ignore)]
     #[allow(dead_code, reason = "answers may be sent back as they are")]
     segment: Option<IgnoredAny>,
+    #[schema(ignore)]
+    label: Option<IgnoredAny>,
+    #[schema(ignore)]
+    #[allow(dead_code, reason = "answers may be sent back as they are")]
+    seconds: Option<IgnoredAny>,
+    #[schema(ignore)]
+    #[allow(dead_code, reason = "answers may be sent back as they are")]
+    name: Option<IgnoredAny>,
+    #[schema(ignore)]
+    #[allow(dead_code, reason = "answers may be sent back as they are")]
+    similarity: Option<IgnoredAny>,
 }
 
 /// A voice, checked.
@@ -90,12 +101,14 @@ pub(in crate::http) enum Voice {
 }
 
 /// A recording as it was received.
+#[derive(Clone)]
 pub(in crate::http) struct VoiceRecording {
     pub(in crate::http) source: Source,
     pub(in crate::http) options: RecordingOptions,
     pub(in crate::http) segments: Option<Vec<Range<f64>>>,
 }
 
+#[derive(Clone)]
 pub(in crate::http) enum Source {
     File(Bytes),
     Base64(String),
@@ -156,8 +169,29 @@ impl Voice {
 }
 
 impl VoiceFields {
+    /// Whether each channel is meant by itself; that is taken out.
+    pub(in crate::http) fn take_split(&mut self) -> bool {
+        let is_split = matches!(self.channel, Some(VoiceChannel::Split));
+        if is_split {
+            self.channel = None;
+        }
+        is_split
+    }
+
+    /// A speaker of an answer of `/v1/diarize` that is sent back: what matters is the voice, not whose it was taken for.
+    fn without_name(mut self) -> Self {
+        if self.label.take().is_some() && self.embedding.is_some() {
+            self.speaker = None;
+        }
+        self
+    }
+
     /// Checks that the fields are of one kind of voice. `loc` is where it stands in the request.
     pub(in crate::http) fn check(self, loc: &[&str]) -> Result<Voice, ApiError> {
+        self.without_name().checked(loc)
+    }
+
+    fn checked(self, loc: &[&str]) -> Result<Voice, ApiError> {
         let wrong = |field: &str, msg: &str| {
             let loc: Vec<&str> =
                 ["body"].iter().chain(loc).copied().chain((!field.is_empty()).then_some(field)).collect();
@@ -198,7 +232,13 @@ impl VoiceFields {
         if let Some(audio) = self.audio_base64 {
             let raw = raw_format::of_fields(self.format.as_deref(), self.sample_rate, self.channels);
             let raw = raw.map_err(|error| error.within(loc))?;
-            let channel = self.channel.map_or(Channel::Mix, |ChannelName(channel)| channel);
+            let channel = match self.channel {
+                None => Channel::Mix,
+                Some(VoiceChannel::One(ChannelName(channel))) => channel,
+                Some(VoiceChannel::Split) => {
+                    return Err(wrong("channel", "Only /v1/diarize takes channels one by one"));
+                }
+            };
             let options = RecordingOptions { channel, raw };
             let segments = self.segments.map(|segments| check_segments(loc, &segments.0)).transpose()?;
             return Ok(Voice::Recording(VoiceRecording { source: Source::Base64(audio), options, segments }));
@@ -247,6 +287,22 @@ pub(in crate::http) fn check_segments(
         _ => Err(wrong(Some(index), "A segment should be [start, end] in seconds, with 0 <= start < end")),
     };
     segments.iter().enumerate().map(checked).collect()
+}
+
+/// A channel, or each by itself.
+enum VoiceChannel {
+    One(ChannelName),
+    Split,
+}
+
+impl<'de> Deserialize<'de> for VoiceChannel {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        if value == "split" {
+            return Ok(Self::Split);
+        }
+        ChannelName::deserialize(value).map(Self::One).map_err(D::Error::custom)
+    }
 }
 
 /// A channel: `mix`, or a number, perhaps in a string.

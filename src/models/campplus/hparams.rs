@@ -1,7 +1,8 @@
 //! Every number of the model. Source: 3D-Speaker's `FBank` and its recipe for CAM++.
 
 use crate::audio::SAMPLE_RATE_HZ;
-use crate::front_end::{FbankParameters, PartialParameters, PieceParameters};
+use crate::front_end::{FbankParameters, PartialParameters, PieceParameters, TurnWindowParameters};
+use crate::models::spec::TurnParameters;
 
 /// Frames of 25 ms every 10 ms.
 pub const FBANK: FbankParameters = FbankParameters {
@@ -33,3 +34,15 @@ pub(super) const OUTPUT_NAME: &str = "embeds";
 /// Cosine similarity above which two embeddings count as the same speaker. On `dev_trials` of LibriSpeech false accepts are 0.2 to 0.5 % from 1
 /// to 30 s a side, false rejects 2.6 % at 1 to 2 s and 0.1 % from 2 s on.
 pub(super) const THRESHOLD: f64 = 0.40;
+
+/// Windows and clusters of a recording with several speakers, chosen on six conversations of five speakers of LibriSpeech.
+pub(super) const TURNS: TurnParameters = TurnParameters {
+    windows: TurnWindowParameters {
+        length: 24_000,
+        step: 12_000,
+        least: 4_800,
+        joined_gap: 3_200,
+        rest: 800,
+    },
+    merged_from: 0.60,
+};

@@ -1,7 +1,7 @@
 //! CAM++ as a [`ModelSpec`].
 
 use super::convert::convert;
-use super::hparams::{DIMENSION, FBANK, INPUT_NAME, OUTPUT_NAME, PARTIALS, PIECES, THRESHOLD};
+use super::hparams::{DIMENSION, FBANK, INPUT_NAME, OUTPUT_NAME, PARTIALS, PIECES, THRESHOLD, TURNS};
 use crate::encoder::Graph;
 use crate::front_end::FrontEndParameters;
 use crate::models::manifest::Manifest;
@@ -28,6 +28,7 @@ pub fn spec() -> ModelSpec {
         },
         threshold: THRESHOLD,
         calibration: committed_calibration(include_bytes!("../../../models/campplus/calibration.json")),
+        turns: TURNS,
         frame_cost_ns: 95_000,
         several_speakers: false,
         publisher: "3d-speaker",

@@ -1,7 +1,7 @@
 //! Resemblyzer's encoder as a [`ModelSpec`].
 
 use super::convert::convert;
-use super::hparams::{INPUT_NAME, MEL, N_FRAMES, OUTPUT_NAME, THRESHOLD, WINDOWS};
+use super::hparams::{INPUT_NAME, MEL, N_FRAMES, OUTPUT_NAME, THRESHOLD, TURNS, WINDOWS};
 use crate::encoder::Graph;
 use crate::encoder::native::{EMBEDDING_DIM, N_MELS};
 use crate::front_end::FrontEndParameters;
@@ -29,6 +29,7 @@ pub fn spec() -> ModelSpec {
         },
         threshold: THRESHOLD,
         calibration: committed_calibration(include_bytes!("../../../models/resemblyzer/calibration.json")),
+        turns: TURNS,
         frame_cost_ns: 13_750,
         several_speakers: true,
         publisher: "resemble-ai",

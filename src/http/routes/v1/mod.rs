@@ -5,6 +5,7 @@ use utoipa::IntoResponses;
 use crate::http::error::ErrorBody;
 
 pub(in crate::http) mod calibration;
+pub(in crate::http) mod diarize;
 pub(in crate::http) mod embeddings;
 pub(in crate::http) mod identify;
 pub(in crate::http) mod key;

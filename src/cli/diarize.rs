@@ -1,0 +1,257 @@
+//! `diarize`: who spoke when, and who said what.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use anyhow::{Context, ensure};
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::decision::{Decider, DecisionArgs};
+use super::embedding::{EmbeddingArgs, Task};
+use super::files::{FileArgs, Found};
+use super::interrupt::{INTERRUPTED, on_interrupt};
+use super::outcome::{SOME_FAILED, ended_by_reader};
+use super::progress::Progress;
+use super::store;
+use crate::config::{CalibrationArgs, StorePlaceArgs};
+use crate::diarization::{Diarization, Heard, SpeakerCount, diarize, label, rttm};
+use crate::embedder::{EmbedError, EmbeddedVoice, EmbedderModel};
+use crate::embedding::{Embedding, UnitEmbedding};
+use crate::pipeline::{Wanted, WantedTurns};
+use crate::speakers::{DEFAULT_MARGIN, Identifier, NAMING_TOP, Names, Wanted as WantedSpeakers, name_voices};
+use crate::store::Store;
+use crate::transcript::{CueFormat, Transcript, cues_of_turns};
+
+/// Speakers that can be asked for.
+const MAX_SPEAKERS: i64 = 30;
+
+/// How turns are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Rich Transcription Time Marked: a line each, of all recordings.
+    Rttm,
+    /// A JSON object for each recording, with the embedding of each speaker.
+    Json,
+    /// WebVTT, with a voice tag for each turn or part of the transcript.
+    Vtt,
+    /// SubRip, with the speaker before each.
+    Srt,
+}
+
+/// Say who spoke when, in recordings of several speakers; with a transcript, who said what.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Example: voice-embedding-service diarize --model campplus meeting.m4a --transcript meeting.json"
+)]
+pub(super) struct DiarizeArgs {
+    #[command(flatten)]
+    files: FileArgs,
+    /// How many speakers there are, if that is known.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS), conflicts_with_all = ["min_speakers", "max_speakers"])]
+    num_speakers: Option<u16>,
+    /// How many there are at the least [default: 1].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS))]
+    min_speakers: Option<u16>,
+    /// How many there are at the most [default: 10].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS))]
+    max_speakers: Option<u16>,
+    /// How to write [default: the transcript's own format, else rttm].
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// A transcript of the recording: Whisper's JSON, a list of {"start", "end", "text"}, VTT or SRT.
+    #[arg(long, value_name = "FILE")]
+    transcript: Option<PathBuf>,
+    /// Name the speakers that are enrolled in this collection.
+    #[arg(long)]
+    collection: Option<Identifier>,
+    #[command(flatten)]
+    store: StorePlaceArgs,
+    #[command(flatten)]
+    decision: DecisionArgs,
+    #[command(flatten)]
+    calibration: CalibrationArgs,
+    /// No progress.
+    #[arg(long, short)]
+    quiet: bool,
+    #[command(flatten)]
+    embedding: EmbeddingArgs,
+}
+
+pub(super) fn run(args: &DiarizeArgs) -> anyhow::Result<ExitCode> {
+    args.files.check()?;
+    let count = args.count()?;
+    let transcript = args.transcript()?;
+    let recordings = args.files.recordings()?;
+    let embedding = args.embedding.clone().start()?;
+    let naming = args.naming(embedding.model())?;
+    let is_stopped = on_interrupt()?;
+    let mut progress = Progress::begin(args.quiet, || args.files.count());
+    let mut unreadable = Vec::new();
+    let tasks = recordings.filter_map(|found: Found| match found {
+        Ok(source) => {
+            let name = source.name();
+            Some(Task {
+                source,
+                wanted: Wanted { turns: Some(WantedTurns::default()), ..Wanted::default() },
+                tag: name,
+            })
+        }
+        Err((path, reason)) => {
+            unreadable.push((path, reason.to_string()));
+            None
+        }
+    });
+    let mut out = anstream::stdout();
+    embedding.all(tasks, &is_stopped, |name, outcome| {
+        let voice = outcome.and_then(|embedded| Ok(embedded.into_whole().map_err(EmbedError::from)?.0));
+        let voice = match voice {
+            Ok(voice) => voice,
+            Err(error) => {
+                progress.failed(&name, error.code(), &error.to_string());
+                return Ok(());
+            }
+        };
+        progress.embedded(voice.audio.duration_seconds);
+        if let Some(transcript) = &transcript {
+            transcript.check_length(voice.audio.duration_seconds)?;
+        }
+        let found = diarize(heard(&voice), count.clone(), embedding.model().spec().turns.merged_from);
+        let named = naming.as_ref().map(|naming| naming.name(&found, embedding.model())).transpose()?;
+        let answer = Answer { name: &name, found: &found, voice: &voice, names: named.unwrap_or_default() };
+        let text = answer.text(args.format, transcript.as_ref(), embedding.model());
+        ended_by_reader(write!(out, "{text}"))
+    })?;
+    for (name, reason) in &unreadable {
+        progress.failed(name, "unreadable", reason);
+    }
+    let has_failed = progress.n_failed() > 0;
+    progress.finish();
+    if is_stopped.load(Ordering::Relaxed) {
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
+    Ok(if has_failed { ExitCode::from(SOME_FAILED) } else { ExitCode::SUCCESS })
+}
+
+impl DiarizeArgs {
+    fn count(&self) -> anyhow::Result<SpeakerCount> {
+        if let Some(n) = self.num_speakers {
+            return Ok(SpeakerCount::Exactly(n.into()));
+        }
+        let bounds =
+            SpeakerCount::within(self.min_speakers.map(usize::from), self.max_speakers.map(usize::from));
+        bounds.context("--min-speakers is above --max-speakers")
+    }
+
+    fn transcript(&self) -> anyhow::Result<Option<Transcript>> {
+        let is_one = self.files.count() == Some(1);
+        let is_of_one = matches!(self.format, Some(Format::Vtt | Format::Srt));
+        ensure!(is_one || !is_of_one, "VTT and SRT are of one recording; --format rttm or json of many");
+        let Some(path) = &self.transcript else { return Ok(None) };
+        ensure!(is_one, "a transcript is of one recording");
+        ensure!(self.format != Some(Format::Rttm), "RTTM holds no transcript: --format json, vtt or srt");
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Some(Transcript::of_text(&text).with_context(|| path.display().to_string())?))
+    }
+
+    fn naming(&self, model: &Arc<EmbedderModel>) -> anyhow::Result<Option<Naming>> {
+        let Some(collection) = self.collection.clone() else { return Ok(None) };
+        let store = store::open(self.store.clone().into(), vec![model.id().clone()])?;
+        let decider = self.decision.decider(model, &self.calibration, None)?;
+        Ok(Some(Naming { store, collection, decider }))
+    }
+}
+
+/// Enrolled speakers that may be in a recording.
+struct Naming {
+    store: Store,
+    collection: Identifier,
+    decider: Decider,
+}
+
+impl Naming {
+    /// Of each speaker of a recording, the enrolled one.
+    fn name(&self, found: &Diarization, model: &EmbedderModel) -> anyhow::Result<Names> {
+        let embeddings = found.speakers.iter().map(|speaker| {
+            let embedding = Embedding::new(model.id(), speaker.embedding.clone());
+            embedding.and_then(UnitEmbedding::try_from)
+        });
+        let embeddings = embeddings.collect::<Result<Vec<_>, _>>()?;
+        let wanted = WantedSpeakers { collection: self.collection.clone(), top: NAMING_TOP, except: None };
+        let searched = self.store.search(&embeddings, &wanted).map_err(store::told)?;
+        let voices: Vec<_> = found.speakers.iter().map(|speaker| speaker.seconds).zip(searched).collect();
+        Ok(name_voices(&voices, self.decider.criterion, self.decider.judge(), DEFAULT_MARGIN))
+    }
+}
+
+fn heard(voice: &EmbeddedVoice) -> Heard {
+    Heard {
+        speech: voice.speech.clone(),
+        windows: voice.partials.iter().map(|partial| partial.seconds.clone()).collect(),
+        units: voice.partials.iter().map(|partial| partial.embedding.clone()).collect(),
+    }
+}
+
+/// What is written of a recording.
+struct Answer<'a> {
+    name: &'a str,
+    found: &'a Diarization,
+    voice: &'a EmbeddedVoice,
+    names: Names,
+}
+
+impl Answer<'_> {
+    fn text(&self, format: Option<Format>, transcript: Option<&Transcript>, model: &EmbedderModel) -> String {
+        let turns = &self.found.turns;
+        let name = |speaker: usize| self.names.display_name(speaker);
+        let cues = |format| match transcript {
+            Some(transcript) => transcript.cues(format, turns, &name),
+            None => cues_of_turns(format, turns, &name),
+        };
+        match (format, transcript) {
+            (None, Some(transcript)) => match transcript.with_speakers(turns, &name) {
+                Value::String(text) => text,
+                json => format!("{json}\n"),
+            },
+            (None | Some(Format::Rttm), _) => {
+                let stem = Path::new(self.name).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+                rttm(
+                    &stem.unwrap_or_else(|| self.name.to_owned()),
+                    turns,
+                    &|speaker| self.names.id(speaker),
+                    &|_| 1,
+                )
+            }
+            (Some(Format::Json), _) => format!("{}\n", self.json(transcript, model)),
+            (Some(Format::Vtt), _) => cues(CueFormat::Vtt),
+            (Some(Format::Srt), _) => cues(CueFormat::Srt),
+        }
+    }
+
+    fn json(&self, transcript: Option<&Transcript>, model: &EmbedderModel) -> Value {
+        let rounded = |seconds: f64| (seconds * 1e3).round() / 1e3;
+        let fingerprint = model.id().fingerprint();
+        let turns = self.found.turns.iter().map(|turn| {
+            json!({"start": rounded(turn.seconds.start), "end": rounded(turn.seconds.end),
+                "label": label(turn.speaker), "margin": turn.margin})
+        });
+        let speakers = self.found.speakers.iter().enumerate().map(|(number, speaker)| {
+            let enrolled = self.names.enrolled(number);
+            json!({"label": label(number), "seconds": rounded(speaker.seconds), "embedding": speaker.embedding,
+                "model": fingerprint, "speech_seconds": rounded(speaker.seconds),
+                "speaker": enrolled.map(|enrolled| &enrolled.speaker), "name": enrolled.map(|enrolled| &enrolled.name),
+                "similarity": enrolled.map(|enrolled| enrolled.similarity)})
+        });
+        let mut answer = json!({"path": self.name, "segments": turns.collect::<Vec<_>>(),
+            "speakers": speakers.collect::<Vec<_>>(), "audio": self.voice.audio, "model": fingerprint});
+        if let Some(transcript) = transcript {
+            let name = |speaker: usize| self.names.display_name(speaker);
+            answer["transcript"] = transcript.with_speakers(&self.found.turns, &name);
+        }
+        answer
+    }
+}

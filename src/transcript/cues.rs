@@ -1,0 +1,144 @@
+//! VTT and SRT.
+
+use std::ops::Range;
+
+use super::attribute::Said;
+use super::error::TranscriptError;
+use super::json::check;
+use crate::diarization::Turn;
+
+/// A format of cues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CueFormat {
+    /// WebVTT: the speaker is a voice tag.
+    Vtt,
+    /// SubRip: the speaker stands before the text.
+    Srt,
+}
+
+/// A cue: when, and what.
+pub type Cue = (Range<f64>, String);
+
+/// The cues of a text.
+pub(super) fn of_cues(text: &str) -> Result<(CueFormat, Vec<Cue>), TranscriptError> {
+    let format = if text.starts_with("WEBVTT") { CueFormat::Vtt } else { CueFormat::Srt };
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    let mut cues: Vec<(Range<f64>, Vec<&str>)> = Vec::new();
+    let mut is_in_cue = false;
+    for line in text.lines() {
+        if line.contains("-->") {
+            // Without an empty line between, the number of a cue follows the text of the one before.
+            if is_in_cue
+                && format == CueFormat::Srt
+                && let Some((_, lines)) = cues.last_mut()
+                && lines.last().is_some_and(|line| line.trim().parse::<usize>().is_ok())
+            {
+                lines.pop();
+            }
+            let wrong = |reason: String| TranscriptError::Part { place: cues.len() + 1, reason };
+            let seconds = cue_times(line).ok_or_else(|| wrong(format!("has no times: {line:?}")))?;
+            check(&seconds).map_err(wrong)?;
+            cues.push((seconds, Vec::new()));
+            is_in_cue = true;
+        } else if line.trim().is_empty() {
+            is_in_cue = false;
+        } else if is_in_cue && let Some((_, lines)) = cues.last_mut() {
+            lines.push(line);
+        }
+    }
+    let cues: Vec<Cue> =
+        cues.into_iter().map(|(seconds, lines)| (seconds, without_voices(&lines.join("\n")))).collect();
+    if cues.is_empty() && format == CueFormat::Srt {
+        return Err(TranscriptError::UnknownFormat);
+    }
+    Ok((format, cues))
+}
+
+/// `00:01:02.345 --> 00:01:03,000`, with settings behind it or without; hours may be missing.
+fn cue_times(line: &str) -> Option<Range<f64>> {
+    let (start, rest) = line.split_once("-->")?;
+    Some(time(start.trim())?..time(rest.split_whitespace().next()?)?)
+}
+
+fn time(text: &str) -> Option<f64> {
+    let mut seconds = 0.0;
+    for (i, part) in text.split(':').enumerate() {
+        if i > 2 || !part.starts_with(|c: char| c.is_ascii_digit()) {
+            return None;
+        }
+        seconds = seconds * 60.0 + part.replace(',', ".").parse::<f64>().ok()?;
+    }
+    Some(seconds)
+}
+
+/// The text of a cue without voice tags: the speaker is told anew.
+fn without_voices(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('<') {
+        let (before, tag) = rest.split_at(at);
+        plain.push_str(before);
+        let is_voice = tag.starts_with("</v>") || tag.starts_with("<v ") || tag.starts_with("<v.");
+        if let Some(end) = tag.find('>').filter(|_| is_voice) {
+            rest = &tag[end + 1..];
+        } else {
+            plain.push('<');
+            rest = &tag[1..];
+        }
+    }
+    plain + rest
+}
+
+/// Turns without words as cues: the name of who speaks is the text.
+pub fn cues_of_turns(format: CueFormat, turns: &[Turn], name: &dyn Fn(usize) -> String) -> String {
+    let said = turns.iter().map(|turn| {
+        let name = one_line(&name(turn.speaker));
+        let text = if format == CueFormat::Vtt { escaped(&name) } else { name };
+        Said { seconds: turn.seconds.clone(), speaker: Some(turn.speaker), text }
+    });
+    let said: Vec<Said> = said.collect();
+    // In SRT the name is all there is to say.
+    if format == CueFormat::Srt {
+        let nameless: Vec<Said> = said.into_iter().map(|part| Said { speaker: None, ..part }).collect();
+        return cues(format, &nameless, name);
+    }
+    cues(format, &said, name)
+}
+
+/// Cues with the name of who said each; the text as the format has it.
+pub(super) fn cues(format: CueFormat, said: &[Said], name: &dyn Fn(usize) -> String) -> String {
+    let cue = |(i, part): (usize, &Said)| {
+        let speaker = part.speaker.map(name).map(|name| one_line(&name));
+        // An empty line would end the cue.
+        let words: Vec<&str> = part.text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let words = words.join("\n");
+        let times =
+            |mark| format!("{} --> {}", stamp(part.seconds.start, mark), stamp(part.seconds.end, mark));
+        match (format, speaker) {
+            (CueFormat::Vtt, Some(speaker)) => format!("{}\n<v {}>{words}\n", times('.'), escaped(&speaker)),
+            (CueFormat::Vtt, None) => format!("{}\n{words}\n", times('.')),
+            (CueFormat::Srt, Some(speaker)) => format!("{}\n{}\n{speaker}: {words}\n", i + 1, times(',')),
+            (CueFormat::Srt, None) => format!("{}\n{}\n{words}\n", i + 1, times(',')),
+        }
+    };
+    let head = (format == CueFormat::Vtt).then(|| "WEBVTT\n".to_owned());
+    let cues: Vec<String> = head.into_iter().chain(said.iter().enumerate().map(cue)).collect();
+    cues.join("\n") + if cues.is_empty() { "" } else { "\n" }
+}
+
+/// What would end a tag in VTT, written otherwise.
+pub(super) fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// Without what would end a line, or make an arrow of a time line.
+fn one_line(name: &str) -> String {
+    name.split_whitespace().collect::<Vec<_>>().join(" ").replace("-->", "->")
+}
+
+fn stamp(seconds: f64, mark: char) -> String {
+    let milliseconds = (seconds * 1e3).round() as u64;
+    let (hours, minutes) = (milliseconds / 3_600_000, milliseconds / 60_000 % 60);
+    let (seconds, milliseconds) = (milliseconds / 1_000 % 60, milliseconds % 1_000);
+    format!("{hours:02}:{minutes:02}:{seconds:02}{mark}{milliseconds:03}")
+}

@@ -1,0 +1,524 @@
+//! Who spoke when, and who said what.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use reqwest::blocking::Response;
+use reqwest::blocking::multipart::{Form, Part};
+use serde_json::{Value, json};
+use voice_embedding_service::diarization::{Heard, SpeakerCount, diarize};
+
+use super::support::{Server, answered, assert_error, fixture, key_lines, parity_data, repository, say, wav};
+
+/// The samples of a fixture.
+fn voice(name: &str) -> Vec<f32> {
+    let reader = hound::WavReader::open(fixture(&format!("audio/{name}.wav"))).unwrap();
+    reader.into_samples::<i16>().map(|sample| f32::from(sample.unwrap()) / 32_768.0).collect()
+}
+
+/// Voices one after the other with pauses between, and when each has its turn.
+fn conversation(names: &[&str]) -> (Vec<f32>, Vec<Range<f64>>) {
+    let mut samples = vec![0.0; 8_000];
+    let mut turns = Vec::new();
+    for name in names {
+        let start = samples.len() as f64 / 16_000.0;
+        samples.extend(voice(name));
+        turns.push(start..samples.len() as f64 / 16_000.0);
+        samples.extend(vec![0.0; 12_800]);
+    }
+    (samples, turns)
+}
+
+fn part(samples: Vec<f32>) -> Part {
+    Part::bytes(wav(samples)).file_name("call.wav")
+}
+
+fn send(server: &Server, form: Form) -> Response {
+    server.request("POST", "/v1/diarize").multipart(form).send().unwrap()
+}
+
+fn labels(answer: &Value) -> Vec<&str> {
+    let segments = answer["segments"].as_array().unwrap().iter();
+    segments.map(|segment| segment["label"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn speakers_are_told_apart_enrolled_and_known_again() {
+    let server = Server::start();
+    let (samples, turns) = conversation(&["alan-1", "beth-1", "alan-2"]);
+    let first = answered(200, send(&server, Form::new().part("file", part(samples.clone()))));
+    assert_eq!(labels(&first), ["S1", "S2", "S1"], "{first}");
+    for (segment, turn) in first["segments"].as_array().unwrap().iter().zip(&turns) {
+        let (start, end) = (segment["start"].as_f64().unwrap(), segment["end"].as_f64().unwrap());
+        assert!((start - turn.start).abs() < 0.4 && (end - turn.end).abs() < 0.4, "{segment} {turn:?}");
+        assert!(segment["margin"].as_f64().unwrap() > 0.05, "{segment}");
+    }
+    assert!(
+        (first["audio"]["duration_seconds"].as_f64().unwrap() - samples.len() as f64 / 16_000.0).abs() < 1e-6
+    );
+
+    // What the answer says of a speaker is a voice.
+    let ann = json!({"id": "ann", "name": "Ann", "voices": [first["speakers"][0]]});
+    answered(201, server.post_json("/v1/speakers", ann.to_string()));
+    let (samples, _) = conversation(&["beth-2", "alan-2"]);
+    let form = || Form::new().part("file", part(samples.clone())).text("collection", "default");
+    let second = answered(200, send(&server, form()));
+    let speakers: Vec<_> = second["speakers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| (s["speaker"].clone(), s["name"].clone()))
+        .collect();
+    assert_eq!(speakers, [(Value::Null, Value::Null), (json!("ann"), json!("Ann"))], "{second}");
+    // A named one can be sent back, too.
+    let again = json!({"a": second["speakers"][1], "b": first["speakers"][0]});
+    let verified = answered(200, server.post_json("/v1/verify", again.to_string()));
+    assert_eq!(verified["is_same_speaker"], true, "{verified}");
+
+    let text = |format: &str| {
+        let answer = send(&server, form().text("response_format", format.to_owned()));
+        let content_type = answer.headers()["content-type"].to_str().unwrap().to_owned();
+        (answer.status().as_u16(), content_type, answer.text().unwrap())
+    };
+    let (status, content_type, rttm) = text("rttm");
+    assert_eq!((status, &*content_type), (200, "text/plain; charset=utf-8"));
+    let fields: Vec<Vec<&str>> = rttm.lines().map(|line| line.split(' ').collect()).collect();
+    assert!(fields.iter().all(|fields| fields.len() == 10 && fields[0] == "SPEAKER"), "{rttm}");
+    assert_eq!(fields.iter().map(|fields| fields[7]).collect::<Vec<_>>(), ["S1", "ann"]);
+    let (_, content_type, vtt) = text("vtt");
+    assert_eq!(content_type, "text/vtt; charset=utf-8");
+    assert!(vtt.starts_with("WEBVTT\n\n") && vtt.contains("<v Ann>Ann\n"), "{vtt}");
+    let (_, _, srt) = text("srt");
+    assert!(srt.starts_with("1\n00:00:0") && srt.contains(" --> ") && srt.contains("\nAnn\n"), "{srt}");
+}
+
+#[test]
+fn one_voice_is_one_speaker_and_a_given_number_is_kept() {
+    let server = Server::start();
+    let (samples, _) = conversation(&["alan-1", "alan-2", "alan-1"]);
+    let alone = answered(200, send(&server, Form::new().part("file", part(samples.clone()))));
+    assert_eq!(alone["speakers"].as_array().unwrap().len(), 1, "{alone}");
+    assert_eq!(alone["segments"][0]["margin"], Value::Null);
+    let two = Form::new().part("file", part(samples)).text("num_speakers", "2");
+    assert_eq!(answered(200, send(&server, two))["speakers"].as_array().unwrap().len(), 2);
+    // Too short for more than one window, whatever is asked for.
+    let short = voice("alan-1")[8_000..18_000].to_vec();
+    let form = Form::new().part("file", part(short)).text("num_speakers", "5");
+    assert_eq!(answered(200, send(&server, form))["speakers"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn channels_are_taken_one_by_one_if_that_is_wanted() {
+    let server = Server::start();
+    let (alan, beth) = (voice("alan-1"), voice("beth-1"));
+    let n = alan.len().max(beth.len());
+    let at = |samples: &[f32], i: usize| samples.get(i).copied().unwrap_or(0.0);
+    let mut stereo = Vec::new();
+    let spec = hound::WavSpec {
+        channels: 3,
+        sample_rate: 16_000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut writer = hound::WavWriter::new(std::io::Cursor::new(&mut stereo), spec).unwrap();
+    for i in 0..n {
+        // Both at once, each on a channel; the third is silent.
+        for sample in [at(&alan, i), at(&beth, i), 0.0] {
+            writer.write_sample((sample * 32_767.0) as i16).unwrap();
+        }
+    }
+    writer.finalize().unwrap();
+    let form = Form::new().part("file", Part::bytes(stereo.clone()).file_name("call.wav"));
+    let by_form = answered(200, send(&server, form.text("channel", "split")));
+    let json = json!({"voice": {"audio_base64": base64(&stereo), "channel": "split"}});
+    let by_json = answered(200, server.post_json("/v1/diarize", json.to_string()));
+    assert_eq!(by_form, by_json);
+    let mut channels: BTreeMap<String, Value> = BTreeMap::new();
+    for segment in by_form["segments"].as_array().unwrap() {
+        channels.insert(segment["label"].as_str().unwrap().to_owned(), segment["channel"].clone());
+    }
+    assert_eq!(Vec::from_iter(channels), [("S1".to_owned(), json!(0)), ("S2".to_owned(), json!(1))]);
+    // Overlapping turns of two channels: what lies in the one is not the other's.
+    let rttm = Form::new().part("file", Part::bytes(stereo.clone()).file_name("call.wav"));
+    let rttm = send(&server, rttm.text("channel", "split").text("response_format", "rttm")).text().unwrap();
+    assert!(
+        rttm.lines().all(|line| line.contains(" 1 ") && line.contains(" S1 ")
+            || line.contains(" 2 ") && line.contains(" S2 ")),
+        "{rttm}"
+    );
+    let elsewhere = json!({"voice": {"audio_base64": base64(&stereo), "channel": "split"}});
+    let refused = server.post_json("/v1/identify", elsewhere.to_string());
+    assert_error("split elsewhere", refused, 422, "validation_error", "Only /v1/diarize");
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine;
+    base64::prelude::BASE64_STANDARD.encode(bytes)
+}
+
+#[test]
+fn a_transcript_comes_back_with_speakers_in_its_own_format() {
+    let server = Server::start();
+    let (samples, turns) = conversation(&["alan-1", "beth-1"]);
+    let change = f64::midpoint(turns[0].end, turns[1].start);
+    let transcribed = |transcript: &Value| {
+        let json =
+            json!({"voice": {"audio_base64": base64(&wav(samples.clone()))}, "transcript": transcript});
+        answered(200, server.post_json("/v1/diarize", json.to_string()))["transcript"].clone()
+    };
+    // A part over the change, with words: it is split there. Fields that nobody knows stay.
+    let word = |word: &str, start: f64| json!({"word": word, "start": start, "end": start + 0.3, "probability": 0.9});
+    let words = [
+        word(" One", change - 1.5),
+        word(" two.", change - 1.0),
+        word(" Three", change + 0.9),
+        word(" four.", change + 1.4),
+    ];
+    let part = json!({"id": 7, "seek": 0, "start": change - 2.0, "end": change + 2.0, "text": " One two. Three four.", "words": words});
+    let whisper =
+        json!({"task": "transcribe", "language": "en", "text": " One two. Three four.", "segments": [part]});
+    let said = transcribed(&whisper);
+    let parts: Vec<_> = said["segments"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| {
+            (
+                p["speaker"].as_str().unwrap(),
+                p["text"].as_str().unwrap(),
+                p["id"].as_u64().unwrap(),
+                p["words"].as_array().unwrap().len(),
+            )
+        })
+        .collect();
+    assert_eq!(parts, [("S1", " One two.", 0, 2), ("S2", " Three four.", 1, 2)], "{said}");
+    assert_eq!(
+        (&said["task"], &said["text"], &said["segments"][1]["seek"]),
+        (&json!("transcribe"), &whisper["text"], &json!(0))
+    );
+    assert_eq!(said["segments"][0]["words"][1]["speaker"], "S1");
+    assert_eq!(said["segments"][0]["words"][1]["probability"], 0.9);
+    // Words beside the parts, as OpenAI's API answers them, split them likewise.
+    let mut beside = whisper.clone();
+    beside["words"] = beside["segments"][0]["words"].take();
+    beside["segments"][0].as_object_mut().unwrap().remove("words");
+    let said = transcribed(&beside);
+    assert_eq!(said["segments"].as_array().unwrap().len(), 2, "{said}");
+    assert_eq!(said["words"][3]["speaker"], "S2");
+    // Words alone, as OpenAI's API may answer; and nothing is lost of what is empty or unaligned.
+    let mut alone = beside.clone();
+    alone.as_object_mut().unwrap().remove("segments");
+    let said = transcribed(&alone);
+    assert_eq!((&said["words"][0]["speaker"], &said["words"][3]["speaker"]), (&json!("S1"), &json!("S2")));
+    assert!(said.get("segments").is_none(), "{said}");
+    let odd = json!({"segments": [{"id": 1, "start": 0.6, "end": 2.0, "text": "2019", "words": [{"word": "2019"}]}, {"id": 2, "start": 2.0, "end": 3.0, "text": "x", "words": []}]});
+    let said = transcribed(&odd);
+    let first = &said["segments"][0];
+    assert_eq!(
+        (&first["speaker"], &first["words"][0]["speaker"], &first["id"]),
+        (&json!("S1"), &json!("S1"), &json!(1))
+    );
+    assert_eq!(said["segments"][1]["words"], json!([]));
+    // The text of a split part is its own, with what the words lack.
+    let punctuated = json!([{"start": change - 2.0, "end": change + 2.0, "text": "Well-known, one! (Three) four?", "words": [
+        {"word": "Well", "start": change - 1.9, "end": change - 1.6}, {"word": "known", "start": change - 1.6, "end": change - 1.3},
+        {"word": "one", "start": change - 1.3, "end": change - 1.0}, {"word": "Three", "start": change + 0.9, "end": change + 1.2},
+        {"word": "four", "start": change + 1.3, "end": change + 1.6}]}]);
+    let said = transcribed(&punctuated);
+    let texts: Vec<&str> =
+        said.as_array().unwrap().iter().map(|part| part["text"].as_str().unwrap()).collect();
+    assert_eq!(texts.concat(), "Well-known, one! (Three) four?", "{said}");
+    assert!(texts[0].starts_with("Well-known, one!") && texts[1].contains("Three"), "{said}");
+    // Editors leave blanks on empty lines.
+    let said = transcribed(&json!(
+        "1\r\n00:00:00,500 --> 00:00:02,000\r\none\r\n \r\n2\r\n00:00:02,000 --> 00:00:03,000\r\ntwo\r\n3\r\n00:00:03,000 --> 00:00:04,000\r\nthree\r\n"
+    ));
+    assert_eq!(
+        said,
+        "1\n00:00:00,500 --> 00:00:02,000\nS1: one\n\n2\n00:00:02,000 --> 00:00:03,000\nS1: two\n\n3\n00:00:03,000 --> 00:00:04,000\nS1: three\n\n"
+    );
+    // Without words the part goes to whom most of it is.
+    let plain = json!([{"start": 0.5, "end": change + 0.5, "text": "one"}, {"start": change + 1.0, "end": change + 3.0, "text": "two"}]);
+    let said = transcribed(&plain);
+    assert_eq!(
+        (&said[0]["speaker"], &said[1]["speaker"], &said[0]["text"]),
+        (&json!("S1"), &json!("S2"), &json!("one"))
+    );
+    let srt = format!("1\n00:00:00,500 --> 00:00:04,000\nSome words\non two lines\n\n2\n00:00:0{0:.3} --> 00:00:0{1:.3}\nmore\n", change + 0.8, change + 1.6).replace('.', ",");
+    let said = transcribed(&json!(srt));
+    let said = said.as_str().unwrap();
+    assert!(
+        said.starts_with("1\n00:00:00,500 --> 00:00:04,000\nS1: Some words\non two lines\n\n2\n"),
+        "{said}"
+    );
+    assert!(said.contains("\nS2: more\n"), "{said}");
+    let vtt = "WEBVTT\n\nNOTE a comment\n\nfirst\n00:01.000 --> 00:03.500 align:start\n<v Somebody>Hello &amp; <i>welcome</i></v>\n";
+    let said = transcribed(&json!(vtt));
+    assert_eq!(said, "WEBVTT\n\n00:00:01.000 --> 00:00:03.500\n<v S1>Hello &amp; <i>welcome</i>\n\n");
+    // As a file of a form, answered in another format.
+    let form = Form::new()
+        .part("file", self::part(samples.clone()))
+        .part(
+            "transcript",
+            Part::text(json!([{"start": 1.0, "end": 2.0, "text": "a < b"}]).to_string()).file_name("t.json"),
+        )
+        .text("response_format", "vtt");
+    let vtt = send(&server, form).text().unwrap();
+    assert!(vtt.contains("<v S1>a &lt; b\n"), "{vtt}");
+}
+
+#[test]
+fn names_break_neither_vtt_nor_rttm() {
+    let server = Server::start();
+    let (samples, _) = conversation(&["alan-1", "beth-1"]);
+    let file = || Form::new().part("file", part(samples.clone()));
+    let first = answered(200, send(&server, file()));
+    let name = "A <b>&\u{2028}Lee --> 1\t2";
+    let speaker = json!({"id": "a.1", "name": name, "voices": [first["speakers"][0]]});
+    answered(201, server.post_json("/v1/speakers", speaker.to_string()));
+    let text = |format: &str| {
+        let form = file().text("collection", "default").text("response_format", format.to_owned());
+        send(&server, form).text().unwrap()
+    };
+    let vtt = text("vtt");
+    assert!(vtt.contains("<v A &lt;b&gt;&amp; Lee -&gt; 1 2>"), "{vtt}");
+    assert!(text("rttm").contains(" a.1 <NA> <NA>\n"), "an id is one word");
+    assert!(text("srt").contains("\nA <b>& Lee -> 1 2\n"));
+}
+
+#[test]
+fn bad_requests_say_what_is_wrong() {
+    let server = Server::start();
+    let file = || {
+        Form::new()
+            .part("file", Part::bytes(std::fs::read(fixture("audio/alan-1.wav")).unwrap()).file_name("a.wav"))
+    };
+    let cases: Vec<(Form, u16, &str, &str)> = vec![
+        (file().text("num_speakers", "0"), 422, "validation_error", "from 1 to 30"),
+        (file().text("num_speakers", "500"), 422, "validation_error", "from 1 to 30"),
+        (file().text("num_speakers", "2").text("max_speakers", "3"), 422, "validation_error", "num_speakers, or"),
+        (file().text("min_speakers", "4").text("max_speakers", "3"), 422, "validation_error", "max_speakers"),
+        (file().text("response_format", "docx"), 422, "validation_error", "docx"),
+        (file().text("transcript", "what was said"), 422, "validation_error", "neither Whisper's JSON"),
+        (file().text("transcript", "[]"), 422, "validation_error", "no parts"),
+        (file().text("transcript", "WEBVTT\n\n"), 422, "validation_error", "no parts"),
+        (file().text("transcript", "{\"text\": \"x\"}"), 422, "validation_error", "neither Whisper's JSON"),
+        (file().text("transcript", "[{\"start\": 2, \"end\": 1, \"text\": \"x\"}]"), 422, "validation_error", "before it begins"),
+        (file().text("transcript", "[{\"start\": -2, \"end\": 1, \"text\": \"x\"}]"), 422, "validation_error", "begins at -2"),
+        (file().text("transcript", "[{\"start\": 0, \"end\": 1}]"), 422, "validation_error", "no text"),
+        (file().text("transcript", "[{\"start\": 0, \"end\": 1, \"text\": \"x\"}, {\"start\": 70, \"end\": 71, \"text\": \"x\"}]"), 422, "validation_error", "of another one"),
+        (file().text("transcript", "1\n00:00:xx --> 00:00:02,000\nx\n"), 422, "validation_error", "no times"),
+        (file().text("transcript", "[{\"start\": 0, \"end\": 1, \"text\": \"x\"}]").text("response_format", "rttm"), 422, "validation_error", "no transcript"),
+        (file().text("segments", "[[0, 1]]"), 422, "validation_error", "as a whole"),
+        (file().text("speakers", "2"), 422, "validation_error", ""),
+        (file().text("channel", "3"), 422, "validation_error", "channel"),
+        (file().text("model", "whisper"), 404, "model_not_found", "resemblyzer"),
+        (Form::new().part("file", part(vec![0.0; 32_000])), 422, "no_speech", "No speech"),
+        (Form::new().part("file", Part::bytes(b"no audio".to_vec()).file_name("a.wav")), 415, "unsupported_audio", ""),
+        (Form::new().text("num_speakers", "2"), 422, "validation_error", "Field required"),
+    ];
+    for (i, (form, status, code, detail)) in cases.into_iter().enumerate() {
+        assert_error(i, send(&server, form), status, code, detail);
+    }
+    let speaker = json!({"voice": {"speaker": "ann"}});
+    assert_error(
+        "a speaker",
+        server.post_json("/v1/diarize", speaker.to_string()),
+        422,
+        "validation_error",
+        "Only a recording",
+    );
+}
+
+#[test]
+fn a_recording_over_the_limits_is_refused_and_keys_need_their_right() {
+    let keys = [
+        key_lines("embeds", "embeds-secret", "[\"embed\"]"),
+        key_lines("identifies", "identifies-secret", "[\"identify\"]"),
+        key_lines("reads", "reads-secret", "[\"read\"]"),
+    ];
+    let server = Server::start_with(&[
+        ("KEYS", &keys.concat()),
+        ("MAX_DIARIZE_SECONDS", "5"),
+        ("MAX_AUDIO_SECONDS", "3"),
+        ("MAX_DIARIZE_BODY_BYTES", "300000"),
+        ("MAX_BODY_BYTES", "1000"),
+    ]);
+    let send = |key: &str, samples: Vec<f32>, collection: bool| {
+        let mut form = Form::new().part("file", part(samples));
+        if collection {
+            form = form.text("collection", "default");
+        }
+        server
+            .request_without_key("POST", "/v1/diarize")
+            .header("X-API-Key", key)
+            .multipart(form)
+            .send()
+            .unwrap()
+    };
+    let of = |seconds: usize| voice("alan-1")[..16_000 * seconds].to_vec();
+    answered(200, send("embeds-secret", of(4), false));
+    assert_error("too long", send("embeds-secret", of(6), false), 413, "audio_too_long", "5");
+    let large = voice("alan-1").repeat(2);
+    assert_error("too large", send("embeds-secret", large, false), 413, "payload_too_large", "300000");
+    answered(200, send("identifies-secret", of(4), true));
+    assert_error("a collection", send("embeds-secret", of(4), true), 403, "forbidden", "identify");
+    assert_error("none", send("identifies-secret", of(4), false), 403, "forbidden", "embed");
+    assert_error("read alone", send("reads-secret", of(4), true), 403, "forbidden", "identify");
+}
+
+fn command(arguments: &[&str], paths: &[&Path]) -> Output {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"));
+    program.current_dir(repository()).arg("diarize").args(arguments).args(paths).output().unwrap()
+}
+
+#[test]
+fn the_command_line_tells_turns_of_many_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let (samples, _) = conversation(&["alan-1", "beth-1"]);
+    std::fs::write(folder.path().join("team call.wav"), wav(samples)).unwrap();
+    std::fs::copy(fixture("audio/alan-1.wav"), folder.path().join("alone.wav")).unwrap();
+    std::fs::write(folder.path().join("broken.wav"), "no audio").unwrap();
+    let output = command(&[], &[folder.path()]);
+    assert_eq!(output.status.code(), Some(1), "one of three is no recording");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<(&str, &str)> = text
+        .lines()
+        .map(|line| {
+            let fields: Vec<&str> = line.split(' ').collect();
+            (fields[1], fields[7])
+        })
+        .collect();
+    assert_eq!(lines, [("alone", "S1"), ("team_call", "S1"), ("team_call", "S2")]);
+    let transcript = folder.path().join("call.srt");
+    std::fs::write(&transcript, "1\n00:00:01,000 --> 00:00:03,000\nhello\n").unwrap();
+    let call = folder.path().join("team call.wav");
+    let transcribed = |arguments: &[&str], files: &[&Path]| {
+        let arguments = [&["--transcript", transcript.to_str().unwrap()][..], arguments].concat();
+        let output = command(&arguments, files);
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    assert_eq!(transcribed(&["-q"], &[&call]).1, "1\n00:00:01,000 --> 00:00:03,000\nS1: hello\n\n");
+    let json: Value = serde_json::from_str(&transcribed(&["--format", "json"], &[&call]).1).unwrap();
+    assert_eq!(
+        (&json["segments"][1]["label"], &json["transcript"]),
+        (&json!("S2"), &json!("1\n00:00:01,000 --> 00:00:03,000\nS1: hello\n\n"))
+    );
+    assert_eq!(transcribed(&[], &[folder.path()]).0, Some(2));
+    let (status, _, said) = transcribed(&["--format", "rttm"], &[&call]);
+    assert!(status == Some(2) && said.contains("RTTM holds no transcript"), "{said}");
+    let output = command(&["--min-speakers", "5", "--max-speakers", "2"], &[&call]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+/// Made-up windows of speakers that take turns of ten windows.
+fn made_up(n: usize, n_speakers: usize, spread: f32) -> Heard {
+    let mut state = 1_u64;
+    let mut component = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1_u32 << 24) as f32 - 0.5
+    };
+    let voices: Vec<Vec<f32>> = (0..n_speakers).map(|_| (0..64).map(|_| component()).collect()).collect();
+    let unit = |i: usize, component: &mut dyn FnMut() -> f32| {
+        let unit: Vec<f32> = voices[i / 10 % n_speakers].iter().map(|c| c + spread * component()).collect();
+        let norm = unit.iter().map(|c| c * c).sum::<f32>().sqrt();
+        unit.into_iter().map(|c| c / norm).collect()
+    };
+    let units = (0..n).map(|i| unit(i, &mut component)).collect();
+    let windows: Vec<Range<f64>> = (0..n).map(|i| i as f64 * 0.8..i as f64 * 0.8 + 1.6).collect();
+    Heard { speech: vec![0.0..n as f64 * 0.8 + 0.8], windows, units }
+}
+
+#[test]
+fn any_number_of_speakers_is_found_whatever_the_length() {
+    for (n, n_speakers) in [(1, 1), (2, 1), (3, 1), (20, 2), (60, 3), (200, 5), (400, 8), (1_500, 4)] {
+        let heard = made_up(n, n_speakers, 0.4);
+        let found = diarize(heard.clone(), SpeakerCount::default(), 0.8);
+        assert_eq!(found.speakers.len(), n_speakers, "{n} windows");
+        assert_eq!(found.turns.len(), n.div_ceil(10).max(1), "{n} windows of {n_speakers}");
+        let order: Vec<usize> = found.turns.iter().take(n_speakers).map(|turn| turn.speaker).collect();
+        assert!(order.iter().copied().eq(0..order.len()), "labels in the order of appearance");
+        assert!(found.turns.windows(2).all(|pair| pair[0].seconds.end <= pair[1].seconds.start), "{n}");
+        assert_eq!(diarize(heard.clone(), SpeakerCount::default(), 0.8), found, "the same again");
+        for k in [1, 2, 6] {
+            let found = diarize(heard.clone(), SpeakerCount::Exactly(k), 0.8);
+            assert!(found.speakers.len() <= k.min(n), "{k} of {n} windows");
+        }
+    }
+}
+
+/// A file of RTTM: when each speaker speaks.
+fn reference(path: &Path) -> Vec<(Range<f64>, String)> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let turn = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (start, length): (f64, f64) = (fields[3].parse().unwrap(), fields[4].parse().unwrap());
+        (start..start + length, fields[7].to_owned())
+    };
+    text.lines().map(turn).collect()
+}
+
+/// Words of 0.4 s in each turn: transcribed by who speaks, without saying who.
+fn words_of(turns: &[(Range<f64>, String)]) -> Vec<(f64, String)> {
+    let mut words = Vec::new();
+    for (turn, speaker) in turns {
+        let n = ((turn.end - turn.start) / 0.4) as usize;
+        words.extend((0..n).map(|i| (turn.start + 0.4 * i as f64, speaker.clone())));
+    }
+    words.sort_by(|a, b| a.0.total_cmp(&b.0));
+    words
+}
+
+#[test]
+fn words_of_real_conversations_get_their_speakers() {
+    let Some(data) = parity_data("words_of_real_conversations_get_their_speakers") else { return };
+    for (model, most_wrong) in [("campplus", 0.03), ("resemblyzer", 0.04)] {
+        let (mut n_words, mut n_wrong) = (0, 0);
+        for i in 1..=6 {
+            let conversation = data.join(format!("conversations/conv0{i}"));
+            let turns = reference(&conversation.with_extension("rttm"));
+            let words = words_of(&turns);
+            let parts: Vec<Value> = words
+                .iter()
+                .map(|(start, _)| json!({"start": start, "end": start + 0.4, "text": "word"}))
+                .collect();
+            let folder = tempfile::tempdir().unwrap();
+            let transcript = folder.path().join("words.json");
+            std::fs::write(&transcript, json!(parts).to_string()).unwrap();
+            let arguments = ["--model", model, "--transcript", transcript.to_str().unwrap(), "--quiet"];
+            let output = command(&arguments, &[&conversation.with_extension("flac")]);
+            let said: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(said.len(), words.len());
+            // The speaker that most words of a label are of.
+            let mut counts: HashMap<(&str, &str), usize> = HashMap::new();
+            for (said, (_, speaker)) in said.iter().zip(&words) {
+                *counts.entry((said["speaker"].as_str().unwrap(), speaker)).or_default() += 1;
+            }
+            let labels: std::collections::BTreeSet<&str> = counts.keys().map(|(label, _)| *label).collect();
+            let speakers: std::collections::BTreeSet<&str> =
+                turns.iter().map(|(_, speaker)| &**speaker).collect();
+            assert_eq!(labels.len(), speakers.len(), "{model}: the number of speakers of conv0{i}");
+            let right: usize = labels
+                .iter()
+                .map(|label| {
+                    speakers
+                        .iter()
+                        .map(|speaker| counts.get(&(label, speaker)).copied().unwrap_or(0))
+                        .max()
+                        .unwrap()
+                })
+                .sum();
+            n_words += words.len();
+            n_wrong += words.len() - right;
+        }
+        let share = n_wrong as f64 / n_words as f64;
+        say(&format!("{model}: {n_wrong} of {n_words} words have the wrong speaker"));
+        assert!(share <= most_wrong, "{model}: {share:.4}");
+    }
+}
