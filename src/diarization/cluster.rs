@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use ndarray::Array2;
+use ndarray::{Array2, Axis};
 
 use super::affinity::Laplacian;
 use super::kmeans::Kmeans;
@@ -13,6 +13,10 @@ const MAX_SPEAKERS: usize = 10;
 
 /// Windows of a speaker at the least, unless the number of speakers is given.
 const MIN_WINDOWS: usize = 2;
+
+/// Windows of a long recording, 5 minutes of speech: there the rows of the affinity hold more than one of a speaker who says little, and its
+/// eigenvalue is lost among the large ones.
+const LONG_WINDOWS: usize = 400;
 
 /// Windows that there must be to look for more than one speaker.
 const MIN_TO_SPLIT: usize = 3;
@@ -46,7 +50,8 @@ impl Default for SpeakerCount {
 /// 1. The Laplacian of the pruned affinity, and its smallest eigenvalues.
 /// 2. The number of speakers: before the largest gap between those.
 /// 3. k-means on the rows of as many eigenvectors.
-/// 4. Speakers of fewer than two windows go to the nearest other one; then the two that are most alike become one, as long as they
+/// 4. In a long recording, the same within each group, for speakers who say little.
+/// 5. Speakers of fewer than two windows go to the nearest other one; then the two that are most alike become one, as long as they
 ///    are as alike as `merged_from`. With a given number, neither.
 pub struct Clustering {
     units: Array2<f32>,
@@ -57,6 +62,18 @@ pub struct Clustering {
     search: Option<Search>,
     /// Once the eigenvectors are found.
     kmeans: Option<Kmeans>,
+    /// Once there are groups, if the recording is long.
+    refinement: Option<Refinement>,
+    is_refined: bool,
+}
+
+/// Each group of a long recording, looked at once more by itself.
+struct Refinement {
+    speakers: Vec<usize>,
+    /// Groups that have not been looked at.
+    groups: Vec<usize>,
+    /// The windows of one, and what is found among them.
+    current: Option<(Vec<usize>, Box<Clustering>)>,
 }
 
 impl Clustering {
@@ -64,7 +81,17 @@ impl Clustering {
     /// given.
     pub fn new(units: Array2<f32>, count: SpeakerCount, merged_from: f64) -> Self {
         let laplacian = Laplacian::new(units.nrows());
-        Self { units, count, merged_from, laplacian, search: None, kmeans: None }
+        let is_refined = units.nrows() >= LONG_WINDOWS && !matches!(count, SpeakerCount::Exactly(_));
+        Self {
+            units,
+            count,
+            merged_from,
+            laplacian,
+            search: None,
+            kmeans: None,
+            refinement: None,
+            is_refined,
+        }
     }
 
     /// The unit vectors.
@@ -79,13 +106,18 @@ impl Clustering {
         if *bounds.end() == 1 || n < MIN_TO_SPLIT && *bounds.start() == 1 {
             return Some(vec![0; n]);
         }
+        if let Some(refinement) = &mut self.refinement {
+            let speakers = refinement.advance(&self.units, *bounds.end(), self.merged_from)?;
+            return Some(self.tidied(speakers, *bounds.start()));
+        }
         if let Some(kmeans) = &mut self.kmeans {
-            let mut speakers = kmeans.advance()?;
-            if !matches!(self.count, SpeakerCount::Exactly(_)) {
-                tidy(&self.units, &mut speakers, *bounds.start(), self.merged_from);
+            let speakers = kmeans.advance()?;
+            if !self.is_refined {
+                return Some(self.tidied(speakers, *bounds.start()));
             }
-            in_order_of_appearance(&mut speakers);
-            return Some(speakers);
+            let n_groups = speakers.iter().max().map_or(0, |most| most + 1);
+            self.refinement = Some(Refinement { speakers, groups: (0..n_groups).collect(), current: None });
+            return None;
         }
         let Some(search) = &mut self.search else {
             if self.laplacian.advance(&self.units) {
@@ -100,12 +132,20 @@ impl Clustering {
         let values: Vec<f64> = pairs.iter().map(|pair| pair.value).collect();
         let least = *bounds.start();
         let k = if least == *bounds.end() { least } else { before_largest_gap(&values, bounds) };
-        if k == 1 {
+        if k == 1 && !self.is_refined {
             return Some(vec![0; n]);
         }
         let row = |i: usize| pairs.iter().take(k).map(|pair| pair.vector[i]).collect();
         self.kmeans = Some(Kmeans::new((0..n).map(row).collect(), k));
         None
+    }
+
+    fn tidied(&self, mut speakers: Vec<usize>, least: usize) -> Vec<usize> {
+        if !matches!(self.count, SpeakerCount::Exactly(_)) {
+            tidy(&self.units, &mut speakers, least, self.merged_from);
+        }
+        in_order_of_appearance(&mut speakers);
+        speakers
     }
 
     /// How many speakers there may be of as many windows.
@@ -116,6 +156,30 @@ impl Clustering {
         };
         let n = self.units.nrows().max(1);
         least.clamp(1, n)..=most.clamp(1, n)
+    }
+}
+
+impl Refinement {
+    /// A slice of the work: the groups, if it was the last. There are no more than `most`.
+    fn advance(&mut self, units: &Array2<f32>, most: usize, merged_from: f64) -> Option<Vec<usize>> {
+        let n_groups = self.speakers.iter().max().map_or(0, |last| last + 1);
+        if let Some((windows, clustering)) = &mut self.current {
+            let parts = clustering.advance()?;
+            for (window, part) in windows.iter().zip(parts).filter(|(_, part)| *part > 0) {
+                self.speakers[*window] = n_groups + part - 1;
+            }
+            self.current = None;
+            return None;
+        }
+        let room = (most + 1).saturating_sub(n_groups);
+        let group = self.groups.pop().filter(|_| room > 1);
+        let Some(group) = group else { return Some(std::mem::take(&mut self.speakers)) };
+        let windows: Vec<usize> = (0..self.speakers.len()).filter(|i| self.speakers[*i] == group).collect();
+        let count = SpeakerCount::Within(1..=room);
+        let clustering = Clustering::new(units.select(Axis(0), &windows), count, merged_from);
+        // Once is enough.
+        self.current = Some((windows, Box::new(Clustering { is_refined: false, ..clustering })));
+        None
     }
 }
 

@@ -7,7 +7,7 @@ use crate::random::Random;
 const MAX_STEPS: usize = 400;
 
 /// Between two looks at whether eigenvectors have converged.
-const LOOK_EVERY: usize = 20;
+const LOOK_EVERY: usize = 40;
 
 /// Residuals below this, relative to the largest eigenvalue, are none.
 const TOLERANCE: f64 = 1e-6;
