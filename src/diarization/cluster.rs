@@ -6,7 +6,7 @@ use ndarray::{Array2, Axis};
 
 use super::affinity::Laplacian;
 use super::kmeans::Kmeans;
-use super::lanczos::Search;
+use super::lanczos::{MAX_STEPS, Search};
 
 /// Speakers at the most, unless a request names a number.
 const MAX_SPEAKERS: usize = 10;
@@ -17,6 +17,9 @@ const MIN_WINDOWS: usize = 2;
 /// Windows of a long recording, 5 minutes of speech: there the rows of the affinity hold more than one of a speaker who says little, and its
 /// eigenvalue is lost among the large ones.
 const LONG_WINDOWS: usize = 400;
+
+/// Steps that show whether a group is two; of a single speaker no eigenvector converges soon.
+const FEW_STEPS: usize = 120;
 
 /// Windows that there must be to look for more than one speaker.
 const MIN_TO_SPLIT: usize = 3;
@@ -65,6 +68,7 @@ pub struct Clustering {
     /// Once there are groups, if the recording is long.
     refinement: Option<Refinement>,
     is_refined: bool,
+    most_steps: usize,
 }
 
 /// Each group of a long recording, looked at once more by itself.
@@ -91,6 +95,7 @@ impl Clustering {
             kmeans: None,
             refinement: None,
             is_refined,
+            most_steps: MAX_STEPS,
         }
     }
 
@@ -121,7 +126,7 @@ impl Clustering {
         }
         let Some(search) = &mut self.search else {
             if self.laplacian.advance(&self.units) {
-                self.search = Some(Search::new(&self.laplacian, bounds.end() + 1));
+                self.search = Some(Search::new(&self.laplacian, bounds.end() + 1, self.most_steps));
             }
             return None;
         };
@@ -178,7 +183,8 @@ impl Refinement {
         let count = SpeakerCount::Within(1..=room);
         let clustering = Clustering::new(units.select(Axis(0), &windows), count, merged_from);
         // Once is enough.
-        self.current = Some((windows, Box::new(Clustering { is_refined: false, ..clustering })));
+        self.current =
+            Some((windows, Box::new(Clustering { is_refined: false, most_steps: FEW_STEPS, ..clustering })));
         None
     }
 }

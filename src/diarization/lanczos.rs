@@ -4,7 +4,7 @@ use super::affinity::Laplacian;
 use crate::random::Random;
 
 /// Steps at the most: vectors of a Krylov space.
-const MAX_STEPS: usize = 400;
+pub(super) const MAX_STEPS: usize = 400;
 
 /// Between two looks at whether eigenvectors have converged.
 const LOOK_EVERY: usize = 40;
@@ -30,6 +30,7 @@ pub(super) struct Eigenpair {
 pub(super) struct Search {
     wanted: usize,
     found: Vec<Eigenpair>,
+    most_steps: usize,
     random: Random,
     run: Run,
 }
@@ -44,11 +45,11 @@ struct Run {
 }
 
 impl Search {
-    pub(super) fn new(laplacian: &Laplacian, wanted: usize) -> Self {
+    pub(super) fn new(laplacian: &Laplacian, wanted: usize, most_steps: usize) -> Self {
         let wanted = wanted.min(laplacian.len());
         let mut random = Random(1);
-        let run = Run::new(laplacian, 0, &mut random);
-        Self { wanted, found: Vec::new(), random, run }
+        let run = Run::new(laplacian, most_steps, &mut random);
+        Self { wanted, found: Vec::new(), most_steps, random, run }
     }
 
     /// A slice of the work; whether it was the last.
@@ -64,7 +65,8 @@ impl Search {
         self.found.sort_by(|a, b| a.value.total_cmp(&b.value));
         self.found.truncate(self.wanted);
         if is_news {
-            self.run = Run::new(laplacian, self.found.len(), &mut self.random);
+            let most_steps = self.most_steps.min(laplacian.len() - self.found.len());
+            self.run = Run::new(laplacian, most_steps, &mut self.random);
         }
         !is_news
     }
@@ -76,10 +78,10 @@ impl Search {
 }
 
 impl Run {
-    fn new(laplacian: &Laplacian, n_known: usize, random: &mut Random) -> Self {
+    fn new(laplacian: &Laplacian, most_steps: usize, random: &mut Random) -> Self {
         let n = laplacian.len();
         Self {
-            max_steps: MAX_STEPS.min(n - n_known),
+            max_steps: most_steps.min(n),
             basis: Vec::new(),
             diagonal: Vec::new(),
             beside: Vec::new(),
@@ -266,7 +268,7 @@ mod tests {
                 Array2::from_shape_fn((40 * n_groups, 8), |(i, j)| if i / 40 == j { 1.0 } else { 0.0 });
             let mut laplacian = Laplacian::new(units.nrows());
             while !laplacian.advance(&units) {}
-            let mut search = Search::new(&laplacian, 11);
+            let mut search = Search::new(&laplacian, 11, MAX_STEPS);
             while !search.advance(&laplacian) {}
             let pairs = search.into_pairs();
             assert_eq!(pairs.len(), 11);
