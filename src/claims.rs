@@ -176,10 +176,11 @@ impl Judge<'_> {
         if let Some(obstacle) = obstacle(calibration, sides) {
             return nothing(obstacle);
         }
-        let one = calibration.false_accept_rate(similarity, seconds(calibration, sides));
+        let seconds = seconds(calibration, sides);
+        let one = calibration.false_accept_rate(similarity, seconds);
         let rate = Rate { value: rate_among(one.value, comparison.n()), is_bound: one.is_bound };
         Claim {
-            log_likelihood_ratio: self.log_likelihood_ratio(similarity, sides),
+            log_likelihood_ratio: calibration.log_likelihood_ratio(similarity, seconds),
             error_rate: Some(rate),
             note: note(calibration, rate, comparison, sides),
         }

@@ -9,6 +9,7 @@ use tracing::{Span, info_span};
 
 use crate::calibration::Calibration;
 use crate::claims::Judge;
+use crate::diarization::Heard;
 use crate::embedding::{Embedding, ModelId};
 use crate::encoder::EncoderError;
 use crate::engine::Engine;
@@ -139,6 +140,14 @@ impl Timings {
             ("preprocess", self.preprocess),
             ("encode", self.encode),
         ]
+    }
+}
+
+impl EmbeddedVoice {
+    /// What was heard of a recording whose turns were wanted, and the report on it.
+    pub fn into_heard(self) -> (Heard, AudioReport) {
+        let (windows, units) = self.partials.into_iter().map(|one| (one.seconds, one.embedding)).unzip();
+        (Heard { speech: self.speech, windows, units }, self.audio)
     }
 }
 

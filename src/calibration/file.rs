@@ -14,8 +14,7 @@ pub const VERSION: u32 = 1;
 const DEVIATIONS: std::ops::RangeInclusive<f64> = 1e-4..=1.0;
 
 /// How to tell from a similarity, and from the seconds of speech of both sides, how sure a decision is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Unchecked")]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Calibration {
     pub(in crate::calibration) version: u32,
     /// What answers call it.
@@ -118,11 +117,6 @@ pub struct Rate {
 }
 
 impl Calibration {
-    /// A fitted calibration, checked like a file.
-    pub(super) fn new(parts: Unchecked) -> Result<Self, CalibrationError> {
-        Self::try_from(parts)
-    }
-
     /// Reads a file.
     pub fn of_json(json: &[u8]) -> Result<Self, CalibrationError> {
         // A later version may have other fields.

@@ -18,16 +18,14 @@ use super::outcome::{SOME_FAILED, ended_by_reader};
 use super::progress::Progress;
 use super::store;
 use crate::config::{CalibrationArgs, StorePlaceArgs};
-use crate::diarization::{Diarization, Heard, SpeakerCount, diarize, label, rttm};
-use crate::embedder::{EmbedError, EmbeddedVoice, EmbedderModel};
-use crate::embedding::{Embedding, UnitEmbedding};
-use crate::pipeline::{Wanted, WantedTurns};
-use crate::speakers::{DEFAULT_MARGIN, Identifier, NAMING_TOP, Names, Wanted as WantedSpeakers, name_voices};
+use crate::diarization::{Diarization, MAX_SPEAKERS, SpeakerCount, diarize, label, rttm};
+use crate::embedder::{EmbedError, EmbedderModel};
+use crate::pipeline::{AudioReport, Wanted, WantedTurns};
+use crate::speakers::{
+    DEFAULT_MARGIN, Identifier, NAMING_TOP, Names, Wanted as WantedSpeakers, name_voices, voices_of,
+};
 use crate::store::Store;
 use crate::transcript::{CueFormat, Transcript, cues_of_turns};
-
-/// Speakers that can be asked for.
-const MAX_SPEAKERS: i64 = 30;
 
 /// How turns are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -51,13 +49,13 @@ pub(super) struct DiarizeArgs {
     #[command(flatten)]
     files: FileArgs,
     /// How many speakers there are, if that is known.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS), conflicts_with_all = ["min_speakers", "max_speakers"])]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS as i64), conflicts_with_all = ["min_speakers", "max_speakers"])]
     num_speakers: Option<u16>,
     /// How many there are at the least [default: 1].
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS))]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS as i64))]
     min_speakers: Option<u16>,
     /// How many there are at the most [default: 10].
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS))]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS as i64))]
     max_speakers: Option<u16>,
     /// How to write [default: the transcript's own format, else rttm].
     #[arg(long, value_enum)]
@@ -119,9 +117,10 @@ pub(super) fn run(args: &DiarizeArgs) -> anyhow::Result<ExitCode> {
         if let Some(transcript) = &transcript {
             transcript.check_length(voice.audio.duration_seconds)?;
         }
-        let found = diarize(heard(&voice), count.clone(), embedding.model().spec().turns.merged_from);
+        let (heard, audio) = voice.into_heard();
+        let found = diarize(heard, count.clone(), embedding.model().spec().turns.merged_from);
         let named = naming.as_ref().map(|naming| naming.name(&found, embedding.model())).transpose()?;
-        let answer = Answer { name: &name, found: &found, voice: &voice, names: named.unwrap_or_default() };
+        let answer = Answer { name: &name, found: &found, audio: &audio, names: named.unwrap_or_default() };
         let text = answer.text(args.format, transcript.as_ref(), embedding.model());
         ended_by_reader(write!(out, "{text}"))
     })?;
@@ -176,11 +175,7 @@ struct Naming {
 impl Naming {
     /// Of each speaker of a recording, the enrolled one.
     fn name(&self, found: &Diarization, model: &EmbedderModel) -> anyhow::Result<Names> {
-        let embeddings = found.speakers.iter().map(|speaker| {
-            let embedding = Embedding::new(model.id(), speaker.embedding.clone());
-            embedding.and_then(UnitEmbedding::try_from)
-        });
-        let embeddings = embeddings.collect::<Result<Vec<_>, _>>()?;
+        let embeddings = voices_of(found, model.id())?;
         let wanted = WantedSpeakers { collection: self.collection.clone(), top: NAMING_TOP, except: None };
         let searched = self.store.search(&embeddings, &wanted).map_err(store::told)?;
         let voices: Vec<_> = found.speakers.iter().map(|speaker| speaker.seconds).zip(searched).collect();
@@ -188,19 +183,11 @@ impl Naming {
     }
 }
 
-fn heard(voice: &EmbeddedVoice) -> Heard {
-    Heard {
-        speech: voice.speech.clone(),
-        windows: voice.partials.iter().map(|partial| partial.seconds.clone()).collect(),
-        units: voice.partials.iter().map(|partial| partial.embedding.clone()).collect(),
-    }
-}
-
 /// What is written of a recording.
 struct Answer<'a> {
     name: &'a str,
     found: &'a Diarization,
-    voice: &'a EmbeddedVoice,
+    audio: &'a AudioReport,
     names: Names,
 }
 
@@ -247,7 +234,7 @@ impl Answer<'_> {
                 "similarity": enrolled.map(|enrolled| enrolled.similarity)})
         });
         let mut answer = json!({"path": self.name, "segments": turns.collect::<Vec<_>>(),
-            "speakers": speakers.collect::<Vec<_>>(), "audio": self.voice.audio, "model": fingerprint});
+            "speakers": speakers.collect::<Vec<_>>(), "audio": self.audio, "model": fingerprint});
         if let Some(transcript) = transcript {
             let name = |speaker: usize| self.names.display_name(speaker);
             answer["transcript"] = transcript.with_speakers(&self.found.turns, &name);

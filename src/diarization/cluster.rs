@@ -8,8 +8,11 @@ use super::affinity::Laplacian;
 use super::kmeans::Kmeans;
 use super::lanczos::{MAX_STEPS, Search};
 
+/// Speakers that can be asked for.
+pub const MAX_SPEAKERS: usize = 30;
+
 /// Speakers at the most, unless a request names a number.
-const MAX_SPEAKERS: usize = 10;
+const DEFAULT_MAX_SPEAKERS: usize = 10;
 
 /// Windows of a speaker at the least, unless the number of speakers is given.
 const MIN_WINDOWS: usize = 2;
@@ -37,14 +40,14 @@ impl SpeakerCount {
     /// Within bounds, of which either may be missing; none if the lower one is above the upper.
     pub fn within(least: Option<usize>, most: Option<usize>) -> Option<Self> {
         let least = least.unwrap_or(1);
-        let most = most.unwrap_or(MAX_SPEAKERS.max(least));
+        let most = most.unwrap_or(DEFAULT_MAX_SPEAKERS.max(least));
         (least <= most).then_some(Self::Within(least..=most))
     }
 }
 
 impl Default for SpeakerCount {
     fn default() -> Self {
-        Self::Within(1..=MAX_SPEAKERS)
+        Self::Within(1..=DEFAULT_MAX_SPEAKERS)
     }
 }
 
@@ -137,7 +140,7 @@ impl Clustering {
         let values: Vec<f64> = pairs.iter().map(|pair| pair.value).collect();
         let least = *bounds.start();
         let k = if least == *bounds.end() { least } else { before_largest_gap(&values, bounds) };
-        if k == 1 && !self.is_refined {
+        if k == 1 {
             return Some(vec![0; n]);
         }
         let row = |i: usize| pairs.iter().take(k).map(|pair| pair.vector[i]).collect();

@@ -11,7 +11,7 @@ mod lanczos;
 mod rttm;
 mod timeline;
 
-pub use cluster::{Clustering, SpeakerCount};
+pub use cluster::{Clustering, MAX_SPEAKERS, SpeakerCount};
 pub use diarize::{Diarization, Diarizing, Heard, Speaker, diarize, label};
 pub use rttm::rttm;
 pub use timeline::{Turn, turns};

@@ -12,7 +12,7 @@ use super::layers::auth::KeyHolder;
 use super::layers::time_limit::TimeLimit;
 use super::request::voice::VoiceRecording;
 use super::state::AppState;
-use crate::embedder::{Admission, CancelOnDrop, Embedded, EmbedderModel};
+use crate::embedder::{Admission, CancelOnDrop, Embedded, Embedder, EmbedderModel};
 use crate::pipeline::{Wanted, WantedPartials, WantedTurns};
 use crate::queue::QueueFull;
 
@@ -35,9 +35,12 @@ impl Caller {
     }
 }
 
+/// What becomes of a recording in work.
+type Answer = oneshot::Receiver<Result<Embedded, ApiError>>;
+
 /// Recordings in work, in their order. Dropping it cancels what is left.
 pub(super) struct Batch {
-    answers: Vec<oneshot::Receiver<Result<Embedded, ApiError>>>,
+    answers: Vec<Answer>,
     _cancel: CancelOnDrop,
 }
 
@@ -55,24 +58,14 @@ pub(super) fn submit(
         return Err(ApiError::TooManyRecordings { max });
     }
     caller.time_limit.extend(n);
-    let embedder = state.embedder.get().ok_or(ApiError::ModelNotReady)?;
+    let embedder = state.embedder_in_hand()?;
     let mut admission = embedder.admit(n)?;
     caller.key.take_more_tokens(n.saturating_sub(1))?;
     let cancel = admission.cancel_on_drop();
-    let answers = recordings.into_iter().map(|recording| {
-        let (answer, answered) = oneshot::channel();
-        let VoiceRecording { source, options, segments } = recording;
-        let n_bytes = source.len();
-        embedder.embed(
-            model,
-            &mut admission,
-            Wanted { partials: partials.cloned(), segments, turns: None },
-            n_bytes,
-            move || Ok((source.unpack()?, options)),
-            // If the client has gone, the answer cannot be sent.
-            move |outcome: Result<Embedded, ApiError>| drop(answer.send(outcome)),
-        );
-        answered
+    let answers = recordings.into_iter().map(|mut recording| {
+        let segments = recording.segments.take();
+        let wanted = Wanted { partials: partials.cloned(), segments, turns: None };
+        queue(embedder, model, &mut admission, recording, wanted)
     });
     Ok(Batch { answers: answers.collect(), _cancel: cancel })
 }
@@ -85,21 +78,34 @@ pub(super) fn submit_turns(
     mut admission: Admission,
     recording: VoiceRecording,
 ) -> Result<Batch, ApiError> {
-    let embedder = state.embedder.get().ok_or(ApiError::ModelNotReady)?;
     let cancel = admission.cancel_on_drop();
+    let turns = Some(WantedTurns { on_length: Some(caller.time_limit.for_length()) });
+    let wanted = Wanted { turns, ..Wanted::default() };
+    let answer = queue(state.embedder_in_hand()?, model, &mut admission, recording, wanted);
+    Ok(Batch { answers: vec![answer], _cancel: cancel })
+}
+
+/// Queues the next recording of an admission.
+fn queue(
+    embedder: &Embedder,
+    model: &Arc<EmbedderModel>,
+    admission: &mut Admission,
+    recording: VoiceRecording,
+    wanted: Wanted,
+) -> Answer {
     let (answer, answered) = oneshot::channel();
     let VoiceRecording { source, options, .. } = recording;
     let n_bytes = source.len();
-    let turns = Some(WantedTurns { on_length: Some(caller.time_limit.for_length()) });
     embedder.embed(
         model,
-        &mut admission,
-        Wanted { turns, ..Wanted::default() },
+        admission,
+        wanted,
         n_bytes,
         move || Ok((source.unpack()?, options)),
+        // If the client has gone, the answer cannot be sent.
         move |outcome: Result<Embedded, ApiError>| drop(answer.send(outcome)),
     );
-    Ok(Batch { answers: vec![answered], _cancel: cancel })
+    answered
 }
 
 impl Batch {
@@ -133,10 +139,7 @@ impl Batch {
     }
 }
 
-async fn outcome(
-    state: &AppState,
-    answer: oneshot::Receiver<Result<Embedded, ApiError>>,
-) -> Result<Embedded, ApiError> {
+async fn outcome(state: &AppState, answer: Answer) -> Result<Embedded, ApiError> {
     // The answer is dropped unsent only if a worker panics.
     let embedded = answer.await.map_err(|_| ApiError::Panicked)??;
     count(&state.metrics.embedding, &embedded);
@@ -163,7 +166,7 @@ pub(super) async fn on_worker_in_turn<T: Send + 'static>(
 
 /// A place in the queue, once there is one.
 pub(super) async fn admitted_in_turn(state: &AppState) -> Result<Admission, ApiError> {
-    let embedder = state.embedder.get().ok_or(ApiError::ModelNotReady)?;
+    let embedder = state.embedder_in_hand()?;
     loop {
         match embedder.admit(1) {
             Ok(admission) => return Ok(admission),
@@ -177,7 +180,7 @@ async fn computed<T: Send + 'static>(
     mut admission: Admission,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {
-    let embedder = state.embedder.get().ok_or(ApiError::ModelNotReady)?;
+    let embedder = state.embedder_in_hand()?;
     let _cancel = admission.cancel_on_drop();
     let (answer, answered) = oneshot::channel();
     embedder.compute(&mut admission, work, move |outcome| drop(answer.send(outcome)));

@@ -60,11 +60,16 @@ impl AppState {
         store.clone().ok_or(ApiError::NoStore)
     }
 
+    /// The embedder, for a request that is in hand: a stop waits for it.
+    pub(super) fn embedder_in_hand(&self) -> Result<&Embedder, ApiError> {
+        self.embedder.get().ok_or(ApiError::ModelNotReady)
+    }
+
     /// The embedder, if it takes work.
     pub(super) fn embedder(&self) -> Result<&Embedder, ApiError> {
         if self.shutting_down.load(Ordering::Relaxed) {
             return Err(ApiError::ShuttingDown);
         }
-        self.embedder.get().ok_or(ApiError::ModelNotReady)
+        self.embedder_in_hand()
     }
 }

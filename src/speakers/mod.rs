@@ -15,5 +15,5 @@ pub use enrolment::{EnrolmentRules, Unfit, Voice, check};
 pub use identifier::{Address, Identifier, InvalidIdentifier};
 pub use identify::{Criteria, DEFAULT_MARGIN, Decision, Reason, claim, decide, threshold};
 pub use index::{Candidate, Found, Index, SpeakerKey, Wanted};
-pub use naming::{NAMING_TOP, Names, name_voices};
+pub use naming::{NAMING_TOP, Names, name_voices, voices_of};
 pub use profile::{DEFAULT_WEIGHT_SECONDS, MAX_SPEECH_SECONDS, Profile, Sample};

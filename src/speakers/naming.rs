@@ -3,7 +3,8 @@
 use super::identify::{Criteria, decide, threshold};
 use super::index::{Candidate, Found};
 use crate::claims::{Criterion, Evidence, Judge};
-use crate::diarization::label;
+use crate::diarization::{Diarization, label};
+use crate::embedding::{Embedding, EmbeddingError, ModelId, UnitEmbedding};
 
 /// Seconds of speech from which on a voice may be named.
 const LEAST_SECONDS: f64 = 3.0;
@@ -43,6 +44,14 @@ impl Names {
             _ => self.id(voice),
         }
     }
+}
+
+/// The voices of a recording as a model's embeddings, to be searched for.
+pub fn voices_of(found: &Diarization, model: &ModelId) -> Result<Vec<UnitEmbedding>, EmbeddingError> {
+    let embedding = |voice: &crate::diarization::Speaker| {
+        Embedding::new(model, voice.embedding.clone()).and_then(UnitEmbedding::try_from)
+    };
+    found.speakers.iter().map(embedding).collect()
 }
 
 /// Names voices of one recording, each with its seconds of speech and what a search for it has found.

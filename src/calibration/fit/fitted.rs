@@ -102,7 +102,7 @@ pub fn fit(trials: &Trials, base: &Calibration, how: How, about: &About) -> Resu
         false_accept_rate,
         rates: Vec::new(),
     };
-    Ok(Calibration::new(file)?)
+    Ok(Calibration::try_from(file)?)
 }
 
 /// What as many speakers can show.

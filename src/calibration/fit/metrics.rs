@@ -85,7 +85,7 @@ fn scored(trials: &[Trial], calibration: &Calibration) -> Option<Vec<Scored>> {
 }
 
 /// The seconds of a comparison; the longest where they are not known, as in decisions.
-pub(super) fn seconds_of(trial: &Trial, calibration: &Calibration) -> Seconds {
+pub fn seconds_of(trial: &Trial, calibration: &Calibration) -> Seconds {
     let longest = calibration.limits.seconds_max;
     trial.seconds.unwrap_or(Seconds { a: longest, b: longest })
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::cross_validation::CrossValidation;
 use super::metrics::{ErrorRates, SECONDS, det_curve, equal_error_rate, place_by_seconds, rounded};
-use super::trials::{Trial, Trials};
+use super::trials::{Trial, Trials, share_of};
 use crate::calibration::{Calibration, RatesBySeconds};
 
 /// Comparisons of a class that make a rate worth telling.
@@ -29,9 +29,7 @@ pub fn rates_by_seconds(
             }
             let has_same = same.len() >= LEAST_TRIALS;
             let accepted = |of: &[&Trial]| {
-                let above = of.iter().filter(|trial| trial.similarity > threshold);
-                above.map(|trial| trial.weight).sum::<f64>()
-                    / of.iter().map(|trial| trial.weight).sum::<f64>()
+                share_of(of.iter().copied(), |trial| trial.similarity > threshold).unwrap_or_default()
             };
             let both: Vec<Trial> = same.iter().chain(&impostors).map(|trial| **trial).collect();
             let curve = det_curve(&Trials { trials: both }, calibration);

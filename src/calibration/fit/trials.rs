@@ -101,6 +101,19 @@ impl Trials {
     }
 }
 
+/// The share of comparisons that a condition counts, by their weights; none if they have none.
+pub fn share_of<'a>(
+    trials: impl IntoIterator<Item = &'a Trial>,
+    is_counted: impl Fn(&Trial) -> bool,
+) -> Option<f64> {
+    let (mut counted, mut total) = (0.0, 0.0);
+    for trial in trials {
+        counted += if is_counted(trial) { trial.weight } else { 0.0 };
+        total += trial.weight;
+    }
+    (total > 0.0).then(|| counted / total)
+}
+
 /// Gives each speaker, and each pair of speakers, the same weight, however many of their recordings were compared.
 pub fn balanced_weights(trials: &mut [Trial]) {
     let mut counts: HashMap<(u32, u32), usize> = HashMap::new();

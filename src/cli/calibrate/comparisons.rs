@@ -14,9 +14,6 @@ use crate::embedder::EmbedderModel;
 use crate::models::ModelSpec;
 use crate::pipeline::Warning;
 
-/// Speech below which a recording is left out, since nothing is claimed of it, in seconds.
-const LEAST_SECONDS: f64 = 0.5;
-
 /// Comparisons, and what they were made with.
 pub(super) struct Comparisons {
     pub(super) trials: Trials,
@@ -123,7 +120,8 @@ pub(super) struct Voices {
 
 impl Voices {
     /// Leaves out what nothing is claimed of: too little speech, and warnings that are not those of most recordings.
-    pub(super) fn new(mut all: Vec<Option<Voice>>, n_failed: u64) -> Self {
+    pub(super) fn new(mut all: Vec<Option<Voice>>, n_failed: u64, model: &EmbedderModel) -> Self {
+        let least_seconds = model.spec().calibration.limits.least_seconds;
         let n_voices = all.iter().flatten().count();
         let mut counts: BTreeMap<&str, (Warning, usize)> = BTreeMap::new();
         for warning in all.iter().flatten().flat_map(|voice| voice.evidence().unmeasured()) {
@@ -134,7 +132,7 @@ impl Voices {
         let (mut n_short, mut n_rare) = (0, 0);
         for voice in &mut all {
             let Some(known) = voice else { continue };
-            if known.speech_seconds.is_some_and(|seconds| seconds < LEAST_SECONDS) {
+            if known.speech_seconds.is_some_and(|seconds| seconds < least_seconds) {
                 n_short += 1;
                 *voice = None;
             } else if known.evidence().unmeasured().any(|warning| rare.contains(&warning)) {
@@ -144,7 +142,7 @@ impl Voices {
         }
         let mut left_out = Vec::new();
         if n_short > 0 {
-            left_out.push(format!("{n_short} recordings with less than {LEAST_SECONDS} s of speech"));
+            left_out.push(format!("{n_short} recordings with less than {least_seconds} s of speech"));
         }
         if n_rare > 0 {
             let codes: Vec<&str> = rare.iter().map(|warning| warning.code()).collect();

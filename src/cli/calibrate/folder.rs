@@ -24,7 +24,7 @@ pub(super) fn compare(folder: &Path, args: EmbeddingArgs, is_quiet: bool) -> any
     ensure!(paths.len() <= MAX_RECORDINGS, "there are more than {MAX_RECORDINGS} recordings");
     let embedding = args.start()?;
     let (voices, n_failed) = embedded(&embedding, &paths, is_quiet)?;
-    let voices = Voices::new(voices, n_failed + n_unreadable);
+    let voices = Voices::new(voices, n_failed + n_unreadable, embedding.model());
     let mut of_speakers: Vec<Vec<usize>> = Vec::new();
     let mut next = 0;
     for recordings in speakers.values() {

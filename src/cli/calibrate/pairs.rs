@@ -212,7 +212,7 @@ fn voices_of(
     let paths: Vec<PathBuf> = files.iter().map(|i| PathBuf::from(&cells[*i])).collect();
     let (embedded, n_failed) = embedded(embedding, &paths, is_quiet || paths.is_empty())?;
     files.into_iter().zip(embedded).for_each(|(i, voice)| voices[i] = voice);
-    Ok(Voices::new(voices, n_failed))
+    Ok(Voices::new(voices, n_failed, embedding.model()))
 }
 
 /// Whether two cells name one file.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use super::comparisons::Comparisons;
-use crate::calibration::fit::{CrossValidation, FitError, Quality, Trial};
+use crate::calibration::fit::{CrossValidation, FitError, Quality, Trial, seconds_of, share_of};
 use crate::calibration::{Calibration, Seconds, rate_of_one};
 
 /// Fewer speakers than this do not support a claim.
@@ -129,7 +129,8 @@ impl Report<'_> {
         }
         let own = self.comparisons.threshold;
         let label = format!("{own} (the model's)");
-        let (accepted, missed) = (self.accepted_above(own), self.missed_at(|_| own));
+        let accepted = share_of(self.comparisons.trials.different(), |trial| trial.similarity > own);
+        let (accepted, missed) = (accepted.unwrap_or_default(), self.missed_at(|_| own));
         let missed = missed.map_or_else(|| "-".into(), |missed| format!("{:.2} %", missed * 100.0));
         writeln!(f, "{label:<20}accepts {:.2} % of different speakers, misses {missed}", accepted * 100.0)
     }
@@ -146,7 +147,8 @@ impl Report<'_> {
             let threshold = self.calibration.threshold(rate, Seconds { a: *seconds, b: *seconds });
             write!(f, "{threshold:>9.3}")?;
         }
-        let missed = self.missed_at(|trial| self.calibration.threshold(rate, self.seconds(trial)));
+        let missed =
+            self.missed_at(|trial| self.calibration.threshold(rate, seconds_of(trial, self.calibration)));
         match missed {
             Some(missed) => write!(f, "{:>13.2} %", missed * 100.0)?,
             None => write!(f, "{:>15}", "-")?,
@@ -172,12 +174,12 @@ impl Report<'_> {
     /// Those that a mislabelled recording would be among.
     fn write_worst(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let trials = &self.comparisons.trials.trials;
-        let score = |place: &usize| {
-            let trial = &trials[*place];
-            self.calibration.standardised(trial.similarity, self.seconds(trial))
+        let score = |trial: &Trial| {
+            self.calibration.standardised(trial.similarity, seconds_of(trial, self.calibration))
         };
+        let scores: Vec<f64> = trials.iter().map(score).collect();
         let mut order: Vec<usize> = (0..trials.len()).collect();
-        order.sort_by(|a, b| score(a).total_cmp(&score(b)));
+        order.sort_by(|a, b| scores[*a].total_cmp(&scores[*b]));
         // One of each speaker, or of each pair: what is mislabelled is in many comparisons.
         let worst = |places: &mut dyn Iterator<Item = usize>| {
             let mut named = HashSet::new();
@@ -201,27 +203,8 @@ impl Report<'_> {
         Ok(())
     }
 
-    fn seconds(&self, trial: &Trial) -> Seconds {
-        let longest = self.calibration.limits.seconds_max;
-        trial.seconds.unwrap_or(Seconds { a: longest, b: longest })
-    }
-
     /// The share of comparisons of one speaker that do not exceed a threshold.
     fn missed_at(&self, threshold: impl Fn(&Trial) -> f64) -> Option<f64> {
-        let (mut missed, mut total) = (0.0, 0.0);
-        for trial in self.comparisons.trials.same() {
-            missed += if trial.similarity > threshold(trial) { 0.0 } else { trial.weight };
-            total += trial.weight;
-        }
-        (total > 0.0).then(|| missed / total)
-    }
-
-    fn accepted_above(&self, threshold: f64) -> f64 {
-        let (mut accepted, mut total) = (0.0, 0.0);
-        for trial in self.comparisons.trials.different() {
-            accepted += if trial.similarity > threshold { trial.weight } else { 0.0 };
-            total += trial.weight;
-        }
-        accepted / total
+        share_of(self.comparisons.trials.same(), |trial| trial.similarity <= threshold(trial))
     }
 }

@@ -6,7 +6,7 @@ use super::model::resolve;
 use super::voice::{SentEmbedding, Voice};
 use crate::claims::Evidence;
 use crate::config::Right;
-use crate::embedder::{Embedder, EmbedderModel, Timings};
+use crate::embedder::{EmbedderModel, Timings};
 use crate::embedding::{Embedding, EmbeddingError, UnitEmbedding};
 use crate::http::answer;
 use crate::http::batch::{self, Caller};
@@ -56,7 +56,7 @@ impl<N: Fn(usize) -> String> Sides<N> {
             Voice::Embedding(embedding) => Some(embedding.model.as_str()),
             Voice::Recording(_) | Voice::Speaker(_) => None,
         });
-        let model = Arc::clone(resolve(in_hand(state)?, model.into_iter().chain(named))?);
+        let model = Arc::clone(resolve(state.embedder_in_hand()?, model.into_iter().chain(named))?);
         Ok(Self { model, voices, name })
     }
 
@@ -131,11 +131,6 @@ impl EmbeddedSides {
     pub(in crate::http) fn totals(&self) -> (Timings, f64) {
         (self.timings, self.audio_seconds)
     }
-}
-
-/// The embedder, for a request that is in hand: a stop waits for it.
-pub(in crate::http) fn in_hand(state: &AppState) -> Result<&Embedder, ApiError> {
-    state.embedder.get().ok_or(ApiError::ModelNotReady)
 }
 
 /// The embedding that was sent, of a model that it is known to be of. `name` is its place in the request.

@@ -14,9 +14,8 @@ use super::VoiceErrors;
 use crate::audio::Channel;
 use crate::claims::Criterion;
 use crate::config::Right;
-use crate::diarization::{Diarization, Diarizing, Heard, SpeakerCount, Turn, label, rttm};
+use crate::diarization::{Diarization, Diarizing, MAX_SPEAKERS, SpeakerCount, Turn, label, rttm};
 use crate::embedder::{EmbeddedVoice, EmbedderModel, Timings};
-use crate::embedding::{Embedding, UnitEmbedding};
 use crate::http::answer;
 use crate::http::batch::{self, Caller, on_worker, on_worker_in_turn};
 use crate::http::error::{ApiError, FieldError};
@@ -26,13 +25,12 @@ use crate::http::pages::document::example_recording;
 use crate::http::request::model::resolve;
 use crate::http::request::one_voice::{VOICE_PARTS, one_voice};
 use crate::http::request::parts::{Part, Received};
-use crate::http::request::sides::in_hand;
 use crate::http::request::voice::{Source, Voice, VoiceFields, VoiceRecording};
 use crate::http::routes::audio_report::AudioReport;
 use crate::http::routes::extract_embedding::RawRecording;
 use crate::http::state::AppState;
 use crate::pipeline::{self, PipelineError};
-use crate::speakers::{DEFAULT_MARGIN, Identifier, NAMING_TOP, Names, Wanted, name_voices};
+use crate::speakers::{DEFAULT_MARGIN, Identifier, NAMING_TOP, Names, Wanted, name_voices, voices_of};
 use crate::transcript::{CueFormat, Transcript, TranscriptError, cues_of_turns};
 
 /// The route, whose bodies may be large.
@@ -40,9 +38,6 @@ pub(in crate::http) const PATH: &str = "/v1/diarize";
 
 /// Parts of a form that are files.
 const PARTS: &[&str] = &[VOICE_PARTS[0], VOICE_PARTS[1], "transcript"];
-
-/// Speakers that can be asked for.
-const MAX_SPEAKERS: usize = 30;
 
 /// A recording of several speakers.
 #[derive(Deserialize, ToSchema)]
@@ -199,7 +194,7 @@ pub(in crate::http) async fn diarize_recording(
         }
         None => caller.key.require(Right::Embed)?,
     }
-    let model = Arc::clone(resolve(in_hand(&state)?, asked.model.as_deref().into_iter())?);
+    let model = Arc::clone(resolve(state.embedder_in_hand()?, asked.model.as_deref().into_iter())?);
     let (channels, timings) = asked.hear(&state, &caller, &model).await?;
     let audio_seconds = channels[0].voice.audio.duration_seconds;
     if let Some(transcript) = &asked.transcript {
@@ -337,9 +332,7 @@ impl Asked {
     ) -> Result<FoundChannel, ApiError> {
         let HeardChannel { number, voice } = channel;
         let (count, merged_from) = (self.count.clone(), model.spec().turns.merged_from);
-        let EmbeddedVoice { audio, partials, speech, .. } = voice;
-        let (windows, units) = partials.into_iter().map(|one| (one.seconds, one.embedding)).unzip();
-        let heard = Heard { speech, windows, units };
+        let (heard, audio) = voice.into_heard();
         let mut diarizing =
             on_worker_in_turn(state, move || Diarizing::new(heard, count, merged_from)).await?;
         let found = loop {
@@ -444,11 +437,7 @@ async fn name(
     collection: &Identifier,
     found: &Diarization,
 ) -> Result<Names, ApiError> {
-    let embeddings = found.speakers.iter().map(|speaker| {
-        let embedding = Embedding::new(model.id(), speaker.embedding.clone());
-        embedding.and_then(UnitEmbedding::try_from).map_err(|error| ApiError::Internal(error.to_string()))
-    });
-    let embeddings = embeddings.collect::<Result<Vec<_>, _>>()?;
+    let embeddings = voices_of(found, model.id()).map_err(|error| ApiError::Internal(error.to_string()))?;
     let wanted = Wanted { collection: collection.clone(), top: NAMING_TOP, except: None };
     let store = state.store()?;
     let searched = on_worker_in_turn(state, move || store.search(&embeddings, &wanted)).await??;

@@ -26,7 +26,6 @@ use crate::http::request::json;
 use crate::http::request::model::resolve;
 use crate::http::request::parts::Received;
 use crate::http::request::raw_format;
-use crate::http::request::sides::in_hand;
 use crate::http::request::voice::{ChannelName, Segments, Source, VoiceRecording, check_segments};
 use crate::http::routes::audio_report::AudioReport;
 use crate::http::routes::extract_embedding::RawRecording;
@@ -268,7 +267,7 @@ pub(in crate::http) async fn embeddings(
     let caller = Caller::new(key, time_limit);
     let received = Received::new(&state, request, &["file"]).await?;
     let (options, recordings) = on_worker(&state, move || EmbeddingsRequest::read(received)).await??;
-    let model = resolve(in_hand(&state)?, options.model.as_deref().into_iter())?.clone();
+    let model = resolve(state.embedder_in_hand()?, options.model.as_deref().into_iter())?.clone();
     if options.dimensions.is_some_and(|dimensions| dimensions != model.spec().dimension) {
         return Err(ApiError::Dimensions { dimension: model.spec().dimension });
     }

@@ -23,7 +23,7 @@ use crate::http::request::criterion::{criterion, not_met};
 use crate::http::request::model::resolve;
 use crate::http::request::one_voice::{VOICE_PARTS, one_voice};
 use crate::http::request::parts::Received;
-use crate::http::request::sides::{in_hand, unit_embedding};
+use crate::http::request::sides::unit_embedding;
 use crate::http::request::voice::{Voice, VoiceFields};
 use crate::http::routes::audio_report::AudioReport;
 use crate::http::routes::extract_embedding::RawRecording;
@@ -215,7 +215,7 @@ pub(in crate::http) async fn identify(
     let own_model =
         if let Voice::Embedding(embedding) = &voice { Some(embedding.model.as_str()) } else { None };
     let names = request.model.as_deref().into_iter().chain(own_model);
-    let model = resolve(in_hand(&state)?, names)?.clone();
+    let model = resolve(state.embedder_in_hand()?, names)?.clone();
     let probes = Probes::new(&state, &caller, &model, voice).await?;
     let asked = Asked {
         criterion: request.criterion()?,
