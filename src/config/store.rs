@@ -9,7 +9,7 @@ use rustix::fs::{Access, access};
 use super::error::ConfigError;
 use super::places::{data_directory, is_mount};
 use super::values::{MAX_MAX_SPEAKERS, count};
-use crate::store::{StoreConfig, StorePlace};
+use crate::store::{Server, ServerError, StoreConfig, StorePlace};
 
 /// The database's name in its folder.
 const FILE: &str = "speakers.db";
@@ -20,7 +20,7 @@ const MAX_SPEAKERS: NonZeroUsize = NonZeroUsize::new(200_000).expect("it is not 
 /// Where speakers are kept.
 #[derive(Args, Clone, Debug)]
 pub struct StorePlaceArgs {
-    /// Where enrolled speakers are kept: `sqlite:PATH`; `memory:`, until the process ends; or `none` [default: speakers.db in the
+    /// Where enrolled speakers are kept: `sqlite:PATH`; `postgres://USER:PASSWORD@HOST/DATABASE`, for several replicas; `memory:`, until the process ends; or `none` [default: speakers.db in the
     /// platform's data folder].
     #[arg(long, env, value_name = "URL")]
     database_url: Option<String>,
@@ -56,6 +56,13 @@ impl TryFrom<StoreArgs> for StoreConfig {
         let path = match (args.place.database_url.as_deref(), args.place.data_mount) {
             (Some("none"), _) => return Ok(at(None)),
             (Some("memory:"), _) => return Ok(at(Some(StorePlace::Memory))),
+            (Some(url), _) if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
+                let wrong = |error: ServerError| ConfigError::DatabaseUrl {
+                    url: shown(url),
+                    reason: error.to_string(),
+                };
+                return Ok(at(Some(StorePlace::Server(Server::of_url(url).map_err(wrong)?))));
+            }
             (Some(url), _) => {
                 let wrong =
                     |reason: &str| ConfigError::DatabaseUrl { url: shown(url), reason: reason.to_owned() };
@@ -91,7 +98,7 @@ impl TryFrom<StoreArgs> for StoreConfig {
     }
 }
 
-const KINDS: &str = "should be sqlite:PATH, memory: or none";
+const KINDS: &str = "should be sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE, memory: or none";
 
 /// The URL without what may be a password.
 fn shown(url: &str) -> String {
@@ -145,7 +152,8 @@ mod tests {
             ("sqlite:a.db?mode=rwc", Err("should be sqlite:PATH")),
             ("/tmp/a.db", Err("should be sqlite:PATH")),
             ("sqlite:/no/such/folder/a.db", Err("/no/such/folder does not exist")),
-            ("postgres://user:secret@host/db", Err("postgres://...")),
+            ("postgres://user:secret@host/db?sslmode=verify", Err("postgres://...")),
+            ("mysql://user:secret@host/db", Err("mysql://...")),
         ] {
             match (parse(Some(url), None), expected) {
                 (Ok(config), Ok(place)) => assert_eq!(config.place, place, "{url}"),

@@ -54,6 +54,7 @@ pub(super) fn open_store(config: &StoreConfig, embedder: &Embedder) -> Result<Op
 fn place_name(place: &StorePlace) -> String {
     match place {
         StorePlace::File(path) => path.display().to_string(),
+        StorePlace::Server(server) => server.name().to_owned(),
         StorePlace::Memory => "memory, until the process ends".into(),
     }
 }

@@ -26,6 +26,7 @@ const F32_ROUNDING: f32 = 1e-6;
 #[derive(Default)]
 pub struct Index {
     revision: u64,
+    origin: i64,
     speakers: HashMap<SpeakerKey, Indexed>,
     collections: HashMap<Identifier, Collection>,
 }
@@ -100,9 +101,14 @@ impl Index {
         self.revision
     }
 
-    /// It shows that revision now.
-    pub fn set_revision(&mut self, revision: u64) {
-        self.revision = revision;
+    /// What tells the revisions of one store from those of another.
+    pub fn origin(&self) -> i64 {
+        self.origin
+    }
+
+    /// It shows that revision of that store now.
+    pub fn set_revision(&mut self, revision: u64, origin: i64) {
+        (self.revision, self.origin) = (revision, origin);
     }
 
     /// The number of speakers.

@@ -111,10 +111,12 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// A newer version of this program has made it.
-    #[error("{path} has version {version}, which this program does not know (it knows {known}); use a newer one", path = path.display())]
+    #[error(
+        "{place} has version {version}, which this program does not know (it knows {known}); use a newer one"
+    )]
     Newer {
-        /// The file.
-        path: PathBuf,
+        /// The file, or the server.
+        place: String,
         /// Its version.
         version: i64,
         /// The newest that this program knows.
@@ -137,10 +139,10 @@ pub enum OpenError {
         file: PathBuf,
     },
     /// It cannot be opened.
-    #[error("{path} cannot be opened: {reason}", path = path.display())]
+    #[error("{place} cannot be opened: {reason}")]
     System {
-        /// The file.
-        path: PathBuf,
+        /// The file, or the server.
+        place: String,
         /// The system's reason.
         reason: String,
     },

@@ -3,31 +3,43 @@
 //! Whoever writes hands over a change and a callback. A thread of the store commits it, brings the index up to date, and only then
 //! calls back, whether anybody waits or not. Reading takes the caller's thread.
 
+mod database;
 mod error;
+mod follow;
+mod job;
 mod place;
+mod postgres;
+mod reads;
+mod sql;
 mod sqlite;
+mod statements;
+mod writer;
+mod writes;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::embedding::{ModelId, UnitEmbedding};
-use crate::speakers::{Address, Enrolment, Found, Index, Speaker, Wanted};
+use crate::speakers::{Address, Enrolment, Found, Speaker, Wanted};
 
 pub use error::{OpenError, StoreError};
 pub use place::{StoreConfig, StorePlace};
-pub use sqlite::{
-    CollectionSummary, Created, Enrolled, NewSpeaker, PageRequest, SpeakerPage, SpeakerVoice, Transaction,
-};
+pub use postgres::{Server, ServerError};
+pub use reads::{CollectionSummary, PageRequest, SpeakerPage, SpeakerVoice};
+pub use writes::{Created, Enrolled, NewSpeaker, Transaction};
 
-use sqlite::{Database, Job, Task, Writer};
+use database::Database;
+use follow::FollowingIndex;
+use job::{Job, Task};
+use sql::Sql;
+use writer::Writer;
 
 /// The store of speakers.
 pub struct Store {
-    database: Arc<Database>,
-    index: Arc<RwLock<Index>>,
-    models: Vec<ModelId>,
+    database: Arc<dyn Database>,
+    index: Arc<FollowingIndex>,
     is_available: Arc<AtomicBool>,
     jobs: Mutex<Option<Sender<Box<dyn Job>>>>,
     writer: Mutex<Option<JoinHandle<bool>>>,
@@ -36,16 +48,20 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the database, if it is there, and loads the profiles of the given models. It is created at the first write.
+    /// Opens the database, if it is there, and loads the profiles of the given models. A file is created at the first write. A server
+    /// that does not answer is no error: the store is unavailable until it does.
     pub fn open(place: &StorePlace, max_speakers: usize, models: Vec<ModelId>) -> Result<Self, OpenError> {
-        let database = Arc::new(Database::open(place)?);
-        let index = Arc::new(RwLock::new(Index::default()));
+        let database: Arc<dyn Database> = match place {
+            StorePlace::File(path) => Arc::new(sqlite::Database::open(path)?),
+            StorePlace::Memory => Arc::new(sqlite::Database::in_memory()?),
+            StorePlace::Server(server) => Arc::new(postgres::Database::new(server.clone())),
+        };
+        let index = Arc::new(FollowingIndex::new(models));
         let is_available = Arc::new(AtomicBool::new(true));
         let others_wrote = Arc::new(AtomicBool::new(false));
         let writer = Writer {
             database: Arc::clone(&database),
             index: Arc::clone(&index),
-            models: models.clone(),
             max_speakers,
             others_wrote: Arc::clone(&others_wrote),
             is_available: Arc::clone(&is_available),
@@ -54,7 +70,6 @@ impl Store {
         let store = Self {
             database,
             index,
-            models,
             is_available,
             jobs: Mutex::new(Some(jobs)),
             writer: Mutex::default(),
@@ -67,14 +82,13 @@ impl Store {
             let loaded = store.follow();
             (check.join(), loaded)
         });
-        let path = || if let StorePlace::File(path) = place { path.clone() } else { ":memory:".into() };
         checked.unwrap_or_else(|_| {
-            Err(OpenError::System { path: path(), reason: "the check has panicked".into() })
+            Err(store.database.open_error(StoreError::Internal("the check has panicked".into())))
         })?;
-        loaded.map_err(|error| match error {
-            StoreError::Unavailable { reason } => OpenError::Damaged { path: path(), reason },
-            error => OpenError::System { path: path(), reason: error.to_string() },
-        })?;
+        match loaded {
+            Err(StoreError::Unavailable { .. }) if matches!(place, StorePlace::Server(_)) => {}
+            loaded => loaded.map_err(|error| store.database.open_error(error))?,
+        }
         let thread = std::thread::spawn(move || writer.run(&waiting));
         *store.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         Ok(store)
@@ -110,57 +124,70 @@ impl Store {
 
     /// A speaker.
     pub fn speaker(&self, address: &Address) -> Result<Speaker, StoreError> {
-        let found = self.read(|connection| sqlite::speaker(connection, address))?;
+        let found = self.read(|sql| reads::speaker(sql, address))?;
         found.ok_or_else(|| StoreError::no_speaker(address))
     }
 
     /// A page of a collection.
     pub fn speakers(&self, wanted: &PageRequest) -> Result<SpeakerPage, StoreError> {
-        Ok(self.read(|connection| sqlite::speakers(connection, wanted))?.unwrap_or_default())
+        Ok(self.read(|sql| reads::speakers(sql, wanted))?.unwrap_or_default())
     }
 
     /// A speaker's enrolments.
     pub fn enrolments(&self, address: &Address) -> Result<Vec<Enrolment>, StoreError> {
-        let found = self.read(|connection| sqlite::enrolments(connection, address))?;
+        let found = self.read(|sql| reads::enrolments(sql, address))?;
         found.ok_or_else(|| StoreError::no_speaker(address))
     }
 
     /// One of a speaker's enrolments.
     pub fn enrolment(&self, address: &Address, id: &str) -> Result<Enrolment, StoreError> {
-        let found = self.read(|connection| sqlite::enrolment(connection, address, id))?;
+        let found = self.read(|sql| reads::enrolment(sql, address, id))?;
         found.ok_or_else(|| StoreError::no_speaker(address))
     }
 
     /// All collections.
     pub fn collections(&self) -> Result<Vec<CollectionSummary>, StoreError> {
-        Ok(self.read(sqlite::collections)?.unwrap_or_default())
+        Ok(self.read(reads::collections)?.unwrap_or_default())
     }
 
     /// The number of enrolments that are not searched, since their models are not loaded, by model.
     pub fn unsearched(&self) -> Result<Vec<(String, usize)>, StoreError> {
-        let mut counts = self.read(sqlite::enrolments_by_model)?.unwrap_or_default();
-        counts.retain(|(model, _)| self.models.iter().all(|loaded| loaded.fingerprint() != model));
+        let mut counts = self.read(reads::enrolments_by_model)?.unwrap_or_default();
+        counts.retain(|(model, _)| self.index.models().iter().all(|loaded| loaded.fingerprint() != model));
         Ok(counts)
     }
 
     /// A speaker's voice, as a model knows it.
     pub fn voice(&self, address: &Address, model: &ModelId) -> Result<SpeakerVoice, StoreError> {
-        let found = self.read(|connection| sqlite::voice(connection, address, model))?;
+        let found = self.read(|sql| reads::voice(sql, address, model))?;
         found.ok_or_else(|| StoreError::no_speaker(address))
     }
 
-    /// The speakers of a collection most like each voice, as of all that is committed. It takes time that grows with the
-    /// collection.
+    /// The speakers of a collection most like each voice, as of all that is committed.
     pub fn search(&self, probes: &[UnitEmbedding], wanted: &Wanted) -> Result<Vec<Found>, StoreError> {
         self.follow()?;
-        // Whoever writes waits for one of them at the most.
-        let index = || self.index.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(probes.iter().map(|probe| index().search(probe, wanted)).collect())
+        Ok(self.search_known(probes, wanted))
+    }
+
+    /// As [`Store::search`], as of all that [`Store::follow`] has found. It takes time that grows with the collection, and waits for
+    /// no database.
+    pub fn search_known(&self, probes: &[UnitEmbedding], wanted: &Wanted) -> Vec<Found> {
+        // Whoever follows waits for one of them at the most.
+        probes.iter().map(|probe| self.index.get().search(probe, wanted)).collect()
+    }
+
+    /// Brings what is searched up to all that is committed, whoever has done it.
+    pub fn follow(&self) -> Result<(), StoreError> {
+        let changed = self.noted(self.index.follow(self.database.as_ref()))?;
+        if changed {
+            self.others_wrote.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// The number of speakers, as far as the index knows.
     pub fn speaker_count(&self) -> usize {
-        self.index.read().unwrap_or_else(PoisonError::into_inner).speakers()
+        self.index.speakers()
     }
 
     /// Whether the last write succeeded, and reading has not failed since.
@@ -176,27 +203,28 @@ impl Store {
         writer.is_none_or(|writer| writer.join().unwrap_or(false))
     }
 
-    /// Reads as of one moment; a failure makes the store unavailable until a write succeeds.
+    /// Reads as of one moment; `None` if nothing has been written yet.
     fn read<T>(
         &self,
-        work: impl FnOnce(&sqlite::Connection) -> Result<T, StoreError>,
+        mut work: impl FnMut(&dyn Sql) -> Result<T, StoreError>,
     ) -> Result<Option<T>, StoreError> {
-        let outcome = self.database.read(work);
+        let mut outcome = None;
+        let read = self.database.read(&mut |sql| {
+            outcome = Some(work(sql)?);
+            Ok(())
+        });
+        self.noted(read)?;
+        Ok(outcome)
+    }
+
+    /// What became of a read: a failure makes the store unavailable until a write succeeds.
+    fn noted<T>(&self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
         if let Err(StoreError::Unavailable { reason }) = &outcome
             && self.is_available.swap(false, Ordering::Relaxed)
         {
             tracing::error!(reason, "the store of speakers is unavailable");
         }
         outcome
-    }
-
-    /// Brings the index up to what others have written.
-    fn follow(&self) -> Result<(), StoreError> {
-        let changed = self.read(|connection| sqlite::follow(connection, &self.index, &self.models))?;
-        if changed == Some(true) {
-            self.others_wrote.store(true, Ordering::Relaxed);
-        }
-        Ok(())
     }
 }
 

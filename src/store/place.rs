@@ -2,11 +2,15 @@
 
 use std::path::PathBuf;
 
+use super::postgres::Server;
+
 /// Where speakers are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StorePlace {
     /// In a file of SQLite.
     File(PathBuf),
+    /// In PostgreSQL.
+    Server(Server),
     /// In memory, until the process ends.
     Memory,
 }

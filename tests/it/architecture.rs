@@ -37,11 +37,11 @@ const ORDER: [&str; 24] = [
 const TOP: [&str; 3] = ["cli", "lib", "main"];
 
 /// What only one file (or folder) may name, from the root of `src`.
-const ENGINES: [(&str, &[&str]); 29] = [
+const ENGINES: [(&str, &[&str]); 30] = [
     ("ort::", &["encoder/onnxruntime.rs"]),
     ("axum", &["http"]),
     ("utoipa", &["http"]),
-    ("tokio", &["http", "cli/interrupt.rs"]),
+    ("tokio::", &["http", "cli/interrupt.rs", "store/postgres/connection.rs"]),
     ("clap", &["cli", "config"]),
     ("hound", &["audio/wav.rs"]),
     ("symphonia::", &["audio/codec.rs"]),
@@ -67,8 +67,9 @@ const ENGINES: [(&str, &[&str]); 29] = [
     ("npyz::", &["cli/output/numpy.rs"]),
     ("zip::", &["cli/output/numpy.rs"]),
     ("rusqlite", &["store/sqlite"]),
-    ("uuid::", &["store/sqlite"]),
-    ("time::", &["store/sqlite/reads.rs"]),
+    ("tokio_postgres", &["store/postgres"]),
+    ("uuid::", &["store"]),
+    ("time::", &["store/reads.rs"]),
     ("rustix::", &["config/store.rs"]),
     ("webrtc_vad", &["speech/detector.rs"]),
     ("std::env::", &["config/places.rs", "config/variables.rs", "cli/mod.rs"]),

@@ -29,8 +29,11 @@ mod native;
 mod odd;
 mod operation;
 mod options;
+mod postgres;
 mod process;
 mod speakers;
+#[path = "speakers.rs"]
+mod speakers_on_postgres;
 mod store;
 mod support;
 mod times;

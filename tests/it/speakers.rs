@@ -7,8 +7,18 @@ use reqwest::blocking::multipart::{Form, Part};
 use serde_json::{Value, json};
 
 use super::support::{
-    FINGERPRINT, Server, answered, assert_error, components, embedding, fixture, key_lines, mixed, wav,
+    FINGERPRINT, Postgres, Server, answered, assert_error, components, embedding, fixture, key_lines, mixed,
+    wav,
 };
+
+/// A server. This file is two modules: one keeps speakers in memory, the other in PostgreSQL; `None` where there is none.
+fn start(variables: &[(&str, &str)]) -> Option<Server> {
+    if !module_path!().ends_with("on_postgres") {
+        return Some(Server::start_with(variables));
+    }
+    let url = Postgres::shared()?.database();
+    Some(Server::start_with(&[&[("DATABASE_URL", &*url)], variables].concat()))
+}
 
 fn recorded(name: &str) -> Vec<u8> {
     std::fs::read(fixture(&format!("audio/{name}.wav"))).unwrap()
@@ -56,7 +66,7 @@ fn similarity(server: &Server, a: &Value, b: &Value) -> f64 {
 
 #[test]
 fn enrolled_speakers_are_verified_identified_and_forgotten() {
-    let server = Server::start();
+    let Some(server) = start(&[]) else { return };
     assert_eq!(get(&server, "/v1/collections"), json!({"collections": []}));
     let created = form(&server, "/v1/speakers", file("alan-1").text("id", "alan").text("name", "Alan"));
     assert_eq!(created.headers()["location"], "speakers/alan");
@@ -122,7 +132,7 @@ fn enrolled_speakers_are_verified_identified_and_forgotten() {
 
 #[test]
 fn a_profile_is_the_mean_by_seconds_of_speech() {
-    let server = Server::start();
+    let Some(server) = start(&[]) else { return };
     let (one, two) = (components(1), components(2));
     let voices = json!([embedding(&one, Some(9.0)), embedding(&two, None)]);
     answered(201, post(&server, "/v1/speakers", &json!({"id": "anna", "voices": voices, "force": true})));
@@ -153,7 +163,7 @@ fn a_profile_is_the_mean_by_seconds_of_speech() {
 
 #[test]
 fn what_is_enrolled_must_fit_or_be_forced() {
-    let server = Server::start();
+    let Some(server) = start(&[]) else { return };
     create(&server, "anna", &[components(1)]);
     create(&server, "beth", &[components(2)]);
     let path = "/v1/speakers/anna/enrolments";
@@ -212,7 +222,7 @@ fn what_is_enrolled_must_fit_or_be_forced() {
 
 #[test]
 fn short_or_noisy_recordings_are_not_enrolled() {
-    let server = Server::start();
+    let Some(server) = start(&[]) else { return };
     answered(201, post(&server, "/v1/speakers", &json!({"id": "alan"})));
     let short = |form: Form| form.text("segments", "[[0, 2]]");
     let answer = form(&server, "/v1/speakers/alan/enrolments", short(file("alan-1")));
@@ -230,7 +240,7 @@ fn short_or_noisy_recordings_are_not_enrolled() {
 
 #[test]
 fn the_same_again_changes_nothing_whoever_sends_it() {
-    let server = Server::start();
+    let Some(server) = start(&[]) else { return };
     let statuses = |body: &Value, path: &str| {
         let (created, same) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let answers: Vec<Value> = std::thread::scope(|scope| {
@@ -283,7 +293,7 @@ fn the_same_again_changes_nothing_whoever_sends_it() {
 
 #[test]
 fn a_speaker_is_created_whole_or_not_at_all() {
-    let server = Server::start();
+    let Some(server) = start(&[]) else { return };
     let voices = json!([embedding(&components(1), None), embedding(&components(2), None)]);
     let refused = post(&server, "/v1/speakers", &json!({"id": "anna", "voices": voices}));
     let refused = answered(409, refused);
@@ -299,7 +309,7 @@ fn a_speaker_is_created_whole_or_not_at_all() {
 
 #[test]
 fn enrolments_move_and_speakers_merge() {
-    let server = Server::start();
+    let Some(server) = start(&[]) else { return };
     create(&server, "anna", &[components(1), components(2)]);
     create(&server, "beth", &[components(3)]);
     let wrong =
@@ -341,7 +351,7 @@ fn enrolments_move_and_speakers_merge() {
 
 #[test]
 fn identify_names_somebody_only_when_it_is_clear() {
-    let server = Server::start();
+    let Some(server) = start(&[]) else { return };
     create(&server, "anna", &[components(1)]);
     create(&server, "twin", &[mixed(1, 2, 0.3)]);
     create(&server, "beth", &[components(3)]);
@@ -371,7 +381,7 @@ fn identify_names_somebody_only_when_it_is_clear() {
 
 #[test]
 fn each_segment_is_identified_by_itself() {
-    let server = Server::start();
+    let Some(server) = start(&[]) else { return };
     answered(201, form(&server, "/v1/speakers", file("alan-1").text("id", "alan")));
     let recording = super::support::wav(
         std::iter::repeat_n(0.0, 32_000).chain(
@@ -397,7 +407,7 @@ fn each_segment_is_identified_by_itself() {
 
 #[test]
 fn lists_come_in_pages_by_id() {
-    let server = Server::start();
+    let Some(server) = start(&[]) else { return };
     let mut ids: Vec<String> = (0..205).map(|i| format!("{}{i}", ["s", "S", "a-"][i % 3])).collect();
     std::thread::scope(|scope| {
         for some in ids.chunks(52) {
@@ -441,7 +451,7 @@ fn lists_come_in_pages_by_id() {
 
 #[test]
 fn what_is_known_of_a_speaker_changes_by_patch() {
-    let server = Server::start();
+    let Some(server) = start(&[]) else { return };
     let form_of = Form::new().text("id", "007").text("name", "42").text("metadata", "{\"b\": 1.50 }");
     let created = form(&server, "/v1/speakers", form_of).text().unwrap();
     assert!(
@@ -480,7 +490,7 @@ fn what_is_known_of_a_speaker_changes_by_patch() {
 
 #[test]
 fn bad_input_is_told_and_changes_nothing() {
-    let server = Server::start();
+    let Some(server) = start(&[]) else { return };
     create(&server, "anna", &[components(1)]);
     let long_id = "a".repeat(65);
     let sql = "'; DROP TABLE speakers; --";
@@ -566,7 +576,7 @@ fn bad_input_is_told_and_changes_nothing() {
 
 #[test]
 fn there_is_a_limit_of_speakers() {
-    let server = Server::start_with(&[("MAX_SPEAKERS", "2")]);
+    let Some(server) = start(&[("MAX_SPEAKERS", "2")]) else { return };
     create(&server, "anna", &[components(1)]);
     create(&server, "beth", &[]);
     let answer = post(&server, "/v1/speakers", &json!({"id": "cole"}));
@@ -583,7 +593,7 @@ fn collections_keep_customers_apart() {
         + "collections = [\"one-*\"]\n"
         + &key_lines("two", "of-two", "[\"admin\"]")
         + "collections = [\"two\"]\n";
-    let server = Server::start_with(&[("KEYS", &keys)]);
+    let Some(server) = start(&[("KEYS", &keys)]) else { return };
     let ask = |secret: &str, method: &str, path: &str, body: &Value| {
         let request =
             server.request_without_key(method, path).header("Authorization", format!("Bearer {secret}"));
@@ -649,7 +659,7 @@ fn some_requests_need_more_than_the_routes_right() {
         + &key_lines("vir", "verify-identify-read", "[\"verify\", \"identify\", \"read\"]")
         + &key_lines("e", "enrol", "[\"enrol\"]")
         + &key_lines("ei", "enrol-identify", "[\"enrol\", \"identify\"]");
-    let server = Server::start_with(&[("KEYS", &keys)]);
+    let Some(server) = start(&[("KEYS", &keys)]) else { return };
     create(&server, "anna", &[components(1)]);
     create(&server, "anne", &[mixed(1, 2, 0.1)]);
     let ask = |secret: &str, path: &str, body: &Value| {
@@ -717,7 +727,7 @@ fn without_a_store_all_else_works() {
 
 #[test]
 fn changes_are_counted_and_logged_by_ids_alone() {
-    let server = Server::start();
+    let Some(server) = start(&[]) else { return };
     let secret_name = "Anna Secret";
     answered(201, form(&server, "/v1/speakers", file("alan-1").text("id", "alan").text("name", secret_name)));
     answered(200, form(&server, "/v1/speakers", file("alan-1").text("id", "alan").text("name", secret_name)));
@@ -758,7 +768,7 @@ fn changes_are_counted_and_logged_by_ids_alone() {
 
 #[test]
 fn speakers_vanish_while_others_are_identified() {
-    let server = Server::start();
+    let Some(server) = start(&[]) else { return };
     for seed in 0..40 {
         create(&server, &format!("s{seed}"), &[components(seed)]);
     }

@@ -426,7 +426,7 @@ fn a_file_that_cannot_be_used_ends_the_start_and_stays_as_it_is() {
     // Pages in the middle, of tables and indexes.
     damaged[40_960..122_880].fill(0x5a);
     let cases = [
-        (of_sql("newer", Some(&good), "PRAGMA user_version = 3"), "has version 3, which this program does not know (it knows 2)"),
+        (of_sql("newer", Some(&good), "PRAGMA user_version = 4"), "has version 4, which this program does not know (it knows 3)"),
         (of_bytes("text", b"This is a text, and no database at all, though it is long enough to be one. It goes on, and on."), "is no SQLite database"),
         (of_sql("other", None, "CREATE TABLE notes (text)"), "is a database of another program"),
         (of_bytes("damaged", &damaged), "is damaged"),
@@ -630,11 +630,11 @@ fn a_database_that_becomes_newer_is_left_alone() {
     assert_eq!(create(&server, "anna", &[1]), 201);
     let other = rusqlite::Connection::open(&file).unwrap();
     let version = || other.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).unwrap();
-    other.execute_batch("PRAGMA user_version = 3").unwrap();
+    other.execute_batch("PRAGMA user_version = 4").unwrap();
     assert_eq!(create(&server, "beth", &[2]), 503);
-    assert_eq!(version(), 3);
-    assert!(server.logged("the store of speakers is unavailable")[0].contains("version 3"));
-    other.execute_batch("PRAGMA user_version = 2").unwrap();
+    assert_eq!(version(), 4);
+    assert!(server.logged("the store of speakers is unavailable")[0].contains("version 4"));
+    other.execute_batch("PRAGMA user_version = 3").unwrap();
     eventually(|| get(&server, "/ready")["store"] == "ok");
     assert_eq!(create(&server, "beth", &[2]), 201);
 }

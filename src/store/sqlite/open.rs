@@ -1,187 +1,25 @@
-//! Connections to the database.
+//! How connections to a database of SQLite are opened, and files made.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 use uuid::Uuid;
 
-use super::statements::{APPLICATION_ID, MIGRATIONS, VERSION};
+use super::tables::{APPLICATION_ID, MIGRATIONS, VERSION};
 use crate::store::error::{OpenError, StoreError};
-use crate::store::place::StorePlace;
 
 /// How long a connection waits for another process.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connections for reading that are kept open.
-const MAX_IDLE: usize = 4;
-
 /// Prepared statements that a connection keeps: all there are.
-const STATEMENT_CACHE: usize = 64;
-
-/// A database of speakers: connections to it, on demand.
-pub(in crate::store) struct Database {
-    source: Source,
-    idle: Mutex<Vec<Connection>>,
-}
-
-enum Source {
-    /// Created at the first write, and its folder with it.
-    File(PathBuf),
-    Memory(Arc<Mutex<Connection>>),
-}
-
-/// The connection that writes.
-pub(super) enum WriteConnection {
-    Own(Connection),
-    Shared(Arc<Mutex<Connection>>),
-}
-
-impl Database {
-    /// Checks that a file, if it is there, is a database of this program; it is not changed.
-    pub(in crate::store) fn open(place: &StorePlace) -> Result<Self, OpenError> {
-        let source = match place {
-            StorePlace::File(path) => {
-                let path = resolved(path);
-                check_file(&path)?;
-                Source::File(path)
-            }
-            StorePlace::Memory => {
-                let system = |reason: String| OpenError::System { path: ":memory:".into(), reason };
-                let connection = Connection::open_in_memory().map_err(|error| system(error.to_string()))?;
-                prepare_for_writing(&connection).map_err(|error| system(format!("{error:?}")))?;
-                Source::Memory(Arc::new(Mutex::new(connection)))
-            }
-        };
-        Ok(Self { source, idle: Mutex::default() })
-    }
-
-    /// Checks that what is in a file, if it is there, is as it was written; it reads all of it.
-    pub(in crate::store) fn check(&self) -> Result<(), OpenError> {
-        let Source::File(path) = &self.source else { return Ok(()) };
-        if path.metadata().map_or(0, |metadata| metadata.len()) == 0 {
-            return Ok(());
-        }
-        let found = connection_for_reading(path)
-            .and_then(|connection| connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)));
-        match found.map_err(|error| open_error(path, &error))? {
-            ok if ok == "ok" => Ok(()),
-            reason => Err(OpenError::Damaged { path: path.clone(), reason }),
-        }
-    }
-
-    /// Brings the tables of a file to their newest version, if it has an older one; nothing is created.
-    pub(in crate::store) fn migrate(&self) -> Result<(), OpenError> {
-        let Source::File(path) = &self.source else { return Ok(()) };
-        let of_file = |error: StoreError| OpenError::System {
-            path: path.clone(),
-            reason: format!("its tables cannot be brought to version {VERSION}: {}", reason_of(error)),
-        };
-        let is_older = |connection: &Connection| Ok((1..VERSION).contains(&version(connection)?));
-        // A file that cannot be read is reported when it is checked.
-        if self.read(is_older).ok().flatten() == Some(true) {
-            self.close_readers();
-            make(path).map_err(of_file)?;
-        }
-        Ok(())
-    }
-
-    /// Reads as of one moment; `None` if nothing has been written yet.
-    pub(in crate::store) fn read<T>(
-        &self,
-        work: impl FnOnce(&Connection) -> Result<T, StoreError>,
-    ) -> Result<Option<T>, StoreError> {
-        let path = match &self.source {
-            Source::Memory(connection) => return in_one_moment(&locked(connection), work).map(Some),
-            Source::File(path) => path,
-        };
-        let idle = locked(&self.idle).pop();
-        let connection = match idle {
-            Some(connection) => connection,
-            None => match open_for_reading(path)? {
-                Some(connection) => connection,
-                None => return Ok(None),
-            },
-        };
-        let outcome = in_one_moment(&connection, work)?;
-        let mut idle = locked(&self.idle);
-        if idle.len() < MAX_IDLE {
-            idle.push(connection);
-        }
-        Ok(Some(outcome))
-    }
-
-    /// Opens the connection that writes, and creates the database where there is none.
-    pub(super) fn open_for_writing(&self) -> Result<WriteConnection, StoreError> {
-        let path = match &self.source {
-            Source::Memory(connection) => return Ok(WriteConnection::Shared(Arc::clone(connection))),
-            Source::File(path) => path,
-        };
-        create(path)?;
-        let connection = connection_for_writing(path)?;
-        if connection.is_readonly("main")? {
-            return Err(StoreError::Unavailable { reason: format!("{} cannot be written", path.display()) });
-        }
-        prepare_for_writing(&connection)?;
-        Ok(WriteConnection::Own(connection))
-    }
-
-    /// Whether there is a file that can be written to.
-    pub(super) fn exists(&self) -> bool {
-        match &self.source {
-            Source::File(path) => path.exists(),
-            Source::Memory(_) => true,
-        }
-    }
-
-    /// Whether changes are in the write-ahead log alone, of this or an earlier process.
-    pub(super) fn has_log(&self) -> bool {
-        let Source::File(path) = &self.source else { return false };
-        let log = beside(path, "-wal");
-        log.metadata().is_ok_and(|metadata| metadata.len() > 0)
-    }
-
-    /// Closes the connections that read, so that the one that writes is the last to be closed, which empties the log.
-    pub(super) fn close_readers(&self) {
-        locked(&self.idle).clear();
-    }
-}
-
-impl WriteConnection {
-    pub(super) fn with<T>(&self, work: impl FnOnce(&Connection) -> T) -> T {
-        match self {
-            Self::Own(connection) => work(connection),
-            Self::Shared(connection) => work(&locked(connection)),
-        }
-    }
-
-    /// Whether there is a file.
-    pub(super) fn has_file(&self) -> bool {
-        matches!(self, Self::Own(_))
-    }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Reads as of one moment.
-pub(super) fn in_one_moment<T>(
-    connection: &Connection,
-    work: impl FnOnce(&Connection) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)?;
-    let outcome = work(&transaction)?;
-    transaction.finish()?;
-    Ok(outcome)
-}
+const STATEMENT_CACHE: usize = 96;
 
 /// The path that links lead to; SQLite puts its other files beside that one.
-fn resolved(path: &Path) -> PathBuf {
+pub(super) fn resolved(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
     // As many as systems follow.
     for _ in 0..40 {
@@ -192,7 +30,7 @@ fn resolved(path: &Path) -> PathBuf {
 }
 
 /// A file that belongs to a database that is not there any more, and would be taken for the new one's.
-fn left_over(path: &Path) -> Option<PathBuf> {
+pub(super) fn left_over(path: &Path) -> Option<PathBuf> {
     let is_there = |file: &PathBuf| file.metadata().is_ok_and(|metadata| metadata.len() > 0);
     ["-wal", "-journal"].map(|ending| beside(path, ending)).into_iter().find(is_there)
 }
@@ -200,7 +38,7 @@ fn left_over(path: &Path) -> Option<PathBuf> {
 /// Makes the database, for its owner alone, unless it is there; SQLite gives the files beside it the same permissions. It is made under
 /// another name, so that a process killed meanwhile leaves nothing half made. It is never opened but by SQLite: closing any other
 /// descriptor of it would drop this process's locks (POSIX).
-fn create(path: &Path) -> Result<(), StoreError> {
+pub(super) fn create(path: &Path) -> Result<(), StoreError> {
     if path.exists() {
         return Ok(());
     }
@@ -236,21 +74,21 @@ fn create(path: &Path) -> Result<(), StoreError> {
     made
 }
 
-fn make(path: &Path) -> Result<(), StoreError> {
+pub(super) fn make(path: &Path) -> Result<(), StoreError> {
     let connection = connection_for_writing(path)?;
     prepare_for_writing(&connection)?;
     connection.close().map_err(|(_, error)| error.into())
 }
 
 /// The path with something behind it.
-fn beside(path: &Path, ending: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     name.into()
 }
 
 /// A connection to a database that is there and has tables.
-fn open_for_reading(path: &Path) -> Result<Option<Connection>, StoreError> {
+pub(super) fn open_for_reading(path: &Path) -> Result<Option<Connection>, StoreError> {
     if !path.exists() {
         return Ok(None);
     }
@@ -260,7 +98,7 @@ fn open_for_reading(path: &Path) -> Result<Option<Connection>, StoreError> {
 }
 
 /// Closing it changes nothing, as closing one that can write may.
-fn connection_for_reading(path: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn connection_for_reading(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -268,18 +106,18 @@ fn connection_for_reading(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// To a file that is there.
-fn connection_for_writing(path: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn connection_for_writing(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     Connection::open_with_flags(path, flags)
 }
 
-fn version(connection: &Connection) -> rusqlite::Result<i64> {
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
 /// Sets a connection up, and brings the tables to their newest version. The lock of the transaction keeps other processes from
 /// doing the same.
-fn prepare_for_writing(connection: &Connection) -> Result<(), StoreError> {
+pub(super) fn prepare_for_writing(connection: &Connection) -> Result<(), StoreError> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     check_version(connection)?;
@@ -306,7 +144,7 @@ fn prepare_for_writing(connection: &Connection) -> Result<(), StoreError> {
 }
 
 /// What an error says to the operator.
-fn reason_of(error: StoreError) -> String {
+pub(super) fn reason_of(error: StoreError) -> String {
     match error {
         StoreError::Unavailable { reason } | StoreError::Internal(reason) => reason,
         error => error.to_string(),
@@ -345,7 +183,7 @@ fn state_of(connection: &Connection) -> rusqlite::Result<FileState> {
 }
 
 /// Checks that a file, if it is there, is a database of this program.
-fn check_file(path: &Path) -> Result<(), OpenError> {
+pub(super) fn check_file(path: &Path) -> Result<(), OpenError> {
     let own = || path.to_owned();
     if !path.exists() {
         return match left_over(path) {
@@ -365,19 +203,19 @@ fn check_file(path: &Path) -> Result<(), OpenError> {
     match state.map_err(|error| open_error(path, &error))? {
         FileState::OtherPrograms => Err(OpenError::OtherProgram { path: own() }),
         FileState::Ours(version) if version > VERSION => {
-            Err(OpenError::Newer { path: own(), version, known: VERSION })
+            Err(OpenError::Newer { place: path.display().to_string(), version, known: VERSION })
         }
         FileState::Empty | FileState::Ours(_) => Ok(()),
     }
 }
 
-fn open_error(path: &Path, error: &Error) -> OpenError {
-    let path = path.to_owned();
+pub(super) fn open_error(path: &Path, error: &Error) -> OpenError {
+    let (path, place) = (path.to_owned(), path.display().to_string());
     let reason = error.to_string();
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => OpenError::NoDatabase { path },
         Some(ErrorCode::DatabaseCorrupt) => OpenError::Damaged { path, reason },
-        _ => OpenError::System { path, reason },
+        _ => OpenError::System { place, reason },
     }
 }
 

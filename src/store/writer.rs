@@ -2,21 +2,17 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rusqlite::{Connection, TransactionBehavior};
-
-use super::follow::follow;
+use super::database::{Database, Writable};
+use super::error::StoreError;
+use super::follow::FollowingIndex;
 use super::job::Job;
-use super::open::{BUSY_TIMEOUT, Database, WriteConnection, check_version, in_one_moment};
 use super::statements::TOUCH_STATE;
 use super::writes::Transaction;
-use crate::embedding::ModelId;
-use crate::speakers::Index;
-use crate::store::error::StoreError;
 
 /// Changes of one commit at the most.
 const MAX_BATCH: usize = 256;
@@ -30,33 +26,32 @@ const ERASE_EVERY: Duration = Duration::from_millis(200);
 /// How long a process that ends waits for those who read.
 const LAST_ERASE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long emptying the log waits for those who read.
-const ERASE_TIMEOUT: Duration = Duration::from_millis(50);
+/// Between two tries of a process that ends.
+const LAST_ERASE_EVERY: Duration = Duration::from_millis(50);
 
 /// What the thread that writes works with.
-pub(in crate::store) struct Writer {
-    pub(in crate::store) database: Arc<Database>,
-    pub(in crate::store) index: Arc<RwLock<Index>>,
-    pub(in crate::store) models: Vec<ModelId>,
-    pub(in crate::store) max_speakers: usize,
+pub(super) struct Writer {
+    pub(super) database: Arc<dyn Database>,
+    pub(super) index: Arc<FollowingIndex>,
+    pub(super) max_speakers: usize,
     /// Whether a search has seen changes of another process.
-    pub(in crate::store) others_wrote: Arc<AtomicBool>,
+    pub(super) others_wrote: Arc<AtomicBool>,
     /// Whether the last write succeeded.
-    pub(in crate::store) is_available: Arc<AtomicBool>,
+    pub(super) is_available: Arc<AtomicBool>,
 }
 
 /// What waits for the thread.
 struct State {
-    connection: Option<WriteConnection>,
-    /// Whether the write-ahead log may hold what was removed.
+    connection: Option<Box<dyn Writable>>,
+    /// Whether what was removed may not be overwritten yet.
     must_erase: bool,
 }
 
 impl Writer {
     /// Does jobs until there can be no more, and then erases; whether all that was removed is erased.
-    pub(in crate::store) fn run(self, jobs: &Receiver<Box<dyn Job>>) -> bool {
+    pub(super) fn run(self, jobs: &Receiver<Box<dyn Job>>) -> bool {
         // What an earlier process has removed may still be there.
-        let mut state = State { connection: None, must_erase: self.database.has_log() };
+        let mut state = State { connection: None, must_erase: self.database.may_hold_removed() };
         loop {
             let patience = if state.must_erase { ERASE_EVERY } else { PROBE_EVERY };
             match jobs.recv_timeout(patience) {
@@ -73,7 +68,7 @@ impl Writer {
         let deadline = Instant::now() + LAST_ERASE_TIMEOUT;
         self.erase(&mut state);
         while state.must_erase && Instant::now() < deadline {
-            std::thread::sleep(ERASE_TIMEOUT);
+            std::thread::sleep(LAST_ERASE_EVERY);
             self.erase(&mut state);
         }
         if state.must_erase {
@@ -94,7 +89,7 @@ impl Writer {
     fn try_commit(
         &self,
         state: &mut State,
-        work: impl FnOnce(&Transaction<'_>) -> Result<(), StoreError>,
+        work: impl FnMut(&Transaction<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let outcome = self.transact(state, work);
         let was_available = self.is_available.swap(outcome.is_ok(), Ordering::Relaxed);
@@ -113,47 +108,42 @@ impl Writer {
     fn transact(
         &self,
         state: &mut State,
-        work: impl FnOnce(&Transaction<'_>) -> Result<(), StoreError>,
+        mut work: impl FnMut(&Transaction<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         if state.connection.is_none() {
             state.connection = Some(self.database.open_for_writing()?);
         }
         let Some(connection) = &state.connection else { return Ok(()) };
-        let has_removed = connection.with(|connection| {
-            let sql = rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+        let mut has_removed = false;
+        connection.write(&mut |sql| {
             let transaction = Transaction {
-                connection: &sql,
+                sql,
                 now: milliseconds_since_1970(),
                 max_speakers: self.max_speakers,
                 has_removed: Cell::new(false),
             };
-            check_version(&sql)?;
             // What others have removed meanwhile is erased with what is removed here.
-            if follow(&sql, &self.index, &self.models)? {
+            if self.index.is_behind(sql)? {
                 self.others_wrote.store(true, Ordering::Relaxed);
             }
             work(&transaction)?;
-            let has_removed = transaction.has_removed.get();
-            sql.commit()?;
-            // If it fails, the next search tries again; what is committed stays so.
-            if let Err(error) = in_one_moment(connection, |now| follow(now, &self.index, &self.models)) {
-                tracing::error!(?error, "the index of speakers cannot follow the store");
-            }
-            Ok::<_, StoreError>(has_removed)
+            has_removed = transaction.has_removed.get();
+            Ok(())
         })?;
+        // If it fails, the next search tries again; what is committed stays so.
+        if let Err(error) = self.index.follow(connection.as_ref()) {
+            tracing::error!(?error, "the index of speakers cannot follow the store");
+        }
         let others_wrote = self.others_wrote.swap(false, Ordering::Relaxed);
-        state.must_erase |= (has_removed || others_wrote) && connection.has_file();
+        state.must_erase |= has_removed || others_wrote;
         Ok(())
     }
 
     /// What is done while nobody waits: looks whether the store is available again, and erases.
     fn wait_no_longer(&self, state: &mut State) {
         if !self.is_available.load(Ordering::Relaxed) {
-            let touched = |transaction: &Transaction<'_>| {
-                transaction.connection.execute(TOUCH_STATE, []).map(drop).map_err(StoreError::from)
-            };
             // Its outcome is kept as the store's state.
-            let _ = self.try_commit(state, touched);
+            let _ = self.try_commit(state, |transaction| transaction.sql.execute(TOUCH_STATE, &[]).map(drop));
         }
         self.look_at_others(state);
         self.erase(state);
@@ -161,46 +151,38 @@ impl Writer {
 
     /// Whoever else has removed something may have ended before it was erased.
     fn look_at_others(&self, state: &mut State) {
-        let followed = self.database.read(|connection| follow(connection, &self.index, &self.models));
-        let others_wrote =
-            self.others_wrote.swap(false, Ordering::Relaxed) || matches!(followed, Ok(Some(true)));
-        state.must_erase |= others_wrote && self.database.has_log();
+        let followed = self.index.follow(self.database.as_ref());
+        let others_wrote = self.others_wrote.swap(false, Ordering::Relaxed) || matches!(followed, Ok(true));
+        state.must_erase |= others_wrote && self.database.may_hold_removed();
     }
 
-    /// Moves the write-ahead log into the database, where removed rows are overwritten, and empties it. While somebody reads an
-    /// older state that cannot be done; it is tried again.
+    /// Has what was removed overwritten. While somebody reads an older state that cannot be done; it is tried again.
     fn erase(&self, state: &mut State) {
         if !state.must_erase {
             return;
         }
-        if state.connection.is_none() && self.database.exists() {
+        if state.connection.is_none() && self.database.may_hold_removed() {
             state.connection = self.database.open_for_writing().ok();
         }
         let Some(connection) = &state.connection else { return };
-        let checkpoint = |connection: &Connection| {
-            connection.busy_timeout(ERASE_TIMEOUT)?;
-            let is_busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
-            connection.busy_timeout(BUSY_TIMEOUT)?;
-            is_busy
-        };
-        state.must_erase = connection.with(checkpoint).unwrap_or(true);
+        state.must_erase = !connection.erase();
     }
 }
 
 /// Makes a change, and undoes it if it fails; an error is one of the store itself.
 fn in_savepoint(transaction: &Transaction<'_>, job: &mut dyn Job) -> Result<(), StoreError> {
-    transaction.connection.execute_batch("SAVEPOINT change")?;
+    transaction.sql.batch("SAVEPOINT change")?;
     let has_removed = transaction.has_removed.get();
     match catch_unwind(AssertUnwindSafe(|| job.run(transaction))) {
-        Ok(Ok(())) => Ok(transaction.connection.execute_batch("RELEASE change")?),
+        Ok(Ok(())) => transaction.sql.batch("RELEASE SAVEPOINT change"),
         Ok(Err(error @ StoreError::Unavailable { .. })) => Err(error),
-        // SQLite has undone everything.
-        _ if transaction.connection.is_autocommit() => {
+        // The database has undone everything.
+        _ if !transaction.sql.is_in_transaction() => {
             Err(StoreError::Unavailable { reason: "the transaction was rolled back".into() })
         }
         Ok(Err(_)) | Err(_) => {
             transaction.has_removed.set(has_removed);
-            Ok(transaction.connection.execute_batch("ROLLBACK TO change; RELEASE change")?)
+            transaction.sql.batch("ROLLBACK TO SAVEPOINT change; RELEASE SAVEPOINT change")
         }
     }
 }

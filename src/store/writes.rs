@@ -2,22 +2,21 @@
 
 use std::cell::Cell;
 
-use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use super::reads::{codes, enrolment_by_id, key_of, profile, row_of, speaker, vector};
+use super::error::StoreError;
+use super::reads::{enrolment_by_id, key_of, profile, row_of, speaker, timestamp};
+use super::sql::{Sql, Value, all, bytes_of, codes, count, first, identifier, one, vector};
 use super::statements::{
-    ADD_ENROLMENT, ADD_MODEL, ADD_SPEAKER, BY_DIGEST, CHANGE_SPEAKER, ENROLMENT_COUNT, FORGET_REMOVALS,
-    MODEL, MODEL_OF_ENROLMENT, MODELS_OF_SPEAKER, MOVE_ENROLMENT, MOVE_ENROLMENTS, RAISE_REVISION,
-    REMEMBER_COLLECTION, REMEMBER_REMOVAL, REMOVE_COLLECTION, REMOVE_ENROLMENT, REMOVE_ENROLMENTS,
-    REMOVE_PROFILE, REMOVE_SPEAKER, SAMPLES, SET_FORGOTTEN, SET_PROFILE, SPEAKER_COUNT, TOUCH_SPEAKER,
+    ADD_ENROLMENT, ADD_MODEL, ADD_SPEAKER, BY_DIGEST, CHANGE_SPEAKER, COUNT_SPEAKERS, ENROLMENT_COUNT,
+    FORGET_REMOVALS, MODEL, MODEL_OF_ENROLMENT, MODELS_OF_SPEAKER, MOVE_ENROLMENT, MOVE_ENROLMENTS,
+    RAISE_REVISION, REMEMBER_COLLECTION, REMEMBER_REMOVAL, REMOVE_COLLECTION, REMOVE_ENROLMENT,
+    REMOVE_ENROLMENTS, REMOVE_PROFILE, REMOVE_SPEAKER, SAMPLES, SET_FORGOTTEN, SET_PROFILE, TOUCH_SPEAKER,
 };
-use crate::embedding::ModelId;
 use crate::speakers::{
     Address, Details, Enrolment, EnrolmentRules, Identifier, Metadata, Profile, Sample, Speaker, SpeakerKey,
     SpeakerName, Voice, check,
 };
-use crate::store::error::StoreError;
 
 /// Changes for which removals are remembered: who is further behind reads everything anew.
 const REMEMBERED_CHANGES: i64 = 100_000;
@@ -27,7 +26,7 @@ const MAX_ENROLMENTS: usize = 1_024;
 
 /// A transaction in work.
 pub struct Transaction<'a> {
-    pub(super) connection: &'a Connection,
+    pub(super) sql: &'a dyn Sql,
     /// Milliseconds since 1970.
     pub(super) now: i64,
     pub(super) max_speakers: usize,
@@ -82,27 +81,28 @@ impl Transaction<'_> {
         if let Some(speaker) = self.created_before(new)? {
             return Ok(Created { speaker, is_new: false });
         }
-        let count: i64 = self.connection.prepare_cached(SPEAKER_COUNT)?.query_row([], |row| row.get(0))?;
-        if count as usize >= self.max_speakers {
+        let (revision, count) = self.raise_revision(1)?;
+        if count > self.max_speakers {
             return Err(StoreError::TooManySpeakers { max: self.max_speakers });
         }
         let id = new.id.clone().map_or_else(|| Uuid::now_v7().to_string().parse(), Ok);
         let id = id.map_err(|error| StoreError::Internal(format!("a UUID is no identifier: {error}")))?;
-        let Details { name, metadata } = &new.details;
-        let values = params![
-            new.collection.as_str(),
-            id.as_str(),
-            name.as_str(),
-            metadata.as_str(),
-            self.now,
-            self.raise_revision()?
-        ];
-        let key = self.connection.prepare_cached(ADD_SPEAKER)?.insert(values)?;
         let address = Address { collection: new.collection.clone(), id };
+        let Details { name, metadata } = &new.details;
+        let values = [
+            Value::Text(address.collection.as_str()),
+            Value::Text(address.id.as_str()),
+            Value::Text(name.as_str()),
+            Value::Text(metadata.as_str()),
+            Value::Integer(self.now),
+            Value::Integer(self.now),
+            Value::Integer(revision),
+        ];
+        let key = one(self.sql, ADD_SPEAKER, &values, |row| row.integer(0))?;
         for (index, voice) in new.voices.iter().enumerate() {
             self.enrol_for(key, &address.collection, voice, rules).map_err(|error| error.of_voice(index))?;
         }
-        Ok(Created { speaker: speaker(self.connection, &address)?, is_new: true })
+        Ok(Created { speaker: speaker(self.sql, &address)?, is_new: true })
     }
 
     fn created_before(&self, new: &NewSpeaker) -> Result<Option<Speaker>, StoreError> {
@@ -116,7 +116,7 @@ impl Transaction<'_> {
             (None, None) => return Ok(None),
         };
         let address = Address { collection: new.collection.clone(), id };
-        let found = match speaker(self.connection, &address) {
+        let found = match speaker(self.sql, &address) {
             Ok(found) => found,
             Err(StoreError::SpeakerNotFound { .. }) => return Ok(None),
             Err(error) => return Err(error),
@@ -140,50 +140,55 @@ impl Transaction<'_> {
         name: Option<&SpeakerName>,
         metadata: Option<&Metadata>,
     ) -> Result<(Speaker, bool), StoreError> {
-        let row = row_of(self.connection, address)?;
+        let row = row_of(self.sql, address)?;
         let name = name.unwrap_or(&row.speaker.name);
         let metadata = metadata.unwrap_or(&row.speaker.metadata);
         let is_change = *name != row.speaker.name || *metadata != row.speaker.metadata;
         if is_change {
-            let values = params![row.key, name.as_str(), metadata.as_str(), self.now, self.raise_revision()?];
-            self.connection.prepare_cached(CHANGE_SPEAKER)?.execute(values)?;
+            let values = [
+                Value::Integer(row.key),
+                Value::Text(name.as_str()),
+                Value::Text(metadata.as_str()),
+                Value::Integer(self.now),
+                Value::Integer(self.raise_revision(0)?.0),
+            ];
+            self.sql.execute(CHANGE_SPEAKER, &values)?;
         }
-        Ok((speaker(self.connection, address)?, is_change))
+        Ok((speaker(self.sql, address)?, is_change))
     }
 
     /// Removes a speaker with all enrolments.
     pub fn remove(&self, address: &Address) -> Result<(), StoreError> {
-        let key = key_of(self.connection, address)?;
+        let key = key_of(self.sql, address)?;
         self.remove_by_key(key)
     }
 
-    fn remove_by_key(&self, key: SpeakerKey) -> Result<(), StoreError> {
-        let revision = self.raise_revision()?;
-        self.connection.prepare_cached(REMEMBER_REMOVAL)?.execute([revision, key])?;
-        self.connection.prepare_cached(REMOVE_SPEAKER)?.execute([key])?;
+    pub(super) fn remove_by_key(&self, key: SpeakerKey) -> Result<(), StoreError> {
+        let (revision, _) = self.raise_revision(-1)?;
+        self.sql.execute(REMEMBER_REMOVAL, &[Value::Integer(revision), Value::Integer(key)])?;
+        self.sql.execute(REMOVE_SPEAKER, &[Value::Integer(key)])?;
         self.removed(revision)
     }
 
     /// Removes all speakers of a collection; how many there were.
     pub fn remove_collection(&self, collection: &Identifier) -> Result<usize, StoreError> {
-        let revision = self.raise_revision()?;
-        let n = self
-            .connection
-            .prepare_cached(REMEMBER_COLLECTION)?
-            .execute(params![collection.as_str(), revision])?;
+        let (revision, _) = self.raise_revision(0)?;
+        let of_collection = Value::Text(collection.as_str());
+        let n = self.sql.execute(REMEMBER_COLLECTION, &[of_collection.clone(), Value::Integer(revision)])?;
         if n == 0 {
             return Err(StoreError::CollectionNotFound { collection: collection.to_string() });
         }
-        self.connection.prepare_cached(REMOVE_COLLECTION)?.execute([collection.as_str()])?;
+        self.sql.execute(REMOVE_COLLECTION, &[of_collection])?;
+        self.sql.execute(COUNT_SPEAKERS, &[Value::Integer(-(n as i64))])?;
         self.removed(revision)?;
         Ok(n)
     }
 
     fn removed(&self, revision: i64) -> Result<(), StoreError> {
         self.has_removed.set(true);
-        let forgotten = revision - REMEMBERED_CHANGES;
-        if forgotten > 0 && self.connection.prepare_cached(FORGET_REMOVALS)?.execute([forgotten])? > 0 {
-            self.connection.prepare_cached(SET_FORGOTTEN)?.execute([forgotten])?;
+        let forgotten = [Value::Integer(revision - REMEMBERED_CHANGES)];
+        if revision > REMEMBERED_CHANGES && self.sql.execute(FORGET_REMOVALS, &forgotten)? > 0 {
+            self.sql.execute(SET_FORGOTTEN, &forgotten)?;
         }
         Ok(())
     }
@@ -195,10 +200,15 @@ impl Transaction<'_> {
         voice: &Voice,
         rules: &EnrolmentRules,
     ) -> Result<Enrolled, StoreError> {
-        let key = key_of(self.connection, address)?;
-        self.enrol_for(key, &address.collection, voice, rules)
+        let key = key_of(self.sql, address)?;
+        let enrolled = self.enrol_for(key, &address.collection, voice, rules)?;
+        if enrolled.is_new {
+            self.touch(key)?;
+        }
+        Ok(enrolled)
     }
 
+    /// As [`Transaction::enrol`], without marking the speaker as changed.
     fn enrol_for(
         &self,
         key: SpeakerKey,
@@ -208,7 +218,7 @@ impl Transaction<'_> {
     ) -> Result<Enrolled, StoreError> {
         match self.known(collection, voice)? {
             Some(known) if known.key == key => {
-                let enrolment = enrolment_by_id(self.connection, key, &known.enrolment)?;
+                let enrolment = enrolment_by_id(self.sql, key, &known.enrolment)?;
                 return Ok(Enrolled { enrolment, key, is_new: false });
             }
             Some(known) => return Err(StoreError::DuplicateEnrolment { speaker: Some(known.speaker) }),
@@ -216,33 +226,41 @@ impl Transaction<'_> {
         }
         self.check_room(key, 1)?;
         let model = voice.embedding.model();
-        let so_far = profile(self.connection, key, model.fingerprint())?;
+        let so_far = profile(self.sql, key, model.fingerprint())?;
         let similarity = check(voice, so_far.as_ref(), rules)?;
-        let model = self.model_key(model)?;
+        let model_key = self.model_key(model.fingerprint(), model.dimension())?;
         let id = Uuid::now_v7().to_string();
         let components: Vec<f32> = voice.embedding.components().iter().map(|c| *c as f32).collect();
-        let values = params![
-            key,
-            id,
-            model,
-            voice.digest,
-            bytes_of(&components),
-            voice.speech_seconds,
-            similarity,
-            voice.warnings.join(" "),
-            self.now,
+        let (vector, warnings) = (bytes_of(&components), voice.warnings.join(" "));
+        let values = [
+            Value::Integer(key),
+            Value::Text(&id),
+            Value::Integer(model_key),
+            Value::Bytes(&voice.digest),
+            Value::Bytes(&vector),
+            Value::Real(voice.speech_seconds),
+            Value::Real(similarity),
+            Value::Text(&warnings),
+            Value::Integer(self.now),
         ];
-        self.connection.prepare_cached(ADD_ENROLMENT)?.execute(values)?;
-        self.refresh(key, model)?;
-        self.touch(key)?;
-        Ok(Enrolled { enrolment: enrolment_by_id(self.connection, key, &id)?, key, is_new: true })
+        self.sql.execute(ADD_ENROLMENT, &values)?;
+        self.refresh(key, model_key)?;
+        let enrolment = Enrolment {
+            id,
+            model: model.fingerprint().to_owned(),
+            speech_seconds: voice.speech_seconds,
+            similarity_to_profile: similarity,
+            warnings: voice.warnings.clone(),
+            created_at: timestamp(self.now),
+        };
+        Ok(Enrolled { enrolment, key, is_new: true })
     }
 
     /// Removes an enrolment.
     pub fn remove_enrolment(&self, address: &Address, enrolment: &str) -> Result<(), StoreError> {
-        let key = key_of(self.connection, address)?;
+        let key = key_of(self.sql, address)?;
         let model = self.model_of(key, enrolment)?;
-        self.connection.prepare_cached(REMOVE_ENROLMENT)?.execute(params![key, enrolment])?;
+        self.sql.execute(REMOVE_ENROLMENT, &[Value::Integer(key), Value::Text(enrolment)])?;
         self.has_removed.set(true);
         self.refresh(key, model)?;
         self.touch(key)
@@ -250,9 +268,9 @@ impl Transaction<'_> {
 
     /// Removes all enrolments of a speaker, who stays; how many there were.
     pub fn remove_enrolments(&self, address: &Address) -> Result<usize, StoreError> {
-        let key = key_of(self.connection, address)?;
+        let key = key_of(self.sql, address)?;
         let models = self.models_of(key)?;
-        let n = self.connection.prepare_cached(REMOVE_ENROLMENTS)?.execute([key])?;
+        let n = self.sql.execute(REMOVE_ENROLMENTS, &[Value::Integer(key)])?;
         if n > 0 {
             self.has_removed.set(true);
             models.into_iter().try_for_each(|model| self.refresh(key, model))?;
@@ -268,46 +286,50 @@ impl Transaction<'_> {
         enrolment: &str,
         to: &Identifier,
     ) -> Result<Speaker, StoreError> {
-        let from = key_of(self.connection, address)?;
+        let from = key_of(self.sql, address)?;
         let to = Address { collection: address.collection.clone(), id: to.clone() };
-        let target = key_of(self.connection, &to)?;
+        let target = key_of(self.sql, &to)?;
         let model = self.model_of(from, enrolment)?;
         if from != target {
             self.check_room(target, 1)?;
-            self.connection.prepare_cached(MOVE_ENROLMENT)?.execute(params![from, enrolment, target])?;
+            let values = [Value::Integer(from), Value::Text(enrolment), Value::Integer(target)];
+            self.sql.execute(MOVE_ENROLMENT, &values)?;
             for key in [from, target] {
                 self.refresh(key, model)?;
                 self.touch(key)?;
             }
         }
-        speaker(self.connection, &to)
+        speaker(self.sql, &to)
     }
 
     /// Makes all enrolments of another speaker this one's, and removes the other; the ids of what was moved.
     pub fn merge(&self, address: &Address, from: &Identifier) -> Result<Speaker, StoreError> {
-        let target = key_of(self.connection, address)?;
+        let target = key_of(self.sql, address)?;
         let other = Address { collection: address.collection.clone(), id: from.clone() };
-        let from = key_of(self.connection, &other)?;
+        let from = key_of(self.sql, &other)?;
         if from != target {
             let models = self.models_of(from)?;
             self.check_room(target, self.enrolment_count(from)?)?;
-            self.connection.prepare_cached(MOVE_ENROLMENTS)?.execute([from, target])?;
+            self.sql.execute(MOVE_ENROLMENTS, &[Value::Integer(from), Value::Integer(target)])?;
             self.remove_by_key(from)?;
             models.into_iter().try_for_each(|model| self.refresh(target, model))?;
             self.touch(target)?;
         }
-        speaker(self.connection, address)
+        speaker(self.sql, address)
     }
 
     /// The enrolment of the same by the same model in a collection.
     fn known(&self, collection: &Identifier, voice: &Voice) -> Result<Option<Known>, StoreError> {
-        let mut statement = self.connection.prepare_cached(BY_DIGEST)?;
-        let values = params![voice.digest, voice.embedding.model().fingerprint(), collection.as_str()];
-        let known = statement.query_row(values, |row| {
-            let speaker = super::reads::identifier(row, 2)?;
-            Ok(Known { enrolment: row.get(0)?, key: row.get(1)?, speaker })
-        });
-        Ok(known.optional()?)
+        let fingerprint = voice.embedding.model().fingerprint();
+        let values =
+            [Value::Bytes(&voice.digest), Value::Text(fingerprint), Value::Text(collection.as_str())];
+        first(self.sql, BY_DIGEST, &values, |row| {
+            Ok(Known {
+                enrolment: row.text(0)?.to_owned(),
+                key: row.integer(1)?,
+                speaker: identifier(row, 2)?,
+            })
+        })
     }
 
     /// Whether a speaker may have so many enrolments more.
@@ -319,71 +341,83 @@ impl Transaction<'_> {
     }
 
     fn enrolment_count(&self, key: SpeakerKey) -> Result<usize, StoreError> {
-        let mut statement = self.connection.prepare_cached(ENROLMENT_COUNT)?;
-        Ok(statement.query_row([key], |row| row.get::<_, i64>(0))? as usize)
+        one(self.sql, ENROLMENT_COUNT, &[Value::Integer(key)], |row| count(row, 0))
     }
 
     /// Makes the profile of a speaker for a model anew.
     fn refresh(&self, key: SpeakerKey, model: i64) -> Result<(), StoreError> {
-        let mut statement = self.connection.prepare_cached(SAMPLES)?;
-        let samples = statement
-            .query_map([key, model], |row| {
-                let warnings = codes(row, 2)?.map(str::to_owned).collect();
-                Ok(Sample { vector: vector(row, 0)?, speech_seconds: row.get(1)?, warnings })
-            })?
-            .collect::<Result<Vec<_>, _>>()?;
+        let of_model = [Value::Integer(key), Value::Integer(model)];
+        let samples = all(self.sql, SAMPLES, &of_model, |row| {
+            let warnings = codes(row, 2)?.map(str::to_owned).collect();
+            Ok(Sample { vector: vector(row, 0)?, speech_seconds: row.real(1)?, warnings })
+        })?;
         match Profile::of(&samples) {
             Some(profile) => {
-                let values = params![
-                    key,
-                    model,
-                    bytes_of(&profile.vector),
-                    profile.seconds,
-                    profile.enrolments as i64,
-                    profile.without_seconds as i64,
-                    Vec::from_iter(profile.warnings).join(" "),
-                ];
-                self.connection.prepare_cached(SET_PROFILE)?.execute(values)?;
+                let row = ProfileRow::of(profile);
+                self.sql.execute(SET_PROFILE, &row.values(key, model))?;
             }
             None => {
-                self.connection.prepare_cached(REMOVE_PROFILE)?.execute([key, model])?;
+                self.sql.execute(REMOVE_PROFILE, &of_model)?;
             }
         }
         Ok(())
     }
 
     fn touch(&self, key: SpeakerKey) -> Result<(), StoreError> {
-        let values = [key, self.now, self.raise_revision()?];
-        self.connection.prepare_cached(TOUCH_SPEAKER)?.execute(values)?;
+        let (revision, _) = self.raise_revision(0)?;
+        let values = [Value::Integer(key), Value::Integer(self.now), Value::Integer(revision)];
+        self.sql.execute(TOUCH_SPEAKER, &values)?;
         Ok(())
     }
 
-    fn raise_revision(&self) -> Result<i64, StoreError> {
-        Ok(self.connection.prepare_cached(RAISE_REVISION)?.query_row([], |row| row.get(0))?)
+    /// The revision of this change, and the number of speakers: so many more than before.
+    pub(super) fn raise_revision(&self, more_speakers: i64) -> Result<(i64, usize), StoreError> {
+        let values = [Value::Integer(more_speakers)];
+        one(self.sql, RAISE_REVISION, &values, |row| Ok((row.integer(0)?, count(row, 1)?)))
     }
 
-    fn model_key(&self, model: &ModelId) -> Result<i64, StoreError> {
-        let mut statement = self.connection.prepare_cached(MODEL)?;
-        if let Some(key) = statement.query_row([model.fingerprint()], |row| row.get(0)).optional()? {
+    pub(super) fn model_key(&self, fingerprint: &str, dimension: usize) -> Result<i64, StoreError> {
+        let by_fingerprint = [Value::Text(fingerprint)];
+        if let Some(key) = first(self.sql, MODEL, &by_fingerprint, |row| row.integer(0))? {
             return Ok(key);
         }
-        let values = params![model.fingerprint(), model.dimension() as i64];
-        Ok(self.connection.prepare_cached(ADD_MODEL)?.insert(values)?)
+        self.sql.execute(ADD_MODEL, &[Value::Text(fingerprint), Value::Integer(dimension as i64)])?;
+        one(self.sql, MODEL, &by_fingerprint, |row| row.integer(0))
     }
 
     fn model_of(&self, key: SpeakerKey, enrolment: &str) -> Result<i64, StoreError> {
-        let mut statement = self.connection.prepare_cached(MODEL_OF_ENROLMENT)?;
-        let model = statement.query_row(params![key, enrolment], |row| row.get(0)).optional()?;
+        let values = [Value::Integer(key), Value::Text(enrolment)];
+        let model = first(self.sql, MODEL_OF_ENROLMENT, &values, |row| row.integer(0))?;
         model.ok_or_else(|| StoreError::EnrolmentNotFound { enrolment: enrolment.to_owned() })
     }
 
     fn models_of(&self, key: SpeakerKey) -> Result<Vec<i64>, StoreError> {
-        let mut statement = self.connection.prepare_cached(MODELS_OF_SPEAKER)?;
-        Ok(statement.query_map([key], |row| row.get(0))?.collect::<Result<_, _>>()?)
+        all(self.sql, MODELS_OF_SPEAKER, &[Value::Integer(key)], |row| row.integer(0))
     }
 }
 
-/// Little-endian `f32`.
-fn bytes_of(vector: &[f32]) -> Vec<u8> {
-    vector.iter().flat_map(|component| component.to_le_bytes()).collect()
+/// A profile as it is kept.
+pub(super) struct ProfileRow {
+    profile: Profile,
+    vector: Vec<u8>,
+    warnings: String,
+}
+
+impl ProfileRow {
+    pub(super) fn of(profile: Profile) -> Self {
+        let warnings = Vec::from_iter(profile.warnings.iter().map(String::as_str)).join(" ");
+        Self { vector: bytes_of(&profile.vector), warnings, profile }
+    }
+
+    pub(super) fn values(&self, key: SpeakerKey, model: i64) -> Vec<Value<'_>> {
+        vec![
+            Value::Integer(key),
+            Value::Integer(model),
+            Value::Bytes(&self.vector),
+            Value::Real(Some(self.profile.seconds)),
+            Value::Integer(self.profile.enrolments as i64),
+            Value::Integer(self.profile.without_seconds as i64),
+            Value::Text(&self.warnings),
+        ]
+    }
 }

@@ -1,10 +1,10 @@
 //! A change that waits to be committed, and who is told of it.
 
+use super::error::StoreError;
 use super::writes::Transaction;
-use crate::store::error::StoreError;
 
 /// A change that waits to be committed.
-pub(in crate::store) trait Job: Send {
+pub(super) trait Job: Send {
     /// Makes the change; an error undoes it.
     fn run(&mut self, transaction: &Transaction<'_>) -> Result<(), StoreError>;
 
@@ -13,14 +13,14 @@ pub(in crate::store) trait Job: Send {
 }
 
 /// A function that makes the change, and one that is told.
-pub(in crate::store) struct Task<W, T, D> {
+pub(super) struct Task<W, T, D> {
     work: Option<W>,
     outcome: Option<Result<T, StoreError>>,
     done: D,
 }
 
 impl<W, T, D> Task<W, T, D> {
-    pub(in crate::store) fn new(work: W, done: D) -> Self {
+    pub(super) fn new(work: W, done: D) -> Self {
         Self { work: Some(work), outcome: None, done }
     }
 }

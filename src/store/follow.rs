@@ -1,0 +1,183 @@
+//! The index in memory, brought to the database's revision: after each write of this process, and before a search after those of
+//! another one.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
+
+use super::database::Source;
+use super::error::StoreError;
+use super::reads::revision;
+use super::sql::{Row, Sql, Value, all, codes, count, identifier, one, vector};
+use super::statements::{ALL_PROFILES, CHANGED_PROFILES, CHANGED_SPEAKERS, REMOVED_SPEAKERS, REVISION};
+use crate::claims::Evidence;
+use crate::embedding::ModelId;
+use crate::speakers::{Identifier, Index, SpeakerKey};
+
+/// The index, and how it follows.
+pub(super) struct FollowingIndex {
+    index: RwLock<Index>,
+    /// Of the profiles, those of these models are taken.
+    models: Vec<ModelId>,
+    /// Who follows reads the database while holding this, so that what is read later is newer. The index is locked only while what
+    /// was read is put into it.
+    turn: Mutex<()>,
+    speakers: AtomicUsize,
+}
+
+/// What has changed since a revision.
+struct Changes {
+    revision: u64,
+    origin: i64,
+    removed: Vec<SpeakerKey>,
+    speakers: Vec<(SpeakerKey, Identifier, Identifier, String)>,
+    /// With the place of their model.
+    profiles: Vec<(SpeakerKey, usize, Vec<f32>, Evidence)>,
+}
+
+/// What was read of the database.
+enum Read {
+    /// What the index shows already.
+    Nothing,
+    Changes(Changes),
+    /// All of it.
+    Anew(Index),
+}
+
+impl FollowingIndex {
+    pub(super) fn new(models: Vec<ModelId>) -> Self {
+        Self { index: RwLock::default(), models, turn: Mutex::default(), speakers: AtomicUsize::new(0) }
+    }
+
+    /// The models whose profiles are searched.
+    pub(super) fn models(&self) -> &[ModelId] {
+        &self.models
+    }
+
+    /// The index as it is. Whoever holds it keeps changes waiting.
+    pub(super) fn get(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of speakers.
+    pub(super) fn speakers(&self) -> usize {
+        self.speakers.load(Ordering::Relaxed)
+    }
+
+    /// Whether somebody else has changed the database since the index was last brought up to it. What was there before the first
+    /// look is nobody's change.
+    pub(super) fn is_behind(&self, sql: &dyn Sql) -> Result<bool, StoreError> {
+        Ok(!self.shows(sql)? && self.get().revision() > 0)
+    }
+
+    /// Whether the index shows a database as it is now.
+    fn shows(&self, sql: &dyn Sql) -> Result<bool, StoreError> {
+        let revision = revision(sql)?;
+        let index = self.get();
+        Ok((index.revision(), index.origin()) == (revision, sql.origin()))
+    }
+
+    /// Brings the index to the revision of a database. Whether there were changes since an earlier look.
+    pub(super) fn follow(&self, source: &dyn Source) -> Result<bool, StoreError> {
+        let mut is_shown = true;
+        source.look(&mut |sql| {
+            is_shown = self.shows(sql)?;
+            Ok(())
+        })?;
+        if is_shown {
+            return Ok(false);
+        }
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut read = Read::Nothing;
+        source.read(&mut |sql| {
+            read = self.read(sql)?;
+            Ok(())
+        })?;
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        let is_first = index.revision() == 0;
+        match read {
+            Read::Nothing => return Ok(false),
+            Read::Changes(changes) => changes.put_into(&mut index, &self.models),
+            Read::Anew(anew) => *index = anew,
+        }
+        self.speakers.store(index.speakers(), Ordering::Relaxed);
+        Ok(!is_first)
+    }
+
+    fn read(&self, sql: &dyn Sql) -> Result<Read, StoreError> {
+        let (revision, forgotten) =
+            one(sql, REVISION, &[], |row| Ok((row.integer(0)? as u64, row.integer(1)? as u64)))?;
+        let (known, origin) = {
+            let index = self.get();
+            (index.revision(), index.origin())
+        };
+        if known == revision && origin == sql.origin() {
+            return Ok(Read::Nothing);
+        }
+        // A database that has gone back, or is another one by now, was restored or has lost changes.
+        if known < forgotten || known == 0 || known > revision || origin != sql.origin() {
+            return self.read_all(sql, revision).map(Read::Anew);
+        }
+        let since = [Value::Integer(known as i64)];
+        let mut profiles = Vec::new();
+        let removed = all(sql, REMOVED_SPEAKERS, &since, |row| row.integer(0))?;
+        let speakers = all(sql, CHANGED_SPEAKERS, &since, |row| {
+            Ok((row.integer(0)?, identifier(row, 1)?, identifier(row, 2)?, row.text(3)?.to_owned()))
+        })?;
+        sql.query(CHANGED_PROFILES, &since, &mut |row| {
+            self.read_profile(row, &mut |key, model, vector, evidence| {
+                profiles.push((key, model, vector, evidence));
+            })
+        })?;
+        Ok(Read::Changes(Changes { revision, origin, removed, speakers, profiles }))
+    }
+
+    /// Reads everything; all at once is read faster in the order in which it lies.
+    fn read_all(&self, sql: &dyn Sql, revision: u64) -> Result<Index, StoreError> {
+        let mut index = Index::default();
+        sql.query(CHANGED_SPEAKERS, &[Value::Integer(0)], &mut |row| {
+            let (collection, id) = (identifier(row, 1)?, identifier(row, 2)?);
+            index.put_speaker(row.integer(0)?, &collection, id, row.text(3)?);
+            Ok(())
+        })?;
+        sql.query(ALL_PROFILES, &[], &mut |row| {
+            self.read_profile(row, &mut |key, model, vector, evidence| {
+                index.put_profile(key, &self.models[model], &vector, evidence);
+            })
+        })?;
+        index.set_revision(revision, sql.origin());
+        Ok(index)
+    }
+
+    /// Reads a profile, if its model is one of those taken.
+    fn read_profile(
+        &self,
+        row: &dyn Row,
+        put: &mut dyn FnMut(SpeakerKey, usize, Vec<f32>, Evidence),
+    ) -> Result<(), StoreError> {
+        let fingerprint = row.text(1)?;
+        if let Some(model) = self.models.iter().position(|model| model.fingerprint() == fingerprint) {
+            let vector = vector(row, 2)?;
+            if vector.len() != self.models[model].dimension() {
+                let reason = format!("a profile of {fingerprint} has {} components", vector.len());
+                return Err(StoreError::Unavailable { reason });
+            }
+            let seconds = if row.integer(5)? == 0 { row.real(3)? } else { None };
+            let evidence = Evidence::new(seconds, codes(row, 6)?, count(row, 4)?);
+            put(row.integer(0)?, model, vector, evidence);
+        }
+        Ok(())
+    }
+}
+
+impl Changes {
+    fn put_into(self, index: &mut Index, models: &[ModelId]) {
+        self.removed.into_iter().for_each(|key| index.remove_speaker(key));
+        for (key, collection, id, name) in self.speakers {
+            index.put_speaker(key, &collection, id, &name);
+        }
+        for (key, model, vector, evidence) in self.profiles {
+            index.put_profile(key, &models[model], &vector, evidence);
+        }
+        index.set_revision(self.revision, self.origin);
+    }
+}

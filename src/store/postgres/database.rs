@@ -1,0 +1,250 @@
+//! Connections to a server, a few of them.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::connection::Connection;
+use super::error::ConnectError;
+use super::server::Server;
+use super::tables::VERSION;
+use crate::store::database::{self, Source, Work, Writable};
+use crate::store::error::{OpenError, StoreError};
+use crate::store::sql::Sql;
+
+/// Connections that read, at the most.
+const MAX_READERS: usize = 4;
+
+/// How long a read waits for each answer, and for a connection.
+const READ_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a change waits for each answer: longer than for the lock, which another replica may hold for a large import.
+const WRITE_PATIENCE: Duration = Duration::from_secs(25);
+
+/// How long an export waits for its first row: it may have to be sorted.
+const LONG_PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long nobody tries again to connect.
+const REST: Duration = Duration::from_secs(1);
+
+/// A database of speakers on a server.
+pub(in crate::store) struct Database {
+    server: Server,
+    readers: Mutex<Readers>,
+    freed: Condvar,
+}
+
+#[derive(Default)]
+struct Readers {
+    idle: Vec<Connection>,
+    /// How many there are, idle or not.
+    open: usize,
+    /// The last try to connect, if it failed.
+    failure: Option<(Instant, String)>,
+}
+
+/// A connection that reads, and that counts until it is dropped.
+struct Reader<'a> {
+    connection: Option<Connection>,
+    was_idle: bool,
+    database: &'a Database,
+}
+
+/// The connection that writes.
+struct Writer {
+    server: Server,
+    connection: Mutex<Connection>,
+}
+
+impl Database {
+    pub(in crate::store) fn new(server: Server) -> Self {
+        Self { server, readers: Mutex::default(), freed: Condvar::new() }
+    }
+
+    fn readers(&self) -> MutexGuard<'_, Readers> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection that nobody else uses.
+    fn reader(&self) -> Result<Reader<'_>, StoreError> {
+        let deadline = Instant::now() + READ_PATIENCE;
+        let mut readers = self.readers();
+        loop {
+            if let Some(connection) = readers.idle.pop() {
+                return Ok(Reader { connection: Some(connection), was_idle: true, database: self });
+            }
+            if let Some((at, reason)) = &readers.failure
+                && at.elapsed() < REST
+            {
+                return Err(StoreError::Unavailable { reason: reason.clone() });
+            }
+            if readers.open < MAX_READERS {
+                break;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(StoreError::Unavailable { reason: "all connections are in use".into() });
+            }
+            readers = self.freed.wait_timeout(readers, left).map_or_else(|e| e.into_inner().0, |(r, _)| r);
+        }
+        readers.open += 1;
+        drop(readers);
+        // From here on it counts.
+        let mut reader = Reader { connection: None, was_idle: false, database: self };
+        let opened = Connection::open(&self.server, READ_PATIENCE).map_err(StoreError::from);
+        let failure = match &opened {
+            Err(StoreError::Unavailable { reason }) => Some((Instant::now(), reason.clone())),
+            _ => None,
+        };
+        self.readers().failure = failure;
+        reader.connection = Some(opened?);
+        Ok(reader)
+    }
+
+    fn with_reader(
+        &self,
+        work: &mut dyn FnMut(&Connection) -> Result<bool, StoreError>,
+    ) -> Result<bool, StoreError> {
+        loop {
+            let reader = self.reader()?;
+            let Some(connection) = &reader.connection else { continue };
+            match work(connection) {
+                // The server may have been restarted meanwhile; others that are idle are no better.
+                Err(StoreError::Unavailable { .. }) if reader.was_idle => self.close_idle(),
+                outcome => {
+                    // One that has found no tables does not look again.
+                    if connection.has_tables() && !matches!(outcome, Err(StoreError::Unavailable { .. })) {
+                        reader.give_back();
+                    }
+                    return outcome;
+                }
+            }
+        }
+    }
+
+    fn close_idle(&self) {
+        let mut readers = self.readers();
+        readers.open -= readers.idle.len();
+        readers.idle.clear();
+    }
+}
+
+impl Reader<'_> {
+    fn give_back(mut self) {
+        if let Some(connection) = self.connection.take() {
+            let mut readers = self.database.readers();
+            readers.idle.push(connection);
+            readers.open += 1;
+        }
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        self.database.readers().open -= 1;
+        self.database.freed.notify_one();
+    }
+}
+
+impl Source for Database {
+    fn read(&self, work: Work<'_>) -> Result<bool, StoreError> {
+        self.with_reader(&mut |connection| connection.read(work))
+    }
+
+    fn look(&self, work: Work<'_>) -> Result<bool, StoreError> {
+        self.with_reader(&mut |connection| {
+            if connection.has_tables() {
+                work(connection)?;
+            }
+            Ok(connection.has_tables())
+        })
+    }
+}
+
+impl database::Database for Database {
+    /// Makes the tables where there are none.
+    fn migrate(&self) -> Result<(), OpenError> {
+        let place = || self.server.name().to_owned();
+        let made =
+            Connection::open(&self.server, WRITE_PATIENCE).map(|mut connection| connection.make_tables());
+        match made {
+            Ok(Ok(()) | Err(StoreError::Unavailable { .. })) | Err(ConnectError::Unavailable(_)) => Ok(()),
+            Ok(Err(StoreError::Internal(reason))) | Err(ConnectError::Refused(reason)) => {
+                Err(OpenError::System { place: place(), reason })
+            }
+            Ok(Err(error)) => Err(self.open_error(error)),
+            Err(ConnectError::Newer(version)) => {
+                Err(OpenError::Newer { place: place(), version, known: VERSION })
+            }
+        }
+    }
+
+    /// The server sees to that.
+    fn check(&self) -> Result<(), OpenError> {
+        Ok(())
+    }
+
+    fn open_for_writing(&self) -> Result<Box<dyn Writable>, StoreError> {
+        let writer =
+            Writer { connection: Mutex::new(open_writer(&self.server)?), server: self.server.clone() };
+        Ok(Box::new(writer))
+    }
+
+    /// It takes a connection of its own.
+    fn read_long(&self, work: Work<'_>) -> Result<bool, StoreError> {
+        Connection::open(&self.server, LONG_PATIENCE)?.read(work)
+    }
+
+    /// The server overwrites what was removed, when it is vacuumed.
+    fn may_hold_removed(&self) -> bool {
+        false
+    }
+
+    fn close_readers(&self) {
+        self.close_idle();
+    }
+
+    fn open_error(&self, error: StoreError) -> OpenError {
+        let reason = match error {
+            StoreError::Unavailable { reason } | StoreError::Internal(reason) => reason,
+            error => error.to_string(),
+        };
+        OpenError::System { place: self.server.name().to_owned(), reason }
+    }
+}
+
+fn open_writer(server: &Server) -> Result<Connection, StoreError> {
+    let mut connection = Connection::open(server, WRITE_PATIENCE)?;
+    connection.make_tables()?;
+    Ok(connection)
+}
+
+impl Writer {
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Source for Writer {
+    fn read(&self, work: Work<'_>) -> Result<bool, StoreError> {
+        self.connection().read(work)
+    }
+
+    fn look(&self, work: Work<'_>) -> Result<bool, StoreError> {
+        work(&*self.connection()).map(|()| true)
+    }
+}
+
+impl Writable for Writer {
+    fn write(&self, work: Work<'_>) -> Result<(), StoreError> {
+        let mut connection = self.connection();
+        // The server may have been restarted since the last change.
+        if connection.batch("SELECT 1").is_err() {
+            *connection = open_writer(&self.server)?;
+        }
+        connection.write(work)
+    }
+
+    fn erase(&self) -> bool {
+        true
+    }
+}

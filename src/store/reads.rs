@@ -1,0 +1,235 @@
+//! What reads.
+
+use std::num::NonZeroU8;
+
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::iso8601::{Config, EncodedConfig, Iso8601, TimePrecision};
+
+use super::error::StoreError;
+use super::sql::{Row, Sql, Value, all, codes, count, first, identifier, one, vector};
+use super::statements::{
+    COLLECTIONS, ENROLMENT, ENROLMENT_COUNT, ENROLMENTS, ENROLMENTS_BY_MODEL, KEY, PROFILE,
+    PROFILE_SUMMARIES, REVISION, SPEAKER, SPEAKERS_AFTER,
+};
+use crate::embedding::ModelId;
+use crate::speakers::{
+    Address, Enrolment, Identifier, Metadata, ModelSummary, Profile, Speaker, SpeakerKey, SpeakerName,
+};
+
+/// Speakers that are read at once while their names are looked at.
+const SEARCHED_AT_ONCE: usize = 1_000;
+
+/// Which speakers to list.
+#[derive(Clone, Debug)]
+pub struct PageRequest {
+    /// Of which collection.
+    pub collection: Identifier,
+    /// Those behind this id.
+    pub after: String,
+    /// Those whose name contains this, in any case.
+    pub name: String,
+    /// How many.
+    pub limit: usize,
+}
+
+/// Some speakers of a collection.
+#[derive(Clone, Debug, Default)]
+pub struct SpeakerPage {
+    /// The speakers, by their ids.
+    pub speakers: Vec<Speaker>,
+    /// The id behind which the next page begins, if there is one.
+    pub next: Option<Identifier>,
+}
+
+/// A speaker's voice.
+#[derive(Clone, Debug)]
+pub struct SpeakerVoice {
+    /// The speaker's key.
+    pub key: SpeakerKey,
+    /// The profile; `None` if the speaker has none of the model.
+    pub profile: Option<Profile>,
+}
+
+/// A collection, counted.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CollectionSummary {
+    /// Its name.
+    pub collection: Identifier,
+    /// The number of speakers.
+    pub speakers: usize,
+    /// The number of their enrolments.
+    pub enrolments: usize,
+}
+
+/// A row of a speaker, before it is completed.
+pub(super) struct SpeakerRow {
+    pub(super) key: SpeakerKey,
+    pub(super) speaker: Speaker,
+}
+
+pub(super) fn row_of(sql: &dyn Sql, address: &Address) -> Result<SpeakerRow, StoreError> {
+    first(sql, SPEAKER, &values_of(address), speaker_row)?.ok_or_else(|| StoreError::no_speaker(address))
+}
+
+/// The key of a speaker.
+pub(super) fn key_of(sql: &dyn Sql, address: &Address) -> Result<SpeakerKey, StoreError> {
+    first(sql, KEY, &values_of(address), |row| row.integer(0))?.ok_or_else(|| StoreError::no_speaker(address))
+}
+
+fn values_of(address: &Address) -> [Value<'_>; 2] {
+    [Value::Text(address.collection.as_str()), Value::Text(address.id.as_str())]
+}
+
+fn speaker_row(row: &dyn Row) -> Result<SpeakerRow, StoreError> {
+    let metadata = Metadata::kept(row.text(4)?.to_owned())
+        .map_err(|error| StoreError::Internal(format!("a speaker's metadata cannot be read: {error}")))?;
+    let speaker = Speaker {
+        collection: identifier(row, 1)?,
+        id: identifier(row, 2)?,
+        name: SpeakerName::kept(row.text(3)?.to_owned()),
+        metadata,
+        enrolments: 0,
+        profiles: Vec::new(),
+        created_at: timestamp(row.integer(5)?),
+        updated_at: timestamp(row.integer(6)?),
+    };
+    Ok(SpeakerRow { key: row.integer(0)?, speaker })
+}
+
+/// A speaker with everything that answers show.
+pub(super) fn speaker(sql: &dyn Sql, address: &Address) -> Result<Speaker, StoreError> {
+    let completed = completed(sql, vec![row_of(sql, address)?])?;
+    completed.into_iter().next().ok_or_else(|| StoreError::no_speaker(address))
+}
+
+/// Speakers with what is counted.
+fn completed(sql: &dyn Sql, rows: Vec<SpeakerRow>) -> Result<Vec<Speaker>, StoreError> {
+    let keys: Vec<Vec<Value>> = rows.iter().map(|row| vec![Value::Integer(row.key)]).collect();
+    let mut speakers: Vec<Speaker> = rows.into_iter().map(|row| row.speaker).collect();
+    sql.query_many(ENROLMENT_COUNT, &keys, &mut |place, row| {
+        speakers[place].enrolments = count(row, 0)?;
+        Ok(())
+    })?;
+    sql.query_many(PROFILE_SUMMARIES, &keys, &mut |place, row| {
+        speakers[place].profiles.push(ModelSummary {
+            model: row.text(0)?.to_owned(),
+            seconds: row.real(1)?.unwrap_or_default(),
+            enrolments: count(row, 2)?,
+        });
+        Ok(())
+    })?;
+    Ok(speakers)
+}
+
+/// A page of speakers, by their ids.
+pub(super) fn speakers(
+    sql: &dyn Sql,
+    PageRequest { collection, after, name, limit }: &PageRequest,
+) -> Result<SpeakerPage, StoreError> {
+    // Of those with any name, one more than are wanted.
+    let at_once = if name.is_empty() { limit + 1 } else { SEARCHED_AT_ONCE };
+    let mut rows: Vec<SpeakerRow> = Vec::new();
+    let mut after = after.clone();
+    loop {
+        let values = [Value::Text(collection.as_str()), Value::Text(&after), Value::Integer(at_once as i64)];
+        let (mut n_read, mut last) = (0, None);
+        sql.query(SPEAKERS_AFTER, &values, &mut |row| {
+            n_read += 1;
+            last = Some(row.text(2)?.to_owned());
+            if rows.len() <= *limit && SpeakerName::kept(row.text(3)?.to_owned()).contains(name) {
+                rows.push(speaker_row(row)?);
+            }
+            Ok(())
+        })?;
+        match last {
+            Some(last) if n_read == at_once && rows.len() <= *limit => after = last,
+            _ => break,
+        }
+    }
+    let has_more = rows.len() > *limit;
+    rows.truncate(*limit);
+    let next = if has_more { rows.last().map(|row| row.speaker.id.clone()) } else { None };
+    Ok(SpeakerPage { speakers: completed(sql, rows)?, next })
+}
+
+/// A speaker's voice, as a model knows it.
+pub(super) fn voice(sql: &dyn Sql, address: &Address, model: &ModelId) -> Result<SpeakerVoice, StoreError> {
+    let key = key_of(sql, address)?;
+    let profile = profile(sql, key, model.fingerprint())?;
+    Ok(SpeakerVoice { key, profile })
+}
+
+pub(super) fn profile(
+    sql: &dyn Sql,
+    key: SpeakerKey,
+    fingerprint: &str,
+) -> Result<Option<Profile>, StoreError> {
+    first(sql, PROFILE, &[Value::Integer(key), Value::Text(fingerprint)], |row| {
+        Ok(Profile {
+            vector: vector(row, 0)?,
+            seconds: row.real(1)?.unwrap_or_default(),
+            enrolments: count(row, 2)?,
+            without_seconds: count(row, 3)?,
+            warnings: codes(row, 4)?.map(str::to_owned).collect(),
+        })
+    })
+}
+
+/// A speaker's enrolments, in the order in which they came.
+pub(super) fn enrolments(sql: &dyn Sql, address: &Address) -> Result<Vec<Enrolment>, StoreError> {
+    let key = key_of(sql, address)?;
+    all(sql, ENROLMENTS, &[Value::Integer(key)], enrolment_of)
+}
+
+/// One of them.
+pub(super) fn enrolment(sql: &dyn Sql, address: &Address, id: &str) -> Result<Enrolment, StoreError> {
+    enrolment_by_id(sql, key_of(sql, address)?, id)
+}
+
+pub(super) fn enrolment_by_id(sql: &dyn Sql, key: SpeakerKey, id: &str) -> Result<Enrolment, StoreError> {
+    let enrolment = first(sql, ENROLMENT, &[Value::Integer(key), Value::Text(id)], enrolment_of)?;
+    enrolment.ok_or_else(|| StoreError::EnrolmentNotFound { enrolment: id.to_owned() })
+}
+
+fn enrolment_of(row: &dyn Row) -> Result<Enrolment, StoreError> {
+    Ok(Enrolment {
+        id: row.text(0)?.to_owned(),
+        model: row.text(1)?.to_owned(),
+        speech_seconds: row.real(2)?,
+        similarity_to_profile: row.real(3)?,
+        warnings: codes(row, 4)?.map(str::to_owned).collect(),
+        created_at: timestamp(row.integer(5)?),
+    })
+}
+
+/// All collections, by name.
+pub(super) fn collections(sql: &dyn Sql) -> Result<Vec<CollectionSummary>, StoreError> {
+    all(sql, COLLECTIONS, &[], |row| {
+        Ok(CollectionSummary {
+            collection: identifier(row, 0)?,
+            speakers: count(row, 1)?,
+            enrolments: count(row, 2)?,
+        })
+    })
+}
+
+/// The revision.
+pub(super) fn revision(sql: &dyn Sql) -> Result<u64, StoreError> {
+    one(sql, REVISION, &[], |row| Ok(row.integer(0)? as u64))
+}
+
+/// The number of enrolments of each model, by its fingerprint.
+pub(super) fn enrolments_by_model(sql: &dyn Sql) -> Result<Vec<(String, usize)>, StoreError> {
+    all(sql, ENROLMENTS_BY_MODEL, &[], |row| Ok((row.text(0)?.to_owned(), count(row, 1)?)))
+}
+
+/// RFC 3339 with three decimals, so that texts sort as times.
+const MILLISECONDS: EncodedConfig =
+    Config::DEFAULT.set_time_precision(TimePrecision::Second { decimal_digits: NonZeroU8::new(3) }).encode();
+
+/// RFC 3339, of milliseconds since 1970.
+pub(super) fn timestamp(milliseconds: i64) -> String {
+    let moment = OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds) * 1_000_000).ok();
+    moment.and_then(|moment| moment.format(&Iso8601::<MILLISECONDS>).ok()).unwrap_or_default()
+}

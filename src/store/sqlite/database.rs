@@ -1,0 +1,217 @@
+//! A file of SQLite, or a database in memory.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::open::{
+    BUSY_TIMEOUT, beside, check_file, check_version, connection_for_reading, connection_for_writing, create,
+    make, open_error, open_for_reading, prepare_for_writing, reason_of, resolved, version,
+};
+use super::tables::VERSION;
+use crate::store::database::{self, Source, Work, Writable};
+use crate::store::error::{OpenError, StoreError};
+
+/// Connections for reading that are kept open.
+const MAX_IDLE: usize = 4;
+
+/// How long emptying the log waits for those who read.
+const ERASE_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// A database of speakers: connections to it, on demand.
+pub(in crate::store) struct Database {
+    place: Place,
+    idle: Mutex<Vec<Connection>>,
+}
+
+enum Place {
+    /// Created at the first write, and its folder with it.
+    File(PathBuf),
+    Memory(Arc<Mutex<Connection>>),
+}
+
+/// The connection that writes.
+enum WriteConnection {
+    Own(Connection),
+    Shared(Arc<Mutex<Connection>>),
+}
+
+impl Database {
+    /// Checks that a file, if it is there, is a database of this program; it is not changed.
+    pub(in crate::store) fn open(path: &Path) -> Result<Self, OpenError> {
+        let path = resolved(path);
+        check_file(&path)?;
+        Ok(Self { place: Place::File(path), idle: Mutex::default() })
+    }
+
+    /// An empty database in memory.
+    pub(in crate::store) fn in_memory() -> Result<Self, OpenError> {
+        let system = |reason: String| OpenError::System { place: ":memory:".into(), reason };
+        let connection = Connection::open_in_memory().map_err(|error| system(error.to_string()))?;
+        prepare_for_writing(&connection).map_err(|error| system(format!("{error:?}")))?;
+        Ok(Self { place: Place::Memory(Arc::new(Mutex::new(connection))), idle: Mutex::default() })
+    }
+}
+
+impl Source for Database {
+    fn read(&self, work: Work<'_>) -> Result<bool, StoreError> {
+        let path = match &self.place {
+            Place::Memory(connection) => return in_one_moment(&locked(connection), work).map(|()| true),
+            Place::File(path) => path,
+        };
+        let idle = locked(&self.idle).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => match open_for_reading(path)? {
+                Some(connection) => connection,
+                None => return Ok(false),
+            },
+        };
+        in_one_moment(&connection, work)?;
+        let mut idle = locked(&self.idle);
+        if idle.len() < MAX_IDLE {
+            idle.push(connection);
+        }
+        Ok(true)
+    }
+
+    fn look(&self, work: Work<'_>) -> Result<bool, StoreError> {
+        self.read(work)
+    }
+}
+
+impl database::Database for Database {
+    fn migrate(&self) -> Result<(), OpenError> {
+        let Place::File(path) = &self.place else { return Ok(()) };
+        let of_file = |error: StoreError| OpenError::System {
+            place: path.display().to_string(),
+            reason: format!("its tables cannot be brought to version {VERSION}: {}", reason_of(error)),
+        };
+        let found =
+            open_for_reading(path).and_then(|connection| Ok(connection.map(|c| version(&c)).transpose()?));
+        // A file that cannot be read is reported when it is checked.
+        if found.is_ok_and(|version| version.is_some_and(|version| version < VERSION)) {
+            make(path).map_err(of_file)?;
+        }
+        Ok(())
+    }
+
+    /// It reads all of the file.
+    fn check(&self) -> Result<(), OpenError> {
+        let Place::File(path) = &self.place else { return Ok(()) };
+        if path.metadata().map_or(0, |metadata| metadata.len()) == 0 {
+            return Ok(());
+        }
+        let found = connection_for_reading(path)
+            .and_then(|connection| connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)));
+        match found.map_err(|error| open_error(path, &error))? {
+            ok if ok == "ok" => Ok(()),
+            reason => Err(OpenError::Damaged { path: path.clone(), reason }),
+        }
+    }
+
+    fn open_for_writing(&self) -> Result<Box<dyn Writable>, StoreError> {
+        let path = match &self.place {
+            Place::Memory(connection) => {
+                return Ok(Box::new(WriteConnection::Shared(Arc::clone(connection))));
+            }
+            Place::File(path) => path,
+        };
+        create(path)?;
+        let connection = connection_for_writing(path)?;
+        if connection.is_readonly("main")? {
+            return Err(StoreError::Unavailable { reason: format!("{} cannot be written", path.display()) });
+        }
+        prepare_for_writing(&connection)?;
+        Ok(Box::new(WriteConnection::Own(connection)))
+    }
+
+    /// It takes a connection of its own.
+    fn read_long(&self, work: Work<'_>) -> Result<bool, StoreError> {
+        let Place::File(path) = &self.place else { return self.read(work) };
+        let Some(connection) = open_for_reading(path)? else { return Ok(false) };
+        in_one_moment(&connection, work).map(|()| true)
+    }
+
+    /// Whether changes are in the write-ahead log alone, of this or an earlier process.
+    fn may_hold_removed(&self) -> bool {
+        let Place::File(path) = &self.place else { return false };
+        let log = beside(path, "-wal");
+        path.exists() && log.metadata().is_ok_and(|metadata| metadata.len() > 0)
+    }
+
+    fn close_readers(&self) {
+        locked(&self.idle).clear();
+    }
+
+    fn open_error(&self, error: StoreError) -> OpenError {
+        match (&self.place, error) {
+            (Place::File(path), StoreError::Unavailable { reason }) => {
+                OpenError::Damaged { path: path.clone(), reason }
+            }
+            (Place::File(path), error) => {
+                OpenError::System { place: path.display().to_string(), reason: error.to_string() }
+            }
+            (Place::Memory(_), error) => {
+                OpenError::System { place: ":memory:".into(), reason: error.to_string() }
+            }
+        }
+    }
+}
+
+impl WriteConnection {
+    fn with<T>(&self, work: impl FnOnce(&Connection) -> T) -> T {
+        match self {
+            Self::Own(connection) => work(connection),
+            Self::Shared(connection) => work(&locked(connection)),
+        }
+    }
+}
+
+impl Source for WriteConnection {
+    fn read(&self, work: Work<'_>) -> Result<bool, StoreError> {
+        self.with(|connection| in_one_moment(connection, work)).map(|()| true)
+    }
+
+    fn look(&self, work: Work<'_>) -> Result<bool, StoreError> {
+        self.read(work)
+    }
+}
+
+impl Writable for WriteConnection {
+    fn write(&self, work: Work<'_>) -> Result<(), StoreError> {
+        self.with(|connection| {
+            let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+            check_version(&transaction)?;
+            work(&*transaction)?;
+            Ok(transaction.commit()?)
+        })
+    }
+
+    /// Moves the write-ahead log into the database, where removed rows are overwritten, and empties it.
+    fn erase(&self) -> bool {
+        let checkpoint = |connection: &Connection| {
+            connection.busy_timeout(ERASE_TIMEOUT)?;
+            let is_busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            is_busy
+        };
+        match self {
+            Self::Own(connection) => !checkpoint(connection).unwrap_or(true),
+            Self::Shared(_) => true,
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reads as of one moment.
+fn in_one_moment(connection: &Connection, work: Work<'_>) -> Result<(), StoreError> {
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)?;
+    work(&*transaction)?;
+    Ok(transaction.finish()?)
+}

