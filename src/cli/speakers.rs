@@ -1,9 +1,10 @@
-//! `speakers`: list, show, enrol and delete.
+//! `speakers`: list, show, enrol, delete, export and import.
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 
-use anyhow::{anyhow, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
@@ -14,11 +15,15 @@ use super::outcome::{ended_by_reader, say};
 use super::store;
 use super::voices;
 use crate::config::{self, StoreArgs};
+use crate::models;
 use crate::pipeline::Warning;
 use crate::speakers::{
     Address, Details, EnrolmentRules, Identifier, Speaker, SpeakerName, Voice, recording_digest,
 };
-use crate::store::{NewSpeaker, PageRequest, Store, StoreError, Transaction};
+use crate::store::{
+    CheckedImport, Conflict, ExportError, ImportRules, NewSpeaker, PageRequest, Store, StoreError,
+    Transaction,
+};
 
 /// Speakers that are read at once.
 const PAGE: usize = 200;
@@ -75,6 +80,55 @@ pub(super) enum SpeakersCommand {
         #[command(flatten)]
         of: CollectionArgs,
     },
+    /// Write all speakers with their enrolments and embeddings, a line of JSON each.
+    #[command(after_help = "Example: voice-embedding-service speakers export --output speakers.ndjson")]
+    Export {
+        /// Those of this collection alone.
+        #[arg(long)]
+        collection: Option<Identifier>,
+        /// The file to write, for its owner alone [default: standard output].
+        #[arg(long, short)]
+        output: Option<PathBuf>,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    Import(ImportArgs),
+}
+
+/// Import an export: all of it, or nothing.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Example: voice-embedding-service speakers import speakers.ndjson --conflict skip")]
+pub(super) struct ImportArgs {
+    /// The export; `-` is standard input.
+    file: PathBuf,
+    /// What is done with speakers who are there already.
+    #[arg(long, value_enum, default_value_t = ConflictArg::Fail)]
+    conflict: ConflictArg,
+    /// What is done with enrolments of models that this program does not know.
+    #[arg(long, value_enum, default_value_t = UnknownModelsArg::Refuse)]
+    unknown_models: UnknownModelsArg,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// What is done with speakers who are there already.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ConflictArg {
+    /// Nothing is imported.
+    Fail,
+    /// They stay as they are.
+    Skip,
+    /// The imported ones take their places.
+    Replace,
+}
+
+/// What is done with enrolments of unknown models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum UnknownModelsArg {
+    /// They are refused.
+    Refuse,
+    /// They are kept.
+    Keep,
 }
 
 /// Enrol recordings (or embeddings in JSON) for a speaker, who is created if there is none: all of them, or none.
@@ -111,7 +165,65 @@ pub(super) fn run(command: SpeakersCommand) -> anyhow::Result<()> {
         SpeakersCommand::Show { id, of } => show(id, of),
         SpeakersCommand::Enrol(args) => enrol(*args),
         SpeakersCommand::Delete { ids, of } => delete(ids, of),
+        SpeakersCommand::Export { collection, output, store } => {
+            export(collection.as_ref(), output.as_deref(), store)
+        }
+        SpeakersCommand::Import(args) => import(args),
     }
+}
+
+fn export(collection: Option<&Identifier>, output: Option<&Path>, args: StoreArgs) -> anyhow::Result<()> {
+    let store = store::open(args, Vec::new())?;
+    let write = |out: &mut dyn Write| match store.export(collection, &|_| true, out) {
+        Ok(n) => Ok(n),
+        Err(ExportError::Store(error)) => Err(store::told(error)),
+        Err(ExportError::Write(error)) => Err(error.into()),
+    };
+    let n = match output {
+        // It is whole, or not there.
+        Some(path) => {
+            let folder =
+                path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let file = tempfile::NamedTempFile::new_in(folder).with_context(|| path.display().to_string())?;
+            let mut out = BufWriter::new(file);
+            let n = write(&mut out)?;
+            let file = out.into_inner().map_err(|error| anyhow!("{}: {error}", path.display()))?;
+            file.as_file().sync_all()?;
+            file.persist(path).with_context(|| path.display().to_string())?;
+            n
+        }
+        None => write(&mut BufWriter::new(std::io::stdout().lock()))?,
+    };
+    let s = if n == 1 { "" } else { "s" };
+    say(&format!("{n} speaker{s} exported"));
+    Ok(())
+}
+
+fn import(args: ImportArgs) -> anyhow::Result<()> {
+    let file = if args.file == Path::new("-") {
+        let mut file = tempfile::tempfile()?;
+        std::io::copy(&mut std::io::stdin().lock(), &mut file)?;
+        file
+    } else {
+        File::open(&args.file).with_context(|| args.file.display().to_string())?
+    };
+    let known = models::all();
+    let rules = ImportRules {
+        takes_model: &|model| {
+            args.unknown_models == UnknownModelsArg::Keep || known.iter().any(|spec| spec.is_named(model))
+        },
+        may_use: &|_| true,
+    };
+    let mut checked = CheckedImport::of_file(file, &rules)?;
+    let store = store::open(args.store, Vec::new())?;
+    let conflict = match args.conflict {
+        ConflictArg::Fail => Conflict::Fail,
+        ConflictArg::Skip => Conflict::Skip,
+        ConflictArg::Replace => Conflict::Replace,
+    };
+    let imported = store.write_and_wait(move |transaction| transaction.import(&mut checked, conflict));
+    let imported = imported.map_err(store::told)?;
+    ended_by_reader(writeln!(anstream::stdout(), "{}", serde_json::to_string(&imported)?))
 }
 
 fn list(name: &str, format: Format, of: CollectionArgs) -> anyhow::Result<()> {

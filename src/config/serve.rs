@@ -76,6 +76,9 @@ pub struct ServeArgs {
     /// Largest request body of /v1/diarize, in bytes.
     #[arg(long, env, default_value = "268435456")]
     max_diarize_body_bytes: NonZeroUsize,
+    /// Largest request body of /v1/import, in bytes.
+    #[arg(long, env, default_value = "1073741824")]
+    max_import_bytes: NonZeroUsize,
     /// Least speech in a recording, in seconds; 0 accepts any, with a warning below 1.6.
     #[arg(long, env, default_value = "0", value_parser = not_negative)]
     min_speech_seconds: f64,
@@ -149,6 +152,8 @@ pub struct HttpConfig {
     pub max_body_bytes: usize,
     /// Largest request body of `/v1/diarize`.
     pub max_diarize_body_bytes: usize,
+    /// Largest request body of `/v1/import`, which is kept in a file.
+    pub max_import_bytes: usize,
     /// Least speech in a recording that is enrolled, in seconds.
     pub min_enrolment_seconds: f64,
     /// Time from a request's head to its answer.
@@ -207,6 +212,7 @@ impl TryFrom<ServeArgs> for Config {
             http: HttpConfig {
                 max_body_bytes: args.max_body_bytes.get(),
                 max_diarize_body_bytes: args.max_diarize_body_bytes.get(),
+                max_import_bytes: args.max_import_bytes.get(),
                 min_enrolment_seconds: args.min_enrolment_seconds,
                 request_timeout: Duration::from_secs_f64(args.request_timeout_seconds),
                 keep_alive: Duration::from_secs_f64(args.keep_alive_seconds),

@@ -17,7 +17,7 @@ use crate::embedder::EmbedError;
 use crate::pipeline::PipelineError;
 use crate::queue::QueueFull;
 use crate::speakers::{Identifier, Unfit};
-use crate::store::StoreError;
+use crate::store::{ImportError, StoreError};
 
 /// What can go wrong with a request.
 #[derive(Debug, thiserror::Error)]
@@ -146,6 +146,9 @@ pub(super) enum ApiError {
     /// Something about kept speakers.
     #[error(transparent)]
     Store(StoreError),
+    /// What was sent cannot be imported.
+    #[error(transparent)]
+    Import(ImportError),
     /// A content type that the route does not take.
     #[error("The content type {found:?} is not taken here; send {expected}")]
     UnsupportedMediaType {
@@ -293,9 +296,32 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::OfVoice { index, error } => Self::from(*error).at(format!("voices[{index}]")),
+            StoreError::OfLine { line, error } => Self::from(*error).at(format!("line {line}")),
             StoreError::Internal(reason) => Self::Internal(reason),
             error => Self::Store(error),
         }
+    }
+}
+
+impl From<ImportError> for ApiError {
+    fn from(error: ImportError) -> Self {
+        match error {
+            ImportError::Malformed { line, .. } => {
+                FieldError::at(&["body", &line.to_string()], "value_error", &error.to_string()).into()
+            }
+            ImportError::Read(error) => Self::Store(StoreError::Unavailable { reason: error.to_string() }),
+            error => Self::Import(error),
+        }
+    }
+}
+
+fn import_status_and_code(error: &ImportError) -> (StatusCode, &'static str) {
+    match error {
+        ImportError::Incomplete { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "incomplete"),
+        ImportError::UnknownModel { .. } => (StatusCode::CONFLICT, "model_mismatch"),
+        ImportError::Forbidden { .. } => (StatusCode::FORBIDDEN, "forbidden"),
+        ImportError::Malformed { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "validation_error"),
+        ImportError::Read(_) => (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable"),
     }
 }
 
@@ -380,7 +406,8 @@ fn store_status_and_code(error: &StoreError) -> (StatusCode, &'static str) {
         StoreError::Unfit(Unfit::Recording { .. }) => (StatusCode::UNPROCESSABLE_ENTITY, "unfit_recording"),
         StoreError::TooManySpeakers { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_many_speakers"),
         StoreError::TooManyEnrolments { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_many_enrolments"),
-        StoreError::OfVoice { error, .. } => store_status_and_code(error),
+        StoreError::OtherDimension { .. } => (StatusCode::CONFLICT, "model_mismatch"),
+        StoreError::OfVoice { error, .. } | StoreError::OfLine { error, .. } => store_status_and_code(error),
         StoreError::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable"),
         StoreError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
     }
@@ -405,6 +432,7 @@ impl ApiError {
             Self::SpeakerNotFound { .. } => (StatusCode::NOT_FOUND, "speaker_not_found"),
             Self::NoStore => (StatusCode::NOT_IMPLEMENTED, "no_store"),
             Self::Store(error) => store_status_and_code(error),
+            Self::Import(error) => import_status_and_code(error),
             Self::UnsupportedMediaType { .. } | Self::ContentEncoding { .. } => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
             }
@@ -615,6 +643,7 @@ impl ApiError {
             Self::Store(StoreError::TooManySpeakers { max: 200_000 }),
             Self::Store(StoreError::TooManyEnrolments { max: 1_024 }),
             Self::Store(StoreError::Unavailable { reason: String::new() }),
+            Self::Import(ImportError::Incomplete { line: 1_234 }),
             Self::NothingEmbedded { n: 2, first: "No speech was found in the audio".into() },
             Self::TooManyRecordings { max: 64 },
             Self::RateLimited { limit: 60, wait_seconds: 12 },

@@ -80,6 +80,8 @@ pub(super) fn router(state: AppState, cors_origins: &CorsOrigins) -> Router {
         .routes(keyed(routes!(speakers::transfer::merge), Right::Enrol))
         .routes(keyed(routes!(speakers::collections::collections), Right::Read))
         .routes(keyed(routes!(speakers::collections::remove), Right::Admin))
+        .routes(keyed(routes!(speakers::export::export), Right::Admin))
+        .routes(keyed(routes!(speakers::import::import), Right::Admin))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
         .routes(routes!(metrics::metrics))

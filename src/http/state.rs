@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::error::ApiError;
 use super::keys::ApiKeys;
@@ -33,8 +33,13 @@ pub(super) struct AppState {
     pub(super) body_bytes: Arc<AtomicUsize>,
     /// That those of long recordings take.
     pub(super) diarize_body_bytes: Arc<AtomicUsize>,
+    /// For exports and imports, few at once: each takes a connection, and maybe a file.
+    pub(super) transfers: Arc<Semaphore>,
     pub(super) metrics: Arc<Metrics>,
 }
+
+/// Exports and imports at once.
+const MAX_TRANSFERS: usize = 2;
 
 impl AppState {
     pub(super) fn new(config: &Config) -> Self {
@@ -50,6 +55,7 @@ impl AppState {
             in_hand: Arc::default(),
             body_bytes: Arc::default(),
             diarize_body_bytes: Arc::default(),
+            transfers: Arc::new(Semaphore::new(MAX_TRANSFERS)),
             metrics: Arc::new(Metrics::new()),
         }
     }

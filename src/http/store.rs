@@ -17,13 +17,15 @@ use crate::store::{Store, StoreError, Transaction};
 /// What was changed, for the log: ids alone, no names and no voices.
 pub(super) struct Change {
     pub(super) action: &'static str,
-    pub(super) collection: Identifier,
+    pub(super) collection: Option<Identifier>,
     pub(super) speaker: Option<Identifier>,
     pub(super) enrolment: Option<String>,
     /// The other speaker of a move or merge.
     pub(super) other: Option<Identifier>,
     /// How many voices were enrolled.
     pub(super) enrolled: usize,
+    /// How many speakers it is about, where that is no single one.
+    pub(super) speakers: Option<usize>,
 }
 
 /// An enrolled speaker's voice.
@@ -36,17 +38,29 @@ pub(super) struct SpeakerProbe {
 impl Change {
     pub(super) fn new(action: &'static str, address: &Address) -> Self {
         let Address { collection, id } = address.clone();
-        Self { action, collection, speaker: Some(id), enrolment: None, other: None, enrolled: 0 }
+        Self {
+            collection: Some(collection),
+            speaker: Some(id),
+            speakers: None,
+            ..Self::of_many(action, None, 0)
+        }
     }
 
-    fn log(&self, key: &str) {
+    /// About many speakers, of one collection or more.
+    pub(super) fn of_many(action: &'static str, collection: Option<Identifier>, speakers: usize) -> Self {
+        let speakers = Some(speakers);
+        Self { action, collection, speaker: None, enrolment: None, other: None, enrolled: 0, speakers }
+    }
+
+    pub(super) fn log(&self, key: &str) {
         tracing::info!(
             action = self.action,
             key,
-            collection = self.collection.as_str(),
+            collection = self.collection.as_ref().map(Identifier::as_str),
             speaker = self.speaker.as_ref().map(Identifier::as_str),
             enrolment = self.enrolment,
             other = self.other.as_ref().map(Identifier::as_str),
+            speakers = self.speakers,
             "audit"
         );
     }
@@ -59,6 +73,12 @@ pub(super) async fn read<T: Send + 'static>(
 ) -> Result<T, ApiError> {
     let store = state.store()?;
     Ok(answer::blocking(move || work(&store)).await??)
+}
+
+/// The store, once what it searches is as of now: whoever searches on a worker waits for no database.
+pub(super) async fn followed(state: &AppState) -> Result<Arc<Store>, ApiError> {
+    read(state, Store::follow).await?;
+    state.store()
 }
 
 /// Makes a change and waits until it is committed. It is made, and logged, even if nobody waits any more. `change` tells what was

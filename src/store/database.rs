@@ -1,5 +1,7 @@
 //! What a database does for the store; there are two.
 
+use std::path::Path;
+
 use super::error::{OpenError, StoreError};
 use super::sql::Sql;
 
@@ -35,11 +37,17 @@ pub(super) trait Database: Source + Send + Sync {
     /// Opens the connection that writes, and creates the database where there is none.
     fn open_for_writing(&self) -> Result<Box<dyn Writable>, StoreError>;
 
+    /// Whether a change waits for who reads.
+    fn writes_wait_for_reads(&self) -> bool;
+
     /// As [`Source::read`], for a read that may take long and whose rows wait for who takes them.
     fn read_long(&self, work: Work<'_>) -> Result<bool, StoreError>;
 
     /// Whether what was removed may not be overwritten yet.
     fn may_hold_removed(&self) -> bool;
+
+    /// The folder that it is in, if it is a file.
+    fn folder(&self) -> Option<&Path>;
 
     /// Closes the connections that read, so that the one that writes is the last to be closed.
     fn close_readers(&self);

@@ -62,6 +62,20 @@ pub enum StoreError {
         /// What is wrong with it.
         error: Box<StoreError>,
     },
+    /// Vectors of one model have two dimensions.
+    #[error("Enrolments of the model {model} have another dimension here")]
+    OtherDimension {
+        /// The fingerprint.
+        model: String,
+    },
+    /// It is about one line of an import.
+    #[error("line {line}: {error}")]
+    OfLine {
+        /// Which one, from 1.
+        line: usize,
+        /// What is wrong with it.
+        error: Box<StoreError>,
+    },
     /// The database cannot be read or written at the moment.
     #[error("The store of speakers is unavailable; try again shortly")]
     Unavailable {
@@ -83,6 +97,11 @@ impl StoreError {
     pub(super) fn no_speaker(address: &Address) -> Self {
         let Address { collection, id } = address.clone();
         Self::SpeakerNotFound { speaker: id, collection }
+    }
+
+    /// The error, of a line of an import.
+    pub(super) fn of_line(self, line: usize) -> Self {
+        Self::OfLine { line, error: Box::new(self) }
     }
 
     /// The error, of one of several voices; what is the store's own fault is no property of one.

@@ -13,21 +13,25 @@ mod reads;
 mod sql;
 mod sqlite;
 mod statements;
+mod transfer;
 mod writer;
 mod writes;
 
+use std::fs::File;
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::embedding::{ModelId, UnitEmbedding};
-use crate::speakers::{Address, Enrolment, Found, Speaker, Wanted};
+use crate::speakers::{Address, Enrolment, Found, Identifier, Speaker, Wanted};
 
 pub use error::{OpenError, StoreError};
 pub use place::{StoreConfig, StorePlace};
 pub use postgres::{Server, ServerError};
 pub use reads::{CollectionSummary, PageRequest, SpeakerPage, SpeakerVoice};
+pub use transfer::{CheckedImport, Conflict, ExportError, ImportError, ImportRules, Imported};
 pub use writes::{Created, Enrolled, NewSpeaker, Transaction};
 
 use database::Database;
@@ -174,6 +178,63 @@ impl Store {
     pub fn search_known(&self, probes: &[UnitEmbedding], wanted: &Wanted) -> Vec<Found> {
         // Whoever follows waits for one of them at the most.
         probes.iter().map(|probe| self.index.get().search(probe, wanted)).collect()
+    }
+
+    /// Writes all speakers of collections that may be used, or those of one, as lines of JSON, as of one moment. Returns how many there
+    /// are. What takes them may be slow: changes go on meanwhile.
+    pub fn export(
+        &self,
+        collection: Option<&Identifier>,
+        may_use: &dyn Fn(&Identifier) -> bool,
+        out: &mut dyn Write,
+    ) -> Result<usize, ExportError> {
+        if !self.database.writes_wait_for_reads() {
+            return self.export_slowly(collection, may_use, out);
+        }
+        let mut lines = Vec::new();
+        let n = self.export_slowly(collection, may_use, &mut lines)?;
+        out.write_all(&lines)?;
+        out.flush()?;
+        Ok(n)
+    }
+
+    /// As fast as the lines are taken.
+    fn export_slowly(
+        &self,
+        collection: Option<&Identifier>,
+        may_use: &dyn Fn(&Identifier) -> bool,
+        out: &mut dyn Write,
+    ) -> Result<usize, ExportError> {
+        let (mut exported, mut failure) = (None, None);
+        let read =
+            self.database.read_long(&mut |sql| match transfer::export(sql, collection, may_use, out) {
+                Ok(n) => {
+                    exported = Some(n);
+                    Ok(())
+                }
+                Err(ExportError::Store(error)) => Err(error),
+                Err(ExportError::Write(error)) => {
+                    failure = Some(error);
+                    // The connection is of no further use: what it has still to tell nobody takes.
+                    Err(StoreError::Unavailable { reason: "an export has ended early".into() })
+                }
+            });
+        if let Some(failure) = failure {
+            return Err(failure.into());
+        }
+        self.noted(read)?;
+        match exported {
+            Some(n) => Ok(n),
+            None => transfer::export_nothing(out).map(|()| 0),
+        }
+    }
+
+    /// An empty file that vanishes when it is closed, where there is room: beside the database, or where the system has such files.
+    pub fn temporary_file(&self) -> io::Result<File> {
+        match self.database.folder().filter(|folder| folder.is_dir()) {
+            Some(folder) => tempfile::tempfile_in(folder),
+            None => tempfile::tempfile(),
+        }
     }
 
     /// Brings what is searched up to all that is committed, whoever has done it.

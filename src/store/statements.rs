@@ -53,6 +53,7 @@ statements! {
     COUNT_SPEAKERS = "UPDATE state SET speakers = speakers + ?1";
     TOUCH_STATE = "UPDATE state SET revision = revision";
     MODEL = "SELECT key FROM models WHERE fingerprint = ?1";
+    MODEL_DIMENSION = "SELECT dimension FROM models WHERE fingerprint = ?1";
     ADD_MODEL = "INSERT INTO models (fingerprint, dimension) VALUES (?1, ?2)";
     ADD_SPEAKER = "INSERT INTO speakers (collection, id, name, metadata, created, updated, revision)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) RETURNING key";
@@ -69,7 +70,7 @@ statements! {
     SAMPLES = "SELECT vector, speech_seconds, warnings FROM enrolments WHERE speaker = ?1 AND model = ?2 ORDER BY key";
     ADD_ENROLMENT = "INSERT INTO enrolments (speaker, id, model, digest, vector, speech_seconds, similarity, warnings, created)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-    SPEAKER_OF_ENROLMENT = "SELECT s.collection, s.id FROM enrolments e JOIN speakers s ON s.key = e.speaker WHERE e.id = ?1";
+    SPEAKER_OF_ENROLMENT = "SELECT s.id FROM enrolments e JOIN speakers s ON s.key = e.speaker WHERE e.id = ?1";
     MODELS_OF_SPEAKER = "SELECT DISTINCT model FROM enrolments WHERE speaker = ?1";
     MODEL_OF_ENROLMENT = "SELECT model FROM enrolments WHERE speaker = ?1 AND id = ?2";
     MOVE_ENROLMENT = "UPDATE enrolments SET speaker = ?3 WHERE speaker = ?1 AND id = ?2";

@@ -5,12 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::database::{Database, Writable};
 use super::error::StoreError;
 use super::follow::FollowingIndex;
 use super::job::Job;
+use super::reads::now;
 use super::statements::TOUCH_STATE;
 use super::writes::Transaction;
 
@@ -118,7 +119,7 @@ impl Writer {
         connection.write(&mut |sql| {
             let transaction = Transaction {
                 sql,
-                now: milliseconds_since_1970(),
+                now: now(),
                 max_speakers: self.max_speakers,
                 has_removed: Cell::new(false),
             };
@@ -185,8 +186,4 @@ fn in_savepoint(transaction: &Transaction<'_>, job: &mut dyn Job) -> Result<(), 
             transaction.sql.batch("ROLLBACK TO SAVEPOINT change; RELEASE SAVEPOINT change")
         }
     }
-}
-
-fn milliseconds_since_1970() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

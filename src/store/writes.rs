@@ -22,7 +22,7 @@ use crate::speakers::{
 const REMEMBERED_CHANGES: i64 = 100_000;
 
 /// Enrolments of a speaker at the most: each change reads all of them.
-const MAX_ENROLMENTS: usize = 1_024;
+pub(super) const MAX_ENROLMENTS: usize = 1_024;
 
 /// A transaction in work.
 pub struct Transaction<'a> {

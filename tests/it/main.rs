@@ -37,5 +37,6 @@ mod speakers_on_postgres;
 mod store;
 mod support;
 mod times;
+mod transfer;
 mod voices;
 mod warnings;

@@ -13,6 +13,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::http::error::ApiError;
 use crate::http::routes::v1::diarize;
+use crate::http::routes::v1::speakers::import;
 use crate::http::state::AppState;
 
 /// Bodies of the largest size that are kept in memory at once. Slow senders count with what they have sent alone, so
@@ -26,6 +27,10 @@ pub(in crate::http) async fn bound_memory(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
+    // It is kept in a file.
+    if request.uri().path() == import::PATH {
+        return Ok(next.run(request).await);
+    }
     // Long recordings share a budget of their own, and leave the others theirs.
     let (all, max_bytes) = if request.uri().path() == diarize::PATH {
         (&state.diarize_body_bytes, state.config.max_diarize_body_bytes)

@@ -44,8 +44,12 @@ impl TimeLimit {
     pub(in crate::http) fn extend_for_body(&self, headers: &HeaderMap) {
         let length =
             headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-        self.more_ms
-            .fetch_add(length.unwrap_or(0).min(MAX_BODY_BYTES) / BODY_BYTES_PER_MS, Ordering::Relaxed);
+        self.extend_for_bytes(length.unwrap_or(0).min(MAX_BODY_BYTES));
+    }
+
+    /// So much of a large body is there.
+    pub(in crate::http) fn extend_for_bytes(&self, n: usize) {
+        self.more_ms.fetch_add(n / BODY_BYTES_PER_MS, Ordering::Relaxed);
     }
 
     /// What adds half of a recording's length, once that is known.

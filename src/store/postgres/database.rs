@@ -1,5 +1,6 @@
 //! Connections to a server, a few of them.
 
+use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -189,6 +190,10 @@ impl database::Database for Database {
         Ok(Box::new(writer))
     }
 
+    fn writes_wait_for_reads(&self) -> bool {
+        false
+    }
+
     /// It takes a connection of its own.
     fn read_long(&self, work: Work<'_>) -> Result<bool, StoreError> {
         Connection::open(&self.server, LONG_PATIENCE)?.read(work)
@@ -197,6 +202,10 @@ impl database::Database for Database {
     /// The server overwrites what was removed, when it is vacuumed.
     fn may_hold_removed(&self) -> bool {
         false
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        None
     }
 
     fn close_readers(&self) {

@@ -128,6 +128,10 @@ impl database::Database for Database {
         Ok(Box::new(WriteConnection::Own(connection)))
     }
 
+    fn writes_wait_for_reads(&self) -> bool {
+        matches!(self.place, Place::Memory(_))
+    }
+
     /// It takes a connection of its own.
     fn read_long(&self, work: Work<'_>) -> Result<bool, StoreError> {
         let Place::File(path) = &self.place else { return self.read(work) };
@@ -140,6 +144,13 @@ impl database::Database for Database {
         let Place::File(path) = &self.place else { return false };
         let log = beside(path, "-wal");
         path.exists() && log.metadata().is_ok_and(|metadata| metadata.len() > 0)
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        match &self.place {
+            Place::File(path) => path.parent(),
+            Place::Memory(_) => None,
+        }
     }
 
     fn close_readers(&self) {

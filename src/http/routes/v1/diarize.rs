@@ -29,6 +29,7 @@ use crate::http::request::voice::{Source, Voice, VoiceFields, VoiceRecording};
 use crate::http::routes::audio_report::AudioReport;
 use crate::http::routes::extract_embedding::RawRecording;
 use crate::http::state::AppState;
+use crate::http::store::followed;
 use crate::pipeline::{self, PipelineError};
 use crate::speakers::{DEFAULT_MARGIN, Identifier, NAMING_TOP, Names, Wanted, name_voices, voices_of};
 use crate::transcript::{CueFormat, Transcript, TranscriptError, cues_of_turns};
@@ -439,8 +440,8 @@ async fn name(
 ) -> Result<Names, ApiError> {
     let embeddings = voices_of(found, model.id()).map_err(|error| ApiError::Internal(error.to_string()))?;
     let wanted = Wanted { collection: collection.clone(), top: NAMING_TOP, except: None };
-    let store = state.store()?;
-    let searched = on_worker_in_turn(state, move || store.search(&embeddings, &wanted)).await??;
+    let store = followed(state).await?;
+    let searched = on_worker_in_turn(state, move || store.search_known(&embeddings, &wanted)).await?;
     let voices: Vec<_> = found.speakers.iter().map(|speaker| speaker.seconds).zip(searched).collect();
     Ok(name_voices(&voices, Criterion::Default, model.judge(), DEFAULT_MARGIN))
 }

@@ -206,7 +206,7 @@ pub(in crate::http) async fn identify(
     time_limit: Extension<TimeLimit>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let store = state.store()?;
+    state.store()?;
     let caller = Caller::new(key, time_limit);
     let received = Received::new(&state, request, VOICE_PARTS).await?;
     let (request, voice) = on_worker(&state, move || IdentifyRequest::read(received)).await??;
@@ -227,15 +227,15 @@ pub(in crate::http) async fn identify(
     let wanted = Wanted { collection, top: asked.top.max(2), except: probes.except };
     let embeddings: Vec<UnitEmbedding> =
         probes.voices.iter().flatten().map(|probe| probe.embedding.clone()).collect();
-    let metrics = state.metrics.clone();
+    let (store, metrics) = (store::followed(&state).await?, state.metrics.clone());
     let searched = on_worker(&state, move || {
         let begun = Instant::now();
-        let found = store.search(&embeddings, &wanted);
+        let found = store.search_known(&embeddings, &wanted);
         metrics.speakers.search_seconds.observe(begun.elapsed().as_secs_f64());
         found
     });
     let (timings, audio_seconds) = (probes.timings, probes.audio_seconds);
-    let body = probes.answer(&state, searched.await??, &asked)?;
+    let body = probes.answer(&state, searched.await?, &asked)?;
     Ok(answer::json(body, &timings, audio_seconds))
 }
 

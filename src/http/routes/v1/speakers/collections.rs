@@ -76,15 +76,13 @@ pub(in crate::http) async fn remove(
     let collection: Identifier =
         name.parse().map_err(|_| ApiError::from(StoreError::CollectionNotFound { collection: name }))?;
     key.require_collection(&collection)?;
-    let logged = Change {
-        action: "remove_collection",
-        collection: collection.clone(),
-        speaker: None,
-        enrolment: None,
-        other: None,
-        enrolled: 0,
-    };
-    write(&state, &key, move |transaction| transaction.remove_collection(&collection), |_| Some(logged))
-        .await?;
+    let removed = Some(collection.clone());
+    write(
+        &state,
+        &key,
+        move |transaction| transaction.remove_collection(&collection),
+        |n| Some(Change::of_many("remove_collection", removed, *n)),
+    )
+    .await?;
     Ok(no_content())
 }

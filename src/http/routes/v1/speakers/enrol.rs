@@ -23,7 +23,7 @@ use crate::http::request::sides::{Side, Sides};
 use crate::http::request::voice::{Voice, VoiceFields};
 use crate::http::routes::extract_embedding::RawRecording;
 use crate::http::state::AppState;
-use crate::http::store::{Change, write};
+use crate::http::store::{Change, followed, write};
 use crate::speakers::{self, Candidate, Enrolment, Identifier, Wanted};
 
 /// Other speakers named at the most.
@@ -136,13 +136,14 @@ pub(in crate::http) async fn enrol(
     }
     let mut similar_speakers = Vec::new();
     if caller.key.may(Right::Identify) {
-        let store = state.store()?;
         let wanted = Wanted { collection: collection.clone(), top: MAX_SIMILAR, except: Some(enrolled.key) };
         // It is enrolled, whatever becomes of the search.
-        let found = on_worker(&state, move || store.search(&[probe], &wanted)).await;
-        let found = found.ok().and_then(Result::ok).unwrap_or_default();
+        let found = match followed(&state).await {
+            Ok(store) => on_worker(&state, move || store.search_known(&[probe], &wanted)).await,
+            Err(error) => Err(error),
+        };
         let is_above = |candidate: &Candidate| candidate.similarity > rules.threshold;
-        let candidates = found.into_iter().flat_map(|found| found.candidates).filter(is_above);
+        let candidates = found.into_iter().flatten().flat_map(|found| found.candidates).filter(is_above);
         similar_speakers.extend(
             candidates.map(|Candidate { speaker, name, similarity, .. }| SimilarSpeaker {
                 speaker,

@@ -4,6 +4,8 @@ pub(in crate::http) mod collections;
 pub(in crate::http) mod create;
 pub(in crate::http) mod enrol;
 pub(in crate::http) mod enrolments;
+pub(in crate::http) mod export;
+pub(in crate::http) mod import;
 pub(in crate::http) mod list;
 pub(in crate::http) mod one;
 pub(in crate::http) mod transfer;

@@ -1,0 +1,162 @@
+//! `POST /v1/import`: an export, merged with what is there.
+
+use std::fs::File;
+use std::io::Write;
+
+use axum::extract::{Request, State};
+use axum::{Extension, Json};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::StoreErrors;
+use crate::embedding::ModelId;
+use crate::http::answer::blocking;
+use crate::http::error::{ApiError, FieldError};
+use crate::http::layers::auth::KeyHolder;
+use crate::http::layers::time_limit::TimeLimit;
+use crate::http::request::body::check_announced_length;
+use crate::http::request::parts::query;
+use crate::http::state::AppState;
+use crate::http::store::{Change, write};
+use crate::store::{CheckedImport, Conflict, ImportRules, Imported, StoreError};
+
+/// The route.
+pub(in crate::http) const PATH: &str = "/v1/import";
+
+/// Bytes that are written to the file at once.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// What to do with what does not fit.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct ImportQuery {
+    /// What is done with speakers who are there already: nothing is imported (`fail`, the default), they stay as they are (`skip`), or
+    /// the imported ones take their places (`replace`).
+    #[param(value_type = Option<String>, pattern = "^(fail|skip|replace)$", example = "fail", nullable = false)]
+    conflict: Option<ConflictOption>,
+    /// What is done with enrolments of models that are not loaded: they are refused (`refuse`, the default), or kept without being
+    /// searched (`keep`).
+    #[param(value_type = Option<String>, pattern = "^(refuse|keep)$", example = "refuse", nullable = false)]
+    unknown_models: Option<UnknownModelsOption>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ConflictOption {
+    Fail,
+    Skip,
+    Replace,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum UnknownModelsOption {
+    Refuse,
+    Keep,
+}
+
+/// What was imported.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Imported)]
+#[allow(dead_code, reason = "it describes the store's answer to OpenAPI")]
+struct ImportAnswer {
+    /// The number of speakers, those that took another's place among them.
+    #[schema(example = 3)]
+    speakers: usize,
+    /// The number of their enrolments.
+    #[schema(example = 7)]
+    enrolments: usize,
+    /// The number of speakers that were there, and were replaced.
+    #[schema(example = 0)]
+    replaced: usize,
+    /// The number of speakers that were there, and stay as they are.
+    #[schema(example = 0)]
+    skipped: usize,
+}
+
+/// Import speakers from an export.
+///
+/// All of it is imported, or nothing: what is wrong is named with its line. Others enrol and search meanwhile.
+#[utoipa::path(post, operation_id = "import_speakers", path = PATH, tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
+    params(ImportQuery),
+    request_body(content = String, content_type = "application/x-ndjson", description = "Lines of JSON, as `/v1/export` gives them"),
+    responses((status = 200, body = inline(ImportAnswer), description = "What was imported"), StoreErrors),
+)]
+pub(in crate::http) async fn import(
+    State(state): State<AppState>,
+    Extension(key): Extension<KeyHolder>,
+    Extension(time_limit): Extension<TimeLimit>,
+    request: Request,
+) -> Result<Json<Imported>, ApiError> {
+    let options: ImportQuery = query(request.uri())?;
+    let conflict = match options.conflict {
+        None | Some(ConflictOption::Fail) => Conflict::Fail,
+        Some(ConflictOption::Skip) => Conflict::Skip,
+        Some(ConflictOption::Replace) => Conflict::Replace,
+    };
+    let keeps_unknown = matches!(options.unknown_models, Some(UnknownModelsOption::Keep));
+    let loaded: Vec<ModelId> =
+        state.embedder_in_hand()?.models().iter().map(|model| model.id().clone()).collect();
+    state.store()?;
+    let _permit = state.transfers.clone().try_acquire_owned().map_err(|_| ApiError::Overloaded)?;
+    let file = receive(&state, &time_limit, request).await?;
+    let holder = key.clone();
+    let checked = blocking(move || {
+        let is_loaded = |model: &str| loaded.iter().any(|loaded| loaded.fingerprint() == model);
+        let rules = ImportRules {
+            takes_model: &|model| keeps_unknown || is_loaded(model),
+            may_use: &|collection| holder.require_collection(collection).is_ok(),
+        };
+        CheckedImport::of_file(file, &rules)
+    });
+    let mut checked = checked.await??;
+    let imported = write(
+        &state,
+        &key,
+        move |transaction| transaction.import(&mut checked, conflict),
+        |imported| {
+            let enrolled = imported.enrolments;
+            Some(Change { enrolled, ..Change::of_many("import", None, imported.speakers) })
+        },
+    );
+    Ok(Json(imported.await?))
+}
+
+/// Keeps a body in a file until it is there; it has time as it comes.
+async fn receive(state: &AppState, time_limit: &TimeLimit, request: Request) -> Result<File, ApiError> {
+    let max_bytes = state.config.max_import_bytes;
+    check_announced_length(request.body(), max_bytes)?;
+    let store = state.store()?;
+    let unavailable = |error: std::io::Error| {
+        ApiError::from(StoreError::Unavailable {
+            reason: format!("an import cannot be kept in a file: {error}"),
+        })
+    };
+    let mut file = blocking(move || store.temporary_file()).await?.map_err(unavailable)?;
+    let mut body = Limited::new(request.into_body(), max_bytes);
+    let mut piece: Vec<u8> = Vec::with_capacity(PIECE_BYTES);
+    loop {
+        let frame = match body.frame().await {
+            Some(Ok(frame)) => Some(frame),
+            None => None,
+            Some(Err(error)) if error.is::<LengthLimitError>() => {
+                return Err(ApiError::PayloadTooLarge { max_bytes });
+            }
+            Some(Err(_)) => {
+                let reason = "The request body ended early".into();
+                return Err(FieldError::malformed("body_incomplete", reason).into());
+            }
+        };
+        piece.extend_from_slice(frame.as_ref().and_then(|frame| frame.data_ref()).map_or(&[], |data| data));
+        if piece.len() >= PIECE_BYTES || frame.is_none() {
+            time_limit.extend_for_bytes(piece.len());
+            let full = std::mem::replace(&mut piece, Vec::with_capacity(PIECE_BYTES));
+            file = blocking(move || file.write_all(&full).map(|()| file)).await?.map_err(unavailable)?;
+        }
+        if frame.is_none() {
+            return Ok(file);
+        }
+    }
+}

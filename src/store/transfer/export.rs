@@ -1,0 +1,135 @@
+//! All speakers, written as lines.
+
+use std::io::{self, Write};
+
+use super::lines::{EnrolmentLine, FORMAT, Head, ModelLine, SpeakerLine, Tail, base64, hex};
+use crate::speakers::{Identifier, Metadata, SpeakerKey, SpeakerName};
+use crate::store::error::StoreError;
+use crate::store::reads::{now, timestamp};
+use crate::store::sql::{Row, Sql, Value, all, codes, count, identifier};
+use crate::store::statements::{EXPORT, EXPORT_COLLECTION, MODELS, MODELS_OF_COLLECTION};
+
+/// Why an export has ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What was read cannot be written.
+    #[error("the export cannot be written: {0}")]
+    Write(#[from] io::Error),
+}
+
+/// Writes the speakers of all collections that may be used, or of one, as of one moment. Returns how many there are.
+pub(in crate::store) fn export(
+    sql: &dyn Sql,
+    collection: Option<&Identifier>,
+    may_use: &dyn Fn(&Identifier) -> bool,
+    out: &mut dyn Write,
+) -> Result<usize, ExportError> {
+    let of_collection = collection.map(|collection| [Value::Text(collection.as_str())]);
+    let values: &[Value] = of_collection.as_ref().map_or(&[], |values| values);
+    let models = if collection.is_some() { MODELS_OF_COLLECTION } else { MODELS };
+    let models = all(sql, models, values, |row| {
+        Ok(ModelLine { fingerprint: row.text(0)?.to_owned(), dimension: count(row, 1)? })
+    })?;
+    write_head(models, out)?;
+    let mut lines = Lines { out, current: None, n: 0, failure: None };
+    let statement = if collection.is_some() { EXPORT_COLLECTION } else { EXPORT };
+    let read = sql.query(statement, values, &mut |row| {
+        if may_use(&identifier(row, 1)?) { lines.take(row) } else { Ok(()) }
+    });
+    match (lines.failure.take(), read) {
+        (Some(failure), _) => return Err(failure.into()),
+        (None, read) => read?,
+    }
+    lines.finish_speaker()?;
+    write_tail(lines.n, lines.out)?;
+    Ok(lines.n)
+}
+
+/// Writes an export of nothing.
+pub(in crate::store) fn export_nothing(out: &mut dyn Write) -> Result<(), ExportError> {
+    write_head(Vec::new(), out)?;
+    Ok(write_tail(0, out)?)
+}
+
+fn write_head(models: Vec<ModelLine>, out: &mut dyn Write) -> io::Result<()> {
+    let head = Head { format: FORMAT.to_owned(), models, exported_at: timestamp(now()) };
+    write_line(&head, out)
+}
+
+fn write_tail(speakers: usize, out: &mut dyn Write) -> io::Result<()> {
+    write_line(&Tail { end: true, speakers }, out)?;
+    out.flush()
+}
+
+fn write_line(line: &impl serde::Serialize, out: &mut dyn Write) -> io::Result<()> {
+    let mut line = serde_json::to_vec(line)?;
+    // Metadata is as it was sent; between its tokens a line break is as good as a space.
+    line.iter_mut().filter(|byte| matches!(**byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+    line.push(b'\n');
+    out.write_all(&line)
+}
+
+/// Rows of enrolments, which become lines of speakers.
+struct Lines<'a> {
+    out: &'a mut dyn Write,
+    current: Option<(SpeakerKey, SpeakerLine)>,
+    n: usize,
+    /// Why nothing can be written any more.
+    failure: Option<io::Error>,
+}
+
+impl Lines<'_> {
+    fn take(&mut self, row: &dyn Row) -> Result<(), StoreError> {
+        let key = row.integer(0)?;
+        if self.current.as_ref().is_none_or(|(current, _)| *current != key) {
+            if let Err(error) = self.finish_speaker() {
+                self.failure = Some(error);
+                return Err(StoreError::Internal("the export cannot be written".into()));
+            }
+            self.current = Some((key, speaker(row)?));
+        }
+        // A speaker without enrolments is a row without one.
+        if let Some((_, speaker)) = &mut self.current
+            && !row.text(7)?.is_empty()
+        {
+            speaker.enrolments.push(enrolment(row)?);
+        }
+        Ok(())
+    }
+
+    fn finish_speaker(&mut self) -> io::Result<()> {
+        let Some((_, speaker)) = self.current.take() else { return Ok(()) };
+        self.n += 1;
+        write_line(&speaker, self.out)
+    }
+}
+
+fn speaker(row: &dyn Row) -> Result<SpeakerLine, StoreError> {
+    let metadata = Metadata::kept(row.text(4)?.to_owned());
+    Ok(SpeakerLine {
+        collection: identifier(row, 1)?,
+        id: identifier(row, 2)?,
+        name: SpeakerName::kept(row.text(3)?.to_owned()),
+        metadata: metadata
+            .map_err(|error| StoreError::Internal(format!("a speaker's metadata cannot be read: {error}")))?,
+        created_at: timestamp(row.integer(5)?),
+        updated_at: timestamp(row.integer(6)?),
+        enrolments: Vec::new(),
+    })
+}
+
+fn enrolment(row: &dyn Row) -> Result<EnrolmentLine, StoreError> {
+    Ok(EnrolmentLine {
+        id: row.text(7)?.to_owned(),
+        model: row.text(8)?.to_owned(),
+        sha256: hex(row.bytes(9)?),
+        embedding: base64(row.bytes(10)?),
+        speech_seconds: row.real(11)?,
+        similarity_to_profile: row.real(12)?,
+        warnings: codes(row, 13)?.map(str::to_owned).collect(),
+        created_at: timestamp(row.integer(14)?),
+    })
+}

@@ -1,0 +1,127 @@
+//! What the lines hold.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+use crate::speakers::{Identifier, Metadata, SpeakerName};
+
+/// The name of the format, with its version.
+pub(super) const FORMAT: &str = "voice-embedding-service/speakers/1";
+
+/// The first line.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Head {
+    pub(super) format: String,
+    pub(super) models: Vec<ModelLine>,
+    /// RFC 3339.
+    pub(super) exported_at: String,
+}
+
+/// A model that enrolments are of.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ModelLine {
+    pub(super) fingerprint: String,
+    pub(super) dimension: usize,
+}
+
+/// A speaker.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SpeakerLine {
+    pub(super) id: Identifier,
+    pub(super) name: SpeakerName,
+    pub(super) collection: Identifier,
+    pub(super) metadata: Metadata,
+    /// RFC 3339.
+    pub(super) created_at: String,
+    /// RFC 3339.
+    pub(super) updated_at: String,
+    /// In the order in which they came.
+    pub(super) enrolments: Vec<EnrolmentLine>,
+}
+
+/// An enrolment.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EnrolmentLine {
+    pub(super) id: String,
+    /// The model's fingerprint.
+    pub(super) model: String,
+    /// The SHA-256 of what was sent, in hexadecimal digits.
+    pub(super) sha256: String,
+    /// Base64 of little-endian `f32`, L2 norm 1.
+    pub(super) embedding: String,
+    #[serde(deserialize_with = "exact")]
+    pub(super) speech_seconds: Option<f64>,
+    #[serde(deserialize_with = "exact")]
+    pub(super) similarity_to_profile: Option<f64>,
+    pub(super) warnings: Vec<String>,
+    /// RFC 3339.
+    pub(super) created_at: String,
+}
+
+/// The last line.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tail {
+    /// True.
+    pub(super) end: bool,
+    pub(super) speakers: usize,
+}
+
+/// The nearest `f64`; serde_json's own may be the next to it.
+fn exact<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    let number: Box<RawValue> = Deserialize::deserialize(deserializer)?;
+    match number.get() {
+        "null" => Ok(None),
+        number => {
+            number.parse().map(Some).map_err(|_| serde::de::Error::custom("should be a number or null"))
+        }
+    }
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A SHA-256; `None` if it is none.
+pub(super) fn sha256_of_hex(text: &str) -> Option<[u8; 32]> {
+    let (digits, rest) = text.as_bytes().as_chunks::<2>();
+    let byte = |digits: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
+    let bytes = digits.iter().map(byte).collect::<Option<Vec<u8>>>()?;
+    if rest.is_empty() && !text.contains('+') { bytes.try_into().ok() } else { None }
+}
+
+pub(super) fn base64(bytes: &[u8]) -> String {
+    BASE64_STANDARD.encode(bytes)
+}
+
+/// `None` if it is no base64.
+pub(super) fn bytes_of_base64(text: &str) -> Option<Vec<u8>> {
+    BASE64_STANDARD.decode(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_to_the_last_bit() {
+        // serde_json alone reads the first as 9.999999999999998.
+        for number in [9.999_999_999_999_999_f64, 0.1 + 0.2, 5e-324, 1.797_693_134_862_315_7e308] {
+            let line = format!(
+                r#"{{"id":"a","model":"m","sha256":"","embedding":"","speech_seconds":{number:?},"similarity_to_profile":null,"warnings":[],"created_at":""}}"#
+            );
+            let read: EnrolmentLine = serde_json::from_str(&line).unwrap();
+            assert_eq!(read.speech_seconds.map(f64::to_bits), Some(number.to_bits()));
+            assert_eq!(read.similarity_to_profile, None);
+        }
+        let texts = ["00".repeat(32), "0g".repeat(32), "00".repeat(31), "+0".repeat(32), "0".repeat(65)];
+        assert_eq!(texts.map(|text| sha256_of_hex(&text).is_some()), [true, false, false, false, false]);
+        assert_eq!(sha256_of_hex(&hex(&[0xab; 32])), Some([0xab; 32]));
+    }
+}
