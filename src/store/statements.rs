@@ -65,8 +65,9 @@ statements! {
     REMEMBER_COLLECTION = "INSERT INTO removals (revision, speaker) SELECT CAST(?2 AS BIGINT), key FROM speakers WHERE collection = ?1";
     FORGET_REMOVALS = "DELETE FROM removals WHERE revision <= ?1";
     SET_FORGOTTEN = "UPDATE state SET forgotten = ?1 WHERE forgotten < ?1";
-    BY_DIGEST = "SELECT e.id, s.key, s.id FROM enrolments e JOIN speakers s ON s.key = e.speaker
-        JOIN models m ON m.key = e.model WHERE e.digest = ?1 AND m.fingerprint = ?2 AND s.collection = ?3";
+    // A digest has few rows; with more conditions, others might be looked up first.
+    BY_DIGEST = "SELECT e.id, s.key, s.id, s.collection, m.fingerprint FROM enrolments e JOIN speakers s ON s.key = e.speaker
+        JOIN models m ON m.key = e.model WHERE e.digest = ?1";
     SAMPLES = "SELECT vector, speech_seconds, warnings FROM enrolments WHERE speaker = ?1 AND model = ?2 ORDER BY key";
     ADD_ENROLMENT = "INSERT INTO enrolments (speaker, id, model, digest, vector, speech_seconds, similarity, warnings, created)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";

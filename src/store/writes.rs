@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::error::StoreError;
 use super::reads::{enrolment_by_id, key_of, profile, row_of, speaker, timestamp};
-use super::sql::{Sql, Value, all, bytes_of, codes, count, first, identifier, one, vector};
+use super::sql::{Row, Sql, Value, all, bytes_of, codes, count, first, identifier, one, vector};
 use super::statements::{
     ADD_ENROLMENT, ADD_MODEL, ADD_SPEAKER, BY_DIGEST, CHANGE_SPEAKER, COUNT_SPEAKERS, ENROLMENT_COUNT,
     FORGET_REMOVALS, MODEL, MODEL_OF_ENROLMENT, MODELS_OF_SPEAKER, MOVE_ENROLMENT, MOVE_ENROLMENTS,
@@ -68,10 +68,30 @@ pub struct Enrolled {
 }
 
 /// An enrolment that is there, and whose it is.
-struct Known {
+pub(super) struct Known {
     enrolment: String,
-    key: SpeakerKey,
-    speaker: Identifier,
+    pub(super) key: SpeakerKey,
+    pub(super) speaker: Identifier,
+    collection: Identifier,
+    fingerprint: String,
+}
+
+impl Known {
+    /// A row of [`BY_DIGEST`].
+    pub(super) fn of(row: &dyn Row) -> Result<Self, StoreError> {
+        Ok(Self {
+            enrolment: row.text(0)?.to_owned(),
+            key: row.integer(1)?,
+            speaker: identifier(row, 2)?,
+            collection: identifier(row, 3)?,
+            fingerprint: row.text(4)?.to_owned(),
+        })
+    }
+
+    /// The same counts once in a collection, for each model.
+    pub(super) fn is_of(&self, collection: &Identifier, fingerprint: &str) -> bool {
+        self.collection == *collection && self.fingerprint == fingerprint
+    }
 }
 
 impl Transaction<'_> {
@@ -321,15 +341,15 @@ impl Transaction<'_> {
     /// The enrolment of the same by the same model in a collection.
     fn known(&self, collection: &Identifier, voice: &Voice) -> Result<Option<Known>, StoreError> {
         let fingerprint = voice.embedding.model().fingerprint();
-        let values =
-            [Value::Bytes(&voice.digest), Value::Text(fingerprint), Value::Text(collection.as_str())];
-        first(self.sql, BY_DIGEST, &values, |row| {
-            Ok(Known {
-                enrolment: row.text(0)?.to_owned(),
-                key: row.integer(1)?,
-                speaker: identifier(row, 2)?,
-            })
-        })
+        let mut found = None;
+        self.sql.query(BY_DIGEST, &[Value::Bytes(&voice.digest)], &mut |row| {
+            let known = Known::of(row)?;
+            if known.is_of(collection, fingerprint) {
+                found = Some(known);
+            }
+            Ok(())
+        })?;
+        Ok(found)
     }
 
     /// Whether a speaker may have so many enrolments more.

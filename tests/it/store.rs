@@ -14,8 +14,8 @@ use voice_embedding_service::speakers::{Address, Details, EnrolmentRules, Identi
 use voice_embedding_service::store::{NewSpeaker, Store, StoreError, StorePlace};
 
 use super::support::{
-    FINGERPRINT, KEY, Server, answered, assert_error, components, embedding, eventually, fixture, mixed,
-    repository, unit, voice,
+    FINGERPRINT, KEY, Postgres, Server, answered, assert_error, components, embedding, eventually, fixture,
+    mixed, repository, unit, voice,
 };
 
 const FORCED: EnrolmentRules = EnrolmentRules { min_seconds: 0.0, threshold: 0.75, force: true };
@@ -194,10 +194,25 @@ fn listed(server: &Server) -> Known {
 /// As many rounds as `KILL_ROUNDS` says.
 #[test]
 fn a_kill_at_any_moment_loses_nothing_that_was_answered() {
-    const CLIENTS: usize = 4;
-    let rounds: usize = std::env::var("KILL_ROUNDS").map_or(40, |rounds| rounds.parse().unwrap());
     let (_folder, file) = place();
-    let mut server = serve(&file);
+    kill_again_and_again(40, &|| serve(&file));
+    assert_agrees(&file);
+}
+
+#[test]
+fn a_kill_loses_nothing_that_was_answered_from_postgresql() {
+    let Some(postgres) = Postgres::shared() else { return };
+    let url = postgres.database();
+    kill_again_and_again(10, &|| Server::start_with(&[("DATABASE_URL", &url)]));
+    let counts = "SELECT COUNT(*) - (SELECT speakers FROM voice_embedding_service.state) FROM voice_embedding_service.speakers";
+    assert_eq!(postgres.psql(&url, counts).unwrap(), "0");
+}
+
+/// Kills a server while four clients change its speakers, starts it again and looks whether anything was lost.
+fn kill_again_and_again(rounds: usize, serve: &dyn Fn() -> Server) {
+    const CLIENTS: usize = 4;
+    let rounds: usize = std::env::var("KILL_ROUNDS").map_or(rounds, |rounds| rounds.parse().unwrap());
+    let mut server = serve();
     let mut all: Vec<Known> = vec![Known::new(); CLIENTS];
     for round in 0..rounds {
         let outcomes: Vec<(Known, Option<Known>)> = std::thread::scope(|scope| {
@@ -214,7 +229,7 @@ fn a_kill_at_any_moment_loses_nothing_that_was_answered() {
             clients.into_iter().map(|client| client.join().unwrap()).collect()
         });
         drop(server);
-        server = serve(&file);
+        server = serve();
         let found = listed(&server);
         for (client, (answered, perhaps)) in outcomes.into_iter().enumerate() {
             let prefix = format!("c{client}-");
@@ -233,8 +248,6 @@ fn a_kill_at_any_moment_loses_nothing_that_was_answered() {
         let with_profile = found.values().filter(|n| **n > 0).count();
         assert_eq!(identified(&server, 7)["searched"].as_u64(), Some(with_profile as u64));
     }
-    drop(server);
-    assert_agrees(&file);
 }
 
 /// Compares each profile of a file with the mean of its enrolments, and a search in it with one in an index made anew.

@@ -3,11 +3,13 @@
 /// The version of the tables below, which `state` keeps.
 pub(super) const VERSION: i64 = 1;
 
-/// What every connection says first. Whoever has begun a transaction and is not heard of again keeps nobody waiting.
+/// What every connection says first. Whoever has begun a transaction and is not heard of again keeps nobody waiting. Statements are
+/// planned once: while the tables are empty, scans would be chosen, and stay when they have grown.
 pub(super) const SETTINGS: &str = "
 SET search_path TO voice_embedding_service;
 SET lock_timeout TO '20s';
 SET idle_in_transaction_session_timeout TO '30s';
+SET enable_seqscan TO off;
 SET jit TO off;
 ";
 

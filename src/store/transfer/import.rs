@@ -13,7 +13,7 @@ use crate::store::sql::{Value, first, identifier};
 use crate::store::statements::{
     ADD_ENROLMENT, ADD_SPEAKER, BY_DIGEST, KEY, MODEL_DIMENSION, SET_PROFILE, SPEAKER_OF_ENROLMENT,
 };
-use crate::store::writes::{ProfileRow, Transaction};
+use crate::store::writes::{Known, ProfileRow, Transaction};
 
 /// Speakers that are merged at once.
 const CHUNK_SPEAKERS: usize = 256;
@@ -185,13 +185,13 @@ impl Transaction<'_> {
         let rows: Vec<Vec<Value>> = added.iter().map(EnrolmentRow::values).collect();
         self.sql.query_many(ADD_ENROLMENT, &rows, &mut |_, _| Ok(()))?;
         // The same may be another's: of those that were there, or of those just added.
-        let digests: Vec<Vec<Value>> = added.iter().map(EnrolmentRow::digest_values).collect();
+        let digests: Vec<Vec<Value>> = added.iter().map(|row| vec![Value::Bytes(&row.digest)]).collect();
         self.sql.query_many(BY_DIGEST, &digests, &mut |place, row| {
-            if row.integer(1)? == added[place].key {
+            let (known, own) = (Known::of(row)?, &added[place]);
+            if known.key == own.key || !known.is_of(&own.speaker.collection, &own.enrolment.model) {
                 return Ok(());
             }
-            let speaker = Some(identifier(row, 2)?);
-            Err(StoreError::DuplicateEnrolment { speaker }.of_line(added[place].line))
+            Err(StoreError::DuplicateEnrolment { speaker: Some(known.speaker) }.of_line(own.line))
         })?;
         let rows: Vec<Vec<Value>> =
             profiles.iter().map(|(key, model, row)| row.values(*key, *model)).collect();
@@ -252,14 +252,6 @@ impl<'a> EnrolmentRow<'a> {
             Value::Real(self.enrolment.similarity_to_profile),
             Value::Text(&self.warnings),
             Value::Integer(milliseconds(&self.enrolment.created_at).unwrap_or_default()),
-        ]
-    }
-
-    fn digest_values(&self) -> Vec<Value<'_>> {
-        vec![
-            Value::Bytes(&self.digest),
-            Value::Text(&self.enrolment.model),
-            Value::Text(self.speaker.collection.as_str()),
         ]
     }
 }

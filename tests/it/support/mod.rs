@@ -11,6 +11,6 @@ pub(crate) use fixtures::{
     Golden, campplus, campplus_pipeline, campplus_session, committed, fixture, golden, long_voice, model,
     parity_data, pipeline, repository, runtime, say, session, voice, voice_samples, wav, wav_at,
 };
-pub(crate) use postgres::Postgres;
+pub(crate) use postgres::{Postgres, free_port};
 pub(crate) use server::{KEY, KilledOnDrop, Server, exit_code, key_lines, status_of};
 pub(crate) use speakers::{FINGERPRINT, answered, components, embedding, mixed, unit};

@@ -95,8 +95,23 @@ impl Postgres {
     }
 
     /// From its next start on.
-    pub(crate) fn move_to_another_port(&mut self) {
-        self.port = free_port();
+    pub(crate) fn move_to(&mut self, port: u16) {
+        self.port = port;
+    }
+
+    /// Serves TLS with a certificate and its key, from its next start on.
+    pub(crate) fn secure(&self, certificate: &Path, key: &Path) {
+        let data = self.folder.join("data");
+        for (from, name) in [(certificate, "server.crt"), (key, "server.key")] {
+            let mut install = Command::new("install");
+            if is_root() {
+                install.args(["-o", owner()]);
+            }
+            assert!(install.args(["-m", "600"]).arg(from).arg(data.join(name)).status().unwrap().success());
+        }
+        let mut settings =
+            std::fs::OpenOptions::new().append(true).open(data.join("postgresql.conf")).unwrap();
+        settings.write_all(b"ssl = on\n").unwrap();
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -201,6 +216,7 @@ fn owner() -> &'static str {
     if users.lines().any(|line| line.starts_with("postgres:")) { "postgres" } else { "nobody" }
 }
 
-fn free_port() -> u16 {
+/// A port of loopback that nobody listens on.
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
