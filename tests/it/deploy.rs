@@ -9,9 +9,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::Client;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::support::{KEY, KilledOnDrop, Server, eventually, key_lines, repository, say, voice};
+use super::support::{
+    KEY, KilledOnDrop, Postgres, Server, answered, components, embedding, eventually, key_lines, repository,
+    say, voice,
+};
 
 /// Whether a program is installed; says so if it is not.
 fn has(program: &str, test: &str) -> bool {
@@ -378,6 +381,42 @@ fn nginx_repeats_only_requests_that_store_nothing() {
     });
 }
 
+/// Three processes on one database: what one has done, the next request finds, wherever it goes.
+#[test]
+fn behind_nginx_replicas_on_one_database_are_one_service() {
+    if !has("nginx", "behind_nginx_replicas_on_one_database_are_one_service") {
+        return;
+    }
+    let Some(postgres) = Postgres::shared() else { return };
+    let url = postgres.database();
+    let servers = [(); 3].map(|()| Server::start_with(&[("DATABASE_URL", &url)]));
+    let upstream: String = servers.iter().map(|server| format!("server {};", server.address)).collect();
+    let (directory, address) = (tempfile::tempdir().unwrap(), free_address());
+    let ours = format!(
+        "upstream replicas {{ {upstream} }} server {{ listen {address}; location / {{ proxy_pass http://replicas; }} }}"
+    );
+    let nginx = Nginx::run(directory.path(), address, &ours);
+    let client = Client::builder().no_proxy().build().unwrap();
+    let ask = |method: &str, path: &str, body: &Value| {
+        let request = client.request(method.parse().unwrap(), format!("http://{}{path}", nginx.address));
+        request.header("X-API-Key", KEY).json(body).send().unwrap()
+    };
+    for seed in 0..30 {
+        let id = format!("s{seed}");
+        let voice = embedding(&components(seed), Some(5.0));
+        answered(201, ask("POST", "/v1/speakers", &json!({"id": id, "voices": [voice]})));
+        let found = answered(200, ask("POST", "/v1/identify", &json!({"voice": voice})));
+        assert_eq!((&found["speaker"], &found["searched"]), (&json!(id), &json!(1)));
+        assert_eq!(ask("DELETE", &format!("/v1/speakers/{id}"), &json!({})).status(), 204);
+        let found = answered(200, ask("POST", "/v1/identify", &json!({"voice": voice})));
+        assert_eq!(found["reason"], "empty_collection");
+    }
+    for server in &servers {
+        let metrics = server.metrics();
+        assert!(metrics.contains("route=\"/v1/identify\""), "each has had its share");
+    }
+}
+
 #[test]
 fn kubernetes_manifests_are_valid() {
     if !has("kubectl", "kubernetes_manifests_are_valid") {
@@ -400,6 +439,11 @@ fn kubernetes_manifests_are_valid() {
     assert_ne!(monitored, kustomization);
     std::fs::write(folder.join("kustomization.yaml"), monitored).unwrap();
     let monitored = build();
+    let kept = kustomization.replace("#components: [postgres]", "components: [postgres]");
+    assert_ne!(kept, kustomization);
+    std::fs::write(folder.join("kustomization.yaml"), kept).unwrap();
+    let kept = build();
+    assert!(kept.contains("name: voice-embedding-service-database") && kept.contains("port: 5432"), "{kept}");
     for (kind, in_plain) in [
         ("Deployment", true),
         ("Service", true),
@@ -416,7 +460,7 @@ fn kubernetes_manifests_are_valid() {
     if !has("kubernetes-validate", "kubernetes_manifests_are_valid, as far as schemas go,") {
         return;
     }
-    for (name, manifests) in [("plain.yaml", plain), ("monitored.yaml", monitored)] {
+    for (name, manifests) in [("plain.yaml", plain), ("monitored.yaml", monitored), ("kept.yaml", kept)] {
         std::fs::write(directory.path().join(name), manifests).unwrap();
         let mut validate = Command::new("kubernetes-validate");
         let output = validate.args(["--strict", name]).current_dir(&directory).output().unwrap();

@@ -57,7 +57,7 @@ fn replicas_agree_from_the_next_request_on() {
 
 #[test]
 fn a_store_that_is_away_refuses_heals_and_loses_nothing() {
-    let Some(mut postgres) = Postgres::start(&[]) else { return };
+    let Some(mut postgres) = Postgres::start() else { return };
     let url = postgres.database();
     let server = serve(&url);
     assert_eq!(create(&server, "anna", 1), 201);
@@ -167,7 +167,7 @@ fn connections_cut_at_a_commit_lose_nothing_and_enrol_nothing_twice() {
 
 #[test]
 fn another_server_takes_over() {
-    let Some(mut postgres) = Postgres::start(&[]) else { return };
+    let Some(mut postgres) = Postgres::start() else { return };
     let (first, second) = (postgres.port(), free_port());
     let name = postgres.database();
     let name = name.rsplit('/').next().unwrap();
@@ -191,7 +191,7 @@ fn another_server_takes_over() {
 
 #[test]
 fn a_server_that_does_not_answer_holds_nobody_else_up() {
-    let Some(postgres) = Postgres::start(&[]) else { return };
+    let Some(postgres) = Postgres::start() else { return };
     let server = serve(&postgres.database());
     assert_eq!(create(&server, "anna", 1), 201);
     let signal = |name: &str| {
@@ -276,7 +276,7 @@ fn the_servers_certificate_is_verified_where_that_is_asked_for() {
         say("skipped: there is no openssl");
         return;
     }
-    let Some(mut postgres) = Postgres::start(&[]) else { return };
+    let Some(mut postgres) = Postgres::start() else { return };
     let plain = postgres.database();
     postgres.stop();
     postgres.secure(&folder.path().join("server.pem"), &folder.path().join("server.key"));
@@ -327,4 +327,32 @@ fn tables_of_a_newer_version_are_left_alone() {
     postgres.psql(&url, &version(1)).unwrap();
     eventually(|| get(&server, "/ready")["store"] == "ok");
     assert_eq!(create(&server, "beth", 2), 201);
+}
+
+/// By the recipe of docs/operation.md, while the service runs.
+#[test]
+fn a_backup_is_restored_under_a_running_service() {
+    let Some(postgres) = Postgres::shared() else { return };
+    let (url, folder) = (postgres.database(), tempfile::tempdir().unwrap());
+    let operation = std::fs::read_to_string(repository().join("docs/operation.md")).unwrap();
+    let run = |recipe: &str| {
+        let commands = operation.split('`').filter(|text| text.starts_with(recipe));
+        let path = format!("{}:{}", postgres.programs().display(), std::env::var("PATH").unwrap());
+        let mut shell = Command::new("sh");
+        shell.args(["-ec", commands.last().unwrap()]).env("PATH", path).env("DATABASE_URL", &url);
+        let output = shell.current_dir(&folder).output().unwrap();
+        assert!(output.status.success(), "{recipe}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let server = serve(&url);
+    assert_eq!((create(&server, "anna", 1), create(&server, "beth", 2)), (201, 201));
+    run("pg_dump ");
+    assert_eq!(server.request("DELETE", "/v1/speakers/anna").send().unwrap().status(), 204);
+    assert_eq!(create(&server, "cole", 3), 201);
+    assert_eq!(identified(&server, 1)["searched"], 2);
+    run("pg_restore ");
+    let found = identified(&server, 1);
+    assert_eq!((&found["speaker"], &found["searched"]), (&json!("anna"), &json!(2)));
+    assert_eq!(identified(&server, 3)["speaker"], Value::Null);
+    assert_eq!(create(&server, "dora", 4), 201);
+    assert_eq!(identified(&server, 4)["searched"], 3);
 }

@@ -340,6 +340,31 @@ fn keys_export_and_import_what_is_theirs() {
     assert_error("import", ask("of-reader", "POST", "/v1/import", String::new()), 403, "forbidden", "admin");
 }
 
+/// As docs/scaling.md shows it.
+#[test]
+fn an_export_loads_into_pgvector() {
+    let Some(postgres) = Postgres::with_vectors() else { return };
+    let server = Server::start();
+    answered(200, import(&server, "", file_of(&made_up_export(0..300))));
+    let folder = tempfile::tempdir().unwrap();
+    let (lines, rows) = (folder.path().join("speakers.ndjson"), folder.path().join("rows"));
+    std::fs::write(&lines, file_of(&export(&server, ""))).unwrap();
+    let script = repository().join("scripts/export_to_rows.py");
+    let made =
+        Command::new("python3").arg(script).stdin(std::fs::File::open(&lines).unwrap()).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    std::fs::write(&rows, made.stdout).unwrap();
+    let url = postgres.database();
+    let scaling = std::fs::read_to_string(repository().join("docs/scaling.md")).unwrap();
+    let statements = scaling.split("```sql\n").nth(1).unwrap().split("```").next().unwrap();
+    let (make, search) = statements.split_once("\n\n").unwrap();
+    postgres.psql(&url, make).unwrap();
+    postgres.psql(&url, &format!("\\copy voices FROM '{}'", rows.display())).unwrap();
+    let probe = format!("{:?}", unit(&components(7)));
+    let found = postgres.psql(&url, &search.replace("$1", &format!("'{probe}'"))).unwrap();
+    assert!(found.starts_with("s7|1") && found.lines().count() == 5, "{found}");
+}
+
 /// A client that goes away, or takes nothing, keeps nobody from enrolling, and its export is cut off.
 #[test]
 fn an_export_holds_nobody_up() {

