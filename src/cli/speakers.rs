@@ -207,15 +207,16 @@ fn import(args: ImportArgs) -> anyhow::Result<()> {
     } else {
         File::open(&args.file).with_context(|| args.file.display().to_string())?
     };
-    let known = models::all();
+    let store = store::open(args.store, Vec::new())?;
+    let known = models::all().map(|spec| spec.fingerprint());
     let rules = ImportRules {
         takes_model: &|model| {
-            args.unknown_models == UnknownModelsArg::Keep || known.iter().any(|spec| spec.is_named(model))
+            args.unknown_models == UnknownModelsArg::Keep || known.iter().any(|known| known == model)
         },
         may_use: &|_| true,
+        max_speakers: store.max_speakers(),
     };
     let mut checked = CheckedImport::of_file(file, &rules)?;
-    let store = store::open(args.store, Vec::new())?;
     let conflict = match args.conflict {
         ConflictArg::Fail => Conflict::Fail,
         ConflictArg::Skip => Conflict::Skip,
@@ -223,7 +224,8 @@ fn import(args: ImportArgs) -> anyhow::Result<()> {
     };
     let imported = store.write_and_wait(move |transaction| transaction.import(&mut checked, conflict));
     let imported = imported.map_err(store::told)?;
-    ended_by_reader(writeln!(anstream::stdout(), "{}", serde_json::to_string(&imported)?))
+    ended_by_reader(writeln!(anstream::stdout(), "{}", serde_json::to_string(&imported)?))?;
+    closed(&store)
 }
 
 fn list(name: &str, format: Format, of: CollectionArgs) -> anyhow::Result<()> {
@@ -271,9 +273,14 @@ fn delete(ids: Vec<Identifier>, of: CollectionArgs) -> anyhow::Result<()> {
         ids.into_iter().try_for_each(|id| transaction.remove(&Address { collection: collection.clone(), id }))
     });
     deleted.map_err(store::told)?;
+    closed(&store)
+}
+
+/// Closes the store, once what was removed is erased.
+fn closed(store: &Store) -> anyhow::Result<()> {
     ensure!(
         store.close(),
-        "they are deleted, but another program reads the database: their voices stay in its write-ahead log until that has ended \
+        "it is done, but another program reads the database: what was removed stays in its write-ahead log until that has ended \
          and the service, or a further deletion, empties it"
     );
     Ok(())

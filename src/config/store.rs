@@ -102,9 +102,10 @@ const KINDS: &str = "should be sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABA
 
 /// The URL without what may be a password.
 fn shown(url: &str) -> String {
-    match url.split_once("://") {
-        Some((scheme, _)) => format!("{scheme}://..."),
-        None => url.to_owned(),
+    match url.split_once(':') {
+        Some(("sqlite", _)) => url.to_owned(),
+        Some((scheme, _)) if scheme.bytes().all(|byte| byte.is_ascii_lowercase()) => format!("{scheme}:..."),
+        _ => "...".to_owned(),
     }
 }
 
@@ -152,8 +153,9 @@ mod tests {
             ("sqlite:a.db?mode=rwc", Err("should be sqlite:PATH")),
             ("/tmp/a.db", Err("should be sqlite:PATH")),
             ("sqlite:/no/such/folder/a.db", Err("/no/such/folder does not exist")),
-            ("postgres://user:secret@host/db?sslmode=verify", Err("postgres://...")),
-            ("mysql://user:secret@host/db", Err("mysql://...")),
+            ("postgres://user:secret@host/db?sslmode=verify", Err("postgres:...")),
+            ("mysql://user:secret@host/db", Err("mysql:...")),
+            ("host=db user=ann password=secret dbname=v", Err("should be sqlite:PATH")),
         ] {
             match (parse(Some(url), None), expected) {
                 (Ok(config), Ok(place)) => assert_eq!(config.place, place, "{url}"),

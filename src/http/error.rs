@@ -319,6 +319,7 @@ fn import_status_and_code(error: &ImportError) -> (StatusCode, &'static str) {
     match error {
         ImportError::Incomplete { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "incomplete"),
         ImportError::UnknownModel { .. } => (StatusCode::CONFLICT, "model_mismatch"),
+        ImportError::TooManySpeakers { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_many_speakers"),
         ImportError::Forbidden { .. } => (StatusCode::FORBIDDEN, "forbidden"),
         ImportError::Malformed { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "validation_error"),
         ImportError::Read(_) => (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable"),

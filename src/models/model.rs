@@ -24,11 +24,8 @@ impl Model {
     /// The model with the weights of an ONNX file. One that is not the spec's own file has a fingerprint of its own.
     pub fn new(spec: Arc<ModelSpec>, onnx: Vec<u8>) -> Self {
         let digest = FileDigest::of(&onnx);
-        let fingerprint = if digest == spec.files.onnx {
-            format!("{}/{}", spec.release, spec.files.checkpoint.short())
-        } else {
-            format!("custom/{}", digest.short())
-        };
+        let fingerprint =
+            if digest == spec.files.onnx { spec.fingerprint() } else { format!("custom/{}", digest.short()) };
         let id = ModelId::new(spec.id, fingerprint, spec.dimension);
         Self { spec, onnx, id, sha256: digest.sha256 }
     }

@@ -45,8 +45,12 @@ pub struct ModelSpec {
 impl ModelSpec {
     /// Whether a name is the model's id, its release or the fingerprint of its own file.
     pub fn is_named(&self, name: &str) -> bool {
-        let fingerprint = || format!("{}/{}", self.release, self.files.checkpoint.short());
-        name == self.id || name == self.release || name == fingerprint()
+        name == self.id || name == self.release || name == self.fingerprint()
+    }
+
+    /// The fingerprint of its own file.
+    pub fn fingerprint(&self) -> String {
+        format!("{}/{}", self.release, self.files.checkpoint.short())
     }
 }
 

@@ -28,8 +28,8 @@ pub(super) trait Writable: Source + Send {
 
 /// Connections to a database, on demand.
 pub(super) trait Database: Source + Send + Sync {
-    /// Brings the tables to their newest version, if there are older ones.
-    fn migrate(&self) -> Result<(), OpenError>;
+    /// Brings the tables to their newest version, if there are older ones. Whether the database could be asked.
+    fn migrate(&self) -> Result<bool, OpenError>;
 
     /// Checks that all that is there is as it was written, if nobody else sees to that.
     fn check(&self) -> Result<(), OpenError>;

@@ -6,9 +6,8 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use super::database::Source;
 use super::error::StoreError;
-use super::reads::revision;
-use super::sql::{Row, Sql, Value, all, codes, count, identifier, one, vector};
-use super::statements::{ALL_PROFILES, CHANGED_PROFILES, CHANGED_SPEAKERS, REMOVED_SPEAKERS, REVISION};
+use super::sql::{Revision, Row, Sql, Value, all, codes, count, identifier, vector};
+use super::statements::{ALL_PROFILES, CHANGED_PROFILES, CHANGED_SPEAKERS, REMOVED_SPEAKERS};
 use crate::claims::Evidence;
 use crate::embedding::ModelId;
 use crate::speakers::{Identifier, Index, SpeakerKey};
@@ -26,8 +25,7 @@ pub(super) struct FollowingIndex {
 
 /// What has changed since a revision.
 struct Changes {
-    revision: u64,
-    origin: i64,
+    revision: Revision,
     removed: Vec<SpeakerKey>,
     speakers: Vec<(SpeakerKey, Identifier, Identifier, String)>,
     /// With the place of their model.
@@ -71,27 +69,31 @@ impl FollowingIndex {
 
     /// Whether the index shows a database as it is now.
     fn shows(&self, sql: &dyn Sql) -> Result<bool, StoreError> {
-        let revision = revision(sql)?;
+        let Revision { number, origin, .. } = sql.revision()?;
         let index = self.get();
-        Ok((index.revision(), index.origin()) == (revision, sql.origin()))
+        Ok((index.revision(), index.origin()) == (number, origin))
     }
 
     /// Brings the index to the revision of a database. Whether there were changes since an earlier look.
     pub(super) fn follow(&self, source: &dyn Source) -> Result<bool, StoreError> {
-        let mut is_shown = true;
-        source.look(&mut |sql| {
+        let mut is_shown = false;
+        let is_there = source.look(&mut |sql| {
             is_shown = self.shows(sql)?;
             Ok(())
         })?;
-        if is_shown {
+        if is_shown || (!is_there && self.get().revision() == 0) {
             return Ok(false);
         }
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut read = Read::Nothing;
-        source.read(&mut |sql| {
+        let is_there = source.read(&mut |sql| {
             read = self.read(sql)?;
             Ok(())
         })?;
+        if !is_there {
+            tracing::warn!("the database of speakers is gone");
+            read = Read::Anew(Index::default());
+        }
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         let is_first = index.revision() == 0;
         match read {
@@ -104,17 +106,17 @@ impl FollowingIndex {
     }
 
     fn read(&self, sql: &dyn Sql) -> Result<Read, StoreError> {
-        let (revision, forgotten) =
-            one(sql, REVISION, &[], |row| Ok((row.integer(0)? as u64, row.integer(1)? as u64)))?;
+        let revision = sql.revision()?;
         let (known, origin) = {
             let index = self.get();
             (index.revision(), index.origin())
         };
-        if known == revision && origin == sql.origin() {
+        if (known, origin) == (revision.number, revision.origin) {
             return Ok(Read::Nothing);
         }
         // A database that has gone back, or is another one by now, was restored or has lost changes.
-        if known < forgotten || known == 0 || known > revision || origin != sql.origin() {
+        let is_other = known > revision.number || origin != revision.origin;
+        if is_other || known == 0 || known < revision.forgotten {
             return self.read_all(sql, revision).map(Read::Anew);
         }
         let since = [Value::Integer(known as i64)];
@@ -128,11 +130,11 @@ impl FollowingIndex {
                 profiles.push((key, model, vector, evidence));
             })
         })?;
-        Ok(Read::Changes(Changes { revision, origin, removed, speakers, profiles }))
+        Ok(Read::Changes(Changes { revision, removed, speakers, profiles }))
     }
 
     /// Reads everything; all at once is read faster in the order in which it lies.
-    fn read_all(&self, sql: &dyn Sql, revision: u64) -> Result<Index, StoreError> {
+    fn read_all(&self, sql: &dyn Sql, revision: Revision) -> Result<Index, StoreError> {
         let mut index = Index::default();
         sql.query(CHANGED_SPEAKERS, &[Value::Integer(0)], &mut |row| {
             let (collection, id) = (identifier(row, 1)?, identifier(row, 2)?);
@@ -144,7 +146,7 @@ impl FollowingIndex {
                 index.put_profile(key, &self.models[model], &vector, evidence);
             })
         })?;
-        index.set_revision(revision, sql.origin());
+        index.set_revision(revision.number, revision.origin);
         Ok(index)
     }
 
@@ -178,6 +180,6 @@ impl Changes {
         for (key, model, vector, evidence) in self.profiles {
             index.put_profile(key, &models[model], &vector, evidence);
         }
-        index.set_revision(self.revision, self.origin);
+        index.set_revision(self.revision.number, self.revision.origin);
     }
 }

@@ -44,6 +44,7 @@ use writer::Writer;
 pub struct Store {
     database: Arc<dyn Database>,
     index: Arc<FollowingIndex>,
+    max_speakers: usize,
     is_available: Arc<AtomicBool>,
     jobs: Mutex<Option<Sender<Box<dyn Job>>>>,
     writer: Mutex<Option<JoinHandle<bool>>>,
@@ -74,24 +75,28 @@ impl Store {
         let store = Self {
             database,
             index,
+            max_speakers,
             is_available,
             jobs: Mutex::new(Some(jobs)),
             writer: Mutex::default(),
             others_wrote,
         };
-        store.database.migrate()?;
+        let could_be_asked = store.database.migrate()?;
+        store.is_available.store(could_be_asked, Ordering::Relaxed);
         // Both read the whole file.
         let (checked, loaded) = std::thread::scope(|scope| {
             let check = scope.spawn(|| store.database.check());
-            let loaded = store.follow();
+            let loaded = store.index.follow(store.database.as_ref());
             (check.join(), loaded)
         });
         checked.unwrap_or_else(|_| {
             Err(store.database.open_error(StoreError::Internal("the check has panicked".into())))
         })?;
         match loaded {
-            Err(StoreError::Unavailable { .. }) if matches!(place, StorePlace::Server(_)) => {}
-            loaded => loaded.map_err(|error| store.database.open_error(error))?,
+            Err(StoreError::Unavailable { reason }) if matches!(place, StorePlace::Server(_)) => {
+                tracing::error!(reason, "the store of speakers is unavailable");
+            }
+            loaded => drop(loaded.map_err(|error| store.database.open_error(error))?),
         }
         let thread = std::thread::spawn(move || writer.run(&waiting));
         *store.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
@@ -244,6 +249,11 @@ impl Store {
             self.others_wrote.store(true, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Most speakers.
+    pub fn max_speakers(&self) -> usize {
+        self.max_speakers
     }
 
     /// The number of speakers, as far as the index knows.

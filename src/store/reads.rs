@@ -9,10 +9,10 @@ use time::format_description::well_known::Rfc3339;
 use time::format_description::well_known::iso8601::{Config, EncodedConfig, Iso8601, TimePrecision};
 
 use super::error::StoreError;
-use super::sql::{Row, Sql, Value, all, codes, count, first, identifier, one, vector};
+use super::sql::{Row, Sql, Value, all, codes, count, first, identifier, vector};
 use super::statements::{
     COLLECTIONS, ENROLMENT, ENROLMENT_COUNT, ENROLMENTS, ENROLMENTS_BY_MODEL, KEY, PROFILE,
-    PROFILE_SUMMARIES, REVISION, SPEAKER, SPEAKERS_AFTER,
+    PROFILE_SUMMARIES, SPEAKER, SPEAKERS_AFTER,
 };
 use crate::embedding::ModelId;
 use crate::speakers::{
@@ -216,11 +216,6 @@ pub(super) fn collections(sql: &dyn Sql) -> Result<Vec<CollectionSummary>, Store
     })
 }
 
-/// The revision.
-pub(super) fn revision(sql: &dyn Sql) -> Result<u64, StoreError> {
-    one(sql, REVISION, &[], |row| Ok(row.integer(0)? as u64))
-}
-
 /// The number of enrolments of each model, by its fingerprint.
 pub(super) fn enrolments_by_model(sql: &dyn Sql) -> Result<Vec<(String, usize)>, StoreError> {
     all(sql, ENROLMENTS_BY_MODEL, &[], |row| Ok((row.text(0)?.to_owned(), count(row, 1)?)))
@@ -236,10 +231,11 @@ pub(super) fn timestamp(milliseconds: i64) -> String {
     moment.and_then(|moment| moment.format(&Iso8601::<MILLISECONDS>).ok()).unwrap_or_default()
 }
 
-/// Milliseconds since 1970, of RFC 3339; `None` if it is no such time.
+/// Milliseconds since 1970, of RFC 3339; `None` if it is no such time, or one that [`timestamp`] could not write.
 pub(super) fn milliseconds(text: &str) -> Option<i64> {
     let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-    i64::try_from(moment.unix_timestamp_nanos() / 1_000_000).ok()
+    let milliseconds = i64::try_from(moment.unix_timestamp_nanos() / 1_000_000).ok()?;
+    (!timestamp(milliseconds).is_empty()).then_some(milliseconds)
 }
 
 /// Milliseconds since 1970.

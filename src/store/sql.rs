@@ -30,8 +30,19 @@ pub(super) trait Sql {
     /// Whether the transaction that was begun is still there.
     fn is_in_transaction(&self) -> bool;
 
-    /// A number of the running server: with another one, what is known of its revisions may not hold.
-    fn origin(&self) -> i64;
+    /// How far the database is.
+    fn revision(&self) -> Result<Revision, StoreError>;
+}
+
+/// How far a database is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Revision {
+    /// It rises with every change.
+    pub(super) number: u64,
+    /// That up to which removals are not remembered.
+    pub(super) forgotten: u64,
+    /// With another origin, what is known of earlier revisions may not hold.
+    pub(super) origin: i64,
 }
 
 /// A value of a statement.

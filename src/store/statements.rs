@@ -12,7 +12,6 @@ macro_rules! statements {
 
 statements! {
     // What follows changes.
-    REVISION = "SELECT revision, forgotten FROM state";
     CHANGED_SPEAKERS = "SELECT key, collection, id, name FROM speakers WHERE revision > ?1";
     CHANGED_PROFILES = "SELECT p.speaker, m.fingerprint, p.vector, p.seconds, p.enrolments, p.without_seconds, p.warnings FROM profiles p
         JOIN models m ON m.key = p.model WHERE p.speaker IN (SELECT key FROM speakers WHERE revision > ?1)";
@@ -71,7 +70,7 @@ statements! {
     SAMPLES = "SELECT vector, speech_seconds, warnings FROM enrolments WHERE speaker = ?1 AND model = ?2 ORDER BY key";
     ADD_ENROLMENT = "INSERT INTO enrolments (speaker, id, model, digest, vector, speech_seconds, similarity, warnings, created)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-    SPEAKER_OF_ENROLMENT = "SELECT s.id FROM enrolments e JOIN speakers s ON s.key = e.speaker WHERE e.id = ?1";
+    SPEAKER_OF_ENROLMENT = "SELECT s.collection, s.id FROM enrolments e JOIN speakers s ON s.key = e.speaker WHERE e.id = ?1";
     MODELS_OF_SPEAKER = "SELECT DISTINCT model FROM enrolments WHERE speaker = ?1";
     MODEL_OF_ENROLMENT = "SELECT model FROM enrolments WHERE speaker = ?1 AND id = ?2";
     MOVE_ENROLMENT = "UPDATE enrolments SET speaker = ?3 WHERE speaker = ?1 AND id = ?2";

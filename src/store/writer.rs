@@ -134,6 +134,7 @@ impl Writer {
         // If it fails, the next search tries again; what is committed stays so.
         if let Err(error) = self.index.follow(connection.as_ref()) {
             tracing::error!(?error, "the index of speakers cannot follow the store");
+            state.connection = None;
         }
         let others_wrote = self.others_wrote.swap(false, Ordering::Relaxed);
         state.must_erase |= has_removed || others_wrote;

@@ -180,13 +180,20 @@ impl Transaction<'_> {
     /// Removes a speaker with all enrolments.
     pub fn remove(&self, address: &Address) -> Result<(), StoreError> {
         let key = key_of(self.sql, address)?;
-        self.remove_by_key(key)
+        self.remove_all([key])
     }
 
-    pub(super) fn remove_by_key(&self, key: SpeakerKey) -> Result<(), StoreError> {
-        let (revision, _) = self.raise_revision(-1)?;
-        self.sql.execute(REMEMBER_REMOVAL, &[Value::Integer(revision), Value::Integer(key)])?;
-        self.sql.execute(REMOVE_SPEAKER, &[Value::Integer(key)])?;
+    /// Removes speakers together.
+    pub(super) fn remove_all(&self, keys: impl IntoIterator<Item = SpeakerKey>) -> Result<(), StoreError> {
+        let keys: Vec<Vec<Value>> = keys.into_iter().map(|key| vec![Value::Integer(key)]).collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let (revision, _) = self.raise_revision(-(keys.len() as i64))?;
+        let removals: Vec<Vec<Value>> =
+            keys.iter().map(|key| [vec![Value::Integer(revision)], key.clone()].concat()).collect();
+        self.sql.query_many(REMEMBER_REMOVAL, &removals, &mut |_, _| Ok(()))?;
+        self.sql.query_many(REMOVE_SPEAKER, &keys, &mut |_, _| Ok(()))?;
         self.removed(revision)
     }
 
@@ -331,7 +338,7 @@ impl Transaction<'_> {
             let models = self.models_of(from)?;
             self.check_room(target, self.enrolment_count(from)?)?;
             self.sql.execute(MOVE_ENROLMENTS, &[Value::Integer(from), Value::Integer(target)])?;
-            self.remove_by_key(from)?;
+            self.remove_all([from])?;
             models.into_iter().try_for_each(|model| self.refresh(target, model))?;
             self.touch(target)?;
         }

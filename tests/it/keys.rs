@@ -11,7 +11,7 @@ use super::support::{KEY, Server, assert_error, eventually, key_lines, voice};
 const RIGHTS: [&str; 6] = ["embed", "verify", "identify", "enrol", "read", "admin"];
 
 /// Each route that takes a key, and the right that it asks for.
-const ROUTES: [(&str, &str, Option<&str>); 27] = [
+const ROUTES: [(&str, &str, Option<&str>); 29] = [
     ("post", "/extract-embedding", Some("embed")),
     ("post", "/extract-embedding/upload", Some("embed")),
     ("post", "/compare-embeddings", Some("verify")),
@@ -39,6 +39,8 @@ const ROUTES: [(&str, &str, Option<&str>); 27] = [
     ("post", "/v1/speakers/{id}/merge", Some("enrol")),
     ("get", "/v1/collections", Some("read")),
     ("delete", "/v1/collections/{collection}", Some("admin")),
+    ("get", "/v1/export", Some("admin")),
+    ("post", "/v1/import", Some("admin")),
 ];
 
 /// Routes without a key.

@@ -356,3 +356,34 @@ fn a_backup_is_restored_under_a_running_service() {
     assert_eq!(create(&server, "dora", 4), 201);
     assert_eq!(identified(&server, 4)["searched"], 3);
 }
+
+#[test]
+fn tables_that_are_gone_are_made_again() {
+    let Some(postgres) = Postgres::shared() else { return };
+    let url = postgres.database();
+    let server = serve(&url);
+    assert_eq!(create(&server, "anna", 1), 201);
+    postgres.psql(&url, "DROP SCHEMA voice_embedding_service CASCADE").unwrap();
+    assert_eq!(identified(&server, 1)["reason"], "empty_collection");
+    assert_eq!(get(&server, "/v1/speakers")["speakers"], json!([]));
+    eventually(|| create(&server, "beth", 2) == 201);
+    assert_eq!(identified(&server, 2)["searched"], 1);
+}
+
+#[test]
+fn a_user_without_rights_ends_the_start() {
+    let Some(postgres) = Postgres::shared() else { return };
+    let url = postgres.database();
+    postgres.psql(&url, "CREATE ROLE guest LOGIN").unwrap();
+    let list = |url: &str| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"));
+        program.env("DATABASE_URL", url).args(["speakers", "list"]).output().unwrap()
+    };
+    let as_guest = url.replace("voices@", "guest@");
+    let refused = list(&as_guest);
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && error.contains("permission denied"), "{error}");
+    // Somebody else makes the schema.
+    postgres.psql(&url, "CREATE SCHEMA voice_embedding_service AUTHORIZATION guest").unwrap();
+    assert!(list(&as_guest).status.success());
+}

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::process::Command;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -169,6 +170,9 @@ fn what_cannot_be_imported_is_named_and_changes_nothing() {
             .as_str()
             .unwrap()
             .to_owned();
+        let line: Value = serde_json::from_str(&good[300]).unwrap();
+        let again = line["enrolments"][0].to_string().replace("\"019a", "\"029a");
+        let twice = format!("\"enrolments\":[{again},{{");
         let nans = BASE64_STANDARD.encode(f32::NAN.to_le_bytes().repeat(256));
         let cases = [
             ("cut in a line", whole[..whole.len() / 2].to_owned(), 422, "incomplete", "ends after line"),
@@ -245,6 +249,21 @@ fn what_cannot_be_imported_is_named_and_changes_nothing() {
                 "line 301",
             ),
             (
+                "twice for one",
+                edited(301, "\"enrolments\":[{", &twice),
+                422,
+                "validation_error",
+                "line 301: enrolments[1]: the same",
+            ),
+            ("a name of a model", edited(1, "0.1.4", "0 1"), 422, "validation_error", "ASCII"),
+            (
+                "a time beyond",
+                edited(301, "2026-11-25T08:00:00.123Z", "9999-12-31T23:59:59-23:59"),
+                422,
+                "validation_error",
+                "RFC 3339",
+            ),
+            (
                 "another model",
                 edited(1, FINGERPRINT, "other/1").replace(FINGERPRINT, "other/1"),
                 409,
@@ -269,29 +288,44 @@ fn what_cannot_be_imported_is_named_and_changes_nothing() {
     }
 }
 
+/// More than are merged at once, in every store.
 #[test]
 fn speakers_who_are_there_stay_or_are_replaced() {
-    let server = Server::start();
-    assert_eq!(answered(200, import(&server, "", file_of(&made_up_export(0..3)))), imported(3, 3, 0, 0));
-    let renamed = answered(
-        200,
-        server
-            .request("PATCH", "/v1/speakers/s1")
-            .header("Content-Type", "application/json")
-            .body(r#"{"name":"Ann"}"#)
-            .send()
-            .unwrap(),
+    let mut servers = vec![Server::start()];
+    servers.extend(
+        Postgres::shared().map(|postgres| Server::start_with(&[("DATABASE_URL", &postgres.database())])),
     );
-    assert_eq!(renamed["name"], "Ann");
-    let all = file_of(&made_up_export(0..5));
-    assert_eq!(answered(200, import(&server, "?conflict=skip", all.clone())), imported(2, 2, 0, 3));
-    assert_eq!(get(&server, "/v1/speakers/s1")["name"], "Ann");
-    assert_eq!(answered(200, import(&server, "?conflict=replace", all)), imported(5, 5, 5, 0));
-    assert_eq!(get(&server, "/v1/speakers/s1")["name"], "Speaker 1");
-    let found = post(&server, "/v1/identify", &json!({"voice": embedding(&components(4), None)}));
-    assert_eq!((&found["speaker"], &found["searched"]), (&json!("s4"), &json!(5)));
-    let line = &server.logged("\"action\":\"import\"")[0];
-    assert!(line.contains("\"speakers\":3") && !line.contains("Speaker"), "{line}");
+    for server in &servers {
+        assert_eq!(
+            answered(200, import(server, "", file_of(&made_up_export(0..600)))),
+            imported(600, 600, 0, 0)
+        );
+        let backup = export(server, "");
+        let patch = server.request("PATCH", "/v1/speakers/s1").header("Content-Type", "application/json");
+        assert_eq!(answered(200, patch.body(r#"{"name":"Ann"}"#).send().unwrap())["name"], "Ann");
+        let all = file_of(&made_up_export(0..700));
+        assert_eq!(answered(200, import(server, "?conflict=skip", all.clone())), imported(100, 100, 0, 600));
+        assert_eq!(get(server, "/v1/speakers/s1")["name"], "Ann");
+        assert_eq!(answered(200, import(server, "?conflict=replace", all)), imported(700, 700, 700, 0));
+        assert_eq!(get(server, "/v1/speakers/s1")["name"], "Speaker 1");
+        let found = post(server, "/v1/identify", &json!({"voice": embedding(&components(699), None)}));
+        assert_eq!((&found["speaker"], &found["searched"]), (&json!("s699"), &json!(700)));
+        // What has moved to a later speaker since comes back.
+        let enrolments = get(server, "/v1/speakers/s0/enrolments");
+        let path = format!(
+            "/v1/speakers/s0/enrolments/{}/move",
+            enrolments["enrolments"][0]["id"].as_str().unwrap()
+        );
+        post(server, &path, &json!({"to": "s599"}));
+        assert_eq!(
+            answered(200, import(server, "?conflict=replace", file_of(&backup))),
+            imported(600, 600, 600, 0)
+        );
+        assert_eq!(export(server, "").len(), 702);
+        assert_eq!(get(server, "/v1/speakers/s599")["enrolments"], 1);
+    }
+    let line = &servers[0].logged("\"action\":\"import\"")[0];
+    assert!(line.contains("\"speakers\":600") && !line.contains("Speaker"), "{line}");
 }
 
 #[test]
@@ -370,7 +404,15 @@ fn an_export_loads_into_pgvector() {
 fn an_export_holds_nobody_up() {
     let folder = tempfile::tempdir().unwrap();
     let file = format!("sqlite:{}", folder.path().join("speakers.db").display());
-    let postgres = Postgres::shared().map(Postgres::database);
+    let postgres = Postgres::shared().map(|postgres| {
+        let url = postgres.database();
+        let name = url.rsplit('/').next().unwrap();
+        let limits = ["statement_timeout", "idle_in_transaction_session_timeout"];
+        for limit in limits {
+            postgres.psql(&url, &format!("ALTER DATABASE {name} SET {limit} TO '300ms'")).unwrap();
+        }
+        url
+    });
     for url in ["memory:".to_owned(), file].into_iter().chain(postgres) {
         let server = Server::start_with(&[("DATABASE_URL", &url)]);
         answered(200, import(&server, "", file_of(&made_up_export(0..12_000))));
@@ -380,12 +422,19 @@ fn an_export_holds_nobody_up() {
             export
         };
         let (slow, mut other) = (begin(), begin());
+        let head = server.request("HEAD", "/v1/export").send().unwrap();
+        assert_eq!(
+            (head.status().as_u16(), head.headers()["content-type"].to_str().unwrap()),
+            (200, "application/x-ndjson")
+        );
         let third = server.request("GET", "/v1/export").send().unwrap();
         assert_error(&url, third, 503, "overloaded", "capacity");
         let body = json!({"id": "anna", "voices": [embedding(&components(90_000), Some(5.0))]});
         post(&server, "/v1/speakers", &body);
         let found = post(&server, "/v1/identify", &json!({"voice": embedding(&components(90_000), None)}));
         assert_eq!((&found["speaker"], &found["searched"]), (&json!("anna"), &json!(12_001)), "{url}");
+        // Longer than an operator's own limits are.
+        std::thread::sleep(Duration::from_millis(700));
         let mut rest = String::new();
         other.read_to_string(&mut rest).unwrap();
         assert!(rest.ends_with("{\"end\":true,\"speakers\":12000}\n") && !rest.contains("anna"), "{url}");

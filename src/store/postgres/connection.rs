@@ -16,12 +16,14 @@ use tokio_postgres::{Client, Statement};
 use super::error::ConnectError;
 use super::server::Server;
 use super::tables::{
-    CREATE_SCHEMA, HAS_SCHEMA, HAS_TABLES, LOCK_STATE, LOCK_TABLES, MIGRATIONS, ORIGIN, SETTINGS,
-    TABLES_VERSION, VERSION,
+    CREATE_SCHEMA, HAS_SCHEMA, HAS_TABLES, LOCK_STATE, LOCK_TABLES, MIGRATIONS, REVISION, SETTINGS, STARTED,
+    TABLES_VERSION, VERSION, WITHOUT_TIMEOUTS,
 };
 use crate::store::database::Work;
 use crate::store::error::StoreError;
-use crate::store::sql::{Row, Sql, Value, one};
+use crate::store::sql::{Revision, Row, Sql, Value, one};
+
+const BEGIN_READING: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// Statements of [`Sql::query_many`] that are on their way at once.
 const AT_ONCE: usize = 128;
@@ -33,20 +35,56 @@ pub(super) struct Connection {
     statements: RefCell<HashMap<&'static str, Statement>>,
     /// For each answer.
     patience: Duration,
-    origin: i64,
+    /// In microseconds since 1970.
+    server_started: i64,
     version: i64,
     /// It drives this connection alone, while somebody waits for an answer. Taken when the connection is dropped.
     runtime: Option<Runtime>,
 }
 
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Read,
+    Write,
+    /// A read whose rows wait for who takes them.
+    LongRead,
+}
+
+impl Purpose {
+    /// How long each answer is waited for. Who writes waits for the lock, too, which another replica may hold for a large import; a long
+    /// read for its first row, which may have to be sorted.
+    fn patience(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Read => 5,
+            Self::Write => 25,
+            Self::LongRead => 120,
+        })
+    }
+
+    /// What the server is told of it.
+    fn settings(self) -> String {
+        match self {
+            // A statement that nobody waits for any more does not go on.
+            Self::Read | Self::Write => {
+                format!("{SETTINGS} SET statement_timeout TO '{}s';", self.patience().as_secs() + 1)
+            }
+            Self::LongRead => format!("{SETTINGS} {WITHOUT_TIMEOUTS}"),
+        }
+    }
+}
+
 impl Connection {
-    pub(super) fn open(server: &Server, patience: Duration) -> Result<Self, ConnectError> {
+    pub(super) fn open(server: &Server, purpose: Purpose) -> Result<Self, ConnectError> {
+        let patience = purpose.patience();
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| ConnectError::Unavailable(error.to_string()))?;
         let connect = server.config.connect(server.tls.clone());
-        let connected = runtime.block_on(async { timeout(patience, connect).await });
+        // One server after the other is tried.
+        let limit = patience + server.connect_timeout();
+        let connected = runtime.block_on(async { timeout(limit, connect).await });
         let (client, connection) = connected
-            .map_err(|_| ConnectError::Unavailable(no_answer(patience)))?
+            .map_err(|_| ConnectError::Unavailable(no_answer(limit)))?
             .map_err(|error| ConnectError::of(&error))?;
         runtime.spawn(async move {
             // Whoever waits for an answer is told.
@@ -56,11 +94,11 @@ impl Connection {
             client,
             statements: RefCell::default(),
             patience,
-            origin: 0,
+            server_started: 0,
             version: 0,
             runtime: Some(runtime),
         };
-        connection.look_around().map_err(|error| match error {
+        connection.look_around(purpose).map_err(|error| match error {
             StoreError::Internal(reason) => ConnectError::Refused(reason),
             StoreError::Unavailable { reason } => ConnectError::Unavailable(reason),
             error => ConnectError::Refused(error.to_string()),
@@ -71,11 +109,16 @@ impl Connection {
         Ok(connection)
     }
 
-    fn look_around(&mut self) -> Result<(), StoreError> {
-        self.batch(SETTINGS)?;
-        self.origin = self.integer(ORIGIN)?;
+    fn look_around(&mut self, purpose: Purpose) -> Result<(), StoreError> {
+        self.batch(&purpose.settings())?;
+        self.server_started = self.integer(STARTED)?;
         self.version = if self.integer(HAS_TABLES)? == 1 { self.integer(TABLES_VERSION)? } else { 0 };
         Ok(())
+    }
+
+    /// Whether the server is still there, as far as is known.
+    pub(super) fn is_open(&self) -> bool {
+        !self.client.is_closed()
     }
 
     /// Whether there are the tables that this program knows.
@@ -114,7 +157,16 @@ impl Connection {
     /// Reads as of one moment. Whether there are tables.
     pub(super) fn read(&self, work: Work<'_>) -> Result<bool, StoreError> {
         if self.has_tables() {
-            self.in_transaction("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", work)?;
+            self.in_transaction(BEGIN_READING, work)?;
+        }
+        Ok(self.has_tables())
+    }
+
+    /// As [`Connection::read`], for the last time: what the server has still to tell afterwards nobody takes.
+    pub(super) fn read_at_last(self, work: Work<'_>) -> Result<bool, StoreError> {
+        if self.has_tables() {
+            self.batch(BEGIN_READING)?;
+            work(&self)?;
         }
         Ok(self.has_tables())
     }
@@ -229,11 +281,14 @@ impl Sql for Connection {
     }
 
     fn is_in_transaction(&self) -> bool {
-        !self.client.is_closed()
+        self.is_open()
     }
 
-    fn origin(&self) -> i64 {
-        self.origin
+    fn revision(&self) -> Result<Revision, StoreError> {
+        one(self, REVISION, &[], |row| {
+            let (number, forgotten) = (row.integer(0)? as u64, row.integer(1)? as u64);
+            Ok(Revision { number, forgotten, origin: self.server_started.wrapping_mul(31) ^ row.integer(2)? })
+        })
     }
 }
 

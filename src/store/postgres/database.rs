@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::connection::Connection;
+use super::connection::{Connection, Purpose};
 use super::error::ConnectError;
 use super::server::Server;
 use super::tables::VERSION;
@@ -15,14 +15,11 @@ use crate::store::sql::Sql;
 /// Connections that read, at the most.
 const MAX_READERS: usize = 4;
 
-/// How long a read waits for each answer, and for a connection.
-const READ_PATIENCE: Duration = Duration::from_secs(5);
+/// One more for who reads by a single statement: searches wait for no lists.
+const MAX_LOOKERS: usize = MAX_READERS + 1;
 
-/// How long a change waits for each answer: longer than for the lock, which another replica may hold for a large import.
-const WRITE_PATIENCE: Duration = Duration::from_secs(25);
-
-/// How long an export waits for its first row: it may have to be sorted.
-const LONG_PATIENCE: Duration = Duration::from_secs(120);
+/// How long a read waits for a connection.
+const READER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long nobody tries again to connect.
 const REST: Duration = Duration::from_secs(1);
@@ -66,8 +63,8 @@ impl Database {
     }
 
     /// A connection that nobody else uses.
-    fn reader(&self) -> Result<Reader<'_>, StoreError> {
-        let deadline = Instant::now() + READ_PATIENCE;
+    fn reader(&self, max: usize) -> Result<Reader<'_>, StoreError> {
+        let deadline = Instant::now() + READER_PATIENCE;
         let mut readers = self.readers();
         loop {
             if let Some(connection) = readers.idle.pop() {
@@ -78,7 +75,7 @@ impl Database {
             {
                 return Err(StoreError::Unavailable { reason: reason.clone() });
             }
-            if readers.open < MAX_READERS {
+            if readers.open < max {
                 break;
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -91,7 +88,7 @@ impl Database {
         drop(readers);
         // From here on it counts.
         let mut reader = Reader { connection: None, was_idle: false, database: self };
-        let opened = Connection::open(&self.server, READ_PATIENCE).map_err(StoreError::from);
+        let opened = Connection::open(&self.server, Purpose::Read).map_err(StoreError::from);
         let failure = match &opened {
             Err(StoreError::Unavailable { reason }) => Some((Instant::now(), reason.clone())),
             _ => None,
@@ -103,10 +100,11 @@ impl Database {
 
     fn with_reader(
         &self,
+        max: usize,
         work: &mut dyn FnMut(&Connection) -> Result<bool, StoreError>,
     ) -> Result<bool, StoreError> {
         loop {
-            let reader = self.reader()?;
+            let reader = self.reader(max)?;
             let Some(connection) = &reader.connection else { continue };
             match work(connection) {
                 // The server may have been restarted meanwhile; others that are idle are no better.
@@ -148,11 +146,11 @@ impl Drop for Reader<'_> {
 
 impl Source for Database {
     fn read(&self, work: Work<'_>) -> Result<bool, StoreError> {
-        self.with_reader(&mut |connection| connection.read(work))
+        self.with_reader(MAX_READERS, &mut |connection| connection.read(work))
     }
 
     fn look(&self, work: Work<'_>) -> Result<bool, StoreError> {
-        self.with_reader(&mut |connection| {
+        self.with_reader(MAX_LOOKERS, &mut |connection| {
             if connection.has_tables() {
                 work(connection)?;
             }
@@ -163,18 +161,19 @@ impl Source for Database {
 
 impl database::Database for Database {
     /// Makes the tables where there are none.
-    fn migrate(&self) -> Result<(), OpenError> {
-        let place = || self.server.name().to_owned();
-        let made =
-            Connection::open(&self.server, WRITE_PATIENCE).map(|mut connection| connection.make_tables());
+    fn migrate(&self) -> Result<bool, OpenError> {
+        let made = Connection::open(&self.server, Purpose::Write).map(|mut connection| {
+            let made = connection.make_tables();
+            // A server that is there and does not do it will not do it later.
+            made.map_err(|error| (error, connection.is_open()))
+        });
         match made {
-            Ok(Ok(()) | Err(StoreError::Unavailable { .. })) | Err(ConnectError::Unavailable(_)) => Ok(()),
-            Ok(Err(StoreError::Internal(reason))) | Err(ConnectError::Refused(reason)) => {
-                Err(OpenError::System { place: place(), reason })
-            }
-            Ok(Err(error)) => Err(self.open_error(error)),
+            Ok(Ok(())) => Ok(true),
+            Ok(Err((StoreError::Unavailable { .. }, false))) | Err(ConnectError::Unavailable(_)) => Ok(false),
+            Ok(Err((error, _))) => Err(self.open_error(error)),
+            Err(ConnectError::Refused(reason)) => Err(self.open_error(StoreError::Unavailable { reason })),
             Err(ConnectError::Newer(version)) => {
-                Err(OpenError::Newer { place: place(), version, known: VERSION })
+                Err(OpenError::Newer { place: self.server.name().to_owned(), version, known: VERSION })
             }
         }
     }
@@ -196,7 +195,7 @@ impl database::Database for Database {
 
     /// It takes a connection of its own.
     fn read_long(&self, work: Work<'_>) -> Result<bool, StoreError> {
-        Connection::open(&self.server, LONG_PATIENCE)?.read(work)
+        Connection::open(&self.server, Purpose::LongRead)?.read_at_last(work)
     }
 
     /// The server overwrites what was removed, when it is vacuumed.
@@ -222,7 +221,7 @@ impl database::Database for Database {
 }
 
 fn open_writer(server: &Server) -> Result<Connection, StoreError> {
-    let mut connection = Connection::open(server, WRITE_PATIENCE)?;
+    let mut connection = Connection::open(server, Purpose::Write)?;
     connection.make_tables()?;
     Ok(connection)
 }

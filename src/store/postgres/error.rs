@@ -46,12 +46,15 @@ impl From<ConnectError> for StoreError {
 impl From<Error> for StoreError {
     /// What the server, the network or an operator is to blame for passes, or is repaired; all else is a bug.
     fn from(error: Error) -> Self {
-        // Data exceptions, violated constraints, and statements that are wrong.
-        let is_bug = error.code().is_some_and(|code| {
-            ["22", "23", "42"].iter().any(|class| code.code().starts_with(class))
-                && *code != SqlState::INSUFFICIENT_PRIVILEGE
-                && *code != SqlState::UNDEFINED_TABLE
-        });
+        let is_bug = match error.code() {
+            Some(code) if [SqlState::INSUFFICIENT_PRIVILEGE, SqlState::UNDEFINED_TABLE].contains(code) => {
+                false
+            }
+            // Data exceptions, violated constraints, statements that are wrong, and limits of the program.
+            Some(code) => ["22", "23", "42", "54"].iter().any(|class| code.code().starts_with(class)),
+            // What came is not what was expected.
+            None => !error.is_closed() && io_kind(&error).is_none(),
+        };
         let reason = text(&error);
         if is_bug { Self::Internal(reason) } else { Self::Unavailable { reason } }
     }

@@ -40,6 +40,9 @@ pub enum ServerError {
     /// The certificates cannot be used.
     #[error("sslrootcert: {0}")]
     Roots(String),
+    /// A part of a password may be taken for something else.
+    #[error("'@' and '?' in a user's name or password should be written as %40 and %3F")]
+    Ambiguous,
     /// No host, no database.
     #[error("it should name a host and a database: postgres://USER:PASSWORD@HOST/DATABASE")]
     Incomplete,
@@ -71,6 +74,10 @@ impl Server {
             None | Some("prefer") => SslMode::Prefer,
             Some(_) => SslMode::Require,
         });
+        let is_odd = |host: &Host| matches!(host, Host::Tcp(host) if host.contains('@'));
+        if query.contains('@') || config.get_hosts().iter().any(is_odd) {
+            return Err(ServerError::Ambiguous);
+        }
         if config.get_hosts().is_empty() || config.get_dbname().is_none() {
             return Err(ServerError::Incomplete);
         }
@@ -88,6 +95,12 @@ impl Server {
         let tls = MakeRustlsConnect::new(client_config(&verification).map_err(ServerError::Roots)?);
         let name = name(&config);
         Ok(Self { url: url.to_owned(), config, tls, name })
+    }
+
+    /// How long trying all its hosts may take.
+    pub(super) fn connect_timeout(&self) -> Duration {
+        let hosts = self.config.get_hosts().len() as u32;
+        self.config.get_connect_timeout().map_or(CONNECT_TIMEOUT, |timeout| *timeout) * hosts
     }
 
     /// The host and the database, for people.
@@ -141,6 +154,8 @@ mod tests {
             ),
             ("postgres://ann:secret@db", Err("should name a host and a database")),
             ("postgres://ann:secret@db/voices?colour=red", Err("colour")),
+            ("postgres://ann:p@secret@db/voices", Err("%40")),
+            ("postgres://ann:p?secret@db/voices?sslmode=require", Err("%3F")),
         ] {
             match (Server::of_url(url).map_err(|error| error.to_string()), expected) {
                 (Ok(server), Ok(name)) => {

@@ -13,8 +13,17 @@ SET enable_seqscan TO off;
 SET jit TO off;
 ";
 
+/// What a connection says whose rows wait for who takes them. Not every server knows each of these.
+pub(super) const WITHOUT_TIMEOUTS: &str = "
+SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings
+    WHERE name IN ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout');
+";
+
+/// How far the database is. A restored table has a number of its own.
+pub(super) const REVISION: &str = "SELECT revision, forgotten, CAST(tableoid AS BIGINT) FROM state";
+
 /// When the server was started, in microseconds: one that was restarted, or has taken over, may have lost changes.
-pub(super) const ORIGIN: &str =
+pub(super) const STARTED: &str =
     "SELECT CAST(EXTRACT(EPOCH FROM pg_postmaster_start_time()) * 1000000 AS BIGINT)";
 
 /// Whether there are tables.

@@ -83,8 +83,8 @@ impl Source for Database {
 }
 
 impl database::Database for Database {
-    fn migrate(&self) -> Result<(), OpenError> {
-        let Place::File(path) = &self.place else { return Ok(()) };
+    fn migrate(&self) -> Result<bool, OpenError> {
+        let Place::File(path) = &self.place else { return Ok(true) };
         let of_file = |error: StoreError| OpenError::System {
             place: path.display().to_string(),
             reason: format!("its tables cannot be brought to version {VERSION}: {}", reason_of(error)),
@@ -95,7 +95,7 @@ impl database::Database for Database {
         if found.is_ok_and(|version| version.is_some_and(|version| version < VERSION)) {
             make(path).map_err(of_file)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// It reads all of the file.

@@ -3,8 +3,9 @@
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ToSql};
 
+use super::tables::REVISION;
 use crate::store::error::StoreError;
-use crate::store::sql::{Row, Sql, Value};
+use crate::store::sql::{Revision, Row, Sql, Value, one};
 
 impl Sql for Connection {
     fn execute(&self, statement: &'static str, values: &[Value<'_>]) -> Result<usize, StoreError> {
@@ -44,9 +45,11 @@ impl Sql for Connection {
         !self.is_autocommit()
     }
 
-    /// It is in the process.
-    fn origin(&self) -> i64 {
-        0
+    fn revision(&self) -> Result<Revision, StoreError> {
+        one(self, REVISION, &[], |row| {
+            let (number, forgotten) = (row.integer(0)? as u64, row.integer(1)? as u64);
+            Ok(Revision { number, forgotten, origin: 0 })
+        })
     }
 }
 

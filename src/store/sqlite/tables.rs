@@ -6,6 +6,9 @@ pub(super) const VERSION: i64 = 3;
 /// Marks a database as this program's: "VoEm" in ASCII, as `application_id`.
 pub(super) const APPLICATION_ID: i64 = 0x566f_456d;
 
+/// How far a database is.
+pub(super) const REVISION: &str = "SELECT revision, forgotten FROM state";
+
 /// What brings a database from each version to the next, beginning with an empty one.
 ///
 /// A speaker's key is never used again. `revision` rises with every change; a speaker has that of its last one, and removals are

@@ -17,6 +17,9 @@ use crate::store::writes::MAX_ENROLMENTS;
 /// Bytes of a line at the most: more than a speaker with as many enrolments as there may be.
 const MAX_LINE_BYTES: u64 = 8 << 20;
 
+/// Bytes of a model's fingerprint at the most.
+const MAX_FINGERPRINT_BYTES: usize = 128;
+
 /// How far an embedding's L2 norm may be from 1.
 const NORM_TOLERANCE: f64 = 1e-3;
 
@@ -26,6 +29,8 @@ pub struct ImportRules<'a> {
     pub takes_model: &'a dyn Fn(&str) -> bool,
     /// Whether speakers of a collection may be imported.
     pub may_use: &'a dyn Fn(&Identifier) -> bool,
+    /// Most speakers that may be kept.
+    pub max_speakers: usize,
 }
 
 /// Why a file cannot be imported. Lines are counted from 1.
@@ -63,6 +68,14 @@ pub enum ImportError {
         /// The collection.
         collection: Identifier,
     },
+    /// There are more speakers than may be kept.
+    #[error("line {line}: an export of more than {max} speakers, which are as many as may be kept")]
+    TooManySpeakers {
+        /// The line of the first that is too many.
+        line: usize,
+        /// The limit.
+        max: usize,
+    },
     /// The file cannot be read.
     #[error("the import cannot be read: {0}")]
     Read(#[from] io::Error),
@@ -89,6 +102,12 @@ impl CheckedImport {
             let ModelLine { fingerprint, dimension } = model;
             if dimension == 0 || released_dimension(&fingerprint).is_some_and(|known| known != dimension) {
                 return Err(lines.malformed(format!("{fingerprint} has another dimension than {dimension}")));
+            }
+            let is_name = fingerprint.bytes().all(|byte| byte.is_ascii_graphic());
+            if !is_name || fingerprint.is_empty() || fingerprint.len() > MAX_FINGERPRINT_BYTES {
+                let reason =
+                    format!("a fingerprint has 1 to {MAX_FINGERPRINT_BYTES} visible characters of ASCII");
+                return Err(lines.malformed(reason));
             }
             dimensions.insert(fingerprint, dimension);
         }
@@ -120,6 +139,9 @@ impl CheckedImport {
                     used.insert(enrolment.model.clone());
                 }
             }
+            if seen.len() == rules.max_speakers {
+                return Err(ImportError::TooManySpeakers { line: number, max: rules.max_speakers });
+            }
             let SpeakerLine { collection, id, .. } = speaker;
             let again = format!("the speaker {:?} is in an earlier line already", id.as_str());
             if !seen.insert((collection, id)) {
@@ -150,7 +172,7 @@ impl CheckedImport {
 
 /// The dimension of a model that this program knows.
 fn released_dimension(fingerprint: &str) -> Option<usize> {
-    models::all().iter().find(|spec| spec.is_named(fingerprint)).map(|spec| spec.dimension)
+    models::all().iter().find(|spec| spec.fingerprint() == fingerprint).map(|spec| spec.dimension)
 }
 
 fn check_speaker(speaker: &SpeakerLine, dimensions: &HashMap<String, usize>) -> Result<(), String> {
@@ -160,8 +182,13 @@ fn check_speaker(speaker: &SpeakerLine, dimensions: &HashMap<String, usize>) -> 
     for (field, time) in [("created_at", &speaker.created_at), ("updated_at", &speaker.updated_at)] {
         milliseconds(time).ok_or_else(|| format!("{field} is no time of RFC 3339"))?;
     }
+    let mut seen = HashSet::new();
     speaker.enrolments.iter().enumerate().try_for_each(|(place, enrolment)| {
-        check_enrolment(enrolment, dimensions).map_err(|reason| format!("enrolments[{place}]: {reason}"))
+        let checked = check_enrolment(enrolment, dimensions).and_then(|()| {
+            let is_new = seen.insert((&enrolment.model, &enrolment.sha256));
+            if is_new { Ok(()) } else { Err("the same is enrolled already, by an earlier one".into()) }
+        });
+        checked.map_err(|reason| format!("enrolments[{place}]: {reason}"))
     })
 }
 

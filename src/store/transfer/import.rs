@@ -51,19 +51,30 @@ type Chunk = Vec<(usize, SpeakerLine)>;
 impl Transaction<'_> {
     /// Merges an export: all of it, or nothing. An error names its line.
     pub fn import(&self, import: &mut CheckedImport, conflict: Conflict) -> Result<Imported, StoreError> {
-        import.rewind().map_err(unreadable)?;
-        let (revision, _) = self.raise_revision(0)?;
+        let mut imported = Imported::default();
+        let existing = self.existing(import, conflict)?;
+        match conflict {
+            Conflict::Fail => {}
+            Conflict::Skip => imported.skipped = existing.len(),
+            Conflict::Replace => {
+                imported.replaced = existing.len();
+                self.remove_all(existing.values().copied())?;
+            }
+        }
         let mut models = HashMap::new();
         for (model, dimension) in &import.dimensions {
             models.insert(model.clone(), self.model(model, *dimension)?);
         }
-        let mut imported = Imported::default();
+        let (revision, _) = self.raise_revision(0)?;
+        import.rewind().map_err(unreadable)?;
         loop {
-            let chunk = next_chunk(import).map_err(unreadable)?;
+            let mut chunk = next_chunk(import).map_err(unreadable)?;
             if chunk.is_empty() {
                 break;
             }
-            let chunk = self.without_conflicts(chunk, conflict, &mut imported)?;
+            if conflict == Conflict::Skip {
+                chunk.retain(|(line, _)| !existing.contains_key(line));
+            }
             self.check_ids(&chunk)?;
             self.add(&chunk, revision, &models)?;
             imported.speakers += chunk.len();
@@ -76,6 +87,34 @@ impl Transaction<'_> {
         Ok(imported)
     }
 
+    /// The speakers of an export who are there already, by its lines; an error if there should be none.
+    fn existing(
+        &self,
+        import: &mut CheckedImport,
+        conflict: Conflict,
+    ) -> Result<BTreeMap<usize, SpeakerKey>, StoreError> {
+        let mut existing = BTreeMap::new();
+        import.rewind().map_err(unreadable)?;
+        loop {
+            let chunk = next_chunk(import).map_err(unreadable)?;
+            if chunk.is_empty() {
+                return Ok(existing);
+            }
+            let addresses: Vec<Vec<Value>> = chunk
+                .iter()
+                .map(|(_, one)| vec![Value::Text(one.collection.as_str()), Value::Text(one.id.as_str())])
+                .collect();
+            self.sql.query_many(KEY, &addresses, &mut |place, row| {
+                let (line, speaker) = &chunk[place];
+                if conflict == Conflict::Fail {
+                    return Err(StoreError::SpeakerExists { speaker: speaker.id.clone() }.of_line(*line));
+                }
+                existing.insert(*line, row.integer(0)?);
+                Ok(())
+            })?;
+        }
+    }
+
     /// The key of a model, which has that dimension.
     fn model(&self, fingerprint: &str, dimension: usize) -> Result<i64, StoreError> {
         let known = first(self.sql, MODEL_DIMENSION, &[Value::Text(fingerprint)], |row| row.integer(0))?;
@@ -85,64 +124,26 @@ impl Transaction<'_> {
         self.model_key(fingerprint, dimension)
     }
 
-    /// The speakers that are to be added, once those that are in their way are removed.
-    fn without_conflicts(
-        &self,
-        mut chunk: Chunk,
-        conflict: Conflict,
-        imported: &mut Imported,
-    ) -> Result<Chunk, StoreError> {
-        let mut existing: BTreeMap<usize, SpeakerKey> = BTreeMap::new();
-        let addresses: Vec<Vec<Value>> = chunk
-            .iter()
-            .map(|(_, speaker)| {
-                vec![Value::Text(speaker.collection.as_str()), Value::Text(speaker.id.as_str())]
-            })
-            .collect();
-        self.sql.query_many(KEY, &addresses, &mut |place, row| {
-            existing.insert(place, row.integer(0)?);
-            Ok(())
-        })?;
-        drop(addresses);
-        match (conflict, existing.first_key_value()) {
-            (_, None) => {}
-            (Conflict::Fail, Some((place, _))) => {
-                let (line, speaker) = &chunk[*place];
-                return Err(StoreError::SpeakerExists { speaker: speaker.id.clone() }.of_line(*line));
-            }
-            (Conflict::Skip, Some(_)) => {
-                imported.skipped += existing.len();
-                let mut place = 0..;
-                chunk.retain(|_| place.next().is_some_and(|place| !existing.contains_key(&place)));
-            }
-            (Conflict::Replace, Some(_)) => {
-                imported.replaced += existing.len();
-                existing.into_values().try_for_each(|key| self.remove_by_key(key))?;
-            }
-        }
-        Ok(chunk)
-    }
-
     /// Checks that no enrolment is there already.
     fn check_ids(&self, chunk: &Chunk) -> Result<(), StoreError> {
+        let enrolments: Vec<(usize, &SpeakerLine, &EnrolmentLine)> = chunk
+            .iter()
+            .flat_map(|(line, speaker)| speaker.enrolments.iter().map(move |one| (*line, speaker, one)))
+            .collect();
         let mut seen = HashSet::new();
-        let enrolments = || {
-            chunk
-                .iter()
-                .flat_map(|(line, speaker)| speaker.enrolments.iter().map(move |e| (*line, speaker, e)))
-        };
-        for (line, speaker, enrolment) in enrolments() {
+        for (line, speaker, enrolment) in &enrolments {
             if !seen.insert(&enrolment.id) {
                 let speaker = Some(speaker.id.clone());
-                return Err(StoreError::DuplicateEnrolment { speaker }.of_line(line));
+                return Err(StoreError::DuplicateEnrolment { speaker }.of_line(*line));
             }
         }
         let ids: Vec<Vec<Value>> =
-            enrolments().map(|(_, _, enrolment)| vec![Value::Text(&enrolment.id)]).collect();
-        let lines: Vec<usize> = enrolments().map(|(line, ..)| line).collect();
+            enrolments.iter().map(|(_, _, enrolment)| vec![Value::Text(&enrolment.id)]).collect();
         self.sql.query_many(SPEAKER_OF_ENROLMENT, &ids, &mut |place, row| {
-            let speaker = Some(identifier(row, 0)?);
-            Err(StoreError::DuplicateEnrolment { speaker }.of_line(lines[place]))
+            // Whose it is in another collection is nobody's business here.
+            let is_here = identifier(row, 0)? == enrolments[place].1.collection;
+            let speaker = if is_here { Some(identifier(row, 1)?) } else { None };
+            Err(StoreError::DuplicateEnrolment { speaker }.of_line(enrolments[place].0))
         })
     }
 

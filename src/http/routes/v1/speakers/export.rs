@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::Uri;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::http::{Method, Uri};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::poll_fn;
 use serde::Deserialize;
@@ -60,6 +60,7 @@ pub(in crate::http) struct ExportQuery {
 pub(in crate::http) async fn export(
     State(state): State<AppState>,
     Extension(key): Extension<KeyHolder>,
+    method: Method,
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let ExportQuery { collection } = query(&uri)?;
@@ -69,6 +70,10 @@ pub(in crate::http) async fn export(
     }
     // What cannot be read at all is told by a status.
     followed(&state).await?;
+    let headers = [(CONTENT_TYPE, NDJSON), (CONTENT_DISPOSITION, "attachment; filename=\"speakers.ndjson\"")];
+    if method == Method::HEAD {
+        return Ok(headers.into_response());
+    }
     let permit = state.transfers.clone().try_acquire_owned().map_err(|_| ApiError::Overloaded)?;
     let (sender, mut pieces) = channel(PIECES);
     let span = Span::current();
@@ -87,7 +92,6 @@ pub(in crate::http) async fn export(
         });
     });
     let body = Body::from_stream(poll_fn(move |context| pieces.poll_recv(context)));
-    let headers = [(CONTENT_TYPE, NDJSON), (CONTENT_DISPOSITION, "attachment; filename=\"speakers.ndjson\"")];
     Ok((headers, body).into_response())
 }
 

@@ -78,7 +78,8 @@ struct ImportAnswer {
 
 /// Import speakers from an export.
 ///
-/// All of it is imported, or nothing: what is wrong is named with its line. Others enrol and search meanwhile.
+/// All of it is imported, or nothing: what is wrong is named with its line. Searches go on meanwhile; other changes wait while it is
+/// merged.
 #[utoipa::path(post, operation_id = "import_speakers", path = PATH, tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
     params(ImportQuery),
     request_body(content = String, content_type = "application/x-ndjson", description = "Lines of JSON, as `/v1/export` gives them"),
@@ -99,8 +100,8 @@ pub(in crate::http) async fn import(
     let keeps_unknown = matches!(options.unknown_models, Some(UnknownModelsOption::Keep));
     let loaded: Vec<ModelId> =
         state.embedder_in_hand()?.models().iter().map(|model| model.id().clone()).collect();
-    state.store()?;
-    let _permit = state.transfers.clone().try_acquire_owned().map_err(|_| ApiError::Overloaded)?;
+    let max_speakers = state.store()?.max_speakers();
+    let permit = state.transfers.clone().try_acquire_owned().map_err(|_| ApiError::Overloaded)?;
     let file = receive(&state, &time_limit, request).await?;
     let holder = key.clone();
     let checked = blocking(move || {
@@ -108,6 +109,7 @@ pub(in crate::http) async fn import(
         let rules = ImportRules {
             takes_model: &|model| keeps_unknown || is_loaded(model),
             may_use: &|collection| holder.require_collection(collection).is_ok(),
+            max_speakers,
         };
         CheckedImport::of_file(file, &rules)
     });
@@ -115,7 +117,11 @@ pub(in crate::http) async fn import(
     let imported = write(
         &state,
         &key,
-        move |transaction| transaction.import(&mut checked, conflict),
+        move |transaction| {
+            // The file takes room until then, whether anybody waits or not.
+            let _permit = permit;
+            transaction.import(&mut checked, conflict)
+        },
         |imported| {
             let enrolled = imported.enrolments;
             Some(Change { enrolled, ..Change::of_many("import", None, imported.speakers) })
@@ -137,6 +143,7 @@ async fn receive(state: &AppState, time_limit: &TimeLimit, request: Request) -> 
     let mut file = blocking(move || store.temporary_file()).await?.map_err(unavailable)?;
     let mut body = Limited::new(request.into_body(), max_bytes);
     let mut piece: Vec<u8> = Vec::with_capacity(PIECE_BYTES);
+    let mut n_bytes = 0;
     loop {
         let frame = match body.frame().await {
             Some(Ok(frame)) => Some(frame),
@@ -151,11 +158,14 @@ async fn receive(state: &AppState, time_limit: &TimeLimit, request: Request) -> 
         };
         piece.extend_from_slice(frame.as_ref().and_then(|frame| frame.data_ref()).map_or(&[], |data| data));
         if piece.len() >= PIECE_BYTES || frame.is_none() {
+            n_bytes += piece.len();
             time_limit.extend_for_bytes(piece.len());
             let full = std::mem::replace(&mut piece, Vec::with_capacity(PIECE_BYTES));
             file = blocking(move || file.write_all(&full).map(|()| file)).await?.map_err(unavailable)?;
         }
         if frame.is_none() {
+            // Checking and merging it takes less than receiving it may.
+            time_limit.extend_for_bytes(n_bytes);
             return Ok(file);
         }
     }
