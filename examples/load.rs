@@ -513,13 +513,13 @@ fn replicas() -> Result<()> {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     posted(&servers[place % 3], &client, "/v1/speakers", &new(seed));
                     if place == 0 {
-                        let searched = posted(
+                        let time = posted(
                             &servers[1],
                             &client,
                             "/v1/identify",
                             &json!({"voice": made_up_voice(seed)}),
                         );
-                        searches.lock().unwrap().push(searched);
+                        searches.lock().unwrap().push(time);
                     }
                 }
             });
@@ -603,7 +603,8 @@ fn made_up_export(n: usize) -> String {
             "embedding": BASE64_STANDARD.encode(bytes), "speech_seconds": 5.25, "similarity_to_profile": null, "warnings": [], "created_at": TIME});
         let speaker = json!({"id": format!("s{seed}"), "name": format!("Speaker {seed}"), "collection": "default", "metadata": {},
             "created_at": TIME, "updated_at": TIME, "enrolments": [enrolment]});
-        export += &format!("\n{speaker}");
+        export.push('\n');
+        export += &speaker.to_string();
     }
     export + &format!("\n{{\"end\":true,\"speakers\":{n}}}\n")
 }

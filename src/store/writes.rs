@@ -432,7 +432,7 @@ pub(super) struct ProfileRow {
 
 impl ProfileRow {
     pub(super) fn of(profile: Profile) -> Self {
-        let warnings = Vec::from_iter(profile.warnings.iter().map(String::as_str)).join(" ");
+        let warnings = profile.warnings.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
         Self { vector: bytes_of(&profile.vector), warnings, profile }
     }
 

@@ -390,7 +390,7 @@ fn behind_nginx_replicas_on_one_database_are_one_service() {
     let Some(postgres) = Postgres::shared() else { return };
     let url = postgres.database();
     let servers = [(); 3].map(|()| Server::start_with(&[("DATABASE_URL", &url)]));
-    let upstream: String = servers.iter().map(|server| format!("server {};", server.address)).collect();
+    let upstream = servers.each_ref().map(|server| format!("server {};", server.address)).concat();
     let (directory, address) = (tempfile::tempdir().unwrap(), free_address());
     let ours = format!(
         "upstream replicas {{ {upstream} }} server {{ listen {address}; location / {{ proxy_pass http://replicas; }} }}"

@@ -2,6 +2,7 @@
 //! server process, and the promises the repository makes about itself.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::duplicate_mod, reason = "the tests of speakers run on each store")]
 #![allow(clippy::explicit_write, reason = "the harness captures what the print macros write")]
 #![allow(clippy::float_cmp, reason = "equal bits are what is meant")]
 #![allow(clippy::too_many_lines, reason = "a table of cases is as long as it has cases")]

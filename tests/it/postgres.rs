@@ -116,9 +116,8 @@ impl Proxy {
 }
 
 fn forward(mut client: TcpStream, mut server: TcpStream, cut: &AtomicU8) {
-    let mut buffer = [0; 65_536];
-    loop {
-        let Ok(n @ 1..) = client.read(&mut buffer) else { break };
+    let mut buffer = vec![0; 65_536];
+    while let Ok(n @ 1..) = client.read(&mut buffer) {
         let is_commit = buffer[..n].windows(7).any(|bytes| bytes == b"COMMIT\0");
         let order = if is_commit { cut.swap(FORWARD, Ordering::Relaxed) } else { FORWARD };
         if order == CUT_BEFORE_COMMIT {
@@ -299,7 +298,7 @@ fn the_servers_certificate_is_verified_where_that_is_asked_for() {
         (format!("{plain}?sslmode=verify-full&sslrootcert={roots}"), "certificate"),
         (format!("{localhost}?sslmode=verify-full"), "certificate"),
         (plain.replace("voices@", "nobody@"), "nobody"),
-        (format!("{}x", plain), "does not exist"),
+        (format!("{plain}x"), "does not exist"),
     ] {
         let mut program = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"));
         program.current_dir(repository()).envs([("API_KEY", "a-key"), ("HOST", "127.0.0.1"), ("PORT", "0")]);
@@ -336,10 +335,10 @@ fn a_backup_is_restored_under_a_running_service() {
     let (url, folder) = (postgres.database(), tempfile::tempdir().unwrap());
     let operation = std::fs::read_to_string(repository().join("docs/operation.md")).unwrap();
     let run = |recipe: &str| {
-        let commands = operation.split('`').filter(|text| text.starts_with(recipe));
+        let mut commands = operation.split('`').filter(|text| text.starts_with(recipe));
         let path = format!("{}:{}", postgres.programs().display(), std::env::var("PATH").unwrap());
         let mut shell = Command::new("sh");
-        shell.args(["-ec", commands.last().unwrap()]).env("PATH", path).env("DATABASE_URL", &url);
+        shell.args(["-ec", commands.next_back().unwrap()]).env("PATH", path).env("DATABASE_URL", &url);
         let output = shell.current_dir(&folder).output().unwrap();
         assert!(output.status.success(), "{recipe}: {}", String::from_utf8_lossy(&output.stderr));
     };

@@ -45,7 +45,7 @@ fn imported(speakers: usize, enrolments: usize, replaced: usize, skipped: usize)
 
 /// The lines as a file has them.
 fn file_of(lines: &[String]) -> String {
-    lines.iter().map(|line| format!("{line}\n")).collect()
+    lines.join("\n") + if lines.is_empty() { "" } else { "\n" }
 }
 
 /// An export of made-up speakers with one enrolment each: `s0` and so on.
@@ -312,11 +312,11 @@ fn speakers_who_are_there_stay_or_are_replaced() {
         assert_eq!((&found["speaker"], &found["searched"]), (&json!("s699"), &json!(700)));
         // What has moved to a later speaker since comes back.
         let enrolments = get(server, "/v1/speakers/s0/enrolments");
-        let path = format!(
+        let move_it = format!(
             "/v1/speakers/s0/enrolments/{}/move",
             enrolments["enrolments"][0]["id"].as_str().unwrap()
         );
-        post(server, &path, &json!({"to": "s599"}));
+        post(server, &move_it, &json!({"to": "s599"}));
         assert_eq!(
             answered(200, import(server, "?conflict=replace", file_of(&backup))),
             imported(600, 600, 600, 0)
@@ -391,8 +391,8 @@ fn an_export_loads_into_pgvector() {
     let url = postgres.database();
     let scaling = std::fs::read_to_string(repository().join("docs/scaling.md")).unwrap();
     let statements = scaling.split("```sql\n").nth(1).unwrap().split("```").next().unwrap();
-    let (make, search) = statements.split_once("\n\n").unwrap();
-    postgres.psql(&url, make).unwrap();
+    let (tables, search) = statements.split_once("\n\n").unwrap();
+    postgres.psql(&url, tables).unwrap();
     postgres.psql(&url, &format!("\\copy voices FROM '{}'", rows.display())).unwrap();
     let probe = format!("{:?}", unit(&components(7)));
     let found = postgres.psql(&url, &search.replace("$1", &format!("'{probe}'"))).unwrap();

@@ -79,7 +79,7 @@ impl Connection {
         let patience = purpose.patience();
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| ConnectError::Unavailable(error.to_string()))?;
-        let connect = server.config.connect(server.tls.clone());
+        let connect = server.settings().config.connect(server.settings().tls.clone());
         // One server after the other is tried.
         let limit = patience + server.connect_timeout();
         let connected = runtime.block_on(async { timeout(limit, connect).await });

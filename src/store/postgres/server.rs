@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::Config;
@@ -18,7 +19,10 @@ const TCP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where a server is, and how it is spoken to. Cheap to clone; neither `Debug` nor [`Server::name`] shows the password.
 #[derive(Clone)]
-pub struct Server {
+pub struct Server(Arc<Settings>);
+
+/// Read of a URL.
+pub(super) struct Settings {
     url: String,
     pub(super) config: Config,
     pub(super) tls: MakeRustlsConnect,
@@ -94,18 +98,23 @@ impl Server {
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         let tls = MakeRustlsConnect::new(client_config(&verification).map_err(ServerError::Roots)?);
         let name = name(&config);
-        Ok(Self { url: url.to_owned(), config, tls, name })
+        Ok(Self(Arc::new(Settings { url: url.to_owned(), config, tls, name })))
     }
 
     /// How long trying all its hosts may take.
     pub(super) fn connect_timeout(&self) -> Duration {
-        let hosts = self.config.get_hosts().len() as u32;
-        self.config.get_connect_timeout().map_or(CONNECT_TIMEOUT, |timeout| *timeout) * hosts
+        let config = &self.0.config;
+        let hosts = config.get_hosts().len() as u32;
+        config.get_connect_timeout().map_or(CONNECT_TIMEOUT, |timeout| *timeout) * hosts
     }
 
     /// The host and the database, for people.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.0
     }
 }
 
@@ -114,18 +123,18 @@ fn name(config: &Config) -> String {
         Host::Tcp(host) => host.clone(),
         Host::Unix(path) => path.display().to_string(),
     });
-    format!("postgres://{}/{}", Vec::from_iter(hosts).join(","), config.get_dbname().unwrap_or_default())
+    format!("postgres://{}/{}", hosts.collect::<Vec<_>>().join(","), config.get_dbname().unwrap_or_default())
 }
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
+        f.write_str(self.name())
     }
 }
 
 impl PartialEq for Server {
     fn eq(&self, other: &Self) -> bool {
-        self.url == other.url
+        self.0.url == other.0.url
     }
 }
 

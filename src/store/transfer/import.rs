@@ -66,9 +66,9 @@ impl Transaction<'_> {
             models.insert(model.clone(), self.model(model, *dimension)?);
         }
         let (revision, _) = self.raise_revision(0)?;
-        import.rewind().map_err(unreadable)?;
+        import.rewind().map_err(|error| unreadable(&error))?;
         loop {
-            let mut chunk = next_chunk(import).map_err(unreadable)?;
+            let mut chunk = next_chunk(import).map_err(|error| unreadable(&error))?;
             if chunk.is_empty() {
                 break;
             }
@@ -94,9 +94,9 @@ impl Transaction<'_> {
         conflict: Conflict,
     ) -> Result<BTreeMap<usize, SpeakerKey>, StoreError> {
         let mut existing = BTreeMap::new();
-        import.rewind().map_err(unreadable)?;
+        import.rewind().map_err(|error| unreadable(&error))?;
         loop {
-            let chunk = next_chunk(import).map_err(unreadable)?;
+            let chunk = next_chunk(import).map_err(|error| unreadable(&error))?;
             if chunk.is_empty() {
                 return Ok(existing);
             }
@@ -268,6 +268,6 @@ fn next_chunk(import: &mut CheckedImport) -> Result<Chunk, ImportError> {
 }
 
 /// It could be read before.
-fn unreadable(error: ImportError) -> StoreError {
+fn unreadable(error: &ImportError) -> StoreError {
     StoreError::Internal(format!("a checked import cannot be read: {error}"))
 }

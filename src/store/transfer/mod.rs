@@ -1,7 +1,7 @@
 //! All speakers as lines of JSON, out of one store and into another.
 //!
-//! The first line is a [`Head`], then comes a line for each speaker with all enrolments, then a [`Tail`]. What an export cannot
-//! finish has no such end.
+//! The first line tells the format and the models, then comes a line for each speaker with all enrolments, then one that is the end.
+//! What an export cannot finish has no such end.
 
 mod check;
 mod export;

@@ -61,8 +61,10 @@ impl Postgres {
             say(&format!("PostgreSQL cannot be set up: {}", String::from_utf8_lossy(&made.stderr)));
             return None;
         }
-        let mut lines = String::from("fsync = off\nmax_connections = 300\nlisten_addresses = '127.0.0.1'\n");
-        lines += &format!("unix_socket_directories = '{}'\n", server.folder.display());
+        let lines = format!(
+            "fsync = off\nmax_connections = 300\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{}'\n",
+            server.folder.display()
+        );
         let file = data.join("postgresql.conf");
         std::fs::OpenOptions::new().append(true).open(file).unwrap().write_all(lines.as_bytes()).unwrap();
         server.go_on();
