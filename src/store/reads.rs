@@ -162,11 +162,7 @@ pub(super) fn voice(sql: &dyn Sql, address: &Address, model: &ModelId) -> Result
     Ok(SpeakerVoice { key, profile })
 }
 
-pub(super) fn profile(
-    sql: &dyn Sql,
-    key: SpeakerKey,
-    fingerprint: &str,
-) -> Result<Option<Profile>, StoreError> {
+fn profile(sql: &dyn Sql, key: SpeakerKey, fingerprint: &str) -> Result<Option<Profile>, StoreError> {
     first(sql, PROFILE, &[Value::Integer(key), Value::Text(fingerprint)], |row| {
         Ok(Profile {
             vector: vector(row, 0)?,

@@ -81,7 +81,8 @@ impl Writer {
     /// Commits changes together, and answers them.
     fn commit(&self, state: &mut State, mut batch: Vec<Box<dyn Job>>) {
         let committed = self.try_commit(state, |transaction| {
-            batch.iter_mut().try_for_each(|job| in_savepoint(transaction, job.as_mut()))
+            transaction.sql.batch("SAVEPOINT change")?;
+            batch.iter_mut().try_for_each(|job| behind_savepoint(transaction, job.as_mut()))
         });
         batch.into_iter().for_each(|job| job.finish(committed.clone()));
         self.erase(state);
@@ -171,12 +172,12 @@ impl Writer {
     }
 }
 
-/// Makes a change, and undoes it if it fails; an error is one of the store itself.
-fn in_savepoint(transaction: &Transaction<'_>, job: &mut dyn Job) -> Result<(), StoreError> {
-    transaction.sql.batch("SAVEPOINT change")?;
+/// Makes a change, and undoes it back to the savepoint if it fails; there is a savepoint behind it then. An error is one of the store
+/// itself.
+fn behind_savepoint(transaction: &Transaction<'_>, job: &mut dyn Job) -> Result<(), StoreError> {
     let has_removed = transaction.has_removed.get();
     match catch_unwind(AssertUnwindSafe(|| job.run(transaction))) {
-        Ok(Ok(())) => transaction.sql.batch("RELEASE SAVEPOINT change"),
+        Ok(Ok(())) => transaction.sql.batch("RELEASE SAVEPOINT change; SAVEPOINT change"),
         Ok(Err(error @ StoreError::Unavailable { .. })) => Err(error),
         // The database has undone everything.
         _ if !transaction.sql.is_in_transaction() => {
@@ -184,7 +185,7 @@ fn in_savepoint(transaction: &Transaction<'_>, job: &mut dyn Job) -> Result<(), 
         }
         Ok(Err(_)) | Err(_) => {
             transaction.has_removed.set(has_removed);
-            transaction.sql.batch("ROLLBACK TO SAVEPOINT change; RELEASE SAVEPOINT change")
+            transaction.sql.batch("ROLLBACK TO SAVEPOINT change")
         }
     }
 }

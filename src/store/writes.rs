@@ -1,11 +1,13 @@
 //! What writes. Each function is one change, all or nothing: its caller undoes what is left of one that fails.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use uuid::Uuid;
 
 use super::error::StoreError;
-use super::reads::{enrolment_by_id, key_of, profile, row_of, speaker, timestamp};
+use super::reads::{enrolment_by_id, key_of, row_of, speaker, timestamp};
 use super::sql::{Row, Sql, Value, all, bytes_of, codes, count, first, identifier, one, vector};
 use super::statements::{
     ADD_ENROLMENT, ADD_MODEL, ADD_SPEAKER, BY_DIGEST, CHANGE_SPEAKER, COUNT_SPEAKERS, ENROLMENT_COUNT,
@@ -14,8 +16,8 @@ use super::statements::{
     REMOVE_ENROLMENTS, REMOVE_PROFILE, REMOVE_SPEAKER, SAMPLES, SET_FORGOTTEN, SET_PROFILE, TOUCH_SPEAKER,
 };
 use crate::speakers::{
-    Address, Details, Enrolment, EnrolmentRules, Identifier, Metadata, Profile, Sample, Speaker, SpeakerKey,
-    SpeakerName, Voice, check,
+    Address, Details, Enrolment, EnrolmentRules, Identifier, Metadata, ModelSummary, Profile, Sample,
+    Speaker, SpeakerKey, SpeakerName, Voice, check,
 };
 
 /// Changes for which removals are remembered: who is further behind reads everything anew.
@@ -65,6 +67,21 @@ pub struct Enrolled {
     pub key: SpeakerKey,
     /// False if the same request came before.
     pub is_new: bool,
+}
+
+/// A speaker's enrolments, while more are made.
+#[derive(Default)]
+struct SoFar {
+    /// How many, of all models.
+    enrolments: usize,
+    /// By their fingerprints; at the least the models that more are made of.
+    models: BTreeMap<String, ModelSoFar>,
+}
+
+/// Those of a model.
+struct ModelSoFar {
+    key: i64,
+    samples: Vec<Sample>,
 }
 
 /// An enrolment that is there, and whose it is.
@@ -119,10 +136,29 @@ impl Transaction<'_> {
             Value::Integer(revision),
         ];
         let key = one(self.sql, ADD_SPEAKER, &values, |row| row.integer(0))?;
+        let mut so_far = SoFar::default();
         for (index, voice) in new.voices.iter().enumerate() {
-            self.enrol_for(key, &address.collection, voice, rules).map_err(|error| error.of_voice(index))?;
+            let enrolled = self.enrol_for(key, &address.collection, voice, rules, &mut so_far);
+            enrolled.map_err(|error| error.of_voice(index))?;
         }
-        Ok(Created { speaker: speaker(self.sql, &address)?, is_new: true })
+        let mut profiles = Vec::new();
+        for (model, ModelSoFar { key: model_key, samples }) in so_far.models {
+            if let Some(Profile { seconds, enrolments, .. }) = self.set_profile(key, model_key, &samples)? {
+                profiles.push(ModelSummary { model, seconds, enrolments });
+            }
+        }
+        let created_at = timestamp(self.now);
+        let speaker = Speaker {
+            id: address.id,
+            name: name.clone(),
+            collection: address.collection,
+            metadata: metadata.clone(),
+            enrolments: so_far.enrolments,
+            profiles,
+            created_at: created_at.clone(),
+            updated_at: created_at,
+        };
+        Ok(Created { speaker, is_new: true })
     }
 
     fn created_before(&self, new: &NewSpeaker) -> Result<Option<Speaker>, StoreError> {
@@ -228,20 +264,32 @@ impl Transaction<'_> {
         rules: &EnrolmentRules,
     ) -> Result<Enrolled, StoreError> {
         let key = key_of(self.sql, address)?;
-        let enrolled = self.enrol_for(key, &address.collection, voice, rules)?;
+        let model = voice.embedding.model();
+        let model_key = self.model_key(model.fingerprint(), model.dimension())?;
+        let samples = self.samples(key, model_key)?;
+        let of_model = ModelSoFar { key: model_key, samples };
+        let mut so_far = SoFar {
+            enrolments: self.enrolment_count(key)?,
+            models: BTreeMap::from([(model.fingerprint().to_owned(), of_model)]),
+        };
+        let enrolled = self.enrol_for(key, &address.collection, voice, rules, &mut so_far)?;
         if enrolled.is_new {
+            for of_model in so_far.models.values() {
+                self.set_profile(key, of_model.key, &of_model.samples)?;
+            }
             self.touch(key)?;
         }
         Ok(enrolled)
     }
 
-    /// As [`Transaction::enrol`], without marking the speaker as changed.
+    /// Adds an enrolment, unless it is there. What it changes of the profile and the speaker is left to the caller.
     fn enrol_for(
         &self,
         key: SpeakerKey,
         collection: &Identifier,
         voice: &Voice,
         rules: &EnrolmentRules,
+        so_far: &mut SoFar,
     ) -> Result<Enrolled, StoreError> {
         match self.known(collection, voice)? {
             Some(known) if known.key == key => {
@@ -251,18 +299,23 @@ impl Transaction<'_> {
             Some(known) => return Err(StoreError::DuplicateEnrolment { speaker: Some(known.speaker) }),
             None => {}
         }
-        self.check_room(key, 1)?;
+        check_room(so_far.enrolments + 1)?;
         let model = voice.embedding.model();
-        let so_far = profile(self.sql, key, model.fingerprint())?;
-        let similarity = check(voice, so_far.as_ref(), rules)?;
-        let model_key = self.model_key(model.fingerprint(), model.dimension())?;
+        let of_model = match so_far.models.entry(model.fingerprint().to_owned()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let key = self.model_key(model.fingerprint(), model.dimension())?;
+                place.insert(ModelSoFar { key, samples: Vec::new() })
+            }
+        };
+        let similarity = check(voice, Profile::of(&of_model.samples).as_ref(), rules)?;
         let id = Uuid::now_v7().to_string();
         let components: Vec<f32> = voice.embedding.components().iter().map(|c| *c as f32).collect();
         let (vector, warnings) = (bytes_of(&components), voice.warnings.join(" "));
         let values = [
             Value::Integer(key),
             Value::Text(&id),
-            Value::Integer(model_key),
+            Value::Integer(of_model.key),
             Value::Bytes(&voice.digest),
             Value::Bytes(&vector),
             Value::Real(voice.speech_seconds),
@@ -271,7 +324,12 @@ impl Transaction<'_> {
             Value::Integer(self.now),
         ];
         self.sql.execute(ADD_ENROLMENT, &values)?;
-        self.refresh(key, model_key)?;
+        so_far.enrolments += 1;
+        of_model.samples.push(Sample {
+            vector: components,
+            speech_seconds: voice.speech_seconds,
+            warnings: voice.warnings.clone(),
+        });
         let enrolment = Enrolment {
             id,
             model: model.fingerprint().to_owned(),
@@ -318,7 +376,7 @@ impl Transaction<'_> {
         let target = key_of(self.sql, &to)?;
         let model = self.model_of(from, enrolment)?;
         if from != target {
-            self.check_room(target, 1)?;
+            check_room(self.enrolment_count(target)? + 1)?;
             let values = [Value::Integer(from), Value::Text(enrolment), Value::Integer(target)];
             self.sql.execute(MOVE_ENROLMENT, &values)?;
             for key in [from, target] {
@@ -336,7 +394,7 @@ impl Transaction<'_> {
         let from = key_of(self.sql, &other)?;
         if from != target {
             let models = self.models_of(from)?;
-            self.check_room(target, self.enrolment_count(from)?)?;
+            check_room(self.enrolment_count(target)? + self.enrolment_count(from)?)?;
             self.sql.execute(MOVE_ENROLMENTS, &[Value::Integer(from), Value::Integer(target)])?;
             self.remove_all([from])?;
             models.into_iter().try_for_each(|model| self.refresh(target, model))?;
@@ -359,35 +417,38 @@ impl Transaction<'_> {
         Ok(found)
     }
 
-    /// Whether a speaker may have so many enrolments more.
-    fn check_room(&self, key: SpeakerKey, n: usize) -> Result<(), StoreError> {
-        if self.enrolment_count(key)? + n <= MAX_ENROLMENTS {
-            return Ok(());
-        }
-        Err(StoreError::TooManyEnrolments { max: MAX_ENROLMENTS })
-    }
-
     fn enrolment_count(&self, key: SpeakerKey) -> Result<usize, StoreError> {
         one(self.sql, ENROLMENT_COUNT, &[Value::Integer(key)], |row| count(row, 0))
     }
 
     /// Makes the profile of a speaker for a model anew.
     fn refresh(&self, key: SpeakerKey, model: i64) -> Result<(), StoreError> {
-        let of_model = [Value::Integer(key), Value::Integer(model)];
-        let samples = all(self.sql, SAMPLES, &of_model, |row| {
+        let samples = self.samples(key, model)?;
+        self.set_profile(key, model, &samples).map(drop)
+    }
+
+    /// A speaker's enrolments of a model, in the order in which they came.
+    fn samples(&self, key: SpeakerKey, model: i64) -> Result<Vec<Sample>, StoreError> {
+        all(self.sql, SAMPLES, &[Value::Integer(key), Value::Integer(model)], |row| {
             let warnings = codes(row, 2)?.map(str::to_owned).collect();
             Ok(Sample { vector: vector(row, 0)?, speech_seconds: row.real(1)?, warnings })
-        })?;
-        match Profile::of(&samples) {
-            Some(profile) => {
-                let row = ProfileRow::of(profile);
-                self.sql.execute(SET_PROFILE, &row.values(key, model))?;
-            }
-            None => {
-                self.sql.execute(REMOVE_PROFILE, &of_model)?;
-            }
-        }
-        Ok(())
+        })
+    }
+
+    /// Makes all enrolments of a speaker's model the profile; `None` if they have none.
+    fn set_profile(
+        &self,
+        key: SpeakerKey,
+        model: i64,
+        samples: &[Sample],
+    ) -> Result<Option<Profile>, StoreError> {
+        let Some(profile) = Profile::of(samples) else {
+            self.sql.execute(REMOVE_PROFILE, &[Value::Integer(key), Value::Integer(model)])?;
+            return Ok(None);
+        };
+        let row = ProfileRow::of(profile);
+        self.sql.execute(SET_PROFILE, &row.values(key, model))?;
+        Ok(Some(row.profile))
     }
 
     fn touch(&self, key: SpeakerKey) -> Result<(), StoreError> {
@@ -421,6 +482,11 @@ impl Transaction<'_> {
     fn models_of(&self, key: SpeakerKey) -> Result<Vec<i64>, StoreError> {
         all(self.sql, MODELS_OF_SPEAKER, &[Value::Integer(key)], |row| row.integer(0))
     }
+}
+
+/// Whether a speaker may have so many enrolments.
+fn check_room(n: usize) -> Result<(), StoreError> {
+    if n <= MAX_ENROLMENTS { Ok(()) } else { Err(StoreError::TooManyEnrolments { max: MAX_ENROLMENTS }) }
 }
 
 /// A profile as it is kept.

@@ -363,6 +363,8 @@ fn nginx_repeats_only_requests_that_store_nothing() {
             ("POST", "/v1/speakers/anna/merge", 1),
             ("POST", "/v1/speakers/anna/enrolments", 1),
             ("PATCH", "/v1/speakers/anna", 1),
+            ("POST", "/v1/import", 1),
+            ("GET", "/v1/export", 1),
             // Once or twice, it is gone.
             ("DELETE", "/v1/speakers/anna", 2),
         ] {

@@ -15,7 +15,7 @@ use voice_embedding_service::store::{NewSpeaker, Store, StoreError, StorePlace};
 
 use super::support::{
     FINGERPRINT, KEY, Postgres, Server, answered, assert_error, components, embedding, eventually, fixture,
-    mixed, repository, unit, voice,
+    mixed, repository, say, unit, voice,
 };
 
 const FORCED: EnrolmentRules = EnrolmentRules { min_seconds: 0.0, threshold: 0.75, force: true };
@@ -585,6 +585,34 @@ fn what_was_removed_is_erased_once_readers_have_gone_whoever_removed_it() {
     assert_eq!(server.exit_code(), Some(0));
     assert!(!is_in_folder(folder.path(), &part(2)));
     assert!(is_in_folder(folder.path(), &part(3)));
+}
+
+/// By the recipe of docs/operation.md.
+#[test]
+fn a_backup_of_the_file_is_restored() {
+    if Command::new("sqlite3").arg("-version").output().is_err() {
+        say("skipped: there is no sqlite3");
+        return;
+    }
+    let (folder, file) = place();
+    let operation = fs::read_to_string(repository().join("docs/operation.md")).unwrap();
+    let run = |recipe: &str| {
+        let command = operation.split('`').find(|text| text.starts_with(recipe)).unwrap();
+        assert!(Command::new("sh").args(["-ec", command]).current_dir(&folder).status().unwrap().success());
+    };
+    let mut server = serve(&file);
+    assert_eq!((create(&server, "anna", &[1]), create(&server, "beth", &[2])), (201, 201));
+    run("sqlite3 ");
+    assert_eq!(server.request("DELETE", "/v1/speakers/anna").send().unwrap().status(), 204);
+    assert_eq!(create(&server, "cole", &[3]), 201);
+    server.signal("TERM");
+    assert_eq!(server.exit_code(), Some(0));
+    ["", "-wal", "-shm"]
+        .map(|ending| drop(fs::remove_file(folder.path().join(format!("speakers.db{ending}")))));
+    run("cp copy.db");
+    let server = serve(&file);
+    assert_eq!(listed(&server).into_keys().collect::<Vec<_>>(), ["anna", "beth"]);
+    assert_eq!(identified(&server, 1)["speaker"], "anna");
 }
 
 #[test]

@@ -89,12 +89,13 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     digits.map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])).collect()
 }
 
-/// A SHA-256; `None` if it is none.
+/// A SHA-256 of digits as [`hex`] writes them; `None` if it is none.
 pub(super) fn sha256_of_hex(text: &str) -> Option<[u8; 32]> {
     let (digits, rest) = text.as_bytes().as_chunks::<2>();
     let byte = |digits: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
     let bytes = digits.iter().map(byte).collect::<Option<Vec<u8>>>()?;
-    if rest.is_empty() && !text.contains('+') { bytes.try_into().ok() } else { None }
+    let is_written_so = text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+    if rest.is_empty() && is_written_so { bytes.try_into().ok() } else { None }
 }
 
 pub(super) fn base64(bytes: &[u8]) -> String {
@@ -121,8 +122,16 @@ mod tests {
             assert_eq!(read.speech_seconds.map(f64::to_bits), Some(number.to_bits()));
             assert_eq!(read.similarity_to_profile, None);
         }
-        let texts = ["00".repeat(32), "0g".repeat(32), "00".repeat(31), "+0".repeat(32), "0".repeat(65)];
-        assert_eq!(texts.map(|text| sha256_of_hex(&text).is_some()), [true, false, false, false, false]);
+        let texts = [
+            "0f".repeat(32),
+            "0F".repeat(32),
+            "0g".repeat(32),
+            "00".repeat(31),
+            "+0".repeat(32),
+            "0".repeat(65),
+        ];
+        let read = texts.map(|text| sha256_of_hex(&text).is_some());
+        assert_eq!(read, [true, false, false, false, false, false]);
         assert_eq!(sha256_of_hex(&hex(&[0xab; 32])), Some([0xab; 32]));
     }
 }
