@@ -22,7 +22,7 @@ use crate::speakers::{
 };
 use crate::store::{
     CheckedImport, Conflict, ExportError, ImportRules, NewSpeaker, PageRequest, Store, StoreError,
-    Transaction,
+    Transaction, folder_of,
 };
 
 /// Speakers that are read at once.
@@ -182,9 +182,8 @@ fn export(collection: Option<&Identifier>, output: Option<&Path>, args: StoreArg
     let n = match output {
         // It is whole, or not there.
         Some(path) => {
-            let folder =
-                path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let file = tempfile::NamedTempFile::new_in(folder).with_context(|| path.display().to_string())?;
+            let file = tempfile::NamedTempFile::new_in(folder_of(path))
+                .with_context(|| path.display().to_string())?;
             let mut out = BufWriter::new(file);
             let n = write(&mut out)?;
             let file = out.into_inner().map_err(|error| anyhow!("{}: {error}", path.display()))?;

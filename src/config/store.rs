@@ -9,7 +9,7 @@ use rustix::fs::{Access, access};
 use super::error::ConfigError;
 use super::places::{data_directory, is_mount};
 use super::values::{MAX_MAX_SPEAKERS, count};
-use crate::store::{Server, ServerError, StoreConfig, StorePlace};
+use crate::store::{Server, ServerError, StoreConfig, StorePlace, folder_of};
 
 /// The database's name in its folder.
 const FILE: &str = "speakers.db";
@@ -116,7 +116,7 @@ fn nearest(path: &Path) -> &Path {
 
 /// Whether a file, or else its folder, can be written.
 fn check_writable(path: &Path) -> Result<(), String> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     let (target, rights) = match path {
         path if path.is_dir() => (path, Access::WRITE_OK | Access::EXEC_OK),
         path if path.exists() => (path, Access::READ_OK | Access::WRITE_OK),

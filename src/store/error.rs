@@ -99,6 +99,14 @@ impl StoreError {
         Self::SpeakerNotFound { speaker: id, collection }
     }
 
+    /// What an error says to the operator.
+    pub(super) fn reason(self) -> String {
+        match self {
+            Self::Unavailable { reason } | Self::Internal(reason) => reason,
+            error => error.to_string(),
+        }
+    }
+
     /// The error, of a line of an import.
     pub(super) fn of_line(self, line: usize) -> Self {
         Self::OfLine { line, error: Box::new(self) }

@@ -28,6 +28,7 @@ use crate::embedding::{ModelId, UnitEmbedding};
 use crate::speakers::{Address, Enrolment, Found, Identifier, Speaker, Wanted};
 
 pub use error::{OpenError, StoreError};
+pub(crate) use place::folder_of;
 pub use place::{StoreConfig, StorePlace};
 pub use postgres::{Server, ServerError};
 pub use reads::{CollectionSummary, PageRequest, SpeakerPage, SpeakerVoice};

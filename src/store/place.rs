@@ -1,6 +1,6 @@
 //! Where speakers are kept.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::postgres::Server;
 
@@ -24,4 +24,9 @@ pub struct StoreConfig {
     pub note: Option<String>,
     /// Most speakers.
     pub max_speakers: usize,
+}
+
+/// The folder that a file is in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

@@ -83,7 +83,8 @@ fn values_of(address: &Address) -> [Value<'_>; 2] {
     [Value::Text(address.collection.as_str()), Value::Text(address.id.as_str())]
 }
 
-fn speaker_row(row: &dyn Row) -> Result<SpeakerRow, StoreError> {
+/// The first columns of a row, in the order of `SPEAKER`.
+pub(super) fn speaker_row(row: &dyn Row) -> Result<SpeakerRow, StoreError> {
     let metadata = Metadata::kept(row.text(4)?.to_owned())
         .map_err(|error| StoreError::Internal(format!("a speaker's metadata cannot be read: {error}")))?;
     let speaker = Speaker {

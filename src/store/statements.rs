@@ -10,12 +10,28 @@ macro_rules! statements {
     };
 }
 
+/// The rows of profiles that the index takes.
+macro_rules! profiles {
+    () => {
+        "SELECT p.speaker, m.fingerprint, p.vector, p.seconds, p.enrolments, p.without_seconds, p.warnings FROM profiles p
+            JOIN models m ON m.key = p.model"
+    };
+}
+
+/// The rows of speakers, each with an enrolment, that an export is made of.
+macro_rules! exported {
+    () => {
+        "SELECT s.key, s.collection, s.id, s.name, s.metadata, s.created, s.updated, COALESCE(e.id, ''), m.fingerprint, e.digest, e.vector,
+            e.speech_seconds, e.similarity, e.warnings, e.created FROM speakers s LEFT JOIN enrolments e ON e.speaker = s.key
+            LEFT JOIN models m ON m.key = e.model"
+    };
+}
+
 statements! {
     // What follows changes.
     CHANGED_SPEAKERS = "SELECT key, collection, id, name FROM speakers WHERE revision > ?1";
-    CHANGED_PROFILES = "SELECT p.speaker, m.fingerprint, p.vector, p.seconds, p.enrolments, p.without_seconds, p.warnings FROM profiles p
-        JOIN models m ON m.key = p.model WHERE p.speaker IN (SELECT key FROM speakers WHERE revision > ?1)";
-    ALL_PROFILES = "SELECT p.speaker, m.fingerprint, p.vector, p.seconds, p.enrolments, p.without_seconds, p.warnings FROM profiles p JOIN models m ON m.key = p.model";
+    CHANGED_PROFILES = concat!(profiles!(), " WHERE p.speaker IN (SELECT key FROM speakers WHERE revision > ?1)");
+    ALL_PROFILES = profiles!();
     REMOVED_SPEAKERS = "SELECT speaker FROM removals WHERE revision > ?1";
 
     // What reads.
@@ -40,12 +56,8 @@ statements! {
     MODELS = "SELECT fingerprint, dimension FROM models ORDER BY fingerprint";
     MODELS_OF_COLLECTION = "SELECT DISTINCT m.fingerprint, m.dimension FROM models m JOIN enrolments e ON e.model = m.key
         JOIN speakers s ON s.key = e.speaker WHERE s.collection = ?1 ORDER BY m.fingerprint";
-    EXPORT = "SELECT s.key, s.collection, s.id, s.name, s.metadata, s.created, s.updated, COALESCE(e.id, ''), m.fingerprint, e.digest, e.vector,
-        e.speech_seconds, e.similarity, e.warnings, e.created FROM speakers s LEFT JOIN enrolments e ON e.speaker = s.key
-        LEFT JOIN models m ON m.key = e.model ORDER BY s.collection, s.id, e.key";
-    EXPORT_COLLECTION = "SELECT s.key, s.collection, s.id, s.name, s.metadata, s.created, s.updated, COALESCE(e.id, ''), m.fingerprint, e.digest, e.vector,
-        e.speech_seconds, e.similarity, e.warnings, e.created FROM speakers s LEFT JOIN enrolments e ON e.speaker = s.key
-        LEFT JOIN models m ON m.key = e.model WHERE s.collection = ?1 ORDER BY s.id, e.key";
+    EXPORT = concat!(exported!(), " ORDER BY s.collection, s.id, e.key");
+    EXPORT_COLLECTION = concat!(exported!(), " WHERE s.collection = ?1 ORDER BY s.id, e.key");
 
     // What writes.
     RAISE_REVISION = "UPDATE state SET revision = revision + 1, speakers = speakers + ?1 RETURNING revision, speakers";

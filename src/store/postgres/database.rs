@@ -212,11 +212,7 @@ impl database::Database for Database {
     }
 
     fn open_error(&self, error: StoreError) -> OpenError {
-        let reason = match error {
-            StoreError::Unavailable { reason } | StoreError::Internal(reason) => reason,
-            error => error.to_string(),
-        };
-        OpenError::System { place: self.server.name().to_owned(), reason }
+        OpenError::System { place: self.server.name().to_owned(), reason: error.reason() }
     }
 }
 

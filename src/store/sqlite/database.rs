@@ -8,7 +8,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::open::{
     BUSY_TIMEOUT, beside, check_file, check_version, connection_for_reading, connection_for_writing, create,
-    make, open_error, open_for_reading, prepare_for_writing, reason_of, resolved, version,
+    make, open_error, open_for_reading, prepare_for_writing, resolved, version,
 };
 use super::tables::VERSION;
 use crate::store::database::{self, Source, Work, Writable};
@@ -87,7 +87,7 @@ impl database::Database for Database {
         let Place::File(path) = &self.place else { return Ok(true) };
         let of_file = |error: StoreError| OpenError::System {
             place: path.display().to_string(),
-            reason: format!("its tables cannot be brought to version {VERSION}: {}", reason_of(error)),
+            reason: format!("its tables cannot be brought to version {VERSION}: {}", error.reason()),
         };
         let found =
             open_for_reading(path).and_then(|connection| Ok(connection.map(|c| version(&c)).transpose()?));

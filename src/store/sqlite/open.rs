@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::tables::{APPLICATION_ID, MIGRATIONS, VERSION};
 use crate::store::error::{OpenError, StoreError};
+use crate::store::place::folder_of;
 
 /// How long a connection waits for another process.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,7 +50,7 @@ pub(super) fn create(path: &Path) -> Result<(), StoreError> {
         // Another process may have made the database meanwhile.
         return if path.exists() { Ok(()) } else { Err(StoreError::Unavailable { reason }) };
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unavailable)?;
     let new = beside(path, &format!(".{}", Uuid::now_v7()));
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(unavailable)?;
@@ -141,14 +142,6 @@ pub(super) fn prepare_for_writing(connection: &Connection) -> Result<(), StoreEr
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     Ok(transaction.commit()?)
-}
-
-/// What an error says to the operator.
-pub(super) fn reason_of(error: StoreError) -> String {
-    match error {
-        StoreError::Unavailable { reason } | StoreError::Internal(reason) => reason,
-        error => error.to_string(),
-    }
 }
 
 /// Refuses a database that has become another's, or a newer version's, since the start.

@@ -11,6 +11,7 @@ use super::lines::{
 };
 use crate::models;
 use crate::speakers::{Identifier, MAX_SPEECH_SECONDS};
+use crate::store::error::StoreError;
 use crate::store::reads::milliseconds;
 use crate::store::writes::MAX_ENROLMENTS;
 
@@ -156,18 +157,24 @@ impl CheckedImport {
     }
 
     /// Begins anew with the first speaker.
-    pub(super) fn rewind(&mut self) -> Result<(), ImportError> {
-        self.lines.rewind()?;
-        self.lines.next_line().map(drop)
+    pub(super) fn rewind(&mut self) -> Result<(), StoreError> {
+        let rewound = self.lines.rewind().map_err(ImportError::from);
+        rewound.and_then(|()| self.lines.next_line().map(drop)).map_err(|error| unreadable(&error))
     }
 
     /// The next speaker with its line; `None` behind the last.
-    pub(super) fn next_speaker(&mut self) -> Result<Option<(usize, SpeakerLine)>, ImportError> {
-        match self.lines.next_line()? {
+    pub(super) fn next_speaker(&mut self) -> Result<Option<(usize, SpeakerLine)>, StoreError> {
+        let speaker = self.lines.next_line().and_then(|line| match line {
             Some(line) if !line.is_tail() => Ok(Some((line.number, line.parsed()?))),
             _ => Ok(None),
-        }
+        });
+        speaker.map_err(|error| unreadable(&error))
     }
+}
+
+/// It could be read before.
+fn unreadable(error: &ImportError) -> StoreError {
+    StoreError::Internal(format!("a checked import cannot be read: {error}"))
 }
 
 /// The dimension of a model that this program knows.

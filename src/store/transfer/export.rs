@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 
 use super::lines::{EnrolmentLine, FORMAT, Head, ModelLine, SpeakerLine, Tail, base64, hex};
-use crate::speakers::{Identifier, Metadata, SpeakerKey, SpeakerName};
+use crate::speakers::{Identifier, Speaker, SpeakerKey};
 use crate::store::error::StoreError;
-use crate::store::reads::{now, timestamp};
+use crate::store::reads::{now, speaker_row, timestamp};
 use crate::store::sql::{Row, Sql, Value, all, codes, count, identifier};
 use crate::store::statements::{EXPORT, EXPORT_COLLECTION, MODELS, MODELS_OF_COLLECTION};
 
@@ -89,7 +89,7 @@ impl Lines<'_> {
                 self.failure = Some(error);
                 return Err(StoreError::Internal("the export cannot be written".into()));
             }
-            self.current = Some((key, speaker(row)?));
+            self.current = Some((key, speaker_row(row)?.speaker.into()));
         }
         // A speaker without enrolments is a row without one.
         if let Some((_, speaker)) = &mut self.current
@@ -107,18 +107,12 @@ impl Lines<'_> {
     }
 }
 
-fn speaker(row: &dyn Row) -> Result<SpeakerLine, StoreError> {
-    let metadata = Metadata::kept(row.text(4)?.to_owned());
-    Ok(SpeakerLine {
-        collection: identifier(row, 1)?,
-        id: identifier(row, 2)?,
-        name: SpeakerName::kept(row.text(3)?.to_owned()),
-        metadata: metadata
-            .map_err(|error| StoreError::Internal(format!("a speaker's metadata cannot be read: {error}")))?,
-        created_at: timestamp(row.integer(5)?),
-        updated_at: timestamp(row.integer(6)?),
-        enrolments: Vec::new(),
-    })
+impl From<Speaker> for SpeakerLine {
+    /// Without enrolments.
+    fn from(speaker: Speaker) -> Self {
+        let Speaker { id, name, collection, metadata, created_at, updated_at, .. } = speaker;
+        Self { id, name, collection, metadata, created_at, updated_at, enrolments: Vec::new() }
+    }
 }
 
 fn enrolment(row: &dyn Row) -> Result<EnrolmentLine, StoreError> {

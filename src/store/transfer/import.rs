@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::check::{CheckedImport, ImportError};
+use super::check::CheckedImport;
 use super::lines::{EnrolmentLine, SpeakerLine, bytes_of_base64, sha256_of_hex};
 use crate::speakers::{Profile, Sample, SpeakerKey};
 use crate::store::error::StoreError;
@@ -22,9 +22,11 @@ const CHUNK_SPEAKERS: usize = 256;
 const CHUNK_ENROLMENTS: usize = 2_048;
 
 /// What is done with a speaker who is there already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Conflict {
     /// Nothing is imported.
+    #[default]
     Fail,
     /// It stays as it is.
     Skip,
@@ -66,9 +68,9 @@ impl Transaction<'_> {
             models.insert(model.clone(), self.model(model, *dimension)?);
         }
         let (revision, _) = self.raise_revision(0)?;
-        import.rewind().map_err(|error| unreadable(&error))?;
+        import.rewind()?;
         loop {
-            let mut chunk = next_chunk(import).map_err(|error| unreadable(&error))?;
+            let mut chunk = next_chunk(import)?;
             if chunk.is_empty() {
                 break;
             }
@@ -94,9 +96,9 @@ impl Transaction<'_> {
         conflict: Conflict,
     ) -> Result<BTreeMap<usize, SpeakerKey>, StoreError> {
         let mut existing = BTreeMap::new();
-        import.rewind().map_err(|error| unreadable(&error))?;
+        import.rewind()?;
         loop {
-            let chunk = next_chunk(import).map_err(|error| unreadable(&error))?;
+            let chunk = next_chunk(import)?;
             if chunk.is_empty() {
                 return Ok(existing);
             }
@@ -257,7 +259,7 @@ impl<'a> EnrolmentRow<'a> {
     }
 }
 
-fn next_chunk(import: &mut CheckedImport) -> Result<Chunk, ImportError> {
+fn next_chunk(import: &mut CheckedImport) -> Result<Chunk, StoreError> {
     let (mut chunk, mut enrolments) = (Chunk::new(), 0);
     while chunk.len() < CHUNK_SPEAKERS && enrolments < CHUNK_ENROLMENTS {
         let Some((line, speaker)) = import.next_speaker()? else { break };
@@ -265,9 +267,4 @@ fn next_chunk(import: &mut CheckedImport) -> Result<Chunk, ImportError> {
         chunk.push((line, speaker));
     }
     Ok(chunk)
-}
-
-/// It could be read before.
-fn unreadable(error: &ImportError) -> StoreError {
-    StoreError::Internal(format!("a checked import cannot be read: {error}"))
 }

@@ -35,19 +35,11 @@ pub(in crate::http) struct ImportQuery {
     /// What is done with speakers who are there already: nothing is imported (`fail`, the default), they stay as they are (`skip`), or
     /// the imported ones take their places (`replace`).
     #[param(value_type = Option<String>, pattern = "^(fail|skip|replace)$", example = "fail", nullable = false)]
-    conflict: Option<ConflictOption>,
+    conflict: Option<Conflict>,
     /// What is done with enrolments of models that are not loaded: they are refused (`refuse`, the default), or kept without being
     /// searched (`keep`).
     #[param(value_type = Option<String>, pattern = "^(refuse|keep)$", example = "refuse", nullable = false)]
     unknown_models: Option<UnknownModelsOption>,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum ConflictOption {
-    Fail,
-    Skip,
-    Replace,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -92,11 +84,7 @@ pub(in crate::http) async fn import(
     request: Request,
 ) -> Result<Json<Imported>, ApiError> {
     let options: ImportQuery = query(request.uri())?;
-    let conflict = match options.conflict {
-        None | Some(ConflictOption::Fail) => Conflict::Fail,
-        Some(ConflictOption::Skip) => Conflict::Skip,
-        Some(ConflictOption::Replace) => Conflict::Replace,
-    };
+    let conflict = options.conflict.unwrap_or_default();
     let keeps_unknown = matches!(options.unknown_models, Some(UnknownModelsOption::Keep));
     let loaded: Vec<ModelId> =
         state.embedder_in_hand()?.models().iter().map(|model| model.id().clone()).collect();
