@@ -127,20 +127,29 @@ impl Engine {
 }
 
 /// What makes sessions of one model.
-enum Encoder {
+pub enum Encoder {
+    /// ONNX Runtime.
     Ort(Runtime),
+    /// The native encoder, with the model's weights.
     Native(NativeEncoder),
 }
 
 impl Encoder {
-    fn session(&self, model: &Model) -> Result<Session, EncoderError> {
+    /// The native encoder for these instructions, once it has computed what it should on this machine.
+    pub fn native(model: &Model, set: InstructionSet) -> Result<Self, EncoderError> {
+        checked_encoder(model, set).map(Self::Native)
+    }
+
+    /// A session of the model.
+    pub fn session(&self, model: &Model) -> Result<Session, EncoderError> {
         match self {
             Self::Ort(runtime) => Session::new(runtime, &model.onnx, model.spec.graph),
             Self::Native(encoder) => Ok(encoder.session().into()),
         }
     }
 
-    fn name(&self) -> String {
+    /// Its name in logs and metrics: `ort`, or `native-` and the instruction set.
+    pub fn name(&self) -> String {
         match self {
             Self::Ort(_) => "ort".to_owned(),
             Self::Native(encoder) => format!("native-{}", encoder.instruction_set().name()),
@@ -158,8 +167,8 @@ fn load_model<E: From<EncoderError>>(
         Chosen::Native(set) => set,
     };
     let model = obtain()?;
-    match checked_encoder(&model, set) {
-        Ok(encoder) => Ok((model, Encoder::Native(encoder))),
+    match Encoder::native(&model, set) {
+        Ok(encoder) => Ok((model, encoder)),
         Err(error) if config.encoder == EncoderChoice::Auto => {
             tracing::warn!(%error, "the native encoder is not used");
             Ok((model, Encoder::Ort(Runtime::load(&config.onnx_runtime)?)))

@@ -401,8 +401,16 @@ impl Pipeline {
         session: &mut Session,
         bytes: &[u8],
     ) -> Result<(Embedding, AudioReport), PipelineError> {
-        let Analysis { features, report, .. } =
-            self.analyse(self.decode(bytes, RecordingOptions::default())?)?;
+        self.embed_recording(session, self.decode(bytes, RecordingOptions::default())?)
+    }
+
+    /// As [`Pipeline::embed`], of a recording that is decoded.
+    pub fn embed_recording(
+        &self,
+        session: &mut Session,
+        recording: Recording,
+    ) -> Result<(Embedding, AudioReport), PipelineError> {
+        let Analysis { features, report, .. } = self.analyse(recording)?;
         let units = encoder::embed_units(session, &features)?;
         Ok(self.conclude(&units, report)?)
     }

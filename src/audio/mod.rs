@@ -29,7 +29,7 @@ mod wav;
 pub use codec::is_decoding;
 pub use error::{AudioError, SUPPORTED_FORMATS};
 pub use pcm::{Endian, SampleFormat};
-pub use raw::{RawFormat, decode_raw};
+pub use raw::{RawFormat, decode_raw, of_samples};
 pub use recording::{
     Channel, DecodeOptions, MAX_CHANNELS, MAX_MAGNITUDE, Recording, SAMPLE_RATE_HZ, SAMPLE_RATES_HZ, Waveform,
 };

@@ -17,6 +17,18 @@ pub struct RawFormat {
     pub channels: u16,
 }
 
+/// Samples of one channel, full scale at ±1 -> a recording.
+pub fn of_samples(
+    samples: &[f32],
+    sample_rate_hz: u32,
+    options: DecodeOptions,
+) -> Result<Recording, AudioError> {
+    let mut mono = MonoMix::new(1, sample_rate_hz, options)?;
+    mono.reserve(samples.len());
+    mono.push(samples)?;
+    mono.finish(false)
+}
+
 /// Decodes samples without a header. A file that begins as a container does is refused: its header would become noise.
 pub fn decode_raw(bytes: &[u8], raw: RawFormat, options: DecodeOptions) -> Result<Recording, AudioError> {
     if bytes.is_empty() {

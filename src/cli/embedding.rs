@@ -1,11 +1,9 @@
 //! Recordings on the embedder's workers, for commands: many at once, with the outcomes in their order.
 
-use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use clap::Args;
@@ -13,18 +11,15 @@ use clap::Args;
 use super::files::{ReadError, Source};
 use crate::audio::Channel;
 use crate::config::{EngineArgs, Environment, LogConfig, not_negative, positive};
-use crate::embedder::{CancelOnDrop, EmbedError, Embedded, Embedder, EmbedderLimits, EmbedderModel};
+use crate::embedder::{
+    EmbedError, Embedded, Embedder, EmbedderLimits, EmbedderModel, InOrder, Submitted, WorkerPanicked,
+    queue_capacity,
+};
 use crate::encoder::MAX_BATCH;
 use crate::engine::Engine;
 use crate::logging::{self, Logging};
 use crate::pipeline::{PipelineLimits, RecordingOptions, Wanted};
 use crate::queue::QueueLimits;
-
-/// Recordings in the queue for each worker: enough for full batches of short ones.
-const QUEUE_CAPACITY_PER_WORKER: usize = 16;
-
-/// Outcomes for each worker that may wait for one of an earlier recording.
-const AHEAD_PER_WORKER: usize = 128;
 
 /// Between two looks at whether the command is stopped.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -55,8 +50,8 @@ pub(super) enum RecordingError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Embed(#[from] EmbedError),
-    #[error("a bug: the worker panicked")]
-    Panicked,
+    #[error(transparent)]
+    Panicked(#[from] WorkerPanicked),
 }
 
 impl RecordingError {
@@ -65,7 +60,7 @@ impl RecordingError {
         match self {
             Self::Read(error) => error.code(),
             Self::Embed(EmbedError::Pipeline(error)) => error.code(),
-            Self::Embed(EmbedError::Full(_)) | Self::Panicked => "internal",
+            Self::Embed(EmbedError::Full(_)) | Self::Panicked(_) => "internal",
         }
     }
 }
@@ -80,11 +75,10 @@ pub(super) struct Task<T> {
 
 /// The embedder of a command.
 pub(super) struct Embedding {
-    embedder: Embedder,
+    embedder: Arc<Embedder>,
     model: Arc<EmbedderModel>,
     options: RecordingOptions,
-    /// Outcomes that may wait.
-    max_ahead: usize,
+    workers: NonZeroUsize,
     _logging: Logging,
 }
 
@@ -110,8 +104,7 @@ impl EmbeddingArgs {
         // A command works with one model.
         let (config, source) = self.engine.checked_one(self.model.as_deref())?;
         let engine = Engine::load(&config, |_| Ok::<_, anyhow::Error>(source.obtain()?.0))?;
-        let capacity =
-            config.workers.saturating_mul(const { NonZeroUsize::new(QUEUE_CAPACITY_PER_WORKER).unwrap() });
+        let capacity = queue_capacity(config.workers);
         let limits = EmbedderLimits {
             pipeline: PipelineLimits {
                 max_audio_seconds: self.max_audio_seconds,
@@ -120,12 +113,12 @@ impl EmbeddingArgs {
             },
             queue: QueueLimits { capacity, max_batch: MAX_BATCH },
         };
-        let embedder = Embedder::start(engine, limits, Box::new(|_| {}));
+        let embedder = Arc::new(Embedder::start(engine, limits, Box::new(|_| {})));
         Ok(Embedding {
             model: Arc::clone(embedder.default_model()),
             embedder,
             options,
-            max_ahead: config.workers.get() * AHEAD_PER_WORKER,
+            workers: config.workers,
             _logging: logging,
         })
     }
@@ -133,129 +126,57 @@ impl EmbeddingArgs {
 
 type Outcome = Result<Embedded, RecordingError>;
 
-/// A recording in work, or embedded while an earlier one is in work.
-struct InWork<T> {
-    tag: T,
-    outcome: Option<Outcome>,
-    _cancel: CancelOnDrop,
-}
-
-/// Sends the outcome of a recording with its number; if a worker panics, that.
-struct Reply {
-    number: usize,
-    sender: Sender<(usize, Outcome)>,
-    is_sent: bool,
-}
-
-impl Reply {
-    fn send(mut self, outcome: Outcome) {
-        self.is_sent = true;
-        // Nobody waits for it once the command has stopped.
-        let _ = self.sender.send((self.number, outcome));
-    }
-}
-
-impl Drop for Reply {
-    fn drop(&mut self) {
-        if !self.is_sent {
-            let _ = self.sender.send((self.number, Err(RecordingError::Panicked)));
-        }
-    }
-}
-
-/// Recordings in work, and the outcomes in their order.
-struct Line<'a, T, F> {
-    in_work: VecDeque<InWork<T>>,
-    /// The number of the first of them.
-    first: usize,
-    outcomes: Receiver<(usize, Outcome)>,
-    is_stopped: &'a AtomicBool,
-    each: F,
-}
-
-impl<T, F: FnMut(T, Outcome) -> anyhow::Result<()>> Line<'_, T, F> {
-    /// Waits for any outcome, and passes on those whose turn it is; false if the command is stopped.
-    fn advance(&mut self) -> anyhow::Result<bool> {
-        loop {
-            match self.outcomes.recv_timeout(LOOK_EVERY) {
-                _ if self.is_stopped.load(Ordering::Relaxed) => return Ok(false),
-                Ok((number, outcome)) => {
-                    self.take(number, outcome)?;
-                    return Ok(true);
-                }
-                // Each recording in work has a sender.
-                Err(_) => {}
-            }
-        }
-    }
-
-    /// Passes on what is there without waiting.
-    fn advance_if_ready(&mut self) -> anyhow::Result<()> {
-        while let Ok((number, outcome)) = self.outcomes.try_recv() {
-            self.take(number, outcome)?;
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, number: usize, outcome: Outcome) -> anyhow::Result<()> {
-        self.in_work[number - self.first].outcome = Some(outcome);
-        while let Some(InWork { outcome: Some(_), .. }) = self.in_work.front() {
-            let done = self.in_work.pop_front().and_then(|done| Some((done.tag, done.outcome?)));
-            let Some((tag, outcome)) = done else { break };
-            self.first += 1;
-            (self.each)(tag, outcome)?;
-        }
-        Ok(())
-    }
-}
-
 impl Embedding {
     /// The model that embeds.
     pub(super) fn model(&self) -> &Arc<EmbedderModel> {
         &self.model
     }
 
-    /// Embeds recordings, and gives each outcome, in their order. Files are read on the workers, so that no more than are in
-    /// work are in memory. Once `is_stopped` is set, what is left is dropped.
+    /// Embeds recordings, and gives each outcome, in their order. Once `is_stopped` is set, what is left is dropped.
     pub(super) fn all<T>(
         &self,
         tasks: impl Iterator<Item = Task<T>>,
         is_stopped: &AtomicBool,
-        each: impl FnMut(T, Outcome) -> anyhow::Result<()>,
+        mut each: impl FnMut(T, Outcome) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let (sender, outcomes) = channel();
-        let mut line = Line { in_work: VecDeque::new(), first: 0, outcomes, is_stopped, each };
+        let mut in_order = InOrder::new(Arc::clone(&self.embedder), Arc::clone(&self.model), self.workers);
         for task in tasks {
-            let mut admission = loop {
-                if line.in_work.len() < self.max_ahead
-                    && let Ok(admission) = self.embedder.admit(1)
-                {
+            let admission = loop {
+                if let Some(admission) = in_order.admit() {
                     break admission;
                 }
-                if !line.advance()? {
+                if !advance(&mut in_order, is_stopped, &mut each)? {
                     return Ok(());
                 }
             };
-            let number = line.first + line.in_work.len();
-            let reply = Reply { number, sender: sender.clone(), is_sent: false };
             let (source, options) = (task.source, self.options);
-            let cancel = admission.cancel_on_drop();
-            line.in_work.push_back(InWork { tag: task.tag, outcome: None, _cancel: cancel });
-            self.embedder.embed(
-                &self.model,
-                &mut admission,
-                task.wanted,
-                source.len(),
-                move || Ok((source.read()?, options)),
-                move |outcome| reply.send(outcome),
-            );
-            line.advance_if_ready()?;
+            let recording = Submitted { tag: task.tag, wanted: task.wanted, n_bytes: source.len() };
+            in_order.submit(admission, recording, move || Ok((source.read()?, options)));
+            while let Some((tag, outcome)) = in_order.take_next() {
+                each(tag, outcome)?;
+            }
         }
-        while !line.in_work.is_empty() {
-            if !line.advance()? {
+        while !in_order.is_empty() {
+            if !advance(&mut in_order, is_stopped, &mut each)? {
                 return Ok(());
             }
         }
         Ok(())
     }
+}
+
+/// Waits a while for outcomes, and passes on those whose turn it is; false if the command is stopped.
+fn advance<T>(
+    in_order: &mut InOrder<T, RecordingError>,
+    is_stopped: &AtomicBool,
+    each: &mut impl FnMut(T, Outcome) -> anyhow::Result<()>,
+) -> anyhow::Result<bool> {
+    in_order.wait(LOOK_EVERY);
+    if is_stopped.load(Ordering::Relaxed) {
+        return Ok(false);
+    }
+    while let Some((tag, outcome)) = in_order.take_next() {
+        each(tag, outcome)?;
+    }
+    Ok(true)
 }

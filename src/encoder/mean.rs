@@ -3,6 +3,16 @@
 use super::error::EncoderError;
 use crate::embedding::{Embedding, ModelId};
 
+/// Scaled to L2 norm 1, unless the encoder has done that.
+pub fn normalized(mut embedding: Vec<f32>) -> Vec<f32> {
+    let norm = embedding.iter().map(|c| f64::from(*c).powi(2)).sum::<f64>().sqrt();
+    if norm == 0.0 || (norm - 1.0).abs() < 1e-6 {
+        return embedding;
+    }
+    embedding.iter_mut().for_each(|c| *c = (f64::from(*c) / norm) as f32);
+    embedding
+}
+
 /// The mean of units' embeddings, scaled to L2 norm 1.
 ///
 /// Source: `embed_utterance` of resemblyzer's `voice_encoder.py`.

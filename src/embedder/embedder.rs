@@ -11,7 +11,7 @@ use crate::calibration::Calibration;
 use crate::claims::Judge;
 use crate::diarization::Heard;
 use crate::embedding::{Embedding, ModelId};
-use crate::encoder::EncoderError;
+use crate::encoder::{EncoderError, normalized};
 use crate::engine::Engine;
 use crate::front_end::Features;
 use crate::models::ModelSpec;
@@ -378,16 +378,6 @@ impl EmbedderModel {
         };
         Ok(EmbeddedVoice { embedding, audio, partials, speech })
     }
-}
-
-/// Scaled to L2 norm 1, unless the encoder has done that.
-fn normalized(mut embedding: Vec<f32>) -> Vec<f32> {
-    let norm = embedding.iter().map(|c| f64::from(*c).powi(2)).sum::<f64>().sqrt();
-    if norm == 0.0 || (norm - 1.0).abs() < 1e-6 {
-        return embedding;
-    }
-    embedding.iter_mut().for_each(|c| *c = (f64::from(*c) / norm) as f32);
-    embedding
 }
 
 const NO_SPEECH: PipelineError = PipelineError::NoSpeech { channels_cancel: false };
