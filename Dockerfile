@@ -11,9 +11,10 @@ RUN python3 scripts/fetch_wheel.py scripts/requirements-onnxruntime.txt onnxrunt
     'onnxruntime/capi/libonnxruntime.*=libonnxruntime.so' 'onnxruntime/LICENSE=LICENSE' \
     'onnxruntime/ThirdPartyNotices.txt=ThirdPartyNotices.txt'
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir src benches \
+COPY python/Cargo.toml python/
+RUN mkdir src benches python/src \
  && echo "fn main() {}" | tee src/main.rs > benches/stages.rs \
- && touch src/lib.rs \
+ && touch src/lib.rs python/src/lib.rs \
  && cargo build --release --locked \
  && rm -r src
 

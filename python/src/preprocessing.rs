@@ -1,0 +1,91 @@
+//! The stages before the encoder, as Resemblyzer has them.
+
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use voice_embedding_service::audio::{DecodeOptions, Waveform};
+use voice_embedding_service::front_end::{MelExtractor, WindowParameters, window_starts as starts};
+use voice_embedding_service::models::resemblyzer::{HOP_SAMPLES, MEL, N_FRAMES};
+use voice_embedding_service::speech::{Pauses, Utterance, detector, level, trim};
+
+use crate::errors::value_error;
+use crate::source::{Source, finite, options};
+
+type Samples<'py> = Bound<'py, PyArray1<f32>>;
+
+/// A recording at 16 kHz, and what was noticed.
+#[pyfunction]
+#[pyo3(signature = (source, number, max_seconds))]
+pub(crate) fn decode<'py>(
+    py: Python<'py>,
+    source: Source<'py>,
+    number: Option<u16>,
+    max_seconds: f64,
+) -> PyResult<(Samples<'py>, Bound<'py, PyDict>)> {
+    let readable = source.readable()?;
+    let recording = py.detach(|| readable.decode(options(number, max_seconds)));
+    let recording = recording.map_err(|error| error.exception(py, source.path()))?;
+    let noticed = PyDict::new(py);
+    noticed.set_item("duration_seconds", recording.duration_seconds)?;
+    noticed.set_item("sample_rate_hz", recording.sample_rate_hz)?;
+    noticed.set_item("channels", recording.channels)?;
+    noticed.set_item("level_dbfs", level::level_dbfs(recording.waveform.samples()))?;
+    noticed.set_item("clipped", recording.clipped)?;
+    noticed.set_item("truncated", recording.truncated)?;
+    Ok((recording.waveform.into_samples().into_pyarray(py), noticed))
+}
+
+/// A recording -> its speech at 16 kHz, raised to -30 dBFS; empty if there is none.
+#[pyfunction]
+pub(crate) fn preprocess<'py>(py: Python<'py>, source: Source<'py>) -> PyResult<Samples<'py>> {
+    let readable = source.readable()?;
+    let speech = py.detach(|| match readable.decode(DecodeOptions::up_to(f64::INFINITY)) {
+        Ok(recording) => Ok(speech_of(recording.waveform)),
+        Err(error) => Err(error),
+    });
+    Ok(speech.map_err(|error| error.exception(py, source.path()))?.into_pyarray(py))
+}
+
+fn speech_of(waveform: Waveform) -> Vec<f32> {
+    Utterance::of(waveform, Pauses::Cut).map_or_else(Vec::new, Utterance::into_samples)
+}
+
+/// Samples at 16 kHz -> those of speech and of short pauses.
+#[pyfunction]
+pub(crate) fn trim_long_silences<'py>(
+    py: Python<'py>,
+    wav: PyReadonlyArray1<'py, f32>,
+) -> PyResult<Samples<'py>> {
+    let samples = finite(&wav)?;
+    let kept = py.detach(|| {
+        let stretches = trim::stretches(&trim::keep_mask(&detector::voice_flags(samples, 1.0)));
+        stretches.into_iter().flat_map(|stretch| &samples[stretch]).copied().collect::<Vec<f32>>()
+    });
+    Ok(kept.into_pyarray(py))
+}
+
+/// Samples at 16 kHz -> their mel spectrogram, `[frames, 40]`.
+#[pyfunction]
+pub(crate) fn mel_spectrogram<'py>(
+    py: Python<'py>,
+    wav: PyReadonlyArray1<'py, f32>,
+) -> PyResult<Bound<'py, PyArray2<f32>>> {
+    let samples = finite(&wav)?;
+    let mels = py.detach(|| MelExtractor::new(MEL).spectrogram(samples, samples.len() / HOP_SAMPLES + 1));
+    Ok(mels.into_pyarray(py))
+}
+
+/// The first frame of each window of so many samples.
+#[pyfunction]
+pub(crate) fn window_starts(n_samples: usize, step_frames: usize, min_coverage: f64) -> PyResult<Vec<usize>> {
+    Ok(starts(n_samples, HOP_SAMPLES, windows(step_frames, min_coverage)?))
+}
+
+/// Resemblyzer's windows at another rate.
+pub(crate) fn windows(step_frames: usize, min_coverage: f64) -> PyResult<WindowParameters> {
+    if step_frames == 0 {
+        return Err(value_error("windows begin at least a frame apart"));
+    }
+    Ok(WindowParameters { n_frames: N_FRAMES, step_frames, min_coverage })
+}

@@ -1,0 +1,82 @@
+//! Recordings as Python gives them.
+
+use std::path::{Path, PathBuf};
+
+use numpy::PyReadonlyArray1;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+
+use voice_embedding_service::audio::{
+    self, Channel, DecodeOptions, MAX_MAGNITUDE, Recording, SAMPLE_RATES_HZ,
+};
+
+use crate::errors::{RecordingError, value_error};
+
+/// A recording: a file, its bytes, or samples of one channel with their rate in Hz.
+#[derive(FromPyObject)]
+pub(crate) enum Source<'py> {
+    Bytes(PyBackedBytes),
+    Samples((PyReadonlyArray1<'py, f32>, u32)),
+    File(PathBuf),
+}
+
+/// A recording that can be read without Python's lock.
+pub(crate) enum Readable<'a> {
+    Bytes(&'a [u8]),
+    Samples(&'a [f32], u32),
+    File(&'a Path),
+}
+
+impl Source<'_> {
+    pub(crate) fn readable(&self) -> PyResult<Readable<'_>> {
+        Ok(match self {
+            Self::Bytes(bytes) => Readable::Bytes(bytes),
+            Self::Samples((samples, sample_rate_hz)) => {
+                Readable::Samples(finite(samples)?, checked_rate(*sample_rate_hz)?)
+            }
+            Self::File(path) => Readable::File(path),
+        })
+    }
+
+    pub(crate) fn path(&self) -> Option<&Path> {
+        if let Self::File(path) = self { Some(path) } else { None }
+    }
+}
+
+impl Readable<'_> {
+    pub(crate) fn decode(&self, options: DecodeOptions) -> Result<Recording, RecordingError> {
+        Ok(match self {
+            Self::Bytes(bytes) => audio::decode(bytes, options)?,
+            Self::Samples(samples, sample_rate_hz) => audio::of_samples(samples, *sample_rate_hz, options)?,
+            Self::File(path) => audio::decode(&std::fs::read(path)?, options)?,
+        })
+    }
+}
+
+/// The samples of an array, at least one, without a copy.
+pub(crate) fn finite<'a>(samples: &'a PyReadonlyArray1<'_, f32>) -> PyResult<&'a [f32]> {
+    let samples = samples.as_slice()?;
+    // A comparison with a not-a-number is false.
+    if samples.iter().all(|sample| sample.abs() <= MAX_MAGNITUDE) {
+        return Ok(samples);
+    }
+    Err(value_error("the samples hold infinite, not-a-number or absurdly large values"))
+}
+
+fn checked_rate(sample_rate_hz: u32) -> PyResult<u32> {
+    let (least, most) = (SAMPLE_RATES_HZ.start(), SAMPLE_RATES_HZ.end());
+    if SAMPLE_RATES_HZ.contains(&sample_rate_hz) {
+        return Ok(sample_rate_hz);
+    }
+    Err(value_error(format!("the sample rate is {sample_rate_hz} Hz, not {least} to {most} Hz")))
+}
+
+/// How a recording of up to so many seconds is decoded.
+pub(crate) fn options(number: Option<u16>, max_seconds: f64) -> DecodeOptions {
+    DecodeOptions { max_seconds, channel: channel(number) }
+}
+
+/// `None` for the mean of all channels, or the number of one.
+pub(crate) fn channel(number: Option<u16>) -> Channel {
+    number.map_or(Channel::Mix, Channel::One)
+}

@@ -1,0 +1,28 @@
+//! What the engine answers, as Python's values.
+
+use numpy::{IntoPyArray, PyArray1};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use voice_embedding_service::embedding::Embedding;
+use voice_embedding_service::pipeline::AudioReport;
+
+/// An embedding, `[dimension]`.
+pub(crate) fn embedding<'py>(py: Python<'py>, embedding: &Embedding) -> Bound<'py, PyArray1<f32>> {
+    let components: Vec<f32> = embedding.components().iter().map(|component| *component as f32).collect();
+    components.into_pyarray(py)
+}
+
+/// The fields of `AudioReport`.
+pub(crate) fn report<'py>(py: Python<'py>, report: &AudioReport) -> PyResult<Bound<'py, PyDict>> {
+    let fields = PyDict::new(py);
+    fields.set_item("duration_seconds", report.duration_seconds)?;
+    fields.set_item("speech_seconds", report.speech_seconds)?;
+    fields.set_item("sample_rate_hz", report.sample_rate_hz)?;
+    fields.set_item("channels", report.channels)?;
+    fields.set_item("level_dbfs", report.level_dbfs)?;
+    fields.set_item("windows", report.windows)?;
+    let warnings = report.warnings.iter().map(|warning| warning.code());
+    fields.set_item("warnings", PyTuple::new(py, warnings.collect::<Vec<_>>())?)?;
+    Ok(fields)
+}

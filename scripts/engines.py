@@ -1,0 +1,81 @@
+"""Runs the package's examples for Spark and Ray on 500 files and compares with the command line: engines.py SERVICE.
+
+SERVICE is the service's binary. Tells how many files a second each embeds with one worker and with two; the engine's own start and
+end, which a run on one file takes, are told apart. Needs the package, pyspark with Java, and ray.
+"""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+import pandas as pd
+from pieces import write_pieces
+
+N_FILES = 500
+
+# The one that is no recording.
+BAD = 123
+
+EXAMPLES = pathlib.Path("python/examples")
+
+
+def by_the_command_line(service: str, folder: pathlib.Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    # The status tells that one file failed.
+    done = subprocess.run(
+        [service, "embed", "--quiet", str(folder)], capture_output=True, text=True, env={**os.environ, "ENCODER": "native"}
+    )
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    good = {pathlib.Path(row["path"]).name: np.array(row["embedding"], np.float32) for row in rows if "embedding" in row}
+    return good, re.findall(r"(\d{4}\.wav)", done.stderr)
+
+
+def compare(output: str, expected: dict[str, np.ndarray]) -> None:
+    table = pd.read_parquet(output)
+    assert len(table) == N_FILES, len(table)
+    names = [pathlib.Path(path).name for path in table["path"]]
+    errors = {name: error for name, error in zip(names, table["error"]) if isinstance(error, str)}
+    assert errors == {f"{BAD:04}.wav": "unsupported_audio"}, errors
+    good = {name: embedding for name, embedding in zip(names, table["embedding"]) if name not in errors}
+    assert good.keys() == expected.keys()
+    worst = max(float(np.abs(good[name] - expected[name]).max()) for name in good)
+    assert worst < 1e-6, worst
+
+
+def run(engine: str, folder: pathlib.Path, output: str, workers: str) -> float:
+    """The seconds that an example takes."""
+    begun = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / f"{engine}_embed.py", folder, output, workers], capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        sys.exit(f"{engine} failed:\n{done.stderr[-3000:]}")
+    return time.perf_counter() - begun
+
+
+def main(service: str) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        folder = pathlib.Path(directory, "recordings")
+        write_pieces(folder, N_FILES, 4.0)[BAD].write_bytes(b"no recording")
+        single = pathlib.Path(directory, "single")
+        single.mkdir()
+        shutil.copy(folder / "0000.wav", single)
+        expected, failed = by_the_command_line(service, folder)
+        assert len(expected) == N_FILES - 1 and failed == [f"{BAD:04}.wav"], (len(expected), failed)
+        for engine in ("spark", "ray"):
+            for workers in ("1", "2"):
+                output = str(pathlib.Path(directory, f"{engine}-{workers}"))
+                start = run(engine, single, f"{output}-single", workers)
+                seconds = run(engine, folder, output, workers)
+                compare(output, expected)
+                rate = (N_FILES - 1) / (seconds - start)
+                print(f"{engine}, workers: {workers}; {rate:.0f} files a second, and {start:.1f} s to start and end", flush=True)
+
+
+main(sys.argv[1])
