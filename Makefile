@@ -143,7 +143,7 @@ bench-python: python target/original/.done ## Measure the package beside Resembl
 engines: python onnxruntime target/engines/.done ## Run the package's examples for Spark and Ray on 500 files (needs Java 17).
 	target/engines/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/wheels/voice_embedding-*.whl
 	$(CARGO) build --release
-	target/engines/bin/python scripts/engines.py target/release/voice-embedding-service
+	target/engines/bin/python scripts/engines.py target/release/voice-embedding-service $(FILES)
 
 # Environments with what a file of requirements lists.
 $(PYTHON_TESTS)/.done target/original/.done target/engines/.done: target/%/.done: scripts/requirements-%.txt

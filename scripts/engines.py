@@ -1,4 +1,4 @@
-"""Runs the package's examples for Spark and Ray on 500 files and compares with the command line: engines.py SERVICE.
+"""Runs the package's examples for Spark and Ray on many files and compares with the command line: engines.py SERVICE [FILES].
 
 SERVICE is the service's binary. Tells how many files a second each embeds with one worker and with two; the engine's own start and
 end, which a run on one file takes, are told apart. Needs the package, pyspark with Java, and ray.
@@ -18,8 +18,6 @@ import numpy as np
 import pandas as pd
 from pieces import write_pieces
 
-N_FILES = 500
-
 # The one that is no recording.
 BAD = 123
 
@@ -38,7 +36,7 @@ def by_the_command_line(service: str, folder: pathlib.Path) -> tuple[dict[str, n
 
 def compare(output: str, expected: dict[str, np.ndarray]) -> None:
     table = pd.read_parquet(output)
-    assert len(table) == N_FILES, len(table)
+    assert len(table) == len(expected) + 1, len(table)
     names = [pathlib.Path(path).name for path in table["path"]]
     errors = {name: error for name, error in zip(names, table["error"]) if isinstance(error, str)}
     assert errors == {f"{BAD:04}.wav": "unsupported_audio"}, errors
@@ -59,23 +57,24 @@ def run(engine: str, folder: pathlib.Path, output: str, workers: str) -> float:
     return time.perf_counter() - begun
 
 
-def main(service: str) -> None:
+def main(service: str, n_files: str = "500") -> None:
+    n = int(n_files)
     with tempfile.TemporaryDirectory() as directory:
         folder = pathlib.Path(directory, "recordings")
-        write_pieces(folder, N_FILES, 4.0)[BAD].write_bytes(b"no recording")
+        write_pieces(folder, n, 4.0)[BAD].write_bytes(b"no recording")
         single = pathlib.Path(directory, "single")
         single.mkdir()
         shutil.copy(folder / "0000.wav", single)
         expected, failed = by_the_command_line(service, folder)
-        assert len(expected) == N_FILES - 1 and failed == [f"{BAD:04}.wav"], (len(expected), failed)
+        assert len(expected) == n - 1 and failed == [f"{BAD:04}.wav"], (len(expected), failed)
         for engine in ("spark", "ray"):
             for workers in ("1", "2"):
                 output = str(pathlib.Path(directory, f"{engine}-{workers}"))
                 start = run(engine, single, f"{output}-single", workers)
                 seconds = run(engine, folder, output, workers)
                 compare(output, expected)
-                rate = (N_FILES - 1) / (seconds - start)
+                rate = (n - 1) / (seconds - start)
                 print(f"{engine}, workers: {workers}; {rate:.0f} files a second, and {start:.1f} s to start and end", flush=True)
 
 
-main(sys.argv[1])
+main(*sys.argv[1:])

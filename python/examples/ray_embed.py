@@ -36,7 +36,8 @@ def main(folder: str, output: str, workers: str = "") -> None:
     here = str(pathlib.Path(__file__).parent)
     ray.init(num_cpus=int(workers) if workers else None, runtime_env={"working_dir": here})
     paths = sorted(str(path) for path in pathlib.Path(folder).rglob("*") if path.is_file())
-    table = ray.data.from_items([{"path": path} for path in paths])
+    n_blocks = max(1, len(paths) // FILES_PER_TASK)
+    table = ray.data.from_items([{"path": path} for path in paths], override_num_blocks=n_blocks)
     table.map_batches(embed_table, batch_size=FILES_PER_TASK, batch_format="pandas").write_parquet(output)
     ray.shutdown()
 
