@@ -19,6 +19,11 @@ NPM_OPENAI := 6.49.0
 NPM_OPENAPI_TYPESCRIPT := 7.13.0
 NPM_TYPESCRIPT := 5.9.3
 
+# What looks at the page in a browser.
+NPM_PLAYWRIGHT := 1.64.1
+NPM_AXE := 4.14.1
+CHROMIUM ?= /usr/bin/chromium
+
 # Outside the checkout, so that another clone finds them.
 TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/voice-embedding-service/tools
 FETCH := $(PYTHON) scripts/fetch_wheel.py
@@ -26,7 +31,7 @@ FETCH := $(PYTHON) scripts/fetch_wheel.py
 # The environment that builds and tests the Python package.
 PYTHON_TESTS := target/python-tests
 
-.PHONY: run dev test check parity bench bench-http bench-python load fuzz sanitize calibration der engines postgres setup onnxruntime checkpoint python python-modules \
+.PHONY: run dev test check parity bench bench-http bench-python browser screenshots load fuzz sanitize calibration der engines postgres setup onnxruntime checkpoint python python-modules \
 	python-tests resemblyzer sdks schemathesis kills tools model fmt help
 
 help: ## List the targets.
@@ -130,7 +135,7 @@ python: $(PYTHON_TESTS)/.done ## The Python package's wheels, into target/wheels
 
 python-tests: python ## The Python package's tests, in an environment of their own.
 	$(PYTHON_TESTS)/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/wheels/*.whl
-	SERVICE=$${SERVICE:-$(CURDIR)/target/debug/voice-embedding-service} $(PYTHON_TESTS)/bin/python -m pytest -q -rs python
+	SERVICE=$${SERVICE:-$(wildcard $(CURDIR)/target/debug/voice-embedding-service)} $(PYTHON_TESTS)/bin/python -m pytest -q -rs python
 
 resemblyzer: python target/original/.done ## The package's functions beside those of the original from PyPI, which takes 6 GB.
 	target/original/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/wheels/voice_embedding-*.whl
@@ -156,6 +161,18 @@ sdks: ## OpenAI's SDKs, LangChain and generators of clients, unmodified, for the
 	@PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target target/sdks/openapi -r scripts/requirements-openapi.txt
 	@npm install --silent --no-fund --no-audit --prefix target/sdks/node openai@$(NPM_OPENAI) \
 		openapi-typescript@$(NPM_OPENAPI_TYPESCRIPT) typescript@$(NPM_TYPESCRIPT)
+
+browser: target/browser/.done ## The page's tests, in Debian's Chromium (or CHROMIUM; needs npm).
+	@if test -x "$(CHROMIUM)" && test -e target/browser/.done; then $(CARGO) build && \
+		SERVICE=$(CURDIR)/target/debug/voice-embedding-service CHROMIUM=$(CHROMIUM) node --test tests/browser/; \
+		else echo "SKIPPED the page's tests: Chromium or playwright-core cannot be installed"; fi
+
+screenshots: target/browser/.done ## Pictures of the page, into target/screenshots; two of them are README's.
+	$(CARGO) build
+	SERVICE=$(CURDIR)/target/debug/voice-embedding-service CHROMIUM=$(CHROMIUM) node tests/browser/screenshots.mjs
+
+target/browser/.done:
+	@if npm install --silent --no-fund --no-audit --prefix target/browser playwright-core@$(NPM_PLAYWRIGHT) axe-core@$(NPM_AXE); then touch $@; fi
 
 schemathesis: setup sdks ## Send the service what its OpenAPI document allows and forbids, for 5 minutes.
 	SCHEMATHESIS_SECONDS=300 $(CARGO) test --test it -- clients::schemathesis --nocapture

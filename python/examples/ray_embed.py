@@ -1,7 +1,7 @@
 """Embeds the recordings of a folder with Ray Data: ray_embed.py FOLDER OUTPUT [WORKERS].
 
-Writes Parquet with a row for each recording. On a cluster (`ray job submit`, or RAY_ADDRESS), leave WORKERS out; workers need the package, and
-paths that they can open.
+Writes Parquet with a row for each recording. With WORKERS it runs on this machine; without, on the cluster of
+`ray job submit --working-dir python/examples`. Workers need the package, and paths that they can open.
 """
 
 import pathlib
@@ -34,7 +34,7 @@ def embed_table(batch: pd.DataFrame) -> pa.Table:
 
 def main(folder: str, output: str, workers: str = "") -> None:
     here = str(pathlib.Path(__file__).parent)
-    ray.init(num_cpus=int(workers) if workers else None, runtime_env={"working_dir": here})
+    ray.init(**({"num_cpus": int(workers), "runtime_env": {"working_dir": here}} if workers else {}))
     paths = sorted(str(path) for path in pathlib.Path(folder).rglob("*") if path.is_file())
     n_blocks = max(1, len(paths) // FILES_PER_TASK)
     table = ray.data.from_items([{"path": path} for path in paths], override_num_blocks=n_blocks)

@@ -1,7 +1,7 @@
 """Embeds the recordings of a folder with Spark: spark_embed.py FOLDER OUTPUT [WORKERS].
 
-Writes Parquet with a row for each recording. On a cluster, leave `master` to `spark-submit`; workers need the package, and paths that they
-can open.
+Writes Parquet with a row for each recording. With WORKERS it runs on this machine; without, where `spark-submit` says. Workers need the
+package, and paths that they can open.
 """
 
 import os
@@ -21,18 +21,14 @@ def embed_batches(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
     return map(embed_batch, batches)
 
 
-def main(folder: str, output: str, workers: str = "*") -> None:
+def main(folder: str, output: str, workers: str = "") -> None:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    spark = (
-        SparkSession.builder.master(f"local[{workers}]")
-        .config("spark.sql.execution.arrow.maxRecordsPerBatch", FILES_PER_TASK)
-        .config("spark.ui.enabled", "false")
-        .getOrCreate()
-    )
+    builder = SparkSession.builder.config("spark.sql.execution.arrow.maxRecordsPerBatch", FILES_PER_TASK)
+    spark = (builder.master(f"local[{workers}]") if workers else builder).getOrCreate()
     spark.sparkContext.addPyFile(str(pathlib.Path(__file__).with_name("embedding_batch.py")))
     paths = sorted(str(path) for path in pathlib.Path(folder).rglob("*") if path.is_file())
     n_tasks = max(1, len(paths) // FILES_PER_TASK)
-    table = spark.createDataFrame(pd.DataFrame({"path": paths})).repartition(n_tasks)
+    table = spark.createDataFrame([(path,) for path in paths], "path string").repartition(n_tasks)
     table.mapInPandas(embed_batches, SCHEMA).write.mode("overwrite").parquet(output)
     spark.stop()
 

@@ -4,12 +4,11 @@ use numpy::IntoPyArray;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use voice_embedding_service::audio::Recording;
 use voice_embedding_service::diarization::{
     Diarization, Heard, MAX_SPEAKERS, SpeakerCount, diarize as speakers_of, label, rttm,
 };
-use voice_embedding_service::encoder::{Session, embed_units_on, normalized};
-use voice_embedding_service::pipeline::{AudioReport, Wanted, WantedTurns};
+use voice_embedding_service::encoder::{EncoderError, MAX_BATCH, Session, embed_units_on, normalized};
+use voice_embedding_service::pipeline::{Analysis, AudioReport, Wanted, WantedTurns};
 
 use crate::errors::{RecordingError, value_error};
 use crate::model::{Model, cannot_run, n_threads};
@@ -31,10 +30,18 @@ pub(crate) fn diarize<'py>(
 ) -> PyResult<Bound<'py, PyDict>> {
     let (readable, count, model) = (source.readable()?, speaker_count(least, most)?, &*model);
     let options = options(number, model.limits.max_turns_seconds);
-    let mut sessions = model.sessions(n_threads(threads)?.get()).map_err(cannot_run)?;
-    let found = py.detach(|| turns(model, readable.decode(options)?, count, &mut sessions));
+    let threads = n_threads(threads)?.get();
+    let wanted = Wanted { turns: Some(WantedTurns::default()), ..Wanted::default() };
+    let heard = py.detach(|| {
+        let recording = readable.decode(options)?;
+        Ok::<_, RecordingError>(model.pipeline.analyse_wanted(recording, &wanted)?.swap_remove(0)?)
+    });
+    let heard = heard.map_err(|error| error.exception(py, source.path()))?;
+    let n_sessions = threads.min(heard.features.units().len().div_ceil(MAX_BATCH.get()));
+    let mut sessions = model.sessions(n_sessions).map_err(cannot_run)?;
+    let found = py.detach(|| turns(model, heard, count, &mut sessions));
     model.give_back(sessions);
-    let (found, report) = found.map_err(|error| error.exception(py, source.path()))?;
+    let (found, report) = found.map_err(cannot_run)?;
     let turns = found
         .turns
         .iter()
@@ -54,7 +61,7 @@ pub(crate) fn diarize<'py>(
 fn speaker_count(least: Option<usize>, most: Option<usize>) -> PyResult<SpeakerCount> {
     match (least, most) {
         (Some(0), _) | (_, Some(0)) => Err(value_error("there is at least 1 speaker")),
-        (_, Some(most)) if most > MAX_SPEAKERS => {
+        (least, most) if least.max(most).is_some_and(|number| number > MAX_SPEAKERS) => {
             Err(value_error(format!("at most {MAX_SPEAKERS} speakers can be told apart")))
         }
         (Some(least), Some(most)) if least == most => Ok(SpeakerCount::Exactly(least)),
@@ -66,12 +73,10 @@ fn speaker_count(least: Option<usize>, most: Option<usize>) -> PyResult<SpeakerC
 
 fn turns(
     model: &Model,
-    recording: Recording,
+    analysis: Analysis,
     count: SpeakerCount,
     sessions: &mut [Session],
-) -> Result<(Diarization, AudioReport), RecordingError> {
-    let wanted = Wanted { turns: Some(WantedTurns::default()), ..Wanted::default() };
-    let analysis = model.pipeline.analyse_wanted(recording, &wanted)?.swap_remove(0)?;
+) -> Result<(Diarization, AudioReport), EncoderError> {
     let units = embed_units_on(sessions, &analysis.features)?;
     let heard = Heard {
         speech: analysis.speech,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use numpy::PyArray1;
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator};
 
@@ -38,6 +39,8 @@ pub(crate) struct Files {
     in_order: Option<Mutex<InOrder<Tag, RecordingError>>>,
     /// Those that are left, if any may be.
     paths: Option<Py<PyIterator>>,
+    /// Why no more came, if that was an error: raised once all before it are answered.
+    failure: Option<PyErr>,
     options: RecordingOptions,
     process: u32,
 }
@@ -67,33 +70,33 @@ impl Files {
         Ok(Self {
             in_order: Some(Mutex::new(in_order)),
             paths: Some(paths),
+            failure: None,
             options,
             process: std::process::id(),
         })
     }
 }
 
-/// Submits files as long as there is room and paths are left.
-fn submit(
+/// Submits the next file, if there is room and one is left; false if not.
+fn submit_next(
     py: Python<'_>,
     in_order: &mut InOrder<Tag, RecordingError>,
     paths: &mut Option<Py<PyIterator>>,
     options: RecordingOptions,
-) -> PyResult<()> {
-    while let Some(left) = paths {
-        let Some(admission) = in_order.admit() else { break };
-        let Some(given) = left.bind(py).clone().next() else {
-            *paths = None;
-            break;
-        };
-        let given = given?;
-        let path: PathBuf = given.extract()?;
-        let file = path.clone();
-        let n_bytes = std::fs::metadata(&path).map_or(0, |metadata| metadata.len() as usize);
-        let recording = Submitted { tag: (given.unbind(), path), wanted: Wanted::default(), n_bytes };
-        in_order.submit(admission, recording, move || Ok((std::fs::read(file)?, options)));
-    }
-    Ok(())
+) -> PyResult<bool> {
+    let Some(left) = paths else { return Ok(false) };
+    let Some(admission) = in_order.admit() else { return Ok(false) };
+    let Some(given) = left.bind(py).clone().next() else {
+        *paths = None;
+        return Ok(false);
+    };
+    let given = given?;
+    let path: PathBuf = given.extract()?;
+    let n_bytes = py.detach(|| std::fs::metadata(&path).map_or(0, |metadata| metadata.len() as usize));
+    let file = path.clone();
+    let recording = Submitted { tag: (given.unbind(), path), wanted: Wanted::default(), n_bytes };
+    in_order.submit(admission, recording, move || Ok((std::fs::read(file)?, options)));
+    Ok(true)
 }
 
 #[pymethods]
@@ -108,20 +111,61 @@ impl Files {
                 "the threads of embed_files are the parent's: begin anew after a fork",
             ));
         }
-        let Some(in_order) = &mut self.in_order else { return Ok(None) };
-        let in_order = in_order.get_mut().unwrap_or_else(PoisonError::into_inner);
         loop {
-            submit(py, in_order, &mut self.paths, self.options)?;
+            let Some(in_order) = &mut self.in_order else { return Ok(None) };
+            let in_order = in_order.get_mut().unwrap_or_else(PoisonError::into_inner);
+            // A file for each answer keeps the threads busy; a source that is slow holds no answer back.
+            let has_submitted = submit_next(py, in_order, &mut self.paths, self.options);
+            let has_submitted = has_submitted.unwrap_or_else(|error| {
+                (self.paths, self.failure) = (None, Some(error));
+                false
+            });
             if let Some((tag, outcome)) = in_order.take_next() {
                 return answer(py, tag, outcome).map(Some);
             }
-            if in_order.is_empty() {
-                self.in_order = None;
-                return Ok(None);
+            if in_order.is_empty() && self.paths.is_none() {
+                self.end(py);
+                return self.failure.take().map_or(Ok(None), Err);
             }
-            py.detach(|| in_order.wait(LOOK_EVERY));
+            if !has_submitted {
+                py.detach(|| in_order.wait(LOOK_EVERY));
+            }
             py.check_signals()?;
         }
+    }
+
+    /// Ends the threads; what is in work is dropped.
+    fn close(&mut self, py: Python<'_>) {
+        self.end(py);
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.paths.as_ref().map_or(Ok(()), |paths| visit.call(paths))
+    }
+
+    fn __clear__(&mut self) {
+        self.paths = None;
+    }
+}
+
+impl Files {
+    fn end(&mut self, py: Python<'_>) {
+        self.paths = None;
+        let Some(in_order) = self.in_order.take() else { return };
+        // Threads do not come along when a process forks: a child would wait for them for ever.
+        if self.process != std::process::id() {
+            return std::mem::forget(in_order);
+        }
+        let mut in_order = in_order.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // Paths are Python's, so they go before its lock is given up.
+        in_order.cancel();
+        py.detach(|| drop(in_order));
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        Python::attach(|py| self.end(py));
     }
 }
 
@@ -138,13 +182,4 @@ fn answer(
         }
         Err(error) => (given, None, Some(error.exception(py, Some(&path)))),
     })
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        // Threads do not come along when a process forks: a child would wait for them for ever.
-        if self.process != std::process::id() {
-            std::mem::forget(self.in_order.take());
-        }
-    }
 }

@@ -28,6 +28,12 @@ use crate::values;
 /// Resemblyzer's weights. Those of other models are files.
 const RESEMBLYZER: &[u8] = include_bytes!("../../models/resemblyzer.onnx");
 
+/// Sessions that are kept for the next callers: each has memory of its own.
+const MAX_FREE_SESSIONS: usize = 16;
+
+/// Threads that can be asked for.
+const MAX_THREADS: usize = 1_024;
+
 /// A model with what runs it. Threads may share it.
 #[pyclass(frozen, module = "voice_embedding._core")]
 pub(crate) struct Model {
@@ -48,7 +54,6 @@ impl Model {
     #[new]
     #[pyo3(signature = (name, weights, encoder, library, max_audio_seconds, min_speech_seconds))]
     fn new(
-        py: Python<'_>,
         name: &str,
         weights: Option<Vec<u8>>,
         encoder: Option<&str>,
@@ -63,14 +68,12 @@ impl Model {
         let unknown = || value_error(format!("there is no model {name:?}, only {}", ids.join(" and ")));
         let spec = known.iter().find(|spec| spec.is_named(name)).cloned().ok_or_else(unknown)?;
         let onnx = onnx_of(&spec, weights)?;
-        py.detach(|| {
-            let model = models::Model::new(Arc::new(spec), onnx);
-            let encoder = encoder_of(&model, encoder, library)?;
-            let pipeline = Pipeline::new(&model, limits);
-            let first = encoder.session(&model).map_err(cannot_run)?;
-            let sessions = Mutex::new(vec![first]);
-            Ok(Self { loaded: model, encoder, limits, pipeline, mel: MelExtractor::new(MEL), sessions })
-        })
+        // ONNX Runtime is loaded under a lock of the process, so Python's is kept: no fork may find it locked.
+        let model = models::Model::new(Arc::new(spec), onnx);
+        let encoder = encoder_of(&model, encoder, library)?;
+        let pipeline = Pipeline::new(&model, limits);
+        let sessions = Mutex::new(vec![encoder.session(&model).map_err(cannot_run)?]);
+        Ok(Self { loaded: model, encoder, limits, pipeline, mel: MelExtractor::new(MEL), sessions })
     }
 
     #[getter]
@@ -106,6 +109,10 @@ impl Model {
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let mels = mels.as_array();
         let (n_windows, n_frames) = (mels.dim().0, mels.dim().1);
+        let needed = self.loaded.spec.graph.n_frames.filter(|_| matches!(self.encoder, Encoder::Ort(_)));
+        if let Some(needed) = needed.filter(|needed| *needed != n_frames) {
+            return Err(value_error(format!("in ONNX Runtime a window has {needed} frames, not {n_frames}")));
+        }
         if n_windows == 0 {
             return Ok(PyArray2::zeros(py, [0, self.dimension()], false));
         }
@@ -204,7 +211,9 @@ impl Model {
     }
 
     pub(crate) fn give_back(&self, sessions: Vec<Session>) {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).extend(sessions);
+        let mut free = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        free.extend(sessions);
+        free.truncate(MAX_FREE_SESSIONS);
     }
 
     pub(crate) fn unit(&self, components: &[f64]) -> PyResult<UnitEmbedding> {
@@ -253,7 +262,9 @@ fn encoder_of(model: &models::Model, wanted: Option<&str>, library: Option<PathB
 /// Threads that compute: all that the process is given, unless a number is.
 pub(crate) fn n_threads(threads: Option<usize>) -> PyResult<NonZeroUsize> {
     match threads {
-        Some(threads) => NonZeroUsize::new(threads).ok_or_else(|| value_error("threads is at least 1")),
+        Some(threads) => NonZeroUsize::new(threads)
+            .filter(|threads| threads.get() <= MAX_THREADS)
+            .ok_or_else(|| value_error(format!("threads is from 1 to {MAX_THREADS}, not {threads}"))),
         None => Ok(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)),
     }
 }

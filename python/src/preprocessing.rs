@@ -78,7 +78,8 @@ pub(crate) fn mel_spectrogram<'py>(
 
 /// The first frame of each window of so many samples.
 #[pyfunction]
-pub(crate) fn window_starts(n_samples: usize, step_frames: usize, min_coverage: f64) -> PyResult<Vec<usize>> {
+pub(crate) fn window_starts(n_samples: u32, step_frames: usize, min_coverage: f64) -> PyResult<Vec<usize>> {
+    let n_samples = n_samples as usize;
     Ok(starts(n_samples, HOP_SAMPLES, windows(step_frames, min_coverage)?))
 }
 

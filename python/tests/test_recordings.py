@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import pathlib
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -119,8 +121,33 @@ def test_an_error_of_the_generator_is_raised() -> None:
         yield voices("alan-1")
         raise KeyError("a")
 
+    results = voice_embedding.embed_files(failing())
+    # What came before it is answered.
+    assert next(results).error is None
     with pytest.raises(KeyError):
-        list(voice_embedding.embed_files(failing()))
+        next(results)
+
+
+def test_a_slow_source_holds_no_answer_back() -> None:
+    handed_out = 0
+
+    def slow() -> Iterator[str]:
+        nonlocal handed_out
+        for _ in range(1_000):
+            handed_out += 1
+            time.sleep(0.05)
+            yield voices("beth-2")
+
+    results = voice_embedding.embed_files(slow(), threads=1)
+    for _ in range(3):
+        assert next(results).error is None
+    assert handed_out < 60
+    results.close()
+
+
+def test_module_functions_are_described() -> None:
+    for function in (voice_embedding.embed_files, voice_embedding.verify, voice_embedding.diarize):
+        assert "Args:" in function.__doc__ and "``model``" in function.__doc__
 
 
 def test_voices_are_verified() -> None:
@@ -185,10 +212,8 @@ def test_conversations_have_their_speakers() -> None:
 def test_campplus_has_its_golden_embeddings() -> None:
     model = voice_embedding.SpeakerModel("campplus")
     assert (model.dimension, model.encoder) == (192, "ort")
-    lines = [line for line in (FIXTURES / "golden/campplus/embeddings.jsonl").read_text().splitlines()]
+    lines = (FIXTURES / "golden/campplus/embeddings.jsonl").read_text().splitlines()
     assert lines
-    import json
-
     for line in map(json.loads, lines):
         voice = model.embed(FIXTURES / "audio" / pathlib.Path(line["path"]).name)
         assert cosine(voice.embedding, line["embedding"]) > 0.999

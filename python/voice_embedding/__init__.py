@@ -43,15 +43,15 @@ from .models import (
 from .voice_encoder import VoiceEncoder
 
 if TYPE_CHECKING:
-    from .client import AsyncClient, Client
+    from .client import AsyncClient as AsyncClient
+    from .client import Client as Client
+    from .client import EnrolledSpeaker as EnrolledSpeaker
 
 __all__ = [
-    "AsyncClient",
     "AudioError",
     "AudioReport",
     "AudioTooLong",
     "AudioTooShort",
-    "Client",
     "CorruptAudio",
     "Diarization",
     "FileResult",
@@ -86,8 +86,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # The clients need httpx, which takes longer to import than everything else.
-    if name in ("AsyncClient", "Client"):
+    if name not in ("AsyncClient", "Client", "EnrolledSpeaker"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
         from . import client
-
-        return getattr(client, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    except ModuleNotFoundError as error:
+        raise ImportError("the clients need httpx: pip install voice-embedding[client]") from error
+    return getattr(client, name)

@@ -1,8 +1,9 @@
-"""Arrays as the engine takes them."""
+"""Arrays and numbers as the engine takes them."""
 
 from __future__ import annotations
 
-from typing import Any
+import operator
+from typing import Any, Optional
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +18,37 @@ def as_samples(wav: Any) -> NDArray[np.float32]:
     """
     array = np.asarray(wav)
     if array.dtype.kind != "f":
-        hint = f"; scale them: wav.astype(numpy.float32) / {2 ** (8 * array.dtype.itemsize - 1)}"
-        raise TypeError(
-            f"samples are floating point, full scale at 1, not {array.dtype}{hint if array.dtype.kind == 'i' else ''}"
-        )
+        scale = {"int16": 2**15, "int32": 2**31}.get(array.dtype.name)
+        hint = f"; scale them: wav.astype(numpy.float32) / {scale}" if scale else ""
+        raise TypeError(f"samples are floating point, full scale at 1, not {array.dtype}{hint}")
     if array.ndim != 1:
         raise ValueError(
             f"a waveform has one dimension, not the shape {array.shape}: take a channel, or the mean of all"
         )
-    return np.ascontiguousarray(array, dtype=np.float32)
+    return aligned(array, np.float32)
+
+
+def aligned(array: Any, dtype: Any) -> NDArray[Any]:
+    """An array that Rust can read, without a copy if it is one already."""
+    return np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
+
+
+def whole(name: str, value: Any, least: int, most: int) -> int:
+    """A whole number within its bounds.
+
+    Raises:
+        TypeError: it is no whole number.
+        ValueError: it is out of its bounds.
+    """
+    number = operator.index(value)
+    if not least <= number <= most:
+        raise ValueError(f"{name} is from {least} to {most}, not {number}")
+    return number
+
+
+def optional(name: str, value: Optional[Any], least: int, most: int) -> Optional[int]:
+    """As :func:`whole`, or none."""
+    return None if value is None else whole(name, value, least, most)
 
 
 def as_waveform(wav: Any) -> NDArray[np.float32]:

@@ -11,6 +11,12 @@ from . import _core
 
 Encoder = Literal["native", "ort"]
 
+# Rates of waveforms, channels of files, threads and speakers that can be asked for: the first and the last.
+SAMPLE_RATES_HZ = (4_000, 384_000)
+CHANNELS = (0, 7)
+THREADS = (1, 1_024)
+SPEAKERS = (1, 30)
+
 # Longest recording, in seconds, unless a model is loaded for another.
 MAX_AUDIO_SECONDS = 7200.0
 
@@ -40,11 +46,10 @@ def _weights(name: str, given: Optional[Union[str, Path]]) -> Optional[bytes]:
         return Path(given).read_bytes()
     if name != "campplus":
         return None
-    folders = [Path(folder) for folder in (os.environ.get("MODELS_DIR"),) if folder]
-    data = find_spec("voice_embedding_campplus")
-    folders += [Path(folder) for folder in (data.submodule_search_locations or ()) if data] if data else []
-    for folder in folders:
-        file = folder / "campplus.onnx"
+    package = find_spec("voice_embedding_campplus")
+    folders = [os.environ.get("MODELS_DIR"), *((package.submodule_search_locations or ()) if package else ())]
+    for folder in filter(None, folders):
+        file = Path(folder, "campplus.onnx")
         if file.is_file():
             return file.read_bytes()
     raise FileNotFoundError(

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from ._arrays import as_samples, as_waveform
+from ._arrays import as_samples, as_waveform, whole
+from ._engine import SAMPLE_RATES_HZ
 from .hparams import *  # noqa: F403  as in the original
 from .hparams import sampling_rate
 
@@ -21,7 +22,7 @@ def preprocess_wav(fpath_or_wav: Union[str, Path, Any], source_sr: Optional[int]
     """The speech of a recording: resampled to 16 kHz, raised to -30 dBFS if it is quieter, long silences cut out.
 
     Args:
-        fpath_or_wav: a path, or a waveform, full scale at 1.
+        fpath_or_wav: a path, the bytes of a file, or a waveform, full scale at 1.
         source_sr: the rate of the waveform in Hz; without it, the waveform must be at 16 kHz. Ignored for a path.
 
     Returns:
@@ -32,9 +33,10 @@ def preprocess_wav(fpath_or_wav: Union[str, Path, Any], source_sr: Optional[int]
         AudioError: it cannot be decoded.
         TypeError, ValueError: the waveform is not one, or ``source_sr`` is not from 4,000 to 384,000.
     """
-    if isinstance(fpath_or_wav, (str, os.PathLike)):
+    if isinstance(fpath_or_wav, (str, os.PathLike, bytes)):
         return _core.preprocess(fpath_or_wav)
-    return _core.preprocess((as_waveform(fpath_or_wav), sampling_rate if source_sr is None else int(source_sr)))
+    rate_hz = sampling_rate if source_sr is None else whole("source_sr", source_sr, *SAMPLE_RATES_HZ)
+    return _core.preprocess((as_waveform(fpath_or_wav), rate_hz))
 
 
 def wav_to_mel_spectrogram(wav: Any) -> NDArray[np.float32]:
@@ -62,6 +64,8 @@ def normalize_volume(
         raise ValueError("Both increase only and decrease only are set")
     samples = as_waveform(wav)
     power = float(np.mean(np.square(samples, dtype=np.float64)))
+    if not np.isfinite(power):
+        raise ValueError("the samples hold infinite or not-a-number values")
     change_db = target_dBFS - 10 * np.log10(power) if power > 0 else 0.0
     if (change_db < 0 and increase_only) or (change_db > 0 and decrease_only):
         return samples

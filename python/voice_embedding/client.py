@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import math
 import os
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,13 +25,16 @@ from numpy.typing import NDArray
 from .errors import VoiceEmbeddingError, of_code
 from .models import AudioReport, Voice
 
-if TYPE_CHECKING:
+if sys.version_info >= (3, 11):
+    from typing import Unpack
+elif TYPE_CHECKING:
     from typing_extensions import Unpack
 
 __all__ = ["AsyncClient", "Client", "EnrolledSpeaker"]
 
-# Seconds that an answer may take: above the service's own limits for all but long recordings.
+# Seconds that an answer may take, and that of a diarization: above the service's own limits, of which that one grows with the recording.
 TIMEOUT_SECONDS = 120.0
+DIARIZE_TIMEOUT_SECONDS = 3_900.0
 
 # Seconds to wait before a request is repeated, unless the service names them, and the most that it may name.
 RETRY_AFTER_SECONDS = 1.0
@@ -49,8 +54,11 @@ class EnrolledSpeaker:
     collection: Optional[str] = None
 
 
-# A recording, what `embed` gave, an embedding of the default model, or an enrolled speaker.
-AnyVoice = Union[Recording, Voice, NDArray[Any], EnrolledSpeaker]
+# A recording, what `embed` gave, an embedding, an enrolled speaker, or a voice as the service describes it, such as a speaker of `diarize`.
+AnyVoice = Union[Recording, Voice, NDArray[Any], EnrolledSpeaker, Mapping[str, Any]]
+
+# Refusals before anything was done.
+REFUSED = ("overloaded", "model_not_ready", "shutting_down")
 
 
 class EmbedOptions(TypedDict, total=False):
@@ -65,6 +73,7 @@ class VerifyOptions(TypedDict, total=False):
 
     threshold: float
     max_false_accept_rate: float
+    channel: Union[int, str]
     model: str
 
 
@@ -76,6 +85,7 @@ class IdentifyOptions(TypedDict, total=False):
     margin: float
     threshold: float
     max_false_identification_rate: float
+    channel: Union[int, str]
     model: str
 
 
@@ -92,6 +102,7 @@ class EnrolOptions(TypedDict, total=False):
     """Options of ``enrol``."""
 
     collection: str
+    channel: Union[int, str]
     model: str
     force: bool
 
@@ -117,34 +128,55 @@ class _Call:
     parts: Optional[list[tuple[str, tuple[Optional[str], bytes, str]]]] = None
     body: Optional[JSON] = None
     is_repeatable: bool = True
-    """Whether it may be sent again after its answer has been lost."""
+    """Whether it may be sent again although it may have been done."""
+    least_timeout: float = 0.0
+    """Seconds that its answer may take at the least."""
 
 
-def _form(path: str, voices: Mapping[str, AnyVoice], options: Mapping[str, Any]) -> _Call:
-    parts = [(name, _part(voice)) for name, voice in voices.items()]
+def _form(path: str, voices: Mapping[str, AnyVoice], options: Mapping[str, Any], least_timeout: float = 0.0) -> _Call:
+    options = _given(options)
+    parts = [(name, _part(voice, options.get("model"))) for name, voice in voices.items()]
     for name, value in options.items():
-        text = value if isinstance(value, str) else json.dumps(value)
+        text = value if isinstance(value, str) else _json(value)
         parts.append((name, (None, text.encode(), "text/plain")))
-    return _Call("POST", path, parts)
+    return _Call("POST", path, parts, least_timeout=least_timeout)
 
 
-def _part(voice: AnyVoice) -> tuple[Optional[str], bytes, str]:
+def _of_recording(path: str, recording: Recording, options: Mapping[str, Any], least_timeout: float = 0.0) -> _Call:
+    if not isinstance(recording, (str, os.PathLike, bytes, bytearray, memoryview)):
+        raise TypeError(f"a recording is a path or the bytes of a file, not {type(recording).__name__}")
+    return _form(path, {"file": recording}, options, least_timeout)
+
+
+def _part(voice: AnyVoice, model: Optional[str]) -> tuple[Optional[str], bytes, str]:
     """A part of a form: its file name, content and type."""
-    if isinstance(voice, bytes):
-        return "recording", voice, "application/octet-stream"
+    if isinstance(voice, (bytes, bytearray, memoryview)):
+        return "recording", bytes(voice), "application/octet-stream"
     if isinstance(voice, (str, os.PathLike)):
-        return Path(voice).name, Path(voice).read_bytes(), "application/octet-stream"
-    return None, json.dumps(_described(voice)).encode(), "application/json"
+        return "recording", Path(os.fsdecode(voice)).read_bytes(), "application/octet-stream"
+    return None, _json(_described(voice, model)).encode(), "application/json"
 
 
-def _described(voice: Union[Voice, NDArray[Any], EnrolledSpeaker]) -> JSON:
+def _described(voice: Any, model: Optional[str]) -> JSON:
+    if isinstance(voice, Mapping):
+        return dict(voice)
     if isinstance(voice, EnrolledSpeaker):
-        in_collection = {} if voice.collection is None else {"collection": voice.collection}
-        return {"speaker": voice.speaker, **in_collection}
+        return _given({"speaker": voice.speaker, "collection": voice.collection})
     if isinstance(voice, Voice):
         embedding = {"embedding": voice.embedding.tolist(), "model": voice.model}
         return {**embedding, "speech_seconds": voice.audio.speech_seconds, "warnings": list(voice.audio.warnings)}
-    return {"embedding": np.asarray(voice, np.float64).tolist(), "model": "resemblyzer"}
+    if not isinstance(voice, (np.ndarray, list, tuple)) or np.ndim(voice) != 1:
+        raise TypeError(f"a voice is a recording, an embedding or a speaker, not {type(voice).__name__}")
+    return {"embedding": np.asarray(voice, np.float64).tolist(), "model": model or "resemblyzer"}
+
+
+def _given(options: Mapping[str, Any]) -> JSON:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _json(value: Any) -> str:
+    # Numbers of NumPy become Python's.
+    return json.dumps(value, default=lambda other: other.item())
 
 
 def _speaker_path(speaker: str, below: str = "") -> str:
@@ -161,8 +193,29 @@ def _delete(speaker: str, collection: Optional[str]) -> _Call:
 
 
 def _create(options: SpeakerOptions) -> _Call:
+    body = _given(options)
     # Without an id, the same request twice makes two speakers.
-    return _Call("POST", "v1/speakers", body=dict(options), is_repeatable="id" in options)
+    return _Call("POST", "v1/speakers", body=body, is_repeatable="id" in body)
+
+
+def _embed(recording: Recording, options: EmbedOptions) -> _Call:
+    return _of_recording("v1/embeddings", recording, {"encoding_format": "base64", **options})
+
+
+def _verify(a: AnyVoice, b: AnyVoice, options: VerifyOptions) -> _Call:
+    return _form("v1/verify", {"a": a, "b": b}, options)
+
+
+def _identify(voice: AnyVoice, options: IdentifyOptions) -> _Call:
+    return _form("v1/identify", {"voice": voice}, options)
+
+
+def _enrol(speaker: str, voice: AnyVoice, options: EnrolOptions) -> _Call:
+    return _form(_speaker_path(speaker, "/enrolments"), {"voice": voice}, options)
+
+
+def _diarize(recording: Recording, options: DiarizeOptions) -> _Call:
+    return _of_recording("v1/diarize", recording, options, DIARIZE_TIMEOUT_SECONDS)
 
 
 def _embedded(answer: JSON) -> Voice:
@@ -195,16 +248,32 @@ def _error(response: httpx.Response) -> VoiceEmbeddingError:
 
 def _wait_seconds(call: _Call, outcome: Union[httpx.Response, httpx.TransportError]) -> Optional[float]:
     """How long to wait before the request is repeated; none if it should not be."""
-    if isinstance(outcome, httpx.TransportError):
+    if isinstance(outcome, (httpx.ConnectError, httpx.ConnectTimeout)):
         # What never left has done nothing.
-        has_not_left = isinstance(outcome, (httpx.ConnectError, httpx.ConnectTimeout))
-        return RETRY_AFTER_SECONDS if call.is_repeatable or has_not_left else None
-    if outcome.status_code not in (429, 503):
+        return RETRY_AFTER_SECONDS
+    if isinstance(outcome, httpx.TransportError):
+        # What took too long would do so again.
+        is_lost = isinstance(outcome, (httpx.NetworkError, httpx.RemoteProtocolError))
+        return RETRY_AFTER_SECONDS if is_lost and call.is_repeatable else None
+    is_refused = outcome.status_code == 429 or (outcome.status_code == 503 and _error(outcome).code in REFUSED)
+    if not is_refused and not (outcome.status_code == 503 and call.is_repeatable):
         return None
     try:
-        return min(float(outcome.headers["Retry-After"]), MAX_RETRY_AFTER_SECONDS)
+        named = float(outcome.headers["Retry-After"])
     except (KeyError, ValueError):
         return RETRY_AFTER_SECONDS
+    return min(max(named, 0.0), MAX_RETRY_AFTER_SECONDS) if math.isfinite(named) else RETRY_AFTER_SECONDS
+
+
+def _sent(call: _Call, timeout: float) -> JSON:
+    """The arguments of httpx."""
+    return {"json": call.body, "files": call.parts, "timeout": max(timeout, call.least_timeout)}
+
+
+def _checked_retries(retries: int) -> int:
+    if retries < 0:
+        raise ValueError(f"retries is at least 0, not {retries}")
+    return retries
 
 
 class Client:
@@ -217,14 +286,15 @@ class Client:
         url: of the service, with its path prefix if it has one.
         key: the API key.
         retries: how often a request is repeated that was refused for load (429, 503) or lost its connection.
-        timeout: seconds that an answer may take.
+        timeout: seconds that an answer may take; that of a diarization is longer.
     """
 
     def __init__(
         self, url: str, key: Optional[str] = None, *, retries: int = 2, timeout: float = TIMEOUT_SECONDS
     ) -> None:
-        self._retries = retries
-        self._http = httpx.Client(base_url=url, headers=_headers(key), timeout=timeout)
+        self._retries = _checked_retries(retries)
+        self._timeout = timeout
+        self._http = httpx.Client(base_url=url, headers=_headers(key))
 
     def __enter__(self) -> Client:
         return self
@@ -238,15 +308,15 @@ class Client:
 
     def embed(self, recording: Recording, **options: Unpack[EmbedOptions]) -> Voice:
         """The voice in a recording."""
-        return _embedded(self._ask(_form("v1/embeddings", {"file": recording}, {"encoding_format": "base64", **options})))
+        return _embedded(self._ask(_embed(recording, options)))
 
     def verify(self, a: AnyVoice, b: AnyVoice, **options: Unpack[VerifyOptions]) -> JSON:
         """Whether two voices are one speaker's: the answer of ``POST /v1/verify``."""
-        return self._ask(_form("v1/verify", {"a": a, "b": b}, options))
+        return self._ask(_verify(a, b, options))
 
     def identify(self, voice: AnyVoice, **options: Unpack[IdentifyOptions]) -> JSON:
         """Whose voice it is among enrolled speakers: the answer of ``POST /v1/identify``."""
-        return self._ask(_form("v1/identify", {"voice": voice}, options))
+        return self._ask(_identify(voice, options))
 
     def create_speaker(self, **options: Unpack[SpeakerOptions]) -> JSON:
         """Creates a speaker, or finds the one that the same call has created by its id: the answer of ``POST /v1/speakers``."""
@@ -254,7 +324,7 @@ class Client:
 
     def enrol(self, speaker: str, voice: AnyVoice, **options: Unpack[EnrolOptions]) -> JSON:
         """Enrols a voice of a speaker, by id: the answer of ``POST /v1/speakers/{id}/enrolments``."""
-        return self._ask(_form(_speaker_path(speaker, "/enrolments"), {"voice": voice}, options))
+        return self._ask(_enrol(speaker, voice, options))
 
     def delete_speaker(self, speaker: str, *, collection: Optional[str] = None) -> None:
         """Deletes a speaker with all enrolments."""
@@ -262,7 +332,7 @@ class Client:
 
     def diarize(self, recording: Recording, **options: Unpack[DiarizeOptions]) -> JSON:
         """Who spoke when and, with a transcript, who said what: the answer of ``POST /v1/diarize``."""
-        return self._ask(_form("v1/diarize", {"file": recording}, options))
+        return self._ask(_diarize(recording, options))
 
     def _ask(self, call: _Call) -> JSON:
         for left in reversed(range(self._retries + 1)):
@@ -277,7 +347,7 @@ class Client:
 
     def _send(self, call: _Call) -> Union[httpx.Response, httpx.TransportError]:
         try:
-            return self._http.request(call.method, call.path, json=call.body, files=call.parts)
+            return self._http.request(call.method, call.path, **_sent(call, self._timeout))
         except httpx.TransportError as error:
             return error
 
@@ -288,8 +358,9 @@ class AsyncClient:
     def __init__(
         self, url: str, key: Optional[str] = None, *, retries: int = 2, timeout: float = TIMEOUT_SECONDS
     ) -> None:
-        self._retries = retries
-        self._http = httpx.AsyncClient(base_url=url, headers=_headers(key), timeout=timeout)
+        self._retries = _checked_retries(retries)
+        self._timeout = timeout
+        self._http = httpx.AsyncClient(base_url=url, headers=_headers(key))
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -303,16 +374,15 @@ class AsyncClient:
 
     async def embed(self, recording: Recording, **options: Unpack[EmbedOptions]) -> Voice:
         """As :meth:`Client.embed`."""
-        answer = await self._ask(_form("v1/embeddings", {"file": recording}, {"encoding_format": "base64", **options}))
-        return _embedded(answer)
+        return _embedded(await self._ask(await asyncio.to_thread(_embed, recording, options)))
 
     async def verify(self, a: AnyVoice, b: AnyVoice, **options: Unpack[VerifyOptions]) -> JSON:
         """As :meth:`Client.verify`."""
-        return await self._ask(_form("v1/verify", {"a": a, "b": b}, options))
+        return await self._ask(await asyncio.to_thread(_verify, a, b, options))
 
     async def identify(self, voice: AnyVoice, **options: Unpack[IdentifyOptions]) -> JSON:
         """As :meth:`Client.identify`."""
-        return await self._ask(_form("v1/identify", {"voice": voice}, options))
+        return await self._ask(await asyncio.to_thread(_identify, voice, options))
 
     async def create_speaker(self, **options: Unpack[SpeakerOptions]) -> JSON:
         """As :meth:`Client.create_speaker`."""
@@ -320,7 +390,7 @@ class AsyncClient:
 
     async def enrol(self, speaker: str, voice: AnyVoice, **options: Unpack[EnrolOptions]) -> JSON:
         """As :meth:`Client.enrol`."""
-        return await self._ask(_form(_speaker_path(speaker, "/enrolments"), {"voice": voice}, options))
+        return await self._ask(await asyncio.to_thread(_enrol, speaker, voice, options))
 
     async def delete_speaker(self, speaker: str, *, collection: Optional[str] = None) -> None:
         """As :meth:`Client.delete_speaker`."""
@@ -328,7 +398,7 @@ class AsyncClient:
 
     async def diarize(self, recording: Recording, **options: Unpack[DiarizeOptions]) -> JSON:
         """As :meth:`Client.diarize`."""
-        return await self._ask(_form("v1/diarize", {"file": recording}, options))
+        return await self._ask(await asyncio.to_thread(_diarize, recording, options))
 
     async def _ask(self, call: _Call) -> JSON:
         for left in reversed(range(self._retries + 1)):
@@ -343,7 +413,7 @@ class AsyncClient:
 
     async def _send(self, call: _Call) -> Union[httpx.Response, httpx.TransportError]:
         try:
-            return await self._http.request(call.method, call.path, json=call.body, files=call.parts)
+            return await self._http.request(call.method, call.path, **_sent(call, self._timeout))
         except httpx.TransportError as error:
             return error
 

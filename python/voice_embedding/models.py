@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core, _engine
-from ._arrays import as_waveform
+from ._arrays import aligned, as_waveform, optional, whole
 from ._engine import Encoder
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -61,7 +61,7 @@ class FileResult:
     """As it was given."""
     voice: Optional[Voice]
     error: Optional[Exception]
-    """``OSError`` if it could not be read, an ``AudioError`` if it has no embedding."""
+    """``OSError`` if it could not be read, an ``AudioError`` if it has no embedding, ``ValidationError`` if it has no such channel."""
 
     @property
     def embedding(self) -> Optional[NDArray[np.float32]]:
@@ -70,8 +70,10 @@ class FileResult:
 
     @property
     def code(self) -> Optional[str]:
-        """The kind of error, if there is one: that of an ``AudioError``, or ``unreadable``."""
-        return None if self.error is None else getattr(self.error, "code", "unreadable")
+        """The kind of error, if there is one: that of a ``VoiceEmbeddingError``, ``unreadable`` for an ``OSError``, else ``internal``."""
+        if self.error is None:
+            return None
+        return "unreadable" if isinstance(self.error, OSError) else getattr(self.error, "code", "internal")
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,8 +183,12 @@ class SpeakerModel:
         self._arguments = (name, encoder, weights, max_audio_seconds, min_speech_seconds)
         self._model = _engine.load(*self._arguments)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickled, self._arguments
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_model"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._model = _engine.load(*self._arguments)
 
     @property
     def id(self) -> str:
@@ -220,8 +226,9 @@ class SpeakerModel:
         Raises:
             OSError: the file cannot be read.
             AudioError: there is no embedding.
+            ValidationError: there is no such channel.
         """
-        embedding, report = self._model.embed(_source(source, sample_rate), channel)
+        embedding, report = self._model.embed(_source(source, sample_rate), _channel(channel))
         return Voice(embedding, AudioReport(**report), self.fingerprint)
 
     def embed_files(
@@ -234,12 +241,15 @@ class SpeakerModel:
             channel: as for :meth:`embed`.
             threads: by default as many as there are cores.
         """
-        return self._results(self._model.embed_files(paths, channel, threads))
+        return self._results(self._model.embed_files(paths, _channel(channel), _threads(threads)))
 
     def _results(self, files: _core.Files) -> Iterator[FileResult]:
-        for path, embedded, error in files:
-            voice = Voice(embedded[0], AudioReport(**embedded[1]), self.fingerprint) if embedded else None
-            yield FileResult(path, voice, error)
+        try:
+            for path, embedded, error in files:
+                voice = Voice(embedded[0], AudioReport(**embedded[1]), self.fingerprint) if embedded else None
+                yield FileResult(path, voice, error)
+        finally:
+            files.close()
 
     def verify(
         self,
@@ -266,9 +276,13 @@ class SpeakerModel:
         self, voices: Sequence[Union[Voice, Source]], *, threshold: Optional[float] = None
     ) -> Similarities:
         """All voices compared with each other, and grouped. Each is a recording, a :class:`Voice` or an embedding (an array)."""
+        if isinstance(voices, (str, bytes)):
+            raise TypeError("voices are a list")
+        threshold = self.threshold if threshold is None else threshold
+        if not -1 <= threshold <= 1:
+            raise ValueError(f"threshold is a cosine, from -1 to 1, not {threshold}")
         rows = [self._side(voice)[0] for voice in voices]
         matrix = np.stack(rows) if rows else np.zeros((0, self.dimension))
-        threshold = self.threshold if threshold is None else threshold
         similarities, clusters = _core.similarities(self._model, matrix, threshold)
         return Similarities(similarities, clusters, threshold)
 
@@ -296,9 +310,15 @@ class SpeakerModel:
             if min_speakers is not None or max_speakers is not None:
                 raise ValueError("num_speakers, or min_speakers and max_speakers")
             min_speakers = max_speakers = num_speakers
-        name = Path(source).stem if isinstance(source, (str, os.PathLike)) else "recording"
+        name = Path(os.fsdecode(source)).stem if isinstance(source, (str, os.PathLike)) else "recording"
         found = _core.diarize(
-            self._model, _source(source, sample_rate), channel, threads, min_speakers, max_speakers, name
+            self._model,
+            _source(source, sample_rate),
+            _channel(channel),
+            _threads(threads),
+            optional("min_speakers", min_speakers, *_engine.SPEAKERS),
+            optional("max_speakers", max_speakers, *_engine.SPEAKERS),
+            name,
         )
         return Diarization(
             [Turn(*turn) for turn in found["turns"]],
@@ -316,7 +336,7 @@ class SpeakerModel:
                     f"an embedding has the shape ({self.dimension},), not {voice.shape}; "
                     "of a waveform, compare embed(wav, sample_rate=...)"
                 )
-            return np.ascontiguousarray(voice, dtype=np.float64), None, []
+            return aligned(voice, np.float64), None, []
         if not isinstance(voice, Voice):
             voice = self.embed(voice)
         if voice.model != self.fingerprint:
@@ -346,7 +366,9 @@ def decode(
         OSError: the file cannot be read.
         AudioError: it cannot be decoded.
     """
-    samples, noticed = _core.decode(_source(source, sample_rate), channel, max_seconds)
+    if not max_seconds > 0:
+        raise ValueError("max_seconds is above 0")
+    samples, noticed = _core.decode(_source(source, sample_rate), _channel(channel), max_seconds)
     return Recording(samples, **noticed)
 
 
@@ -419,14 +441,22 @@ def _loaded(model: Model) -> SpeakerModel:
     return _of_name(model) if isinstance(model, str) else model
 
 
+def _channel(channel: Optional[int]) -> Optional[int]:
+    return optional("channel", channel, *_engine.CHANNELS)
+
+
+def _threads(threads: Optional[int]) -> Optional[int]:
+    return optional("threads", threads, *_engine.THREADS)
+
+
 def _source(source: Source, sample_rate: Optional[int]) -> Union[str, bytes, tuple[NDArray[np.float32], int]]:
     """A recording as the engine takes it."""
     if isinstance(source, (str, os.PathLike)):
-        source = os.fspath(source)
+        source = os.fsdecode(source)
     elif isinstance(source, np.ndarray):
         if sample_rate is None:
             raise ValueError("a waveform needs its sample_rate")
-        return as_waveform(source), sample_rate
+        return as_waveform(source), whole("sample_rate", sample_rate, *_engine.SAMPLE_RATES_HZ)
     elif not isinstance(source, bytes):
         raise TypeError(f"a recording is a path, bytes or an array, not {type(source).__name__}")
     if sample_rate is not None:
@@ -434,17 +464,5 @@ def _source(source: Source, sample_rate: Optional[int]) -> Union[str, bytes, tup
     return source
 
 
-def _unpickled(
-    name: str,
-    encoder: Optional[Encoder],
-    weights: Optional[Union[str, Path]],
-    max_audio_seconds: float,
-    min_speech_seconds: float,
-) -> SpeakerModel:
-    return SpeakerModel(
-        name,
-        encoder=encoder,
-        weights=weights,
-        max_audio_seconds=max_audio_seconds,
-        min_speech_seconds=min_speech_seconds,
-    )
+for _function in (embed, embed_files, verify, similarities, diarize):
+    _function.__doc__ = f"{getattr(SpeakerModel, _function.__name__).__doc__}\n\n    ``model`` is the name of a model, or one that is loaded.\n    "

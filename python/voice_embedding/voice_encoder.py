@@ -11,11 +11,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core, _rate
-from ._arrays import as_samples
+from ._arrays import aligned, as_samples, whole
 from ._engine import Encoder, load
 from .errors import NoSpeech
 from .hparams import *  # noqa: F403  as in the original
 from .hparams import mel_n_channels, mel_window_step, partials_n_frames, sampling_rate
+
+
+# Samples from one frame of a mel spectrogram to the next.
+HOP_SAMPLES = sampling_rate * mel_window_step // 1000
+
+# The longest waveform: three days.
+MAX_SAMPLES = 2**32 - 1
+
+
+class Device(str):
+    """The CPU, as the original names its device."""
+
+    @property
+    def type(self) -> str:
+        """``cpu``."""
+        return str(self)
 
 
 class VoiceEncoder:
@@ -27,7 +43,7 @@ class VoiceEncoder:
     Args:
         device: taken for compatibility; everything runs on the CPU.
         verbose: whether to print how long loading took.
-        weights_fpath: other weights: a checkpoint of PyTorch (``.pt``) or an ONNX file.
+        weights_fpath: the original's checkpoint (``pretrained.pt``), or other weights as an ONNX file.
         encoder: ``"native"`` or ``"ort"`` (ONNX Runtime); by default the faster one that the machine has.
     """
 
@@ -40,35 +56,37 @@ class VoiceEncoder:
         encoder: Optional[Encoder] = None,
     ) -> None:
         start = time.perf_counter()
-        self.device = "cpu"
-        self._arguments = (device, False, weights_fpath, encoder)
-        self._model = load("resemblyzer", encoder, weights_fpath)
+        self.device = Device("cpu")
+        self._arguments = ("resemblyzer", encoder, weights_fpath)
+        self._model = load(*self._arguments)
         if verbose:
             seconds = time.perf_counter() - start
             print(f"Loaded the voice encoder model on {self.device} in {seconds:.2f} seconds.")
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickled, self._arguments
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_model"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._model = load(*self._arguments)
 
     @property
     def model(self) -> str:
         """The fingerprint of weights and preprocessing: embeddings can be compared if it is equal."""
         return self._model.fingerprint
 
-    def to(self, device: Any) -> VoiceEncoder:
-        """Does nothing, as everything runs on the CPU."""
+    def to(self, *_: Any, **__: Any) -> VoiceEncoder:
+        """Does nothing, as everything runs on the CPU and nothing can be trained. So do ``cpu``, ``cuda``, ``eval`` and ``train``."""
         return self
 
-    def eval(self) -> VoiceEncoder:
-        """Does nothing, as nothing can be trained."""
-        return self
+    cpu = cuda = eval = train = to
 
     def forward(self, mels: Any) -> NDArray[np.float32]:
         """Mel spectrograms of equal length, ``[n, frames, 40]`` -> their embeddings, ``[n, 256]``, L2 norm 1.
 
-        The original takes and gives tensors; here they are arrays.
+        The original takes and gives tensors; here they are arrays. With ``encoder="ort"`` there are 160 frames.
         """
-        array = np.ascontiguousarray(np.asarray(mels), dtype=np.float32)
+        array = aligned(mels, np.float32)
         if array.ndim != 3 or array.shape[1] == 0 or array.shape[2] != mel_n_channels:
             raise ValueError(f"mels have the shape [n, frames, {mel_n_channels}], not {list(array.shape)}")
         if not np.isfinite(array).all():
@@ -92,11 +110,9 @@ class VoiceEncoder:
             Slices of the waveform, which may reach beyond its end, and of its mel spectrogram.
         """
         step_frames = _step_frames(rate, min_coverage)
-        samples_per_frame = sampling_rate * mel_window_step // 1000
+        n_samples = whole("n_samples", n_samples, 0, MAX_SAMPLES)
         starts = _core.window_starts(n_samples, step_frames, min_coverage)
-        mel_slices = [slice(start, start + partials_n_frames) for start in starts]
-        wav_slices = [slice(s.start * samples_per_frame, s.stop * samples_per_frame) for s in mel_slices]
-        return wav_slices, mel_slices
+        return _wav_slices(starts), [slice(start, start + partials_n_frames) for start in starts]
 
     @overload
     def embed_utterance(
@@ -136,9 +152,7 @@ class VoiceEncoder:
         _rate.check(embedding, self.model)
         if not return_partials:
             return embedding
-        hop = sampling_rate * mel_window_step // 1000
-        slices = [slice(start * hop, (start + partials_n_frames) * hop) for start in starts]
-        return embedding, partials, slices
+        return embedding, partials, _wav_slices(starts)
 
     def embed_speaker(self, wavs: Iterable[Any], **kwargs: Any) -> NDArray[np.float32]:
         """The mean of the embeddings of several utterances, each counting as much, scaled to L2 norm 1.
@@ -160,7 +174,7 @@ def _step_frames(rate: float, min_coverage: float) -> int:
         raise ValueError(f"min_coverage is above 0 and at most 1, not {min_coverage}")
     if not rate > 0:
         raise ValueError(f"the rate is above 0, not {rate}")
-    frame_step = int(np.round((sampling_rate / rate) / (sampling_rate * mel_window_step // 1000)))
+    frame_step = int(np.round((sampling_rate / rate) / HOP_SAMPLES))
     if frame_step == 0:
         raise ValueError("The rate is too high")
     if frame_step > partials_n_frames:
@@ -168,5 +182,6 @@ def _step_frames(rate: float, min_coverage: float) -> int:
     return frame_step
 
 
-def _unpickled(device: Any, verbose: bool, weights: Optional[Union[Path, str]], encoder: Optional[Encoder]) -> VoiceEncoder:
-    return VoiceEncoder(device, verbose, weights, encoder=encoder)
+def _wav_slices(starts: list[int]) -> list[slice]:
+    """The samples of windows, by their first frames."""
+    return [slice(start * HOP_SAMPLES, (start + partials_n_frames) * HOP_SAMPLES) for start in starts]

@@ -22,10 +22,11 @@ pub fn queue_capacity(workers: NonZeroUsize) -> NonZeroUsize {
 
 /// Recordings in work, and their outcomes in the order in which they were submitted. What is in work when it is dropped is not computed.
 pub struct InOrder<T, E> {
+    /// Dropped before the embedder, which is done sooner with what is cancelled.
+    in_work: VecDeque<InWork<T, E>>,
     embedder: Arc<Embedder>,
     model: Arc<EmbedderModel>,
     max_ahead: usize,
-    in_work: VecDeque<InWork<T, E>>,
     /// The number of the first of them.
     first: usize,
     sender: Sender<(usize, Result<Embedded, E>)>,
@@ -82,7 +83,7 @@ impl<T, E: From<EmbedError> + From<WorkerPanicked> + Send + 'static> InOrder<T, 
     pub fn new(embedder: Arc<Embedder>, model: Arc<EmbedderModel>, workers: NonZeroUsize) -> Self {
         let (sender, outcomes) = channel();
         let max_ahead = workers.get() * AHEAD_PER_WORKER;
-        Self { embedder, model, max_ahead, in_work: VecDeque::new(), first: 0, sender, outcomes }
+        Self { in_work: VecDeque::new(), embedder, model, max_ahead, first: 0, sender, outcomes }
     }
 
     /// Whether nothing is in work and no outcome is left.
@@ -114,6 +115,12 @@ impl<T, E: From<EmbedError> + From<WorkerPanicked> + Send + 'static> InOrder<T, 
         self.embedder.embed(&self.model, &mut admission, wanted, n_bytes, unpack, done);
     }
 
+    /// Drops what is in work uncomputed.
+    pub fn cancel(&mut self) {
+        self.first += self.in_work.len();
+        self.in_work.clear();
+    }
+
     /// The next outcome in order, if it is there.
     pub fn take_next(&mut self) -> Option<(T, Result<Embedded, E>)> {
         while let Ok(outcome) = self.outcomes.try_recv() {
@@ -132,6 +139,9 @@ impl<T, E: From<EmbedError> + From<WorkerPanicked> + Send + 'static> InOrder<T, 
     }
 
     fn put(&mut self, (number, outcome): (usize, Result<Embedded, E>)) {
-        self.in_work[number - self.first].outcome = Some(outcome);
+        // What was cancelled may have been done already.
+        if let Some(place) = number.checked_sub(self.first) {
+            self.in_work[place].outcome = Some(outcome);
+        }
     }
 }
