@@ -67,6 +67,8 @@ pub struct Wanted {
     pub segments: Option<Vec<Range<f64>>>,
     /// Windows for telling speakers apart, instead of those for an embedding, and where speech is.
     pub turns: Option<WantedTurns>,
+    /// Where speech is, in the report.
+    pub speech: bool,
 }
 
 /// Windows for telling speakers apart, of a recording that may be long.
@@ -129,11 +131,25 @@ pub struct AudioReport {
     pub windows: usize,
     /// Why to trust the embedding less.
     pub warnings: Vec<Warning>,
+    /// When speech begins and ends, in seconds of the recording, if that was wanted.
+    #[serde(serialize_with = "in_milliseconds", skip_serializing_if = "Option::is_none")]
+    pub speech_segments: Option<Vec<Range<f64>>>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn with_two_decimals<S: Serializer>(level: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((level * 100.0).round() / 100.0)
+}
+
+/// Stretches as pairs of seconds, to three decimals.
+#[allow(clippy::ref_option, reason = "serde calls it so")]
+fn in_milliseconds<S: Serializer>(
+    stretches: &Option<Vec<Range<f64>>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let rounded = |seconds: f64| (seconds * 1e3).round() / 1e3;
+    serializer
+        .collect_seq(stretches.iter().flatten().map(|stretch| [rounded(stretch.start), rounded(stretch.end)]))
 }
 
 /// A reason to trust an embedding less than others.
@@ -276,7 +292,7 @@ impl Pipeline {
 
     /// What lies between decoder and encoder: level, voice detection, spectrogram, windows.
     pub fn analyse(&self, recording: Recording) -> Result<Analysis, PipelineError> {
-        self.analyse_part(recording, None, 0.0)
+        self.analyse_part(recording, &Wanted::default(), 0.0)
     }
 
     /// What is wanted of a recording: the whole, or its segments one by one, each of which may have no speech.
@@ -291,9 +307,8 @@ impl Pipeline {
             }
             return Ok(vec![Ok(self.analyse_turns(recording)?)]);
         }
-        let partials = wanted.partials.as_ref();
         let Some(segments) = &wanted.segments else {
-            let analysis = self.analyse_part(recording, partials, 0.0)?;
+            let analysis = self.analyse_part(recording, wanted, 0.0)?;
             wanted.take_partials(&analysis)?;
             return Ok(vec![Ok(analysis)]);
         };
@@ -323,7 +338,7 @@ impl Pipeline {
                 truncated: recording.truncated,
                 channels_cancel: recording.channels_cancel,
             };
-            self.analyse_part(part, partials, segment.start)
+            self.analyse_part(part, wanted, segment.start)
         };
         let mut analyses = Vec::with_capacity(segments.len());
         for segment in segments {
@@ -338,7 +353,7 @@ impl Pipeline {
     fn analyse_part(
         &self,
         recording: Recording,
-        partials: Option<&WantedPartials>,
+        wanted: &Wanted,
         begins_at: f64,
     ) -> Result<Analysis, PipelineError> {
         let mut report = report_of(&recording);
@@ -355,12 +370,16 @@ impl Pipeline {
         report.windows = features.units().len();
         let is_noise = self.front_end.hardly_moves(&utterance, &features);
         report.warnings = Warning::that_apply(&report, recording.clipped, recording.truncated, is_noise);
+        let moved = |range: Range<f64>| range.start + begins_at..range.end + begins_at;
         let times = |features: &Features| -> Vec<Range<f64>> {
             let seconds =
                 features.units().iter().map(|unit| utterance.seconds_in_recording(unit.samples.clone()));
-            seconds.map(|range| range.start + begins_at..range.end + begins_at).collect()
+            seconds.map(moved).collect()
         };
-        let other_windows = partials
+        report.speech_segments = wanted.speech.then(|| utterance.stretches_seconds().map(moved).collect());
+        let other_windows = wanted
+            .partials
+            .as_ref()
             .and_then(|partials| self.front_end.partials(&utterance, &features, partials.rate))
             .map(|windows| {
                 let times = times(&windows);
@@ -439,6 +458,7 @@ fn report_of(recording: &Recording) -> AudioReport {
         level_dbfs: level::level_dbfs(recording.waveform.samples()),
         windows: 0,
         warnings: Vec::new(),
+        speech_segments: None,
     }
 }
 

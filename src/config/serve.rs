@@ -17,8 +17,8 @@ use super::origins::{CorsOrigins, cors_origins};
 use super::store::StoreArgs;
 use super::thresholds::ThresholdArgs;
 use super::values::{
-    MAX_MAX_BATCH, MAX_MAX_BATCH_RECORDINGS, MAX_MAX_CONNECTIONS, MAX_QUEUE_CAPACITY, count, not_negative,
-    positive, timeout,
+    MAX_MAX_BATCH, MAX_MAX_BATCH_RECORDINGS, MAX_MAX_CONNECTIONS, MAX_QUEUE_CAPACITY, Switch, count,
+    not_negative, positive, timeout,
 };
 use crate::calibration::Calibration;
 use crate::embedder::EmbedderLimits;
@@ -45,6 +45,9 @@ pub struct ServeArgs {
     /// Origins of pages that may call the service from a browser, separated by commas, or `*` [default: none].
     #[arg(long, env)]
     cors_origins: Option<String>,
+    /// Whether `/` is a page for people; if not, it leads to the documentation.
+    #[arg(long, env, default_value = "on")]
+    page: Switch,
     /// Address to listen on [default: 0.0.0.0 once a key of your own is set, else 127.0.0.1].
     #[arg(long, env)]
     host: Option<String>,
@@ -166,6 +169,8 @@ pub struct HttpConfig {
     pub max_connections: NonZeroUsize,
     /// Recordings in one request.
     pub max_batch_recordings: usize,
+    /// Whether `/` is a page for people.
+    pub has_page: bool,
 }
 
 impl TryFrom<ServeArgs> for Config {
@@ -219,6 +224,7 @@ impl TryFrom<ServeArgs> for Config {
                 shutdown_grace,
                 max_connections: args.max_connections,
                 max_batch_recordings: args.max_batch_recordings.get(),
+                has_page: args.page == Switch::On,
             },
             models,
         })
@@ -292,6 +298,7 @@ mod tests {
             ("--model-sha256", "39373b86", "MODEL_SHA256"),
             ("--model-path=m.onnx --model-sha256", "39373b86", "MODEL_SHA256"),
             ("--model-allow-http", "perhaps", "MODEL_ALLOW_HTTP"),
+            ("--page", "perhaps", "PAGE"),
             ("--api-key", "", "API_KEY"),
             ("--keys-file", "/no/such/file", "KEYS_FILE"),
             ("--keys", "name=3", "KEYS"),

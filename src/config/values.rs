@@ -1,6 +1,8 @@
-//! Numbers within their bounds.
+//! Values of flags: numbers within their bounds, and switches.
 
 use std::num::NonZeroUsize;
+
+use clap::ValueEnum;
 
 /// Most workers: more threads than any machine has cores take memory, each for sessions of its own, and give nothing.
 pub(super) const MAX_WORKERS: usize = 1_024;
@@ -19,6 +21,15 @@ pub(super) const MAX_MAX_SPEAKERS: usize = 10_000_000;
 
 /// Most connections, each an open file.
 pub(super) const MAX_MAX_CONNECTIONS: usize = 1_048_576;
+
+/// Whether a part of the service is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Switch {
+    /// It is.
+    On,
+    /// It is not.
+    Off,
+}
 
 /// A number above 0.
 pub fn positive(text: &str) -> Result<f64, String> {

@@ -13,7 +13,7 @@ use super::layers::time_limit::TimeLimit;
 use super::request::voice::VoiceRecording;
 use super::state::AppState;
 use crate::embedder::{Admission, CancelOnDrop, Embedded, Embedder, EmbedderModel};
-use crate::pipeline::{Wanted, WantedPartials, WantedTurns};
+use crate::pipeline::{Wanted, WantedTurns};
 use crate::queue::QueueFull;
 
 /// Between two tries for a place in a full queue.
@@ -49,7 +49,7 @@ pub(super) fn submit(
     state: &AppState,
     caller: &Caller,
     model: &Arc<EmbedderModel>,
-    partials: Option<&WantedPartials>,
+    wanted: &Wanted,
     recordings: Vec<VoiceRecording>,
 ) -> Result<Batch, ApiError> {
     let n = recordings.len();
@@ -64,7 +64,7 @@ pub(super) fn submit(
     let cancel = admission.cancel_on_drop();
     let answers = recordings.into_iter().map(|mut recording| {
         let segments = recording.segments.take();
-        let wanted = Wanted { partials: partials.cloned(), segments, turns: None };
+        let wanted = Wanted { segments, ..wanted.clone() };
         queue(embedder, model, &mut admission, recording, wanted)
     });
     Ok(Batch { answers: answers.collect(), _cancel: cancel })

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use super::layers::{
     auth, body_memory, cors, drain, headers, in_hand, observe, request_id, time_limit, uniform_errors,
 };
-use super::pages::{docs, document, redirects};
+use super::pages::{app, docs, document, redirects};
 use super::routes::v1::{self, speakers};
 use super::routes::{compare_embeddings, extract_embedding, health, metrics, upload};
 use super::state::AppState;
@@ -87,9 +87,11 @@ pub(super) fn router(state: AppState, cors_origins: &CorsOrigins) -> Router {
         .routes(routes!(metrics::metrics))
         .split_for_parts();
     let known_paths = redirects::known_paths(&api);
+    let page =
+        if state.config.has_page { app::routes() } else { Router::new().route("/", get(redirects::to_docs)) };
     let routes = routes
         .merge(docs::routes(document::complete(api, dimension)))
-        .route("/", get(redirects::to_docs))
+        .merge(page)
         .route("/favicon.ico", get(docs::icon))
         .fallback(async move |uri: Uri| redirects::without_trailing_slash(&known_paths, &uri))
         .method_not_allowed_fallback(uniform_errors::method_not_allowed)

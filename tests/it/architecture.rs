@@ -80,7 +80,11 @@ const ENGINES: [(&str, &[&str]); 30] = [
 
 fn sources(directory: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
+    let is_source = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
+    entries
+        .flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] })
+        .filter(is_source)
+        .collect()
 }
 
 /// Each source file's path under `src`, and its code without comments and unit tests.

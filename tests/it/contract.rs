@@ -572,7 +572,6 @@ fn paths_lead_on_relatively() {
         .build()
         .unwrap();
     let cases = [
-        ("/", "docs/"),
         ("/docs", "docs/"),
         ("/redoc/", "../redoc"),
         ("/health/?a=1", "../health?a=1"),

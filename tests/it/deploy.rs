@@ -484,7 +484,8 @@ fn behind_a_path_prefix_pages_and_redirects_lead_on() {
     let url = |path: &str| format!("http://{}/voice{path}", nginx.address);
     let client = Client::builder().no_proxy().build().unwrap();
     for (path, leads_to) in [
-        ("/", "/docs/"),
+        ("/", "/"),
+        ("/app/main.js", "/app/main.js"),
         ("/docs", "/docs/"),
         ("/redoc/", "/redoc"),
         ("/health/", "/health"),

@@ -30,6 +30,7 @@ mod native;
 mod odd;
 mod operation;
 mod options;
+mod page;
 mod postgres;
 mod process;
 mod speakers;

@@ -204,13 +204,35 @@ fn partials_have_times_in_the_recording() {
 }
 
 #[test]
+fn speech_is_told_where_it_is() {
+    let server = Server::start();
+    let clip = base64(&wav(with_pauses()));
+    let whole = ok(post(&server, "embeddings", &json!({"input": clip})));
+    assert!(whole["data"][0]["audio"].get("speech_segments").is_none());
+    let told = ok(post(&server, "embeddings", &json!({"input": clip, "speech": true})));
+    let told = &told["data"][0];
+    assert_eq!(told["embedding"], whole["data"][0]["embedding"]);
+    let stretches: Vec<[f64; 2]> = serde_json::from_value(told["audio"]["speech_segments"].clone()).unwrap();
+    let seconds: f64 = stretches.iter().map(|[start, end]| end - start).sum();
+    assert!((seconds - told["audio"]["speech_seconds"].as_f64().unwrap()).abs() < 0.01, "{stretches:?}");
+    // The first pause is a second long.
+    assert!((0.7..1.1).contains(&stretches[0][0]), "{stretches:?}");
+    assert!(stretches.len() > 1 && stretches.windows(2).all(|pair| pair[0][1] < pair[1][0]), "{stretches:?}");
+    // Of a segment, in seconds of the recording.
+    let body = json!({"input": clip, "speech": true, "segments": [[0.5, 4.2]]});
+    let segment = ok(post(&server, "embeddings", &body));
+    let first = segment["data"][0]["audio"]["speech_segments"][0][0].as_f64().unwrap();
+    assert!((first - stretches[0][0]).abs() < 0.2, "{segment}");
+}
+
+#[test]
 fn partials_of_a_request_are_counted_together() {
     let pipeline = pipeline();
     let left = Arc::new(AtomicUsize::new(12));
     let wanted = Wanted {
         partials: Some(WantedPartials { rate: Some(2.0), left: Arc::clone(&left) }),
-        segments: None,
-        turns: None,
+
+        ..Wanted::default()
     };
     let analyse =
         || pipeline.analyse_wanted(pipeline.decode(&voice(), RecordingOptions::default()).unwrap(), &wanted);

@@ -1,5 +1,8 @@
 //! Pages for people, and the paths that lead to them.
 
+pub(super) mod app;
 pub(super) mod docs;
 pub(super) mod document;
+mod packed;
+mod policy;
 pub(super) mod redirects;

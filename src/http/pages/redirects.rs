@@ -14,7 +14,7 @@ pub(in crate::http) fn known_paths(document: &OpenApi) -> Arc<BTreeSet<String>> 
     Arc::new(document.paths.paths.keys().cloned().chain(["/redoc".to_owned()]).collect())
 }
 
-/// `/` leads to the documentation.
+/// Without a page, `/` leads to the documentation.
 pub(in crate::http) async fn to_docs() -> Redirect {
     Redirect::temporary("docs/")
 }

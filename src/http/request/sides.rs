@@ -14,7 +14,7 @@ use crate::http::error::{ApiError, FieldError};
 use crate::http::layers::auth::KeyHolder;
 use crate::http::state::AppState;
 use crate::http::store;
-use crate::pipeline::AudioReport;
+use crate::pipeline::{AudioReport, Wanted};
 use crate::speakers::{Address, Identifier};
 
 /// Voices whose model is known.
@@ -100,7 +100,7 @@ impl<N: Fn(usize) -> String> Sides<N> {
         let mut sides = EmbeddedSides { sides: Vec::new(), timings: Timings::default(), audio_seconds: 0.0 };
         let mut embedded = Vec::new();
         if !recordings.is_empty() {
-            let batch = batch::submit(state, caller, &model, None, recordings)?;
+            let batch = batch::submit(state, caller, &model, &Wanted::default(), recordings)?;
             embedded = batch.all(state, |i| name(places[i])).await?;
             (sides.timings, sides.audio_seconds) = answer::totals(embedded.iter());
         }

@@ -30,6 +30,9 @@ pub(in crate::http) struct AudioReport {
     /// Reasons to trust the embedding less.
     #[schema(schema_with = warnings_schema)]
     warnings: Vec<String>,
+    /// Where speech is, as pairs of seconds, if it was asked for with `speech`.
+    #[schema(required = false, example = json!([[0.33, 5.97]]))]
+    speech_segments: Option<Vec<Vec<f64>>>,
 }
 
 /// A list of warnings.

@@ -30,7 +30,7 @@ use crate::http::request::voice::{ChannelName, Segments, Source, VoiceRecording,
 use crate::http::routes::audio_report::AudioReport;
 use crate::http::routes::extract_embedding::RawRecording;
 use crate::http::state::AppState;
-use crate::pipeline::{self, PipelineError, RecordingOptions, WantedPartials};
+use crate::pipeline::{self, PipelineError, RecordingOptions, Wanted, WantedPartials};
 
 /// Recordings that are read of a list: more than `MAX_BATCH_RECORDINGS` can be.
 const MAX_INPUTS: usize = 2_000;
@@ -54,6 +54,8 @@ pub(in crate::http) struct EmbeddingsRequest {
     partials: Option<bool>,
     /// Windows a second, for the partials alone; the model's own number if missing.
     rate: Option<f64>,
+    /// Whether to answer where speech is, as `audio.speech_segments`.
+    speech: Option<bool>,
     /// What becomes of a request with a bad recording.
     on_error: Option<OnError>,
     /// `mix` for the mean of all channels, or the number of one.
@@ -241,7 +243,7 @@ struct Usage {
 struct Options {
     model: Option<String>,
     format: EncodingFormat,
-    partials: Option<WantedPartials>,
+    wanted: Wanted,
     on_error: OnError,
     has_segments: bool,
     dimensions: Option<usize>,
@@ -271,7 +273,7 @@ pub(in crate::http) async fn embeddings(
     if options.dimensions.is_some_and(|dimensions| dimensions != model.spec().dimension) {
         return Err(ApiError::Dimensions { dimension: model.spec().dimension });
     }
-    let batch = batch::submit(&state, &caller, &model, options.partials.as_ref(), recordings)?;
+    let batch = batch::submit(&state, &caller, &model, &options.wanted, recordings)?;
     let (outcomes, errors) = match options.on_error {
         OnError::Fail => {
             let all = batch.all(&state, |i| format!("input[{i}]")).await?;
@@ -327,6 +329,9 @@ pub(in crate::http) struct EmbeddingsForm {
     #[schema(example = false)]
     partials: Option<bool>,
     /// As in JSON.
+    #[schema(example = false)]
+    speech: Option<bool>,
+    /// As in JSON.
     #[schema(value_type = Option<String>, example = "fail")]
     on_error: Option<OnError>,
 }
@@ -374,11 +379,12 @@ impl EmbeddingsRequest {
             return Err(wrong("segments", "Only one recording can have segments"));
         }
         let channel = self.channel.map_or(Channel::Mix, |ChannelName(channel)| channel);
+        let partials = (self.partials == Some(true))
+            .then(|| WantedPartials { rate: self.rate, left: Arc::new(MAX_PARTIALS.into()) });
         let options = Options {
             model: self.model,
             format: self.encoding_format.unwrap_or_default(),
-            partials: (self.partials == Some(true))
-                .then(|| WantedPartials { rate: self.rate, left: Arc::new(MAX_PARTIALS.into()) }),
+            wanted: Wanted { partials, speech: self.speech == Some(true), ..Wanted::default() },
             on_error: self.on_error.unwrap_or_default(),
             has_segments: segments.is_some(),
             dimensions: self.dimensions,
@@ -442,7 +448,11 @@ impl EmbeddingAnswer {
             model: model.to_owned(),
             speech_seconds: voice.audio.speech_seconds,
             audio: voice.audio,
-            partials: options.partials.as_ref().map(|_| voice.partials.into_iter().map(partial).collect()),
+            partials: options
+                .wanted
+                .partials
+                .as_ref()
+                .map(|_| voice.partials.into_iter().map(partial).collect()),
         }
     }
 }

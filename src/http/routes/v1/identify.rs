@@ -281,7 +281,10 @@ impl Probes {
                 Ok(known(probe.embedding, probe.profile.evidence(), Some(probe.key)))
             }
             Voice::Recording(recording) => {
-                let embedded = batch::submit(state, caller, model, None, vec![recording])?.one(state).await?;
+                let embedded =
+                    batch::submit(state, caller, model, &pipeline::Wanted::default(), vec![recording])?
+                        .one(state)
+                        .await?;
                 let (timings, audio_seconds) = answer::totals([&embedded].into_iter());
                 let voices = embedded.voices.into_iter().map(Probe::new).collect::<Result<_, _>>()?;
                 Ok(Self { voices, has_segments, except: None, timings, audio_seconds })

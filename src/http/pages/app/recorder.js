@@ -1,0 +1,95 @@
+// Recording from the microphone.
+
+import { button, dialog, h, Message } from "./dom.js";
+
+/** Seconds of speech from which on more helps little. */
+const USEFUL_SECONDS = 10;
+
+/** Between two looks at the level. */
+const TICK_SECONDS = 0.05;
+
+/** A level that is no speech whatever the room, as the root mean square. */
+const SILENCE = 0.003;
+
+/** How much louder than the room speech is. */
+const OVER_ROOM = 3;
+
+const REFUSALS = {
+  NotAllowedError: "The browser does not let this page use the microphone. Allow it (beside the address), then record again.",
+  NotFoundError: "There is no microphone.",
+  NotReadableError: "Another program uses the microphone.",
+};
+
+let n_recordings = 0;
+
+/** Records until it is stopped: a file, or null. */
+export function record() {
+  const taking = {};
+  return dialog("Record a voice", (close, element) => {
+    element.addEventListener("close", () => taking.end?.());
+    const message = new Message();
+    const level = h("meter", { min: 0, max: 1, value: 0, "aria-label": "Level" });
+    const told = h("p", { role: "timer" }, "Waiting for the microphone …");
+    const stop = button("Use recording", () => taking.recorder.stop(), { disabled: true });
+    begin(taking, { level, told, stop }, close).catch((error) => {
+      told.hidden = true;
+      message.show("error", h("p", {}, REFUSALS[error.name] ?? error.message));
+    });
+    return [told, level, message.element, h("p", { class: "actions" }, button("Cancel", () => close(null)), stop)];
+  });
+}
+
+async function begin(taking, { level, told, stop }, close) {
+  if (!navigator.mediaDevices) throw new Error("Browsers record on HTTPS and on localhost alone.");
+  let hasEnded = false;
+  taking.end = () => {
+    hasEnded = true;
+  };
+  // What makes speech pleasant for a call changes the voice.
+  const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+  const stream = await navigator.mediaDevices.getUserMedia({ audio });
+  const end = () => stream.getTracks().forEach((track) => track.stop());
+  if (hasEnded) return end();
+  const recorder = new MediaRecorder(stream);
+  const pieces = [];
+  recorder.addEventListener("dataavailable", ({ data }) => pieces.push(data));
+  recorder.addEventListener("stop", () => {
+    n_recordings += 1;
+    const type = recorder.mimeType.split(";")[0];
+    close(new File(pieces, `recording-${n_recordings}.${type.split("/")[1] || "webm"}`, { type }));
+  });
+  taking.recorder = recorder;
+  const context = new AudioContext();
+  const timer = meter(context, stream, (value, speech) => {
+    level.value = value;
+    const left = Math.max(0, USEFUL_SECONDS - speech);
+    told.textContent = left > 0
+      ? `Speak: ${speech.toFixed(1)} s of speech so far, ${left.toFixed(1)} s more are useful.`
+      : `${speech.toFixed(1)} s of speech: that is plenty.`;
+  });
+  taking.end = () => {
+    clearInterval(timer);
+    context.close();
+    end();
+  };
+  recorder.start();
+  stop.disabled = false;
+  stop.focus();
+  return undefined;
+}
+
+/** Tells the level, and how much speech there was so far. */
+function meter(context, stream, tell) {
+  const analyser = context.createAnalyser();
+  context.createMediaStreamSource(stream).connect(analyser);
+  const samples = new Float32Array(analyser.fftSize);
+  let [room, speech] = [1, 0];
+  return setInterval(() => {
+    analyser.getFloatTimeDomainData(samples);
+    const level = Math.sqrt(samples.reduce((total, sample) => total + sample * sample, 0) / samples.length);
+    room = Math.min(room * 1.01, Math.max(level, SILENCE));
+    if (level > OVER_ROOM * room || level > 0.05) speech += TICK_SECONDS;
+    // Decibels, from -60 on.
+    tell(Math.max(0, 1 + Math.log10(level + 1e-9) / 3), speech);
+  }, TICK_SECONDS * 1000);
+}

@@ -1,0 +1,36 @@
+// Numbers and codes as people say them.
+
+const WARNINGS = {
+  short_speech: "little speech: less than 1.6 seconds",
+  narrowband: "telephone quality: similarities shift",
+  clipped: "too loud: it is clipped",
+  low_level: "very quiet: mostly noise",
+  truncated: "the file is cut short",
+  noise: "sounds like noise, not like a voice",
+  several_speakers: "more than one speaker",
+  level_mismatch: "the two are of different levels",
+};
+
+export const warning = (code) => WARNINGS[code] ?? code;
+
+export const seconds = (value) => `${value.toFixed(1)} s`;
+
+/** Minutes and seconds, with tenths. */
+export function time(value) {
+  const minutes = Math.floor(value / 60);
+  return `${minutes}:${(value - 60 * minutes).toFixed(1).padStart(4, "0")}`;
+}
+
+export const similarity = (value) => value.toFixed(2);
+
+/** `about 1 in 240`, `at most 1 in 1000`, `about 37 in 100`. */
+export function frequency(rate, isBound) {
+  const about = isBound ? "at most" : "about";
+  if (rate > 0.2) return `${about} ${Math.round(rate * 100)} in 100`;
+  const oneIn = 1 / rate;
+  return `${about} 1 in ${oneIn < 100 ? Math.round(oneIn) : Math.round(oneIn / 10) * 10}`;
+}
+
+export const plural = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
+
+export const date = (iso) => new Date(iso).toLocaleDateString(undefined, { dateStyle: "medium" });

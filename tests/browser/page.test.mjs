@@ -1,0 +1,383 @@
+// The page, as people use it: in Chromium, against a running service.
+
+import assert from "node:assert/strict";
+import { execFileSync, spawnSync } from "node:child_process";
+import fs from "node:fs/promises";
+import http from "node:http";
+import os from "node:os";
+import path from "node:path";
+import { after, before, test } from "node:test";
+
+import { AXE, conversation, giveKey, KEY, openPage, startBrowser, startService, voice } from "./harness.mjs";
+
+const PHONE = { viewport: { width: 360, height: 720 }, hasTouch: true, isMobile: true };
+const DARK = { colorScheme: "dark" };
+
+let [browser, service] = [];
+
+before(async () => {
+  [browser, service] = await Promise.all([startBrowser(), startService()]);
+});
+
+after(async () => {
+  await browser?.close();
+  await service?.stop();
+});
+
+/** A page with its key, at a view. */
+async function open(view, options) {
+  const page = await openPage(browser, service.url, options);
+  await giveKey(page);
+  await go(page, view);
+  return page;
+}
+
+async function go(page, view) {
+  await page.getByRole("link", { name: view }).click();
+  await page.getByRole("heading", { level: 2 }).waitFor();
+}
+
+async function close(page) {
+  assert.deepEqual(page.problems, []);
+  await page.context().close();
+}
+
+const main = (page) => page.locator("main");
+
+/** Records for as long as it takes to hear some seconds of speech. */
+async function record(page, within) {
+  await within.getByRole("button", { name: "Record", exact: true }).click();
+  const dialog = page.getByRole("dialog", { name: "Record a voice" });
+  await dialog.getByText(/[4-9]\.\d s of speech so far/).waitFor();
+  assert.ok(Number(await dialog.getByRole("meter").getAttribute("value")) >= 0);
+  await dialog.getByRole("button", { name: "Use recording" }).click();
+}
+
+/** Enrols a speaker by files. */
+async function enrol(page, name, ...files) {
+  await go(page, "Speakers");
+  const summary = page.getByRole("heading", { name: "Enrol somebody" });
+  if (!(await page.getByLabel(/speaker alone/).isVisible())) await summary.click();
+  await page.locator("details").last().getByLabel("Name").fill(name);
+  await page.getByLabel(/speaker alone/).setInputFiles(voice(files[0]));
+  await main(page).getByText(`${name} is enrolled.`).waitFor();
+  for (const file of files.slice(1)) {
+    await page.getByLabel(`Another sample of ${name}`).setInputFiles(voice(file));
+    await main(page).getByText(/^Enrolled: /).waitFor();
+  }
+}
+
+async function axe(page, view) {
+  await page.addScriptTag({ path: AXE }).catch(() => page.evaluate(AXE_SOURCE));
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+  const told = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
+  assert.deepEqual(told, [], view);
+}
+
+const AXE_SOURCE = await fs.readFile(AXE, "utf8");
+
+test("recordings are compared, recoloured and taken along", async () => {
+  const page = await open("Compare", { permissions: ["microphone", "clipboard-read", "clipboard-write"] });
+  await page.getByLabel(/Recordings to compare/).setInputFiles(["alan-2", "beth-1", "beth-2"].map(voice));
+  const table = page.getByRole("table", { name: /Similarities/ });
+  await table.waitFor();
+  await record(page, main(page));
+  const recorded = page.getByRole("columnheader", { name: /^recording-1/ });
+  await recorded.waitFor();
+  const cells = await table.getByRole("row").nth(1).getByRole("cell").allTextContents();
+  assert.ok(Number(cells[3]) > 0.75, `the microphone's voice is alan's: ${cells}`);
+  const groups = page.locator(".groups > li");
+  assert.deepEqual(await groups.allInnerTexts(), ["alan-2.wavrecording-1.webm", "beth-1.wavbeth-2.wav"].map((text) => text));
+
+  // The meaning of the threshold is what the service says of such a comparison.
+  const slider = page.getByLabel("Threshold");
+  await slider.fill("0.8");
+  const meaning = await page.locator("#meaning").textContent();
+  assert.match(meaning, /^Above 0\.800 two voices count as one\. On clean read English.* (about|at most) 1 in \d+ comparisons/);
+  assert.equal(await table.locator("td.same").count(), 4);
+  await slider.fill("0.995");
+  assert.equal(await table.locator("td.same").count(), 0);
+  await page.waitForFunction(() => document.querySelectorAll(".groups > li").length === 4);
+
+  await page.getByRole("button", { name: "Copy as CSV" }).click();
+  const csv = (await page.evaluate(() => navigator.clipboard.readText())).trim().split("\n");
+  assert.equal(csv.length, 5);
+  assert.match(csv[0], /^,"alan-2.wav","beth-1.wav","beth-2.wav","recording-1.webm"$/);
+  await page.getByRole("button", { name: "Copy as JSON" }).click();
+  const json = JSON.parse(await page.evaluate(() => navigator.clipboard.readText()));
+  assert.deepEqual([json.labels.length, json.threshold, json.matrix[0][0]], [4, 0.995, 1]);
+
+  await page.getByRole("button", { name: "Remove recording-1.webm" }).click();
+  await recorded.waitFor({ state: "detached" });
+  const command = await page.locator("pre").textContent();
+  const answer = execFileSync("sh", ["-c", command], { cwd: path.dirname(voice("alan-1")), env: { ...process.env, API_KEY: KEY } });
+  assert.equal(JSON.parse(answer).matrix.length, 3);
+  await close(page);
+});
+
+test("the page's rate is the service's", async () => {
+  const page = await open("Compare");
+  const worst = await page.evaluate(async (key) => {
+    const { falseAcceptRate } = await import("./app/calibration.js");
+    const headers = { "X-API-Key": key, "Content-Type": "application/json" };
+    const calibration = await (await fetch("v1/calibration", { headers })).json();
+    const vector = (angle) => Array.from({ length: 256 }, (_, i) => [Math.cos(angle), Math.sin(angle)][i] ?? 0);
+    let worst = 0;
+    for (const [similarity, a, b] of [[0.6, 2, 2], [0.75, 0.7, 9], [0.8, 5, 3], [0.85, 1.2, 1.3], [0.9, 40, 12], [0.3, 6, 6]]) {
+      const side = (angle, speech_seconds) => ({ embedding: vector(angle), model: "resemblyzer", speech_seconds });
+      const body = JSON.stringify({ a: side(0, a), b: side(Math.acos(similarity), b) });
+      const told = await (await fetch("v1/verify", { method: "POST", headers, body })).json();
+      worst = Math.max(worst, Math.abs(falseAcceptRate(calibration, similarity, a, b).rate / told.false_accept_rate - 1));
+    }
+    return worst;
+  }, KEY);
+  assert.ok(worst < 1e-6, String(worst));
+  await close(page);
+});
+
+test("speakers are enrolled, identified, corrected and deleted", async () => {
+  const page = await open("Speakers", { permissions: ["microphone"], acceptDownloads: true });
+  await page.getByLabel("Collection").fill("family");
+  await page.getByLabel("Collection").blur();
+  await enrol(page, "Alan", "alan-1", "alan-2");
+  await enrol(page, "Beth", "beth-1");
+
+  // What is wrong with a sample is told, and may be overruled.
+  const sample = page.getByLabel("Another sample of Beth");
+  await sample.setInputFiles(voice("alan-2"));
+  await page.locator(".detail .message.error").getByText(/enrolled/).waitFor();
+  await sample.setInputFiles(voice("cole-2"));
+  await main(page).getByText(/this is not the speaker enrolled so far/).waitFor();
+  await page.getByRole("button", { name: "Enrol all the same" }).waitFor();
+  await page.locator("details").last().getByLabel("Name").fill("Nobody");
+  await page.getByLabel(/speaker alone/).setInputFiles(voice("alan-2"));
+  await main(page).getByText(/This voice is known as Alan/).waitFor();
+
+  // The microphone hears alan-1.
+  await record(page, page.locator("details").first());
+  await main(page).getByText("This is Alan.").waitFor();
+  const ranking = await page.locator(".ranking li").allInnerTexts();
+  assert.match(ranking[0], /^Alan/);
+  assert.match(await page.locator(".ranking + p").textContent(), /Of searches among 2 for somebody who is not there/);
+
+  const list = page.locator(".speakers");
+  await page.getByLabel("Search by name").fill("ALA");
+  await list.getByRole("button", { name: /Beth/ }).waitFor({ state: "detached" });
+  await list.getByRole("button", { name: /Alan/ }).click();
+  await page.locator(".detail").getByLabel("Name").fill("Alan T.");
+  await page.getByRole("button", { name: "Rename" }).click();
+  await list.getByRole("button", { name: /Alan T\. 2 samples/ }).waitFor();
+
+  await page.getByLabel("Search by name").fill("");
+  await list.getByRole("button", { name: /Beth/ }).waitFor();
+  await page.getByRole("button", { name: /^Move the sample/ }).last().click();
+  await page.getByRole("dialog").getByRole("button", { name: "Move" }).click();
+  await list.getByRole("button", { name: /Beth 2 samples/ }).waitFor();
+  await page.getByRole("button", { name: "Merge another speaker into this one" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Merge" }).click();
+  await list.getByRole("button", { name: /Beth/ }).waitFor({ state: "detached" });
+  await list.getByRole("button", { name: /Alan T\. 3 samples/ }).waitFor();
+
+  const download = page.waitForEvent("download");
+  await page.getByRole("button", { name: "Export this collection" }).click();
+  const lines = (await fs.readFile(await (await download).path(), "utf8")).trim().split("\n");
+  assert.deepEqual(JSON.parse(lines.at(-1)), { end: true, speakers: 1 });
+
+  await page.getByRole("button", { name: /^Delete the sample/ }).first().click();
+  await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+  await list.getByRole("button", { name: /Alan T\. 2 samples/ }).waitFor();
+  await page.getByRole("button", { name: "Delete Alan T." }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Cancel" }).click();
+  await list.getByRole("button", { name: /Alan T\./ }).waitFor();
+  await page.getByRole("button", { name: "Delete Alan T." }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+  await main(page).getByText("Alan T. is deleted.").waitFor();
+  await list.getByText("Nobody.").waitFor();
+  await close(page);
+});
+
+test("turns are shown, named, enrolled and downloaded", async () => {
+  const talk = await conversation();
+  const page = await open("Who spoke when", { acceptDownloads: true });
+  await page.getByLabel("Number of speakers").fill("2");
+  await page.getByLabel("Names from the collection").fill("talk");
+  await page.getByLabel(/A recording of a conversation/).setInputFiles(talk);
+  await page.getByRole("button", { name: /^Play S1 from 0:00/ }).waitFor();
+  assert.equal(await page.locator(".lane").count(), 2);
+  assert.equal(await page.locator(".turn").count(), 4);
+  await page.getByRole("button", { name: /^Play S2 from/ }).first().click();
+  await page.waitForFunction(() => document.querySelector("audio").currentTime > 5);
+
+  await page.getByRole("button", { name: "This is … (S1)" }).click();
+  await page.getByRole("dialog").getByLabel("Name").fill("Ann");
+  await page.getByRole("dialog").getByRole("button", { name: "Enrol" }).click();
+  await main(page).getByText("Ann is enrolled.").waitFor();
+  await page.getByRole("heading", { name: "Ann" }).waitFor();
+
+  // Enrolled, she has her name the next time, in a transcript too.
+  const transcript = talk.replace("talk.wav", "talk.vtt");
+  await fs.writeFile(transcript, "WEBVTT\n\n00:00:01.000 --> 00:00:05.000\nhello\n\n00:00:07.000 --> 00:00:11.000\ngood day\n");
+  await page.getByLabel(/A recording of a conversation/).setInputFiles(transcript);
+  await main(page).getByText("<v Ann>hello").waitFor();
+  for (const [format, expected] of [["RTTM", /^SPEAKER recording 1 0\.\d+ \d/], ["VTT", /<v Ann>hello/], ["SRT", /Ann: hello/]]) {
+    const download = page.waitForEvent("download");
+    await page.getByRole("button", { name: `Download ${format}` }).click();
+    const file = await download;
+    assert.equal(file.suggestedFilename(), `talk.${format.toLowerCase()}`);
+    assert.match(await fs.readFile(await file.path(), "utf8"), expected);
+  }
+  const whisper = talk.replace("talk.wav", "whisper.json");
+  await fs.writeFile(whisper, JSON.stringify({ text: "hello", segments: [{ id: 0, start: 1, end: 5, text: "hello" }] }));
+  await page.getByLabel(/A recording of a conversation/).setInputFiles([whisper, talk]);
+  await page.getByRole("row", { name: /0:01\.0 Ann hello/ }).waitFor();
+  await page.getByLabel("Number of speakers").fill("1");
+  await page.getByRole("button", { name: "Tell it again" }).click();
+  await page.waitForFunction(() => document.querySelectorAll(".lane").length === 1);
+  await close(page);
+});
+
+test("a wrong key is told and asked for again, and kept in the tab alone", async () => {
+  const page = await openPage(browser, service.url);
+  await giveKey(page, "wrong");
+  await page.getByRole("dialog").getByText(/API key/i).first().waitFor();
+  await giveKey(page);
+  await page.getByRole("button", { name: "Key: default" }).waitFor();
+  await page.reload();
+  await page.getByRole("heading", { name: "Compare voices" }).waitFor();
+  assert.deepEqual(await page.evaluate(() => [localStorage.length, sessionStorage.length, document.cookie]), [0, 1, ""]);
+  const other = await page.context().newPage();
+  await other.goto(`${service.url}/`);
+  await other.getByRole("dialog", { name: "API key" }).waitFor();
+  await other.getByRole("button", { name: "Cancel" }).click();
+  await other.getByText("The service needs a key.").waitFor();
+  await close(page);
+});
+
+test("only what the key may do is shown", async () => {
+  const made = spawnSync(process.env.SERVICE, ["key", "new", "phone", "--rights", "embed,identify"], { encoding: "utf8" });
+  const [key] = /ves_\S+/.exec(made.stderr) ?? assert.fail(made.stderr);
+  const limited = await startService({ KEYS: made.stdout });
+  const page = await openPage(browser, limited.url);
+  await giveKey(page, key);
+  await page.getByRole("button", { name: "Key: phone" }).waitFor();
+  await go(page, "Speakers");
+  await page.getByRole("heading", { name: "Whose voice is it?" }).waitFor();
+  await page.getByText("This key may not list speakers.").waitFor();
+  assert.equal(await page.getByText("Enrol somebody").count(), 0);
+  assert.equal(await page.getByRole("button", { name: "Export this collection" }).count(), 0);
+  await close(page);
+  await limited.stop();
+});
+
+test("a service that stops, a recording that is too large and one that is none are told", async () => {
+  const small = await startService({ MAX_BODY_BYTES: "150000" });
+  const page = await openPage(browser, small.url);
+  await giveKey(page);
+  const input = page.getByLabel(/Recordings to compare/);
+  await input.setInputFiles(voice("alan-1"));
+  await page.locator(".report.error").getByText(/larger|limit|bytes/i).waitFor();
+  const text = path.join(os.tmpdir(), "none.wav");
+  await fs.writeFile(text, "no recording");
+  await input.setInputFiles(text);
+  await page.locator("li", { hasText: "none.wav" }).locator(".report.error").waitFor();
+  await page.getByText("This browser cannot play or draw such a file.").waitFor();
+  await small.stop();
+  await input.setInputFiles(voice("beth-2"));
+  await page.locator("li", { hasText: "beth-2" }).getByText("The service does not answer. Is it running?").waitFor();
+  await go(page, "Speakers");
+  await main(page).getByText("The service does not answer. Is it running?").waitFor();
+  await close(page);
+});
+
+test("a microphone that is refused is told", async () => {
+  const page = await open("Compare");
+  await page.getByRole("button", { name: "Record", exact: true }).click();
+  await page.getByRole("dialog").getByText(/does not let this page use the microphone/).waitFor();
+  await page.keyboard.press("Escape");
+  await page.getByRole("dialog").waitFor({ state: "detached" });
+  await close(page);
+});
+
+test("the keyboard is enough", async () => {
+  const page = await openPage(browser, service.url);
+  await page.getByRole("dialog").waitFor();
+  await page.keyboard.type(KEY);
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "Compare voices" }).waitFor();
+  const focused = () => page.evaluate(() => document.activeElement.textContent.trim() || document.activeElement.type);
+  const tabTo = async (wanted) => {
+    for (let i = 0; i < 40; i += 1) {
+      await page.keyboard.press("Tab");
+      if (wanted.test(await focused())) return;
+    }
+    assert.fail(`no way to ${wanted}`);
+  };
+  await page.evaluate(() => document.activeElement.blur());
+  await tabTo(/^Skip to content$/);
+  await page.keyboard.press("Enter");
+  assert.equal(await page.evaluate(() => document.activeElement.id), "main");
+  await page.getByLabel(/Recordings to compare/).setInputFiles(["alan-1", "alan-2"].map(voice));
+  await page.getByRole("table").waitFor();
+  await page.evaluate(() => document.querySelector("main").focus());
+  await tabTo(/^file$/);
+  await tabTo(/^Record$/);
+  await tabTo(/^range$/);
+  const before = await page.locator("#meaning").textContent();
+  await page.keyboard.press("ArrowRight");
+  assert.notEqual(await page.locator("#meaning").textContent(), before);
+  await page.getByRole("link", { name: "Speakers" }).focus();
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "Speakers", level: 2 }).waitFor();
+  await tabTo(/^Whose voice is it/);
+  await page.keyboard.press("Enter");
+  await page.getByLabel("A recording of somebody").waitFor({ state: "hidden" });
+  await close(page);
+});
+
+test("nothing stands in the way of screen readers and small screens", async () => {
+  const talk = await conversation();
+  for (const options of [{}, DARK, PHONE]) {
+    // axe is a script that the page's policy would not let in.
+    const page = await open("Compare", { ...options, bypassCSP: true });
+    const isWide = () => page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
+    await page.getByLabel(/Recordings to compare/).setInputFiles(["alan-1", "alan-2", "beth-1"].map(voice));
+    await page.getByRole("table").waitFor();
+    await axe(page, "compare");
+    assert.equal(await isWide(), false, "compare");
+    await enrol(page, "Cole", "cole-1");
+    await page.getByLabel("A recording of somebody").setInputFiles(voice("cole-2"));
+    await page.locator(".ranking").waitFor();
+    await axe(page, "speakers");
+    assert.equal(await isWide(), false, "speakers");
+    await page.getByRole("button", { name: "Delete Cole" }).click();
+    await axe(page, "a dialog");
+    await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+    await main(page).getByText("Cole is deleted.").waitFor();
+    await go(page, "Who spoke when");
+    await page.getByLabel("Number of speakers").fill("2");
+    await page.getByLabel(/A recording of a conversation/).setInputFiles(talk);
+    await page.getByRole("table").waitFor();
+    await axe(page, "turns");
+    assert.equal(await isWide(), false, "turns");
+    await close(page);
+  }
+});
+
+test("a path prefix and no other host", async () => {
+  const proxy = http.createServer((request, response) => {
+    const target = http.request(`${service.url}${request.url.replace(/^\/voice/, "")}`, { method: request.method, headers: request.headers }, (answer) => {
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(response);
+    });
+    request.pipe(target);
+  });
+  await new Promise((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+  const page = await openPage(browser, `http://127.0.0.1:${proxy.address().port}/voice`);
+  await giveKey(page);
+  await page.getByLabel(/Recordings to compare/).setInputFiles(["alan-1", "alan-2"].map(voice));
+  await page.getByRole("table").waitFor();
+  await page.getByRole("link", { name: "API" }).click();
+  await page.waitForURL(/\/voice\/docs\/$/);
+  await page.context().close();
+  proxy.close();
+});

@@ -1,0 +1,62 @@
+//! The page at `/`: what is served of it. `make browser` tests what it does.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+
+use flate2::read::GzDecoder;
+use reqwest::blocking::Client;
+
+use super::support::{Server, repository};
+
+/// All files together, compressed.
+const MAX_BYTES: usize = 60_000;
+
+/// The page's files by the paths that they are served at.
+fn files() -> BTreeMap<String, Vec<u8>> {
+    let folder = repository().join("src/http/pages/app");
+    let file = |path: &Path| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let at = if name == "index.html" { "/".to_owned() } else { format!("/app/{name}") };
+        (at, std::fs::read(path).unwrap())
+    };
+    std::fs::read_dir(folder).unwrap().map(|entry| file(&entry.unwrap().path())).collect()
+}
+
+#[test]
+fn every_file_is_served_compressed_or_not_and_may_load_nothing_from_elsewhere() {
+    let server = Server::start();
+    let client = Client::builder().no_proxy().build().unwrap();
+    let mut n_bytes = 0;
+    for (path, file) in files() {
+        let packed = client.get(server.url(&path)).header("Accept-Encoding", "gzip").send().unwrap();
+        assert_eq!(packed.status(), 200, "{path}");
+        let headers = packed.headers().clone();
+        assert_eq!(headers["content-encoding"], "gzip", "{path}");
+        let policy = headers["content-security-policy"].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{policy}");
+        assert!(!policy.contains("unsafe"), "{policy}");
+        assert_eq!(headers["x-content-type-options"], "nosniff", "{path}");
+        assert_eq!(headers["cache-control"], "no-cache", "{path}");
+        let packed = packed.bytes().unwrap();
+        n_bytes += packed.len();
+        let mut unpacked = Vec::new();
+        GzDecoder::new(&*packed).read_to_end(&mut unpacked).unwrap();
+        assert!(unpacked == file, "{path}");
+
+        let plain = client.get(server.url(&path)).send().unwrap();
+        assert!(!plain.headers().contains_key("content-encoding"), "{path}");
+        assert_eq!(plain.headers()["content-type"], headers["content-type"], "{path}");
+        assert!(plain.bytes().unwrap() == file, "{path}");
+    }
+    assert!(n_bytes < MAX_BYTES, "{n_bytes} bytes");
+}
+
+#[test]
+fn without_the_page_the_root_leads_to_the_documentation() {
+    let server = Server::start_with(&[("PAGE", "off")]);
+    let client = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let root = client.get(server.url("/")).send().unwrap();
+    assert_eq!((root.status().as_u16(), &root.headers()["location"]), (307, &"docs/".parse().unwrap()));
+    assert_eq!(client.get(server.url("/app/main.js")).send().unwrap().status(), 404);
+}
