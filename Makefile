@@ -23,6 +23,7 @@ NPM_TYPESCRIPT := 5.9.3
 NPM_PLAYWRIGHT := 1.64.1
 NPM_AXE := 4.14.1
 CHROMIUM ?= /usr/bin/chromium
+BROWSER_TOOLS := target/browser/.playwright-$(NPM_PLAYWRIGHT)-axe-$(NPM_AXE)
 
 # Outside the checkout, so that another clone finds them.
 TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/voice-embedding-service/tools
@@ -162,16 +163,16 @@ sdks: ## OpenAI's SDKs, LangChain and generators of clients, unmodified, for the
 	@npm install --silent --no-fund --no-audit --prefix target/sdks/node openai@$(NPM_OPENAI) \
 		openapi-typescript@$(NPM_OPENAPI_TYPESCRIPT) typescript@$(NPM_TYPESCRIPT)
 
-browser: target/browser/.done ## The page's tests, in Debian's Chromium (or CHROMIUM; needs npm).
-	@if test -x "$(CHROMIUM)" && test -e target/browser/.done; then $(CARGO) build && \
-		SERVICE=$(CURDIR)/target/debug/voice-embedding-service CHROMIUM=$(CHROMIUM) node --test tests/browser/; \
+browser: $(BROWSER_TOOLS) ## The page's tests, in Debian's Chromium (or CHROMIUM; needs npm).
+	@if test -x "$(CHROMIUM)" && test -e $(BROWSER_TOOLS); then $(CARGO) build && \
+		SERVICE=$(CURDIR)/target/debug/voice-embedding-service CHROMIUM=$(CHROMIUM) node --test tests/browser/page.test.mjs; \
 		else echo "SKIPPED the page's tests: Chromium or playwright-core cannot be installed"; fi
 
-screenshots: target/browser/.done ## Pictures of the page, into target/screenshots; two of them are README's.
+screenshots: $(BROWSER_TOOLS) ## Pictures of the page, into target/screenshots; two of them are README's.
 	$(CARGO) build
 	SERVICE=$(CURDIR)/target/debug/voice-embedding-service CHROMIUM=$(CHROMIUM) node tests/browser/screenshots.mjs
 
-target/browser/.done:
+$(BROWSER_TOOLS):
 	@if npm install --silent --no-fund --no-audit --prefix target/browser playwright-core@$(NPM_PLAYWRIGHT) axe-core@$(NPM_AXE); then touch $@; fi
 
 schemathesis: setup sdks ## Send the service what its OpenAPI document allows and forbids, for 5 minutes.

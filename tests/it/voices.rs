@@ -231,7 +231,6 @@ fn partials_of_a_request_are_counted_together() {
     let left = Arc::new(AtomicUsize::new(12));
     let wanted = Wanted {
         partials: Some(WantedPartials { rate: Some(2.0), left: Arc::clone(&left) }),
-
         ..Wanted::default()
     };
     let analyse =

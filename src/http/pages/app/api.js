@@ -4,6 +4,9 @@ import { button, dialog, field, h } from "./dom.js";
 
 const KEY = "voice-embedding-key";
 
+/** What a header can hold. */
+const KEY_CHARACTERS = /^[\x21-\x7e]+$/;
+
 export class ApiError extends Error {
   constructor(message, code, status) {
     super(message);
@@ -12,28 +15,48 @@ export class ApiError extends Error {
   }
 }
 
-let asking = null;
+/** Called with what the service tells of a key once it is used. */
+let onKey = () => {};
 
-/** Asks for a key, once for all who wait for it. Null if it is not given. */
-export function askForKey(reason) {
-  asking ??= dialog("API key", (close) => {
+export function whenKeyIsUsed(listener) {
+  onKey = listener;
+}
+
+function askForKey(reason) {
+  return dialog("API key", (close) => {
     const input = h("input", { type: "password", autocomplete: "off", autofocus: true, required: true });
     const form = h("form", { method: "dialog" },
-      h("p", {}, reason),
-      field("Key", input, "It is kept in this tab until that is closed."),
+      field("Key", input, `${reason} The key is kept in this tab until it is closed.`),
       h("p", { class: "actions" }, button("Cancel", () => close(null)), h("button", { type: "submit" }, "Use key")));
     form.addEventListener("submit", () => close(input.value.trim()));
     return form;
-  }).then((key) => {
-    asking = null;
-    if (key) sessionStorage.setItem(KEY, key);
-    return key;
   });
-  return asking;
 }
 
-export function forgetKey() {
-  sessionStorage.removeItem(KEY);
+let asking = null;
+
+/** Asks for a key until one is right, once for all who wait for it; keeps it, and resolves to whether there is one. */
+export function useKey(reason) {
+  asking ??= (async () => {
+    for (let told = reason; ;) {
+      const key = await askForKey(told);
+      if (!key) return false;
+      if (!KEY_CHARACTERS.test(key)) {
+        told = "A key is made of letters, digits and signs of ASCII.";
+        continue;
+      }
+      const response = await send("GET", "v1/key", null, key);
+      if (response.ok) {
+        sessionStorage.setItem(KEY, key);
+        onKey(await response.json());
+        return true;
+      }
+      told = await detail(response);
+    }
+  })().finally(() => {
+    asking = null;
+  });
+  return asking;
 }
 
 /** A form of parts; an option that is null, undefined or empty is left out, and one that is no text is JSON. */
@@ -51,20 +74,25 @@ export function form(parts) {
 export async function ask(method, path, { body, query, as = "json" } = {}) {
   const parameters = Object.entries(query ?? {}).filter(([, value]) => value !== null && value !== undefined && value !== "");
   const url = parameters.length > 0 ? `${path}?${new URLSearchParams(parameters)}` : path;
+  let reason = "The service asks for its key.";
   for (;;) {
-    const key = sessionStorage.getItem(KEY) ?? (await askForKey("The service asks for its key."));
-    if (!key) throw new ApiError("The service needs a key.", "no_key", 401);
-    const response = await send(method, url, body, key);
-    if (response.status === 401) {
-      forgetKey();
-      if (await askForKey(await detail(response))) continue;
+    const key = sessionStorage.getItem(KEY);
+    const response = key && (await send(method, url, body, key));
+    if (response && response.status !== 401) return answer(response, as);
+    if (response) {
+      reason = await detail(response);
+      // Another request may have led to a new key meanwhile.
+      if (sessionStorage.getItem(KEY) === key) sessionStorage.removeItem(KEY);
+      else continue;
     }
-    if (!response.ok) {
-      const told = await response.clone().json().catch(() => ({}));
-      throw new ApiError(await detail(response), told.code ?? "unknown", response.status);
-    }
-    return response.status === 204 ? null : response[as]();
+    if (!(await useKey(reason))) throw new ApiError("The service needs a key.", "no_key", 401);
   }
+}
+
+async function answer(response, as) {
+  if (response.ok) return response.status === 204 ? null : response[as]();
+  const { code } = await response.clone().json().catch(() => ({}));
+  throw new ApiError(await detail(response), code ?? "unknown", response.status);
 }
 
 async function send(method, url, body, key) {
@@ -80,9 +108,11 @@ async function send(method, url, body, key) {
 
 /** What an error says to people. */
 async function detail(response) {
-  const told = await response.clone().json().catch(() => null);
-  if (response.status === 413 && !told) return "The recording is larger than the service takes.";
-  if (!told) return `The service answers with status ${response.status}.`;
-  const { detail: said } = told;
-  return typeof said === "string" ? said : said.map(({ loc, msg }) => `${loc.slice(1).join(".")}: ${msg}`).join("; ");
+  const { detail: said } = await response.clone().json().catch(() => ({}));
+  // A request has one recording, so its place says nothing.
+  if (typeof said === "string") return said.replace(/^(input|voices)\[0\]: /, "");
+  if (Array.isArray(said)) return said.map(({ loc, msg }) => `${loc.slice(1).join(".")}: ${msg}`).join("; ");
+  // Not the service: a proxy in front of it, most likely.
+  if (response.status === 413) return "The recording is larger than the service takes.";
+  return `The answer has the status ${response.status}.`;
 }

@@ -2,7 +2,7 @@
 
 import { ask } from "./api.js";
 import { falseAcceptRate } from "./calibration.js";
-import { busy, button, copy, field, h, Message, recordingInput } from "./dom.js";
+import { announce, attempt, button, copy, field, h, Message, recordingInput, Turns } from "./dom.js";
 import { record } from "./recorder.js";
 import { Recording } from "./recording.js";
 import * as words from "./words.js";
@@ -15,163 +15,219 @@ const AT_ONCE = 2;
 /** After the last move of the threshold, until groups are asked for. */
 const SETTLED_MILLISECONDS = 200;
 
+/** The view: its element, and what forgets its recordings. */
 export function compareView() {
-  const recordings = [];
-  const message = new Message();
-  const list = h("ol", { class: "recordings" });
-  const results = new Results(recordings);
-  let n_waiting = 0;
-  const waiting = [];
+  const view = new Compare();
+  return { element: view.element, forget: () => view.recordings.forEach((recording) => recording.forget()) };
+}
 
-  async function next() {
-    if (n_waiting >= AT_ONCE || waiting.length === 0) return;
-    n_waiting += 1;
-    const recording = waiting.shift();
+class Compare {
+  constructor() {
+    this.recordings = [];
+    this.waiting = [];
+    this.n_running = 0;
+    this.message = new Message();
+    this.list = h("ol", { class: "recordings" });
+    this.results = new Results();
+    this.input = recordingInput({
+      label: `Recordings to compare, up to ${MAX_RECORDINGS}`,
+      multiple: true,
+      onfiles: (files) => this.add(files),
+      record,
+    });
+    this.element = h("section", { "aria-labelledby": "compare-title" },
+      h("h2", { id: "compare-title" }, "Compare voices"),
+      h("p", {}, "Drop recordings or record some: which of them are of the same person?"),
+      this.input, this.message.element, this.list, this.results.element);
+  }
+
+  add(files) {
+    this.message.clear();
+    const free = MAX_RECORDINGS - this.recordings.length;
+    if (files.length > free) this.message.show("error", h("p", {}, `At most ${MAX_RECORDINGS} recordings are compared.`));
+    for (const file of files.slice(0, free)) {
+      const recording = new Recording(file);
+      const item = h("li", {},
+        h("div", { class: "title" }, h("h3", {}, file.name),
+          button("Remove", () => this.remove(recording, item), { "aria-label": `Remove ${file.name}`, class: "quiet" })),
+        recording.element);
+      this.recordings.push(recording);
+      this.list.append(item);
+      recording.draw();
+      this.waiting.push(recording);
+      this.next();
+    }
+  }
+
+  remove(recording, item) {
+    const neighbour = (item.nextElementSibling ?? item.previousElementSibling)?.querySelector(".title button");
+    (neighbour ?? this.input.querySelector("input")).focus();
+    this.recordings.splice(this.recordings.indexOf(recording), 1);
+    this.waiting = this.waiting.filter((other) => other !== recording);
+    item.remove();
+    recording.forget();
+    this.update();
+  }
+
+  /** Embeds what waits, as many at once as may be. */
+  async next() {
+    if (this.n_running >= AT_ONCE || this.waiting.length === 0) return;
+    this.n_running += 1;
+    const recording = this.waiting.shift();
     try {
       await recording.embed();
     } catch (error) {
-      recording.fail(error);
+      const again = button("Try again", () => {
+        again.remove();
+        this.waiting.push(recording);
+        this.next();
+      }, { "aria-label": `Try ${recording.name} again` });
+      recording.fail(error, again);
     }
-    n_waiting -= 1;
-    next();
-    if (n_waiting === 0 && waiting.length === 0) await results.update(message);
+    this.n_running -= 1;
+    this.next();
+    this.update();
   }
 
-  function add(files) {
-    message.clear();
-    const free = MAX_RECORDINGS - recordings.length;
-    if (files.length > free) message.show("error", h("p", {}, `At most ${MAX_RECORDINGS} recordings are compared.`));
-    for (const file of files.slice(0, free)) {
-      const recording = new Recording(file);
-      recordings.push(recording);
-      const remove = button("Remove", () => {
-        recordings.splice(recordings.indexOf(recording), 1);
-        item.remove();
-        recording.forget();
-        results.update(message);
-      }, { "aria-label": `Remove ${file.name}`, class: "quiet" });
-      const item = h("li", {}, h("div", { class: "title" }, h("h3", {}, file.name), remove), recording.element);
-      list.append(item);
-      recording.draw();
-      waiting.push(recording);
-      next();
-    }
+  /** Compares once nothing is embedded. */
+  update() {
+    if (this.n_running > 0 || this.waiting.length > 0) return;
+    this.results.update(this.recordings.filter(({ voice }) => voice));
   }
-
-  const input = recordingInput({
-    label: `Recordings to compare, up to ${MAX_RECORDINGS}`,
-    multiple: true,
-    onfiles: add,
-    record: async () => {
-      const file = await record();
-      if (file) add([file]);
-    },
-  });
-  return h("section", { "aria-labelledby": "compare-title" },
-    h("h2", { id: "compare-title" }, "Compare voices"),
-    h("p", {}, "Drop recordings or record some: which of them are of the same person?"),
-    input, message.element, list, results.element);
 }
 
 /** The matrix, its threshold and its groups. */
 class Results {
-  constructor(recordings) {
-    this.recordings = recordings;
-    this.element = h("div", { hidden: true });
-    this.answer = null;
+  constructor() {
+    this.turns = new Turns();
+    this.message = new Message();
     this.calibrations = {};
-  }
-
-  get embedded() {
-    return this.recordings.filter((recording) => recording.voice);
-  }
-
-  async update(message) {
-    const { embedded } = this;
-    this.element.hidden = embedded.length < 2;
-    if (embedded.length < 2) return;
-    await busy(h("button"), message, async () => {
-      this.answer = await this.compare();
-      this.threshold ??= this.answer.threshold;
-      this.calibration = await this.calibrationOf(this.answer.model);
-      this.draw(embedded, message);
-    });
-  }
-
-  compare(threshold) {
-    const voices = this.embedded.map(({ voice }) => ({
-      embedding: voice.embedding, model: voice.model, speech_seconds: voice.speech_seconds, warnings: voice.audio.warnings,
-    }));
-    const labels = this.embedded.map(({ name }) => name);
-    return ask("POST", "v1/similarities", { body: { voices, labels, clusters: true, threshold } });
-  }
-
-  /** Null if there is none, as for weights of one's own. */
-  async calibrationOf(model) {
-    this.calibrations[model] ??= ask("GET", "v1/calibration", { query: { model } }).catch(() => null);
-    return this.calibrations[model];
-  }
-
-  draw(embedded, message) {
-    const { labels, matrix } = this.answer;
-    const cell = (value, i, j) => h("td", { style: { "--closeness": Math.max(0, value) } }, i === j ? "" : words.similarity(value));
-    const row = (label, i) => h("tr", {}, h("th", { scope: "row" }, label), matrix[i].map((value, j) => cell(value, i, j)));
-    this.table = h("table", { class: "matrix" },
-      h("caption", {}, "Similarities: from -1 to 1"),
-      h("thead", {}, h("tr", {}, h("td", {}), labels.map((label) => h("th", { scope: "col" }, label)))),
-      h("tbody", {}, labels.map(row)));
-    this.slider = h("input", { type: "range", min: "0.3", max: "1", step: "0.005", value: String(this.threshold) });
+    this.caption = h("caption", {}, "Similarities: from -1 to 1");
+    this.table = h("table", { class: "matrix" });
+    this.slider = h("input", { type: "range", step: "any", "aria-describedby": "meaning" });
     this.meaning = h("p", { id: "meaning" });
     this.groups = h("ul", { class: "groups" });
+    this.command = h("code", {});
     let settled;
     this.slider.addEventListener("input", () => {
-      this.threshold = Number(this.slider.value);
-      this.colour(embedded);
+      this.threshold = Math.round(Number(this.slider.value) * 1e3) / 1e3;
+      this.colour();
       clearTimeout(settled);
-      settled = setTimeout(() => busy(h("button"), message, async () => {
-        this.answer = { ...this.answer, clusters: (await this.compare(this.threshold)).clusters };
-        this.drawGroups();
-      }), SETTLED_MILLISECONDS);
+      settled = setTimeout(() => this.regroup(), SETTLED_MILLISECONDS);
     });
-    const command = this.command();
-    this.element.replaceChildren(
+    this.slider.addEventListener("keydown", (event) => this.step(event));
+    this.found = h("div", { hidden: true },
       h("h3", {}, "How alike they are"),
       h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Matrix of similarities" }, this.table),
       field("Threshold", this.slider), this.meaning,
       h("h3", {}, "Who belongs together"), this.groups,
-      h("h3", {}, "Take it along"),
+      h("h3", {}, "Export"),
       h("p", { class: "actions" },
         button("Copy as CSV", () => copy(this.csv(), "CSV")),
-        button("Copy as JSON", () => copy(JSON.stringify({ ...this.answer, threshold: this.threshold, audio: undefined }), "JSON")),
-        button("Copy the curl line", () => copy(command, "curl line"))),
-      h("pre", { tabindex: "0", role: "group", "aria-label": "The same with curl" }, h("code", {}, command)));
-    this.colour(embedded);
+        button("Copy as JSON", () => copy(this.json(), "JSON")),
+        button("Copy the curl line", () => copy(this.command.textContent, "curl line"))),
+      h("pre", { tabindex: "0", role: "group", "aria-label": "The same with curl" }, this.command));
+    this.element = h("div", {}, this.message.element, this.found);
+  }
+
+  /** Compares recordings that are embedded. */
+  async update(recordings) {
+    const isLast = this.turns.next();
+    this.found.hidden = recordings.length < 2;
+    if (recordings.length < 2) return;
+    await attempt(this.message, async () => {
+      const answer = await this.ask(recordings, this.threshold);
+      const calibration = await this.calibrationOf(answer.model);
+      if (!isLast()) return;
+      this.threshold ??= answer.threshold;
+      Object.assign(this, { recordings, answer, calibration });
+      this.draw();
+      announce(`${words.plural(recordings.length, "recording")} compared: ${words.plural(answer.clusters.length, "group")}`);
+    });
+  }
+
+  ask(recordings, threshold) {
+    const voices = recordings.map(({ voice }) => ({
+      embedding: voice.embedding, model: voice.model, speech_seconds: voice.speech_seconds, warnings: voice.audio.warnings,
+    }));
+    return ask("POST", "v1/similarities", { body: { voices, labels: recordings.map(({ name }) => name), clusters: true, threshold } });
+  }
+
+  /** The groups at another threshold, of what is shown. */
+  async regroup() {
+    const isLast = this.turns.next();
+    await attempt(this.message, async () => {
+      const { clusters } = await this.ask(this.recordings, this.threshold);
+      if (!isLast()) return;
+      this.answer.clusters = clusters;
+      this.drawGroups();
+    });
+  }
+
+  /** Null if there is none, as for weights of one's own. */
+  async calibrationOf(model) {
+    if (model in this.calibrations) return this.calibrations[model];
+    try {
+      this.calibrations[model] = await ask("GET", "v1/calibration", { query: { model } });
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      this.calibrations[model] = null;
+    }
+    return this.calibrations[model];
+  }
+
+  draw() {
+    const { labels, matrix } = this.answer;
+    const cell = (value, i, j) => h("td", { style: { "--closeness": Math.max(0, value) } }, i === j ? "" : words.similarity(value));
+    const row = (label, i) => h("tr", {}, h("th", { scope: "row" }, label), matrix[i].map((value, j) => cell(value, i, j)));
+    this.table.replaceChildren(this.caption,
+      h("thead", {}, h("tr", {}, h("td", {}), labels.map((label) => h("th", { scope: "col" }, label)))),
+      h("tbody", {}, labels.map(row)));
+    [this.slider.min, this.slider.max] = [Math.min(0.3, this.threshold), 1];
+    this.slider.value = this.threshold;
+    this.found.hidden = false;
+    this.colour();
     this.drawGroups();
   }
 
+  /** Keys move the threshold by steps of 0.005. */
+  step(event) {
+    const direction = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
+    if (!direction) return;
+    event.preventDefault();
+    this.slider.value = this.threshold + 0.005 * direction;
+    this.slider.dispatchEvent(new Event("input"));
+  }
+
   /** Marks who counts as one speaker, and says what the threshold means. */
-  colour(embedded) {
+  colour() {
     const { labels, matrix } = this.answer;
     this.table.querySelectorAll("tbody tr").forEach((row, i) => row.querySelectorAll("td").forEach((cell, j) => {
-      const isSame = i !== j && matrix[i][j] > this.threshold;
-      cell.className = i === j ? "self" : isSame ? "same" : "different";
-      if (i !== j) cell.title = `${labels[i]} and ${labels[j]}: ${isSame ? "the same speaker" : "different speakers"}`;
+      if (i === j) return;
+      const isSame = matrix[i][j] > this.threshold;
+      cell.className = isSame ? "same" : "different";
+      cell.title = `${labels[i]} and ${labels[j]}: ${isSame ? "the same speaker" : "different speakers"}`;
+      cell.replaceChildren(words.similarity(matrix[i][j]), isSame ? h("span", { class: "hidden" }, ", the same speaker") : "");
     }));
-    this.slider.setAttribute("aria-valuetext", words.similarity(this.threshold));
+    this.slider.setAttribute("aria-valuetext", this.threshold.toFixed(3));
+    this.meaning.textContent = this.meant();
+    this.command.textContent = this.curl();
+  }
+
+  meant() {
     const above = `Above ${this.threshold.toFixed(3)} two voices count as one.`;
-    if (!this.calibration) {
-      this.meaning.textContent = `${above} How often that errs is not known for this model.`;
-      return;
-    }
-    const typical = median(embedded.map(({ voice }) => voice.speech_seconds));
+    if (!this.calibration) return `${above} How often this is wrong is not known for this model.`;
+    const typical = median(this.recordings.map(({ voice }) => voice.speech_seconds));
     const { rate, isBound } = falseAcceptRate(this.calibration, this.threshold, typical, typical);
-    this.meaning.textContent = `${above} On ${this.calibration.set.description}, ${words.frequency(rate, isBound)} comparisons of `
-      + `different speakers of the same sex with ${words.seconds(typical)} of speech score higher. Not measured for ${this.calibration.set.not_measured}.`;
+    const { description, not_measured } = this.calibration.set;
+    return `${above} On ${description}, ${words.frequency(rate, isBound)} comparisons of different speakers of the same sex with `
+      + `${words.seconds(typical)} of speech score higher. Not measured for ${not_measured}.`;
   }
 
   drawGroups() {
     const { labels, clusters } = this.answer;
-    this.groups.replaceChildren(...clusters.map((group) => h("li", {}, group.map((place) => h("span", { class: "chip" }, labels[place])))));
+    const chip = (place) => h("span", { class: "chip" }, labels[place]);
+    this.groups.replaceChildren(...clusters.map((group) => h("li", {}, group.map(chip))));
   }
 
   csv() {
@@ -181,12 +237,17 @@ class Results {
     return lines.map((line) => `${line.join(",")}\n`).join("");
   }
 
-  command() {
-    const base = new URL("v1/similarities", document.baseURI).href;
+  json() {
+    const { labels, matrix, clusters, model } = this.answer;
+    return JSON.stringify({ labels, matrix, clusters, threshold: this.threshold, model });
+  }
+
+  curl() {
     const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-    const files = this.embedded.map(({ name }) => ` \\\n  -F ${quoted(`file=@"${name}"`)}`);
-    const labels = quoted(`labels=${JSON.stringify(this.embedded.map(({ name }) => name))}`);
-    return `curl ${base} -H "X-API-Key: $API_KEY"${files.join("")} \\\n  -F ${labels} -F clusters=true`;
+    const file = (name) => quoted(`file=@"${name.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`);
+    const { labels } = this.answer;
+    const parts = [...labels.map(file), quoted(`labels=${JSON.stringify(labels)}`), "clusters=true", `threshold=${this.threshold}`];
+    return `curl ${new URL("v1/similarities", document.baseURI).href} -H "X-API-Key: $API_KEY"${parts.map((part) => ` \\\n  -F ${part}`).join("")}`;
   }
 }
 

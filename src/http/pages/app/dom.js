@@ -33,7 +33,7 @@ export function announce(text) {
   document.getElementById("announcements").textContent = text;
 }
 
-/** A message in a place of its own: what went wrong, or went well. */
+/** A message in a place of its own: what went wrong, or went well. Screen readers read it there, in dialogs too. */
 export class Message {
   constructor() {
     this.element = h("div", { class: "message", hidden: true });
@@ -41,9 +41,9 @@ export class Message {
 
   show(kind, ...content) {
     this.element.className = `message ${kind}`;
-    this.element.replaceChildren(...content);
+    this.element.setAttribute("role", kind === "error" ? "alert" : "status");
     this.element.hidden = false;
-    announce(this.element.textContent);
+    this.element.replaceChildren(...content);
   }
 
   error(error, ...content) {
@@ -56,17 +56,39 @@ export class Message {
   }
 }
 
-/** Runs what a button began: the button waits, and an error is told. */
-export async function busy(control, message, work) {
-  control.disabled = true;
+/** Runs work, and tells its error. */
+export async function attempt(message, work) {
   message.clear();
   try {
     return await work();
   } catch (error) {
     message.error(error);
     return undefined;
-  } finally {
-    control.disabled = false;
+  }
+}
+
+/** A button that runs work, and tells its error; while it runs, the button keeps the focus and does nothing. */
+export function worker(text, message, work, properties = {}) {
+  const control = button(text, async () => {
+    if (control.getAttribute("aria-disabled")) return;
+    control.setAttribute("aria-disabled", "true");
+    await attempt(message, work);
+    control.removeAttribute("aria-disabled");
+  }, properties);
+  return control;
+}
+
+/** Tells answers that come too late: each turn ends those before it. */
+export class Turns {
+  constructor() {
+    this.last = 0;
+  }
+
+  /** A function that says whether this turn is the last one still. */
+  next() {
+    this.last += 1;
+    const mine = this.last;
+    return () => mine === this.last;
   }
 }
 
@@ -120,11 +142,21 @@ export async function copy(text, what) {
   }
 }
 
-/** A field that takes recordings, and what else is told, by choice or drop, and a button that records. */
+/** A field that takes recordings, and what else is told, by choice or drop, and a button that records (`record` gives a file or null). */
 export function recordingInput({ label, hint, multiple, more = "", onfiles, record }) {
+  let isBusy = false;
   const input = h("input", { type: "file", accept: `audio/*,video/*,.opus,.caf,.aiff,.au${more}`, multiple });
-  const zone = h("div", { class: "drop" }, field(label, input, hint), record ? button("Record", record) : null);
-  const take = (files) => files.length > 0 && onfiles(multiple ? [...files] : [files[0]]);
+  const zone = h("div", { class: "drop" }, field(label, input, hint), record ? button("Record", async () => take([await record()])) : null);
+  // One after the other: what was sent is answered first.
+  const take = async (chosen) => {
+    const files = [...chosen].filter(Boolean);
+    if (isBusy || files.length === 0) return;
+    isBusy = true;
+    zone.setAttribute("aria-busy", "true");
+    await onfiles(multiple ? files : files.slice(0, 1));
+    zone.removeAttribute("aria-busy");
+    isBusy = false;
+  };
   input.addEventListener("change", () => {
     take(input.files);
     input.value = "";

@@ -1,63 +1,92 @@
 // The page: its views, and the key that it asks with.
 
-import { ask, askForKey } from "./api.js";
+import { ask, useKey, whenKeyIsUsed } from "./api.js";
 import { compareView } from "./compare.js";
 import { button, h } from "./dom.js";
 import { speakersView } from "./speakers.js";
 import { turnsView } from "./turns.js";
 
-/** The views, the right that each needs at least one of, and what makes them. */
+/** The views: the sets of rights of which a key needs one, and what makes them. */
 const VIEWS = {
-  compare: { rights: ["embed"], make: compareView },
-  speakers: { rights: ["read", "enrol", "identify"], make: speakersView },
-  turns: { rights: ["embed"], make: turnsView },
+  compare: { rights: [["embed", "verify"]], make: compareView },
+  speakers: { rights: [["read"], ["enrol"], ["identify"]], make: speakersView },
+  turns: { rights: [["embed"], ["identify"]], make: turnsView },
 };
 
 const main = document.getElementById("main");
 const made = new Map();
 let key = null;
 
-async function whoami() {
-  try {
-    key = await ask("GET", "v1/key");
-    document.getElementById("key-button").textContent = `Key: ${key.name}`;
-    return true;
-  } catch (error) {
-    main.replaceChildren(h("p", { class: "message error" }, error.message), h("p", {}, button("Try again", show)));
-    return false;
+/** What may be done with the key. */
+class Rights {
+  constructor({ name, rights, collections }) {
+    Object.assign(this, { name, rights, collections });
+  }
+
+  may(right) {
+    return this.rights.includes(right) || this.rights.includes("admin");
+  }
+
+  /** The collection to begin with, if the key may use one that can be told. */
+  get collection() {
+    const matches = (pattern) => pattern === "default" || (pattern.endsWith("*") && "default".startsWith(pattern.slice(0, -1)));
+    if (this.collections.some(matches)) return "default";
+    return this.collections.find((pattern) => !pattern.includes("*")) ?? "";
   }
 }
 
-function mayUse({ rights }) {
-  return key.rights.includes("admin") || rights.some((right) => key.rights.includes(right));
+/** Views keep what was done in them, unless another key may do other things. */
+function take(told) {
+  const before = key;
+  key = new Rights(told);
+  document.getElementById("key-button").textContent = `Key: ${key.name}`;
+  if (before && JSON.stringify(before) !== JSON.stringify(key)) {
+    for (const view of made.values()) view.forget?.();
+    made.clear();
+    show();
+  }
 }
 
-/** Shows the view that the address names; views keep what was done in them. */
+function viewOf(name) {
+  const { rights, make } = VIEWS[name];
+  if (rights.some((all) => all.every((right) => key.may(right)))) return make(key);
+  const needed = rights.map((all) => all.join(" and ")).join(", or ");
+  return { element: h("p", {}, `The key may not do this: it needs the right ${needed}.`) };
+}
+
+/** Shows the view that the address names. */
 async function show() {
-  const name = location.hash.slice(1) in VIEWS ? location.hash.slice(1) : "compare";
+  const named = () => (Object.hasOwn(VIEWS, location.hash.slice(1)) ? location.hash.slice(1) : "compare");
   for (const link of document.querySelectorAll("nav a")) {
-    if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
+    if (link.hash === `#${named()}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
   document.title = `${document.querySelector("nav [aria-current]").textContent} – Voice Embedding Service`;
-  if (!key && !(await whoami())) return;
-  const view = VIEWS[name];
-  if (!made.has(name)) {
-    made.set(name, mayUse(view) ? view.make(key) : h("p", {}, `The key may not do this: it needs the right ${view.rights.join(" or ")}.`));
+  try {
+    if (!key) take(await ask("GET", "v1/key"));
+  } catch (error) {
+    main.replaceChildren(h("p", { class: "message error", role: "alert" }, error.message), h("p", {}, button("Try again", show)));
+    return;
   }
-  main.replaceChildren(made.get(name));
+  const name = named();
+  if (!made.has(name)) made.set(name, viewOf(name));
+  main.replaceChildren(made.get(name).element);
+  made.get(name).shown?.();
 }
 
+whenKeyIsUsed(take);
 document.getElementById("key-button").addEventListener("click", async () => {
-  const other = await askForKey("Use another key.");
-  if (!other) return;
-  key = null;
-  made.clear();
-  await show();
+  try {
+    await useKey("Use another key.");
+  } catch (error) {
+    main.prepend(h("p", { class: "message error", role: "alert" }, error.message));
+  }
 });
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();
 });
+// A file that is dropped beside its field would be opened instead of the page.
+for (const event of ["dragover", "drop"]) addEventListener(event, (dragged) => dragged.preventDefault());
 addEventListener("hashchange", show);
 show();

@@ -30,16 +30,17 @@ export function record() {
     const message = new Message();
     const level = h("meter", { min: 0, max: 1, value: 0, "aria-label": "Level" });
     const told = h("p", { role: "timer" }, "Waiting for the microphone …");
+    const enough = h("p", { class: "hidden", role: "status" });
     const stop = button("Use recording", () => taking.recorder.stop(), { disabled: true });
-    begin(taking, { level, told, stop }, close).catch((error) => {
+    begin(taking, { level, told, enough, stop }, close).catch((error) => {
       told.hidden = true;
       message.show("error", h("p", {}, REFUSALS[error.name] ?? error.message));
     });
-    return [told, level, message.element, h("p", { class: "actions" }, button("Cancel", () => close(null)), stop)];
+    return [told, enough, level, message.element, h("p", { class: "actions" }, button("Cancel", () => close(null)), stop)];
   });
 }
 
-async function begin(taking, { level, told, stop }, close) {
+async function begin(taking, { level, told, enough, stop }, close) {
   if (!navigator.mediaDevices) throw new Error("Browsers record on HTTPS and on localhost alone.");
   let hasEnded = false;
   taking.end = () => {
@@ -48,8 +49,8 @@ async function begin(taking, { level, told, stop }, close) {
   // What makes speech pleasant for a call changes the voice.
   const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
   const stream = await navigator.mediaDevices.getUserMedia({ audio });
-  const end = () => stream.getTracks().forEach((track) => track.stop());
-  if (hasEnded) return end();
+  taking.end = () => stream.getTracks().forEach((track) => track.stop());
+  if (hasEnded) return taking.end();
   const recorder = new MediaRecorder(stream);
   const pieces = [];
   recorder.addEventListener("dataavailable", ({ data }) => pieces.push(data));
@@ -66,11 +67,13 @@ async function begin(taking, { level, told, stop }, close) {
     told.textContent = left > 0
       ? `Speak: ${speech.toFixed(1)} s of speech so far, ${left.toFixed(1)} s more are useful.`
       : `${speech.toFixed(1)} s of speech: that is plenty.`;
+    if (left === 0 && !enough.textContent) enough.textContent = "That is plenty of speech.";
   });
+  const silence = taking.end;
   taking.end = () => {
     clearInterval(timer);
     context.close();
-    end();
+    silence();
   };
   recorder.start();
   stop.disabled = false;

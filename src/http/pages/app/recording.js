@@ -15,7 +15,7 @@ export class Recording {
     this.audio = h("audio", { src: this.url, controls: true, preload: "metadata", "aria-label": `Play ${this.name}` });
     this.waveform = new Waveform(`Waveform of ${this.name}`, (second) => this.play(second));
     this.audio.addEventListener("timeupdate", () => this.waveform.set({ at: this.audio.currentTime }));
-    this.report = h("p", { class: "report" }, "…");
+    this.report = h("p", { class: "report", role: "status" }, "Analysing …");
     this.warnings = h("ul", { class: "warnings" });
     this.element = h("div", { class: "recording" }, this.waveform.canvas, this.audio, this.report, this.warnings);
   }
@@ -24,7 +24,7 @@ export class Recording {
   async draw() {
     const shape = await shapeOf(this.file);
     if (shape) this.waveform.set({ shape });
-    else this.waveform.canvas.replaceWith(h("p", { class: "quiet" }, "This browser cannot play or draw such a file."));
+    else this.waveform.canvas.replaceWith(h("p", { class: "quiet" }, "This browser cannot draw this file."));
     return shape;
   }
 
@@ -32,6 +32,7 @@ export class Recording {
   async embed() {
     const answer = await ask("POST", "v1/embeddings", { body: form({ file: this.file, speech: true }) });
     [this.voice] = answer.data;
+    this.report.classList.remove("error");
     this.tell(this.voice.audio);
   }
 
@@ -46,8 +47,8 @@ export class Recording {
   }
 
   /** Shows why there is no embedding. */
-  fail(error) {
-    this.report.textContent = error.message;
+  fail(error, again) {
+    this.report.replaceChildren(error.message, " ", again);
     this.report.classList.add("error");
   }
 
@@ -57,6 +58,7 @@ export class Recording {
   }
 
   forget() {
+    this.waveform.forget();
     URL.revokeObjectURL(this.url);
   }
 }

@@ -1,44 +1,51 @@
 // Speakers: who is enrolled, and whose voice something is.
 
 import { ask, form } from "./api.js";
-import { busy, button, confirmed, dialog, download, field, h, Message, recordingInput } from "./dom.js";
+import { attempt, button, confirmed, dialog, download, field, h, Message, recordingInput, Turns, worker } from "./dom.js";
 import { record } from "./recorder.js";
 import * as words from "./words.js";
 
 const PAGE = 50;
+
+/** Speakers among whom one is chosen. */
+const MAX_CHOICES = 2_000;
 
 /** Errors that the operator may overrule. */
 const MAY_BE_FORCED = ["too_little_speech", "unfit_recording", "not_this_speaker"];
 
 const REASONS = {
   below_threshold: "Nobody who is enrolled: nobody is similar enough.",
-  ambiguous: "It cannot be told: two speakers are too much alike.",
+  ambiguous: "Undecided: two speakers are too much alike.",
   empty_collection: "Nobody is enrolled in this collection.",
   no_profile_of_model: "Nobody is enrolled with this model.",
 };
 
-/** The view for a key with these rights. */
+/** The view for a key. It is loaded anew whenever it is shown. */
 export function speakersView(key) {
   const view = new Speakers(key);
-  view.load();
-  return view.element;
+  return { element: view.element, shown: () => view.load() };
 }
 
 class Speakers {
   constructor(key) {
-    this.may = (right) => key.rights.includes(right) || key.rights.includes("admin");
+    this.may = (right) => key.may(right);
     this.message = new Message();
-    this.collection = h("input", { value: "default", pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]{0,63}", list: "collections" });
+    this.collection = h("input", { value: key.collection, required: true, pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]{0,63}", list: "collections", placeholder: " " });
     this.search = h("input", { type: "search" });
     this.collections = h("datalist", { id: "collections" });
     this.list = h("ul", { class: "speakers" });
-    this.more = button("More", () => this.page(), { hidden: true });
+    this.more = worker("More", this.message, () => this.page(this.loads.next()), { hidden: true });
     this.detail = h("div", { class: "detail" });
-    const reload = () => this.load();
-    this.collection.addEventListener("change", reload);
+    this.loads = new Turns();
+    this.shows = new Turns();
+    this.current = null;
+    this.collection.addEventListener("change", () => {
+      this.close();
+      this.load();
+    });
     this.search.addEventListener("input", () => {
       clearTimeout(this.typing);
-      this.typing = setTimeout(reload, 200);
+      this.typing = setTimeout(() => this.load(), 200);
     });
     this.element = h("section", { "aria-labelledby": "speakers-title" },
       h("h2", { id: "speakers-title" }, "Speakers"),
@@ -52,159 +59,153 @@ class Speakers {
         ? h("section", { "aria-labelledby": "enrolled-title" },
             h("h3", { id: "enrolled-title" }, "Enrolled"),
             h("div", { class: "columns" }, h("div", {}, this.list, this.more), this.detail),
-            this.may("admin") ? h("p", { class: "actions" }, button("Export this collection", ({ target }) => this.export(target))) : null)
+            this.may("admin") ? h("p", { class: "actions" }, worker("Export this collection", this.message, () => this.export())) : null)
         : h("p", { class: "quiet" }, "This key may not list speakers."));
   }
 
+  /** The collection as it is now; what is begun with it stays in it. */
   get in() {
-    return { collection: this.collection.value.trim() || "default" };
+    return { collection: this.collection.value.trim() };
   }
 
-  /** Anew from the first page. */
+  /** The list, anew from the first page. */
   async load() {
-    if (!this.may("read")) return;
-    this.after = null;
-    this.list.replaceChildren();
-    await this.page();
-    const { collections } = await ask("GET", "v1/collections").catch(() => ({ collections: [] }));
-    this.collections.replaceChildren(...collections.map(({ collection }) => h("option", { value: collection })));
-  }
-
-  async page() {
-    const turn = (this.turn = (this.turn ?? 0) + 1);
-    await busy(this.more, this.message, async () => {
-      const query = { ...this.in, limit: PAGE, after: this.after, name: this.search.value.trim() };
-      const { speakers, next } = await ask("GET", "v1/speakers", { query });
-      // A later search has begun.
-      if (turn !== this.turn) return;
-      this.list.append(...speakers.map((speaker) => h("li", {}, this.entry(speaker))));
-      if (!this.list.firstChild) this.list.append(h("li", { class: "quiet" }, "Nobody."));
-      this.after = next;
-      this.more.hidden = !next;
+    if (!this.may("read") || !this.collection.checkValidity()) return;
+    const isLast = this.loads.next();
+    await attempt(this.message, async () => {
+      this.after = null;
+      await this.page(isLast, true);
+      const { collections } = await ask("GET", "v1/collections");
+      this.collections.replaceChildren(...collections.map(({ collection }) => h("option", { value: collection })));
     });
   }
 
-  entry(speaker) {
-    const { name, id, enrolments } = speaker;
-    const entry = button("", () => {
-      this.list.querySelectorAll("[aria-current]").forEach((other) => other.removeAttribute("aria-current"));
-      entry.setAttribute("aria-current", "true");
-      this.show(id);
-    }, { class: "entry" });
+  async page(isLast, isFirst) {
+    const query = { ...this.in, limit: PAGE, after: this.after, name: this.search.value.trim() };
+    const { speakers, next } = await ask("GET", "v1/speakers", { query });
+    if (!isLast()) return;
+    if (isFirst) this.list.replaceChildren();
+    this.list.append(...speakers.map((speaker) => h("li", {}, this.entry(speaker))));
+    if (!this.list.firstChild) this.list.append(h("li", { class: "quiet" }, "Nobody."));
+    this.after = next;
+    this.more.hidden = !next;
+  }
+
+  /** Closes the details. */
+  close() {
+    this.shows.next();
+    this.current = null;
+    this.detail.replaceChildren();
+  }
+
+  entry({ name, id, enrolments }) {
+    const inside = this.in;
+    const entry = button("", () => this.show(id, inside), { class: "entry", "data-id": id, "aria-current": id === this.current ? "true" : null });
     entry.append(h("strong", {}, name || id), " ", h("span", { class: "quiet" }, words.plural(enrolments, "sample")));
     return entry;
   }
 
   /** A speaker's details, and what can be done with them. */
-  async show(id) {
-    await busy(h("button"), this.message, async () => {
+  async show(id, inside) {
+    const isLast = this.shows.next();
+    await attempt(this.message, async () => {
       const path = `v1/speakers/${encodeURIComponent(id)}`;
       const [speaker, { enrolments }] = await Promise.all([
-        ask("GET", path, { query: this.in }), ask("GET", `${path}/enrolments`, { query: this.in }),
+        ask("GET", path, { query: inside }), ask("GET", `${path}/enrolments`, { query: inside }),
       ]);
+      if (!isLast()) return;
+      this.current = id;
+      for (const entry of this.list.querySelectorAll(".entry")) {
+        if (entry.dataset.id === id) entry.setAttribute("aria-current", "true");
+        else entry.removeAttribute("aria-current");
+      }
       const name = speaker.name || speaker.id;
       const heard = speaker.profiles.map(({ model, seconds }) => `${words.seconds(seconds)} of speech (${model.split("/")[0]})`);
-      const message = new Message();
+      const one = { speaker, name, path, inside, message: new Message() };
       this.detail.replaceChildren(
         h("h4", { tabindex: "-1" }, name),
         h("p", { class: "quiet" }, `${speaker.id}; ${heard.join(", ") || "no profile yet"}; since ${words.date(speaker.created_at)}`),
-        message.element,
-        ...(this.may("enrol") ? [this.renaming(speaker, path, message), this.enrolling(speaker, path, message)] : []),
+        one.message.element,
+        ...(this.may("enrol") ? [this.renaming(one), this.enrolling(one)] : []),
         h("h5", {}, "Samples"),
-        h("ul", { class: "samples" }, enrolments.map((sample) => this.sample(speaker, path, sample, message))),
+        h("ul", { class: "samples" }, enrolments.map((sample) => this.sample(one, sample))),
         h("p", { class: "actions" },
-          this.may("enrol") ? button("Merge another speaker into this one", ({ target }) => this.merge(speaker, path, target, message)) : null,
-          this.may("admin") ? button(`Delete ${name}`, ({ target }) => this.remove(speaker, path, target, message), { class: "danger" }) : null));
+          this.may("enrol") ? worker("Merge another speaker into this one", one.message, () => this.merge(one)) : null,
+          this.may("admin") ? worker(`Delete ${name}`, one.message, () => this.remove(one), { class: "danger" }) : null));
       this.detail.querySelector("h4").focus();
     });
   }
 
-  renaming(speaker, path, message) {
+  renaming({ speaker, path, inside, message }) {
     const input = h("input", { value: speaker.name ?? "", maxlength: "200" });
-    const save = h("button", { type: "submit" }, "Rename");
-    const element = h("form", { class: "row" }, field("Name", input), save);
+    const element = h("form", { class: "row" }, field("Name", input), h("button", { type: "submit" }, "Rename"));
     element.addEventListener("submit", (event) => {
       event.preventDefault();
-      busy(save, message, async () => {
-        await ask("PATCH", path, { query: this.in, body: { name: input.value } });
-        await this.changed(speaker.id);
+      attempt(message, async () => {
+        await ask("PATCH", path, { query: inside, body: { name: input.value.trim() } });
+        await this.changed(speaker.id, inside);
       });
     });
     return element;
   }
 
-  enrolling(speaker, path, message) {
-    const enrol = (file, force) => busy(h("button"), message, async () => {
+  enrolling({ speaker, name, path, inside, message }) {
+    const enrol = (file, force) => attempt(message, async () => {
       try {
-        const body = form({ voice: file, ...this.in, force });
-        const { speech_seconds, similarity_to_profile, warnings, similar_speakers } = await ask("POST", `${path}/enrolments`, { body });
-        await this.changed(speaker.id);
-        this.message.show("good", h("p", {}, [
-          `Enrolled: ${words.seconds(speech_seconds)} of speech`,
-          similarity_to_profile === null ? "" : `, ${words.similarity(similarity_to_profile)} similar to what was known`,
-          ...warnings.map((code) => `; ${words.warning(code)}`), ".",
-          ...(similar_speakers ?? []).map(({ name, speaker: other, similarity }) => ` Sounds like ${name || other}, too (${words.similarity(similarity)}).`),
-        ].join("")));
+        const body = form({ voice: file, ...inside, force });
+        const enrolled = await ask("POST", `${path}/enrolments`, { body });
+        await this.changed(speaker.id, inside);
+        this.message.show("good", h("p", {}, sampleInWords(enrolled)));
       } catch (error) {
         if (!MAY_BE_FORCED.includes(error.code) || force) throw error;
         message.error(error, button("Enrol all the same", () => enrol(file, true)));
       }
     });
-    return recordingInput({
-      label: `Another sample of ${speaker.name || speaker.id}`,
-      onfiles: ([file]) => enrol(file),
-      record: async () => {
-        const file = await record();
-        if (file) await enrol(file);
-      },
-    });
+    return recordingInput({ label: `Another sample of ${name}`, onfiles: ([file]) => enrol(file), record });
   }
 
-  sample(speaker, path, sample, message) {
-    const { id, speech_seconds, warnings, created_at } = sample;
+  sample({ speaker, path, inside, message }, { id, speech_seconds, warnings, created_at }) {
     const text = [words.date(created_at), speech_seconds ? words.seconds(speech_seconds) : "length unknown", ...warnings.map(words.warning)].join(", ");
-    const move = button("Move", async ({ target }) => {
-      const to = await this.choose("Whose voice is it?", "Move", speaker.id);
+    const move = worker("Move", message, async () => {
+      const to = await this.choose("Whose voice is it?", "Move", speaker.id, inside);
       if (!to) return;
-      await busy(target, message, async () => {
-        await ask("POST", `${path}/enrolments/${id}/move`, { query: this.in, body: { to } });
-        await this.changed(speaker.id);
-      });
+      await ask("POST", `${path}/enrolments/${id}/move`, { query: inside, body: { to } });
+      await this.changed(speaker.id, inside);
     }, { "aria-label": `Move the sample of ${text}` });
-    const remove = button("Delete", async ({ target }) => {
+    const remove = worker("Delete", message, async () => {
       if (!(await confirmed("Delete this sample?", text, "Delete"))) return;
-      await busy(target, message, async () => {
-        await ask("DELETE", `${path}/enrolments/${id}`, { query: this.in });
-        await this.changed(speaker.id);
-      });
+      await ask("DELETE", `${path}/enrolments/${id}`, { query: inside });
+      await this.changed(speaker.id, inside);
     }, { class: "danger", "aria-label": `Delete the sample of ${text}` });
     return h("li", {}, h("span", {}, text), this.may("enrol") ? move : null, this.may("admin") ? remove : null);
   }
 
-  async merge(speaker, path, target, message) {
-    const from = await this.choose(`Who is ${speaker.name || speaker.id}, too?`, "Merge", speaker.id);
+  async merge({ speaker, name, path, inside }) {
+    const from = await this.choose(`Which speaker is also ${name}?`, "Merge", speaker.id, inside);
     if (!from) return;
-    await busy(target, message, async () => {
-      await ask("POST", `${path}/merge`, { query: this.in, body: { from } });
-      await this.changed(speaker.id);
-    });
+    await ask("POST", `${path}/merge`, { query: inside, body: { from } });
+    await this.changed(speaker.id, inside);
   }
 
-  async remove(speaker, path, target, message) {
-    const text = `${speaker.name || speaker.id} and all ${words.plural(speaker.enrolments, "sample")} are gone for good.`;
+  async remove({ speaker, name, path, inside }) {
+    const text = `${name} and ${words.plural(speaker.enrolments, "sample")} in the collection ${inside.collection} are gone for good.`;
     if (!(await confirmed("Delete this speaker?", text, "Delete"))) return;
-    await busy(target, message, async () => {
-      await ask("DELETE", path, { query: this.in });
-      this.detail.replaceChildren();
-      await this.load();
-      this.message.show("good", h("p", {}, `${speaker.name || speaker.id} is deleted.`));
-    });
+    await ask("DELETE", path, { query: inside });
+    this.close();
+    await this.load();
+    this.message.show("good", h("p", {}, `${name} is deleted.`));
+    this.search.focus();
   }
 
   /** Asks for another speaker of the collection. */
-  async choose(title, action, except) {
-    const { speakers } = await ask("GET", "v1/speakers", { query: { ...this.in, limit: 200 } });
-    const others = speakers.filter(({ id }) => id !== except);
+  async choose(title, action, except, inside) {
+    const others = [];
+    for (let after = null; ;) {
+      const { speakers, next } = await ask("GET", "v1/speakers", { query: { ...inside, limit: 200, after } });
+      others.push(...speakers.filter(({ id }) => id !== except));
+      if (!next || others.length >= MAX_CHOICES) break;
+      after = next;
+    }
     return dialog(title, (close) => {
       const select = h("select", {}, others.map(({ id, name }) => h("option", { value: id }, name ? `${name} (${id})` : id)));
       return [
@@ -215,33 +216,24 @@ class Speakers {
     });
   }
 
-  async changed(id) {
+  async changed(id, inside) {
     await this.load();
-    await this.show(id);
+    if (inside.collection === this.in.collection) await this.show(id, inside);
   }
 
   identification() {
     const result = h("div", {});
     const message = new Message();
-    const identify = (file) => busy(h("button"), message, async () => {
-      result.replaceChildren(h("p", {}, "…"));
-      const found = await ask("POST", "v1/identify", { body: form({ file, ...this.in }) }).catch((error) => {
-        result.replaceChildren();
-        throw error;
-      });
+    const identify = ([file]) => attempt(message, async () => {
+      result.replaceChildren();
+      message.show("good", h("p", {}, "Analysing …"));
+      const found = await ask("POST", "v1/identify", { body: form({ file, ...this.in }) });
       result.replaceChildren(...this.verdict(found));
       message.show("good", h("p", {}, this.sentence(found)));
     });
     return h("details", { open: true },
       h("summary", {}, h("h3", {}, "Whose voice is it?")),
-      recordingInput({
-        label: "A recording of somebody",
-        onfiles: ([file]) => identify(file),
-        record: async () => {
-          const file = await record();
-          if (file) await identify(file);
-        },
-      }), message.element, result);
+      recordingInput({ label: "A recording of somebody", onfiles: identify, record }), message.element, result);
   }
 
   sentence({ speaker, reason, candidates }) {
@@ -267,41 +259,37 @@ class Speakers {
   }
 
   creation() {
-    const name = h("input", { maxlength: "200", required: true, placeholder: " " });
-    const id = h("input", { pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]{0,63}" });
+    const name = h("input", { maxlength: "200", required: true, pattern: ".*\\S.*", placeholder: " " });
+    const id = h("input", { pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]{0,63}", placeholder: " " });
     const message = new Message();
-    const create = async (file, force) => {
-      if (!name.reportValidity() || !id.reportValidity()) return;
-      await busy(h("button"), message, async () => {
-        if (!force && (await this.isKnown(file, message, () => create(file, true)))) return;
-        try {
-          const speaker = await ask("POST", "v1/speakers", { body: form({ file, name: name.value, id: id.value, ...this.in, force }) });
-          [name.value, id.value] = ["", ""];
-          if (this.may("read")) await this.changed(speaker.id);
-          message.show("good", h("p", {}, `${speaker.name} is enrolled.`));
-        } catch (error) {
-          if (!MAY_BE_FORCED.includes(error.code) || force) throw error;
-          message.error(error, button("Enrol all the same", () => create(file, true)));
-        }
-      });
-    };
+    const isValid = () => [this.collection, name, id].every((input) => input.reportValidity());
+    const create = (file, wanted, { isNew, force }) => attempt(message, async () => {
+      if (!isNew && (await this.isKnown(file, wanted, message, () => create(file, wanted, { isNew: true })))) return;
+      try {
+        const speaker = await ask("POST", "v1/speakers", { body: form({ file, ...wanted, force }) });
+        [name.value, id.value] = ["", ""];
+        if (this.may("read")) await this.changed(speaker.id, { collection: wanted.collection });
+        message.show("good", h("p", {}, `${speaker.name} is enrolled.`));
+      } catch (error) {
+        if (!MAY_BE_FORCED.includes(error.code) || force) throw error;
+        message.error(error, button("Enrol all the same", () => create(file, wanted, { isNew: true, force: true })));
+      }
+    });
+    const wanted = () => ({ name: name.value.trim(), id: id.value, ...this.in });
     return h("details", {},
       h("summary", {}, h("h3", {}, "Enrol somebody")),
       h("div", { class: "row" }, field("Name", name), field("Id", id, "Optional: letters, digits, dots, hyphens.")),
       recordingInput({
         label: "A recording of this speaker alone, best of 10 seconds or more",
-        onfiles: ([file]) => create(file),
-        record: async () => {
-          const file = name.reportValidity() && (await record());
-          if (file) await create(file);
-        },
+        onfiles: ([file]) => isValid() && create(file, wanted(), {}),
+        record: async () => (isValid() ? record() : null),
       }), message.element);
   }
 
   /** Whether the voice is an enrolled speaker's, which is told then. */
-  async isKnown(file, message, goOn) {
+  async isKnown(file, { collection }, message, goOn) {
     if (!this.may("identify")) return false;
-    const { speaker, candidates } = await ask("POST", "v1/identify", { body: form({ file, ...this.in }) });
+    const { speaker, candidates } = await ask("POST", "v1/identify", { body: form({ file, collection }) });
     if (!speaker) return false;
     const { name, similarity } = candidates[0];
     message.show("error",
@@ -310,10 +298,17 @@ class Speakers {
     return true;
   }
 
-  async export(target) {
-    await busy(target, this.message, async () => {
-      const lines = await ask("GET", "v1/export", { query: this.in, as: "blob" });
-      download(`speakers-${this.in.collection}.ndjson`, "application/x-ndjson", lines);
-    });
+  async export() {
+    const inside = this.in;
+    const lines = await ask("GET", "v1/export", { query: inside, as: "blob" });
+    download(`speakers-${inside.collection}.ndjson`, "application/x-ndjson", lines);
   }
+}
+
+/** What was enrolled, and what was noticed. */
+function sampleInWords({ speech_seconds, similarity_to_profile: similarity, warnings, similar_speakers }) {
+  const known = similarity === null ? "" : `, ${words.similarity(similarity)} similar to what was known`;
+  const noticed = warnings.map((code) => `; ${words.warning(code)}`).join("");
+  const others = (similar_speakers ?? []).map(({ name, speaker, similarity: to }) => ` Also sounds like ${name || speaker} (${words.similarity(to)}).`);
+  return `Enrolled: ${words.seconds(speech_seconds)} of speech${known}${noticed}.${others.join("")}`;
 }

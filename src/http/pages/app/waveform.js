@@ -2,8 +2,12 @@
 
 const N_BUCKETS = 600;
 
+/** Bytes from which on a recording may be hours long: decoded, it would take more memory than its picture is worth. */
+const MAX_BYTES = 64 << 20;
+
 /** Decodes a recording as far as the browser can: its length and the loudest sample of each bucket; null if it cannot. */
 export async function shapeOf(file) {
+  if (file.size > MAX_BYTES) return null;
   try {
     const context = new OfflineAudioContext(1, 1, 16_000);
     const audio = await context.decodeAudioData(await file.arrayBuffer());
@@ -21,6 +25,10 @@ export async function shapeOf(file) {
   }
 }
 
+/** Those that are on the page, to be drawn anew in other colours. */
+const shown = new Set();
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => shown.forEach((waveform) => waveform.draw()));
+
 /** A canvas with a waveform. `stretches` are drawn as speech, `[start, end]` in seconds; a click tells where it was. */
 export class Waveform {
   constructor(label, onseek) {
@@ -36,12 +44,16 @@ export class Waveform {
       if (this.shape) onseek(((event.clientX - box.left) / box.width) * this.shape.seconds);
     });
     new ResizeObserver(() => this.draw()).observe(this.canvas);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
+    shown.add(this);
   }
 
   set(changes) {
     Object.assign(this, changes);
     this.draw();
+  }
+
+  forget() {
+    shown.delete(this);
   }
 
   draw() {
