@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use numpy::PyArray1;
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator};
@@ -116,10 +116,18 @@ impl Files {
             let in_order = in_order.get_mut().unwrap_or_else(PoisonError::into_inner);
             // A file for each answer keeps the threads busy; a source that is slow holds no answer back.
             let has_submitted = submit_next(py, in_order, &mut self.paths, self.options);
-            let has_submitted = has_submitted.unwrap_or_else(|error| {
-                (self.paths, self.failure) = (None, Some(error));
-                false
-            });
+            let has_submitted = match has_submitted {
+                Ok(has_submitted) => has_submitted,
+                Err(error) if error.is_instance_of::<PyException>(py) => {
+                    (self.paths, self.failure) = (None, Some(error));
+                    false
+                }
+                // An interrupt, or the end of the program.
+                Err(error) => {
+                    self.end(py);
+                    return Err(error);
+                }
+            };
             if let Some((tag, outcome)) = in_order.take_next() {
                 return answer(py, tag, outcome).map(Some);
             }

@@ -149,9 +149,9 @@ class Refusing(BaseHTTPRequestHandler):
         if step == "hang up":
             self.connection.close()
             return
-        code = "timeout" if step == "timeout" else "overloaded"
+        code = {"timeout": "timeout", "restarting": "store_unavailable"}.get(step, "overloaded")
         body = b"<html>Bad gateway" if step == 502 else json.dumps({"detail": "busy", "code": code}).encode()
-        status = 503 if step == "timeout" else step
+        status = 503 if isinstance(step, str) else step
         self.send_response(status)
         if status in (429, 503):
             self.send_header("Retry-After", "0")
@@ -172,7 +172,8 @@ class Refusing(BaseHTTPRequestHandler):
         ([429, 200], "create", "answer", 2),
         ([503, 200], "delete", "answer", 2),
         (["timeout", 200], "create", "timeout", 1),
-        (["timeout", 200], "verify", "answer", 2),
+        (["timeout", 200], "verify", "timeout", 1),
+        (["restarting", 200], "verify", "answer", 2),
         (["hang up", 200], "verify", "answer", 2),
         (["hang up", 200], "delete", httpx.TransportError, 1),
         (["hang up", 200], "create", httpx.TransportError, 1),

@@ -166,8 +166,12 @@ def test_iterators_in_cycles_are_collected() -> None:
 
 def test_files_are_interrupted() -> None:
     program = """if True:
-        import itertools, sys, voice_embedding
-        for number, result in enumerate(voice_embedding.embed_files(itertools.repeat(sys.argv[1]))):
+        import sys, voice_embedding
+        def paths():
+            while True:
+                sum(range(100_000))  # where an interrupt finds it, most likely
+                yield sys.argv[1]
+        for number, result in enumerate(voice_embedding.embed_files(paths())):
             if number == 0:
                 print("begun", flush=True)
     """

@@ -36,6 +36,9 @@ __all__ = ["AsyncClient", "Client", "EnrolledSpeaker"]
 TIMEOUT_SECONDS = 120.0
 DIARIZE_TIMEOUT_SECONDS = 3_900.0
 
+# Seconds that a connection may take.
+CONNECT_TIMEOUT_SECONDS = 10.0
+
 # Seconds to wait before a request is repeated, unless the service names them, and the most that it may name.
 RETRY_AFTER_SECONDS = 1.0
 MAX_RETRY_AFTER_SECONDS = 30.0
@@ -255,8 +258,11 @@ def _wait_seconds(call: _Call, outcome: Union[httpx.Response, httpx.TransportErr
         # What took too long would do so again.
         is_lost = isinstance(outcome, (httpx.NetworkError, httpx.RemoteProtocolError))
         return RETRY_AFTER_SECONDS if is_lost and call.is_repeatable else None
-    is_refused = outcome.status_code == 429 or (outcome.status_code == 503 and _error(outcome).code in REFUSED)
-    if not is_refused and not (outcome.status_code == 503 and call.is_repeatable):
+    if outcome.status_code not in (429, 503):
+        return None
+    code = _error(outcome).code
+    is_refused = outcome.status_code == 429 or code in REFUSED
+    if not is_refused and not (call.is_repeatable and code != "timeout"):
         return None
     try:
         named = float(outcome.headers["Retry-After"])
@@ -267,7 +273,9 @@ def _wait_seconds(call: _Call, outcome: Union[httpx.Response, httpx.TransportErr
 
 def _sent(call: _Call, timeout: float) -> JSON:
     """The arguments of httpx."""
-    return {"json": call.body, "files": call.parts, "timeout": max(timeout, call.least_timeout)}
+    # A connection is there soon or not at all; other requests of this client may take long before there is one.
+    limits = httpx.Timeout(max(timeout, call.least_timeout), connect=CONNECT_TIMEOUT_SECONDS, pool=None)
+    return {"json": call.body, "files": call.parts, "timeout": limits}
 
 
 def _checked_retries(retries: int) -> int:

@@ -1,4 +1,4 @@
-"""Exceptions, one for each ``code`` of the engine and of the service."""
+"""Exceptions, one for each ``code`` that programs tell apart."""
 
 from __future__ import annotations
 

@@ -310,7 +310,9 @@ class SpeakerModel:
             if min_speakers is not None or max_speakers is not None:
                 raise ValueError("num_speakers, or min_speakers and max_speakers")
             min_speakers = max_speakers = num_speakers
-        name = Path(os.fsdecode(source)).stem if isinstance(source, (str, os.PathLike)) else "recording"
+        stem = Path(os.fsdecode(source)).stem if isinstance(source, (str, os.PathLike)) else "recording"
+        # A name that is not UTF-8 keeps what is.
+        name = stem.encode(errors="replace").decode()
         found = _core.diarize(
             self._model,
             _source(source, sample_rate),

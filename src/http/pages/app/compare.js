@@ -18,7 +18,7 @@ const SETTLED_MILLISECONDS = 200;
 /** The view: its element, and what forgets its recordings. */
 export function compareView() {
   const view = new Compare();
-  return { element: view.element, forget: () => view.recordings.forEach((recording) => recording.forget()) };
+  return { element: view.element, forget: () => view.forget() };
 }
 
 class Compare {
@@ -39,6 +39,12 @@ class Compare {
       h("h2", { id: "compare-title" }, "Compare voices"),
       h("p", {}, "Drop recordings or record some: which of them are of the same person?"),
       this.input, this.message.element, this.list, this.results.element);
+  }
+
+  forget() {
+    this.waiting = [];
+    this.results.forget();
+    this.recordings.forEach((recording) => recording.forget());
   }
 
   add(files) {
@@ -83,6 +89,8 @@ class Compare {
         this.next();
       }, { "aria-label": `Try ${recording.name} again` });
       recording.fail(error, again);
+      // Without a key the others would ask for one again, each by itself.
+      if (error.code === "no_key") this.waiting.splice(0).forEach((other) => other.fail(error, ""));
     }
     this.n_running -= 1;
     this.next();
@@ -99,7 +107,8 @@ class Compare {
 /** The matrix, its threshold and its groups. */
 class Results {
   constructor() {
-    this.turns = new Turns();
+    this.updates = new Turns();
+    this.groupings = new Turns();
     this.message = new Message();
     this.calibrations = {};
     this.caption = h("caption", {}, "Similarities: from -1 to 1");
@@ -108,12 +117,11 @@ class Results {
     this.meaning = h("p", { id: "meaning" });
     this.groups = h("ul", { class: "groups" });
     this.command = h("code", {});
-    let settled;
     this.slider.addEventListener("input", () => {
       this.threshold = Math.round(Number(this.slider.value) * 1e3) / 1e3;
       this.colour();
-      clearTimeout(settled);
-      settled = setTimeout(() => this.regroup(), SETTLED_MILLISECONDS);
+      clearTimeout(this.settled);
+      this.settled = setTimeout(() => this.regroup(), SETTLED_MILLISECONDS);
     });
     this.slider.addEventListener("keydown", (event) => this.step(event));
     this.found = h("div", { hidden: true },
@@ -132,18 +140,29 @@ class Results {
 
   /** Compares recordings that are embedded. */
   async update(recordings) {
-    const isLast = this.turns.next();
+    const isLast = this.updates.next();
     this.found.hidden = recordings.length < 2;
+    this.message.clear();
     if (recordings.length < 2) return;
     await attempt(this.message, async () => {
-      const answer = await this.ask(recordings, this.threshold);
+      const asked = this.threshold;
+      const answer = await this.ask(recordings, asked);
       const calibration = await this.calibrationOf(answer.model);
       if (!isLast()) return;
       this.threshold ??= answer.threshold;
+      this.forget();
       Object.assign(this, { recordings, answer, calibration });
       this.draw();
       announce(`${words.plural(recordings.length, "recording")} compared: ${words.plural(answer.clusters.length, "group")}`);
-    });
+      // The threshold was moved meanwhile.
+      if (asked !== undefined && asked !== this.threshold) this.regroup();
+    }, isLast);
+  }
+
+  /** Drops groups that are on their way. */
+  forget() {
+    clearTimeout(this.settled);
+    this.groupings.next();
   }
 
   ask(recordings, threshold) {
@@ -155,13 +174,13 @@ class Results {
 
   /** The groups at another threshold, of what is shown. */
   async regroup() {
-    const isLast = this.turns.next();
+    const isLast = this.groupings.next();
     await attempt(this.message, async () => {
       const { clusters } = await this.ask(this.recordings, this.threshold);
       if (!isLast()) return;
       this.answer.clusters = clusters;
       this.drawGroups();
-    });
+    }, isLast);
   }
 
   /** Null if there is none, as for weights of one's own. */

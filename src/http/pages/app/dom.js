@@ -56,13 +56,13 @@ export class Message {
   }
 }
 
-/** Runs work, and tells its error. */
-export async function attempt(message, work) {
+/** Runs work, and tells its error, unless that comes too late. */
+export async function attempt(message, work, isLast = () => true) {
   message.clear();
   try {
     return await work();
   } catch (error) {
-    message.error(error);
+    if (isLast()) message.error(error);
     return undefined;
   }
 }
@@ -146,19 +146,27 @@ export async function copy(text, what) {
 export function recordingInput({ label, hint, multiple, more = "", onfiles, record }) {
   let isBusy = false;
   const input = h("input", { type: "file", accept: `audio/*,video/*,.opus,.caf,.aiff,.au${more}`, multiple });
-  const zone = h("div", { class: "drop" }, field(label, input, hint), record ? button("Record", async () => take([await record()])) : null);
+  const waits = h("p", { class: "quiet", role: "status" });
+  const zone = h("div", { class: "drop" }, field(label, input, hint), button("Record", () => isFree() && take(record().then((file) => [file]))), waits);
   // One after the other: what was sent is answered first.
+  const isFree = () => {
+    if (isBusy) waits.textContent = "Wait for the answer to the last one.";
+    return !isBusy;
+  };
   const take = async (chosen) => {
-    const files = [...chosen].filter(Boolean);
-    if (isBusy || files.length === 0) return;
     isBusy = true;
     zone.setAttribute("aria-busy", "true");
-    await onfiles(multiple ? files : files.slice(0, 1));
-    zone.removeAttribute("aria-busy");
-    isBusy = false;
+    try {
+      const files = [...(await chosen)].filter(Boolean);
+      if (files.length > 0) await onfiles(multiple ? files : files.slice(0, 1));
+    } finally {
+      isBusy = false;
+      waits.textContent = "";
+      zone.removeAttribute("aria-busy");
+    }
   };
   input.addEventListener("change", () => {
-    take(input.files);
+    if (isFree()) take([...input.files]);
     input.value = "";
   });
   zone.addEventListener("dragover", (event) => {
@@ -169,7 +177,7 @@ export function recordingInput({ label, hint, multiple, more = "", onfiles, reco
   zone.addEventListener("drop", (event) => {
     event.preventDefault();
     zone.classList.remove("over");
-    take(event.dataTransfer.files);
+    if (isFree()) take([...event.dataTransfer.files]);
   });
   return zone;
 }

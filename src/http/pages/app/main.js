@@ -15,6 +15,7 @@ const VIEWS = {
 
 const main = document.getElementById("main");
 const made = new Map();
+const problem = h("p", { class: "message error", role: "alert" });
 let key = null;
 
 /** What may be done with the key. */
@@ -35,12 +36,13 @@ class Rights {
   }
 }
 
-/** Views keep what was done in them, unless another key may do other things. */
+/** Views keep what was done in them, unless the key may do other things. */
 function take(told) {
   const before = key;
   key = new Rights(told);
   document.getElementById("key-button").textContent = `Key: ${key.name}`;
-  if (before && JSON.stringify(before) !== JSON.stringify(key)) {
+  const allowed = (of) => JSON.stringify([of.rights, of.collections]);
+  if (before && allowed(before) !== allowed(key)) {
     for (const view of made.values()) view.forget?.();
     made.clear();
     show();
@@ -76,10 +78,12 @@ async function show() {
 
 whenKeyIsUsed(take);
 document.getElementById("key-button").addEventListener("click", async () => {
+  problem.remove();
   try {
-    await useKey("Use another key.");
+    if (await useKey("Use another key.")) show();
   } catch (error) {
-    main.prepend(h("p", { class: "message error", role: "alert" }, error.message));
+    problem.textContent = error.message;
+    main.prepend(problem);
   }
 });
 document.querySelector(".skip").addEventListener("click", (event) => {

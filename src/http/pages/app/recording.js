@@ -30,9 +30,10 @@ export class Recording {
 
   /** Embeds it. */
   async embed() {
+    this.report.replaceChildren("Analysing …");
+    this.report.classList.remove("error");
     const answer = await ask("POST", "v1/embeddings", { body: form({ file: this.file, speech: true }) });
     [this.voice] = answer.data;
-    this.report.classList.remove("error");
     this.tell(this.voice.audio);
   }
 

@@ -70,18 +70,22 @@ class Speakers {
 
   /** The list, anew from the first page. */
   async load() {
-    if (!this.may("read") || !this.collection.checkValidity()) return;
+    if (!this.may("read")) return;
     const isLast = this.loads.next();
+    if (!this.collection.checkValidity()) {
+      this.list.replaceChildren();
+      return;
+    }
+    this.more.hidden = true;
     await attempt(this.message, async () => {
-      this.after = null;
       await this.page(isLast, true);
       const { collections } = await ask("GET", "v1/collections");
       this.collections.replaceChildren(...collections.map(({ collection }) => h("option", { value: collection })));
-    });
+    }, isLast);
   }
 
   async page(isLast, isFirst) {
-    const query = { ...this.in, limit: PAGE, after: this.after, name: this.search.value.trim() };
+    const query = { ...this.in, limit: PAGE, after: isFirst ? null : this.after, name: this.search.value.trim() };
     const { speakers, next } = await ask("GET", "v1/speakers", { query });
     if (!isLast()) return;
     if (isFirst) this.list.replaceChildren();
@@ -133,7 +137,7 @@ class Speakers {
           this.may("enrol") ? worker("Merge another speaker into this one", one.message, () => this.merge(one)) : null,
           this.may("admin") ? worker(`Delete ${name}`, one.message, () => this.remove(one), { class: "danger" }) : null));
       this.detail.querySelector("h4").focus();
-    });
+    }, isLast);
   }
 
   renaming({ speaker, path, inside, message }) {
@@ -209,7 +213,9 @@ class Speakers {
     return dialog(title, (close) => {
       const select = h("select", {}, others.map(({ id, name }) => h("option", { value: id }, name ? `${name} (${id})` : id)));
       return [
-        others.length > 0 ? field("Speaker", select) : h("p", {}, "There is no other speaker."),
+        others.length > 0
+          ? field("Speaker", select, others.length >= MAX_CHOICES ? `The first ${MAX_CHOICES} of the collection.` : null)
+          : h("p", {}, "There is no other speaker."),
         h("p", { class: "actions" },
           button("Cancel", () => close(null)), others.length > 0 ? button(action, () => close(select.value)) : null),
       ];
@@ -224,7 +230,7 @@ class Speakers {
   identification() {
     const result = h("div", {});
     const message = new Message();
-    const identify = ([file]) => attempt(message, async () => {
+    const identify = ([file]) => this.collection.reportValidity() && attempt(message, async () => {
       result.replaceChildren();
       message.show("good", h("p", {}, "Analysing …"));
       const found = await ask("POST", "v1/identify", { body: form({ file, ...this.in }) });
@@ -299,6 +305,7 @@ class Speakers {
   }
 
   async export() {
+    if (!this.collection.reportValidity()) return;
     const inside = this.in;
     const lines = await ask("GET", "v1/export", { query: inside, as: "blob" });
     download(`speakers-${inside.collection}.ndjson`, "application/x-ndjson", lines);

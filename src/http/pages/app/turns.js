@@ -1,7 +1,7 @@
 // Who spoke when, and who said what.
 
 import { ask, form } from "./api.js";
-import { announce, attempt, button, dialog, download, field, h, Message, recordingInput, worker } from "./dom.js";
+import { announce, attempt, button, dialog, download, field, h, Message, recordingInput, Turns, worker } from "./dom.js";
 import { record } from "./recorder.js";
 import { Recording } from "./recording.js";
 import * as words from "./words.js";
@@ -29,7 +29,8 @@ class View {
     this.place = h("div", {});
     this.last = null;
     this.again = worker("Analyse again", this.message, () => this.analyse(this.last.file, this.last.transcript));
-    this.drop = button("Without the transcript", () => attempt(this.message, () => this.analyse(this.last.file, null)));
+    this.drop = worker("Without the transcript", this.message, () => this.analyse(this.last.file, null));
+    this.turns = new Turns();
     this.actions = h("p", { class: "actions", hidden: true }, this.again, this.drop);
     // Speakers may not be kept here.
     ask("GET", "ready").then(({ store }) => {
@@ -72,9 +73,11 @@ class View {
       collection: this.key.may("identify") ? this.collection.value.trim() : "",
       transcript: transcript && (await transcript.text()),
     };
+    const isLast = this.turns.next();
     announce("Analysing …");
     // What was there stays until this has succeeded.
     const answer = await ask("POST", "v1/diarize", { body: form({ file, ...options }) });
+    if (!isLast()) return;
     this.last?.recording.forget();
     const timeline = new Timeline(file, options, answer, {
       mayEnrol: this.key.may("enrol") && this.key.may("identify") && this.has_store !== false && options.collection !== "",

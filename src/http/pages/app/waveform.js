@@ -3,10 +3,18 @@
 const N_BUCKETS = 600;
 
 /** Bytes from which on a recording may be hours long: decoded, it would take more memory than its picture is worth. */
-const MAX_BYTES = 64 << 20;
+const MAX_BYTES = 20 << 20;
 
 /** Decodes a recording as far as the browser can: its length and the loudest sample of each bucket; null if it cannot. */
-export async function shapeOf(file) {
+export function shapeOf(file) {
+  // One after the other, since each takes much memory.
+  last = last.then(() => decoded(file));
+  return last;
+}
+
+let last = Promise.resolve();
+
+async function decoded(file) {
   if (file.size > MAX_BYTES) return null;
   try {
     const context = new OfflineAudioContext(1, 1, 16_000);

@@ -17,8 +17,9 @@ export const seconds = (value) => `${value.toFixed(1)} s`;
 
 /** Minutes and seconds, with tenths. */
 export function time(value) {
-  const minutes = Math.floor(value / 60);
-  return `${minutes}:${(value - 60 * minutes).toFixed(1).padStart(4, "0")}`;
+  const tenths = Math.round(value * 10);
+  const minutes = Math.floor(tenths / 600);
+  return `${minutes}:${((tenths - 600 * minutes) / 10).toFixed(1).padStart(4, "0")}`;
 }
 
 export const similarity = (value) => value.toFixed(2);
