@@ -164,8 +164,8 @@ sdks: ## OpenAI's SDKs, LangChain and generators of clients, unmodified, for the
 		openapi-typescript@$(NPM_OPENAPI_TYPESCRIPT) typescript@$(NPM_TYPESCRIPT)
 
 browser: $(BROWSER_TOOLS) ## The page's tests, in Debian's Chromium (or CHROMIUM; needs npm).
-	@if test -x "$(CHROMIUM)" && test -e $(BROWSER_TOOLS); then $(CARGO) build && \
-		SERVICE=$(CURDIR)/target/debug/voice-embedding-service CHROMIUM=$(CHROMIUM) node --test tests/browser/page.test.mjs; \
+	@if test -x "$(CHROMIUM)" && test -e $(BROWSER_TOOLS); then { test -n "$$SERVICE" || $(CARGO) build; } && \
+		SERVICE=$${SERVICE:-$(CURDIR)/target/debug/voice-embedding-service} CHROMIUM=$(CHROMIUM) node --test tests/browser/page.test.mjs; \
 		else echo "SKIPPED the page's tests: Chromium or playwright-core cannot be installed"; fi
 
 screenshots: $(BROWSER_TOOLS) ## Pictures of the page, into target/screenshots; two of them are README's.
