@@ -78,11 +78,11 @@ pub(crate) fn similarities<'py>(
         rows.rows().into_iter().map(|row| model.unit(&row.to_vec())).collect();
     let units = units?;
     let compared = py.detach(|| {
-        let matrix = similarity_matrix(&units)?;
-        let groups = clusters(&matrix, threshold);
-        Ok((matrix, groups))
+        similarity_matrix(&units).map(|matrix| {
+            let groups = clusters(&matrix, threshold);
+            (matrix, groups)
+        })
     });
-    let (matrix, groups) =
-        compared.map_err(|error: voice_embedding_service::compare::UnlikeModels| value_error(error))?;
+    let (matrix, groups) = compared.map_err(value_error)?;
     Ok((matrix.into_pyarray(py), groups))
 }

@@ -1,11 +1,12 @@
 //! Who spoke when.
 
-use numpy::IntoPyArray;
+use std::num::NonZeroUsize;
+
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use voice_embedding_service::diarization::{
-    Diarization, Heard, MAX_SPEAKERS, SpeakerCount, diarize as speakers_of, label, rttm,
+    Diarization, Heard, SpeakerCount, diarize as speakers_of, label, rttm,
 };
 use voice_embedding_service::encoder::{EncoderError, MAX_BATCH, Session, embed_units_on, normalized};
 use voice_embedding_service::pipeline::{Analysis, AudioReport, Wanted, WantedTurns};
@@ -23,14 +24,14 @@ pub(crate) fn diarize<'py>(
     model: PyRef<'_, Model>,
     source: Source<'py>,
     number: Option<u16>,
-    threads: Option<usize>,
+    threads: Option<NonZeroUsize>,
     least: Option<usize>,
     most: Option<usize>,
     name: &str,
 ) -> PyResult<Bound<'py, PyDict>> {
     let (readable, count, model) = (source.readable()?, speaker_count(least, most)?, &*model);
     let options = options(number, model.limits.max_turns_seconds);
-    let threads = n_threads(threads)?.get();
+    let threads = n_threads(threads).get();
     let wanted = Wanted { turns: Some(WantedTurns::default()), ..Wanted::default() };
     let heard = py.detach(|| {
         let recording = readable.decode(options)?;
@@ -46,10 +47,10 @@ pub(crate) fn diarize<'py>(
         .turns
         .iter()
         .map(|turn| (turn.seconds.start, turn.seconds.end, label(turn.speaker), turn.margin));
-    let speakers = found.speakers.iter().enumerate().map(|(number, speaker)| {
-        let embedding: Vec<f32> = speaker.embedding.iter().map(|component| *component as f32).collect();
-        (label(number), speaker.seconds, embedding.into_pyarray(py))
-    });
+    let speakers =
+        found.speakers.iter().enumerate().map(|(number, speaker)| {
+            (label(number), speaker.seconds, values::embedding(py, &speaker.embedding))
+        });
     let answer = PyDict::new(py);
     answer.set_item("turns", turns.collect::<Vec<_>>())?;
     answer.set_item("speakers", speakers.collect::<Vec<_>>())?;
@@ -60,10 +61,6 @@ pub(crate) fn diarize<'py>(
 
 fn speaker_count(least: Option<usize>, most: Option<usize>) -> PyResult<SpeakerCount> {
     match (least, most) {
-        (Some(0), _) | (_, Some(0)) => Err(value_error("there is at least 1 speaker")),
-        (least, most) if least.max(most).is_some_and(|number| number > MAX_SPEAKERS) => {
-            Err(value_error(format!("at most {MAX_SPEAKERS} speakers can be told apart")))
-        }
         (Some(least), Some(most)) if least == most => Ok(SpeakerCount::Exactly(least)),
         _ => {
             SpeakerCount::within(least, most).ok_or_else(|| value_error("min_speakers is above max_speakers"))

@@ -186,7 +186,7 @@ fn answer(
     Ok(match voice {
         Ok(voice) => {
             let report = values::report(py, &voice.audio)?;
-            (given, Some((values::embedding(py, &voice.embedding), report)), None)
+            (given, Some((values::embedding(py, voice.embedding.components()), report)), None)
         }
         Err(error) => (given, None, Some(error.exception(py, Some(&path)))),
     })

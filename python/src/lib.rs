@@ -14,9 +14,20 @@ mod values;
 
 use pyo3::prelude::*;
 
+use voice_embedding_service::audio::{MAX_CHANNELS, SAMPLE_RATES_HZ};
+use voice_embedding_service::diarization::MAX_SPEAKERS;
+
+/// Most threads that can be asked for.
+const MAX_THREADS: usize = 1_024;
+
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    // What can be asked for, the first and the last: Python checks it.
+    module.add("SAMPLE_RATES_HZ", (SAMPLE_RATES_HZ.start(), SAMPLE_RATES_HZ.end()))?;
+    module.add("CHANNELS", (0, MAX_CHANNELS - 1))?;
+    module.add("THREADS", (1, MAX_THREADS))?;
+    module.add("SPEAKERS", (1, MAX_SPEAKERS))?;
     module.add_class::<model::Model>()?;
     module.add_class::<files::Files>()?;
     module.add_function(wrap_pyfunction!(decisions::verify, module)?)?;

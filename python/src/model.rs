@@ -14,8 +14,8 @@ use voice_embedding_service::encoder::{
     EncoderError, InstructionSet, Runtime, Session, embed_units, mean_embedding,
 };
 use voice_embedding_service::engine::Encoder;
-use voice_embedding_service::front_end::{Features, MelExtractor, Unit, window_starts};
-use voice_embedding_service::models::resemblyzer::{HOP_SAMPLES, MEL, N_FRAMES};
+use voice_embedding_service::front_end::{Features, MelWindows, Unit};
+use voice_embedding_service::models::resemblyzer::{self, MEL, WINDOWS};
 use voice_embedding_service::models::{self, ModelSpec};
 use voice_embedding_service::pipeline::{Pipeline, PipelineLimits, RecordingOptions};
 
@@ -31,9 +31,6 @@ const RESEMBLYZER: &[u8] = include_bytes!("../../models/resemblyzer.onnx");
 /// Sessions that are kept for the next callers: each has memory of its own.
 const MAX_FREE_SESSIONS: usize = 16;
 
-/// Threads that can be asked for.
-const MAX_THREADS: usize = 1_024;
-
 /// A model with what runs it. Threads may share it.
 #[pyclass(frozen, module = "voice_embedding._core")]
 pub(crate) struct Model {
@@ -41,7 +38,7 @@ pub(crate) struct Model {
     pub(crate) encoder: Encoder,
     pub(crate) limits: PipelineLimits,
     pub(crate) pipeline: Pipeline,
-    mel: MelExtractor,
+    mel: MelWindows,
     /// Sessions that nobody uses. Locked with Python's lock held alone, so that no fork finds it locked.
     sessions: Mutex<Vec<Session>>,
 }
@@ -73,7 +70,7 @@ impl Model {
         let encoder = encoder_of(&model, encoder, library)?;
         let pipeline = Pipeline::new(&model, limits);
         let sessions = Mutex::new(vec![encoder.session(&model).map_err(cannot_run)?]);
-        Ok(Self { loaded: model, encoder, limits, pipeline, mel: MelExtractor::new(MEL), sessions })
+        Ok(Self { loaded: model, encoder, limits, pipeline, mel: MelWindows::new(MEL, WINDOWS), sessions })
     }
 
     #[getter]
@@ -136,22 +133,16 @@ impl Model {
         min_coverage: f64,
     ) -> PyResult<Utterance<'py>> {
         let samples = finite(&wav)?;
-        let starts = window_starts(samples.len(), HOP_SAMPLES, windows(step_frames, min_coverage)?);
-        let n_frames = starts.last().map_or(0, |last| last + N_FRAMES);
-        let unit = |start: &usize| Unit {
-            frames: *start..start + N_FRAMES,
-            samples: start * HOP_SAMPLES..(start + N_FRAMES) * HOP_SAMPLES,
-            is_centred: false,
-        };
-        let units: Vec<Unit> = starts.iter().map(unit).collect();
+        let windows = windows(step_frames, min_coverage)?;
         let embedded = self.with_session(py, |session| {
-            let features = Features::new(self.mel.spectrogram(samples, n_frames), units);
+            let features = self.mel.features_of(samples, windows);
             let partials = embed_units(session, &features)?;
-            Ok::<_, EncoderError>((mean_embedding(&self.loaded.id, &partials)?, partials))
+            let starts = features.units().iter().map(|unit| unit.frames.start).collect();
+            Ok::<_, EncoderError>((mean_embedding(&self.loaded.id, &partials)?, partials, starts))
         })?;
-        let (embedding, partials) = embedded.map_err(cannot_run)?;
+        let (embedding, partials, starts) = embedded.map_err(cannot_run)?;
         let partials = PyArray2::from_vec2(py, &partials).map_err(value_error)?;
-        Ok((values::embedding(py, &embedding), partials, starts))
+        Ok((values::embedding(py, embedding.components()), partials, starts))
     }
 
     /// A recording -> its embedding and the report on it.
@@ -168,7 +159,7 @@ impl Model {
             Ok::<_, RecordingError>(self.pipeline.embed_recording(session, recording)?)
         })?;
         let (embedding, report) = embedded.map_err(|error| error.exception(py, source.path()))?;
-        Ok((values::embedding(py, &embedding), values::report(py, &report)?))
+        Ok((values::embedding(py, embedding.components()), values::report(py, &report)?))
     }
 
     /// Many files at once, by so many threads, in their order.
@@ -177,10 +168,10 @@ impl Model {
         &self,
         paths: &Bound<'_, PyAny>,
         number: Option<u16>,
-        threads: Option<usize>,
+        threads: Option<NonZeroUsize>,
     ) -> PyResult<Files> {
         let options = RecordingOptions { channel: channel(number), raw: None };
-        Files::start(self, paths.try_iter()?.unbind(), options, n_threads(threads)?)
+        Files::start(self, paths.try_iter()?.unbind(), options, n_threads(threads))
     }
 }
 
@@ -227,7 +218,7 @@ impl Model {
 /// The ONNX file: that of the package, or a file's bytes, which may be a checkpoint of PyTorch.
 fn onnx_of(spec: &ModelSpec, weights: Option<Vec<u8>>) -> PyResult<Vec<u8>> {
     let Some(weights) = weights else {
-        return if spec.files.local == "resemblyzer.onnx" {
+        return if spec.id == resemblyzer::ID {
             Ok(RESEMBLYZER.to_vec())
         } else {
             Err(value_error(format!("the weights of {} are a file", spec.id)))
@@ -260,13 +251,8 @@ fn encoder_of(model: &models::Model, wanted: Option<&str>, library: Option<PathB
 }
 
 /// Threads that compute: all that the process is given, unless a number is.
-pub(crate) fn n_threads(threads: Option<usize>) -> PyResult<NonZeroUsize> {
-    match threads {
-        Some(threads) => NonZeroUsize::new(threads)
-            .filter(|threads| threads.get() <= MAX_THREADS)
-            .ok_or_else(|| value_error(format!("threads is from 1 to {MAX_THREADS}, not {threads}"))),
-        None => Ok(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)),
-    }
+pub(crate) fn n_threads(threads: Option<NonZeroUsize>) -> NonZeroUsize {
+    threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
 }
 
 pub(crate) fn cannot_run(error: EncoderError) -> PyErr {

@@ -40,10 +40,8 @@ pub(crate) fn decode<'py>(
 #[pyfunction]
 pub(crate) fn preprocess<'py>(py: Python<'py>, source: Source<'py>) -> PyResult<Samples<'py>> {
     let readable = source.readable()?;
-    let speech = py.detach(|| match readable.decode(DecodeOptions::up_to(f64::INFINITY)) {
-        Ok(recording) => Ok(speech_of(recording.waveform)),
-        Err(error) => Err(error),
-    });
+    let options = DecodeOptions::up_to(f64::INFINITY);
+    let speech = py.detach(|| readable.decode(options).map(|recording| speech_of(recording.waveform)));
     Ok(speech.map_err(|error| error.exception(py, source.path()))?.into_pyarray(py))
 }
 

@@ -6,9 +6,7 @@ use numpy::PyReadonlyArray1;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 
-use voice_embedding_service::audio::{
-    self, Channel, DecodeOptions, MAX_MAGNITUDE, Recording, SAMPLE_RATES_HZ,
-};
+use voice_embedding_service::audio::{self, Channel, DecodeOptions, MAX_MAGNITUDE, Recording};
 
 use crate::errors::{RecordingError, value_error};
 
@@ -31,9 +29,7 @@ impl Source<'_> {
     pub(crate) fn readable(&self) -> PyResult<Readable<'_>> {
         Ok(match self {
             Self::Bytes(bytes) => Readable::Bytes(bytes),
-            Self::Samples((samples, sample_rate_hz)) => {
-                Readable::Samples(finite(samples)?, checked_rate(*sample_rate_hz)?)
-            }
+            Self::Samples((samples, sample_rate_hz)) => Readable::Samples(finite(samples)?, *sample_rate_hz),
             Self::File(path) => Readable::File(path),
         })
     }
@@ -61,14 +57,6 @@ pub(crate) fn finite<'a>(samples: &'a PyReadonlyArray1<'_, f32>) -> PyResult<&'a
         return Ok(samples);
     }
     Err(value_error("the samples hold infinite, not-a-number or absurdly large values"))
-}
-
-fn checked_rate(sample_rate_hz: u32) -> PyResult<u32> {
-    let (least, most) = (SAMPLE_RATES_HZ.start(), SAMPLE_RATES_HZ.end());
-    if SAMPLE_RATES_HZ.contains(&sample_rate_hz) {
-        return Ok(sample_rate_hz);
-    }
-    Err(value_error(format!("the sample rate is {sample_rate_hz} Hz, not {least} to {most} Hz")))
 }
 
 /// How a recording of up to so many seconds is decoded.

@@ -4,12 +4,11 @@ use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use voice_embedding_service::embedding::Embedding;
 use voice_embedding_service::pipeline::AudioReport;
 
-/// An embedding, `[dimension]`.
-pub(crate) fn embedding<'py>(py: Python<'py>, embedding: &Embedding) -> Bound<'py, PyArray1<f32>> {
-    let components: Vec<f32> = embedding.components().iter().map(|component| *component as f32).collect();
+/// An embedding, `[dimension]`, of its components.
+pub(crate) fn embedding<'py>(py: Python<'py>, components: &[f64]) -> Bound<'py, PyArray1<f32>> {
+    let components: Vec<f32> = components.iter().map(|component| *component as f32).collect();
     components.into_pyarray(py)
 }
 

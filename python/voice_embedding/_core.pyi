@@ -6,8 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "CHANNELS",
     "Files",
     "Model",
+    "SAMPLE_RATES_HZ",
+    "SPEAKERS",
+    "THREADS",
     "__version__",
     "decode",
     "diarize",
@@ -20,6 +24,10 @@ __all__ = [
 ]
 
 __version__: str
+SAMPLE_RATES_HZ: tuple[int, int]
+CHANNELS: tuple[int, int]
+THREADS: tuple[int, int]
+SPEAKERS: tuple[int, int]
 
 _Source = Union[bytes, tuple[NDArray[np.float32], int], str, os.PathLike[str]]
 _Side = tuple[Optional[float], list[str]]

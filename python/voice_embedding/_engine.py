@@ -11,12 +11,6 @@ from . import _core
 
 Encoder = Literal["native", "ort"]
 
-# Rates of waveforms, channels of files, threads and speakers that can be asked for: the first and the last.
-SAMPLE_RATES_HZ = (4_000, 384_000)
-CHANNELS = (0, 7)
-THREADS = (1, 1_024)
-SPEAKERS = (1, 30)
-
 # Longest recording, in seconds, unless a model is loaded for another.
 MAX_AUDIO_SECONDS = 7200.0
 

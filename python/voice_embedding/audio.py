@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from . import _core
 from ._arrays import as_samples, as_waveform, whole
-from ._engine import SAMPLE_RATES_HZ
 from .hparams import *  # noqa: F403  as in the original
 from .hparams import sampling_rate
 
@@ -35,7 +34,7 @@ def preprocess_wav(fpath_or_wav: Union[str, Path, Any], source_sr: Optional[int]
     """
     if isinstance(fpath_or_wav, (str, os.PathLike, bytes)):
         return _core.preprocess(fpath_or_wav)
-    rate_hz = sampling_rate if source_sr is None else whole("source_sr", source_sr, *SAMPLE_RATES_HZ)
+    rate_hz = sampling_rate if source_sr is None else whole("source_sr", source_sr, *_core.SAMPLE_RATES_HZ)
     return _core.preprocess((as_waveform(fpath_or_wav), rate_hz))
 
 

@@ -318,8 +318,8 @@ class SpeakerModel:
             _source(source, sample_rate),
             _channel(channel),
             _threads(threads),
-            optional("min_speakers", min_speakers, *_engine.SPEAKERS),
-            optional("max_speakers", max_speakers, *_engine.SPEAKERS),
+            optional("min_speakers", min_speakers, *_core.SPEAKERS),
+            optional("max_speakers", max_speakers, *_core.SPEAKERS),
             name,
         )
         return Diarization(
@@ -444,11 +444,11 @@ def _loaded(model: Model) -> SpeakerModel:
 
 
 def _channel(channel: Optional[int]) -> Optional[int]:
-    return optional("channel", channel, *_engine.CHANNELS)
+    return optional("channel", channel, *_core.CHANNELS)
 
 
 def _threads(threads: Optional[int]) -> Optional[int]:
-    return optional("threads", threads, *_engine.THREADS)
+    return optional("threads", threads, *_core.THREADS)
 
 
 def _source(source: Source, sample_rate: Optional[int]) -> Union[str, bytes, tuple[NDArray[np.float32], int]]:
@@ -458,7 +458,7 @@ def _source(source: Source, sample_rate: Optional[int]) -> Union[str, bytes, tup
     elif isinstance(source, np.ndarray):
         if sample_rate is None:
             raise ValueError("a waveform needs its sample_rate")
-        return as_waveform(source), whole("sample_rate", sample_rate, *_engine.SAMPLE_RATES_HZ)
+        return as_waveform(source), whole("sample_rate", sample_rate, *_core.SAMPLE_RATES_HZ)
     elif not isinstance(source, bytes):
         raise TypeError(f"a recording is a path, bytes or an array, not {type(source).__name__}")
     if sample_rate is not None:

@@ -25,13 +25,28 @@ impl MelWindows {
 
     /// Cuts an utterance into windows and computes the spectrogram under them.
     pub fn features(&self, utterance: &Utterance) -> Features {
-        self.features_every(utterance, self.windows.step_frames)
+        self.features_of(utterance.samples(), self.windows)
+    }
+
+    /// The same of samples that hold speech alone, cut otherwise.
+    pub fn features_of(&self, samples: &[f32], windows: WindowParameters) -> Features {
+        let hop_samples = self.parameters.hop_samples;
+        let unit = |start: usize| Unit {
+            frames: start..start + windows.n_frames,
+            samples: start * hop_samples..(start + windows.n_frames) * hop_samples,
+            is_centred: false,
+        };
+        let starts = window_starts(samples.len(), hop_samples, windows);
+        let units: Vec<Unit> = starts.into_iter().map(unit).collect();
+        let n_frames = units.last().map_or(0, |last| last.frames.end);
+        Features::new(self.mel.spectrogram(samples, n_frames), units)
     }
 
     /// The windows at another rate; none if it is their own.
     pub(super) fn partials(&self, utterance: &Utterance, rate: Option<f64>) -> Option<Features> {
         let step_frames = rate.map_or(self.windows.step_frames, |rate| self.step_frames(rate));
-        (step_frames != self.windows.step_frames).then(|| self.features_every(utterance, step_frames))
+        let windows = WindowParameters { step_frames, ..self.windows };
+        (windows != self.windows).then(|| self.features_of(utterance.samples(), windows))
     }
 
     /// Windows of a recording. One that is shorter than the encoder's takes in what lies around it, as far as there is something.
@@ -64,19 +79,5 @@ impl MelWindows {
         let MelParameters { sample_rate_hz, hop_samples, .. } = self.parameters;
         let step = (f64::from(sample_rate_hz) / rate / hop_samples as f64).round_ties_even();
         (step as usize).max(1)
-    }
-
-    fn features_every(&self, utterance: &Utterance, step_frames: usize) -> Features {
-        let hop_samples = self.parameters.hop_samples;
-        let windows = WindowParameters { step_frames, ..self.windows };
-        let unit = |start: usize| Unit {
-            frames: start..start + windows.n_frames,
-            samples: start * hop_samples..(start + windows.n_frames) * hop_samples,
-            is_centred: false,
-        };
-        let starts = window_starts(utterance.samples().len(), hop_samples, windows);
-        let units: Vec<Unit> = starts.into_iter().map(unit).collect();
-        let n_frames = units.last().map_or(0, |last| last.frames.end);
-        Features::new(self.mel.spectrogram(utterance.samples(), n_frames), units)
     }
 }

@@ -1,5 +1,7 @@
 //! `/`: the page, whose files lie in `app/`.
 
+use std::sync::{Arc, OnceLock};
+
 use axum::Router;
 use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use axum::middleware::{from_fn, map_response};
@@ -38,9 +40,13 @@ const FILES: &[(&str, &str, &[u8])] = &[
 /// The routes of the page.
 pub(in crate::http) fn routes() -> Router<AppState> {
     let with_file = |routes: Router<AppState>,
-                     (path, content_type, file): &(&'static str, &'static str, &[u8])| {
-        let (content_type, packed) = (*content_type, Bytes::from(packed::pack(file)));
-        routes.route(path, get(async move || answer(content_type, packed)))
+                     &(path, content_type, file): &(&str, &'static str, &'static [u8])| {
+        // Compressed when somebody looks at it first, so that a start waits for nothing.
+        let packed = Arc::new(OnceLock::new());
+        let answer = async move || {
+            answer(content_type, packed.get_or_init(|| Bytes::from(packed::pack(file))).clone())
+        };
+        routes.route(path, get(answer))
     };
     FILES
         .iter()

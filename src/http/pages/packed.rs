@@ -1,4 +1,4 @@
-//! Files that are compressed in the binary, or once at start.
+//! The files of pages, compressed, and unpacked for who does not accept that.
 
 use std::io::{Read, Write};
 

@@ -197,7 +197,7 @@ class Results {
 
   draw() {
     const { labels, matrix } = this.answer;
-    const cell = (value, i, j) => h("td", { style: { "--closeness": Math.max(0, value) } }, i === j ? "" : words.similarity(value));
+    const cell = (value) => h("td", { style: { "--closeness": Math.max(0, value) } });
     const row = (label, i) => h("tr", {}, h("th", { scope: "row" }, label), matrix[i].map((value, j) => cell(value, i, j)));
     this.table.replaceChildren(this.caption,
       h("thead", {}, h("tr", {}, h("td", {}), labels.map((label) => h("th", { scope: "col" }, label)))),
@@ -218,7 +218,7 @@ class Results {
     this.slider.dispatchEvent(new Event("input"));
   }
 
-  /** Marks who counts as one speaker, and says what the threshold means. */
+  /** Fills the cells, marks who counts as one speaker, and says what the threshold means. */
   colour() {
     const { labels, matrix } = this.answer;
     this.table.querySelectorAll("tbody tr").forEach((row, i) => row.querySelectorAll("td").forEach((cell, j) => {

@@ -17,6 +17,9 @@ export function button(text, onclick, properties = {}) {
   return h("button", { type: "button", onclick, ...properties }, text);
 }
 
+/** What ids of speakers and collections are made of. */
+export const IDENTIFIER = "[A-Za-z0-9][A-Za-z0-9._\\-]{0,63}";
+
 let n_ids = 0;
 
 /** A label with its field, which gets an id. */
@@ -60,10 +63,9 @@ export class Message {
 export async function attempt(message, work, isLast = () => true) {
   message.clear();
   try {
-    return await work();
+    await work();
   } catch (error) {
     if (isLast()) message.error(error);
-    return undefined;
   }
 }
 
@@ -131,14 +133,12 @@ export async function copy(text, what) {
   try {
     await navigator.clipboard.writeText(text);
     announce(`${what} copied`);
-    return true;
   } catch {
     // Without HTTPS there is no clipboard: show the text to be copied by hand.
     await dialog(what, (close) => [
       field("To copy", h("textarea", { rows: 8, readonly: true }, text)),
       h("p", { class: "actions" }, button("Close", () => close(null))),
     ]);
-    return false;
   }
 }
 

@@ -1,7 +1,7 @@
 // Speakers: who is enrolled, and whose voice something is.
 
 import { ask, form } from "./api.js";
-import { attempt, button, confirmed, dialog, download, field, h, Message, recordingInput, Turns, worker } from "./dom.js";
+import { attempt, button, confirmed, dialog, download, field, h, IDENTIFIER, Message, recordingInput, Turns, worker } from "./dom.js";
 import { record } from "./recorder.js";
 import * as words from "./words.js";
 
@@ -30,7 +30,7 @@ class Speakers {
   constructor(key) {
     this.may = (right) => key.may(right);
     this.message = new Message();
-    this.collection = h("input", { value: key.collection, required: true, pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]{0,63}", list: "collections", placeholder: " " });
+    this.collection = h("input", { value: key.collection, required: true, pattern: IDENTIFIER, list: "collections", placeholder: " " });
     this.search = h("input", { type: "search" });
     this.collections = h("datalist", { id: "collections" });
     this.list = h("ul", { class: "speakers" });
@@ -266,7 +266,7 @@ class Speakers {
 
   creation() {
     const name = h("input", { maxlength: "200", required: true, pattern: ".*\\S.*", placeholder: " " });
-    const id = h("input", { pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]{0,63}", placeholder: " " });
+    const id = h("input", { pattern: IDENTIFIER, placeholder: " " });
     const message = new Message();
     const isValid = () => [this.collection, name, id].every((input) => input.reportValidity());
     const create = (file, wanted, { isNew, force }) => attempt(message, async () => {

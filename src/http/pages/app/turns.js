@@ -1,7 +1,7 @@
 // Who spoke when, and who said what.
 
 import { ask, form } from "./api.js";
-import { announce, attempt, button, dialog, download, field, h, Message, recordingInput, Turns, worker } from "./dom.js";
+import { announce, attempt, button, dialog, download, field, h, IDENTIFIER, Message, recordingInput, Turns, worker } from "./dom.js";
 import { record } from "./recorder.js";
 import { Recording } from "./recording.js";
 import * as words from "./words.js";
@@ -24,7 +24,7 @@ class View {
   constructor(key) {
     this.key = key;
     this.number = h("input", { type: "number", min: "1", max: "30", placeholder: "automatic" });
-    this.collection = h("input", { value: key.collection, pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]{0,63}" });
+    this.collection = h("input", { value: key.collection, pattern: IDENTIFIER });
     this.message = new Message();
     this.place = h("div", {});
     this.last = null;
