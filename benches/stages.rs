@@ -28,6 +28,7 @@ use voice_embedding_service::front_end::{FbankExtractor, FrontEnd, MelExtractor,
 use voice_embedding_service::http::internals;
 use voice_embedding_service::models::resemblyzer::{self, HOP_SAMPLES, MEL, N_FRAMES, WINDOWS};
 use voice_embedding_service::models::{Model, campplus};
+use voice_embedding_service::pace::Pace;
 use voice_embedding_service::pipeline::{Pipeline, PipelineLimits, RecordingOptions};
 use voice_embedding_service::speakers::{Identifier, Index, Wanted};
 use voice_embedding_service::speech::{Utterance, detector, level, trim};
@@ -69,7 +70,8 @@ fn voice(seconds: usize) -> Vec<f32> {
 /// The first windows of a voice.
 fn windows(count: usize) -> Vec<Vec<f32>> {
     let step = WINDOWS.step_frames;
-    let mels = MelExtractor::new(MEL).spectrogram(&voice(60), N_FRAMES + step * count);
+    let mels =
+        MelExtractor::new(MEL).spectrogram(&voice(60), N_FRAMES + step * count, Pace::UNBROKEN).unwrap();
     let values = mels.as_slice().unwrap();
     (0..count).map(|i| values[step * i * N_MELS..(step * i + N_FRAMES) * N_MELS].to_vec()).collect()
 }
@@ -123,8 +125,10 @@ fn preprocess(c: &mut Criterion) {
             BatchSize::LargeInput,
         );
     });
-    group.bench_function("VAD of 15 s", |b| b.iter(|| detector::voice_flags(black_box(&samples), 1.0)));
-    let flags = detector::voice_flags(&samples, 1.0);
+    group.bench_function("VAD of 15 s", |b| {
+        b.iter(|| detector::voice_flags(black_box(&samples), 1.0, Pace::UNBROKEN).unwrap());
+    });
+    let flags = detector::voice_flags(&samples, 1.0, Pace::UNBROKEN).unwrap();
     group.bench_function("trim of 15 s", |b| {
         b.iter_batched_ref(
             || samples.clone(),
@@ -133,9 +137,13 @@ fn preprocess(c: &mut Criterion) {
         );
     });
     let fbank = FbankExtractor::new(campplus::FBANK);
-    group.bench_function("filter bank of 15 s", |b| b.iter(|| fbank.log_energies(black_box(&samples))));
+    group.bench_function("filter bank of 15 s", |b| {
+        b.iter(|| fbank.log_energies(black_box(&samples), Pace::UNBROKEN).unwrap());
+    });
     let extractor = MelExtractor::new(MEL);
-    group.bench_function("mel of 15 s", |b| b.iter(|| extractor.spectrogram(black_box(&samples), 1_500)));
+    group.bench_function("mel of 15 s", |b| {
+        b.iter(|| extractor.spectrogram(black_box(&samples), 1_500, Pace::UNBROKEN).unwrap());
+    });
     group.bench_function("windows of 15 s", |b| {
         b.iter(|| window_starts(black_box(samples.len()), HOP_SAMPLES, WINDOWS));
     });
@@ -158,8 +166,10 @@ fn warnings(c: &mut Criterion) {
     let (model, library) = model_and_library();
     let mut session = Session::new(&Runtime::load(&library).unwrap(), &model.onnx, model.spec.graph).unwrap();
     for seconds in [2, 15, 600] {
-        let utterance = Utterance::of(Waveform::new(voice(seconds)).unwrap(), front_end.pauses()).unwrap();
-        let features = front_end.features(&utterance);
+        let utterance =
+            Utterance::of(Waveform::new(voice(seconds)).unwrap(), front_end.pauses(), Pace::UNBROKEN);
+        let utterance = utterance.unwrap().unwrap();
+        let features = front_end.features(&utterance, Pace::UNBROKEN).unwrap();
         group.bench_function(format!("noise in {seconds} s"), |b| {
             b.iter(|| front_end.hardly_moves(black_box(&utterance), &features));
         });

@@ -28,6 +28,8 @@
 
 mod random;
 
+pub mod pace;
+
 pub mod embedding;
 
 pub mod compare;

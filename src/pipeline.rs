@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
 
@@ -15,6 +16,7 @@ use crate::embedding::{Embedding, ModelId};
 use crate::encoder::{self, EncoderError, Session, mean_embedding};
 use crate::front_end::{Features, FrontEnd};
 use crate::models::{Model, TurnParameters};
+use crate::pace::{Cancelled, Pace};
 use crate::speech::{self, Pauses, Utterance, level};
 
 /// Speech shorter than this, in seconds, is little to tell a voice from; it fills less than one window of Resemblyzer's encoder.
@@ -69,7 +71,29 @@ pub struct Wanted {
     pub turns: Option<WantedTurns>,
     /// Where speech is, in the report.
     pub speech: bool,
+    /// When nobody waits for it any more, if that is known.
+    pub deadline: Option<Deadline>,
 }
+
+/// When nobody waits for a recording any more.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    /// The time, whatever the recording's length.
+    pub at: Instant,
+    /// Further seconds for each second of the recording.
+    pub for_each_second: f64,
+}
+
+impl Deadline {
+    /// The time for a recording of so many seconds.
+    pub fn of(&self, seconds: f64) -> Instant {
+        let more = (seconds * self.for_each_second).clamp(0.0, MAX_MORE_SECONDS);
+        self.at + Duration::from_secs_f64(more)
+    }
+}
+
+/// More than any recording adds to its deadline.
+const MAX_MORE_SECONDS: f64 = 1e6;
 
 /// Windows for telling speakers apart, of a recording that may be long.
 #[derive(Clone, Default)]
@@ -212,6 +236,9 @@ pub enum PipelineError {
     /// There are more windows than [`WantedPartials::left`].
     #[error("There are too many partials; ask for a lower rate, or for fewer recordings")]
     TooManyPartials,
+    /// Nobody waits for the recording any more.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
     /// The encoder failed: not the recording's fault.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
@@ -270,45 +297,48 @@ impl Pipeline {
 
     /// Bytes of an audio file, or samples without a header -> a recording within the limit.
     pub fn decode(&self, bytes: &[u8], options: RecordingOptions) -> Result<Recording, PipelineError> {
-        self.decode_wanted(bytes, options, &Wanted::default())
+        self.decode_wanted(bytes, options, &Wanted::default(), Pace::UNBROKEN)
     }
 
-    /// The same, within the limit on what is wanted.
+    /// The same in slices, within the limit on what is wanted.
     pub fn decode_wanted(
         &self,
         bytes: &[u8],
         options: RecordingOptions,
         wanted: &Wanted,
+        pace: Pace<'_>,
     ) -> Result<Recording, PipelineError> {
         let RecordingOptions { channel, raw } = options;
+        let options = DecodeOptions { max_seconds: self.max_seconds(wanted), channel };
+        Ok(audio::decode_in_slices(bytes, raw, options, pace)?)
+    }
+
+    /// The longest recording of which this may be wanted, in seconds.
+    pub fn max_seconds(&self, wanted: &Wanted) -> f64 {
         let PipelineLimits { max_audio_seconds, max_turns_seconds, .. } = self.limits;
-        let max_seconds = if wanted.turns.is_some() { max_turns_seconds } else { max_audio_seconds };
-        let options = DecodeOptions { max_seconds, channel };
-        Ok(match raw {
-            Some(raw) => audio::decode_raw(bytes, raw, options),
-            None => audio::decode(bytes, options),
-        }?)
+        if wanted.turns.is_some() { max_turns_seconds } else { max_audio_seconds }
     }
 
     /// What lies between decoder and encoder: level, voice detection, spectrogram, windows.
     pub fn analyse(&self, recording: Recording) -> Result<Analysis, PipelineError> {
-        self.analyse_part(recording, &Wanted::default(), 0.0)
+        self.analyse_part(recording, &Wanted::default(), 0.0, Pace::UNBROKEN)
     }
 
-    /// What is wanted of a recording: the whole, or its segments one by one, each of which may have no speech.
+    /// What is wanted of a recording: the whole, or its segments one by one, each of which may have no speech. In slices.
     pub fn analyse_wanted(
         &self,
         recording: Recording,
         wanted: &Wanted,
+        pace: Pace<'_>,
     ) -> Result<Vec<Result<Analysis, PipelineError>>, PipelineError> {
         if let Some(turns) = &wanted.turns {
             if let Some(on_length) = &turns.on_length {
                 on_length(recording.duration_seconds);
             }
-            return Ok(vec![Ok(self.analyse_turns(recording)?)]);
+            return Ok(vec![Ok(self.analyse_turns(recording, pace)?)]);
         }
         let Some(segments) = &wanted.segments else {
-            let analysis = self.analyse_part(recording, wanted, 0.0)?;
+            let analysis = self.analyse_part(recording, wanted, 0.0, pace)?;
             wanted.take_partials(&analysis)?;
             return Ok(vec![Ok(analysis)]);
         };
@@ -323,10 +353,10 @@ impl Pipeline {
             return Err(PipelineError::SegmentsTooLong { seconds, max_seconds });
         }
         let samples = recording.waveform.samples();
-        let place =
+        let sample_at =
             |seconds: f64| ((seconds * f64::from(SAMPLE_RATE_HZ)).round() as usize).min(samples.len());
         let cut = |segment: &Range<f64>| {
-            let (start, end) = (place(segment.start), place(segment.end));
+            let (start, end) = (sample_at(segment.start), sample_at(segment.end));
             let waveform = Waveform::new(samples[start..end.max(start)].to_vec())
                 .map_err(|_| PipelineError::NoSpeech { channels_cancel: false })?;
             let part = Recording {
@@ -338,11 +368,12 @@ impl Pipeline {
                 truncated: recording.truncated,
                 channels_cancel: recording.channels_cancel,
             };
-            self.analyse_part(part, wanted, segment.start)
+            self.analyse_part(part, wanted, segment.start, pace)
         };
         let mut analyses = Vec::with_capacity(segments.len());
         for segment in segments {
             let part = cut(segment);
+            pace.pause()?;
             part.iter().try_for_each(|analysis| wanted.take_partials(analysis))?;
             analyses.push(part);
         }
@@ -355,9 +386,10 @@ impl Pipeline {
         recording: Recording,
         wanted: &Wanted,
         begins_at: f64,
+        pace: Pace<'_>,
     ) -> Result<Analysis, PipelineError> {
         let mut report = report_of(&recording);
-        let utterance = Utterance::of(recording.waveform, self.front_end.pauses());
+        let utterance = Utterance::of(recording.waveform, self.front_end.pauses(), pace)?;
         let utterance =
             utterance.ok_or(PipelineError::NoSpeech { channels_cancel: recording.channels_cancel })?;
         report.speech_seconds = utterance.speech_seconds();
@@ -366,7 +398,7 @@ impl Pipeline {
             return Err(PipelineError::TooShort { speech_seconds: report.speech_seconds, min_seconds });
         }
 
-        let features = self.front_end.features(&utterance);
+        let features = self.front_end.features(&utterance, pace)?;
         report.windows = features.units().len();
         let is_noise = self.front_end.hardly_moves(&utterance, &features);
         report.warnings = Warning::that_apply(&report, recording.clipped, recording.truncated, is_noise);
@@ -380,7 +412,9 @@ impl Pipeline {
         let other_windows = wanted
             .partials
             .as_ref()
-            .and_then(|partials| self.front_end.partials(&utterance, &features, partials.rate))
+            .map(|partials| self.front_end.partials(&utterance, &features, partials.rate, pace))
+            .transpose()?
+            .flatten()
             .map(|windows| {
                 let times = times(&windows);
                 (windows, times)
@@ -390,19 +424,21 @@ impl Pipeline {
     }
 
     /// Speech and windows of a recording that may hold several speakers; its pauses stay where they are.
-    fn analyse_turns(&self, recording: Recording) -> Result<Analysis, PipelineError> {
+    fn analyse_turns(&self, recording: Recording, pace: Pace<'_>) -> Result<Analysis, PipelineError> {
         let mut report = report_of(&recording);
+        pace.pause()?;
         let truncated = recording.truncated;
         let (clipped, channels_cancel) = (recording.clipped, recording.channels_cancel);
         let mut samples = recording.waveform.into_samples();
-        let (stretches, gain) = speech::stretches_of_speech(&samples);
+        let (stretches, gain) = speech::stretches_of_speech(&samples, pace)?;
         if stretches.is_empty() {
             return Err(PipelineError::NoSpeech { channels_cancel });
         }
         if self.front_end.pauses() == Pauses::Cut {
             level::raise(&mut samples, gain);
         }
-        let features = self.front_end.turn_windows(&samples, &stretches, self.turns.windows);
+        pace.pause()?;
+        let features = self.front_end.turn_windows(&samples, &stretches, self.turns.windows, pace)?;
         drop(samples);
         let seconds = |place: usize| place as f64 / f64::from(SAMPLE_RATE_HZ);
         let in_seconds = |range: &Range<usize>| seconds(range.start)..seconds(range.end);
@@ -481,7 +517,8 @@ impl PipelineError {
             | Self::SegmentsTooLong { .. } => "validation_error",
             Self::NoSpeech { .. } => "no_speech",
             Self::TooShort { .. } => "audio_too_short",
-            Self::Encoder(_) => "internal",
+            // Nobody is there to be told of a cancelled recording.
+            Self::Encoder(_) | Self::Cancelled(_) | Self::Audio(AudioError::Cancelled) => "internal",
         }
     }
 }

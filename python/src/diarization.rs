@@ -9,6 +9,7 @@ use voice_embedding_service::diarization::{
     Diarization, Heard, SpeakerCount, diarize as speakers_of, label, rttm,
 };
 use voice_embedding_service::encoder::{EncoderError, MAX_BATCH, Session, embed_units_on, normalized};
+use voice_embedding_service::pace::Pace;
 use voice_embedding_service::pipeline::{Analysis, AudioReport, Wanted, WantedTurns};
 
 use crate::errors::{RecordingError, value_error};
@@ -35,7 +36,9 @@ pub(crate) fn diarize<'py>(
     let wanted = Wanted { turns: Some(WantedTurns::default()), ..Wanted::default() };
     let heard = py.detach(|| {
         let recording = readable.decode(options)?;
-        Ok::<_, RecordingError>(model.pipeline.analyse_wanted(recording, &wanted)?.swap_remove(0)?)
+        Ok::<_, RecordingError>(
+            model.pipeline.analyse_wanted(recording, &wanted, Pace::UNBROKEN)?.swap_remove(0)?,
+        )
     });
     let heard = heard.map_err(|error| error.exception(py, source.path()))?;
     let n_sessions = threads.min(heard.features.units().len().div_ceil(MAX_BATCH.get()));

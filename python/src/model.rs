@@ -17,10 +17,12 @@ use voice_embedding_service::engine::Encoder;
 use voice_embedding_service::front_end::{Features, MelWindows, Unit};
 use voice_embedding_service::models::resemblyzer::{self, MEL, WINDOWS};
 use voice_embedding_service::models::{self, ModelSpec};
+use voice_embedding_service::pace::Pace;
 use voice_embedding_service::pipeline::{Pipeline, PipelineLimits, RecordingOptions};
 
 use crate::errors::{RecordingError, value_error};
 use crate::files::Files;
+use crate::preprocessing::NOT_CANCELLED;
 use crate::preprocessing::windows;
 use crate::source::{Source, channel, finite, options};
 use crate::values;
@@ -135,7 +137,7 @@ impl Model {
         let samples = finite(&wav)?;
         let windows = windows(step_frames, min_coverage)?;
         let embedded = self.with_session(py, |session| {
-            let features = self.mel.features_of(samples, windows);
+            let features = self.mel.features_of(samples, windows, Pace::UNBROKEN).expect(NOT_CANCELLED);
             let partials = embed_units(session, &features)?;
             let starts = features.units().iter().map(|unit| unit.frames.start).collect();
             Ok::<_, EncoderError>((mean_embedding(&self.loaded.id, &partials)?, partials, starts))

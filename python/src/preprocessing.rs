@@ -7,10 +7,14 @@ use pyo3::types::PyDict;
 use voice_embedding_service::audio::{DecodeOptions, Waveform};
 use voice_embedding_service::front_end::{MelExtractor, WindowParameters, window_starts as starts};
 use voice_embedding_service::models::resemblyzer::{HOP_SAMPLES, MEL, N_FRAMES};
+use voice_embedding_service::pace::Pace;
 use voice_embedding_service::speech::{Pauses, Utterance, detector, level, trim};
 
 use crate::errors::value_error;
 use crate::source::{Source, finite, options};
+
+/// Why unbroken work ends with a result.
+pub(crate) const NOT_CANCELLED: &str = "unbroken work is not cancelled";
 
 type Samples<'py> = Bound<'py, PyArray1<f32>>;
 
@@ -46,7 +50,8 @@ pub(crate) fn preprocess<'py>(py: Python<'py>, source: Source<'py>) -> PyResult<
 }
 
 fn speech_of(waveform: Waveform) -> Vec<f32> {
-    Utterance::of(waveform, Pauses::Cut).map_or_else(Vec::new, Utterance::into_samples)
+    let utterance = Utterance::of(waveform, Pauses::Cut, Pace::UNBROKEN);
+    utterance.expect(NOT_CANCELLED).map_or_else(Vec::new, Utterance::into_samples)
 }
 
 /// Samples at 16 kHz -> those of speech and of short pauses.
@@ -57,7 +62,8 @@ pub(crate) fn trim_long_silences<'py>(
 ) -> PyResult<Samples<'py>> {
     let samples = finite(&wav)?;
     let kept = py.detach(|| {
-        let stretches = trim::stretches(&trim::keep_mask(&detector::voice_flags(samples, 1.0)));
+        let flags = detector::voice_flags(samples, 1.0, Pace::UNBROKEN).expect(NOT_CANCELLED);
+        let stretches = trim::stretches(&trim::keep_mask(&flags));
         stretches.into_iter().flat_map(|stretch| &samples[stretch]).copied().collect::<Vec<f32>>()
     });
     Ok(kept.into_pyarray(py))
@@ -70,7 +76,10 @@ pub(crate) fn mel_spectrogram<'py>(
     wav: PyReadonlyArray1<'py, f32>,
 ) -> PyResult<Bound<'py, PyArray2<f32>>> {
     let samples = finite(&wav)?;
-    let mels = py.detach(|| MelExtractor::new(MEL).spectrogram(samples, samples.len() / HOP_SAMPLES + 1));
+    let mels = py.detach(|| {
+        MelExtractor::new(MEL).spectrogram(samples, samples.len() / HOP_SAMPLES + 1, Pace::UNBROKEN)
+    });
+    let mels = mels.expect(NOT_CANCELLED);
     Ok(mels.into_pyarray(py))
 }
 

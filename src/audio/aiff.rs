@@ -4,11 +4,10 @@
 
 use super::bytes::Bytes;
 use super::codec::{Adpcm, AdpcmKind, Codec};
+use super::demux::{EqualPackets, Heard, Part};
 use super::error::AudioError;
-use super::mono_mix::MonoMix;
-use super::pcm::{Endian, SampleFormat};
-use super::recording::{DecodeOptions, Recording};
-use super::stream::{Heard, Part, Stream};
+use super::pcm::{Endian, RawFormat, SampleFormat};
+use super::raw;
 
 /// Lengths from here on mean "unknown": a program that writes to a pipe cannot fill them in afterwards.
 const UNKNOWN_LEN: u32 = 0x7f00_0000;
@@ -56,8 +55,8 @@ fn extended(bytes: [u8; 10]) -> Option<u32> {
     (0..32).contains(&exponent).then(|| (mantissa >> (63 - exponent)) as u32)
 }
 
-/// Decodes the sound chunk.
-pub(super) fn decode(file: &[u8], options: DecodeOptions) -> Result<Recording, AudioError> {
+/// The audio of the sound chunk.
+pub(super) fn demux(file: &[u8]) -> Result<EqualPackets<'_>, AudioError> {
     let cut = || AudioError::Corrupt("it ends within its header".into());
     let bytes = Bytes(file);
     let (mut common, mut sound) = (None, None);
@@ -71,7 +70,10 @@ pub(super) fn decode(file: &[u8], options: DecodeOptions) -> Result<Recording, A
             b"COMM" => common = Common::read(content),
             b"SSND" => {
                 let offset = Bytes(content).u32_be(0).unwrap_or(0) as usize;
-                sound = Some((content.get(8 + offset..).unwrap_or_default(), announced > rest.len()));
+                sound = Some((
+                    content.get(offset.saturating_add(8)..).unwrap_or_default(),
+                    announced > rest.len(),
+                ));
             }
             _ => {}
         }
@@ -80,9 +82,9 @@ pub(super) fn decode(file: &[u8], options: DecodeOptions) -> Result<Recording, A
     let common = common.ok_or_else(cut)?;
     let (data, truncated) = sound.ok_or_else(cut)?;
     if let Some(format) = common.sample_format() {
-        let mut mono = MonoMix::new(common.channels, common.sample_rate_hz, options)?;
-        format.push(data, &mut mono)?;
-        return mono.finish(truncated);
+        let (sample_rate_hz, channels) = (common.sample_rate_hz, common.channels);
+        let samples = raw::samples("AIFF", RawFormat { format, sample_rate_hz, channels }, data);
+        return Ok(samples.truncated(truncated));
     }
     if common.compression != *b"ima4" {
         let name = format!("the codec {:?}", String::from_utf8_lossy(&common.compression));
@@ -95,7 +97,6 @@ pub(super) fn decode(file: &[u8], options: DecodeOptions) -> Result<Recording, A
         frames_per_block: 64,
     });
     let block_len = 34 * usize::from(common.channels).max(1);
-    let packets = data.chunks_exact(block_len).map(Into::into).collect();
-    Stream { container: "AIFF-C", parts: vec![Part { codec, packets, heard: Heard::ALL }], truncated }
-        .decode(options)
+    let part = Part { codec, heard: Heard::ALL };
+    Ok(EqualPackets::whole("AIFF-C", part, data, block_len).truncated(truncated))
 }

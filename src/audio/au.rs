@@ -3,16 +3,16 @@
 //! Source: the manual page `audio(5)` of SunOS.
 
 use super::bytes::Bytes;
+use super::demux::EqualPackets;
 use super::error::AudioError;
-use super::mono_mix::MonoMix;
-use super::pcm::{Endian, SampleFormat};
-use super::recording::{DecodeOptions, Recording};
+use super::pcm::{Endian, RawFormat, SampleFormat};
+use super::raw;
 
 /// The length of audio that is not known.
 const UNKNOWN_LEN: u32 = u32::MAX;
 
-/// Decodes the samples behind the header.
-pub(super) fn decode(file: &[u8], options: DecodeOptions) -> Result<Recording, AudioError> {
+/// The samples behind the header.
+pub(super) fn demux(file: &[u8]) -> Result<EqualPackets<'_>, AudioError> {
     let cut = || AudioError::Corrupt("it ends within its header".into());
     let bytes = Bytes(file);
     let field = |i: usize| bytes.u32_be(4 * i).ok_or_else(cut);
@@ -31,7 +31,11 @@ pub(super) fn decode(file: &[u8], options: DecodeOptions) -> Result<Recording, A
     };
     let rest = file.get(offset as usize..).ok_or_else(cut)?;
     let announced = if len == UNKNOWN_LEN || len == 0 { rest.len() } else { len as usize };
-    let mut mono = MonoMix::new(u16::try_from(channels).unwrap_or(u16::MAX), sample_rate_hz, options)?;
-    format.push(&rest[..announced.min(rest.len())], &mut mono)?;
-    mono.finish(announced > rest.len())
+    let channels = u16::try_from(channels).unwrap_or(u16::MAX);
+    let samples = raw::samples(
+        "AU",
+        RawFormat { format, sample_rate_hz, channels },
+        &rest[..announced.min(rest.len())],
+    );
+    Ok(samples.truncated(announced > rest.len()))
 }

@@ -2,32 +2,13 @@
 //!
 //! Source: Apple's Core Audio Format Specification 1.0.
 
-use std::borrow::Cow;
-
 use super::bytes::Bytes;
 use super::codec::{Adpcm, AdpcmKind, Codec, OpusLayout};
+use super::demux::{Demux, EqualPackets, Heard, Item, Part};
 use super::error::AudioError;
 use super::mp4::read_descriptors;
-use super::pcm::{Endian, SampleFormat};
-use super::stream::{Heard, Part, Stream};
-
-/// What the file holds.
-pub(super) enum Content<'a> {
-    Packets(Stream<'a>),
-    /// Samples that are not compressed.
-    Samples {
-        format: SampleFormat,
-        sample_rate_hz: u32,
-        channels: u16,
-        data: &'a [u8],
-        truncated: bool,
-    },
-    /// MPEG audio, to be searched for frames.
-    Mpeg {
-        data: &'a [u8],
-        truncated: bool,
-    },
-}
+use super::pcm::{Endian, RawFormat, SampleFormat};
+use super::{mpeg, raw};
 
 /// The description chunk.
 struct Description {
@@ -40,16 +21,19 @@ struct Description {
     bits: u32,
 }
 
-/// The lengths of packets, where they differ.
-struct PacketTable {
-    lens: Vec<usize>,
+/// The packet table: how much of the audio is heard, and the lengths of packets where they differ.
+#[derive(Clone, Copy)]
+struct PacketTable<'a> {
+    n_packets: u64,
     /// Frames at the beginning that are the decoder's delay, and those at the end that fill the last packet.
     skip: u64,
     padding: u64,
+    /// Numbers of 7 bits a byte.
+    lens: &'a [u8],
 }
 
 /// Reads the chunks.
-pub(super) fn demux(file: &[u8]) -> Result<Content<'_>, AudioError> {
+pub(super) fn demux(file: &[u8]) -> Result<Box<dyn Demux<'_> + '_>, AudioError> {
     let cut = || AudioError::Corrupt("it ends within its header".into());
     let bytes = Bytes(file);
     let (mut description, mut cookie, mut table, mut audio) = (None, &b""[..], None, None);
@@ -72,7 +56,7 @@ pub(super) fn demux(file: &[u8]) -> Result<Content<'_>, AudioError> {
     }
     let description = description.ok_or_else(cut)?;
     let (data, truncated) = audio.ok_or_else(cut)?;
-    let table = table.and_then(|table| PacketTable::read(Bytes(table), &description));
+    let table = table.and_then(PacketTable::read);
     description.content(data, cookie, table, truncated)
 }
 
@@ -93,23 +77,26 @@ impl Description {
         &self,
         data: &'a [u8],
         cookie: &[u8],
-        table: Option<PacketTable>,
+        table: Option<PacketTable<'a>>,
         truncated: bool,
-    ) -> Result<Content<'a>, AudioError> {
+    ) -> Result<Box<dyn Demux<'a> + 'a>, AudioError> {
         let corrupt = || AudioError::Corrupt("the header of its codec cannot be read".into());
+        let (sample_rate_hz, channels) = (self.sample_rate_hz, self.channels);
         if let Some(format) = self.sample_format() {
-            let (sample_rate_hz, channels) = (self.sample_rate_hz, self.channels);
-            return Ok(Content::Samples { format, sample_rate_hz, channels, data, truncated });
+            let format = RawFormat { format, sample_rate_hz, channels };
+            return Ok(Box::new(raw::samples("CAF", format, data).truncated(truncated)));
         }
         let codec = match &self.format {
-            b".mp1" | b".mp2" | b".mp3" => return Ok(Content::Mpeg { data, truncated }),
+            b".mp1" | b".mp2" | b".mp3" => {
+                return Ok(Box::new(mpeg::Frames::found_in(data.into(), truncated)?));
+            }
             b"aac " => {
                 let config = read_descriptors(cookie).and_then(|(_, config)| config).unwrap_or(cookie);
                 Codec::Aac(config.to_vec())
             }
             b"alac" => Codec::Alac(alac_cookie(cookie).ok_or_else(corrupt)?.to_vec()),
             b"opus" => {
-                let channels = u8::try_from(self.channels).map_err(|_| corrupt())?;
+                let channels = u8::try_from(channels).map_err(|_| corrupt())?;
                 Codec::Opus(OpusLayout::new(channels, u8::from(channels > 2), &[]).ok_or_else(corrupt)?)
             }
             b"flac" => {
@@ -120,8 +107,8 @@ impl Description {
             }
             b"ima4" => Codec::Adpcm(Adpcm {
                 kind: AdpcmKind::ImaQuickTime,
-                channels: self.channels,
-                sample_rate_hz: self.sample_rate_hz,
+                channels,
+                sample_rate_hz,
                 frames_per_block: 64,
             }),
             name => {
@@ -129,30 +116,22 @@ impl Description {
                 return Err(AudioError::unsupported("CAF", &name));
             }
         };
-        let (packets, is_whole) = self.packets(data, table.as_ref());
-        let heard =
-            table.map_or(Heard::ALL, |table| Heard::Trimmed { skip: table.skip, padding: table.padding });
-        let part = Part { codec, packets, heard };
-        Ok(Content::Packets(Stream {
-            container: "CAF",
-            parts: vec![part],
-            truncated: truncated || !is_whole,
+        let padding = table.map_or(0, |table| table.padding);
+        let heard = Heard::Trimmed { skip: table.map_or(0, |table| table.skip), max_padding: padding };
+        let part = Part { codec, heard };
+        if self.bytes_per_packet > 0 {
+            let packets = EqualPackets::whole("CAF", part, data, self.bytes_per_packet as usize);
+            return Ok(Box::new(packets.with_padding(padding).truncated(truncated)));
+        }
+        Ok(Box::new(ListedPackets {
+            part: Some(part),
+            data,
+            lens: table.map_or(&[], |table| table.lens),
+            n_left: table.map_or(0, |table| table.n_packets),
+            has_frame_counts: self.frames_per_packet == 0,
+            padding: Some(padding),
+            truncated,
         }))
-    }
-
-    /// The packets that are whole, and whether all are.
-    fn packets<'a>(&self, data: &'a [u8], table: Option<&PacketTable>) -> (Vec<Cow<'a, [u8]>>, bool) {
-        let same = self.bytes_per_packet as usize;
-        if same > 0 {
-            return (data.chunks_exact(same).map(Cow::from).collect(), true);
-        }
-        let (mut packets, mut at) = (Vec::new(), 0);
-        for len in table.map_or(&[][..], |table| &table.lens) {
-            let Some(packet) = data.get(at..at + len) else { return (packets, false) };
-            packets.push(packet.into());
-            at += len;
-        }
-        (packets, true)
     }
 
     fn sample_format(&self) -> Option<SampleFormat> {
@@ -173,32 +152,78 @@ impl Description {
     }
 }
 
-impl PacketTable {
-    fn read(bytes: Bytes, description: &Description) -> Option<Self> {
-        let n_packets = usize::try_from(bytes.u64_be(0)?).ok()?;
-        let (mut lens, mut at) = (Vec::new(), 24);
-        let mut number = || {
-            let mut value = 0_usize;
-            loop {
-                let byte = bytes.u8(at)?;
-                at += 1;
-                value = value << 7 | usize::from(byte & 0x7f);
-                if byte & 0x80 == 0 {
-                    return Some(value);
-                }
-            }
-        };
-        if description.bytes_per_packet == 0 {
-            while lens.len() < n_packets
-                && let Some(len) = number()
-            {
-                lens.push(len);
-                if description.frames_per_packet == 0 {
-                    number();
-                }
+impl<'a> PacketTable<'a> {
+    fn read(table: &'a [u8]) -> Option<Self> {
+        let bytes = Bytes(table);
+        Some(Self {
+            n_packets: bytes.u64_be(0)?,
+            skip: bytes.u32_be(16)?.into(),
+            padding: bytes.u32_be(20)?.into(),
+            lens: table.get(24..)?,
+        })
+    }
+}
+
+/// Packets whose lengths the packet table lists.
+struct ListedPackets<'a> {
+    part: Option<Part>,
+    data: &'a [u8],
+    /// What is left of the lengths.
+    lens: &'a [u8],
+    n_left: u64,
+    /// Each length is followed by a count of frames.
+    has_frame_counts: bool,
+    /// Until the end is said.
+    padding: Option<u64>,
+    truncated: bool,
+}
+
+impl ListedPackets<'_> {
+    /// The next number of the table.
+    fn number(&mut self) -> Option<usize> {
+        let mut value = 0_usize;
+        loop {
+            let (byte, rest) = self.lens.split_first()?;
+            self.lens = rest;
+            value = value << 7 | usize::from(byte & 0x7f);
+            if byte & 0x80 == 0 {
+                return Some(value);
             }
         }
-        Some(Self { lens, skip: bytes.u32_be(16)?.into(), padding: bytes.u32_be(20)?.into() })
+    }
+
+    fn next_len(&mut self) -> Option<usize> {
+        self.n_left = self.n_left.checked_sub(1)?;
+        let len = self.number()?;
+        if self.has_frame_counts {
+            self.number();
+        }
+        Some(len)
+    }
+}
+
+impl<'a> Demux<'a> for ListedPackets<'a> {
+    fn container(&self) -> &'static str {
+        "CAF"
+    }
+
+    fn next(&mut self) -> Result<Option<Item<'a>>, AudioError> {
+        if let Some(part) = self.part.take() {
+            return Ok(Some(Item::Part(part)));
+        }
+        if let Some(len) = self.next_len() {
+            if let Some((packet, rest)) = self.data.split_at_checked(len) {
+                self.data = rest;
+                return Ok(Some(Item::Packet(packet.into())));
+            }
+            self.truncated = true;
+            self.n_left = 0;
+        }
+        Ok(self.padding.take().map(|padding| Item::End { padding }))
+    }
+
+    fn is_truncated(&self) -> bool {
+        self.truncated
     }
 }
 

@@ -1,6 +1,7 @@
 //! Packets of compressed audio -> interleaved samples: symphonia's decoders, and ropus for Opus, which symphonia lacks.
 
 use std::cell::Cell;
+use std::ops::RangeInclusive;
 
 use ropus::{Channels as OpusChannels, DecodeMode, OpusMSDecoder};
 use symphonia::core::audio::Channels;
@@ -15,7 +16,9 @@ use symphonia::core::units::{Duration, Timestamp};
 use super::bytes::Bytes;
 use super::error::AudioError;
 use super::ima_adpcm;
-use super::recording::check_channels;
+use super::pcm::RawFormat;
+use super::recording::{MAX_CHANNELS, check_channels};
+use super::vorbis::VorbisHeaders;
 
 /// Opus always decodes at this rate, in Hz.
 pub(super) const OPUS_RATE_HZ: u32 = 48_000;
@@ -23,17 +26,25 @@ pub(super) const OPUS_RATE_HZ: u32 = 48_000;
 /// Frames of the longest Opus packet: 120 ms (RFC 6716, section 2.1.4).
 const MAX_OPUS_PACKET_FRAMES: usize = 5_760;
 
+/// Frames of the longest ALAC packet: encoders write 4,096.
+const MAX_ALAC_PACKET_FRAMES: u32 = 16_384;
+
+/// Channels of ADPCM: WAV and QuickTime know one or two.
+const ADPCM_CHANNELS: RangeInclusive<u16> = 1..=2;
+
 /// A codec, with what its decoder must know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Codec {
+    /// Samples that are not compressed.
+    Pcm(RawFormat),
     /// MPEG audio of layer 1, 2 or 3.
     Mpeg(u8),
     /// AAC-LC with its AudioSpecificConfig.
     Aac(Vec<u8>),
     /// FLAC with its STREAMINFO block.
     Flac(Vec<u8>),
-    /// Vorbis with its identification and setup headers, one behind the other.
-    Vorbis(Vec<u8>),
+    /// Vorbis with its headers.
+    Vorbis(VorbisHeaders),
     /// Apple Lossless with its magic cookie.
     Alac(Vec<u8>),
     /// Opus.
@@ -67,20 +78,30 @@ pub(super) struct OpusLayout {
 }
 
 impl OpusLayout {
+    pub(super) fn channels(&self) -> u8 {
+        self.channels
+    }
+
     /// One stream of one or two channels.
     pub(super) fn simple(channels: u8) -> Self {
         Self { channels, mapping: None }
     }
 
     /// From the channel count, the mapping family and its table. Families 1, 2 and 255 have one: Vorbis' order of channels,
-    /// ambisonics, and channels without a meaning.
+    /// ambisonics, and channels without a meaning. There are no more streams than channels, as encoders write it: each stream is
+    /// decoded, whether a channel takes it or not.
     pub(super) fn new(channels: u8, family: u8, table: &[u8]) -> Option<Self> {
+        let is_possible = (1..=MAX_CHANNELS).contains(&channels.into());
         let [streams, coupled, mapping @ ..] = table else {
-            return (family == 0).then(|| Self::simple(channels));
+            return (family == 0 && is_possible).then(|| Self::simple(channels));
         };
         match family {
-            0 => Some(Self::simple(channels)),
+            0 => is_possible.then(|| Self::simple(channels)),
             1 | 2 | 255 => {
+                let n_decoded = u16::from(*streams) + u16::from(*coupled);
+                if !is_possible || *streams == 0 || coupled > streams || n_decoded > channels.into() {
+                    return None;
+                }
                 let mapping = mapping.get(..usize::from(channels))?.to_vec();
                 Some(Self { channels, mapping: Some((*streams, *coupled, mapping)) })
             }
@@ -143,6 +164,11 @@ pub(super) struct BadPacket;
 pub(super) struct Decoder(Program);
 
 enum Program {
+    /// Samples that are not compressed, and the bytes of a last frame that its packet cuts.
+    Pcm {
+        pcm: RawFormat,
+        rest: Vec<u8>,
+    },
     Symphonia {
         decoder: Box<dyn AudioDecoder>,
         frames_per_block: u32,
@@ -166,6 +192,7 @@ impl Decoder {
     pub(super) fn new(codec: &Codec, container: &str) -> Result<Self, AudioError> {
         let unsupported = |content: &str| AudioError::unsupported(container, content);
         match codec {
+            Codec::Pcm(pcm) => Ok(Self(Program::Pcm { pcm: *pcm, rest: Vec::new() })),
             Codec::Mpeg(layer) => {
                 let id = [CODEC_ID_MP1, CODEC_ID_MP2, CODEC_ID_MP3][usize::from(layer - 1).min(2)];
                 symphonia_decoder(id, None).ok_or_else(|| unsupported("MPEG audio of this kind"))
@@ -174,11 +201,12 @@ impl Decoder {
             Codec::Flac(info) => {
                 symphonia_decoder(CODEC_ID_FLAC, Some(info)).ok_or_else(|| unsupported("FLAC of this kind"))
             }
-            Codec::Vorbis(headers) => symphonia_decoder(CODEC_ID_VORBIS, Some(headers))
+            Codec::Vorbis(headers) => symphonia_decoder(CODEC_ID_VORBIS, Some(headers.for_decoder()))
                 .ok_or_else(|| AudioError::Corrupt("its Vorbis headers cannot be read".into())),
-            Codec::Alac(cookie) => {
-                symphonia_decoder(CODEC_ID_ALAC, Some(cookie)).ok_or_else(|| unsupported("ALAC of this kind"))
-            }
+            Codec::Alac(cookie) => AlacConfig::read(cookie)
+                .filter(AlacConfig::is_sound)
+                .and_then(|_| symphonia_decoder(CODEC_ID_ALAC, Some(cookie)))
+                .ok_or_else(|| unsupported("ALAC of this kind")),
             Codec::Opus(layout) => opus_decoder(layout).ok_or_else(|| unsupported("Opus of these channels")),
             Codec::Adpcm(adpcm) => {
                 adpcm_decoder(*adpcm).ok_or_else(|| unsupported("ADPCM of this many channels"))
@@ -190,6 +218,18 @@ impl Decoder {
     pub(super) fn decode(&mut self, data: &[u8], block: &mut Block) -> Result<(), BadPacket> {
         block.samples.clear();
         match &mut self.0 {
+            Program::Pcm { pcm, rest } => {
+                (block.channels, block.sample_rate_hz) = (pcm.channels, pcm.sample_rate_hz);
+                let frame_len = pcm.frame_len().max(1);
+                if rest.is_empty() && data.len().is_multiple_of(frame_len) {
+                    pcm.format.convert(data, &mut block.samples);
+                    return Ok(());
+                }
+                rest.extend_from_slice(data);
+                let whole = rest.len() - rest.len() % frame_len;
+                pcm.format.convert(&rest[..whole], &mut block.samples);
+                rest.drain(..whole);
+            }
             Program::Symphonia { decoder, frames_per_block } => {
                 let duration = Duration::from(u64::from(*frames_per_block));
                 let packet = Packet::new(0, Timestamp::from(0), duration, data);
@@ -198,6 +238,8 @@ impl Decoder {
                 block.channels = u16::try_from(audio.spec().channels().count()).unwrap_or(u16::MAX);
                 audio.copy_to_vec_interleaved(&mut block.samples);
             }
+            // The decoders would make up a loss of the longest packet for it.
+            Program::Opus { .. } | Program::OpusStreams { .. } if data.is_empty() => return Err(BadPacket),
             Program::Opus { decoder, channels } => {
                 block.samples.resize(MAX_OPUS_PACKET_FRAMES * usize::from(*channels), 0.0);
                 let decoded = decoder.decode_float(data, &mut block.samples, DecodeMode::Normal);
@@ -239,6 +281,51 @@ fn make(parameters: &AudioCodecParameters, frames_per_block: u32) -> Option<Deco
     let options = AudioDecoderOptions::default();
     let decoder = symphonia::default::get_codecs().make_audio_decoder(parameters, &options).ok()?;
     Some(Decoder(Program::Symphonia { decoder, frames_per_block }))
+}
+
+/// The sample rate of an AudioSpecificConfig, in Hz: that of its core.
+pub(super) fn aac_rate_hz(config: &[u8]) -> Option<u32> {
+    const RATES_HZ: [u32; 13] = [
+        96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350,
+    ];
+    let config = AacConfig::read(config)?;
+    match config.rate_index {
+        15 => Some(config.rate_hz),
+        index => RATES_HZ.get(usize::from(index)).copied(),
+    }
+}
+
+/// The fields of an ALAC cookie that decide on what decoding costs (Apple's `ALACMagicCookieDescription.txt`).
+pub(super) struct AlacConfig {
+    pub(super) frames_per_packet: u32,
+    bits: u8,
+    pub(super) channels: u8,
+    pub(super) sample_rate_hz: u32,
+}
+
+impl AlacConfig {
+    /// Reads a cookie, perhaps in boxes named `frma` and `alac`, of 12 bytes each without their content.
+    pub(super) fn read(cookie: &[u8]) -> Option<Self> {
+        let is_boxed = |rest: &[u8], name: &[u8]| rest.get(4..8) == Some(name);
+        let mut rest = cookie;
+        for name in [b"frma", b"alac"] {
+            rest = if is_boxed(rest, name) { rest.get(12..)? } else { rest };
+        }
+        let bytes = Bytes(rest);
+        Some(Self {
+            frames_per_packet: bytes.u32_be(0)?,
+            bits: bytes.u8(5)?,
+            channels: bytes.u8(9)?,
+            sample_rate_hz: bytes.u32_be(20)?,
+        })
+    }
+
+    /// Whether an encoder may have written it. The decoder clears a whole packet's buffer for each packet, however short it is.
+    fn is_sound(&self) -> bool {
+        (1..=MAX_ALAC_PACKET_FRAMES).contains(&self.frames_per_packet)
+            && matches!(self.bits, 16 | 20 | 24 | 32)
+            && (1..=MAX_CHANNELS).contains(&self.channels.into())
+    }
 }
 
 /// The name of an AAC object type, as ISO/IEC 14496-3, table 1.17 has it.
@@ -366,6 +453,9 @@ fn opus_decoder(layout: &OpusLayout) -> Option<Decoder> {
 
 fn adpcm_decoder(adpcm: Adpcm) -> Option<Decoder> {
     let Adpcm { kind, channels, sample_rate_hz, frames_per_block } = adpcm;
+    if !ADPCM_CHANNELS.contains(&channels) || (kind == AdpcmKind::Microsoft && frames_per_block < 2) {
+        return None;
+    }
     let id = match kind {
         AdpcmKind::Microsoft => CODEC_ID_ADPCM_MS,
         AdpcmKind::ImaQuickTime => CODEC_ID_ADPCM_IMA_QT,

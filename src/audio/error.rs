@@ -18,6 +18,9 @@ pub enum AudioError {
         /// The limit that was passed.
         max_seconds: f64,
     },
+    /// The work was cancelled while it was decoded: nobody waits for the recording.
+    #[error("the work was cancelled")]
+    Cancelled,
     /// A channel beyond the last was asked for.
     #[error("there is no channel {channel}: the recording has {channels}, counted from 0")]
     NoSuchChannel {

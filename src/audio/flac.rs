@@ -5,12 +5,10 @@
 //!
 //! Source: RFC 9639, sections 8 (metadata) and 9 (frames).
 
-use std::borrow::Cow;
-
 use super::bytes::Bytes;
 use super::codec::Codec;
+use super::demux::{Demux, Heard, Item, Part};
 use super::error::AudioError;
-use super::stream::{Heard, Part, Stream};
 
 const MARKER: &[u8] = b"fLaC";
 
@@ -20,10 +18,21 @@ const STREAM_INFO_LEN: usize = 34;
 /// A count of samples that writers put where they do not know it, besides 0.
 const UNKNOWN_SAMPLES: u64 = (1 << 36) - 1;
 
+/// Places that begin as a frame does, and are none, in one file: each costs a checksum over the longest frame.
+const MAX_BAD_FRAMES: usize = 100;
+
+/// Bytes that are searched for a frame between two pauses.
+const SEARCH_BYTES: usize = 1 << 18;
+
+/// The longest frame: 65,535 samples of 8 channels that are stored as they are, in up to 33 bits, and its headers.
+const MAX_FRAME_BYTES: usize = 65_535 * 8 * 33 / 8 + 1_024;
+
 /// What a STREAMINFO block says.
 pub(super) struct StreamInfo<'a> {
     pub(super) block: &'a [u8],
     n_samples: Option<u64>,
+    /// Bytes of the longest frame.
+    max_frame_bytes: usize,
 }
 
 /// Reads the metadata from the marker on: STREAMINFO, and where the frames begin.
@@ -38,7 +47,11 @@ pub(super) fn read_metadata(file: &[u8], start: usize) -> Option<(StreamInfo<'_>
             let block = file.get(at + 4..at + 4 + STREAM_INFO_LEN)?;
             let n_samples = Bytes(block).u64_be(10)? & UNKNOWN_SAMPLES;
             let n_samples = (n_samples != 0 && n_samples != UNKNOWN_SAMPLES).then_some(n_samples);
-            info = Some(StreamInfo { block, n_samples });
+            let max_frame_bytes = match Bytes(block).u32_be(7)? >> 8 {
+                0 => MAX_FRAME_BYTES,
+                announced => MAX_FRAME_BYTES.min(announced as usize),
+            };
+            info = Some(StreamInfo { block, n_samples, max_frame_bytes });
         }
         at += 4 + len;
         if kind & 0x80 != 0 {
@@ -48,64 +61,147 @@ pub(super) fn read_metadata(file: &[u8], start: usize) -> Option<(StreamInfo<'_>
 }
 
 /// All frames of a file, and those of further files chained behind it.
-pub(super) fn demux(file: &[u8], start: usize) -> Result<Stream<'_>, AudioError> {
-    let (mut parts, mut truncated) = (Vec::new(), false);
-    let mut next = Some(start);
-    while let Some(start) = next {
-        let Some((info, begin)) = read_metadata(file, start) else {
-            truncated = true;
-            break;
-        };
-        let frames = Frames::find(file, begin);
-        let n_missing = info.n_samples.map_or(0, |announced| announced.saturating_sub(frames.n_samples));
-        truncated |= frames.is_cut || n_missing > 0;
-        next = frames.next_file;
-        let codec = Codec::Flac(info.block.to_vec());
-        parts.push(Part { codec, packets: frames.packets, heard: Heard::ALL });
-    }
-    if parts.iter().all(|part| part.packets.is_empty()) {
-        return Err(AudioError::Corrupt("it holds no whole FLAC frame".into()));
-    }
-    Ok(Stream { container: "FLAC", parts, truncated })
+///
+/// A frame begins with a header whose checksum is right, and ends where its own is: in front of another header, of another file,
+/// of a tag or at the end. Behind damage the next whole frame is searched for.
+pub(super) struct Frames<'a> {
+    file: &'a [u8],
+    at: usize,
+    /// Samples of the part that are still to come, as its STREAMINFO has it.
+    n_missing: u64,
+    max_frame_bytes: usize,
+    /// How many more places may turn out to be no frame.
+    bad_frames_left: usize,
+    state: State,
+    found_any: bool,
+    truncated: bool,
 }
 
-struct Frames<'a> {
-    packets: Vec<Cow<'a, [u8]>>,
-    n_samples: u64,
-    /// The file ends within a frame.
-    is_cut: bool,
-    /// Where another FLAC file begins behind this one.
-    next_file: Option<usize>,
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// A marker stands here.
+    Marker,
+    /// Frames follow, if there are more.
+    Frames,
+    /// No frame is here: the next one is searched for from this place on.
+    Damage(usize),
+    Ended,
 }
 
 impl<'a> Frames<'a> {
-    /// A frame begins with a header whose checksum is right, and ends where its own is: in front of another header, of
-    /// another file, of a tag or at the end.
-    fn find(file: &'a [u8], begin: usize) -> Self {
-        let bytes = Bytes(file);
-        let mut frames = Self { packets: Vec::new(), n_samples: 0, is_cut: false, next_file: None };
-        let mut at = begin;
-        while let Some(n_samples) = frame_samples(bytes, at) {
-            let Some(end) = frame_end(bytes, at) else {
-                frames.is_cut = true;
-                return frames;
-            };
-            frames.packets.push(file[at..end].into());
-            frames.n_samples += n_samples;
-            at = end;
-            if !bytes.has(at, &[0xff]) {
-                break;
-            }
+    /// The frames of the file whose marker is at `start`.
+    pub(super) fn new(file: &'a [u8], start: usize) -> Self {
+        Self {
+            file,
+            at: start,
+            n_missing: 0,
+            max_frame_bytes: MAX_FRAME_BYTES,
+            bad_frames_left: MAX_BAD_FRAMES,
+            state: State::Marker,
+            found_any: false,
+            truncated: false,
         }
-        let rest = &file[at.min(file.len())..];
-        frames.next_file = rest.starts_with(MARKER).then_some(at);
-        frames.is_cut = rest.first() == Some(&0xff);
-        frames
+    }
+
+    /// The next frame, if it is whole.
+    fn frame(&mut self) -> Option<&'a [u8]> {
+        let bytes = Bytes(self.file);
+        let n_samples = frame_samples(bytes, self.at)?;
+        let Some(end) = frame_end(bytes, self.at, self.max_frame_bytes) else {
+            self.bad_frames_left = self.bad_frames_left.saturating_sub(1);
+            return None;
+        };
+        let frame = &self.file[self.at..end];
+        self.at = end;
+        self.n_missing = self.n_missing.saturating_sub(n_samples);
+        self.found_any = true;
+        Some(frame)
+    }
+
+    /// Searches a stretch of bytes behind damage for a whole frame. Without one, the search goes on or has ended.
+    fn next_frame(&mut self, from: usize) -> Option<Item<'a>> {
+        let begin = self.at;
+        for at in from + 1..self.file.len().min(from + SEARCH_BYTES) {
+            if self.file[at] != 0xff {
+                continue;
+            }
+            if self.bad_frames_left == 0 {
+                self.state = State::Ended;
+                return None;
+            }
+            self.at = at;
+            if let Some(frame) = self.frame() {
+                self.state = State::Frames;
+                return Some(Item::Packet(frame.into()));
+            }
+            self.at = begin;
+        }
+        let next = from + SEARCH_BYTES - 1;
+        self.state = if next < self.file.len() { State::Damage(next) } else { State::Ended };
+        None
+    }
+}
+
+impl<'a> Demux<'a> for Frames<'a> {
+    fn container(&self) -> &'static str {
+        "FLAC"
+    }
+
+    fn next(&mut self) -> Result<Option<Item<'a>>, AudioError> {
+        match self.state {
+            State::Marker => {
+                if let Some((info, begin)) = read_metadata(self.file, self.at) {
+                    self.at = begin;
+                    self.n_missing = info.n_samples.unwrap_or(0);
+                    self.max_frame_bytes = info.max_frame_bytes;
+                    self.state = State::Frames;
+                    let codec = Codec::Flac(info.block.to_vec());
+                    return Ok(Some(Item::Part(Part { codec, heard: Heard::ALL })));
+                }
+                self.truncated = true;
+                self.state = State::Ended;
+            }
+            State::Frames => {
+                if let Some(frame) = self.frame() {
+                    return Ok(Some(Item::Packet(frame.into())));
+                }
+                if Bytes(self.file).has(self.at, MARKER) {
+                    self.truncated |= self.n_missing > 0;
+                    self.state = State::Marker;
+                    return Ok(Some(Item::End { padding: 0 }));
+                }
+                self.state = State::Damage(self.at);
+                return Ok(Some(Item::Searching));
+            }
+            State::Damage(from) => {
+                if let Some(frame) = self.next_frame(from) {
+                    self.truncated = true;
+                    return Ok(Some(frame));
+                }
+                if let State::Damage(_) = self.state {
+                    return Ok(Some(Item::Searching));
+                }
+                // The file ends within a frame, or lacks some that it announces.
+                let ends_in_frame = self.file.get(self.at) == Some(&0xff);
+                self.truncated |= ends_in_frame || self.n_missing > 0;
+                return Ok(Some(Item::End { padding: 0 }));
+            }
+            State::Ended => {}
+        }
+        if self.found_any {
+            Ok(None)
+        } else {
+            Err(AudioError::Corrupt("it holds no whole FLAC frame".into()))
+        }
+    }
+
+    fn is_truncated(&self) -> bool {
+        self.truncated
     }
 }
 
 /// Samples of the frame whose header is at a place; `None` if there is none.
-fn frame_samples(file: Bytes, at: usize) -> Option<u64> {
+pub(super) fn frame_samples(file: Bytes, at: usize) -> Option<u64> {
     let [sync, b1, b2, b3] = file.array(at)?;
     if sync != 0xff || b1 & 0xfe != 0xf8 || b2 >> 4 == 0 || b2 & 0x0f == 0x0f || b3 >> 4 > 10 || b3 & 1 == 1 {
         return None;
@@ -138,9 +234,9 @@ fn frame_samples(file: Bytes, at: usize) -> Option<u64> {
 }
 
 /// Where the frame at a place ends.
-fn frame_end(file: Bytes, at: usize) -> Option<usize> {
+fn frame_end(file: Bytes, at: usize, max_bytes: usize) -> Option<usize> {
     let mut crc = 0_u16;
-    let frame = &file.0[at..];
+    let frame = file.up_to(at, max_bytes);
     // The checksum over a frame with its own at the end is zero.
     for (i, byte) in frame.iter().enumerate() {
         crc = crc << 8 ^ CRC16[usize::from((crc >> 8) as u8 ^ byte)];

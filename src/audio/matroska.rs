@@ -5,13 +5,14 @@
 //! Sources: RFC 8794 (EBML), RFC 9559 (Matroska).
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 
 use super::bytes::Bytes;
 use super::codec::{Codec, read_opus_head};
+use super::demux::{Demux, Heard, Item, Part};
 use super::error::AudioError;
 use super::flac;
-use super::pcm::{Endian, SampleFormat};
-use super::stream::{Heard, Part, Stream};
+use super::pcm::{Endian, RawFormat, SampleFormat};
 use super::vorbis::VorbisHeaders;
 
 /// What every file begins with.
@@ -41,10 +42,52 @@ mod id {
     pub(super) const DISCARD_PADDING: u32 = 0x75a2;
 }
 
+/// Other elements beside clusters, in them and in groups of blocks (RFC 9559, section 5.1).
+const OTHERS: [u32; 23] = [
+    0x1a45_dfa3,
+    0xec,
+    0xbf,
+    0x114d_9b74,
+    0x1549_a966,
+    0x1c53_bb6b,
+    0x1941_a469,
+    0x1043_a770,
+    0x1254_c367,
+    0xe7,
+    0x5854,
+    0xa7,
+    0xab,
+    0xaf,
+    0xa2,
+    0x75a1,
+    0x9b,
+    0xfa,
+    0xfb,
+    0xfd,
+    0xa4,
+    0x8e,
+    0xc8,
+];
+
+/// Known elements in a row by which a place behind damage counts as the beginning of one.
+const ELEMENTS_IN_A_ROW: usize = 3;
+
+/// Bytes that are searched for an element between two pauses.
+const SEARCH_BYTES: usize = 1 << 18;
+
 /// Elements that hold others, and are walked through.
 const MASTERS: [u32; 3] = [id::SEGMENT, id::CLUSTER, id::BLOCK_GROUP];
 
 const AUDIO_TRACK: u64 = 2;
+
+/// Bytes at the most that are taken off every block. Muxers take off a frame's header, of a few bytes.
+const MAX_STRIPPED_BYTES: usize = 64;
+
+/// Elements without a block that are read between two pauses.
+const SEARCH_ELEMENTS: usize = 16_384;
+
+/// Frames at the most that fill the last block.
+const MAX_PADDING: u64 = 48_000;
 
 /// An element: its content, and whether the file ends within it.
 struct Element<'a> {
@@ -67,6 +110,21 @@ impl<'a> Element<'a> {
         let begin = at + id_len + len_len;
         let len = announced.map_or(usize::MAX, |len| usize::try_from(len).unwrap_or(usize::MAX));
         Some(Self { id, content: Bytes(file).up_to(begin, len), announced, begin })
+    }
+
+    fn is_known(&self) -> bool {
+        MASTERS.contains(&self.id)
+            || OTHERS.contains(&self.id)
+            || matches!(self.id, id::TRACKS | id::SIMPLE_BLOCK | id::BLOCK | id::DISCARD_PADDING)
+    }
+
+    fn is_entered(&self) -> bool {
+        MASTERS.contains(&self.id)
+    }
+
+    /// Where the element behind it, or the first one in it, begins.
+    fn next_at(&self) -> usize {
+        self.begin + if self.is_entered() { 0 } else { self.content.len() }
     }
 
     fn is_cut(&self) -> bool {
@@ -175,7 +233,7 @@ impl<'a> Track<'a> {
             "A_VORBIS" => {
                 let headers = xiph_packets(self.private).ok_or_else(corrupt)?;
                 let headers = VorbisHeaders::read(headers[0], headers[2]).ok_or_else(corrupt)?;
-                (Codec::Vorbis(headers.for_decoder), 0)
+                (Codec::Vorbis(headers), 0)
             }
             "A_FLAC" => {
                 let (info, _) = flac::read_metadata(self.private, 0).ok_or_else(corrupt)?;
@@ -214,70 +272,77 @@ fn container_of(file: &[u8]) -> &'static str {
     if file[..file.len().min(64)].windows(4).any(|bytes| bytes == b"webm") { "WebM" } else { "Matroska" }
 }
 
-/// What a track holds.
-pub(super) enum Content<'a> {
-    Packets(Stream<'a>),
-    /// Samples that are not compressed.
-    Samples {
-        format: SampleFormat,
-        sample_rate_hz: u32,
-        channels: u16,
-        data: Vec<u8>,
-        truncated: bool,
-    },
-}
-
-/// Reads the tracks and blocks of a file.
-pub(super) fn demux(file: &[u8]) -> Result<Content<'_>, AudioError> {
-    let container = container_of(file);
-    let mut reader =
-        Reader { track: None, has_tracks: false, packets: Vec::new(), padding_ns: 0, truncated: false };
-    reader.walk(file);
-    let Some(track) = reader.track else {
-        return Err(if reader.has_tracks {
-            AudioError::Unsupported(format!("{container} without an audio track is not supported"))
-        } else {
-            AudioError::Corrupt("its tracks are missing".into())
-        });
-    };
-    if track.is_compressed {
-        return Err(AudioError::unsupported(container, "blocks that are compressed once more"));
-    }
-    let (sample_rate_hz, channels, truncated) = (track.sample_rate_hz, track.channels, reader.truncated);
-    if let Some(format) = track.sample_format() {
-        let data = reader.packets.concat();
-        return Ok(Content::Samples { format, sample_rate_hz, channels, data, truncated });
-    }
-    let (codec, skip) = track.codec(container)?;
-    let rate = if matches!(codec, Codec::Opus(_)) { super::codec::OPUS_RATE_HZ } else { sample_rate_hz };
-    let padding = u128::from(reader.padding_ns) * u128::from(rate) / 1_000_000_000;
-    let heard = Heard::Trimmed { skip, padding: u64::try_from(padding).unwrap_or(0).min(48_000) };
-    let part = Part { codec, packets: reader.packets, heard };
-    Ok(Content::Packets(Stream { container, parts: vec![part], truncated }))
-}
-
-struct Reader<'a> {
+/// Reads the elements of a file, into those that hold blocks. One of unknown length ends where the next of its kind begins, so its
+/// content is read as if it stood beside it.
+#[allow(clippy::struct_excessive_bools, reason = "each is a state of its own")]
+pub(super) struct Elements<'a> {
+    container: &'static str,
+    file: &'a [u8],
+    at: usize,
+    /// Behind damage: from where to search for an element.
+    search_from: Option<usize>,
     track: Option<Track<'a>>,
     has_tracks: bool,
-    packets: Vec<Cow<'a, [u8]>>,
+    /// Frames of the last block that have not been taken.
+    frames: VecDeque<&'a [u8]>,
+    has_begun: bool,
+    has_ended: bool,
+    /// Frames a second, as padding counts them.
+    clock_hz: u32,
     /// What the last block says of its end.
     padding_ns: u64,
     truncated: bool,
 }
 
-impl<'a> Reader<'a> {
-    /// Walks through the elements, into those that hold blocks. One of unknown length ends where the next of its kind begins, so
-    /// its content is read as if it stood beside it.
-    fn walk(&mut self, file: &'a [u8]) {
-        let mut at = 0;
-        while let Some(element) = Element::read(file, at) {
-            self.truncated |= element.is_cut();
-            let is_entered = MASTERS.contains(&element.id);
-            self.element(&element);
-            at = if is_entered { element.begin } else { element.begin + element.content.len() };
+impl<'a> Elements<'a> {
+    pub(super) fn new(file: &'a [u8]) -> Self {
+        Self {
+            container: container_of(file),
+            file,
+            at: 0,
+            search_from: None,
+            track: None,
+            has_tracks: false,
+            frames: VecDeque::new(),
+            has_begun: false,
+            has_ended: false,
+            clock_hz: 0,
+            padding_ns: 0,
+            truncated: false,
         }
-        // Less than an element's head is left.
-        self.truncated |= at < file.len() && file[at..].iter().any(|byte| *byte != 0);
+    }
+
+    /// Whether a place holds no element, but what damage has moved there: one that is unknown, or reaches beyond the file, and is not
+    /// followed by another.
+    fn is_damage(&self, element: &Element<'a>) -> bool {
+        let is_odd = !element.is_known() || (element.is_cut() && !element.is_entered());
+        is_odd && !Element::read(self.file, element.next_at()).is_some_and(|next| next.is_known())
+    }
+
+    /// Searches a stretch of bytes for the next cluster, or for known elements in a row. Whether there is more to read.
+    fn search(&mut self, from: usize) -> bool {
+        let end = self.file.len().min(from.saturating_add(SEARCH_BYTES));
+        if let Some(found) = (from..end).find(|at| self.begins_elements(*at)) {
+            self.truncated = true;
+            (self.at, self.search_from) = (found, None);
+            return true;
+        }
+        self.search_from = Some(end);
+        end < self.file.len()
+    }
+
+    fn begins_elements(&self, mut at: usize) -> bool {
+        for n in 0..ELEMENTS_IN_A_ROW {
+            let Some(element) = Element::read(self.file, at).filter(Element::is_known) else { return false };
+            if n == 0 && element.id == id::CLUSTER {
+                return true;
+            }
+            if element.is_cut() && !element.is_entered() {
+                return false;
+            }
+            at = element.next_at();
+        }
+        true
     }
 
     fn element(&mut self, element: &Element<'a>) {
@@ -289,7 +354,11 @@ impl<'a> Reader<'a> {
             }
             id::SIMPLE_BLOCK | id::BLOCK if !element.is_cut() => {
                 self.padding_ns = 0;
-                self.block(element.content);
+                // Damage behind a block has most likely begun within it.
+                let next = Element::read(self.file, element.next_at());
+                if next.is_none_or(|next| !self.is_damage(&next)) {
+                    self.block(element.content);
+                }
             }
             id::DISCARD_PADDING => self.padding_ns = element.number(),
             _ => {}
@@ -305,15 +374,96 @@ impl<'a> Reader<'a> {
         }
         let flags = *block.get(len + 2)?;
         let frames = block.get(len + 3..)?;
-        let stripped = track.stripped;
-        for frame in laced(frames, flags >> 1 & 3)? {
-            self.packets.push(if stripped.is_empty() {
-                frame.into()
-            } else {
-                [stripped, frame].concat().into()
-            });
-        }
+        self.frames.extend(laced(frames, flags >> 1 & 3)?);
         Some(())
+    }
+
+    /// What decodes the track.
+    fn part(&mut self) -> Result<Part, AudioError> {
+        let Some(track) = &self.track else {
+            return Err(if self.has_tracks {
+                AudioError::Unsupported(format!("{} without an audio track is not supported", self.container))
+            } else {
+                AudioError::Corrupt("its tracks are missing".into())
+            });
+        };
+        if track.is_compressed {
+            return Err(AudioError::unsupported(self.container, "blocks that are compressed once more"));
+        }
+        if track.stripped.len() > MAX_STRIPPED_BYTES {
+            return Err(AudioError::Corrupt(format!(
+                "more than {MAX_STRIPPED_BYTES} bytes are taken off its blocks"
+            )));
+        }
+        let (sample_rate_hz, channels) = (track.sample_rate_hz, track.channels);
+        if let Some(format) = track.sample_format() {
+            let codec = Codec::Pcm(RawFormat { format, sample_rate_hz, channels });
+            return Ok(Part { codec, heard: Heard::ALL });
+        }
+        let (codec, skip) = track.codec(self.container)?;
+        self.clock_hz =
+            if matches!(codec, Codec::Opus(_)) { super::codec::OPUS_RATE_HZ } else { sample_rate_hz };
+        Ok(Part { codec, heard: Heard::Trimmed { skip, max_padding: MAX_PADDING } })
+    }
+
+    fn packet(&self, frame: &'a [u8]) -> Cow<'a, [u8]> {
+        match self.track.as_ref().map_or(&[][..], |track| track.stripped) {
+            [] => frame.into(),
+            stripped => [stripped, frame].concat().into(),
+        }
+    }
+}
+
+impl<'a> Demux<'a> for Elements<'a> {
+    fn container(&self) -> &'static str {
+        self.container
+    }
+
+    fn next(&mut self) -> Result<Option<Item<'a>>, AudioError> {
+        let mut n_elements = 0;
+        while self.frames.is_empty() {
+            if let Some(from) = self.search_from {
+                if self.search(from) {
+                    return Ok(Some(Item::Searching));
+                }
+                break;
+            }
+            let Some(element) = Element::read(self.file, self.at) else {
+                self.search_from = (self.at < self.file.len()).then_some(self.at + 1);
+                if self.search_from.is_some() {
+                    continue;
+                }
+                break;
+            };
+            n_elements += 1;
+            if n_elements > SEARCH_ELEMENTS {
+                return Ok(Some(Item::Searching));
+            }
+            if self.is_damage(&element) {
+                self.search_from = Some(self.at + 1);
+                continue;
+            }
+            self.truncated |= element.is_cut();
+            self.element(&element);
+            self.at = element.next_at();
+        }
+        if !std::mem::replace(&mut self.has_begun, true) {
+            return Ok(Some(Item::Part(self.part()?)));
+        }
+        if let Some(frame) = self.frames.pop_front() {
+            return Ok(Some(Item::Packet(self.packet(frame))));
+        }
+        if std::mem::replace(&mut self.has_ended, true) {
+            return Ok(None);
+        }
+        // Less than an element's head is left.
+        self.truncated |= self.file.get(self.at..).unwrap_or_default().iter().any(|byte| *byte != 0);
+        let padding = u128::from(self.padding_ns) * u128::from(self.clock_hz) / 1_000_000_000;
+        Ok(Some(Item::End { padding: u64::try_from(padding).unwrap_or(0).min(MAX_PADDING) }))
+    }
+
+    fn is_truncated(&self) -> bool {
+        self.truncated
     }
 }
 

@@ -6,9 +6,12 @@
 
 mod aiff;
 mod au;
+mod budget;
 mod bytes;
 mod caf;
 mod codec;
+mod demux;
+mod durations;
 mod error;
 mod flac;
 mod ima_adpcm;
@@ -27,79 +30,83 @@ mod vorbis;
 mod wav;
 
 pub use codec::is_decoding;
+pub use durations::Length;
 pub use error::{AudioError, SUPPORTED_FORMATS};
-pub use pcm::{Endian, SampleFormat};
-pub use raw::{RawFormat, decode_raw, of_samples};
+pub use pcm::{Endian, RawFormat, SampleFormat};
+pub use raw::of_samples;
 pub use recording::{
     Channel, DecodeOptions, MAX_CHANNELS, MAX_MAGNITUDE, Recording, SAMPLE_RATE_HZ, SAMPLE_RATES_HZ, Waveform,
 };
 
+use budget::Budget;
 use codec::catch_decoder;
-use mono_mix::MonoMix;
+use demux::Demux;
 use sniff::Container;
+
+use crate::pace::Pace;
 
 /// Decodes an audio file, recognised by its content. A damaged file that makes a decoder panic is as corrupt as one that makes
 /// it fail.
 pub fn decode(file: &[u8], options: DecodeOptions) -> Result<Recording, AudioError> {
+    decode_in_slices(file, None, options, Pace::UNBROKEN)
+}
+
+/// Decodes samples without a header. A file that begins as a container does is refused: its header would become noise.
+pub fn decode_raw(bytes: &[u8], raw: RawFormat, options: DecodeOptions) -> Result<Recording, AudioError> {
+    decode_in_slices(bytes, Some(raw), options, Pace::UNBROKEN)
+}
+
+/// Decodes an audio file, or samples without a header, and pauses at least once for each second of audio.
+pub fn decode_in_slices(
+    file: &[u8],
+    raw: Option<RawFormat>,
+    options: DecodeOptions,
+    pace: Pace<'_>,
+) -> Result<Recording, AudioError> {
+    guarded(|| {
+        let mut budget = Budget::new(file.len(), options.max_seconds, pace);
+        let Length { seconds, .. } = durations::measure(&mut *open(file, raw)?, pace)?;
+        // Before any of it is decoded.
+        budget.check_length(seconds)?;
+        stream::decode(&mut *open(file, raw)?, options, seconds, &mut budget)
+    })
+}
+
+/// How much a file, or samples without a header, would decode to, so far as its packets say how long they are.
+pub fn measure(file: &[u8], raw: Option<RawFormat>, pace: Pace<'_>) -> Result<Length, AudioError> {
+    guarded(|| durations::measure(&mut *open(file, raw)?, pace))
+}
+
+/// How many channels a file, or samples without a header, has: those of the first packet that decodes.
+pub fn count_channels(file: &[u8], raw: Option<RawFormat>) -> Result<u16, AudioError> {
+    guarded(|| {
+        // A second of it is enough, and no length is too long.
+        let mut budget = Budget::new(file.len(), 0.0, Pace::UNBROKEN);
+        stream::count_channels(&mut *open(file, raw)?, &mut budget)
+    })
+}
+
+fn guarded<T>(work: impl FnOnce() -> Result<T, AudioError>) -> Result<T, AudioError> {
+    catch_decoder(work).unwrap_or_else(|| Err(AudioError::Corrupt("it cannot be decoded".into())))
+}
+
+/// The reader of a file, by its content.
+fn open(file: &[u8], raw: Option<RawFormat>) -> Result<Box<dyn Demux<'_> + '_>, AudioError> {
     if file.is_empty() {
         return Err(AudioError::Corrupt("it is empty".into()));
     }
-    let container = sniff::recognise(file)?;
-    catch_decoder(|| decode_container(file, container, options))
-        .unwrap_or_else(|| Err(AudioError::Corrupt("it cannot be decoded".into())))
-}
-
-fn decode_container(
-    file: &[u8],
-    container: Container,
-    options: DecodeOptions,
-) -> Result<Recording, AudioError> {
-    match container {
-        Container::Wav => wav::decode(file, options),
-        Container::Aiff => aiff::decode(file, options),
-        Container::Au => au::decode(file, options),
-        Container::Flac(start) => flac::demux(file, start)?.decode(options),
-        Container::Ogg => ogg::demux(file)?.decode(options),
-        Container::Frames(start) => mpeg::demux(file, start)?.decode(options),
-        Container::Caf => match caf::demux(file)? {
-            caf::Content::Packets(stream) => stream.decode(options),
-            caf::Content::Mpeg { data, truncated } => decode_frames(data, truncated, options),
-            caf::Content::Samples { format, sample_rate_hz, channels, data, truncated } => {
-                decode_samples(data, RawFormat { format, sample_rate_hz, channels }, truncated, options)
-            }
-        },
-        Container::Matroska => match matroska::demux(file)? {
-            matroska::Content::Packets(stream) => stream.decode(options),
-            matroska::Content::Samples { format, sample_rate_hz, channels, data, truncated } => {
-                decode_samples(&data, RawFormat { format, sample_rate_hz, channels }, truncated, options)
-            }
-        },
-        Container::Mp4 => match mp4::demux(file)? {
-            mp4::Content::Packets(stream) => stream.decode(options),
-            mp4::Content::Mpeg { data, truncated } => decode_frames(&data, truncated, options),
-            mp4::Content::Samples { format, sample_rate_hz, channels, data, truncated } => {
-                decode_samples(&data, RawFormat { format, sample_rate_hz, channels }, truncated, options)
-            }
-        },
+    if let Some(raw) = raw {
+        return Ok(Box::new(raw::demux(file, raw)?));
     }
-}
-
-fn decode_samples(
-    data: &[u8],
-    samples: RawFormat,
-    truncated: bool,
-    options: DecodeOptions,
-) -> Result<Recording, AudioError> {
-    let mut mono = MonoMix::new(samples.channels, samples.sample_rate_hz, options)?;
-    samples.format.push(data, &mut mono)?;
-    mono.finish(truncated)
-}
-
-/// Decodes MPEG audio that another container holds.
-fn decode_frames(data: &[u8], truncated: bool, options: DecodeOptions) -> Result<Recording, AudioError> {
-    let start =
-        mpeg::find_start(data).ok_or_else(|| AudioError::Corrupt("it holds no audio frames".into()))?;
-    let mut stream = mpeg::demux(data, start)?;
-    stream.truncated |= truncated;
-    stream.decode(options)
+    Ok(match sniff::recognise(file)? {
+        Container::Wav => wav::demux(file)?,
+        Container::Aiff => Box::new(aiff::demux(file)?),
+        Container::Au => Box::new(au::demux(file)?),
+        Container::Flac(start) => Box::new(flac::Frames::new(file, start)),
+        Container::Ogg => Box::new(ogg::Pages::new(file)),
+        Container::Frames(start) => Box::new(mpeg::Frames::new(file.into(), start, false)),
+        Container::Caf => caf::demux(file)?,
+        Container::Matroska => Box::new(matroska::Elements::new(file)),
+        Container::Mp4 => mp4::demux(file)?,
+    })
 }

@@ -8,32 +8,18 @@
 
 #![allow(clippy::single_range_in_vec_init, reason = "most edit lists have one stretch")]
 
-use std::borrow::Cow;
+use std::iter::Peekable;
 use std::ops::Range;
 
 use super::bytes::Bytes;
 use super::codec::{Adpcm, AdpcmKind, Codec, OpusLayout};
+use super::demux::{Demux, Heard, Item, Part};
 use super::error::AudioError;
-use super::pcm::{Endian, SampleFormat};
-use super::stream::{Heard, Part, Stream};
+use super::mpeg;
+use super::pcm::{BLOCK_FRAMES, Endian, RawFormat, SampleFormat};
 
-/// What a track holds.
-pub(super) enum Content<'a> {
-    Packets(Stream<'a>),
-    /// Samples that are not compressed.
-    Samples {
-        format: SampleFormat,
-        sample_rate_hz: u32,
-        channels: u16,
-        data: Vec<u8>,
-        truncated: bool,
-    },
-    /// MPEG audio, to be searched for frames.
-    Mpeg {
-        data: Vec<u8>,
-        truncated: bool,
-    },
-}
+/// Stretches of an edit list at the most: editors write dozens.
+const MAX_EDITS: usize = 10_000;
 
 /// A box: its name and content.
 #[derive(Clone, Copy)]
@@ -100,7 +86,7 @@ fn container_of(file: &[u8]) -> &'static str {
 }
 
 /// Finds the first audio track and its samples.
-pub(super) fn demux(file: &[u8]) -> Result<Content<'_>, AudioError> {
+pub(super) fn demux(file: &[u8]) -> Result<Box<dyn Demux<'_> + '_>, AudioError> {
     let container = container_of(file);
     let Some(moov) = atoms(file).find(|atom| atom.name == *b"moov" && !atom.is_cut) else {
         return Err(AudioError::Corrupt("the index at its end is missing".into()));
@@ -114,10 +100,7 @@ pub(super) fn demux(file: &[u8]) -> Result<Content<'_>, AudioError> {
             AudioError::Unsupported(format!("{container} without an audio track is not supported"))
         });
     };
-    let mut chunks = track.chunks().unwrap_or_default();
-    chunks.extend(fragments(file, moov, &track));
-    let heard = track.heard(moov);
-    track.content(file, container, &chunks, heard)
+    track.samples(file, container, moov)
 }
 
 fn is_audio(track: Atom) -> Option<bool> {
@@ -145,12 +128,51 @@ struct Entry<'a> {
 }
 
 /// Samples that lie in a row.
-struct Chunk {
-    bytes: Range<usize>,
+struct Chunk<'a> {
+    at: usize,
     n_samples: usize,
-    /// Lengths of the samples; empty if all have the same.
-    lens: Vec<u32>,
+    lens: Lens<'a>,
+    /// Place of their description.
     entry: usize,
+}
+
+/// Lengths of samples.
+#[derive(Clone, Copy)]
+enum Lens<'a> {
+    /// All the same.
+    Equal(u32),
+    /// In a table, from a place on, so many bytes apart.
+    Listed { table: Bytes<'a>, at: usize, stride: usize },
+}
+
+impl Lens<'_> {
+    /// The length of a sample; none behind the table's end.
+    fn of(self, sample: usize) -> Option<usize> {
+        match self {
+            Self::Equal(len) => Some(len as usize),
+            Self::Listed { table, at, stride } => {
+                table.u32_be(at.checked_add(sample.checked_mul(stride)?)?).map(|len| len as usize)
+            }
+        }
+    }
+
+    /// How many of `announced` samples there can be: as many as the table, or else the file, has room for.
+    fn count(self, announced: usize, file: &[u8]) -> usize {
+        match self {
+            Self::Equal(len) => announced.min(file.len().checked_div(len as usize).unwrap_or(0)),
+            Self::Listed { table, at, stride } => {
+                announced.min((table.0.len().saturating_sub(at) + stride - 4) / stride)
+            }
+        }
+    }
+
+    /// The lengths from a sample on.
+    fn skip(self, n_samples: usize) -> Self {
+        match self {
+            Self::Equal(_) => self,
+            Self::Listed { table, at, stride } => Self::Listed { table, at: at + n_samples * stride, stride },
+        }
+    }
 }
 
 impl<'a> Track<'a> {
@@ -173,64 +195,44 @@ impl<'a> Track<'a> {
         })
     }
 
-    /// The chunks of the sample table.
-    fn chunks(&self) -> Option<Vec<Chunk>> {
-        let sizes = self.table.child(*b"stsz").map(|atom| atom.bytes());
-        let (size, n_samples) = match sizes {
-            Some(sizes) => (sizes.u32_be(4)?, sizes.u32_be(8)? as usize),
-            None => (0, 0),
-        };
-        let offsets: Vec<u64> = match (self.table.child(*b"stco"), self.table.child(*b"co64")) {
-            (Some(offsets), _) => offsets
-                .content
-                .get(8..)?
-                .as_chunks()
-                .0
-                .iter()
-                .map(|b| u32::from_be_bytes(*b).into())
-                .collect(),
-            (None, Some(offsets)) => {
-                offsets.content.get(8..)?.as_chunks().0.iter().map(|b| u64::from_be_bytes(*b)).collect()
+    /// The chunks of the sample table, one by one.
+    fn chunks(&self, file: &'a [u8]) -> Option<impl Iterator<Item = Chunk<'a>> + use<'a>> {
+        let (lens, announced) = match self.table.child(*b"stsz").map(|atom| atom.bytes()) {
+            Some(sizes) => {
+                let lens = match sizes.u32_be(4)? {
+                    0 => Lens::Listed { table: sizes, at: 12, stride: 4 },
+                    size => Lens::Equal(size),
+                };
+                (lens, sizes.u32_be(8)? as usize)
             }
-            (None, None) => return None,
+            None => (Lens::Equal(0), 0),
         };
-        let runs = self.table.child(*b"stsc")?.content.get(8..)?;
-        let runs: Vec<[u32; 3]> = runs
-            .as_chunks::<12>()
-            .0
-            .iter()
-            .map(|run| std::array::from_fn(|i| Bytes(run).u32_be(4 * i).unwrap_or(0)))
-            .collect();
-        let (mut chunks, mut sample, mut run) = (Vec::new(), 0, 0);
-        for (number, offset) in (1..).zip(offsets) {
-            while runs.get(run + 1).is_some_and(|next| next[0] <= number) {
+        let n_samples = lens.count(announced, file);
+        let offsets = self.table.child(*b"stco").map(|atom| (atom, false));
+        let (offsets, is_long) = offsets.or_else(|| Some((self.table.child(*b"co64")?, true)))?;
+        let offsets = Bytes(offsets.content.get(8..)?);
+        let offset = move |chunk: usize| {
+            if is_long { offsets.u64_be(8 * chunk) } else { offsets.u32_be(4 * chunk).map(u64::from) }
+        };
+        let runs = Bytes(self.table.child(*b"stsc")?.content.get(8..)?);
+        let (mut chunk, mut sample, mut run) = (0, 0, 0);
+        Some(std::iter::from_fn(move || {
+            let at = usize::try_from(offset(chunk)?).ok()?;
+            chunk += 1;
+            while runs.u32_be(12 * (run + 1)).is_some_and(|first| first as usize <= chunk) {
                 run += 1;
             }
-            let [_, per_chunk, entry] = *runs.get(run)?;
-            let n_left = n_samples.saturating_sub(sample);
-            let n_here = (per_chunk as usize).min(n_left);
-            let lens: Vec<u32> = match sizes {
-                Some(sizes) if size == 0 => {
-                    (sample..sample + n_here).map_while(|i| sizes.u32_be(12 + 4 * i)).collect()
-                }
-                _ => Vec::new(),
-            };
-            let len = if lens.is_empty() {
-                n_here as u64 * u64::from(size)
-            } else {
-                lens.iter().map(|len| u64::from(*len)).sum()
-            };
-            let begin = usize::try_from(offset).ok()?;
-            let end = begin.saturating_add(usize::try_from(len).ok()?);
-            chunks.push(Chunk {
-                bytes: begin..end,
+            let (per_chunk, entry) = (runs.u32_be(12 * run + 4)?, runs.u32_be(12 * run + 8)?);
+            let n_here = (per_chunk as usize).min(n_samples - sample);
+            let here = Chunk {
+                at,
                 n_samples: n_here,
-                lens,
+                lens: lens.skip(sample),
                 entry: (entry as usize).saturating_sub(1),
-            });
+            };
             sample += n_here;
-        }
-        Some(chunks)
+            Some(here)
+        }))
     }
 
     /// What an edit list or iTunes' own comment leaves to be heard.
@@ -246,14 +248,16 @@ impl<'a> Track<'a> {
         }
     }
 
-    /// The stretches of an edit list, in ticks. Pauses are left out; a length of zero reaches to the end.
+    /// The stretches of an edit list, in ticks, in the media's order and each once. Pauses are left out; a length of zero reaches to the
+    /// end.
     fn edits(&self, moov: Atom) -> Option<Vec<Range<u64>>> {
         let movie = moov.child(*b"mvhd")?.bytes();
         let movie_ticks = u64::from(movie.u32_be(if movie.u8(0)? == 1 { 20 } else { 12 })?);
         let list = self.atom.path(&[*b"edts", *b"elst"])?.bytes();
         let is_long = list.u8(0)? == 1;
         let mut stretches = Vec::new();
-        for i in 0..list.u32_be(4)? as usize {
+        let n_edits = list.u32_be(4)? as usize;
+        for i in 0..n_edits.min(MAX_EDITS) {
             let (len, start) = if is_long {
                 (list.u64_be(8 + 20 * i)?, list.u64_be(16 + 20 * i)?.cast_signed())
             } else {
@@ -268,112 +272,276 @@ impl<'a> Track<'a> {
             };
             stretches.push(start..end);
         }
+        stretches.sort_unstable_by_key(|stretch| stretch.start);
+        stretches.dedup_by(|next, last| {
+            let overlaps = next.start <= last.end;
+            last.end = if overlaps { last.end.max(next.end) } else { last.end };
+            overlaps
+        });
         (!stretches.is_empty()).then_some(stretches)
     }
 
-    fn content(
-        &self,
+    /// The samples of the track, by what its description says they are.
+    fn samples(
+        self,
         file: &'a [u8],
         container: &'static str,
-        chunks: &[Chunk],
-        heard: Heard,
-    ) -> Result<Content<'a>, AudioError> {
-        let first = chunks.first().map_or(0, |chunk| chunk.entry);
-        let entry = self.entries.get(first).unwrap_or(&self.entries[0]);
-        let mut truncated = atoms(file).any(|atom| atom.name == *b"mdat" && atom.is_cut);
-        match entry.kind(container)? {
-            EntryKind::Samples(format) => {
-                let frame = format.n_bytes() * usize::from(entry.channels);
-                let data = joined(file, chunks, |chunk| chunk.n_samples * frame, &mut truncated);
-                let (sample_rate_hz, channels) = (entry.sample_rate_hz, entry.channels);
-                Ok(Content::Samples { format, sample_rate_hz, channels, data, truncated })
+        moov: Atom<'a>,
+    ) -> Result<Box<dyn Demux<'a> + 'a>, AudioError> {
+        // Once for each description: chunks may take turns with them.
+        let kinds: Vec<Result<EntryKind, AudioError>> =
+            self.entries.iter().map(|entry| entry.kind(container)).collect();
+        let place = |chunk: &Chunk| if chunk.entry < kinds.len() { chunk.entry } else { 0 };
+        let fragments = Fragments::new(moov, &self);
+        let chunks = || self.chunks(file).into_iter().flatten().chain(fragments.chunks(file));
+        let first = chunks().next().map_or(0, |chunk| place(&chunk));
+        let mut is_cut = atoms(file).any(|atom| atom.name == *b"mdat" && atom.is_cut);
+        match kinds[first].clone()? {
+            EntryKind::Samples(pcm) => {
+                let frame_len = pcm.frame_len();
+                let chunks = chunks().map(move |chunk| (chunk.at, chunk.n_samples.saturating_mul(frame_len)));
+                Ok(Box::new(Stretches {
+                    file,
+                    container,
+                    part: Some(Part { codec: Codec::Pcm(pcm), heard: self.heard(moov) }),
+                    chunks,
+                    block_len: frame_len.max(1) * BLOCK_FRAMES,
+                    rest: &[],
+                    truncated: is_cut,
+                }))
             }
             EntryKind::Mpeg => {
-                let data = joined(file, chunks, |chunk| chunk.bytes.len(), &mut truncated);
-                Ok(Content::Mpeg { data, truncated })
+                let data = joined(file, chunks().map(|chunk| (chunk.at, chunk.len())), &mut is_cut)?;
+                Ok(Box::new(mpeg::Frames::found_in(data.into(), is_cut)?.edited(self.heard(moov))))
             }
             EntryKind::Blocks { adpcm, block_len } => {
                 let frames = adpcm.frames_per_block as usize;
                 // Some writers count frames, others blocks.
-                let len = |chunk: &Chunk| chunk.bytes.len().max(chunk.n_samples / frames * block_len);
-                let data = joined(file, chunks, len, &mut truncated);
-                let packets = data.chunks_exact(block_len).map(|block| block.to_vec().into()).collect();
-                let part = Part { codec: Codec::Adpcm(adpcm), packets, heard };
-                Ok(Content::Packets(Stream { container, parts: vec![part], truncated }))
+                let len =
+                    |chunk: &Chunk| chunk.len().max((chunk.n_samples / frames).saturating_mul(block_len));
+                let data = joined(file, chunks().map(|chunk| (chunk.at, len(&chunk))), &mut is_cut)?;
+                let heard = Some(self.heard(moov));
+                Ok(Box::new(JoinedBlocks {
+                    container,
+                    adpcm,
+                    heard,
+                    data,
+                    block_len,
+                    at: 0,
+                    truncated: is_cut,
+                }))
             }
             EntryKind::Codec(codec) => {
-                let heard = match (heard, &codec) {
-                    // Without an edit list, the header alone says how long the decoder's delay is.
-                    (Heard::Trimmed { .. }, Codec::Opus(_)) => {
-                        let skip = entry.atom(*b"dOps").and_then(|atom| atom.bytes().u16_be(2)).unwrap_or(0);
-                        Heard::Trimmed { skip: skip.into(), padding: 0 }
+                let entry = &self.entries[first];
+                let codecs: Vec<Option<Codec>> = kinds
+                    .iter()
+                    .map(|kind| match kind {
+                        Ok(EntryKind::Codec(codec)) => Some(codec.clone()),
+                        _ => None,
+                    })
+                    .collect();
+                // An edit list counts from the beginning of the first decoder.
+                let is_other =
+                    |chunk: Chunk| codecs[place(&chunk)].as_ref().is_some_and(|other| *other != codec);
+                let heard = if codecs.len() > 1 && chunks().any(is_other) {
+                    Heard::ALL
+                } else {
+                    match (self.heard(moov), &codec) {
+                        // Without an edit list, the header alone says how long the decoder's delay is.
+                        (Heard::Trimmed { .. }, Codec::Opus(_)) => {
+                            let skip =
+                                entry.atom(*b"dOps").and_then(|atom| atom.bytes().u16_be(2)).unwrap_or(0);
+                            Heard::Trimmed { skip: skip.into(), max_padding: 0 }
+                        }
+                        (heard, _) => heard,
                     }
-                    (heard, _) => heard,
                 };
-                let (mut packets, mut codecs): (Vec<Cow<[u8]>>, _) = (Vec::new(), vec![(0, codec)]);
-                for chunk in chunks {
-                    let other = self.entries.get(chunk.entry).unwrap_or(entry);
-                    if let Ok(EntryKind::Codec(codec)) = other.kind(container)
-                        && codecs.last().is_some_and(|(_, last)| *last != codec)
-                    {
-                        codecs.push((packets.len(), codec));
-                    }
-                    let (found, is_whole) = chunk.samples(file);
-                    packets.extend(found.into_iter().map(Cow::from));
-                    truncated |= !is_whole;
-                }
-                Ok(Content::Packets(Stream { container, parts: parts(codecs, packets, heard), truncated }))
+                let chunks = chunks().peekable();
+                Ok(Box::new(Samples {
+                    file,
+                    container,
+                    codecs,
+                    entry: first,
+                    part: Some(Part { codec, heard }),
+                    chunks,
+                    chunk: None,
+                    truncated: is_cut,
+                }))
             }
         }
     }
 }
 
-/// A part for each codec, from the packet on where it begins. An edit list counts from the beginning of the first.
-fn parts(codecs: Vec<(usize, Codec)>, mut packets: Vec<Cow<'_, [u8]>>, heard: Heard) -> Vec<Part<'_>> {
-    let mut parts: Vec<Part> = Vec::new();
-    for (begin, codec) in codecs.into_iter().rev() {
-        let packets = packets.split_off(begin);
-        parts.push(Part { codec, packets, heard: Heard::ALL });
+impl Chunk<'_> {
+    /// Bytes of all samples.
+    fn len(&self) -> usize {
+        match self.lens {
+            Lens::Equal(len) => self.n_samples.saturating_mul(len as usize),
+            lens @ Lens::Listed { .. } => {
+                (0..self.n_samples).map_while(|i| lens.of(i)).fold(0, usize::saturating_add)
+            }
+        }
     }
-    parts.reverse();
-    if let [only] = &mut parts[..] {
-        only.heard = heard;
-    }
-    parts
 }
 
-impl Chunk {
-    /// The samples that are whole, and whether all are.
-    fn samples<'a>(&self, file: &'a [u8]) -> (Vec<&'a [u8]>, bool) {
-        let mut at = self.bytes.start;
-        let mut samples = Vec::new();
-        let same = self.bytes.len() / self.n_samples.max(1);
-        let lens = (0..self.n_samples).map(|i| self.lens.get(i).map_or(same, |len| *len as usize));
-        for len in lens {
-            let Some(sample) = file.get(at..at.saturating_add(len)) else { return (samples, false) };
-            samples.push(sample);
-            at += len;
+/// Samples that are not compressed: the bytes of all chunks, each with its place and length.
+struct Stretches<'a, C> {
+    file: &'a [u8],
+    container: &'static str,
+    part: Option<Part>,
+    chunks: C,
+    block_len: usize,
+    /// What is left of the last chunk.
+    rest: &'a [u8],
+    truncated: bool,
+}
+
+impl<'a, C: Iterator<Item = (usize, usize)>> Demux<'a> for Stretches<'a, C> {
+    fn container(&self) -> &'static str {
+        self.container
+    }
+
+    fn next(&mut self) -> Result<Option<Item<'a>>, AudioError> {
+        if let Some(part) = self.part.take() {
+            return Ok(Some(Item::Part(part)));
         }
-        (samples, true)
+        if self.rest.is_empty() {
+            let Some((at, len)) = self.chunks.next() else { return Ok(None) };
+            self.rest = Bytes(self.file).up_to(at, len);
+            self.truncated |= self.rest.len() < len;
+        }
+        let (block, rest) = self.rest.split_at(self.block_len.min(self.rest.len()));
+        self.rest = rest;
+        Ok(Some(Item::Packet(block.into())))
+    }
+
+    fn is_truncated(&self) -> bool {
+        self.truncated
+    }
+}
+
+/// Blocks of ADPCM, which may lie across chunks.
+struct JoinedBlocks {
+    container: &'static str,
+    adpcm: Adpcm,
+    /// Until the blocks begin.
+    heard: Option<Heard>,
+    data: Vec<u8>,
+    block_len: usize,
+    at: usize,
+    truncated: bool,
+}
+
+impl<'a> Demux<'a> for JoinedBlocks {
+    fn container(&self) -> &'static str {
+        self.container
+    }
+
+    fn next(&mut self) -> Result<Option<Item<'a>>, AudioError> {
+        if let Some(heard) = self.heard.take() {
+            return Ok(Some(Item::Part(Part { codec: Codec::Adpcm(self.adpcm), heard })));
+        }
+        let block = self.data.get(self.at..self.at + self.block_len).filter(|block| !block.is_empty());
+        self.at += self.block_len;
+        Ok(block.map(|block| Item::Packet(block.to_vec().into())))
+    }
+
+    fn is_truncated(&self) -> bool {
+        self.truncated
+    }
+}
+
+/// Packets: the samples of all chunks. Another description begins another part.
+struct Samples<'a, C: Iterator<Item = Chunk<'a>>> {
+    file: &'a [u8],
+    container: &'static str,
+    /// Of each description.
+    codecs: Vec<Option<Codec>>,
+    /// Place of the description in use.
+    entry: usize,
+    part: Option<Part>,
+    chunks: Peekable<C>,
+    /// What is left of a chunk: its first sample and how many there are.
+    chunk: Option<(Chunk<'a>, usize)>,
+    truncated: bool,
+}
+
+impl<'a, C: Iterator<Item = Chunk<'a>>> Samples<'a, C> {
+    /// Takes the next chunk. Whether another decoder begins with it.
+    fn next_chunk(&mut self) -> Option<bool> {
+        let chunk = self.chunks.next()?;
+        let entry = if chunk.entry < self.codecs.len() { chunk.entry } else { self.entry };
+        self.chunk = Some((chunk, 0));
+        let is_other = self.codecs[entry].is_some() && self.codecs[entry] != self.codecs[self.entry];
+        self.entry = if is_other { entry } else { self.entry };
+        Some(is_other)
+    }
+}
+
+impl<'a, C: Iterator<Item = Chunk<'a>>> Demux<'a> for Samples<'a, C> {
+    fn container(&self) -> &'static str {
+        self.container
+    }
+
+    fn next(&mut self) -> Result<Option<Item<'a>>, AudioError> {
+        if let Some(part) = self.part.take() {
+            return Ok(Some(Item::Part(part)));
+        }
+        loop {
+            if let Some((chunk, taken)) = &mut self.chunk
+                && *taken < chunk.n_samples
+                && let Some(len) = chunk.lens.of(*taken)
+            {
+                let end = chunk.at.saturating_add(len);
+                if let Some(sample) = self.file.get(chunk.at..end) {
+                    (chunk.at, *taken) = (end, *taken + 1);
+                    return Ok(Some(Item::Packet(sample.into())));
+                }
+                self.truncated = true;
+            }
+            match self.next_chunk() {
+                Some(true) => {
+                    let codec = self.codecs[self.entry].clone();
+                    return Ok(codec.map(|codec| Item::Part(Part { codec, heard: Heard::ALL })));
+                }
+                // A chunk without samples is a step, too.
+                Some(false) if self.chunk.as_ref().is_some_and(|(chunk, _)| chunk.n_samples == 0) => {
+                    return Ok(Some(Item::Packet((&[][..]).into())));
+                }
+                Some(false) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    fn is_truncated(&self) -> bool {
+        self.truncated
     }
 }
 
 /// The bytes of all chunks, each of a length that the codec gives.
-fn joined(file: &[u8], chunks: &[Chunk], len: impl Fn(&Chunk) -> usize, truncated: &mut bool) -> Vec<u8> {
+fn joined(
+    file: &[u8],
+    chunks: impl Iterator<Item = (usize, usize)>,
+    is_cut: &mut bool,
+) -> Result<Vec<u8>, AudioError> {
     let mut data = Vec::new();
-    for chunk in chunks {
-        let wanted = len(chunk);
-        let found = Bytes(file).up_to(chunk.bytes.start, wanted);
-        *truncated |= found.len() < wanted;
+    for (at, len) in chunks {
+        let found = Bytes(file).up_to(at, len);
+        *is_cut |= found.len() < len;
+        if data.len() + found.len() > file.len() {
+            return Err(AudioError::Corrupt("its tables list more bytes than it holds".into()));
+        }
         data.extend_from_slice(found);
     }
-    data
+    Ok(data)
 }
 
 /// What a description of samples names.
+#[derive(Clone)]
 enum EntryKind {
     Codec(Codec),
-    Samples(SampleFormat),
+    Samples(RawFormat),
     Mpeg,
     Blocks { adpcm: Adpcm, block_len: usize },
 }
@@ -408,7 +576,8 @@ impl<'a> Entry<'a> {
         let unsupported = |content: &str| AudioError::unsupported(container, content);
         let corrupt = || AudioError::Corrupt("the header of its codec cannot be read".into());
         if let Some(format) = self.sample_format() {
-            return Ok(EntryKind::Samples(format));
+            let (sample_rate_hz, channels) = (self.sample_rate_hz, self.channels);
+            return Ok(EntryKind::Samples(RawFormat { format, sample_rate_hz, channels }));
         }
         Ok(match &self.name {
             b"mp4a" => self.elementary_stream(container)?,
@@ -543,69 +712,81 @@ fn itunes_gapless(moov: &[u8]) -> Option<[u64; 3]> {
 }
 
 /// The chunks of a track in movie fragments.
-fn fragments(file: &[u8], moov: Atom, track: &Track) -> Vec<Chunk> {
-    let defaults = moov.child(*b"mvex").and_then(|mvex| {
-        let mut all = atoms(mvex.content).filter(|atom| atom.name == *b"trex");
-        all.find(|trex| trex.bytes().u32_be(4) == Some(track.id))
-    });
-    let default_size = defaults.and_then(|trex| trex.bytes().u32_be(16)).unwrap_or(0);
-    let mut chunks = Vec::new();
-    for moof in atoms(file).filter(|atom| atom.name == *b"moof") {
-        for fragment in atoms(moof.content).filter(|atom| atom.name == *b"traf") {
-            read_fragment(fragment, moof.at, track.id, default_size, &mut chunks);
-        }
-    }
-    chunks
+#[derive(Clone, Copy)]
+struct Fragments {
+    track_id: u32,
+    /// Length of the samples, where a fragment does not say.
+    default_size: u32,
 }
 
-/// The runs of samples of a track's fragment, one behind the other unless they say where they are.
-fn read_fragment(
-    fragment: Atom,
-    moof_at: usize,
-    track_id: u32,
-    default_size: u32,
-    chunks: &mut Vec<Chunk>,
-) -> Option<()> {
-    let header = fragment.child(*b"tfhd")?.bytes();
-    if header.u32_be(4)? != track_id {
-        return None;
+impl Fragments {
+    fn new(moov: Atom, track: &Track) -> Self {
+        let defaults = moov.child(*b"mvex").and_then(|mvex| {
+            let mut all = atoms(mvex.content).filter(|atom| atom.name == *b"trex");
+            all.find(|trex| trex.bytes().u32_be(4) == Some(track.id))
+        });
+        let default_size = defaults.and_then(|trex| trex.bytes().u32_be(16)).unwrap_or(0);
+        Self { track_id: track.id, default_size }
     }
-    let flags = header.u32_be(0)? & 0x00ff_ffff;
-    let mut at = 8;
-    let mut field = |bit: u32, len: usize| {
-        let present = flags & bit != 0;
-        let here = at;
-        at += if present { len } else { 0 };
-        present.then_some(here)
-    };
-    let base = field(1, 8).and_then(|at| header.u64_be(at)).map_or(moof_at as u64, |base| base);
-    let entry = field(2, 4).and_then(|at| header.u32_be(at)).unwrap_or(1);
-    field(8, 4);
-    let default_size = field(0x10, 4).and_then(|at| header.u32_be(at)).unwrap_or(default_size);
-    let mut next = usize::try_from(base).ok()?;
-    for run in atoms(fragment.content).filter(|atom| atom.name == *b"trun") {
-        let bytes = run.bytes();
-        let flags = bytes.u32_be(0)? & 0x00ff_ffff;
-        let n_samples = bytes.u32_be(4)? as usize;
-        let mut at = 8;
-        if flags & 1 != 0 {
-            let offset = i64::from(bytes.u32_be(at)?.cast_signed());
-            next = usize::try_from(base.cast_signed().checked_add(offset)?).ok()?;
-            at += 4;
+
+    fn chunks(self, file: &[u8]) -> impl Iterator<Item = Chunk<'_>> + use<'_> {
+        let moofs = atoms(file).filter(|atom| atom.name == *b"moof");
+        moofs.flat_map(move |moof| {
+            let fragments = atoms(moof.content).filter(|atom| atom.name == *b"traf");
+            fragments.filter_map(move |fragment| self.runs(fragment, moof.at, file)).flatten()
+        })
+    }
+
+    /// The runs of samples of a fragment, one behind the other unless they say where they are.
+    fn runs<'a>(
+        self,
+        fragment: Atom<'a>,
+        moof_at: usize,
+        file: &'a [u8],
+    ) -> Option<impl Iterator<Item = Chunk<'a>> + use<'a>> {
+        let header = fragment.child(*b"tfhd")?.bytes();
+        if header.u32_be(4)? != self.track_id {
+            return None;
         }
-        at += if flags & 4 != 0 { 4 } else { 0 };
-        let fields = [0x100, 0x200, 0x400, 0x800].map(|bit| usize::from(flags & bit != 0));
-        let stride = 4 * fields.iter().sum::<usize>();
-        let lens: Vec<u32> = match fields[1] {
-            1 => (0..n_samples).map_while(|i| bytes.u32_be(at + i * stride + 4 * fields[0])).collect(),
-            _ => vec![default_size; n_samples.min(1 << 20)],
+        let flags = header.u32_be(0)? & 0x00ff_ffff;
+        let mut at = 8;
+        let mut field = |bit: u32, len: usize| {
+            let present = flags & bit != 0;
+            let here = at;
+            at += if present { len } else { 0 };
+            present.then_some(here)
         };
-        let end = lens.iter().fold(next, |end, len| end.saturating_add(*len as usize));
-        let (n_samples, entry) = (lens.len(), (entry as usize).saturating_sub(1));
-        chunks.push(Chunk { bytes: next..end, n_samples, lens, entry });
-        next = end;
+        let base = field(1, 8).and_then(|at| header.u64_be(at)).map_or(moof_at as u64, |base| base);
+        let entry = field(2, 4).and_then(|at| header.u32_be(at)).unwrap_or(1);
+        field(8, 4);
+        let default_size = field(0x10, 4).and_then(|at| header.u32_be(at)).unwrap_or(self.default_size);
+        let entry = (entry as usize).saturating_sub(1);
+        let mut next = usize::try_from(base).ok()?;
+        let runs = atoms(fragment.content).filter(|atom| atom.name == *b"trun");
+        Some(runs.map_while(move |run| {
+            let bytes = run.bytes();
+            let flags = bytes.u32_be(0)? & 0x00ff_ffff;
+            let announced = bytes.u32_be(4)? as usize;
+            let mut at = 8;
+            if flags & 1 != 0 {
+                let offset = i64::from(bytes.u32_be(at)?.cast_signed());
+                next = usize::try_from(base.cast_signed().checked_add(offset)?).ok()?;
+                at += 4;
+            }
+            at += if flags & 4 != 0 { 4 } else { 0 };
+            let fields = [0x100, 0x200, 0x400, 0x800].map(|bit| usize::from(flags & bit != 0));
+            let lens = match fields[1] {
+                1 => {
+                    let stride = 4 * fields.iter().sum::<usize>();
+                    Lens::Listed { table: bytes, at: at + 4 * fields[0], stride }
+                }
+                _ => Lens::Equal(default_size),
+            };
+            let chunk = Chunk { at: next, n_samples: lens.count(announced, file), lens, entry };
+            next = next.saturating_add(chunk.len());
+            Some(chunk)
+        }))
     }
-    Some(())
 }
 
 #[cfg(test)]

@@ -6,10 +6,12 @@
 //! Sources: ISO/IEC 11172-3, section 2.4.1.3, and 13818-3 (MPEG audio header); ISO/IEC 13818-7, section 6.2 (ADTS); the LAME tag
 //! as LAME's `VbrTag.c` writes it.
 
+use std::borrow::Cow;
+
 use super::bytes::Bytes;
 use super::codec::Codec;
+use super::demux::{Demux, Heard, Item, Part};
 use super::error::AudioError;
-use super::stream::{Heard, Part, Stream};
 
 /// Bytes that are searched for the first frame.
 const MAX_JUNK_BYTES: usize = 256 << 10;
@@ -19,6 +21,9 @@ const FRAMES_IN_A_ROW: usize = 4;
 
 /// Frames by which an MP3 decoder is late, besides the encoder's delay in the LAME tag.
 const MP3_DECODER_DELAY: u64 = 529;
+
+/// Bytes that are searched for a frame between two pauses.
+const SEARCH_BYTES: usize = 64 << 10;
 
 /// What a frame's header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,75 +168,178 @@ fn skip_tags(file: Bytes, mut at: usize) -> usize {
     }
 }
 
+/// Frames and sample rate of a frame of MPEG audio, by its header.
+pub(super) fn frame_length(frame: &[u8]) -> Option<(u32, u32)> {
+    Header::read(Bytes(frame), 0).map(|header| (header.n_frames, header.sample_rate_hz))
+}
+
 /// The frames of a file, from a place on.
 ///
 /// 1. Take frame after frame; where none follows, search for the next ones.
 /// 2. A Xing, Info or VBRI header in the first frame holds no audio, and says what to trim. Further ones are in files that
 ///    were joined, where they decode to a frame of silence; then nothing is trimmed at the end.
 /// 3. The file is truncated if its last frame is.
-pub(super) fn demux(file: &[u8], start: usize) -> Result<Stream<'_>, AudioError> {
-    let bytes = Bytes(file);
-    let mut parts: Vec<(Header, Part)> = Vec::new();
-    let (mut at, mut truncated) = (start, false);
-    let mut delays = None;
-    if start == skip_tags(bytes, 0)
-        && let Some(header) = Header::read(bytes, start)
-    {
-        delays = Delays::read(bytes.up_to(start, header.len), header);
-        at += if delays.is_some() { header.len } else { 0 };
-    }
-    while at < file.len() {
-        let expected = parts.last().map(|(header, _)| *header);
-        let header = Header::read(bytes, at).filter(|header| {
-            expected.is_none_or(|expected| header.continues(&expected)) || begins_frames(bytes, at, false)
-        });
-        let Some(header) = header else {
-            match resync(bytes, skip_tags(bytes, at), expected) {
-                Some(next) => at = next,
-                None => break,
-            }
-            continue;
-        };
-        let frame = bytes.up_to(at, header.len);
-        if frame.len() < header.len {
-            truncated = true;
-            break;
-        }
-        if expected.is_none_or(|expected| !header.continues(&expected)) {
-            parts.push((header, Part { codec: codec_of(header), packets: Vec::new(), heard: Heard::ALL }));
-        }
-        if Delays::read(frame, header).is_some() {
-            delays = delays.map(|delays| Delays { padding: 0, ..delays });
-        }
-        let packet = match header.codec {
-            FrameCodec::Mpeg { .. } => frame,
-            FrameCodec::Adts { header_len, .. } => &frame[header_len..],
-        };
-        let (_, part) = parts.last_mut().expect("a part was begun");
-        part.packets.push(packet.into());
-        at += header.len;
-    }
-    let Some((first, part)) = parts.first_mut() else {
-        return Err(AudioError::Corrupt("it holds no audio frames".into()));
-    };
-    let Delays { start, padding } = delays.unwrap_or_default();
-    part.heard = Heard::Trimmed { skip: start, padding };
-    let container = match first.codec {
-        FrameCodec::Adts { .. } => "ADTS",
-        FrameCodec::Mpeg { .. } => "MPEG audio",
-    };
-    Ok(Stream { container, parts: parts.into_iter().map(|(_, part)| part).collect(), truncated })
+pub(super) struct Frames<'a> {
+    file: Cow<'a, [u8]>,
+    at: usize,
+    /// Behind a place without a frame: from where to search for one.
+    searching: bool,
+    /// The header of the last frame.
+    last: Option<Header>,
+    /// Of the first part.
+    delays: Option<Delays>,
+    /// What another container's edit list leaves of the first part.
+    edited: Option<Heard>,
+    n_parts: usize,
+    /// The header of a part that has begun, whose first frame comes next.
+    begun: Option<Header>,
+    truncated: bool,
+    has_ended: bool,
 }
 
-/// The next frame behind bytes that are none: one of the stream that is followed by another, or any stream's with some in a row.
-fn resync(file: Bytes, from: usize, expected: Option<Header>) -> Option<usize> {
-    let candidates = (from + 1..file.0.len()).filter(|at| file.0[*at] == 0xff);
-    candidates.into_iter().find(|at| {
-        let Some(header) = Header::read(file, *at) else { return false };
-        let next = Header::read(file, *at + header.len);
-        let is_stream = expected.is_some_and(|expected| header.continues(&expected));
-        (is_stream && next.is_some_and(|next| next.continues(&header))) || begins_frames(file, *at, false)
-    })
+impl<'a> Frames<'a> {
+    /// The frames from `start` on. `truncated`: what holds them proves that some are missing.
+    pub(super) fn new(file: Cow<'a, [u8]>, start: usize, truncated: bool) -> Self {
+        let bytes = Bytes(&file);
+        let (mut at, mut delays) = (start, None);
+        if start == skip_tags(bytes, 0)
+            && let Some(header) = Header::read(bytes, start)
+        {
+            delays = Delays::read(bytes.up_to(start, header.len), header);
+            at += if delays.is_some() { header.len } else { 0 };
+        }
+        Self {
+            file,
+            at,
+            searching: false,
+            last: None,
+            delays,
+            edited: None,
+            n_parts: 0,
+            begun: None,
+            truncated,
+            has_ended: false,
+        }
+    }
+
+    /// The frames of a stretch of bytes, wherever in its beginning they start.
+    pub(super) fn found_in(file: Cow<'a, [u8]>, truncated: bool) -> Result<Self, AudioError> {
+        let start = find_start(&file).ok_or_else(no_frames)?;
+        Ok(Self::new(file, start, truncated))
+    }
+
+    /// The same, of which an edit list decides what is heard, if there is one.
+    pub(super) fn edited(self, heard: Heard) -> Self {
+        let edited = matches!(heard, Heard::Edited { .. }).then_some(heard);
+        Self { edited, ..self }
+    }
+
+    /// The header of the frame here, if one is.
+    fn header(&self) -> Option<Header> {
+        let bytes = Bytes(&self.file);
+        Header::read(bytes, self.at).filter(|header| {
+            self.last.is_none_or(|last| header.continues(&last)) || begins_frames(bytes, self.at, false)
+        })
+    }
+
+    /// Searches a stretch of bytes for the next frame: one of the stream that is followed by another, or any stream's with some
+    /// in a row.
+    fn search(&mut self) {
+        let file = Bytes(&self.file);
+        if !std::mem::replace(&mut self.searching, true) {
+            self.at = skip_tags(file, self.at) + 1;
+        }
+        let end = self.at.saturating_add(SEARCH_BYTES).min(file.0.len());
+        let candidates = (self.at..end).filter(|at| file.0[*at] == 0xff);
+        let found = candidates.into_iter().find(|at| {
+            let Some(header) = Header::read(file, *at) else { return false };
+            let next = Header::read(file, *at + header.len);
+            let is_stream = self.last.is_some_and(|last| header.continues(&last));
+            (is_stream && next.is_some_and(|next| next.continues(&header))) || begins_frames(file, *at, false)
+        });
+        self.searching = found.is_none();
+        self.at = found.unwrap_or(end.max(self.at));
+    }
+
+    fn packet(&mut self, header: Header) -> Cow<'a, [u8]> {
+        let range = match header.codec {
+            FrameCodec::Mpeg { .. } => self.at..self.at + header.len,
+            FrameCodec::Adts { header_len, .. } => self.at + header_len..self.at + header.len,
+        };
+        let frame = &self.file[self.at..self.at + header.len];
+        if Delays::read(frame, header).is_some() {
+            self.delays = self.delays.map(|delays| Delays { padding: 0, ..delays });
+        }
+        self.at += header.len;
+        self.last = Some(header);
+        match &self.file {
+            Cow::Borrowed(file) => Cow::Borrowed(&file[range]),
+            Cow::Owned(file) => Cow::Owned(file[range].to_vec()),
+        }
+    }
+
+    /// The end of the part, whose padding is known once all of it is read.
+    fn end(&self) -> Item<'a> {
+        let padding = if self.n_parts == 1 { self.delays.unwrap_or_default().padding } else { 0 };
+        Item::End { padding }
+    }
+
+    fn part(&mut self, header: Header) -> Item<'a> {
+        self.n_parts += 1;
+        self.begun = Some(header);
+        let delays = self.delays.filter(|_| self.n_parts == 1).unwrap_or_default();
+        let trimmed = Heard::Trimmed { skip: delays.start, max_padding: delays.padding };
+        Item::Part(Part { codec: codec_of(header), heard: self.edited.take().unwrap_or(trimmed) })
+    }
+}
+
+impl<'a> Demux<'a> for Frames<'a> {
+    fn container(&self) -> &'static str {
+        match self.last.or(self.begun).map(|header| header.codec) {
+            Some(FrameCodec::Adts { .. }) => "ADTS",
+            _ => "MPEG audio",
+        }
+    }
+
+    fn next(&mut self) -> Result<Option<Item<'a>>, AudioError> {
+        if let Some(header) = self.begun.take() {
+            return Ok(Some(Item::Packet(self.packet(header))));
+        }
+        while self.at < self.file.len() && !self.has_ended {
+            if self.searching {
+                self.search();
+                return Ok(Some(Item::Searching));
+            }
+            let Some(header) = self.header() else {
+                self.search();
+                continue;
+            };
+            if self.file.len() - self.at < header.len {
+                self.truncated = true;
+                break;
+            }
+            if self.last.is_some_and(|last| header.continues(&last)) {
+                return Ok(Some(Item::Packet(self.packet(header))));
+            }
+            if self.last.take().is_some() {
+                return Ok(Some(self.end()));
+            }
+            return Ok(Some(self.part(header)));
+        }
+        if self.n_parts == 0 {
+            return Err(no_frames());
+        }
+        let is_ended = std::mem::replace(&mut self.has_ended, true);
+        Ok((!is_ended).then(|| self.end()))
+    }
+
+    fn is_truncated(&self) -> bool {
+        self.truncated
+    }
+}
+
+fn no_frames() -> AudioError {
+    AudioError::Corrupt("it holds no audio frames".into())
 }
 
 fn codec_of(header: Header) -> Codec {

@@ -5,11 +5,12 @@
 //! Sources: RFC 3533 (pages), RFC 7845 (Opus), Vorbis I specification, appendix A.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 
 use super::bytes::Bytes;
 use super::codec::{Codec, opus_packet_frames, read_opus_head};
+use super::demux::{Demux, Heard, Item, Part};
 use super::error::AudioError;
-use super::stream::{Heard, Part, Stream};
 use super::vorbis::VorbisHeaders;
 
 const MAGIC: &[u8] = b"OggS";
@@ -19,10 +20,17 @@ const FIRST: u8 = 2;
 /// A position that says nothing: no packet ends on the page.
 const NO_POSITION: u64 = u64::MAX;
 
+/// Frames from which on what a last position leaves out is no padding, but a position that is wrong.
+const MAX_PADDING: u64 = 48_000;
+
+/// Bytes that are searched for a page between two pauses.
+const SEARCH_BYTES: usize = 1 << 20;
+
 struct Page<'a> {
     flags: u8,
     position: u64,
     serial: u32,
+    number: u32,
     lacing: &'a [u8],
     body: &'a [u8],
     /// The file ends within it.
@@ -31,10 +39,8 @@ struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    /// The first page from a place on.
-    fn next(file: &'a [u8], from: usize) -> Option<Self> {
-        let rest = file.get(from..)?;
-        let at = from + rest.windows(MAGIC.len()).position(|bytes| bytes == MAGIC)?;
+    /// The page whose mark is at a place; `None` if its head is cut.
+    fn read(file: &'a [u8], at: usize) -> Option<Self> {
         let bytes = Bytes(file);
         let n_segments = usize::from(bytes.u8(at + 26)?);
         let lacing = file.get(at + 27..at + 27 + n_segments)?;
@@ -44,6 +50,7 @@ impl<'a> Page<'a> {
             flags: bytes.u8(at + 5)?,
             position: bytes.u64_le(at + 6)?,
             serial: bytes.u32_le(at + 14)?,
+            number: bytes.u32_le(at + 18)?,
             lacing,
             body,
             is_cut: body.len() < len,
@@ -75,11 +82,17 @@ impl<'a> Page<'a> {
 struct Logical<'a> {
     serial: u32,
     kind: Kind,
-    packets: Vec<Cow<'a, [u8]>>,
+    /// What has been found and not taken: the packets of one page, and what comes with the first.
+    found: VecDeque<Item<'a>>,
+    has_packets: bool,
     /// A packet that goes on on the next page.
     begun: Option<Vec<u8>>,
     /// Frames of all packets so far.
     n_frames: u64,
+    /// Number of the last page with audio.
+    last_number: Option<u32>,
+    /// Pages are missing between two with audio.
+    lacks_pages: bool,
     /// Position of the first sample, known from the first page with audio that is not the last.
     start: Option<u64>,
     last_position: Option<u64>,
@@ -126,16 +139,19 @@ impl<'a> Logical<'a> {
         Ok(Some(Self {
             serial,
             kind,
-            packets: Vec::new(),
+            found: VecDeque::new(),
+            has_packets: false,
             begun: None,
             n_frames: 0,
+            last_number: None,
+            lacks_pages: false,
             start: None,
             last_position: None,
             previous_block: None,
         }))
     }
 
-    fn page(&mut self, page: &Page<'a>) {
+    fn page(&mut self, page: &Page<'a>) -> Result<(), AudioError> {
         if page.flags & CONTINUED == 0 {
             self.begun = None;
         }
@@ -151,26 +167,29 @@ impl<'a> Logical<'a> {
                 (true, None) => continue,
                 (false, _) => packet.into(),
             };
-            if ends { self.packet(whole) } else { self.begun = Some(whole.into_owned()) }
+            if ends { self.packet(whole)? } else { self.begun = Some(whole.into_owned()) }
+        }
+        if self.has_packets {
+            let before = self.last_number.replace(page.number);
+            self.lacks_pages |= before.is_some_and(|before| page.number > before.saturating_add(1));
         }
         if page.position != NO_POSITION && self.n_frames > 0 {
             self.last_position = Some(page.position);
             self.start.get_or_insert(page.position.saturating_sub(self.n_frames));
         }
+        Ok(())
     }
 
-    fn packet(&mut self, packet: Cow<'a, [u8]>) {
+    fn packet(&mut self, packet: Cow<'a, [u8]>) -> Result<(), AudioError> {
         match &mut self.kind {
             Kind::Opus { n_headers_left, .. } | Kind::Flac { n_headers_left, .. } if *n_headers_left > 0 => {
                 *n_headers_left -= 1;
             }
             Kind::Opus { .. } => {
                 self.n_frames += opus_packet_frames(&packet);
-                self.packets.push(packet);
+                self.push(packet)?;
             }
-            Kind::Flac { .. } | Kind::OldFlac { .. } if packet.first() == Some(&0xff) => {
-                self.packets.push(packet);
-            }
+            Kind::Flac { .. } | Kind::OldFlac { .. } if packet.first() == Some(&0xff) => self.push(packet)?,
             // Metadata, where the count of headers was not given.
             Kind::Flac { .. } => {}
             Kind::OldFlac { info } => {
@@ -184,68 +203,156 @@ impl<'a> Logical<'a> {
                     if let [identification, _, setup] = &headers[..] {
                         *parsed = VorbisHeaders::read(identification, setup);
                     }
-                    return;
+                    return Ok(());
                 }
                 if let Some(block) = parsed.as_ref().and_then(|headers| headers.block_size(&packet)) {
                     self.n_frames += self.previous_block.map_or(0, |previous| (previous + block) / 4);
                     self.previous_block = Some(block);
                 }
-                self.packets.push(packet);
+                self.push(packet)?;
             }
         }
+        Ok(())
     }
 
-    /// The stream, with what its last position leaves out.
-    fn finish(self) -> Result<Part<'a>, AudioError> {
+    /// A packet of audio; with the first comes what decodes it.
+    fn push(&mut self, packet: Cow<'a, [u8]>) -> Result<(), AudioError> {
+        if !std::mem::replace(&mut self.has_packets, true) {
+            let part = self.part()?;
+            self.found.push_back(Item::Part(part));
+        }
+        self.found.push_back(Item::Packet(packet));
+        Ok(())
+    }
+
+    /// What decodes the stream, by its headers.
+    fn part(&self) -> Result<Part, AudioError> {
         let corrupt = || AudioError::Corrupt("its headers cannot be read".into());
-        let (codec, skip) = match self.kind {
-            Kind::Opus { codec, skip, .. } => (codec, skip),
+        let (codec, skip) = match &self.kind {
+            Kind::Opus { codec, skip, .. } => (codec.clone(), *skip),
             Kind::Vorbis { parsed, .. } => {
-                let headers = parsed.ok_or_else(corrupt)?;
+                let headers = parsed.clone().ok_or_else(corrupt)?;
                 super::recording::check_channels(headers.channels().into())?;
-                (Codec::Vorbis(headers.for_decoder), 0)
+                (Codec::Vorbis(headers), 0)
             }
-            Kind::Flac { info, .. } => (Codec::Flac(info), 0),
-            Kind::OldFlac { info } => (Codec::Flac(info.ok_or_else(corrupt)?), 0),
+            Kind::Flac { info, .. } => (Codec::Flac(info.clone()), 0),
+            Kind::OldFlac { info } => (Codec::Flac(info.clone().ok_or_else(corrupt)?), 0),
         };
-        let heard_frames = self.last_position.zip(self.start).map(|(last, start)| last.saturating_sub(start));
-        let padding = heard_frames.map_or(0, |heard| self.n_frames.saturating_sub(heard));
-        // More than some packets is no padding, but a position that is wrong.
-        let padding = if padding < 48_000 { padding } else { 0 };
-        Ok(Part { codec, packets: self.packets, heard: Heard::Trimmed { skip: skip.into(), padding } })
+        Ok(Part { codec, heard: Heard::Trimmed { skip: skip.into(), max_padding: MAX_PADDING } })
+    }
+
+    /// Frames that the last position leaves out.
+    fn padding(&self) -> u64 {
+        let heard = self.last_position.zip(self.start).map(|(last, start)| last.saturating_sub(start));
+        let padding = heard.map_or(0, |heard| self.n_frames.saturating_sub(heard));
+        if padding < MAX_PADDING { padding } else { 0 }
+    }
+
+    /// What is left of the stream, and its end.
+    fn finish(mut self) -> Result<VecDeque<Item<'a>>, AudioError> {
+        if !self.has_packets {
+            let part = self.part()?;
+            self.found.push_back(Item::Part(part));
+        }
+        let padding = self.padding();
+        self.found.push_back(Item::End { padding });
+        Ok(self.found)
     }
 }
 
-/// Reads the pages of the file.
-pub(super) fn demux(file: &[u8]) -> Result<Stream<'_>, AudioError> {
-    let (mut parts, mut truncated, mut at) = (Vec::new(), false, 0);
-    let mut current: Option<Logical> = None;
-    let mut others = Vec::new();
-    while let Some(page) = Page::next(file, at) {
-        at = page.end;
-        truncated |= page.is_cut;
+/// Reads the pages of a file.
+pub(super) struct Pages<'a> {
+    file: &'a [u8],
+    at: usize,
+    current: Option<Logical<'a>>,
+    /// What is left of a stream that has ended.
+    ended: VecDeque<Item<'a>>,
+    has_streams: bool,
+    /// The name of what a stream holds that is not decoded.
+    other: Option<&'static str>,
+    truncated: bool,
+}
+
+impl<'a> Pages<'a> {
+    pub(super) fn new(file: &'a [u8]) -> Self {
+        Self {
+            file,
+            at: 0,
+            current: None,
+            ended: VecDeque::new(),
+            has_streams: false,
+            other: None,
+            truncated: false,
+        }
+    }
+
+    fn page(&mut self, page: &Page<'a>) -> Result<(), AudioError> {
+        self.truncated |= page.is_cut;
         let first_packet = page.packets().next().map_or(&b""[..], |(packet, _)| packet);
-        match &mut current {
-            Some(logical) if logical.serial == page.serial && page.flags & FIRST == 0 => logical.page(&page),
+        match &mut self.current {
+            Some(logical) if logical.serial == page.serial && page.flags & FIRST == 0 => {
+                logical.page(page)?;
+            }
             // Another stream beside the one that is read, or chained behind it.
-            Some(logical) if page.flags & FIRST == 0 || logical.packets.is_empty() => {}
+            Some(logical) if page.flags & FIRST == 0 || !logical.has_packets => {}
             current => match Logical::new(page.serial, first_packet)? {
-                Some(next) => parts.extend(current.replace(next).map(Logical::finish)),
-                None if page.flags & FIRST != 0 => others.push(first_packet),
+                Some(next) => {
+                    self.has_streams = true;
+                    if let Some(before) = current.replace(next) {
+                        self.truncated |= before.lacks_pages;
+                        self.ended = before.finish()?;
+                    }
+                }
+                None if page.flags & FIRST != 0 => self.other = self.other.or_else(|| name_of(first_packet)),
                 None => {}
             },
         }
+        Ok(())
     }
-    let is_within_packet = current.as_ref().is_some_and(|logical| logical.begun.is_some());
-    parts.extend(current.map(Logical::finish));
-    if parts.is_empty() {
-        return Err(match others.iter().find_map(|packet| name_of(packet)) {
+}
+
+impl<'a> Demux<'a> for Pages<'a> {
+    fn container(&self) -> &'static str {
+        "Ogg"
+    }
+
+    fn next(&mut self) -> Result<Option<Item<'a>>, AudioError> {
+        loop {
+            let found = self.current.as_mut().and_then(|logical| logical.found.pop_front());
+            if let Some(item) = self.ended.pop_front().or(found) {
+                return Ok(Some(item));
+            }
+            let rest = self.file.get(self.at..).unwrap_or_default();
+            let searched = &rest[..rest.len().min(SEARCH_BYTES)];
+            let Some(found) = searched.windows(MAGIC.len()).position(|bytes| bytes == MAGIC) else {
+                if searched.len() < rest.len() {
+                    self.at += SEARCH_BYTES - MAGIC.len();
+                    return Ok(Some(Item::Searching));
+                }
+                break;
+            };
+            let Some(page) = Page::read(self.file, self.at + found) else { break };
+            self.at = page.end;
+            self.page(&page)?;
+        }
+        self.at = self.file.len();
+        if let Some(logical) = self.current.take() {
+            self.truncated |= logical.begun.is_some() || logical.lacks_pages;
+            self.ended = logical.finish()?;
+            return Ok(self.ended.pop_front());
+        }
+        if self.has_streams {
+            return Ok(None);
+        }
+        Err(match self.other {
             Some(name) => AudioError::unsupported("Ogg", name),
             None => AudioError::Corrupt("no stream of audio begins in it".into()),
-        });
+        })
     }
-    let parts = parts.into_iter().collect::<Result<Vec<_>, _>>()?;
-    Ok(Stream { container: "Ogg", parts, truncated: truncated || is_within_packet })
+
+    fn is_truncated(&self) -> bool {
+        self.truncated
+    }
 }
 
 /// The name of what a stream holds that is not decoded here.

@@ -1,10 +1,25 @@
 //! Uncompressed samples of every kind -> `f32`, full scale at ±1, as libsndfile and librosa read them.
 
-use super::error::AudioError;
-use super::mono_mix::MonoMix;
-
 /// Frames that are converted at once.
-const BLOCK_FRAMES: usize = 4_096;
+pub(super) const BLOCK_FRAMES: usize = 4_096;
+
+/// Samples without a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawFormat {
+    /// How a sample is written.
+    pub format: SampleFormat,
+    /// Samples of a channel in a second.
+    pub sample_rate_hz: u32,
+    /// Interleaved channels.
+    pub channels: u16,
+}
+
+impl RawFormat {
+    /// Bytes of a frame: a sample of each channel.
+    pub(super) fn frame_len(&self) -> usize {
+        self.format.n_bytes() * usize::from(self.channels)
+    }
+}
 
 /// How a sample is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,48 +108,37 @@ impl SampleFormat {
         }
     }
 
-    /// Converts whole frames into the mix, block by block; a last frame that is not whole is left out.
-    pub(super) fn push(self, data: &[u8], mono: &mut MonoMix) -> Result<(), AudioError> {
+    /// Converts whole samples and adds them to others; a last one that is cut is left out.
+    pub(super) fn convert(self, data: &[u8], to: &mut Vec<f32>) {
         let scale = |bits: u16| 1.0 / (1_u64 << (bits - 1)) as f32;
         match self {
-            Self::U8 => push(data, mono, |[b]| (f32::from(b) - 128.0) / 128.0),
-            Self::S8 => push(data, mono, |[b]| f32::from(b.cast_signed()) / 128.0),
-            Self::S16(Endian::Little) => push(data, mono, |b| f32::from(i16::from_le_bytes(b)) / 32_768.0),
-            Self::S16(Endian::Big) => push(data, mono, |b| f32::from(i16::from_be_bytes(b)) / 32_768.0),
+            Self::U8 => convert(data, to, |[b]| (f32::from(b) - 128.0) / 128.0),
+            Self::S8 => convert(data, to, |[b]| f32::from(b.cast_signed()) / 128.0),
+            Self::S16(Endian::Little) => convert(data, to, |b| f32::from(i16::from_le_bytes(b)) / 32_768.0),
+            Self::S16(Endian::Big) => convert(data, to, |b| f32::from(i16::from_be_bytes(b)) / 32_768.0),
             Self::S24(Endian::Little) => {
-                push(data, mono, |[a, b, c]| (i32::from_le_bytes([0, a, b, c]) >> 8) as f32 / 8_388_608.0)
+                convert(data, to, |[a, b, c]| (i32::from_le_bytes([0, a, b, c]) >> 8) as f32 / 8_388_608.0);
             }
             Self::S24(Endian::Big) => {
-                push(data, mono, |[a, b, c]| (i32::from_be_bytes([a, b, c, 0]) >> 8) as f32 / 8_388_608.0)
+                convert(data, to, |[a, b, c]| (i32::from_be_bytes([a, b, c, 0]) >> 8) as f32 / 8_388_608.0);
             }
-            Self::S32(endian) => push(data, mono, |b| i32_from(b, endian) as f32 / 2_147_483_648.0),
-            Self::LowBits(bits, endian) => push(data, mono, |b| i32_from(b, endian) as f32 * scale(bits)),
+            Self::S32(endian) => convert(data, to, |b| i32_from(b, endian) as f32 / 2_147_483_648.0),
+            Self::LowBits(bits, endian) => convert(data, to, |b| i32_from(b, endian) as f32 * scale(bits)),
             Self::LowBits16(bits, endian) => {
-                push(data, mono, |b| f32::from(i16_from(b, endian)) * scale(bits))
+                convert(data, to, |b| f32::from(i16_from(b, endian)) * scale(bits));
             }
-            Self::F32(Endian::Little) => push(data, mono, f32::from_le_bytes),
-            Self::F32(Endian::Big) => push(data, mono, f32::from_be_bytes),
-            Self::F64(Endian::Little) => push(data, mono, |b| f64::from_le_bytes(b) as f32),
-            Self::F64(Endian::Big) => push(data, mono, |b| f64::from_be_bytes(b) as f32),
-            Self::MuLaw => push(data, mono, |[b]| f32::from(mu_law(b)) / 32_768.0),
-            Self::ALaw => push(data, mono, |[b]| f32::from(a_law(b)) / 32_768.0),
+            Self::F32(Endian::Little) => convert(data, to, f32::from_le_bytes),
+            Self::F32(Endian::Big) => convert(data, to, f32::from_be_bytes),
+            Self::F64(Endian::Little) => convert(data, to, |b| f64::from_le_bytes(b) as f32),
+            Self::F64(Endian::Big) => convert(data, to, |b| f64::from_be_bytes(b) as f32),
+            Self::MuLaw => convert(data, to, |[b]| f32::from(mu_law(b)) / 32_768.0),
+            Self::ALaw => convert(data, to, |[b]| f32::from(a_law(b)) / 32_768.0),
         }
     }
 }
 
-fn push<const BYTES: usize>(
-    data: &[u8],
-    mono: &mut MonoMix,
-    value: impl Fn([u8; BYTES]) -> f32,
-) -> Result<(), AudioError> {
-    mono.reserve(data.len() / BYTES / usize::from(mono.channels()));
-    let mut block = Vec::new();
-    for bytes in data.chunks(BLOCK_FRAMES * usize::from(mono.channels()) * BYTES) {
-        block.clear();
-        block.extend(bytes.as_chunks().0.iter().map(|sample| value(*sample)));
-        mono.push(&block)?;
-    }
-    Ok(())
+fn convert<const BYTES: usize>(data: &[u8], to: &mut Vec<f32>, value: impl Fn([u8; BYTES]) -> f32) {
+    to.extend(data.as_chunks().0.iter().map(|sample| value(*sample)));
 }
 
 fn i32_from(bytes: [u8; 4], endian: Endian) -> i32 {
@@ -154,15 +158,12 @@ fn i16_from(bytes: [u8; 2], endian: Endian) -> i16 {
 /// Whether some low bit is set and every sample fits into the low `valid_bits`.
 fn is_at_low_end(samples: impl Iterator<Item = i32>, container_bits: u16, valid_bits: u16) -> bool {
     let low_mask = (1 << (container_bits - valid_bits)) - 1;
+    // Without branches, so that the loop over hundreds of megabytes takes vector instructions.
+    let (bits, least, most) = samples.fold((0, i32::MAX, i32::MIN), |(bits, least, most), sample| {
+        (bits | sample, sample.min(least), sample.max(most))
+    });
     let limit = 1_i64 << (valid_bits - 1);
-    let mut has_low_bits = false;
-    for sample in samples {
-        has_low_bits |= sample & low_mask != 0;
-        if !(-limit..limit).contains(&i64::from(sample)) {
-            return false;
-        }
-    }
-    has_low_bits
+    bits & low_mask != 0 && i64::from(least) >= -limit && i64::from(most) < limit
 }
 
 /// Source: ITU-T G.711, mu-law, as 16 bits.

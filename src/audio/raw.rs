@@ -1,21 +1,12 @@
 //! Samples without a header.
 
+use super::codec::Codec;
+use super::demux::EqualPackets;
 use super::error::AudioError;
 use super::mono_mix::MonoMix;
-use super::pcm::SampleFormat;
-use super::recording::{DecodeOptions, Recording};
+use super::pcm::{BLOCK_FRAMES, RawFormat};
+use super::recording::{DecodeOptions, Recording, check_channels};
 use super::sniff;
-
-/// What samples without a header are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RawFormat {
-    /// How a sample is written.
-    pub format: SampleFormat,
-    /// Samples of a channel in a second.
-    pub sample_rate_hz: u32,
-    /// Interleaved channels.
-    pub channels: u16,
-}
 
 /// Samples of one channel, full scale at ±1 -> a recording.
 pub fn of_samples(
@@ -29,8 +20,8 @@ pub fn of_samples(
     mono.finish(false)
 }
 
-/// Decodes samples without a header. A file that begins as a container does is refused: its header would become noise.
-pub fn decode_raw(bytes: &[u8], raw: RawFormat, options: DecodeOptions) -> Result<Recording, AudioError> {
+/// Samples without a header. A file that begins as a container does is refused: its header would become noise.
+pub(super) fn demux(bytes: &[u8], raw: RawFormat) -> Result<EqualPackets<'_>, AudioError> {
     if bytes.is_empty() {
         return Err(AudioError::Corrupt("it is empty".into()));
     }
@@ -39,13 +30,17 @@ pub fn decode_raw(bytes: &[u8], raw: RawFormat, options: DecodeOptions) -> Resul
             "it was sent as samples without a header, but it is {name}"
         )));
     }
-    let mut mono = MonoMix::new(raw.channels, raw.sample_rate_hz, options)?;
-    let frame_len = raw.format.n_bytes() * usize::from(raw.channels);
+    check_channels(raw.channels)?;
+    let frame_len = raw.frame_len();
     if !bytes.len().is_multiple_of(frame_len) {
         let reason =
             format!("its {} bytes are not whole frames of {frame_len}: the last one is cut", bytes.len());
         return Err(AudioError::Corrupt(reason));
     }
-    raw.format.push(bytes, &mut mono)?;
-    mono.finish(false)
+    Ok(samples("raw samples", raw, bytes))
+}
+
+/// Samples that are not compressed, block by block.
+pub(super) fn samples<'a>(container: &'static str, raw: RawFormat, data: &'a [u8]) -> EqualPackets<'a> {
+    EqualPackets::samples(container, Codec::Pcm(raw), data, raw.frame_len() * BLOCK_FRAMES)
 }

@@ -1,159 +1,277 @@
-//! A demuxed stream of packets -> [`Recording`].
+//! A container's packets -> [`Recording`], within a budget.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
+use super::budget::Budget;
 use super::codec::{BadPacket, Block, Codec, Decoder};
+use super::demux::{Demux, Heard, Item, MAX_TRIMMED_FRAMES, Part};
+use super::durations::packet_seconds;
 use super::error::AudioError;
 use super::mono_mix::MonoMix;
 use super::recording::{DecodeOptions, Recording};
 
-/// What a container holds: packets, and which of the decoded frames are heard.
-pub(super) struct Stream<'a> {
-    /// The container's name, for errors.
-    pub(super) container: &'static str,
-    /// The parts of the stream, one after the other; each has a decoder of its own.
-    pub(super) parts: Vec<Part<'a>>,
-    /// The container proves that something is missing.
-    pub(super) truncated: bool,
-}
-
-/// Packets for one decoder.
-pub(super) struct Part<'a> {
-    pub(super) codec: Codec,
-    pub(super) packets: Vec<Cow<'a, [u8]>>,
-    pub(super) heard: Heard,
-}
-
-/// Which of the frames that a part decodes to are heard.
-pub(super) enum Heard {
-    /// All but some at the beginning and, where the count is known, at the end.
-    Trimmed {
-        /// Frames at the beginning that are the decoder's delay.
-        skip: u64,
-        /// Frames at the end that fill the last packet.
-        padding: u64,
-    },
-    /// These stretches, in ticks of the media's clock.
-    Edited {
-        /// In the order of their play.
-        stretches: Vec<Range<u64>>,
-        ticks_per_second: u32,
-    },
-}
-
-impl Heard {
-    pub(super) const ALL: Self = Self::Trimmed { skip: 0, padding: 0 };
-}
-
-impl Stream<'_> {
-    /// Decodes the parts. One of another rate or number of channels than the first ends the recording, which is `truncated` then.
-    pub(super) fn decode(self, options: DecodeOptions) -> Result<Recording, AudioError> {
-        let mut mono: Option<MonoMix> = None;
-        let mut truncated = self.truncated;
-        let mut first_error = None;
-        for part in self.parts {
-            let decoder = match Decoder::new(&part.codec, self.container) {
-                Ok(decoder) => decoder,
-                Err(error) if mono.is_none() => {
-                    first_error.get_or_insert(error);
-                    continue;
+/// Decodes a container.
+///
+/// 1. Each part has a decoder of its own. One of another rate or number of channels than the first ends the recording, which is
+///    `truncated` then.
+/// 2. Each packet, and what it decodes to, is taken from the budget, whether it is heard or not.
+/// 3. What is heard of it goes into the mix.
+///
+/// `expected_seconds` is what the packets say of their length: memory is reserved for that much.
+pub(super) fn decode(
+    demux: &mut dyn Demux<'_>,
+    options: DecodeOptions,
+    expected_seconds: f64,
+    budget: &mut Budget<'_>,
+) -> Result<Recording, AudioError> {
+    let mut stream = Stream::new(options, expected_seconds);
+    let (mut first_error, mut is_cut_off) = (None, false);
+    while let Some(item) = demux.next()? {
+        match item {
+            Item::Part(part) => {
+                budget.take_part()?;
+                match stream.begin(part, demux.container()) {
+                    Ok(()) => {}
+                    Err(error) if stream.mono.is_none() => {
+                        first_error.get_or_insert(error);
+                    }
+                    Err(_) => {
+                        is_cut_off = true;
+                        break;
+                    }
                 }
-                Err(_) => {
-                    truncated = true;
+            }
+            Item::Packet(packet) => match stream.packet(&packet, budget)? {
+                Taken::Heard => {}
+                Taken::Done => break,
+                Taken::OtherKind => {
+                    is_cut_off = true;
                     break;
                 }
-            };
-            if !part.decode(decoder, options, &mut mono)? {
-                truncated = true;
-                break;
-            }
+            },
+            Item::End { padding } => stream.end(padding)?,
+            Item::Searching => budget.take_search()?,
         }
-        match mono {
-            Some(mono) => mono.finish(truncated),
-            None => Err(first_error.unwrap_or_else(|| AudioError::Corrupt("nothing in it decodes".into()))),
-        }
+    }
+    stream.end(0)?;
+    let truncated = demux.is_truncated() || is_cut_off;
+    match stream.mono {
+        Some(mono) => mono.finish(truncated),
+        None => Err(first_error.unwrap_or_else(|| AudioError::Corrupt("nothing in it decodes".into()))),
     }
 }
 
-impl Part<'_> {
-    /// Decodes into the mix. Whether all of it belongs to the recording.
-    fn decode(
-        self,
-        mut decoder: Decoder,
-        options: DecodeOptions,
-        mono: &mut Option<MonoMix>,
-    ) -> Result<bool, AudioError> {
-        let mut block = Block::default();
-        let mut window = Window::new(self.heard);
-        for packet in &self.packets {
-            match decoder.decode(packet, &mut block) {
-                Ok(()) => {}
-                Err(BadPacket) => continue,
+/// The channels of the first packet that decodes.
+pub(super) fn count_channels(demux: &mut dyn Demux<'_>, budget: &mut Budget<'_>) -> Result<u16, AudioError> {
+    let mut stream = Stream::new(DecodeOptions::up_to(f64::INFINITY), 0.0);
+    while let Some(item) = demux.next()? {
+        match item {
+            Item::Part(part) => {
+                budget.take_part()?;
+                stream.begin(part, demux.container())?;
             }
-            if block.samples.is_empty() {
-                continue;
+            Item::Packet(packet) => {
+                stream.packet(&packet, budget)?;
             }
-            if mono.is_none() {
-                *mono = Some(MonoMix::new(block.channels, block.sample_rate_hz, options)?);
-            }
-            let mix = mono.as_mut().expect("it was just made");
-            if !mix.takes(block.channels, block.sample_rate_hz) {
-                return Ok(false);
-            }
-            window.push(&block, mix)?;
+            Item::End { .. } => {}
+            Item::Searching => budget.take_search()?,
         }
-        Ok(true)
+        if let Some(mono) = &stream.mono {
+            return Ok(mono.channels());
+        }
+    }
+    Err(AudioError::Corrupt("nothing in it decodes".into()))
+}
+
+struct Stream {
+    options: DecodeOptions,
+    expected_seconds: f64,
+    mono: Option<MonoMix>,
+    part: Option<DecodedPart>,
+}
+
+/// A part that is being decoded.
+struct DecodedPart {
+    codec: Codec,
+    decoder: Decoder,
+    window: Window,
+    block: Block,
+}
+
+/// What became of a packet.
+enum Taken {
+    /// It is decoded, or could not be; the next may follow.
+    Heard,
+    /// Nothing behind it is heard.
+    Done,
+    /// It is not of the recording's rate or number of channels.
+    OtherKind,
+}
+
+impl Stream {
+    fn new(options: DecodeOptions, expected_seconds: f64) -> Self {
+        Self { options, expected_seconds, mono: None, part: None }
+    }
+
+    /// Begins a part; its packets are passed over if it cannot be decoded.
+    fn begin(&mut self, part: Part, container: &str) -> Result<(), AudioError> {
+        self.end(0)?;
+        if let Heard::Trimmed { skip, max_padding } = part.heard
+            && skip.max(max_padding) > MAX_TRIMMED_FRAMES
+        {
+            let n = skip.max(max_padding);
+            return Err(AudioError::Corrupt(format!(
+                "{n} frames of it are a delay or padding, more than any codec has"
+            )));
+        }
+        let decoder = Decoder::new(&part.codec, container)?;
+        if let Codec::Pcm(pcm) = &part.codec
+            && self.mono.is_none()
+        {
+            self.mono = Some(self.mix(pcm.channels, pcm.sample_rate_hz)?);
+        }
+        let window = Window::new(part.heard);
+        self.part = Some(DecodedPart { codec: part.codec, decoder, window, block: Block::default() });
+        Ok(())
+    }
+
+    fn mix(&self, channels: u16, sample_rate_hz: u32) -> Result<MonoMix, AudioError> {
+        let mut mono = MonoMix::new(channels, sample_rate_hz, self.options)?;
+        mono.reserve((self.expected_seconds * f64::from(sample_rate_hz)) as usize);
+        Ok(mono)
+    }
+
+    fn packet(&mut self, packet: &[u8], budget: &mut Budget<'_>) -> Result<Taken, AudioError> {
+        budget.take_packet(packet.len())?;
+        let Some(mut part) = self.part.take() else { return Ok(Taken::Heard) };
+        let taken = self.decode(&mut part, packet, budget);
+        self.part = Some(part);
+        taken
+    }
+
+    fn decode(
+        &mut self,
+        DecodedPart { codec, decoder, window, block }: &mut DecodedPart,
+        packet: &[u8],
+        budget: &mut Budget<'_>,
+    ) -> Result<Taken, AudioError> {
+        if packet.is_empty() {
+            return Ok(Taken::Heard);
+        }
+        let decoded = decoder.decode(packet, block);
+        if matches!(decoded, Err(BadPacket)) || block.samples.is_empty() {
+            budget.take_empty_packet(packet_seconds(codec, packet))?;
+            return Ok(Taken::Heard);
+        }
+        budget.take_frames(block.n_frames(), block.sample_rate_hz)?;
+        if self.mono.is_none() {
+            self.mono = Some(self.mix(block.channels, block.sample_rate_hz)?);
+        }
+        let mix = self.mono.as_mut().expect("it was just made");
+        if !mix.takes(block.channels, block.sample_rate_hz) {
+            return Ok(Taken::OtherKind);
+        }
+        window.push(block, mix)?;
+        Ok(if window.is_over() { Taken::Done } else { Taken::Heard })
+    }
+
+    /// Ends the part, so many of whose last frames only fill its last packet.
+    fn end(&mut self, padding: u64) -> Result<(), AudioError> {
+        if let (Some(part), Some(mono)) = (self.part.take(), &mut self.mono) {
+            part.window.finish(padding, mono)?;
+        }
+        Ok(())
     }
 }
 
 /// Passes on the frames that are heard.
 struct Window {
-    heard: Heard,
+    heard: HeardFrames,
     /// Frames decoded so far.
     at: u64,
-    /// The last frames, held back as long as they may be padding.
-    held: Vec<f32>,
+}
+
+enum HeardFrames {
+    Trimmed {
+        skip: u64,
+        max_padding: u64,
+        /// The last frames, held back as long as they may be padding.
+        held: Vec<f32>,
+        n_channels: usize,
+    },
+    Edited {
+        stretches: Vec<Range<u64>>,
+        ticks_per_second: u32,
+        /// Stretches that have ended.
+        n_ended: usize,
+    },
 }
 
 impl Window {
     fn new(heard: Heard) -> Self {
-        Self { heard, at: 0, held: Vec::new() }
+        let heard = match heard {
+            Heard::Trimmed { skip, max_padding } => {
+                HeardFrames::Trimmed { skip, max_padding, held: Vec::new(), n_channels: 1 }
+            }
+            Heard::Edited { stretches, ticks_per_second } => {
+                HeardFrames::Edited { stretches, ticks_per_second, n_ended: 0 }
+            }
+        };
+        Self { heard, at: 0 }
     }
 
     fn push(&mut self, block: &Block, mix: &mut MonoMix) -> Result<(), AudioError> {
-        let n_channels = usize::from(block.channels);
+        let channels = usize::from(block.channels);
         let here = self.at..self.at + block.n_frames() as u64;
         self.at = here.end;
         // The part of the block that is also in a range of frames.
         let part = |range: Range<u64>| {
             let start = range.start.clamp(here.start, here.end) - here.start;
             let end = range.end.clamp(here.start, here.end) - here.start;
-            &block.samples[start as usize * n_channels..end.max(start) as usize * n_channels]
+            &block.samples[start as usize * channels..end.max(start) as usize * channels]
         };
-        match &self.heard {
-            Heard::Trimmed { skip, padding: 0 } => mix.push(part(*skip..u64::MAX)),
-            Heard::Trimmed { skip, padding } => {
-                self.held.extend_from_slice(part(*skip..u64::MAX));
-                let held_back = usize::try_from(*padding).unwrap_or(usize::MAX).saturating_mul(n_channels);
-                let ready = self.held.len().saturating_sub(held_back);
-                let ready = ready - ready % n_channels;
-                mix.push(&self.held[..ready])?;
-                self.held.drain(..ready);
+        match &mut self.heard {
+            HeardFrames::Trimmed { skip, max_padding: 0, .. } => mix.push(part(*skip..u64::MAX)),
+            HeardFrames::Trimmed { skip, max_padding, held, n_channels } => {
+                *n_channels = channels;
+                held.extend_from_slice(part(*skip..u64::MAX));
+                let held_back = *max_padding as usize * channels;
+                // Once that is as much again, so that each frame is moved once.
+                if held.len() >= 2 * held_back {
+                    let ready = held.len() - held_back;
+                    mix.push(&held[..ready])?;
+                    held.drain(..ready);
+                }
                 Ok(())
             }
-            Heard::Edited { stretches, ticks_per_second } => {
-                let rate = u64::from(block.sample_rate_hz);
+            HeardFrames::Edited { stretches, ticks_per_second, n_ended } => {
                 let frame = |ticks: u64| {
-                    let frames =
-                        u128::from(ticks) * u128::from(rate) / u128::from((*ticks_per_second).max(1));
+                    let frames = u128::from(ticks) * u128::from(block.sample_rate_hz)
+                        / u128::from((*ticks_per_second).max(1));
                     u64::try_from(frames).unwrap_or(u64::MAX)
                 };
-                for stretch in stretches {
-                    mix.push(part(frame(stretch.start)..frame(stretch.end)))?;
+                while let Some(stretch) = stretches.get(*n_ended) {
+                    let (start, end) = (frame(stretch.start), frame(stretch.end));
+                    mix.push(part(start..end))?;
+                    if end > here.end {
+                        break;
+                    }
+                    *n_ended += 1;
                 }
                 Ok(())
             }
         }
+    }
+
+    /// Whether nothing more is heard.
+    fn is_over(&self) -> bool {
+        matches!(&self.heard, HeardFrames::Edited { stretches, n_ended, .. } if *n_ended == stretches.len())
+    }
+
+    /// Passes on what was held back, but for the padding.
+    fn finish(self, padding: u64, mix: &mut MonoMix) -> Result<(), AudioError> {
+        let HeardFrames::Trimmed { held, n_channels, .. } = self.heard else { return Ok(()) };
+        let n_padding = usize::try_from(padding).unwrap_or(usize::MAX).saturating_mul(n_channels);
+        mix.push(&held[..held.len().saturating_sub(n_padding)])
     }
 }

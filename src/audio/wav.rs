@@ -9,12 +9,10 @@ use hound::{SampleFormat as HoundFormat, WavReader};
 
 use super::bytes::Bytes;
 use super::codec::{Adpcm, AdpcmKind, Codec};
+use super::demux::{Demux, EqualPackets, Heard, Part};
 use super::error::AudioError;
-use super::mono_mix::MonoMix;
-use super::mpeg;
-use super::pcm::{Endian, SampleFormat};
-use super::recording::{DecodeOptions, Recording};
-use super::stream::{Heard, Part, Stream};
+use super::pcm::{Endian, RawFormat, SampleFormat};
+use super::{mpeg, raw};
 
 /// Lengths from here on mean "unknown": a program that writes to a pipe cannot fill them in afterwards.
 const UNKNOWN_LEN: u32 = 0x7fff_0000;
@@ -29,26 +27,20 @@ const MPEG: u16 = 0x0050;
 const MP3: u16 = 0x0055;
 const EXTENSIBLE: u16 = 0xfffe;
 
-/// Decodes a WAV file, full scale at ±1, as libsndfile and librosa do.
-pub(super) fn decode(file: &[u8], options: DecodeOptions) -> Result<Recording, AudioError> {
-    let chunks = Chunks::find(file)?;
-    let format = &chunks.format;
-    let data = chunks.data;
-    match format.tag {
-        MS_ADPCM => decode_adpcm(AdpcmKind::Microsoft, &chunks, options),
-        IMA_ADPCM => decode_adpcm(AdpcmKind::ImaWav, &chunks, options),
-        MPEG | MP3 => {
-            let start = mpeg::find_start(data);
-            let start = start.ok_or_else(|| AudioError::Corrupt("it holds no audio frames".into()))?;
-            mpeg::demux(data, start)?.decode(options)
-        }
+/// The audio of a WAV file, full scale at ±1, as libsndfile and librosa read it.
+pub(super) fn demux(file: &[u8]) -> Result<Box<dyn Demux<'_> + '_>, AudioError> {
+    let Chunks { format, data, truncated, n_frames } = Chunks::find(file)?;
+    Ok(match format.tag {
+        MS_ADPCM => Box::new(adpcm(AdpcmKind::Microsoft, &format, data, n_frames)?.truncated(truncated)),
+        IMA_ADPCM => Box::new(adpcm(AdpcmKind::ImaWav, &format, data, n_frames)?.truncated(truncated)),
+        MPEG | MP3 => Box::new(mpeg::Frames::found_in(data.into(), false)?),
         _ => {
             let samples = format.sample_format(data)?;
-            let mut mono = MonoMix::new(format.channels, format.sample_rate_hz, options)?;
-            samples.push(data, &mut mono)?;
-            mono.finish(chunks.truncated)
+            let (sample_rate_hz, channels) = (format.sample_rate_hz, format.channels);
+            let format = RawFormat { format: samples, sample_rate_hz, channels };
+            Box::new(raw::samples("WAV", format, data).truncated(truncated))
         }
-    }
+    })
 }
 
 /// The chunks of a WAV file that matter.
@@ -204,9 +196,13 @@ impl Format {
     }
 }
 
-/// Decodes ADPCM block by block; the `fact` chunk says how much of the last block is heard.
-fn decode_adpcm(kind: AdpcmKind, chunks: &Chunks, options: DecodeOptions) -> Result<Recording, AudioError> {
-    let format = &chunks.format;
+/// ADPCM, block by block; the `fact` chunk says how much of the last block is heard.
+fn adpcm<'a>(
+    kind: AdpcmKind,
+    format: &Format,
+    data: &'a [u8],
+    n_frames: Option<u32>,
+) -> Result<EqualPackets<'a>, AudioError> {
     let (channels, align) = (u32::from(format.channels), u32::from(format.block_align));
     let header = match kind {
         AdpcmKind::Microsoft => 7 * channels,
@@ -225,13 +221,13 @@ fn decode_adpcm(kind: AdpcmKind, chunks: &Chunks, options: DecodeOptions) -> Res
         announced if (1..=by_length).contains(&announced) => announced,
         _ => by_length,
     };
+    super::recording::check_sample_rate(format.sample_rate_hz)?;
     let adpcm =
         Adpcm { kind, channels: format.channels, sample_rate_hz: format.sample_rate_hz, frames_per_block };
-    super::recording::check_sample_rate(format.sample_rate_hz)?;
-    let packets: Vec<_> = chunks.data.chunks_exact(align as usize).map(Into::into).collect();
-    let decoded = packets.len() as u64 * u64::from(frames_per_block);
-    let padding = decoded.saturating_sub(chunks.n_frames.map_or(decoded, u64::from));
+    let decoded = (data.len() / align as usize) as u64 * u64::from(frames_per_block);
+    let padding = decoded.saturating_sub(n_frames.map_or(decoded, u64::from));
     let padding = if padding < u64::from(frames_per_block) { padding } else { 0 };
-    let part = Part { codec: Codec::Adpcm(adpcm), packets, heard: Heard::Trimmed { skip: 0, padding } };
-    Stream { container: "WAV", parts: vec![part], truncated: chunks.truncated }.decode(options)
+    let heard = Heard::Trimmed { skip: 0, max_padding: padding };
+    let part = Part { codec: Codec::Adpcm(adpcm), heard };
+    Ok(EqualPackets::whole("WAV", part, data, align as usize).with_padding(padding))
 }

@@ -8,6 +8,10 @@ use realfft::num_complex::Complex64;
 use realfft::{RealFftPlanner, RealToComplex};
 
 use super::filters::{Filter, LANES};
+use crate::pace::{Cancelled, Pace};
+
+/// Frames that are computed between two pauses: ten seconds, which take about two milliseconds.
+const FRAMES_A_SLICE: usize = 1_000;
 
 /// Which filter bank a model takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,16 +70,21 @@ impl FbankExtractor {
     /// 3. Triangles on the mel scale; natural logarithm, of the `f32` epsilon at the least.
     ///
     /// Error: 1e-3.
-    pub fn log_energies(&self, samples: &[f32]) -> Array2<f32> {
+    pub fn log_energies(&self, samples: &[f32], pace: Pace<'_>) -> Result<Array2<f32>, Cancelled> {
         let mut energies = Array2::zeros((self.parameters.n_frames(samples.len()), self.parameters.n_bands));
-        self.each_frame(samples, |i, bands| {
+        self.each_frame(samples, pace, |i, bands| {
             energies.row_mut(i).iter_mut().zip(bands).for_each(|(to, band)| *to = *band);
-        });
-        energies
+        })?;
+        Ok(energies)
     }
 
     /// The same, frame by frame, by their number.
-    pub(super) fn each_frame(&self, samples: &[f32], mut each: impl FnMut(usize, &[f32])) {
+    pub(super) fn each_frame(
+        &self,
+        samples: &[f32],
+        pace: Pace<'_>,
+        mut each: impl FnMut(usize, &[f32]),
+    ) -> Result<(), Cancelled> {
         let FbankParameters { frame_samples, hop_samples, n_bands, .. } = self.parameters;
         let mut bands = vec![0.0; n_bands];
         let mut frame = self.fft.make_input_vec();
@@ -96,7 +105,11 @@ impl FbankExtractor {
                 *band = filter.apply(&power).max(f32::EPSILON).ln();
             }
             each(i, &bands);
+            if (i + 1).is_multiple_of(FRAMES_A_SLICE) {
+                pace.pause()?;
+            }
         }
+        Ok(())
     }
 
     /// Steps 1 and 2 up to the FFT.
@@ -165,7 +178,8 @@ mod tests {
         let cases = [(0, 0), (399, 0), (400, 1), (559, 1), (560, 2), (16_000, 98)];
         for (n_samples, n_frames) in cases {
             assert_eq!(PARAMETERS.n_frames(n_samples), n_frames, "{n_samples} samples");
-            let energies = FbankExtractor::new(PARAMETERS).log_energies(&vec![0.1; n_samples]);
+            let energies =
+                FbankExtractor::new(PARAMETERS).log_energies(&vec![0.1; n_samples], Pace::UNBROKEN).unwrap();
             assert_eq!(energies.dim(), (n_frames, 80));
         }
     }
@@ -174,7 +188,8 @@ mod tests {
     #[test]
     fn silence_has_the_least_energy() {
         for level in [0.0, 0.25] {
-            let energies = FbankExtractor::new(PARAMETERS).log_energies(&[level; 400]);
+            let energies =
+                FbankExtractor::new(PARAMETERS).log_energies(&[level; 400], Pace::UNBROKEN).unwrap();
             assert!(energies.iter().all(|energy| (energy - f32::EPSILON.ln()).abs() < 1e-6), "{level}");
         }
     }

@@ -9,6 +9,7 @@ use super::fbank::{FbankExtractor, FbankParameters};
 use super::features::{Features, Unit, subtract_means};
 use super::pieces::{PartialParameters, PieceParameters, partials, pieces};
 use super::stationarity::hardly_moves;
+use crate::pace::{Cancelled, Pace};
 use crate::speech::Utterance;
 
 /// Computes pieces; make it once and share it.
@@ -26,34 +27,35 @@ impl FbankPieces {
     }
 
     /// The frames of an utterance, without their mean over time, in pieces. Those of a recording of several pieces are kept in 16 bits.
-    pub fn features(&self, utterance: &Utterance) -> Features {
+    pub fn features(&self, utterance: &Utterance, pace: Pace<'_>) -> Result<Features, Cancelled> {
         let n_frames = self.parameters.n_frames(utterance.samples().len());
         let units =
             pieces(n_frames, self.pieces).into_iter().map(|frames| self.unit(frames, false)).collect();
         if n_frames > self.pieces.max_whole_frames {
-            return Features::in_half_precision(self.halves(utterance.samples(), n_frames), units);
+            let frames = self.halves(utterance.samples(), n_frames, pace)?;
+            return Ok(Features::in_half_precision(frames, units));
         }
-        let mut frames = self.fbank.log_energies(utterance.samples());
+        let mut frames = self.fbank.log_energies(utterance.samples(), pace)?;
         subtract_means(frames.as_slice_mut().expect("it is new"), n_frames);
-        Features::new(frames, units)
+        Ok(Features::new(frames, units))
     }
 
     /// All frames in 16 bits, without their mean.
-    fn halves(&self, samples: &[f32], n_frames: usize) -> Array2<f16> {
+    fn halves(&self, samples: &[f32], n_frames: usize, pace: Pace<'_>) -> Result<Array2<f16>, Cancelled> {
         let n_bands = self.parameters.n_bands;
         let mut frames = Array2::from_elem((n_frames, n_bands), f16::ZERO);
         let mut sums = vec![0.0_f64; n_bands];
-        self.fbank.each_frame(samples, |i, bands| {
+        self.fbank.each_frame(samples, pace, |i, bands| {
             for ((frame, sum), band) in frames.row_mut(i).iter_mut().zip(&mut sums).zip(bands) {
                 *frame = f16::from_f32(*band);
                 *sum += f64::from(*band);
             }
-        });
+        })?;
         let means: Vec<f32> = sums.iter().map(|sum| (sum / n_frames as f64) as f32).collect();
         for mut frame in frames.rows_mut() {
             frame.iter_mut().zip(&means).for_each(|(band, mean)| *band = f16::from_f32(band.to_f32() - mean));
         }
-        frames
+        Ok(frames)
     }
 
     /// Windows of the same frames at so many a second, each without its own mean. No frame lies between two windows.
@@ -66,7 +68,12 @@ impl FbankPieces {
     }
 
     /// Windows of a recording, each without its own mean.
-    pub(super) fn turn_windows(&self, samples: &[f32], windows: Vec<Range<usize>>) -> Features {
+    pub(super) fn turn_windows(
+        &self,
+        samples: &[f32],
+        windows: Vec<Range<usize>>,
+        pace: Pace<'_>,
+    ) -> Result<Features, Cancelled> {
         let n_frames = self.parameters.n_frames(samples.len());
         let unit = |window: Range<usize>| {
             let start = window.start / self.parameters.hop_samples;
@@ -74,7 +81,7 @@ impl FbankPieces {
             Unit { frames: start..end, samples: window, is_centred: true }
         };
         let units = windows.into_iter().map(unit).collect();
-        Features::in_half_precision(self.halves(samples, n_frames), units)
+        Ok(Features::in_half_precision(self.halves(samples, n_frames, pace)?, units))
     }
 
     /// Whether level and spectrum of the speech hardly move, as in noise, hum or a tone.

@@ -10,6 +10,7 @@ use super::mel_windows::MelWindows;
 use super::pieces::{PartialParameters, PieceParameters};
 use super::turn_windows::{TurnWindowParameters, turn_windows};
 use super::windows::WindowParameters;
+use crate::pace::{Cancelled, Pace};
 use crate::speech::{Pauses, Utterance};
 
 /// What a model's encoder takes.
@@ -61,10 +62,10 @@ impl FrontEnd {
     }
 
     /// What the encoder takes of an utterance.
-    pub fn features(&self, utterance: &Utterance) -> Features {
+    pub fn features(&self, utterance: &Utterance, pace: Pace<'_>) -> Result<Features, Cancelled> {
         match self {
-            Self::Mel(windows) => windows.features(utterance),
-            Self::Fbank(pieces) => pieces.features(utterance),
+            Self::Mel(windows) => windows.features(utterance, pace),
+            Self::Fbank(pieces) => pieces.features(utterance, pace),
         }
     }
 
@@ -74,10 +75,11 @@ impl FrontEnd {
         utterance: &Utterance,
         features: &Features,
         rate: Option<f64>,
-    ) -> Option<Features> {
+        pace: Pace<'_>,
+    ) -> Result<Option<Features>, Cancelled> {
         match self {
-            Self::Mel(windows) => windows.partials(utterance, rate),
-            Self::Fbank(pieces) => Some(pieces.partials(features, rate)),
+            Self::Mel(windows) => windows.partials(utterance, rate, pace),
+            Self::Fbank(pieces) => Ok(Some(pieces.partials(features, rate))),
         }
     }
 
@@ -87,11 +89,12 @@ impl FrontEnd {
         samples: &[f32],
         stretches: &[Range<usize>],
         parameters: TurnWindowParameters,
-    ) -> Features {
+        pace: Pace<'_>,
+    ) -> Result<Features, Cancelled> {
         let windows = turn_windows(stretches, parameters);
         match self {
-            Self::Mel(of_mel) => of_mel.turn_windows(samples, windows),
-            Self::Fbank(of_fbank) => of_fbank.turn_windows(samples, windows),
+            Self::Mel(of_mel) => of_mel.turn_windows(samples, windows, pace),
+            Self::Fbank(of_fbank) => of_fbank.turn_windows(samples, windows, pace),
         }
     }
 

@@ -8,6 +8,10 @@ use realfft::num_complex::Complex64;
 use realfft::{RealFftPlanner, RealToComplex};
 
 use super::filters::{Filter, LANES};
+use crate::pace::{Cancelled, Pace};
+
+/// Frames that are computed between two pauses: ten seconds, which take about a millisecond.
+const FRAMES_A_SLICE: usize = 1_000;
 
 /// Which spectrogram a model takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +63,12 @@ impl MelExtractor {
     /// The FFT works in `f64`: in `f32` its rounding alone reaches the error allowed in the quietest bands.
     ///
     /// Error: 1e-4 relative to librosa's, down to 1e-7 of a frame's peak.
-    pub fn spectrogram(&self, samples: &[f32], n_frames: usize) -> Array2<f32> {
+    pub fn spectrogram(
+        &self,
+        samples: &[f32],
+        n_frames: usize,
+        pace: Pace<'_>,
+    ) -> Result<Array2<f32>, Cancelled> {
         let MelParameters { frame_samples, hop_samples, n_mels, .. } = self.parameters;
         let mut mels = Array2::zeros((n_frames, n_mels));
         let mut frame = self.fft.make_input_vec();
@@ -80,8 +89,11 @@ impl MelExtractor {
             for (band, filter) in mel.iter_mut().zip(&self.filters) {
                 *band = filter.apply(&power);
             }
+            if (i + 1).is_multiple_of(FRAMES_A_SLICE) {
+                pace.pause()?;
+            }
         }
-        mels
+        Ok(mels)
     }
 
     /// The samples around `centre`, zeros beyond the ends, times the window.
@@ -171,12 +183,16 @@ mod tests {
     const PARAMETERS: MelParameters =
         MelParameters { sample_rate_hz: 16_000, frame_samples: 400, hop_samples: 160, n_mels: 40 };
 
+    fn spectrogram(extractor: &MelExtractor, samples: &[f32], n_frames: usize) -> Array2<f32> {
+        extractor.spectrogram(samples, n_frames, Pace::UNBROKEN).unwrap()
+    }
+
     #[test]
     fn padding_adds_frames_of_zeros() {
         let samples: Vec<f32> = (0..1_000).map(|i| (i as f32 * 0.1).sin()).collect();
         let extractor = MelExtractor::new(PARAMETERS);
-        let padded = extractor.spectrogram(&[samples.as_slice(), &[0.0; 3_000]].concat(), 26);
-        assert_eq!(extractor.spectrogram(&samples, 26), padded);
+        let padded = spectrogram(&extractor, &[samples.as_slice(), &[0.0; 3_000]].concat(), 26);
+        assert_eq!(spectrogram(&extractor, &samples, 26), padded);
         assert_eq!(padded.dim(), (26, PARAMETERS.n_mels));
         assert!(padded.rows().into_iter().skip(8).flatten().all(|power| *power == 0.0));
         assert!(padded.rows().into_iter().take(8).flatten().any(|power| *power > 0.0));
@@ -185,6 +201,6 @@ mod tests {
     #[test]
     fn no_samples_give_zeros() {
         let zeros = Array2::<f32>::zeros((3, PARAMETERS.n_mels));
-        assert_eq!(MelExtractor::new(PARAMETERS).spectrogram(&[], 3), zeros);
+        assert_eq!(spectrogram(&MelExtractor::new(PARAMETERS), &[], 3), zeros);
     }
 }

@@ -8,6 +8,7 @@ use super::features::{Features, Unit};
 use super::mel::{MelExtractor, MelParameters};
 use super::stationarity::hardly_moves;
 use super::windows::{WindowParameters, window_starts};
+use crate::pace::{Cancelled, Pace};
 use crate::speech::Utterance;
 
 /// Computes windows; make it once and share it.
@@ -24,12 +25,17 @@ impl MelWindows {
     }
 
     /// Cuts an utterance into windows and computes the spectrogram under them.
-    pub fn features(&self, utterance: &Utterance) -> Features {
-        self.features_of(utterance.samples(), self.windows)
+    pub fn features(&self, utterance: &Utterance, pace: Pace<'_>) -> Result<Features, Cancelled> {
+        self.features_of(utterance.samples(), self.windows, pace)
     }
 
     /// The same of samples that hold speech alone, cut otherwise.
-    pub fn features_of(&self, samples: &[f32], windows: WindowParameters) -> Features {
+    pub fn features_of(
+        &self,
+        samples: &[f32],
+        windows: WindowParameters,
+        pace: Pace<'_>,
+    ) -> Result<Features, Cancelled> {
         let hop_samples = self.parameters.hop_samples;
         let unit = |start: usize| Unit {
             frames: start..start + windows.n_frames,
@@ -39,18 +45,28 @@ impl MelWindows {
         let starts = window_starts(samples.len(), hop_samples, windows);
         let units: Vec<Unit> = starts.into_iter().map(unit).collect();
         let n_frames = units.last().map_or(0, |last| last.frames.end);
-        Features::new(self.mel.spectrogram(samples, n_frames), units)
+        Ok(Features::new(self.mel.spectrogram(samples, n_frames, pace)?, units))
     }
 
     /// The windows at another rate; none if it is their own.
-    pub(super) fn partials(&self, utterance: &Utterance, rate: Option<f64>) -> Option<Features> {
+    pub(super) fn partials(
+        &self,
+        utterance: &Utterance,
+        rate: Option<f64>,
+        pace: Pace<'_>,
+    ) -> Result<Option<Features>, Cancelled> {
         let step_frames = rate.map_or(self.windows.step_frames, |rate| self.step_frames(rate));
         let windows = WindowParameters { step_frames, ..self.windows };
-        (windows != self.windows).then(|| self.features_of(utterance.samples(), windows))
+        (windows != self.windows).then(|| self.features_of(utterance.samples(), windows, pace)).transpose()
     }
 
     /// Windows of a recording. One that is shorter than the encoder's takes in what lies around it, as far as there is something.
-    pub(super) fn turn_windows(&self, samples: &[f32], windows: Vec<Range<usize>>) -> Features {
+    pub(super) fn turn_windows(
+        &self,
+        samples: &[f32],
+        windows: Vec<Range<usize>>,
+        pace: Pace<'_>,
+    ) -> Result<Features, Cancelled> {
         let (hop_samples, length) = (self.parameters.hop_samples, self.windows.n_frames);
         let n_frames = (samples.len() / hop_samples + 1).max(length);
         let unit = |window: Range<usize>| {
@@ -59,7 +75,7 @@ impl MelWindows {
             Unit { frames: start..start + length, samples: window, is_centred: false }
         };
         let units = windows.into_iter().map(unit).collect();
-        Features::new(self.mel.spectrogram(samples, n_frames), units)
+        Ok(Features::new(self.mel.spectrogram(samples, n_frames, pace)?, units))
     }
 
     /// Whether level and spectrum of an utterance hardly move, as in noise, hum or a tone: what its features tell.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::detector::{self, DETECTOR_WINDOW_SAMPLES};
 use super::{level, trim};
 use crate::audio::{SAMPLE_RATE_HZ, Waveform};
+use crate::pace::{Cancelled, Pace};
 
 /// What becomes of the pauses of a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct Utterance {
     samples: Vec<f32>,
     /// Stretches in the recording's samples, in order, as long together as `samples`. None is empty.
     stretches: Vec<Range<usize>>,
+    /// Where in `samples` each stretch begins.
+    begins: Vec<usize>,
     /// Speech, in `samples`, in order. There is some.
     speech: Vec<Range<usize>>,
     /// Samples of speech that were found.
@@ -29,13 +32,14 @@ pub struct Utterance {
 
 impl Utterance {
     /// Finds speech and cuts pauses; `None` if the voice detector keeps nothing. There are at least 0.15 s of speech.
-    pub fn of(waveform: Waveform, pauses: Pauses) -> Option<Self> {
+    pub fn of(waveform: Waveform, pauses: Pauses, pace: Pace<'_>) -> Result<Option<Self>, Cancelled> {
         let mut samples = waveform.into_samples();
         let gain = level::gain_to_target(&samples);
-        let keep = trim::keep_mask(&detector::voice_flags(&samples, gain));
+        pace.pause()?;
+        let keep = trim::keep_mask(&detector::voice_flags(&samples, gain, pace)?);
         let speech = trim::stretches(&keep);
         if speech.is_empty() {
-            return None;
+            return Ok(None);
         }
         let stretches = match pauses {
             Pauses::Cut => {
@@ -56,7 +60,8 @@ impl Utterance {
         trim::trim(&mut samples, &stretches);
         let n_speech = speech.iter().map(ExactSizeIterator::len).sum();
         let speech = places_in(&stretches, &speech);
-        Some(Self { samples, stretches, speech, n_speech })
+        let begins = begins(&stretches);
+        Ok(Some(Self { samples, stretches, begins, speech, n_speech }))
     }
 
     /// The samples, at 16 kHz.
@@ -96,15 +101,20 @@ impl Utterance {
 
     /// Where in the recording a sample was.
     fn place_in_recording(&self, sample: usize) -> usize {
-        let mut before = 0;
-        for stretch in &self.stretches {
-            if sample < before + stretch.len() {
-                return stretch.start + sample - before;
-            }
-            before += stretch.len();
-        }
-        panic!("the utterance has {before} samples, none at {sample}");
+        assert!(
+            sample < self.samples.len(),
+            "the utterance has {} samples, none at {sample}",
+            self.samples.len()
+        );
+        let stretch = self.begins.partition_point(|begin| *begin <= sample) - 1;
+        self.stretches[stretch].start + sample - self.begins[stretch]
     }
+}
+
+/// Where each stretch begins in all of them together.
+fn begins(stretches: &[Range<usize>]) -> Vec<usize> {
+    let begin = |end: &mut usize, stretch: &Range<usize>| Some(std::mem::replace(end, *end + stretch.len()));
+    stretches.iter().scan(0, begin).collect()
 }
 
 /// Where what is kept of stretches lies in all that is kept.
@@ -143,6 +153,7 @@ mod tests {
         assert_eq!(stretches, [480..1_440, 2_400..2_880]);
         let utterance = Utterance {
             samples: vec![0.5; 1_440],
+            begins: begins(&stretches),
             stretches,
             speech: vec![0..960, 960..1_440],
             n_speech: 1_440,
