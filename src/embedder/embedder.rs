@@ -1,25 +1,30 @@
 //! The pipeline on the queue's workers: recordings in, embeddings out by callback.
 
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::{Span, info_span};
 
+use crate::audio::{self, Length};
 use crate::calibration::Calibration;
 use crate::claims::Judge;
 use crate::diarization::Heard;
 use crate::embedding::{Embedding, ModelId};
 use crate::encoder::{EncoderError, normalized};
 use crate::engine::Engine;
-use crate::front_end::Features;
+use crate::front_end::{Features, FrontEndParameters};
 use crate::models::ModelSpec;
+use crate::pace::Pace;
 use crate::pipeline::{
     Analysis, AudioReport, Pipeline, PipelineError, PipelineLimits, RecordingOptions, Wanted, Warning,
 };
 use crate::queue::plan::GroupId;
-use crate::queue::{Job, OnBatch, Place, Queue, QueueFull, QueueLimits, Started};
+use crate::queue::{
+    CancelOnDrop, Estimate, Job, LongStart, OnBatch, Place, Queue, QueueFull, QueueLimits, StartInSlices,
+    Started,
+};
 
 /// How much is taken.
 #[derive(Clone, Copy, Debug)]
@@ -45,8 +50,21 @@ pub struct EmbedderModel {
     calibration: Option<Calibration>,
 }
 
-/// Bytes of a recording from which on it may be minutes long: decoded, it takes four bytes a sample.
-const LARGE_BYTES: usize = 4 << 20;
+/// Bytes of a recording from which on it counts as long before anything is known of it: measuring it may take longer than a slice.
+const UNMEASURED_BYTES: usize = 40 << 20;
+
+/// Frames of features in a second.
+const FRAMES_A_SECOND: f64 = 100.0;
+
+/// Seconds of a window.
+const WINDOW_SECONDS: f64 = 1.6;
+
+/// Frames that windows of a recording hold together, for each frame of it: they overlap by half.
+const WINDOW_OVERLAP: f64 = 2.1;
+
+/// Samples of all channels that are decoded and analysed in one slice at most: half a minute of stereo at 48 kHz, which takes up
+/// to 50 ms.
+const SHORT_SAMPLES: f64 = 30.0 * 2.0 * 48_000.0;
 
 /// What became of a recording.
 pub struct Embedded {
@@ -105,22 +123,6 @@ pub struct Admission {
     group: GroupId,
     places: Vec<Place>,
     cancelled: Arc<AtomicBool>,
-}
-
-/// Cancels the recordings of an admission when it is dropped; what is left of them is not computed.
-pub struct CancelOnDrop(Arc<AtomicBool>);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Admission {
-    /// What cancels the recordings.
-    pub fn cancel_on_drop(&self) -> CancelOnDrop {
-        CancelOnDrop(Arc::clone(&self.cancelled))
-    }
 }
 
 impl Timings {
@@ -235,6 +237,12 @@ impl Embedder {
         Ok(Admission { group: self.queue.group(), places, cancelled: Arc::default() })
     }
 
+    /// What cancels the recordings of an admission when it is dropped: those that wait are dropped at once, with their bytes, and what
+    /// is left of the others is not computed.
+    pub fn cancel_on_drop(&self, admission: &Admission) -> CancelOnDrop {
+        self.queue.cancel_on_drop(admission.group, Arc::clone(&admission.cancelled))
+    }
+
     /// Queues work without an encoder. `done` is called on a worker with its outcome; it is dropped uncalled if the admission is
     /// cancelled or a worker panics.
     ///
@@ -250,7 +258,7 @@ impl Embedder {
             let outcome = work();
             Started::Finished(Box::new(move || done(outcome)))
         };
-        self.submit(admission, Box::new(start), false);
+        self.submit(admission, Box::new(start));
     }
 
     /// Queues the next recording of an admission, received in so many bytes. `unpack` makes the audio file of what was received, and
@@ -259,7 +267,7 @@ impl Embedder {
     ///
     /// # Panics
     /// If the admission has no place left.
-    pub fn embed<R: AsRef<[u8]>, E: From<EmbedError> + Send + 'static>(
+    pub fn embed<R: AsRef<[u8]> + Send + 'static, E: From<EmbedError> + Send + 'static>(
         &self,
         model: &Arc<EmbedderModel>,
         admission: &mut Admission,
@@ -270,28 +278,104 @@ impl Embedder {
     ) {
         let (model, request, submitted) = (Arc::clone(model), Span::current(), Instant::now());
         let start = move || {
-            let queue = submitted.elapsed();
-            match model.analyse(&request, &wanted, unpack) {
-                Ok((analyses, decode, preprocess)) => {
-                    let timings = Timings { queue, decode, preprocess, encode: Duration::ZERO };
-                    model.encode(
-                        analyses,
-                        wanted.partials.is_some() || wanted.turns.is_some(),
-                        &request,
-                        timings,
-                        done,
-                    )
+            let work = AnalysisWork { model, request, wanted, queue: submitted.elapsed() };
+            // Whichever of the two ends it takes the callback.
+            let done = Arc::new(Mutex::new(Some(done)));
+            let refused = Arc::clone(&done);
+            let refuse = Box::new(move || {
+                if let Some(done) = take(&refused) {
+                    done(Err(EmbedError::from(QueueFull).into()));
                 }
-                Err(error) => Started::Finished(Box::new(move || done(Err(error)))),
+            });
+            let done = move |outcome| {
+                if let Some(done) = take(&done) {
+                    done(outcome);
+                }
+            };
+            if n_bytes >= UNMEASURED_BYTES {
+                let rest: StartInSlices = Box::new(move |pace| work.start(unpack(), done, pace));
+                return Started::Long(LongStart { rest, estimate: None, refuse });
+            }
+            let unpacked = unpack();
+            let length = unpacked.as_ref().ok().map(|(bytes, options)| length_of(bytes.as_ref(), *options));
+            // One over the limit is refused before it is decoded.
+            let is_long = |length: &Length| length.samples > SHORT_SAMPLES && !work.is_over_limit(*length);
+            match length.filter(is_long) {
+                Some(length) => {
+                    let estimate = work.estimate(length);
+                    let rest: StartInSlices = Box::new(move |pace| work.start(unpacked, done, pace));
+                    Started::Long(LongStart { rest, estimate, refuse })
+                }
+                None => work.start(unpacked, done, Pace::UNBROKEN),
             }
         };
-        self.submit(admission, Box::new(start), n_bytes >= LARGE_BYTES);
+        self.submit(admission, Box::new(start));
     }
 
-    fn submit(&self, admission: &mut Admission, start: Box<dyn FnOnce() -> Started + Send>, is_large: bool) {
+    fn submit(&self, admission: &mut Admission, start: Box<dyn FnOnce() -> Started + Send>) {
         let place = admission.places.pop().expect("a place was taken for each recording");
-        let job = Job { start, is_large, cancelled: Arc::clone(&admission.cancelled) };
+        let job = Job { start, cancelled: Arc::clone(&admission.cancelled) };
         self.queue.submit(admission.group, place, job);
+    }
+}
+
+/// How long a recording is. One that cannot be read has no length.
+fn length_of(bytes: &[u8], options: RecordingOptions) -> Length {
+    audio::measure(bytes, options.raw, Pace::UNBROKEN).unwrap_or_default()
+}
+
+/// Takes what can be taken once.
+fn take<T>(once: &Mutex<Option<T>>) -> Option<T> {
+    once.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// The work on a recording before the encoder.
+struct AnalysisWork {
+    model: Arc<EmbedderModel>,
+    request: Span,
+    wanted: Wanted,
+    /// How long it waited.
+    queue: Duration,
+}
+
+impl AnalysisWork {
+    /// Whether it is longer than what is wanted of it allows.
+    fn is_over_limit(&self, length: Length) -> bool {
+        length.seconds > self.model.pipeline.max_seconds(&self.wanted)
+    }
+
+    /// What all of it takes, and by when it is to be done, if that is known.
+    fn estimate(&self, length: Length) -> Option<Estimate> {
+        let deadline = self.wanted.deadline.as_ref()?.of(length.seconds);
+        let has_windows = self.wanted.turns.is_some()
+            || matches!(self.model.spec.front_end, FrontEndParameters::Mel { .. });
+        let overlap = if has_windows { WINDOW_OVERLAP } else { 1.0 };
+        // Windows at another rate come on top.
+        let rate = self.wanted.partials.as_ref().and_then(|partials| partials.rate).unwrap_or(0.0);
+        let overlap = overlap + rate * WINDOW_SECONDS;
+        let frames = length.seconds * FRAMES_A_SECOND * overlap;
+        let encode_us = frames * f64::from(self.model.spec.frame_cost_ns) / 1e3;
+        Some(Estimate { cost_us: (length.decode_us + encode_us) as u64, deadline })
+    }
+
+    fn start<R: AsRef<[u8]>, E: From<EmbedError> + Send + 'static>(
+        self,
+        unpacked: Result<(R, RecordingOptions), E>,
+        done: impl FnOnce(Result<Embedded, E>) + Send + 'static,
+        pace: Pace<'_>,
+    ) -> Started {
+        let Self { model, request, wanted, queue } = self;
+        let outcome = unpacked.and_then(|(bytes, options)| {
+            Ok(model.analyse(&request, &wanted, (bytes, options), pace).map_err(EmbedError::from)?)
+        });
+        match outcome {
+            Ok((analyses, decode, preprocess)) => {
+                let timings = Timings { queue, decode, preprocess, encode: Duration::ZERO };
+                let wants_partials = wanted.partials.is_some() || wanted.turns.is_some();
+                model.encode(analyses, wants_partials, &request, timings, done)
+            }
+            Err(error) => Started::Finished(Box::new(move || done(Err(error)))),
+        }
     }
 }
 
@@ -300,24 +384,24 @@ type Analyses = Vec<Result<Analysis, PipelineError>>;
 
 impl EmbedderModel {
     /// The stages before the encoder, each a span of its request, and how long decoding and the rest took.
-    fn analyse<R: AsRef<[u8]>, E: From<EmbedError>>(
+    fn analyse<R: AsRef<[u8]>>(
         &self,
         request: &Span,
         wanted: &Wanted,
-        unpack: impl FnOnce() -> Result<(R, RecordingOptions), E>,
-    ) -> Result<(Analyses, Duration, Duration), E> {
+        (bytes, options): (R, RecordingOptions),
+        pace: Pace<'_>,
+    ) -> Result<(Analyses, Duration, Duration), PipelineError> {
         let _request = request.enter();
         let begun = Instant::now();
-        let recording = info_span!("decode").in_scope(|| {
-            let (bytes, options) = unpack()?;
-            Ok::<_, E>(
-                self.pipeline.decode_wanted(bytes.as_ref(), options, wanted).map_err(EmbedError::from)?,
-            )
-        })?;
+        let recording = info_span!("decode")
+            .in_scope(|| self.pipeline.decode_wanted(bytes.as_ref(), options, wanted, pace))?;
+        // The file is not needed any more, and what follows takes memory.
+        drop(bytes);
         let decode = begun.elapsed();
         let begun = Instant::now();
-        let analyses = info_span!("preprocess").in_scope(|| self.pipeline.analyse_wanted(recording, wanted));
-        Ok((analyses.map_err(EmbedError::from)?, decode, begun.elapsed()))
+        let analyses =
+            info_span!("preprocess").in_scope(|| self.pipeline.analyse_wanted(recording, wanted, pace));
+        Ok((analyses?, decode, begun.elapsed()))
     }
 
     /// What is to be encoded, and what is made of the units' embeddings.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use super::embedder::{Admission, CancelOnDrop, EmbedError, Embedded, Embedder, EmbedderModel};
+use super::embedder::{Admission, EmbedError, Embedded, Embedder, EmbedderModel};
 use crate::pipeline::{RecordingOptions, Wanted};
+use crate::queue::CancelOnDrop;
 
 /// Recordings in the queue for each worker: enough for full batches of short ones.
 const QUEUE_CAPACITY_PER_WORKER: NonZeroUsize = NonZeroUsize::new(16).unwrap();
@@ -101,7 +102,7 @@ impl<T, E: From<EmbedError> + From<WorkerPanicked> + Send + 'static> InOrder<T, 
     ///
     /// # Panics
     /// If the admission has no place left.
-    pub fn submit<R: AsRef<[u8]>>(
+    pub fn submit<R: AsRef<[u8]> + Send + 'static>(
         &mut self,
         mut admission: Admission,
         recording: Submitted<T>,
@@ -110,7 +111,11 @@ impl<T, E: From<EmbedError> + From<WorkerPanicked> + Send + 'static> InOrder<T, 
         let Submitted { tag, wanted, n_bytes } = recording;
         let number = self.first + self.in_work.len();
         let reply = Reply { number, sender: self.sender.clone(), is_sent: false };
-        self.in_work.push_back(InWork { tag, outcome: None, _cancel: admission.cancel_on_drop() });
+        self.in_work.push_back(InWork {
+            tag,
+            outcome: None,
+            _cancel: self.embedder.cancel_on_drop(&admission),
+        });
         let done = move |outcome| reply.send(outcome);
         self.embedder.embed(&self.model, &mut admission, wanted, n_bytes, unpack, done);
     }

@@ -5,7 +5,6 @@ mod embedder;
 mod in_order;
 
 pub use embedder::{
-    Admission, CancelOnDrop, EmbedError, Embedded, EmbeddedVoice, Embedder, EmbedderLimits, EmbedderModel,
-    Partial, Timings,
+    Admission, EmbedError, Embedded, EmbeddedVoice, Embedder, EmbedderLimits, EmbedderModel, Partial, Timings,
 };
 pub use in_order::{InOrder, Submitted, WorkerPanicked, queue_capacity};

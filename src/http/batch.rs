@@ -12,9 +12,9 @@ use super::layers::auth::KeyHolder;
 use super::layers::time_limit::TimeLimit;
 use super::request::voice::VoiceRecording;
 use super::state::AppState;
-use crate::embedder::{Admission, CancelOnDrop, Embedded, Embedder, EmbedderModel};
+use crate::embedder::{Admission, Embedded, Embedder, EmbedderModel};
 use crate::pipeline::{Wanted, WantedTurns};
-use crate::queue::QueueFull;
+use crate::queue::{CancelOnDrop, QueueFull};
 
 /// Between two tries for a place in a full queue.
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
@@ -44,7 +44,11 @@ pub(super) struct Batch {
     _cancel: CancelOnDrop,
 }
 
-/// Admits recordings as one group. They cost their number in the key's rate, and each adds to the request's time.
+/// Windows a second that a recording's token pays for: those of its embedding.
+const RATE_OF_A_TOKEN: f64 = 1.3;
+
+/// Admits recordings as one group. They cost their number in the key's rate, times that of their windows, and each adds to the request's
+/// time.
 pub(super) fn submit(
     state: &AppState,
     caller: &Caller,
@@ -60,11 +64,14 @@ pub(super) fn submit(
     caller.time_limit.extend(n);
     let embedder = state.embedder_in_hand()?;
     let mut admission = embedder.admit(n)?;
-    caller.key.take_more_tokens(n.saturating_sub(1))?;
-    let cancel = admission.cancel_on_drop();
+    let rate = wanted.partials.as_ref().and_then(|partials| partials.rate);
+    let tokens_each = rate.map_or(1, |rate| (rate / RATE_OF_A_TOKEN).ceil() as usize).max(1);
+    caller.key.take_more_tokens((n * tokens_each).saturating_sub(1))?;
+    let cancel = embedder.cancel_on_drop(&admission);
     let answers = recordings.into_iter().map(|mut recording| {
         let segments = recording.segments.take();
-        let wanted = Wanted { segments, ..wanted.clone() };
+        let deadline = Some(caller.time_limit.deadline());
+        let wanted = Wanted { segments, deadline, ..wanted.clone() };
         queue(embedder, model, &mut admission, recording, wanted)
     });
     Ok(Batch { answers: answers.collect(), _cancel: cancel })
@@ -78,10 +85,12 @@ pub(super) fn submit_turns(
     mut admission: Admission,
     recording: VoiceRecording,
 ) -> Result<Batch, ApiError> {
-    let cancel = admission.cancel_on_drop();
+    let embedder = state.embedder_in_hand()?;
+    let cancel = embedder.cancel_on_drop(&admission);
     let turns = Some(WantedTurns { on_length: Some(caller.time_limit.for_length()) });
-    let wanted = Wanted { turns, ..Wanted::default() };
-    let answer = queue(state.embedder_in_hand()?, model, &mut admission, recording, wanted);
+    let wanted =
+        Wanted { turns, deadline: Some(caller.time_limit.deadline_by_length()), ..Wanted::default() };
+    let answer = queue(embedder, model, &mut admission, recording, wanted);
     Ok(Batch { answers: vec![answer], _cancel: cancel })
 }
 
@@ -181,7 +190,7 @@ async fn computed<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {
     let embedder = state.embedder_in_hand()?;
-    let _cancel = admission.cancel_on_drop();
+    let _cancel = embedder.cancel_on_drop(&admission);
     let (answer, answered) = oneshot::channel();
     embedder.compute(&mut admission, work, move |outcome| drop(answer.send(outcome)));
     answered.await.map_err(|_| ApiError::Panicked)

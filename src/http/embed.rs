@@ -3,6 +3,7 @@
 use tokio::sync::oneshot;
 
 use super::error::ApiError;
+use super::layers::time_limit::TimeLimit;
 use super::metrics::EmbeddingMetrics;
 use super::request::recording::Recording;
 use super::state::AppState;
@@ -13,17 +14,18 @@ use crate::pipeline::Wanted;
 pub(super) async fn embed(
     state: &AppState,
     recording: Recording,
+    time_limit: &TimeLimit,
 ) -> Result<(EmbeddedVoice, Timings), ApiError> {
     // A stop waits for requests in hand: whether it has begun does not matter here.
     let embedder = state.embedder.get().ok_or(ApiError::ModelNotReady)?;
     let mut admission = embedder.admit(1)?;
-    let _cancel = admission.cancel_on_drop();
+    let _cancel = embedder.cancel_on_drop(&admission);
     let (answer, answered) = oneshot::channel();
     let n_bytes = recording.len();
     embedder.embed(
         embedder.default_model(),
         &mut admission,
-        Wanted::default(),
+        Wanted { deadline: Some(time_limit.deadline()), ..Wanted::default() },
         n_bytes,
         move || recording.unpack(),
         // If the client has gone, the answer cannot be sent.
@@ -112,7 +114,8 @@ mod tests {
         assert!(
             embed(
                 &state,
-                Recording::File { bytes: voice.as_slice().into(), options: RecordingOptions::default() }
+                Recording::File { bytes: voice.as_slice().into(), options: RecordingOptions::default() },
+                &TimeLimit::new(std::time::Duration::from_secs(30)),
             )
             .await
             .is_ok()

@@ -1,15 +1,18 @@
 //! Which work comes next: pure, without threads and locks.
 //!
 //! Work comes in groups (the recordings of one request), a group's in jobs (a recording), a job's in units. A job is first
-//! started (decoded and analysed, whole); its units then wait for the encoder. Turns go to the group that has cost least so
-//! far, in it to the job that has, and take one unit each: neither an hour of audio nor a batch of 64 recordings makes a
-//! 2-second clip wait for more than the batches in work.
+//! started (decoded and analysed); its units then wait for the encoder. A short job is started whole, a long one in slices.
+//! Turns go to the group that has cost least so far, in it to the job that has, and take one slice or one unit each: neither
+//! an hour of audio nor a batch of 64 recordings makes a 2-second clip wait for more than the slices and batches in work.
 
 use std::collections::VecDeque;
 
 /// What encoding the unit of a batch's size costs, in microseconds: a window of Resemblyzer's. A batch costs at most as
 /// much as its most units of this kind.
 const BATCH_UNIT_COST_US: u64 = 2_200;
+
+/// Share of the workers' time that long jobs are promised; the rest is for short ones, and for what estimates miss.
+const PROMISED_PERCENT: u64 = 80;
 
 /// Identifies a group of jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +41,7 @@ pub struct PlanLimits {
 /// What a worker is to do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Task<S, J> {
-    /// Start a job of this group.
+    /// Start a job of this group, or go on with one that paused.
     Start(GroupId, S),
     /// Encode these units: each a job and the unit's place in it.
     Encode(Vec<(J, usize)>),
@@ -55,26 +58,48 @@ pub struct Plan<S, J> {
     batches_planned: u64,
     /// The last batch was of small groups alone.
     small_had_turn: bool,
-    /// Large jobs that are being started.
-    n_large_starting: usize,
+    /// Long jobs that are being started.
+    n_long_starting: usize,
 }
 
 /// A job that is to be started.
 struct Waiting<S> {
     job: S,
-    is_large: bool,
+    stage: Stage,
+}
+
+/// How far a job is that is to be started.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Nobody has looked at it.
+    New,
+    /// It is known to be long. While it is started, it takes much memory.
+    Long,
+    /// It is long, and has paused after a slice.
+    Paused,
 }
 
 struct Group<S, J> {
     id: GroupId,
-    /// Cost of the units taken so far, counted from that of the group served least when this one came.
+    /// Cost of what was done for it so far, counted from that of the group served least when this one came.
     spent_us: u64,
+    /// Jobs, or slices of them, that workers are starting.
+    n_running: usize,
     /// Jobs started so far.
     n_started: usize,
     to_start: VecDeque<Waiting<S>>,
     jobs: Vec<StartedJob<J>>,
     /// Cost of the units that wait.
     waiting_us: u64,
+    /// Of a group with long jobs: what it was promised.
+    promise: Option<Promise>,
+}
+
+/// When the work of a group is to be done, and how much of it is left.
+#[derive(Clone, Copy)]
+struct Promise {
+    deadline_us: u64,
+    left_us: u64,
 }
 
 struct StartedJob<J> {
@@ -83,6 +108,30 @@ struct StartedJob<J> {
     n_taken: usize,
     /// As a group's.
     spent_us: u64,
+}
+
+impl<S, J> Group<S, J> {
+    fn spend(&mut self, us: u64) {
+        self.spent_us += us;
+        if let Some(promise) = &mut self.promise {
+            promise.left_us = promise.left_us.saturating_sub(us);
+        }
+    }
+
+    /// Groups with promises go by their deadlines, before those without.
+    fn deadline_us(&self) -> u64 {
+        self.promise.map_or(u64::MAX, |promise| promise.deadline_us)
+    }
+}
+
+/// What belongs to the group whose turn it is: of those with promises the one with the earliest deadline, of the others the one served
+/// least, and of these two the one served less.
+fn whose_turn<'g, S: 'g, J: 'g, T>(groups: impl Iterator<Item = (&'g Group<S, J>, T)>) -> Option<T> {
+    let (promised, others): (Vec<_>, Vec<_>) = groups.partition(|(group, _)| group.promise.is_some());
+    let promised = promised.into_iter().min_by_key(|(group, _)| (group.deadline_us(), group.spent_us));
+    let other = others.into_iter().min_by_key(|(group, _)| (group.spent_us, group.n_started));
+    let both = promised.into_iter().chain(other);
+    both.min_by_key(|(group, _)| group.spent_us).map(|(_, item)| item)
 }
 
 impl<J> StartedJob<J> {
@@ -104,23 +153,83 @@ impl<S, J: Clone> Plan<S, J> {
             waiting_us: 0,
             batches_planned: 0,
             small_had_turn: false,
-            n_large_starting: 0,
+            n_long_starting: 0,
         }
     }
 
-    /// Adds a job that is to be started. While it is, a large one takes much memory.
-    pub fn submit(&mut self, group: GroupId, job: S, is_large: bool) {
-        self.group(group).to_start.push_back(Waiting { job, is_large });
+    /// Adds a job that is to be started.
+    pub fn submit(&mut self, group: GroupId, job: S) {
+        self.group(group).to_start.push_back(Waiting { job, stage: Stage::New });
     }
 
-    /// Whether nothing waits, not even what may not be started yet.
+    /// Puts a job back that turned out to be long: it is started in slices, once few enough others are.
+    pub fn postpone(&mut self, group: GroupId, job: S, spent_us: u64) {
+        self.put_back(group, Waiting { job, stage: Stage::Long }, spent_us);
+    }
+
+    /// Promises that a long job will be done by a time, if that and all earlier promises can be kept: with the earliest deadline first, on
+    /// all workers. Times are microseconds of one clock, the cost those of one core.
+    pub fn promise(&mut self, group: GroupId, now_us: u64, deadline_us: u64, cost_us: u64) -> bool {
+        let own = self.groups.iter().find(|other| other.id == group).and_then(|group| group.promise);
+        let all = Promise { deadline_us, left_us: own.map_or(0, |own| own.left_us) + cost_us };
+        let others = self.groups.iter().filter(|other| other.id != group).filter_map(|other| other.promise);
+        let mut promises: Vec<Promise> = others.chain([all]).collect();
+        promises.sort_by_key(|promise| promise.deadline_us);
+        let mut left_us = 0;
+        let can_be_kept = promises.iter().all(|promise| {
+            left_us += promise.left_us;
+            // A promise that is late already cannot be broken by another.
+            promise.deadline_us <= now_us && promise.deadline_us != deadline_us
+                || left_us
+                    <= (promise.deadline_us.saturating_sub(now_us))
+                        * self.limits.n_workers as u64
+                        * PROMISED_PERCENT
+                        / 100
+        });
+        if can_be_kept {
+            self.group(group).promise = Some(all);
+        }
+        can_be_kept
+    }
+
+    /// Puts a long job back after a slice.
+    pub fn pause(&mut self, group: GroupId, job: S, spent_us: u64) {
+        self.put_back(group, Waiting { job, stage: Stage::Paused }, spent_us);
+    }
+
+    fn put_back(&mut self, group: GroupId, waiting: Waiting<S>, spent_us: u64) {
+        let group = self.group(group);
+        group.n_running -= 1;
+        group.spend(spent_us);
+        group.to_start.push_front(waiting);
+    }
+
+    /// Notes that a job has been started, in slices if it was long.
+    pub fn started(&mut self, group: GroupId, was_long: bool, spent_us: u64) {
+        self.n_long_starting -= usize::from(was_long);
+        let group = self.group(group);
+        group.n_running -= 1;
+        group.spend(spent_us);
+        self.drop_empty_groups();
+    }
+
+    /// Takes out the jobs of a group that wait to be started, or to go on.
+    pub fn cancel(&mut self, group: GroupId) -> Vec<S> {
+        let Some(group) = self.groups.iter_mut().find(|other| other.id == group) else { return Vec::new() };
+        let waiting = std::mem::take(&mut group.to_start);
+        self.n_long_starting -= waiting.iter().filter(|waiting| waiting.stage == Stage::Paused).count();
+        self.drop_empty_groups();
+        waiting.into_iter().map(|waiting| waiting.job).collect()
+    }
+
+    /// Whether there is something to do but what workers are doing.
+    pub fn has_waiting(&self) -> bool {
+        self.waiting_us > 0 || self.groups.iter().any(|group| !group.to_start.is_empty())
+    }
+
+    /// Whether nothing waits or is being started.
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
-    }
-
-    /// Notes that a large job has been started.
-    pub fn large_started(&mut self) {
-        self.n_large_starting -= 1;
     }
 
     /// Adds the units of a started job.
@@ -139,15 +248,17 @@ impl<S, J: Clone> Plan<S, J> {
 
     /// Takes the next task of a worker; `None` if there is none. Jobs that are no longer wanted are dropped.
     ///
-    /// 1. Start a job while there is less than a full batch for every worker, so that batches fill up.
+    /// 1. Start a job while there is less than a full batch for every worker, so that batches fill up. A slice of a long one does not fill
+    ///    them soon, so it comes by turns if units wait.
     /// 2. Else encode and start by turns (`has_encoded`: the worker's last task was to encode), so that no job waits to be started behind the
     ///    units of others; but a group that has enough units waiting starts no further job, which bounds the memory that its
     ///    features take.
     pub fn next(&mut self, has_encoded: bool, is_wanted: impl Fn(&J) -> bool) -> Option<Task<S, J>> {
         self.drop_unwanted(is_wanted);
         let has_full_batches = self.waiting_us >= self.full_batches_us();
+        let may_slice = has_encoded || self.waiting_us == 0;
         if (has_encoded || !has_full_batches)
-            && let Some((group, job)) = self.next_start()
+            && let Some((group, job)) = self.next_start(may_slice)
         {
             return Some(Task::Start(group, job));
         }
@@ -161,10 +272,12 @@ impl<S, J: Clone> Plan<S, J> {
             self.groups.push(Group {
                 id,
                 spent_us,
+                n_running: 0,
                 n_started: 0,
                 to_start: VecDeque::new(),
                 jobs: Vec::new(),
                 waiting_us: 0,
+                promise: None,
             });
             self.groups.len() - 1
         });
@@ -195,27 +308,33 @@ impl<S, J: Clone> Plan<S, J> {
     }
 
     fn drop_empty_groups(&mut self) {
-        self.groups.retain(|group| !group.jobs.is_empty() || !group.to_start.is_empty());
+        self.groups
+            .retain(|group| group.n_running > 0 || !group.jobs.is_empty() || !group.to_start.is_empty());
     }
 
-    /// The next job to start, of the group that is served least and has not enough units waiting. Half of the workers may start large ones
+    /// The next job to start, of the group that is served least and has not enough units waiting. Half of the workers may start long ones
     /// at once.
-    fn next_start(&mut self) -> Option<(GroupId, S)> {
+    fn next_start(&mut self, may_slice: bool) -> Option<(GroupId, S)> {
         let enough_us = self.full_batches_us();
-        let takes_large = self.n_large_starting < self.limits.n_workers.div_ceil(2);
+        let takes_long = self.n_long_starting < self.limits.n_workers.div_ceil(2);
         let place_of_next = |group: &Group<S, J>| {
             let has_enough = group.waiting_us >= enough_us;
-            let place = || group.to_start.iter().position(|next| takes_large || !next.is_large);
-            if has_enough { None } else { place() }
+            let is_next = |waiting: &Waiting<S>| match waiting.stage {
+                Stage::New => !has_enough,
+                Stage::Long => !has_enough && may_slice && takes_long,
+                Stage::Paused => may_slice,
+            };
+            group.to_start.iter().position(is_next)
         };
-        let startable = self.groups.iter_mut().filter_map(|group| Some((place_of_next(group)?, group)));
-        let (place, group) = startable.min_by_key(|(_, group)| (group.spent_us, group.n_started))?;
-        group.n_started += 1;
-        let Waiting { job, is_large } = group.to_start.remove(place)?;
-        self.n_large_starting += usize::from(is_large);
-        let next = (group.id, job);
-        self.drop_empty_groups();
-        Some(next)
+        let startable = self.groups.iter().enumerate();
+        let startable = startable.filter_map(|(i, group)| Some((group, (i, place_of_next(group)?))));
+        let (group, place) = whose_turn(startable)?;
+        let group = &mut self.groups[group];
+        let Waiting { job, stage } = group.to_start.remove(place)?;
+        group.n_started += usize::from(stage == Stage::New);
+        group.n_running += 1;
+        self.n_long_starting += usize::from(stage == Stage::Long);
+        Some((group.id, job))
     }
 
     /// Takes the units of one call of the encoder.
@@ -271,7 +390,7 @@ impl<S, J: Clone> Plan<S, J> {
             if started.next_unit().is_none() {
                 group.jobs.remove(job);
             }
-            group.spent_us += unit_us;
+            group.spend(unit_us);
             group.waiting_us -= unit_us;
             self.waiting_us -= unit_us;
             cost_us += unit_us;
@@ -293,8 +412,7 @@ impl<S, J: Clone> Plan<S, J> {
             fitting.min_by_key(|(_, job)| job.spent_us).map(|(place, _)| place)
         };
         let groups = self.groups.iter().enumerate().filter(|(_, group)| is_eligible(group));
-        let with_job = groups.filter_map(|(place, group)| Some((place, group, job_of(group)?)));
-        with_job.min_by_key(|(_, group, _)| group.spent_us).map(|(place, _, job)| (place, job))
+        whose_turn(groups.filter_map(|(place, group)| Some((group, (place, job_of(group)?)))))
     }
 }
 
@@ -331,7 +449,7 @@ mod tests {
         }
 
         fn submit(&mut self, group: u64, jobs: &[TestJob]) {
-            jobs.iter().for_each(|job| self.plan.submit(GroupId(group), *job, false));
+            jobs.iter().for_each(|job| self.plan.submit(GroupId(group), *job));
         }
 
         /// Does the next task; starting takes no time here. Whether there was one.
@@ -340,6 +458,7 @@ mod tests {
                 Some(Task::Start(group, (name, kind, n))) => {
                     self.has_encoded = false;
                     self.plan.add_units(group, name, vec![kind; n]);
+                    self.plan.started(group, false, 0);
                 }
                 Some(Task::Encode(units)) => {
                     self.has_encoded = true;
@@ -457,20 +576,124 @@ mod tests {
         assert_eq!(plan.next(true, |_| true), None);
     }
 
-    /// Of large jobs half of the workers start one at once; small ones are started meanwhile.
-    #[test]
-    fn large_jobs_are_not_all_started_at_once() {
-        let mut plan: Plan<Name, Name> = Plan::new(PlanLimits { n_workers: 2, max_batch: 6 });
-        for (group, name) in ["first", "second", "third"].into_iter().enumerate() {
-            plan.submit(GroupId(group as u64), name, true);
+    /// A plan of clips and of long jobs that are known to be long.
+    fn plan_with_long(n_workers: usize, long: &[Name]) -> Plan<Name, Name> {
+        let mut plan: Plan<Name, Name> = Plan::new(PlanLimits { n_workers, max_batch: 6 });
+        for (group, name) in (0..).map(GroupId).zip(long) {
+            plan.submit(group, name);
         }
-        plan.submit(GroupId(2), "small", false);
+        for _ in long {
+            let Some(Task::Start(group, name)) = plan.next(false, |_| true) else {
+                panic!("nothing to start")
+            };
+            plan.postpone(group, name, 0);
+        }
+        plan
+    }
+
+    /// Of long jobs half of the workers start one at once; short ones are started meanwhile.
+    #[test]
+    fn long_jobs_are_not_all_started_at_once() {
+        let mut plan = plan_with_long(2, &["first", "second", "third"]);
+        plan.submit(GroupId(2), "clip");
         let mut next = || plan.next(false, |_| true);
         assert_eq!(next(), Some(Task::Start(GroupId(0), "first")));
-        assert_eq!(next(), Some(Task::Start(GroupId(2), "small")));
+        assert_eq!(next(), Some(Task::Start(GroupId(2), "clip")));
         assert_eq!(next(), None);
         assert!(!plan.is_empty());
-        plan.large_started();
+        plan.started(GroupId(0), true, 0);
         assert_eq!(plan.next(false, |_| true), Some(Task::Start(GroupId(1), "second")));
+    }
+
+    #[test]
+    fn a_clip_waits_for_one_slice_of_a_long_job() {
+        let mut plan = plan_with_long(1, &["long"]);
+        let mut has_encoded = false;
+        for round in 0..100 {
+            let Some(Task::Start(group, "long")) = plan.next(has_encoded, |_| true) else {
+                panic!("round {round}")
+            };
+            has_encoded = false;
+            plan.pause(group, "long", 3_000);
+            if round == 50 {
+                plan.submit(GroupId(9), "clip");
+                assert_eq!(plan.next(false, |_| true), Some(Task::Start(GroupId(9), "clip")));
+                plan.add_units(GroupId(9), "clip", vec![WINDOW; 2]);
+                plan.started(GroupId(9), false, 1_000);
+                // The clip's units do not wait for the rest of the long one to fill a batch.
+                let clip = vec![("clip", 0), ("clip", 1)];
+                assert_eq!(plan.next(false, |_| true), Some(Task::Encode(clip)));
+                has_encoded = true;
+            }
+        }
+    }
+
+    #[test]
+    fn what_starting_costs_counts_for_its_group() {
+        let mut plan = plan_with_long(2, &["first", "second"]);
+        let mut slices = Vec::new();
+        let Some(Task::Start(group, first)) = plan.next(false, |_| true) else { panic!("nothing to start") };
+        plan.pause(group, first, 10_000);
+        plan.submit(GroupId(5), "clip");
+        plan.submit(GroupId(5), "clip");
+        for _ in 0..3 {
+            let Some(Task::Start(group, name)) = plan.next(false, |_| true) else {
+                panic!("nothing to start")
+            };
+            slices.push(name);
+            match name {
+                "clip" => plan.started(group, false, 2_000),
+                _ => plan.pause(group, name, 10_000),
+            }
+        }
+        assert_eq!(slices, ["clip", "clip", "first"]);
+    }
+
+    #[test]
+    fn long_jobs_are_promised_what_can_be_kept() {
+        const S: u64 = 1_000_000;
+        let mut plan = plan_with_long(2, &["a", "b", "c", "d", "e"]);
+        let mut promise =
+            |group: u64, deadline: u64, cost: u64| plan.promise(GroupId(group), 0, deadline * S, cost * S);
+        // Two workers, of which 80 % are promised: 48 s of work until second 30.
+        assert!(promise(0, 30, 20));
+        assert!(promise(1, 30, 20));
+        assert!(!promise(2, 30, 20), "it would be late");
+        assert!(promise(2, 30, 8));
+        assert!(promise(3, 3_600, 300), "it has an hour");
+        assert!(!promise(4, 10, 20), "it would be late itself");
+        assert!(!promise(4, 20, 10), "others would be late");
+    }
+
+    #[test]
+    fn promises_are_kept_by_their_deadlines() {
+        let mut plan = plan_with_long(1, &["late", "early"]);
+        assert!(plan.promise(GroupId(0), 0, 50_000_000, 1_000_000));
+        assert!(plan.promise(GroupId(1), 0, 20_000_000, 1_000_000));
+        for (expected, spent_us) in [("early", 5_000), ("early", 5_000)] {
+            let Some(Task::Start(group, name)) = plan.next(false, |_| true) else {
+                panic!("nothing to start")
+            };
+            assert_eq!(name, expected);
+            plan.pause(group, name, spent_us);
+        }
+        plan.add_units(GroupId(0), "late", vec![WINDOW; 40]);
+        plan.add_units(GroupId(1), "early", vec![WINDOW; 40]);
+        let Some(Task::Encode(batch)) = plan.next(false, |_| true) else { panic!("nothing to encode") };
+        assert!(batch.iter().all(|(name, _)| *name == "early"), "{batch:?}");
+    }
+
+    #[test]
+    fn cancelled_jobs_are_taken_out_at_once() {
+        let mut plan = plan_with_long(2, &["first", "second"]);
+        plan.submit(GroupId(0), "another");
+        let Some(Task::Start(group, first)) = plan.next(false, |_| true) else { panic!("nothing to start") };
+        plan.pause(group, first, 1_000);
+        assert_eq!(plan.cancel(GroupId(0)), ["first", "another"]);
+        assert_eq!(plan.cancel(GroupId(7)), Vec::<Name>::new());
+        // Its place among the long ones is free again.
+        assert_eq!(plan.next(false, |_| true), Some(Task::Start(GroupId(1), "second")));
+        plan.started(GroupId(1), true, 0);
+        assert!(plan.is_empty() && !plan.has_waiting());
     }
 }

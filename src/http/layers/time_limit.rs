@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -16,6 +16,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::http::error::ApiError;
 use crate::http::state::AppState;
+use crate::pipeline::Deadline;
 
 /// Recordings that a request may have within its own limit; each further as many add as much again.
 const RECORDINGS_PER_LIMIT: f64 = 8.0;
@@ -23,18 +24,38 @@ const RECORDINGS_PER_LIMIT: f64 = 8.0;
 /// Bytes of a large body that come in a millisecond at the least: 8 Mbit/s.
 const BODY_BYTES_PER_MS: usize = 1_000;
 
+/// What each second of a long recording adds to the limit, in seconds.
+const MORE_FOR_EACH_SECOND: f64 = 0.5;
+
 /// More than any body has that is received.
 const MAX_BODY_BYTES: usize = 4 << 30;
 
 /// A request's recordings, by which its limit grows: an extension of the request.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(in crate::http) struct TimeLimit {
+    begun: Instant,
+    /// Of a request with one recording.
+    limit: Duration,
     n_recordings: Arc<AtomicUsize>,
     /// Added to the limit.
     more_ms: Arc<AtomicUsize>,
 }
 
 impl TimeLimit {
+    pub(in crate::http) fn new(limit: Duration) -> Self {
+        Self { begun: Instant::now(), limit, n_recordings: Arc::default(), more_ms: Arc::default() }
+    }
+
+    /// When the time for the recordings that are known by now is over.
+    pub(in crate::http) fn deadline(&self) -> Deadline {
+        Deadline { at: self.begun + self.of(self.limit), for_each_second: 0.0 }
+    }
+
+    /// As [`TimeLimit::deadline`], where the length of a recording adds to it.
+    pub(in crate::http) fn deadline_by_length(&self) -> Deadline {
+        Deadline { for_each_second: MORE_FOR_EACH_SECOND, ..self.deadline() }
+    }
+
     /// The request has so many recordings.
     pub(in crate::http) fn extend(&self, n_recordings: usize) {
         self.n_recordings.store(n_recordings, Ordering::Relaxed);
@@ -56,7 +77,7 @@ impl TimeLimit {
     pub(in crate::http) fn for_length(&self) -> Arc<dyn Fn(f64) + Send + Sync> {
         let more_ms = Arc::clone(&self.more_ms);
         Arc::new(move |seconds: f64| {
-            more_ms.fetch_add((seconds * 500.0) as usize, Ordering::Relaxed);
+            more_ms.fetch_add((seconds * MORE_FOR_EACH_SECOND * 1e3) as usize, Ordering::Relaxed);
         })
     }
 
@@ -112,7 +133,7 @@ pub(in crate::http) async fn answer_in_time(
     next: Next,
 ) -> Result<Response, ApiError> {
     let limit = state.config.request_timeout;
-    let time_limit = TimeLimit::default();
+    let time_limit = TimeLimit::new(limit);
     request.extensions_mut().insert(time_limit.clone());
     let is_received = Arc::new(AtomicBool::new(request.body().is_end_stream()));
     let request = request.map(|body| Body::new(Receiving { body, is_received: Arc::clone(&is_received) }));

@@ -1,5 +1,6 @@
 //! `POST /extract-embedding`: a recording as base64 in JSON, or as the body itself.
 
+use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use utoipa::ToSchema;
@@ -7,6 +8,7 @@ use utoipa::ToSchema;
 use super::extract_answer::{ExtractErrors, ExtractResponse};
 use crate::http::embed::embed;
 use crate::http::error::{ApiError, ErrorBody};
+use crate::http::layers::time_limit::TimeLimit;
 use crate::http::request::recording::{ExtractRequest, Recording};
 use crate::http::state::AppState;
 
@@ -35,9 +37,10 @@ pub(in crate::http) struct RawRecording(Vec<u8>);
 )]
 pub(in crate::http) async fn extract_embedding(
     State(state): State<AppState>,
+    Extension(time_limit): Extension<TimeLimit>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let recording = Recording::in_body(&state, request).await?;
-    let (voice, timings) = embed(&state, recording).await?;
+    let (voice, timings) = embed(&state, recording, &time_limit).await?;
     Ok(ExtractResponse::answer(&voice, &timings))
 }

@@ -1,5 +1,6 @@
 //! `POST /extract-embedding/upload`: a recording as a multipart file.
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -8,6 +9,7 @@ use utoipa::ToSchema;
 use super::extract_answer::{ExtractErrors, ExtractResponse};
 use crate::http::embed::embed;
 use crate::http::error::{ApiError, ErrorBody};
+use crate::http::layers::time_limit::TimeLimit;
 use crate::http::request::recording::Recording;
 use crate::http::state::AppState;
 
@@ -33,9 +35,10 @@ pub(in crate::http) struct UploadForm {
 )]
 pub(in crate::http) async fn upload(
     State(state): State<AppState>,
+    Extension(time_limit): Extension<TimeLimit>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let recording = Recording::in_form(&state, request).await?;
-    let (voice, timings) = embed(&state, recording).await?;
+    let (voice, timings) = embed(&state, recording, &time_limit).await?;
     Ok(ExtractResponse::answer(&voice, &timings))
 }
