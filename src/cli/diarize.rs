@@ -200,10 +200,8 @@ impl Answer<'_> {
             None => cues_of_turns(format, turns, &name),
         };
         match (format, transcript) {
-            (None, Some(transcript)) => match transcript.with_speakers(turns, &name) {
-                Value::String(text) => text,
-                json => format!("{json}\n"),
-            },
+            (None, Some(Transcript::Cues(format, _))) => cues(*format),
+            (None, Some(transcript)) => format!("{}\n", transcript.with_speakers(turns, &name)),
             (None | Some(Format::Rttm), _) => {
                 let stem = Path::new(self.name).file_stem().map(|stem| stem.to_string_lossy().into_owned());
                 rttm(
@@ -237,7 +235,8 @@ impl Answer<'_> {
             "speakers": speakers.collect::<Vec<_>>(), "audio": self.audio, "model": fingerprint});
         if let Some(transcript) = transcript {
             let name = |speaker: usize| self.names.display_name(speaker);
-            answer["transcript"] = transcript.with_speakers(&self.found.turns, &name);
+            let transcript = transcript.with_speakers(&self.found.turns, &name);
+            answer["transcript"] = serde_json::from_str(transcript.get()).expect("it is JSON");
         }
         answer
     }

@@ -1,5 +1,6 @@
 //! Which speaker said a part of a transcript.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::diarization::Turn;
@@ -15,52 +16,82 @@ pub(super) struct Said {
     pub(super) text: String,
 }
 
-/// Turns that are asked for stretches. Those of two channels may overlap.
-pub struct Timeline<'a> {
-    /// In the order of their starts.
-    turns: &'a [Turn],
-    /// Of each turn, which of those up to it ends last.
-    last_to_end: Vec<usize>,
+/// Turns that are asked for stretches. Those of different speakers may overlap.
+pub struct Timeline {
+    /// Of each speaker with turns, in the order of their first.
+    speakers: Vec<SpeakerTurns>,
 }
 
-impl<'a> Timeline<'a> {
+/// The turns of one speaker.
+struct SpeakerTurns {
+    speaker: usize,
+    /// In order, apart from each other.
+    turns: Vec<Range<f64>>,
+    /// Seconds of all turns before each.
+    seconds_before: Vec<f64>,
+}
+
+impl Timeline {
     /// Of turns in the order of their starts.
-    pub fn new(turns: &'a [Turn]) -> Self {
-        let mut last = 0;
-        let last_to_end = turns.iter().enumerate().map(|(i, turn)| {
-            if turn.seconds.end > turns[last].seconds.end {
-                last = i;
-            }
-            last
-        });
-        Self { turns, last_to_end: last_to_end.collect() }
+    pub fn new(turns: &[Turn]) -> Self {
+        let mut speakers: Vec<SpeakerTurns> = Vec::new();
+        let mut places: HashMap<usize, usize> = HashMap::new();
+        for turn in turns {
+            let place = *places.entry(turn.speaker).or_insert_with(|| {
+                speakers.push(SpeakerTurns::new(turn.speaker));
+                speakers.len() - 1
+            });
+            speakers[place].push(&turn.seconds);
+        }
+        Self { speakers }
     }
 
-    /// The speaker with most of a stretch; of equal ones, or where nobody speaks, the one whose turn is nearest to its middle.
+    /// The speaker with most of a stretch; of equal ones, or where nobody speaks, the one whose turn is nearest to its middle. It takes
+    /// a time that grows with the speakers, not with the turns.
     pub fn speaker_of(&self, seconds: &Range<f64>) -> Option<usize> {
-        let Self { turns, last_to_end } = self;
         let middle = f64::midpoint(seconds.start, seconds.end);
-        let away = |turn: &Turn| (turn.seconds.start - middle).max(middle - turn.seconds.end).max(0.0);
-        // Before `from` every turn has ended, behind `to` none has begun: the nearest of both are enough.
-        let from = last_to_end.partition_point(|last| turns[*last].seconds.end <= seconds.start);
-        let to = turns.partition_point(|turn| turn.seconds.start < seconds.end).max(from);
-        let before = from.checked_sub(1).map(|i| &turns[last_to_end[i]]);
-        let near = before.into_iter().chain(&turns[from..to]).chain(turns.get(to));
-        let mut shares: Vec<(usize, f64, f64)> = Vec::new();
-        for turn in near {
-            let common = (turn.seconds.end.min(seconds.end) - turn.seconds.start.max(seconds.start)).max(0.0);
-            match shares.iter_mut().find(|(speaker, ..)| *speaker == turn.speaker) {
-                Some((_, share, nearest)) => {
-                    *share += common;
-                    *nearest = nearest.min(away(turn));
-                }
-                None => shares.push((turn.speaker, common, away(turn))),
-            }
-        }
         // A thousandth of a second decides nothing.
         let rounded = |seconds: f64| (seconds * 1e3).round() as i64;
-        let best = shares.into_iter().min_by_key(|(_, share, nearest)| (-rounded(*share), rounded(*nearest)));
-        best.map(|(speaker, ..)| speaker)
+        let rank = |of: &&SpeakerTurns| (-rounded(of.within(seconds)), rounded(of.away_from(middle)));
+        self.speakers.iter().min_by_key(rank).map(|of| of.speaker)
+    }
+}
+
+impl SpeakerTurns {
+    fn new(speaker: usize) -> Self {
+        Self { speaker, turns: Vec::new(), seconds_before: Vec::new() }
+    }
+
+    /// Adds a turn, which begins no earlier than the one before.
+    fn push(&mut self, turn: &Range<f64>) {
+        match self.turns.last_mut() {
+            Some(last) if turn.start <= last.end => last.end = last.end.max(turn.end),
+            last => {
+                let before = last.map_or(0.0, |last| last.end - last.start);
+                self.seconds_before.push(self.seconds_before.last().unwrap_or(&0.0) + before);
+                self.turns.push(turn.clone());
+            }
+        }
+    }
+
+    /// Seconds of the speaker up to a time.
+    fn up_to(&self, time: f64) -> f64 {
+        match self.turns.partition_point(|turn| turn.start < time).checked_sub(1) {
+            Some(last) => self.seconds_before[last] + time.min(self.turns[last].end) - self.turns[last].start,
+            None => 0.0,
+        }
+    }
+
+    fn within(&self, seconds: &Range<f64>) -> f64 {
+        (self.up_to(seconds.end) - self.up_to(seconds.start)).max(0.0)
+    }
+
+    /// Seconds from a time to the nearest turn.
+    fn away_from(&self, time: f64) -> f64 {
+        let next = self.turns.partition_point(|turn| turn.start < time);
+        let until = self.turns.get(next).map_or(f64::INFINITY, |turn| turn.start - time);
+        let since = next.checked_sub(1).map_or(f64::INFINITY, |last| time - self.turns[last].end);
+        until.min(since).max(0.0)
     }
 }
 

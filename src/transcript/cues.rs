@@ -7,6 +7,12 @@ use super::error::TranscriptError;
 use super::json::check;
 use crate::diarization::Turn;
 
+/// Characters of a line that an error shows.
+const MAX_SHOWN_CHARS: usize = 100;
+
+/// Cues at the most: a day of speech has fewer.
+const MAX_CUES: usize = 100_000;
+
 /// A format of cues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CueFormat {
@@ -36,8 +42,12 @@ pub(super) fn of_cues(text: &str) -> Result<(CueFormat, Vec<Cue>), TranscriptErr
                 lines.pop();
             }
             let wrong = |reason: String| TranscriptError::Part { place: cues.len() + 1, reason };
-            let seconds = cue_times(line).ok_or_else(|| wrong(format!("has no times: {line:?}")))?;
+            let shown: String = line.chars().take(MAX_SHOWN_CHARS).collect();
+            let seconds = cue_times(line).ok_or_else(|| wrong(format!("has no times: {shown:?}")))?;
             check(&seconds).map_err(wrong)?;
+            if cues.len() == MAX_CUES {
+                return Err(TranscriptError::TooLong { max_parts: MAX_CUES, max_words: MAX_CUES });
+            }
             cues.push((seconds, Vec::new()));
             is_in_cue = true;
         } else if line.trim().is_empty() {
@@ -75,11 +85,14 @@ fn time(text: &str) -> Option<f64> {
 fn without_voices(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
+    // Behind the last '>' no tag ends, so none is looked for.
+    let last_end = text.rfind('>').map_or(0, |at| at + 1);
     while let Some(at) = rest.find('<') {
         let (before, tag) = rest.split_at(at);
         plain.push_str(before);
         let is_voice = tag.starts_with("</v>") || tag.starts_with("<v ") || tag.starts_with("<v.");
-        if let Some(end) = tag.find('>').filter(|_| is_voice) {
+        let may_end = is_voice && text.len() - tag.len() < last_end;
+        if let Some(end) = may_end.then(|| tag.find('>')).flatten() {
             rest = &tag[end + 1..];
         } else {
             plain.push('<');
@@ -112,6 +125,8 @@ pub(super) fn cues(format: CueFormat, said: &[Said], name: &dyn Fn(usize) -> Str
         // An empty line would end the cue.
         let words: Vec<&str> = part.text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         let words = words.join("\n");
+        // In SRT, a line with an arrow is one of times, whatever stands around it.
+        let words = if format == CueFormat::Srt { words.replace("-->", "->") } else { words };
         let times =
             |mark| format!("{} --> {}", stamp(part.seconds.start, mark), stamp(part.seconds.end, mark));
         match (format, speaker) {
@@ -141,4 +156,38 @@ fn stamp(seconds: f64, mark: char) -> String {
     let (hours, minutes) = (milliseconds / 3_600_000, milliseconds / 60_000 % 60);
     let (seconds, milliseconds) = (milliseconds / 1_000 % 60, milliseconds % 1_000);
     format!("{hours:02}:{minutes:02}:{seconds:02}{mark}{milliseconds:03}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_or_text_makes_a_cue_of_its_own() {
+        let text = "first\n\n7\n00:00:09,000 --> 00:00:10,000\nnot said";
+        let said = [Said { seconds: 0.0..1.0, speaker: Some(0), text: text.into() }];
+        let name = |_: usize| "Anna\n\n8\n00:00:11,000 --> 00:00:12,000".to_owned();
+        for format in [CueFormat::Srt, CueFormat::Vtt] {
+            let text = if format == CueFormat::Vtt { escaped(&said[0].text) } else { said[0].text.clone() };
+            let written = cues(format, &[Said { text, ..said[0].clone() }], &name);
+            assert_eq!(written.matches("-->").count(), 1, "{written}");
+            let (_, read) = of_cues(&written).unwrap();
+            assert_eq!(read.len(), 1, "{written}");
+        }
+    }
+
+    #[test]
+    fn voices_are_taken_off_and_other_tags_stay() {
+        let cases = [
+            ("<v Anna>hello</v>", "hello"),
+            ("<v.loud Anna>a <i>b</i>", "a <i>b</i>"),
+            ("a < b", "a < b"),
+            ("<v Anna", "<v Anna"),
+            ("a > b <v Anna", "a > b <v Anna"),
+            ("<<v A>b", "<b"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(without_voices(text), expected, "{text}");
+        }
+    }
 }

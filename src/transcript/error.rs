@@ -11,12 +11,18 @@ pub enum TranscriptError {
     /// There is nothing in it.
     #[error("The transcript has no parts")]
     Empty,
+    /// It is larger than any recording's.
+    #[error("The transcript is larger than {max_bytes} bytes")]
+    TooLarge {
+        /// Bytes that it may have.
+        max_bytes: usize,
+    },
     /// There is more than any recording has.
-    #[error("The transcript has more than {max_parts} parts or {max_words} words")]
+    #[error("The transcript has more than {max_parts} parts or {max_words} words (those in parts included)")]
     TooLong {
         /// Parts that it may have.
         max_parts: usize,
-        /// Words beside them that it may have.
+        /// Words that it may have, in its parts and beside them.
         max_words: usize,
     },
     /// A part is not what its format says.

@@ -1,12 +1,15 @@
 //! Texts in any of the formats -> transcripts.
 
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::attribute::{Said, Timeline};
 use super::cues::{Cue, CueFormat, cues, escaped, of_cues};
 use super::error::TranscriptError;
 use super::json::JsonTranscript;
 use crate::diarization::Turn;
+
+/// Bytes of a transcript at the most: a day of speech, word by word.
+pub const MAX_TRANSCRIPT_BYTES: usize = 16 << 20;
 
 /// A part may begin so much behind the end: recognisers round, and pad what they hear.
 const ROUNDING_SECONDS: f64 = 1.0;
@@ -23,23 +26,26 @@ pub enum Transcript {
 impl Transcript {
     /// Reads JSON, VTT or SRT; which it is, the text tells.
     pub fn of_text(text: &str) -> Result<Self, TranscriptError> {
+        if text.len() > MAX_TRANSCRIPT_BYTES {
+            return Err(TranscriptError::TooLarge { max_bytes: MAX_TRANSCRIPT_BYTES });
+        }
         let text = text.trim_start_matches('\u{feff}').trim();
         if text.is_empty() {
             return Err(TranscriptError::Empty);
         }
         if text.starts_with(['{', '[']) {
-            let value = serde_json::from_str(text).map_err(|_| TranscriptError::UnknownFormat)?;
-            return Self::of_json(value);
+            return JsonTranscript::new(text).map(Self::Json);
         }
         let (format, cues) = of_cues(text)?;
         if cues.is_empty() { Err(TranscriptError::Empty) } else { Ok(Self::Cues(format, cues)) }
     }
 
-    /// Reads what a JSON body holds: an object or list, or a text in any format.
-    pub fn of_json(value: Value) -> Result<Self, TranscriptError> {
-        match value {
-            Value::String(text) => Self::of_text(&text),
-            value => JsonTranscript::new(value).map(Self::Json),
+    /// Reads what a JSON body holds: the text of an object, of a list, or of a string with a text in any format.
+    pub fn of_json(json: &str) -> Result<Self, TranscriptError> {
+        match super::raw::text(json) {
+            Some(text) => Self::of_text(&text),
+            None if json.starts_with(['{', '[']) => Self::of_text(json),
+            None => Err(TranscriptError::UnknownFormat),
         }
     }
 
@@ -58,10 +64,13 @@ impl Transcript {
     }
 
     /// The transcript with the name of who said each part. JSON stays JSON; VTT and SRT are text.
-    pub fn with_speakers(&self, turns: &[Turn], name: &dyn Fn(usize) -> String) -> Value {
+    pub fn with_speakers(&self, turns: &[Turn], name: &dyn Fn(usize) -> String) -> Box<RawValue> {
         match self {
             Self::Json(json) => json.with_speakers(&Timeline::new(turns), name),
-            Self::Cues(format, _) => Value::String(self.cues(*format, turns, name)),
+            Self::Cues(format, _) => {
+                let cues = super::raw::string(&self.cues(*format, turns, name));
+                RawValue::from_string(cues).expect("a string is JSON")
+            }
         }
     }
 

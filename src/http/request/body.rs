@@ -1,7 +1,7 @@
 //! Request bodies, read up to a limit.
 
 use axum::body::{Body, Bytes};
-use axum::extract::multipart::MultipartError;
+use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::StatusCode;
 use http_body::Body as HttpBody;
@@ -12,12 +12,17 @@ use crate::http::error::{ApiError, FieldError};
 /// Reads a body, unless it or its announced length is larger than the limit.
 pub(in crate::http) async fn read(body: Body, max_bytes: usize) -> Result<Bytes, ApiError> {
     check_announced_length(&body, max_bytes)?;
+    let announced = HttpBody::size_hint(&body).lower() as usize;
     // Each piece is freed once it is here: collected first, the body would be in memory twice.
-    let mut bytes = Vec::with_capacity(HttpBody::size_hint(&body).lower() as usize);
+    let mut bytes = Vec::new();
     let mut body = Limited::new(body, max_bytes);
     while let Some(frame) = body.frame().await {
         match frame {
-            Ok(frame) => bytes.extend_from_slice(frame.data_ref().map_or(&[], |data| data)),
+            Ok(frame) => {
+                let data = frame.data_ref().map_or(&[][..], |data| data);
+                reserve(&mut bytes, data.len(), announced)?;
+                bytes.extend_from_slice(data);
+            }
             Err(error) if error.is::<LengthLimitError>() => {
                 return Err(ApiError::PayloadTooLarge { max_bytes });
             }
@@ -28,6 +33,17 @@ pub(in crate::http) async fn read(body: Body, max_bytes: usize) -> Result<Bytes,
         }
     }
     Ok(bytes.into())
+}
+
+/// Makes room for more bytes: twice as much as there is, up to the announced length, which takes no memory by itself.
+fn reserve(bytes: &mut Vec<u8>, more: usize, announced: usize) -> Result<(), ApiError> {
+    let needed = bytes.len() + more;
+    if needed <= bytes.capacity() {
+        return Ok(());
+    }
+    let doubled = (2 * bytes.capacity()).max(MIN_RESERVED_BYTES);
+    let wanted = if announced >= needed { doubled.min(announced) } else { doubled }.max(needed);
+    bytes.try_reserve_exact(wanted - bytes.len()).map_err(|_| ApiError::Overloaded)
 }
 
 /// Refuses a body whose announced length is over the limit.
@@ -43,6 +59,36 @@ pub(in crate::http) async fn form(request: Request, max_bytes: usize) -> Result<
     check_announced_length(request.body(), max_bytes)?;
     let request = request.map(|body| Body::new(Limited::new(body, max_bytes)));
     Multipart::from_request(request, &()).await.map_err(|_| ApiError::MissingBoundary)
+}
+
+/// Bytes that a body takes at first.
+const MIN_RESERVED_BYTES: usize = 64 << 10;
+
+/// Bytes of an option in a form.
+pub(in crate::http) const MAX_OPTION_BYTES: usize = 64 << 10;
+
+/// Parts of a form at the most: more than any route takes voices.
+pub(in crate::http) const MAX_PARTS: usize = 4_096;
+
+/// Refuses a form of more than [`MAX_PARTS`].
+pub(in crate::http) fn check_part_count(n_parts: usize) -> Result<(), ApiError> {
+    if n_parts > MAX_PARTS {
+        let msg = format!("The form has more than {MAX_PARTS} parts");
+        return Err(FieldError::at(&["body"], "value_error", &msg).into());
+    }
+    Ok(())
+}
+
+/// The text of a part that is an option; `None` if it is longer than [`MAX_OPTION_BYTES`]. No more than that is kept of it.
+pub(in crate::http) async fn option_text(part: &mut Field<'_>) -> Result<Option<String>, MultipartError> {
+    let mut text = Vec::new();
+    while let Some(piece) = part.chunk().await? {
+        if text.len() + piece.len() > MAX_OPTION_BYTES {
+            return Ok(None);
+        }
+        text.extend_from_slice(&piece);
+    }
+    Ok(Some(String::from_utf8_lossy(&text).into_owned()))
 }
 
 /// Why a form cannot be read.

@@ -5,8 +5,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -15,6 +17,44 @@ use crate::http::error::{ApiError, FieldError};
 
 /// Errors listed for one request, and entries shown of a list, at the most.
 const MAX_ERRORS: usize = 16;
+
+/// Fields of an object at the most; those that are not known are passed over, as in Python.
+const MAX_FIELDS: usize = 1_000;
+
+/// The fields of an object; `None` if there are more than [`MAX_FIELDS`].
+struct Object<'a>(Option<BTreeMap<Cow<'a, str>, &'a RawValue>>);
+
+impl<'de> Deserialize<'de> for Object<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor;
+
+        impl<'de> Visitor<'de> for ObjectVisitor {
+            type Value = Object<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
+                #[derive(Deserialize)]
+                struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+                let mut fields = BTreeMap::new();
+                while let Some((Name(name), value)) = map.next_entry::<Name<'_>, &RawValue>()? {
+                    fields.insert(name, value);
+                    if fields.len() > MAX_FIELDS {
+                        // What is left is read, and not kept.
+                        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                        return Ok(Object(None));
+                    }
+                }
+                Ok(Object(Some(fields)))
+            }
+        }
+
+        deserializer.deserialize_map(ObjectVisitor)
+    }
+}
 
 /// The fields of a JSON object, and the errors found in them so far.
 pub(in crate::http) struct Fields<'a> {
@@ -25,9 +65,6 @@ pub(in crate::http) struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// Splits a JSON object. The last of several fields of one name counts, as in Python.
     pub(in crate::http) fn parse(body: &'a [u8]) -> Result<Self, ApiError> {
-        #[derive(Deserialize)]
-        struct Object<'a>(#[serde(borrow)] BTreeMap<Cow<'a, str>, &'a RawValue>);
-
         let malformed =
             |e: serde_json::Error| FieldError::malformed("json_invalid", format!("JSON decode error: {e}"));
         let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
@@ -40,6 +77,10 @@ impl<'a> Fields<'a> {
             return Err(FieldError::malformed("model_attributes_type", msg.into()).into());
         }
         let Object(fields) = serde_json::from_str(value.get()).map_err(malformed)?;
+        let Some(fields) = fields else {
+            let msg = format!("Input should have at most {MAX_FIELDS} fields");
+            return Err(FieldError::malformed("too_many_fields", msg).into());
+        };
         Ok(Self { fields, errors: Vec::new() })
     }
 

@@ -34,37 +34,89 @@ pub(in crate::http) fn from_json<T: DeserializeOwned>(body: Bytes) -> Result<T, 
 }
 
 /// Options that came as text, in a query or a form, by name.
-pub(in crate::http) type Options = BTreeMap<String, String>;
+#[derive(Default)]
+pub(in crate::http) struct Options(BTreeMap<String, String>);
 
-/// Reads options. `null` is absent, but where a text is wanted it is one.
+/// Options of a request at the most: more than any route knows.
+const MAX_OPTIONS: usize = 64;
+
+/// Bytes of an option's name at the most.
+const MAX_NAME_BYTES: usize = 256;
+
+impl Options {
+    /// Adds an option; `place` is where it was found: `query` or `body`.
+    pub(in crate::http) fn add(&mut self, place: &str, name: &str, text: String) -> Result<(), FieldError> {
+        let wrong = |msg: &str| {
+            let shown: String = name.chars().take(MAX_NAME_BYTES).collect();
+            FieldError::at(&[place, &shown], "value_error", msg)
+        };
+        if name.len() > MAX_NAME_BYTES {
+            return Err(wrong("There is no option with so long a name"));
+        }
+        if self.0.len() == MAX_OPTIONS {
+            return Err(wrong(&format!("There are more than {MAX_OPTIONS} options")));
+        }
+        if self.0.insert(name.to_owned(), text).is_some() {
+            return Err(wrong("The option is given twice"));
+        }
+        Ok(())
+    }
+
+    pub(in crate::http) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    pub(in crate::http) fn remove(&mut self, name: &str) -> Option<String> {
+        self.0.remove(name)
+    }
+
+    /// The name of one of them.
+    pub(in crate::http) fn first(&self) -> Option<&str> {
+        self.0.keys().next().map(String::as_str)
+    }
+
+    /// Takes out those of these names.
+    pub(in crate::http) fn take(&mut self, names: &[&str]) -> Self {
+        Self(names.iter().filter_map(|name| self.0.remove_entry(*name)).collect())
+    }
+}
+
+/// Reads options. `null` is absent, but where a text is wanted it is one; an unknown name is an error whatever its value.
 pub(in crate::http) fn from_options<T: DeserializeOwned>(mut options: Options) -> Result<T, ApiError> {
+    // Each turn takes out a known option that is null, of which there are few.
     loop {
-        let texts = options.clone().into_iter().map(|(name, text)| (name, OptionText(text)));
+        let texts = options.0.iter().map(|(name, text)| (name.as_str(), OptionText(text)));
         let error = match serde_path_to_error::deserialize(MapDeserializer::new(texts)) {
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
+        let field_error = field_error(&error);
         let name = error.path().to_string();
-        if options.get(&name).is_none_or(|text| text != "null") {
-            return Err(field_error(&error).into());
+        let is_null = options.get(&name).is_some_and(|text| text == "null");
+        if !is_null || field_error.kind == UNKNOWN_FIELD {
+            return Err(field_error.into());
         }
         options.remove(&name);
     }
 }
 
-/// The value of an option: as it is where a text is wanted; elsewhere numbers, booleans, null and lists are JSON.
-struct OptionText(String);
+/// The kind of error for a name that no field has.
+const UNKNOWN_FIELD: &str = "extra_forbidden";
 
-impl OptionText {
+/// The value of an option: as it is where a text is wanted; elsewhere numbers, booleans, null and lists are JSON.
+#[derive(Clone, Copy)]
+struct OptionText<'a>(&'a str);
+
+impl OptionText<'_> {
     fn value(self) -> Value {
-        match serde_json::from_str(&self.0) {
+        match serde_json::from_str(self.0) {
             Ok(value @ (Value::Number(_) | Value::Bool(_) | Value::Null | Value::Array(_))) => value,
             _ => Value::from(self.0),
         }
     }
 }
 
-impl IntoDeserializer<'_, serde_json::Error> for OptionText {
+impl<'a> IntoDeserializer<'a, serde_json::Error> for OptionText<'a> {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {
@@ -72,7 +124,7 @@ impl IntoDeserializer<'_, serde_json::Error> for OptionText {
     }
 }
 
-impl<'de> Deserializer<'de> for OptionText {
+impl<'de> Deserializer<'de> for OptionText<'de> {
     type Error = serde_json::Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
@@ -80,11 +132,11 @@ impl<'de> Deserializer<'de> for OptionText {
     }
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-        visitor.visit_string(self.0)
+        visitor.visit_borrowed_str(self.0)
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-        visitor.visit_string(self.0)
+        visitor.visit_borrowed_str(self.0)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
@@ -97,7 +149,7 @@ impl<'de> Deserializer<'de> for OptionText {
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
         // serde_json's raw values pass through here: the text is the JSON.
-        let mut json = serde_json::Deserializer::from_reader(self.0.as_bytes());
+        let mut json = serde_json::Deserializer::from_str(self.0);
         let value = json.deserialize_newtype_struct(name, visitor)?;
         json.end()?;
         Ok(value)
@@ -156,6 +208,6 @@ fn field_error(error: &serde_path_to_error::Error<serde_json::Error>) -> FieldEr
         loc.push(quoted().into());
         return FieldError { kind: "missing", loc, msg: "Field required".into(), input: Value::Null };
     }
-    let kind = if msg.starts_with("unknown field") { "extra_forbidden" } else { "value_error" };
+    let kind = if msg.starts_with("unknown field") { UNKNOWN_FIELD } else { "value_error" };
     FieldError { kind, loc, msg, input: Value::Null }
 }

@@ -78,8 +78,7 @@ fn options_of_parts<T: DeserializeOwned, V>(
     mut options: Options,
     voices: impl FnOnce(&mut T) -> Option<V>,
 ) -> Result<(T, RecordingFields), ApiError> {
-    let of_recordings =
-        RECORDING_OPTIONS.iter().filter_map(|name| options.remove_entry(*name)).collect::<Options>();
+    let of_recordings = options.take(&RECORDING_OPTIONS);
     let mut request: T = json::from_options(options)?;
     if voices(&mut request).is_some() {
         return Err(wrong(&["voices"], "Only JSON has this field; a form has parts named file or voice"));

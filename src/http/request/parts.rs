@@ -15,9 +15,6 @@ use crate::audio::RawFormat;
 use crate::http::error::{ApiError, FieldError};
 use crate::http::state::AppState;
 
-/// Bytes of an option in a form.
-const MAX_OPTION_BYTES: usize = 64 << 10;
-
 /// Bytes of a body of JSON without voices.
 const MAX_JSON_BYTES: usize = 64 << 10;
 
@@ -74,7 +71,7 @@ impl Received {
             BodyKind::Other => return Err(unsupported(request.headers(), EXPECTED)),
             BodyKind::Json | BodyKind::Unnamed => {}
         }
-        if let Some(name) = options.keys().next() {
+        if let Some(name) = options.first() {
             let msg = "Options of a JSON body belong into the body";
             return Err(FieldError::at(&["query", name], "extra_forbidden", msg).into());
         }
@@ -92,8 +89,10 @@ impl Received {
     ) -> Result<Self, ApiError> {
         let mut form = body::form(request, max_bytes).await?;
         let bad_form = |error: MultipartError| body::form_error(&error, max_bytes);
-        let mut files = Vec::new();
-        while let Some(part) = form.next_field().await.map_err(bad_form)? {
+        let (mut files, mut n_parts) = (Vec::new(), 0);
+        while let Some(mut part) = form.next_field().await.map_err(bad_form)? {
+            n_parts += 1;
+            body::check_part_count(n_parts)?;
             let Disposition { name, has_file_name } = Disposition::of(part.headers());
             let content_type = content_type::text(part.headers());
             if voices.contains(&name.as_str()) {
@@ -103,17 +102,15 @@ impl Received {
                 files.push(Part { name, bytes: part.bytes().await.map_err(bad_form)?, is_json, raw });
                 continue;
             }
-            let text = part.text().await.map_err(bad_form)?;
-            if text.len() > MAX_OPTION_BYTES {
+            let Some(text) = body::option_text(&mut part).await.map_err(bad_form)? else {
                 let msg = format!(
-                    "An option may have {MAX_OPTION_BYTES} bytes; are files in parts named {}?",
+                    "An option may have {} bytes; are files in parts named {}?",
+                    body::MAX_OPTION_BYTES,
                     voices.join(" or ")
                 );
                 return Err(FieldError::at(&["body", &name], "value_error", &msg).into());
-            }
-            if options.insert(name.clone(), text).is_some() {
-                return Err(twice(&name).into());
-            }
+            };
+            options.add("body", &name, text)?;
         }
         Ok(Self::Parts { files, options })
     }
@@ -121,11 +118,9 @@ impl Received {
 
 /// The options of a query, as text.
 fn query_options(uri: &Uri) -> Result<Options, ApiError> {
-    let mut options = Options::new();
+    let mut options = Options::default();
     for (name, text) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
-        if options.insert(name.to_string(), text.into()).is_some() {
-            return Err(twice(&name).into());
-        }
+        options.add("query", &name, text.into())?;
     }
     Ok(options)
 }
@@ -148,8 +143,4 @@ pub(in crate::http) async fn json_body<T: DeserializeOwned>(request: Request) ->
     let body = body::read(body, MAX_JSON_BYTES).await?;
     check_unnamed(&head.headers, &body, EXPECTED)?;
     json::from_json(body)
-}
-
-fn twice(name: &str) -> FieldError {
-    FieldError::at(&["body", name], "value_error", "The option is given twice")
 }

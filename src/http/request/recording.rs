@@ -156,13 +156,19 @@ pub(in crate::http) async fn read_form(
     let mut form = body::form(request, max_bytes).await?;
     let bad_form = |error: MultipartError| body::form_error(&error, max_bytes);
     let (mut file, mut options) = (None, RecordingOptions::default());
-    while let Some(part) = form.next_field().await.map_err(bad_form)? {
+    let mut n_parts = 0;
+    while let Some(mut part) = form.next_field().await.map_err(bad_form)? {
+        n_parts += 1;
+        body::check_part_count(n_parts)?;
         match Disposition::of(part.headers()).name.as_str() {
             "file" => {
                 options.raw = raw_format_of(&part)?;
                 file = Some(part.bytes().await.map_err(bad_form)?);
             }
-            "channel" => options.channel = channel_option(&part.text().await.map_err(bad_form)?)?,
+            "channel" => {
+                let text = body::option_text(&mut part).await.map_err(bad_form)?;
+                options.channel = channel_option(&text.unwrap_or_default())?;
+            }
             _ => {}
         }
     }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use axum::body::Bytes;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde::de::{Error, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -29,8 +29,14 @@ const MAX_WARNINGS: usize = 16;
 /// Components of an embedding at the most: more than any model has.
 const MAX_COMPONENTS: usize = 4_096;
 
+/// Characters of those in base64.
+const MAX_COMPONENTS_BASE64: usize = (MAX_COMPONENTS * 4).div_ceil(3) * 4;
+
+/// Numbers of a segment that are read; two are right.
+const MAX_SEGMENT_NUMBERS: usize = 16;
+
 /// Segments as they were received.
-pub(in crate::http) type Segments = Bounded<Vec<f64>, MAX_SEGMENTS>;
+pub(in crate::http) type Segments = Bounded<Bounded<f64, MAX_SEGMENT_NUMBERS>, MAX_SEGMENTS>;
 
 /// A voice as JSON: exactly one of a recording (`audio_base64`), an embedding with its model, and an enrolled speaker.
 #[derive(Default, Deserialize, ToSchema)]
@@ -271,7 +277,7 @@ impl VoiceFields {
 /// Checks that segments are in range and forward. They may overlap. `loc` is where their recording stands in the request.
 pub(in crate::http) fn check_segments(
     loc: &[&str],
-    segments: &[Vec<f64>],
+    segments: &[Bounded<f64, MAX_SEGMENT_NUMBERS>],
 ) -> Result<Vec<Range<f64>>, ApiError> {
     let wrong = |index: Option<usize>, msg: &str| {
         let loc: Vec<&str> = ["body"].iter().chain(loc).copied().chain(["segments"]).collect();
@@ -282,7 +288,7 @@ pub(in crate::http) fn check_segments(
     if segments.is_empty() {
         return Err(wrong(None, "Input should have at least one segment"));
     }
-    let checked = |(index, segment): (usize, &Vec<f64>)| match segment[..] {
+    let checked = |(index, Bounded(segment)): (usize, &Bounded<f64, _>)| match segment[..] {
         [start, end] if start >= 0.0 && start < end && end.is_finite() => Ok(start..end),
         _ => Err(wrong(Some(index), "A segment should be [start, end] in seconds, with 0 <= start < end")),
     };
@@ -297,11 +303,12 @@ enum VoiceChannel {
 
 impl<'de> Deserialize<'de> for VoiceChannel {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        if value == "split" {
-            return Ok(Self::Split);
+        match Scalar::deserialize(deserializer)? {
+            Scalar(text) if text == "split" => Ok(Self::Split),
+            Scalar(text) => {
+                text.parse().map(|channel| Self::One(ChannelName(channel))).map_err(D::Error::custom)
+            }
         }
-        ChannelName::deserialize(value).map(Self::One).map_err(D::Error::custom)
     }
 }
 
@@ -310,9 +317,60 @@ pub(in crate::http) struct ChannelName(pub(in crate::http) Channel);
 
 impl<'de> Deserialize<'de> for ChannelName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let Scalar(text) = Scalar::deserialize(deserializer)?;
         text.parse().map(Self).map_err(D::Error::custom)
+    }
+}
+
+/// The text of a string, number or boolean of a few characters; of anything else there is none, and nothing of it is kept.
+struct Scalar(String);
+
+/// Characters of a [`Scalar`] that are kept: more than any that means something.
+const MAX_SCALAR_CHARS: usize = 32;
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ScalarVisitor;
+
+        impl<'de> Visitor<'de> for ScalarVisitor {
+            type Value = Scalar;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or number")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Scalar, E> {
+                Ok(Scalar(text.chars().take(MAX_SCALAR_CHARS).collect()))
+            }
+
+            fn visit_bool<E: Error>(self, value: bool) -> Result<Scalar, E> {
+                Ok(Scalar(value.to_string()))
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Scalar, E> {
+                Ok(Scalar(number.to_string()))
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Scalar, E> {
+                Ok(Scalar(number.to_string()))
+            }
+
+            fn visit_f64<E: Error>(self, number: f64) -> Result<Scalar, E> {
+                Ok(Scalar(number.to_string()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Scalar, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Scalar(String::new()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Scalar(String::new()))
+            }
+        }
+
+        deserializer.deserialize_any(ScalarVisitor)
     }
 }
 
@@ -335,6 +393,9 @@ impl<'de> Deserialize<'de> for Components {
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Components, E> {
+                if text.len() > MAX_COMPONENTS_BASE64 {
+                    return Err(E::custom(format!("the list is longer than {MAX_COMPONENTS}")));
+                }
                 let bytes =
                     BASE64_STANDARD.decode(text).map_err(|e| E::custom(format!("not valid base64: {e}")))?;
                 let (values, rest) = bytes.as_chunks();

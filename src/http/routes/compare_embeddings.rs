@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use crate::compare::{cosine, is_same_speaker};
 use crate::embedding::{Embedding, EmbeddingError, ModelId, UnitEmbedding};
+use crate::http::answer;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::request::body;
 use crate::http::request::content_type::{BodyKind, check_unnamed, kind, unsupported};
@@ -15,6 +16,9 @@ use crate::http::state::AppState;
 
 /// Two embeddings take about 10 kB; this leaves room for any way to write them.
 const MAX_BODY_BYTES: usize = 1 << 20;
+
+/// Bytes of a body that is read where it arrives: two embeddings with all their digits take microseconds.
+const MAX_INLINE_BYTES: usize = 64 << 10;
 
 /// What the route takes.
 const EXPECTED: &str = "application/json, or recordings to /v1/verify";
@@ -73,7 +77,11 @@ pub(in crate::http) async fn compare_embeddings(
     }
     let bytes = body::read(body, MAX_BODY_BYTES.min(state.config.max_body_bytes)).await?;
     check_unnamed(&head.headers, &bytes, EXPECTED)?;
-    let request = CompareRequest::parse(&bytes)?;
+    let request = if bytes.len() > MAX_INLINE_BYTES {
+        answer::blocking(move || CompareRequest::parse(&bytes)).await??
+    } else {
+        CompareRequest::parse(&bytes)?
+    };
     let threshold = request.threshold.unwrap_or(state.default_threshold);
     let similarity = request.similarity(&state.default_model)?;
     Ok(Json(CompareResponse {

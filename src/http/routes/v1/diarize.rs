@@ -6,12 +6,13 @@ use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::VoiceErrors;
-use crate::audio::Channel;
+use crate::audio::{self, Channel};
 use crate::claims::Criterion;
 use crate::config::Right;
 use crate::diarization::{Diarization, Diarizing, MAX_SPEAKERS, SpeakerCount, Turn, label, rttm};
@@ -32,7 +33,7 @@ use crate::http::state::AppState;
 use crate::http::store::followed;
 use crate::pipeline::{self, PipelineError};
 use crate::speakers::{DEFAULT_MARGIN, Identifier, NAMING_TOP, Names, Wanted, name_voices, voices_of};
-use crate::transcript::{CueFormat, Transcript, TranscriptError, cues_of_turns};
+use crate::transcript::{CueFormat, MAX_TRANSCRIPT_BYTES, Transcript, TranscriptError, cues_of_turns};
 
 /// The route, whose bodies may be large.
 pub(in crate::http) const PATH: &str = "/v1/diarize";
@@ -60,12 +61,28 @@ pub(in crate::http) struct DiarizeRequest {
     /// Name the speakers that are enrolled in this collection.
     #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     collection: Option<Identifier>,
+    #[schema(value_type = Option<serde_json::Value>)]
     /// What was said: Whisper's `verbose_json`, a list of `{"start", "end", "text"}`, or the text of a VTT or SRT file. It comes back with speakers.
-    transcript: Option<Value>,
+    transcript: Option<TranscriptText>,
     /// How to answer; `json` if missing.
     response_format: Option<ResponseFormat>,
     /// The model, by id or fingerprint.
     model: Option<String>,
+}
+
+/// A transcript as it was sent, as JSON. Its length is checked before it is copied.
+#[derive(Debug)]
+struct TranscriptText(Box<str>);
+
+impl<'de> Deserialize<'de> for TranscriptText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <&RawValue>::deserialize(deserializer)?.get();
+        if text.len() > MAX_TRANSCRIPT_BYTES {
+            let error = TranscriptError::TooLarge { max_bytes: MAX_TRANSCRIPT_BYTES };
+            return Err(D::Error::custom(error));
+        }
+        Ok(Self(text.into()))
+    }
 }
 
 /// A recording of several speakers, as a form.
@@ -104,7 +121,8 @@ pub(in crate::http) struct DiarizeAnswer {
     speakers: Vec<SpeakerAnswer>,
     /// What was sent, in its own format, with `speaker` on each part and word; a VTT or SRT file is a text.
     #[serde(skip_serializing_if = "Option::is_none")]
-    transcript: Option<Value>,
+    #[schema(value_type = Option<serde_json::Value>)]
+    transcript: Option<Box<RawValue>>,
     /// Of the recording or, where its channels were split, of the first.
     #[schema(value_type = AudioReport)]
     audio: pipeline::AudioReport,
@@ -143,8 +161,10 @@ struct SpeakerAnswer {
     /// Of all turns together.
     #[schema(example = 29.1)]
     seconds: f64,
-    /// The mean of the speaker's windows, L2 norm 1.
-    embedding: Vec<f32>,
+    /// The mean of the speaker's windows, L2 norm 1; missing for keys without the right `embed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Vec<f32>, required = false)]
+    embedding: Option<Vec<f32>>,
     /// The embedding's model.
     #[schema(example = "resemblyzer-0.1.4/39373b86")]
     model: String,
@@ -206,7 +226,8 @@ pub(in crate::http) async fn diarize_recording(
         found.push(asked.find(&state, &model, channel).await?);
     }
     let format = asked.format;
-    let text = on_worker_in_turn(&state, move || asked.answer(found, &model)).await??;
+    let with_embeddings = caller.key.may(Right::Embed);
+    let text = on_worker_in_turn(&state, move || asked.answer(found, &model, with_embeddings)).await??;
     let content_type = match format {
         ResponseFormat::Json => return Ok(answer::json(text.into_bytes(), &timings, audio_seconds)),
         ResponseFormat::Vtt => "text/vtt; charset=utf-8",
@@ -220,7 +241,8 @@ pub(in crate::http) async fn diarize_recording(
 struct Asked {
     /// Until it is heard.
     recording: Option<VoiceRecording>,
-    is_split: bool,
+    /// How many channels there are, if each is heard by itself.
+    n_split_channels: Option<u16>,
     count: SpeakerCount,
     collection: Option<Identifier>,
     transcript: Option<Transcript>,
@@ -248,13 +270,13 @@ impl Asked {
         let mut is_split = false;
         let (mut transcript_part, received) = match received {
             Received::Parts { files, mut options } => {
-                is_split = options.get("channel").is_some_and(|channel| channel == "split");
+                is_split = options.get("channel") == Some("split");
                 if is_split {
                     options.remove("channel");
                 }
                 let (mut transcripts, files): (Vec<Part>, Vec<Part>) =
                     files.into_iter().partition(|part| part.name == "transcript");
-                if transcripts.len() > 1 || !transcripts.is_empty() && options.contains_key("transcript") {
+                if transcripts.len() > 1 || !transcripts.is_empty() && options.get("transcript").is_some() {
                     return Err(wrong("transcript", "There should be one transcript"));
                 }
                 (transcripts.pop(), Received::Parts { files, options })
@@ -273,11 +295,17 @@ impl Asked {
             return Err(wrong("segments", "A recording is taken as a whole here"));
         }
         // Once, and not for each channel.
-        recording.source = Source::File(recording.source.unpack()?);
+        let bytes = recording.source.unpack()?;
+        let n_split_channels = is_split.then(|| audio::count_channels(&bytes, recording.options.raw));
+        let n_split_channels = n_split_channels.transpose().map_err(PipelineError::from)?;
+        recording.source = Source::File(bytes);
         let count = request.count()?;
         let transcript = match transcript_part.take() {
+            Some(part) if part.bytes.len() > MAX_TRANSCRIPT_BYTES => {
+                Some(Err(TranscriptError::TooLarge { max_bytes: MAX_TRANSCRIPT_BYTES }))
+            }
             Some(part) => Some(Transcript::of_text(&String::from_utf8_lossy(&part.bytes))),
-            None => request.transcript.filter(|value| !value.is_null()).map(Transcript::of_json),
+            None => request.transcript.map(|TranscriptText(text)| Transcript::of_json(&text)),
         };
         let transcript = transcript.transpose().map_err(|error| bad_transcript(&error))?;
         let format = request.response_format.unwrap_or(ResponseFormat::Json);
@@ -285,7 +313,8 @@ impl Asked {
             return Err(wrong("response_format", "RTTM holds no transcript"));
         }
         let DiarizeRequest { collection, model, .. } = request;
-        Ok(Self { recording: Some(recording), is_split, count, collection, transcript, format, model })
+        let recording = Some(recording);
+        Ok(Self { recording, n_split_channels, count, collection, transcript, format, model })
     }
 
     /// The windows of the recording, or of each of its channels that has speech.
@@ -297,24 +326,18 @@ impl Asked {
     ) -> Result<(Vec<HeardChannel>, Timings), ApiError> {
         let mut timings = Timings::default();
         let recording = self.recording.take().ok_or_else(|| ApiError::Internal("heard twice".into()))?;
-        if !self.is_split {
+        let Some(n_channels) = self.n_split_channels else {
             let voice = hear_channel(state, caller, model, (recording, None), &mut timings).await?;
             return Ok((vec![HeardChannel { number: None, voice }], timings));
-        }
+        };
+        // Each further channel is a further recording; all of them are paid for before the first is heard.
+        caller.key.take_more_tokens(usize::from(n_channels).saturating_sub(1))?;
         let (mut heard, mut silent) = (Vec::new(), None);
-        for number in 0.. {
+        for number in 0..n_channels {
             let channel = (recording.clone(), Some(number));
             match hear_channel(state, caller, model, channel, &mut timings).await {
-                Ok(voice) => {
-                    let n_channels = voice.audio.channels;
-                    heard.push(HeardChannel { number: Some(number), voice });
-                    if number + 1 >= n_channels {
-                        break;
-                    }
-                }
+                Ok(voice) => heard.push(HeardChannel { number: Some(number), voice }),
                 Err(error @ ApiError::Pipeline(PipelineError::NoSpeech { .. })) => silent = Some(error),
-                // There are no more.
-                Err(ApiError::Validation(_)) if number > 0 => break,
                 Err(error) => return Err(error),
             }
         }
@@ -356,7 +379,12 @@ impl Asked {
     }
 
     /// The answer as text.
-    fn answer(&self, channels: Vec<FoundChannel>, model: &EmbedderModel) -> Result<String, ApiError> {
+    fn answer(
+        &self,
+        channels: Vec<FoundChannel>,
+        model: &EmbedderModel,
+        with_embeddings: bool,
+    ) -> Result<String, ApiError> {
         let together = Together::new(channels);
         let name = |speaker: usize| together.names.display_name(speaker);
         let cues = |format| match &self.transcript {
@@ -376,7 +404,7 @@ impl Asked {
                     .transcript
                     .as_ref()
                     .map(|transcript| transcript.with_speakers(&together.turns, &name));
-                let answer = together.answer(transcript, model.id().fingerprint());
+                let answer = together.answer(transcript, model.id().fingerprint(), with_embeddings);
                 serde_json::to_string(&answer).map_err(|error| ApiError::Internal(error.to_string()))?
             }
         })
@@ -420,10 +448,7 @@ async fn hear_channel(
     // What has been heard is not lost because the queue is full by now.
     let admission = match channel {
         None | Some(0) => state.embedder()?.admit(1)?,
-        Some(_) => {
-            caller.key.take_more_tokens(1)?;
-            batch::admitted_in_turn(state).await?
-        }
+        Some(_) => batch::admitted_in_turn(state).await?,
     };
     let embedded = batch::submit_turns(state, caller, model, admission, recording)?.one(state).await?;
     let (voice, own) = embedded.into_whole()?;
@@ -486,7 +511,7 @@ impl Together {
         self.channels[speaker].map_or(1, |channel| channel + 1)
     }
 
-    fn answer(&self, transcript: Option<Value>, model: &str) -> DiarizeAnswer {
+    fn answer(&self, transcript: Option<Box<RawValue>>, model: &str, with_embeddings: bool) -> DiarizeAnswer {
         let segment = |turn: &Turn| SegmentAnswer {
             start: rounded(turn.seconds.start),
             end: rounded(turn.seconds.end),
@@ -499,7 +524,7 @@ impl Together {
             SpeakerAnswer {
                 label: label(number),
                 seconds: rounded(speaker.seconds),
-                embedding: speaker.embedding.iter().map(|c| *c as f32).collect(),
+                embedding: with_embeddings.then(|| speaker.embedding.iter().map(|c| *c as f32).collect()),
                 model: model.to_owned(),
                 speech_seconds: rounded(speaker.seconds),
                 speaker: enrolled.map(|enrolled| enrolled.speaker.clone()),

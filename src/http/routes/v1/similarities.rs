@@ -92,6 +92,9 @@ pub(in crate::http) struct SimilaritiesAnswer {
     audio: Vec<Option<AudioReport>>,
 }
 
+/// Voices that a token of a key's rate pays for.
+const VOICES_OF_A_TOKEN: usize = 100;
+
 /// Compare voices with each other.
 #[utoipa::path(post, path = "/v1/similarities", tag = "Voices", security(("ApiKey" = []), ("Bearer" = [])),
     request_body(content((SimilaritiesRequest = "application/json"), (SimilaritiesForm = "multipart/form-data"))),
@@ -110,8 +113,11 @@ pub(in crate::http) async fn similarities(
     let caller = Caller::new(key, time_limit);
     let received = Received::new(&state, request, VOICE_PARTS).await?;
     let (request, voices) = on_worker(&state, move || SimilaritiesRequest::read(received)).await??;
+    let n_voices = voices.len();
     let sides = Sides::resolve(&state, request.model.as_deref(), voices, |i| format!("voices[{i}]"))?;
     sides.require_rights(&caller.key)?;
+    // A matrix grows with the square of its voices, so many of them cost more than one request.
+    caller.key.take_more_tokens(n_voices / VOICES_OF_A_TOKEN)?;
     let (model, sides) = sides.embed(&state, &caller).await?;
     let (timings, seconds) = sides.totals();
     let answer = Answer {

@@ -64,6 +64,13 @@ pub(in crate::http) async fn list(
         let msg = format!("Input should be from 1 to {MAX_LIMIT}");
         return Err(FieldError::at(&["query", "limit"], "value_error", &msg).into());
     }
+    for (name, text) in [("after", &wanted.after), ("name", &wanted.name)] {
+        // PostgreSQL has no texts with it, so no speaker has one.
+        if text.as_ref().is_some_and(|text| text.contains('\0')) {
+            let msg = "Input should not have the character U+0000";
+            return Err(FieldError::at(&["query", name], "value_error", msg).into());
+        }
+    }
     let request = PageRequest {
         collection: collection(&key, wanted.collection)?,
         after: wanted.after.unwrap_or_default(),
