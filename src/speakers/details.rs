@@ -28,6 +28,9 @@ pub enum DetailsError {
     /// The name is too long.
     #[error("should have at most {MAX_NAME_CHARACTERS} characters")]
     LongName,
+    /// Such characters break lines of other formats, or make a name look like another.
+    #[error("should not have control characters or ones that turn the direction of text (here U+{code:04X})", code = *.0 as u32)]
+    Invisible(char),
     /// Not every database can keep that character.
     #[error("should not have the character U+0000")]
     Nul,
@@ -106,7 +109,13 @@ impl SpeakerName {
         if name.contains('\0') {
             return Err(DetailsError::Nul);
         }
-        Ok(Self(name))
+        // Embeddings, overrides and isolates of Unicode's bidirectional algorithm (UAX #9, section 2).
+        let is_invisible =
+            |c: &char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        match name.chars().find(is_invisible) {
+            Some(c) => Err(DetailsError::Invisible(c)),
+            None => Ok(Self(name)),
+        }
     }
 
     /// A name that was checked before it was kept.
@@ -204,6 +213,22 @@ mod tests {
             ("Anna", "_", false),
         ] {
             assert_eq!(SpeakerName::new(name.into()).unwrap().contains(part), expected, "{name} {part}");
+        }
+    }
+
+    #[test]
+    fn names_hold_nothing_invisible_that_misleads() {
+        for (name, expected) in [
+            ("Zoë 张伟 🙂", Ok(())),
+            ("محمد", Ok(())),
+            ("a\u{200d}b", Ok(())),
+            ("a\nb", Err(DetailsError::Invisible('\n'))),
+            ("a\u{1b}[2Jb", Err(DetailsError::Invisible('\u{1b}'))),
+            ("anna\u{202e}gnp", Err(DetailsError::Invisible('\u{202e}'))),
+            ("a\u{2066}b", Err(DetailsError::Invisible('\u{2066}'))),
+            ("a\0b", Err(DetailsError::Nul)),
+        ] {
+            assert_eq!(SpeakerName::new(name.into()).map(drop), expected, "{name:?}");
         }
     }
 

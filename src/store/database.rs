@@ -49,6 +49,11 @@ pub(super) trait Database: Source + Send + Sync {
     /// The folder that it is in, if it is a file.
     fn folder(&self) -> Option<&Path>;
 
+    /// Fails if the database is not where it was opened any more.
+    fn check_place(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Closes the connections that read, so that the one that writes is the last to be closed.
     fn close_readers(&self);
 

@@ -20,7 +20,7 @@ mod writes;
 use std::fs::File;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -41,13 +41,16 @@ use job::{Job, Task};
 use sql::Sql;
 use writer::Writer;
 
+/// Changes that may wait for the thread that writes. Each may hold some voices, so they are bounded while the database hangs.
+const MAX_WAITING_CHANGES: usize = 1_024;
+
 /// The store of speakers.
 pub struct Store {
     database: Arc<dyn Database>,
     index: Arc<FollowingIndex>,
     max_speakers: usize,
     is_available: Arc<AtomicBool>,
-    jobs: Mutex<Option<Sender<Box<dyn Job>>>>,
+    jobs: Mutex<Option<SyncSender<Box<dyn Job>>>>,
     writer: Mutex<Option<JoinHandle<bool>>>,
     /// Whether another process has changed something since the writer's last look.
     others_wrote: Arc<AtomicBool>,
@@ -72,7 +75,7 @@ impl Store {
             others_wrote: Arc::clone(&others_wrote),
             is_available: Arc::clone(&is_available),
         };
-        let (jobs, waiting) = channel();
+        let (jobs, waiting) = sync_channel(MAX_WAITING_CHANGES);
         let store = Self {
             database,
             index,
@@ -113,11 +116,15 @@ impl Store {
         let job: Box<dyn Job> = Box::new(Task::new(work, done));
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let unsent = match &*jobs {
-            Some(jobs) => jobs.send(job).err().map(|unsent| unsent.0),
-            None => Some(job),
+            Some(jobs) => jobs.try_send(job).err().map(|unsent| match unsent {
+                TrySendError::Full(job) => (job, "too many changes wait to be written"),
+                TrySendError::Disconnected(job) => (job, "the store is closed"),
+            }),
+            None => Some((job, "the store is closed")),
         };
-        if let Some(job) = unsent {
-            job.finish(Err(StoreError::Unavailable { reason: "the store is closed".into() }));
+        drop(jobs);
+        if let Some((job, reason)) = unsent {
+            job.finish(Err(StoreError::Unavailable { reason: reason.into() }));
         }
     }
 
@@ -260,6 +267,11 @@ impl Store {
     /// The number of speakers, as far as the index knows.
     pub fn speaker_count(&self) -> usize {
         self.index.speakers()
+    }
+
+    /// Why nothing can be kept until somebody sees to it: the file was removed, or replaced by another.
+    pub fn check_place(&self) -> Result<(), StoreError> {
+        self.noted(self.database.check_place())
     }
 
     /// Whether the last write succeeded, and reading has not failed since.

@@ -187,7 +187,9 @@ pub(super) fn enrolment(sql: &dyn Sql, address: &Address, id: &str) -> Result<En
 }
 
 pub(super) fn enrolment_by_id(sql: &dyn Sql, key: SpeakerKey, id: &str) -> Result<Enrolment, StoreError> {
-    let enrolment = first(sql, ENROLMENT, &[Value::Integer(key), Value::Text(id)], enrolment_of)?;
+    // PostgreSQL has no texts with U+0000, so no enrolment has such an id.
+    let values = (!id.contains('\0')).then_some([Value::Integer(key), Value::Text(id)]);
+    let enrolment = values.map(|values| first(sql, ENROLMENT, &values, enrolment_of)).transpose()?.flatten();
     enrolment.ok_or_else(|| StoreError::EnrolmentNotFound { enrolment: id.to_owned() })
 }
 

@@ -58,9 +58,11 @@ impl Writer {
             match jobs.recv_timeout(patience) {
                 Ok(first) => {
                     let batch = std::iter::once(first).chain(jobs.try_iter()).take(MAX_BATCH).collect();
-                    self.commit(&mut state, batch);
+                    self.survive(&mut state, |state| self.commit(state, batch));
                 }
-                Err(RecvTimeoutError::Timeout) => self.wait_no_longer(&mut state),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.survive(&mut state, |state| self.wait_no_longer(state));
+                }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -76,6 +78,15 @@ impl Writer {
             tracing::error!("what was removed is still in the write-ahead log, which cannot be emptied");
         }
         !state.must_erase
+    }
+
+    /// Goes on behind a panic (a bug, which the panic hook has logged): with this thread, every later change would be lost.
+    fn survive(&self, state: &mut State, work: impl FnOnce(&mut State)) {
+        if catch_unwind(AssertUnwindSafe(|| work(state))).is_err() {
+            self.is_available.store(false, Ordering::Relaxed);
+            state.connection = None;
+            tracing::error!("the thread that writes speakers has panicked, and goes on");
+        }
     }
 
     /// Commits changes together, and answers them.

@@ -474,9 +474,13 @@ impl Transaction<'_> {
     }
 
     fn model_of(&self, key: SpeakerKey, enrolment: &str) -> Result<i64, StoreError> {
-        let values = [Value::Integer(key), Value::Text(enrolment)];
-        let model = first(self.sql, MODEL_OF_ENROLMENT, &values, |row| row.integer(0))?;
-        model.ok_or_else(|| StoreError::EnrolmentNotFound { enrolment: enrolment.to_owned() })
+        // As for reading one.
+        let values = (!enrolment.contains('\0')).then_some([Value::Integer(key), Value::Text(enrolment)]);
+        let model = values.map(|values| first(self.sql, MODEL_OF_ENROLMENT, &values, |row| row.integer(0)));
+        model
+            .transpose()?
+            .flatten()
+            .ok_or_else(|| StoreError::EnrolmentNotFound { enrolment: enrolment.to_owned() })
     }
 
     fn models_of(&self, key: SpeakerKey) -> Result<Vec<i64>, StoreError> {

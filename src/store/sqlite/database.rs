@@ -10,6 +10,7 @@ use super::open::{
     BUSY_TIMEOUT, beside, check_file, check_version, connection_for_reading, connection_for_writing, create,
     make, open_error, open_for_reading, prepare_for_writing, resolved, version,
 };
+use super::opened::OpenedFile;
 use super::tables::VERSION;
 use crate::store::database::{self, Source, Work, Writable};
 use crate::store::error::{OpenError, StoreError};
@@ -24,6 +25,8 @@ const ERASE_TIMEOUT: Duration = Duration::from_millis(50);
 pub(in crate::store) struct Database {
     place: Place,
     idle: Mutex<Vec<Connection>>,
+    /// The file that was opened first.
+    opened: Arc<OpenedFile>,
 }
 
 enum Place {
@@ -34,7 +37,7 @@ enum Place {
 
 /// The connection that writes.
 enum WriteConnection {
-    Own(Connection),
+    Own(Connection, Arc<OpenedFile>),
     Shared(Arc<Mutex<Connection>>),
 }
 
@@ -43,7 +46,8 @@ impl Database {
     pub(in crate::store) fn open(path: &Path) -> Result<Self, OpenError> {
         let path = resolved(path);
         check_file(&path)?;
-        Ok(Self { place: Place::File(path), idle: Mutex::default() })
+        let opened = Arc::new(OpenedFile::new(&path));
+        Ok(Self { place: Place::File(path), idle: Mutex::default(), opened })
     }
 
     /// An empty database in memory.
@@ -51,7 +55,8 @@ impl Database {
         let system = |reason: String| OpenError::System { place: ":memory:".into(), reason };
         let connection = Connection::open_in_memory().map_err(|error| system(error.to_string()))?;
         prepare_for_writing(&connection).map_err(|error| system(format!("{error:?}")))?;
-        Ok(Self { place: Place::Memory(Arc::new(Mutex::new(connection))), idle: Mutex::default() })
+        let place = Place::Memory(Arc::new(Mutex::new(connection)));
+        Ok(Self { place, idle: Mutex::default(), opened: Arc::new(OpenedFile::none()) })
     }
 }
 
@@ -61,11 +66,15 @@ impl Source for Database {
             Place::Memory(connection) => return in_one_moment(&locked(connection), work).map(|()| true),
             Place::File(path) => path,
         };
+        self.opened.check()?;
         let idle = locked(&self.idle).pop();
         let connection = match idle {
             Some(connection) => connection,
             None => match open_for_reading(path)? {
-                Some(connection) => connection,
+                Some(connection) => {
+                    self.opened.remember();
+                    connection
+                }
                 None => return Ok(false),
             },
         };
@@ -119,13 +128,16 @@ impl database::Database for Database {
             }
             Place::File(path) => path,
         };
+        // Where the file is gone, another must not take its place unnoticed.
+        self.opened.check()?;
         create(path)?;
         let connection = connection_for_writing(path)?;
+        self.opened.remember();
         if connection.is_readonly("main")? {
             return Err(StoreError::Unavailable { reason: format!("{} cannot be written", path.display()) });
         }
         prepare_for_writing(&connection)?;
-        Ok(Box::new(WriteConnection::Own(connection)))
+        Ok(Box::new(WriteConnection::Own(connection, Arc::clone(&self.opened))))
     }
 
     fn writes_wait_for_reads(&self) -> bool {
@@ -153,6 +165,10 @@ impl database::Database for Database {
         }
     }
 
+    fn check_place(&self) -> Result<(), StoreError> {
+        self.opened.check()
+    }
+
     fn close_readers(&self) {
         locked(&self.idle).clear();
     }
@@ -175,7 +191,7 @@ impl database::Database for Database {
 impl WriteConnection {
     fn with<T>(&self, work: impl FnOnce(&Connection) -> T) -> T {
         match self {
-            Self::Own(connection) => work(connection),
+            Self::Own(connection, _) => work(connection),
             Self::Shared(connection) => work(&locked(connection)),
         }
     }
@@ -193,10 +209,17 @@ impl Source for WriteConnection {
 
 impl Writable for WriteConnection {
     fn write(&self, work: Work<'_>) -> Result<(), StoreError> {
+        let check = || match self {
+            Self::Own(_, opened) => opened.check(),
+            Self::Shared(_) => Ok(()),
+        };
+        // Of a file that has another at its place by now, the log would be written over that one.
+        check()?;
         self.with(|connection| {
             let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
             check_version(&transaction)?;
             work(&*transaction)?;
+            check()?;
             Ok(transaction.commit()?)
         })
     }
@@ -210,7 +233,8 @@ impl Writable for WriteConnection {
             is_busy
         };
         match self {
-            Self::Own(connection) => !checkpoint(connection).unwrap_or(true),
+            Self::Own(_, opened) if opened.check().is_err() => true,
+            Self::Own(connection, _) => !checkpoint(connection).unwrap_or(true),
             Self::Shared(_) => true,
         }
     }

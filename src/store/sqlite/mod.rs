@@ -2,6 +2,7 @@
 
 mod database;
 mod open;
+mod opened;
 mod sql;
 mod tables;
 

@@ -18,6 +18,9 @@ use crate::store::writes::MAX_ENROLMENTS;
 /// Bytes of a line at the most: more than a speaker with as many enrolments as there may be.
 const MAX_LINE_BYTES: u64 = 8 << 20;
 
+/// Models of an export at the most.
+const MAX_MODELS: usize = 100;
+
 /// Bytes of a model's fingerprint at the most.
 const MAX_FINGERPRINT_BYTES: usize = 128;
 
@@ -97,6 +100,9 @@ impl CheckedImport {
         let head: Head = lines.next_line()?.ok_or(ImportError::Incomplete { line: 0 })?.parsed()?;
         if head.format != FORMAT {
             return Err(lines.malformed(format!("the format is {:?}, and not {FORMAT:?}", head.format)));
+        }
+        if head.models.len() > MAX_MODELS {
+            return Err(lines.malformed(format!("there are more than {MAX_MODELS} models")));
         }
         let mut dimensions: HashMap<String, usize> = HashMap::new();
         for model in head.models {
@@ -208,8 +214,9 @@ fn check_enrolment(enrolment: &EnrolmentLine, dimensions: &HashMap<String, usize
     }
     sha256_of_hex(&enrolment.sha256).ok_or("sha256 should be 64 hexadecimal digits")?;
     milliseconds(&enrolment.created_at).ok_or("created_at is no time of RFC 3339")?;
-    if enrolment.speech_seconds.is_some_and(|seconds| !(0.0..=MAX_SPEECH_SECONDS).contains(&seconds)) {
-        return Err(format!("speech_seconds should be from 0 to {MAX_SPEECH_SECONDS}"));
+    // Without weight, an enrolment would make a profile that no search finds.
+    if enrolment.speech_seconds.is_some_and(|seconds| !(seconds > 0.0 && seconds <= MAX_SPEECH_SECONDS)) {
+        return Err(format!("speech_seconds should be above 0 and at most {MAX_SPEECH_SECONDS}"));
     }
     if enrolment.similarity_to_profile.is_some_and(|similarity| !(-1.0..=1.0).contains(&similarity)) {
         return Err("similarity_to_profile should be from -1 to 1".into());
