@@ -55,6 +55,18 @@ pub enum ConfigError {
         /// The host.
         host: String,
     },
+    /// No address and port for metrics.
+    #[error("METRICS_ADDRESS={address} is neither `off` nor an address and port like 127.0.0.1:9100")]
+    MetricsAddress {
+        /// What was given.
+        address: String,
+    },
+    /// Any web page could use the well-known default key.
+    #[error("API_KEY is still {key}: set a key of your own to allow pages of all origins (CORS_ORIGINS=*)")]
+    DefaultKeyForAllPages {
+        /// The default key.
+        key: &'static str,
+    },
     /// There is no such model.
     #[error("there is no model {name:?}; there are {known}")]
     UnknownModel {

@@ -14,6 +14,9 @@ use crate::models::FileDigest;
 /// The key that works without configuration, on loopback only.
 pub const DEFAULT_API_KEY: &str = "dev-key-change-me";
 
+/// Bytes that a key should have: 64 bits in hexadecimal digits.
+pub const MIN_KEY_BYTES: usize = 16;
+
 /// The name of the key in `API_KEY`.
 pub const API_KEY_NAME: &str = "default";
 
@@ -80,6 +83,7 @@ pub struct KeyArgs {
 /// The keys of the configuration, and the file that may change.
 #[derive(Clone, Debug)]
 pub struct KeySource {
+    is_short: bool,
     /// The key in `API_KEY` or its file; the well-known one if nothing is configured.
     api_key: Option<Key>,
     /// What the operator should look at again.
@@ -191,7 +195,15 @@ impl TryFrom<KeyArgs> for KeySource {
                 "API_KEY is one key, its commas and colons included; several keys belong into KEYS_FILE or KEYS",
             );
         }
-        Ok(Self { warnings, api_key: secret.as_deref().map(Key::of_api_key), inline: args.keys, file })
+        let is_own = secret.as_deref().is_some_and(|secret| secret != DEFAULT_API_KEY);
+        let is_short = is_own && secret.as_deref().is_some_and(|secret| secret.len() < MIN_KEY_BYTES);
+        Ok(Self {
+            is_short,
+            warnings,
+            api_key: secret.as_deref().map(Key::of_api_key),
+            inline: args.keys,
+            file,
+        })
     }
 }
 
@@ -245,6 +257,11 @@ impl KeySource {
     /// Whether the well-known key is valid.
     pub fn has_default_key(&self) -> bool {
         self.api_key == Some(Key::of_api_key(DEFAULT_API_KEY))
+    }
+
+    /// Whether `API_KEY` is short enough to be guessed.
+    pub fn is_short(&self) -> bool {
+        self.is_short
     }
 
     /// What the operator should look at again.

@@ -62,6 +62,29 @@ pub(super) fn listen_addresses(
     Ok(resolved)
 }
 
+/// Where metrics are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricsPlace {
+    /// On the service's own address.
+    WithTheService,
+    /// On an address of their own alone.
+    Address(SocketAddr),
+    /// Nowhere.
+    Nowhere,
+}
+
+/// Reads `off`, or an address and port.
+pub(super) fn metrics_place(text: &str) -> Result<MetricsPlace, ConfigError> {
+    match text.trim() {
+        "" => Ok(MetricsPlace::WithTheService),
+        "off" => Ok(MetricsPlace::Nowhere),
+        address => match address.parse() {
+            Ok(address) => Ok(MetricsPlace::Address(address)),
+            Err(_) => Err(ConfigError::MetricsAddress { address: address.to_owned() }),
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

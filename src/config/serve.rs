@@ -10,8 +10,8 @@ use clap::Args;
 use super::calibration::CalibrationArgs;
 use super::engine::EngineArgs;
 use super::error::ConfigError;
-use super::keys::{Key, KeyArgs, KeySource};
-use super::listen::listen_addresses;
+use super::keys::{DEFAULT_API_KEY, Key, KeyArgs, KeySource};
+use super::listen::{MetricsPlace, listen_addresses, metrics_place};
 use super::log::{Environment, LogConfig, checked_filter, trace_export};
 use super::origins::{CorsOrigins, cors_origins};
 use super::store::StoreArgs;
@@ -51,6 +51,9 @@ pub struct ServeArgs {
     /// Address to listen on [default: 0.0.0.0 once a key of your own is set, else 127.0.0.1].
     #[arg(long, env)]
     host: Option<String>,
+    /// Address and port that serve /metrics, which then is nowhere else; `off` for none [default: where the service listens].
+    #[arg(long, env)]
+    metrics_address: Option<String>,
     /// Port to listen on; 0 takes any that is free.
     #[arg(long, env, default_value_t = 8000)]
     port: u16,
@@ -101,9 +104,12 @@ pub struct ServeArgs {
     /// Recordings in one request.
     #[arg(long, env, default_value = "64", value_parser = count::<MAX_MAX_BATCH_RECORDINGS>)]
     max_batch_recordings: NonZeroUsize,
-    /// Connections at once; more are closed.
+    /// Connections at once; for one more, the one that is idle for longest is closed.
     #[arg(long, env, default_value = "4096", value_parser = count::<MAX_MAX_CONNECTIONS>)]
     max_connections: NonZeroUsize,
+    /// Connections from one address at once; more are closed. A proxy in front counts as one address.
+    #[arg(long, env, default_value = "1024", value_parser = count::<MAX_MAX_CONNECTIONS>)]
+    max_connections_per_address: NonZeroUsize,
     /// Time that a connection stays open without a request, or without its client taking an answer, in seconds; longer than a load
     /// balancer in front of the service keeps it open.
     #[arg(long, env, default_value = "75", value_parser = timeout)]
@@ -132,6 +138,8 @@ pub struct Config {
     pub cors_origins: CorsOrigins,
     /// Where to listen: the addresses of one host name.
     pub listen: Vec<SocketAddr>,
+    /// Where metrics are served.
+    pub metrics: MetricsPlace,
     /// How to log.
     pub log: LogConfig,
     /// Where the models come from, the default one first.
@@ -150,6 +158,7 @@ pub struct Config {
 
 /// Limits and defaults of the HTTP side.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct HttpConfig {
     /// Largest request body.
     pub max_body_bytes: usize,
@@ -167,10 +176,16 @@ pub struct HttpConfig {
     pub shutdown_grace: Duration,
     /// Connections at once.
     pub max_connections: NonZeroUsize,
+    /// Connections from one address at once.
+    pub max_connections_per_address: NonZeroUsize,
     /// Recordings in one request.
     pub max_batch_recordings: usize,
     /// Whether `/` is a page for people.
     pub has_page: bool,
+    /// Whether the well-known key is valid.
+    pub has_default_key: bool,
+    /// Whether metrics are among the service's own routes.
+    pub has_metrics: bool,
 }
 
 impl TryFrom<ServeArgs> for Config {
@@ -188,12 +203,20 @@ impl TryFrom<ServeArgs> for Config {
         let queue_capacity = args.queue_capacity.unwrap_or_else(|| {
             engine.workers.saturating_mul(const { NonZeroUsize::new(QUEUE_CAPACITY_PER_WORKER).unwrap() })
         });
+        let cors_origins = args.cors_origins.as_deref().map_or(Ok(CorsOrigins::None), cors_origins)?;
+        if keys.has_default_key() && cors_origins == CorsOrigins::Any {
+            return Err(ConfigError::DefaultKeyForAllPages { key: DEFAULT_API_KEY });
+        }
+        let has_default_key = keys.has_default_key();
+        let metrics =
+            args.metrics_address.as_deref().map_or(Ok(MetricsPlace::WithTheService), metrics_place)?;
         Ok(Self {
-            listen: listen_addresses(args.host, args.port, keys.has_default_key())?,
+            listen: listen_addresses(args.host, args.port, has_default_key)?,
             keys,
             api_keys,
             rate_limit_per_minute: NonZeroU32::new(args.rate_limit_per_minute),
-            cors_origins: args.cors_origins.as_deref().map_or(Ok(CorsOrigins::None), cors_origins)?,
+            cors_origins,
+            metrics,
             log: LogConfig {
                 environment: args.env,
                 filter: args.log,
@@ -223,8 +246,11 @@ impl TryFrom<ServeArgs> for Config {
                 keep_alive: Duration::from_secs_f64(args.keep_alive_seconds),
                 shutdown_grace,
                 max_connections: args.max_connections,
+                max_connections_per_address: args.max_connections_per_address,
                 max_batch_recordings: args.max_batch_recordings.get(),
                 has_page: args.page == Switch::On,
+                has_default_key,
+                has_metrics: metrics == MetricsPlace::WithTheService,
             },
             models,
         })
@@ -278,6 +304,7 @@ mod tests {
     fn a_bad_value_names_its_variable() {
         let cases = [
             ("--port", "99999", "PORT"),
+            ("--metrics-address", "9100", "METRICS_ADDRESS"),
             ("--max-body-bytes", "0", "MAX_BODY_BYTES"),
             ("--max-audio-seconds", "inf", "MAX_AUDIO_SECONDS"),
             ("--max-audio-seconds", "0", "MAX_AUDIO_SECONDS"),
@@ -329,11 +356,14 @@ mod tests {
         let list = ["https://example.org", "http://localhost:3000"].map(str::to_owned).to_vec();
         let cases = [
             ("", CorsOrigins::None),
-            ("*", CorsOrigins::Any),
             ("https://example.org, http://localhost:3000", CorsOrigins::List(list)),
         ];
         for (text, expected) in cases {
             assert_eq!(parse(&["--cors-origins", text]).unwrap().cors_origins, expected, "{text}");
         }
+        let any = parse(&["--cors-origins", "*", "--api-key", "secret"]).unwrap().cors_origins;
+        assert_eq!(any, CorsOrigins::Any);
+        let error = parse(&["--cors-origins", "*"]).unwrap_err();
+        assert!(error.contains("API_KEY is still"), "{error}");
     }
 }

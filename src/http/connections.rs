@@ -2,26 +2,30 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request};
 use axum::http::HeaderValue;
 use axum::http::header::{CONNECTION, EXPECT};
+use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio_io_timeout::TimeoutStream;
 use tower::Service;
 
 use super::layers::drain::BodyState;
+use super::open_connections::{Busy, ConnectionLimits, OpenConnections};
 use super::state::AppState;
 
 /// Headers of a request that are read; those with more than `layers::headers` allows are refused in the service's own words.
@@ -29,6 +33,12 @@ const MAX_READ_HEADERS: usize = 1_000;
 
 /// Buffer of a connection at the most; it is kept while the connection is open.
 const MAX_BUFFER_BYTES: usize = 64 << 10;
+
+/// The longest until the first head of a connection is there.
+const FIRST_HEAD: Duration = Duration::from_secs(10);
+
+/// Between two looks whether all connections are closed.
+const CLOSING: Duration = Duration::from_millis(20);
 
 /// Pause after an error of accepting, which most of the time is that files run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -45,8 +55,9 @@ pub(super) async fn serve(
     mut stopped: oneshot::Receiver<()>,
 ) {
     let max_connections = state.config.max_connections.get().min(u32::MAX as usize);
+    let per_address = state.config.max_connections_per_address.get();
     let server = Server {
-        places: Arc::new(Semaphore::new(max_connections)),
+        open: OpenConnections::new(ConnectionLimits { all: max_connections, per_address }),
         graceful: GracefulShutdown::new(),
         state,
         router,
@@ -72,13 +83,17 @@ pub(super) async fn serve(
         }
     }
     drop(listener);
-    // Each connection holds a place, so all places are free once the last one is closed.
-    let _ = tokio::time::timeout(LINGER, server.places.acquire_many(max_connections as u32)).await;
+    let all_closed = async {
+        while server.open.count() > 0 {
+            tokio::time::sleep(CLOSING).await;
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, all_closed).await;
     server.graceful.shutdown().await;
 }
 
 struct Server {
-    places: Arc<Semaphore>,
+    open: OpenConnections,
     graceful: GracefulShutdown,
     state: AppState,
     router: Router,
@@ -88,7 +103,7 @@ impl Server {
     /// Serves a connection, if there is a place for it.
     fn admit(&self, stream: TcpStream, peer: SocketAddr) {
         let metrics = Arc::clone(&self.state.metrics);
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+        let Some(open) = self.open.admit(peer.ip()).map(Arc::new) else {
             metrics.connections.refused.inc();
             return;
         };
@@ -97,7 +112,9 @@ impl Server {
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.state.config.keep_alive));
         let (router, shutting_down) = (self.router.clone(), Arc::clone(&self.state.shutting_down));
+        let asked = Arc::clone(&open);
         let service = service_fn(move |mut request: Request<Incoming>| {
+            let busy = asked.busy();
             request.extensions_mut().insert(ConnectInfo(peer));
             let body_state = Arc::<BodyState>::default();
             request.extensions_mut().insert(Arc::clone(&body_state));
@@ -111,7 +128,7 @@ impl Server {
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 body_state.answered(expects_continue, &mut answer);
-                Ok::<_, Infallible>(answer)
+                Ok::<_, Infallible>(answer.map(|body| BusyBody { body, _busy: busy }))
             }
         });
         let connection = http1::Builder::new()
@@ -123,10 +140,46 @@ impl Server {
         let connection = self.graceful.watch(connection);
         tokio::spawn(async move {
             metrics.connections.open.inc();
-            // An error here is a client that is slow or has gone.
-            let _ = connection.await;
+            let is_silent = async {
+                tokio::time::sleep(FIRST_HEAD).await;
+                if open.has_asked() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                // An error here is a client that is slow or has gone.
+                _ = connection => {}
+                () = is_silent => {}
+                // It is idle, so nothing of an answer is lost.
+                () = open.closed() => metrics.connections.refused.inc(),
+            }
             metrics.connections.open.dec();
-            drop(place);
         });
+    }
+}
+
+/// The body of an answer, whose connection is busy until it is sent.
+struct BusyBody {
+    body: Body,
+    _busy: Busy,
+}
+
+impl HttpBody for BusyBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -50,6 +50,11 @@ pub(super) enum ApiError {
         /// Which one.
         collection: Identifier,
     },
+    /// The key is the well-known one, and the request is not of this machine.
+    #[error(
+        "While API_KEY is not set, only this machine may ask: Host should be localhost, 127.0.0.1 or [::1], and Origin, if there is one, local or in CORS_ORIGINS"
+    )]
+    NotLocal,
     /// No such path.
     #[error("Not Found")]
     NotFound,
@@ -388,7 +393,9 @@ fn pipeline_status(error: &PipelineError) -> StatusCode {
     match error {
         PipelineError::Audio(AudioError::Unsupported(_)) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         PipelineError::Audio(AudioError::TooLong { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
-        PipelineError::Encoder(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        PipelineError::Encoder(_)
+        | PipelineError::Cancelled(_)
+        | PipelineError::Audio(AudioError::Cancelled) => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }
@@ -423,7 +430,9 @@ impl ApiError {
                 (StatusCode::BAD_REQUEST, "wrong_dimension")
             }
             Self::InvalidApiKey | Self::MissingApiKey => (StatusCode::UNAUTHORIZED, "invalid_api_key"),
-            Self::Forbidden { .. } | Self::ForbiddenCollection { .. } => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::Forbidden { .. } | Self::ForbiddenCollection { .. } | Self::NotLocal => {
+                (StatusCode::FORBIDDEN, "forbidden")
+            }
             Self::At { error, .. } => error.status_and_code(),
             Self::NothingEmbedded { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "nothing_embedded"),
             Self::TooManyRecordings { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "too_many_recordings"),

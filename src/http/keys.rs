@@ -1,5 +1,6 @@
 //! API keys: which are valid, and how often each may be used.
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -18,8 +19,9 @@ use crate::config::Key;
 /// Wrong keys that an address may send in a minute before it is slowed down.
 const WRONG_KEYS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
-/// Addresses that are remembered for their wrong keys, before those are forgotten that were quiet for a while.
-const MAX_REMEMBERED_ADDRESSES: usize = 10_000;
+/// Buckets that networks are hashed into: wrong keys of two networks in one bucket count together, which slows down no more than the
+/// answer to a further wrong key, and nothing has to be forgotten.
+const WRONG_KEY_BUCKETS: u64 = 1 << 14;
 
 type Bucket = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
 
@@ -28,7 +30,9 @@ pub(super) struct ApiKeys {
     holders: RwLock<Arc<Vec<Arc<Holder>>>>,
     /// Of keys that have no rate of their own.
     rate_limit_per_minute: Option<NonZeroU32>,
-    wrong_keys: RateLimiter<IpAddr, DashMapStateStore<IpAddr>, DefaultClock, NoOpMiddleware>,
+    wrong_keys: RateLimiter<u64, DashMapStateStore<u64>, DefaultClock, NoOpMiddleware>,
+    /// Picks the bucket of a network; nobody else knows which.
+    bucket_hasher: RandomState,
 }
 
 /// Who holds a key.
@@ -52,6 +56,7 @@ impl ApiKeys {
             holders: RwLock::default(),
             rate_limit_per_minute,
             wrong_keys: RateLimiter::keyed(Quota::per_minute(WRONG_KEYS_PER_MINUTE)),
+            bucket_hasher: RandomState::new(),
         };
         keys_now.replace(keys);
         keys_now
@@ -92,10 +97,8 @@ impl ApiKeys {
 
     /// Whether an address has recently sent too many wrong keys.
     pub(super) fn is_guessing(&self, address: IpAddr) -> bool {
-        if self.wrong_keys.len() > MAX_REMEMBERED_ADDRESSES {
-            self.wrong_keys.retain_recent();
-        }
-        self.wrong_keys.check_key(&network(address)).is_err()
+        let bucket = self.bucket_hasher.hash_one(network(address)) % WRONG_KEY_BUCKETS;
+        self.wrong_keys.check_key(&bucket).is_err()
     }
 }
 

@@ -12,6 +12,7 @@ mod keys;
 mod layers;
 mod load;
 mod metrics;
+mod open_connections;
 mod pages;
 mod request;
 mod router;

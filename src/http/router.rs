@@ -10,8 +10,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
+use super::layers::local::LocalOnly;
 use super::layers::{
-    auth, body_memory, cors, drain, headers, in_hand, observe, request_id, time_limit, uniform_errors,
+    auth, body_memory, cors, drain, headers, in_hand, local, observe, request_id, time_limit, uniform_errors,
 };
 use super::pages::{app, docs, document, redirects};
 use super::routes::v1::{self, speakers};
@@ -23,7 +24,7 @@ use crate::config::{CorsOrigins, Right};
 ///
 /// Layers, from the outside in: cross-origin requests are answered first; errors get one shape, around the router because
 /// it adds `Allow`; the request id is there before anything is logged; a panic below the log does not pass through it; a
-/// body that no handler reads is drained. Routes with a key check it, and its right, before anything else, are waited for
+/// body that no handler reads is drained; with the well-known key, pages of other machines are refused. Routes with a key check it, and its right, before anything else, are waited for
 /// when the service stops, answer within the time limit and share the memory for bodies.
 pub(super) fn router(state: AppState, cors_origins: &CorsOrigins) -> Router {
     let dimension = state.default_model.dimension();
@@ -37,6 +38,7 @@ pub(super) fn router(state: AppState, cors_origins: &CorsOrigins) -> Router {
             // The handlers keep a limit of their own; axum's would be 2 MB.
             .layer(DefaultBodyLimit::disable())
     };
+    let local = LocalOnly::new(state.config.has_default_key, cors_origins);
     let for_all = ServiceBuilder::new()
         .layer(map_request(async |request| request_id::remove_unsafe(request)))
         .layer(request_id::set())
@@ -44,7 +46,8 @@ pub(super) fn router(state: AppState, cors_origins: &CorsOrigins) -> Router {
         .layer(request_id::propagate())
         .layer(CatchPanicLayer::custom(uniform_errors::panicked))
         .layer(map_request(async |request| drain::drain_when_dropped(request)))
-        .layer(from_fn(headers::bound_headers));
+        .layer(from_fn(headers::bound_headers))
+        .layer(from_fn_with_state(local, local::require_local));
 
     let keyed = |routes: UtoipaMethodRouter<AppState>, right: Right| {
         routes.map(|route| route.route_layer(with_key(Some(right))))

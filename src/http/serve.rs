@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rustix::process::{Signal as KillSignal, getpid, kill_process};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -14,8 +15,9 @@ use super::connections;
 use super::key_file;
 use super::load::{LoadError, check, load, open_store};
 use super::router::router;
+use super::routes::metrics;
 use super::state::AppState;
-use crate::config::{Config, DEFAULT_API_KEY};
+use crate::config::{Config, DEFAULT_API_KEY, MIN_KEY_BYTES, MetricsPlace};
 use crate::encoder::prevent_loading;
 
 /// Why serving ended other than by a signal.
@@ -55,18 +57,42 @@ const OTHER_OPEN_FILES: u64 = 64;
 /// Time for connections to close once every request is answered.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
+/// The longest that the process may live on once it stops with requests in work.
+const LAST_MOMENT: Duration = Duration::from_millis(800);
+
 /// Serves until SIGTERM or SIGINT, or until it is clear that the model cannot be loaded. The server listens at once and
 /// loads the model meanwhile.
-#[tokio::main]
-pub async fn serve(config: Config) -> Result<(), ServeError> {
+pub fn serve(config: Config) -> Result<(), ServeError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let state = AppState::new(&config);
-    let outcome = serve_until_stopped(config, &state).await;
+    let outcome = runtime.block_on(serve_until_stopped(config, &state));
+    let is_unfinished = matches!(outcome, Err(ServeError::Interrupted | ServeError::Unfinished { .. }));
+    if is_unfinished {
+        end_within(LAST_MOMENT);
+    }
     if let Some(Some(store)) = state.store.get() {
         store.close();
     }
     // The loading thread is not waited for: it may fetch a model for minutes.
     prevent_loading();
+    // Neither are threads that wait for a database, nor workers whose results nobody will get.
+    runtime.shutdown_background();
+    if is_unfinished {
+        std::mem::forget(state);
+    }
     outcome
+}
+
+/// Ends the process after so long, whatever its threads do: the system's own handlers at exit may wait for them.
+fn end_within(time: Duration) {
+    let ending = std::thread::Builder::new().spawn(move || {
+        std::thread::sleep(time);
+        // If that fails, there is nothing else to try.
+        let _ = kill_process(getpid(), KillSignal::KILL);
+    });
+    if ending.is_err() {
+        let _ = kill_process(getpid(), KillSignal::KILL);
+    }
 }
 
 async fn serve_until_stopped(config: Config, state: &AppState) -> Result<(), ServeError> {
@@ -82,6 +108,9 @@ async fn serve_until_stopped(config: Config, state: &AppState) -> Result<(), Ser
     if config.keys.has_default_key() {
         tracing::warn!("API_KEY is {DEFAULT_API_KEY}: listening on loopback only");
     }
+    if config.keys.is_short() && !address.ip().is_loopback() {
+        tracing::warn!("API_KEY has less than {MIN_KEY_BYTES} characters, and may be guessed");
+    }
     for warning in config.keys.warnings() {
         tracing::warn!("{warning}");
     }
@@ -93,6 +122,13 @@ async fn serve_until_stopped(config: Config, state: &AppState) -> Result<(), Ser
     }
     allow_open_files(config.http.max_connections);
 
+    if let MetricsPlace::Address(address) = config.metrics {
+        let listener = bind(&[address]).await?;
+        let address = listener.local_addr()?;
+        tracing::info!(metrics_address = %address, "metrics are on http://{address}/metrics");
+        let router = metrics::alone(state.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+    }
     let (stop, stopped) = oneshot::channel::<()>();
     let router = router(state.clone(), &config.cors_origins);
     let mut server = tokio::spawn(connections::serve(listener, state.clone(), router, stopped));

@@ -1,4 +1,4 @@
-//! The memory of request bodies, bounded together.
+//! The memory of the bodies of requests and of large answers, bounded together.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -37,16 +37,27 @@ pub(in crate::http) async fn bound_memory(
     } else {
         (&state.body_bytes, state.config.max_body_bytes.saturating_mul(MAX_LARGEST_BODIES))
     };
-    let share = Arc::new(Share {
-        max_bytes,
-        all: Arc::clone(all),
-        bytes: AtomicUsize::new(0),
-        is_over: AtomicBool::new(false),
-    });
-    let request = request.map(|body| Body::new(SharingMemory { body, share: Arc::clone(&share) }));
+    let share = Arc::new(Share::new(all, max_bytes));
+    let request =
+        request.map(|body| Body::new(SharingMemory { body, share: Arc::clone(&share), is_counted: false }));
     let response = next.run(request).await;
-    if share.is_over.load(Ordering::Relaxed) { Err(ApiError::Overloaded) } else { Ok(response) }
+    if share.is_over.load(Ordering::Relaxed) {
+        return Err(ApiError::Overloaded);
+    }
+    // A large answer waits in memory for its client, who may not take it.
+    let n_bytes = HttpBody::size_hint(response.body()).exact().unwrap_or(0) as usize;
+    if n_bytes < LARGE_ANSWER_BYTES {
+        return Ok(response);
+    }
+    let share = Share::new(&state.body_bytes, state.config.max_body_bytes.saturating_mul(MAX_LARGEST_BODIES));
+    if !share.take(n_bytes) {
+        return Err(ApiError::Overloaded);
+    }
+    Ok(response.map(|body| Body::new(SharingMemory { body, share: Arc::new(share), is_counted: true })))
 }
+
+/// Bytes of an answer from which on it counts.
+const LARGE_ANSWER_BYTES: usize = 64 << 10;
 
 /// What one request holds of the memory for bodies.
 struct Share {
@@ -57,6 +68,10 @@ struct Share {
 }
 
 impl Share {
+    fn new(all: &Arc<AtomicUsize>, max_bytes: usize) -> Self {
+        Self { max_bytes, all: Arc::clone(all), bytes: AtomicUsize::new(0), is_over: AtomicBool::new(false) }
+    }
+
     /// Takes more; whether there is as much.
     fn take(&self, bytes: usize) -> bool {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -76,6 +91,8 @@ impl Drop for Share {
 struct SharingMemory {
     body: Body,
     share: Arc<Share>,
+    /// All of it has been counted already.
+    is_counted: bool,
 }
 
 impl HttpBody for SharingMemory {
@@ -88,6 +105,7 @@ impl HttpBody for SharingMemory {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &frame
+            && !self.is_counted
             && !self.share.take(frame.data_ref().map_or(0, Bytes::len))
         {
             return Poll::Ready(Some(Err(axum::Error::new("no memory for more bodies"))));

@@ -6,6 +6,7 @@ pub(super) mod cors;
 pub(super) mod drain;
 pub(super) mod headers;
 pub(super) mod in_hand;
+pub(super) mod local;
 pub(super) mod observe;
 pub(super) mod request_id;
 pub(super) mod time_limit;

@@ -20,7 +20,7 @@ const POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-
 /// The routes of the documentation.
 pub(in crate::http) fn routes(document: utoipa::openapi::OpenApi) -> Router<AppState> {
     let document = Arc::new(document);
-    let swagger_config = Config::from("../openapi.json").try_it_out_enabled(true).persist_authorization(true);
+    let swagger_config = Config::from("../openapi.json").try_it_out_enabled(true);
     let pages = Router::from(SwaggerUi::new("/docs").config(swagger_config))
         .route("/redoc", get(async || Html(include_str!("../../../assets/redoc/index.html"))))
         .route("/redoc/redoc.standalone.js", get(redoc_script))

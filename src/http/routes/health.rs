@@ -48,11 +48,14 @@ pub(in crate::http) async fn health(State(state): State<AppState>) -> Json<Healt
 /// Does the service take work?
 #[utoipa::path(get, path = "/ready", tag = "Operation", responses(
     (status = 200, body = Ready, description = "It does"),
-    (status = 503, body = ErrorBody, description = "`model_not_ready` or `shutting_down`"),
+    (status = 503, body = ErrorBody, description = "`model_not_ready`, `shutting_down`, or `store_unavailable` if the file of speakers was removed or replaced"),
 ))]
 pub(in crate::http) async fn ready(State(state): State<AppState>) -> Result<Json<Ready>, ApiError> {
     state.embedder()?;
-    let store = match state.store.get().and_then(Option::as_ref) {
+    let store = state.store.get().and_then(Option::as_ref);
+    // Unlike a server that is away, a file does not come back by itself.
+    store.map_or(Ok(()), |store| store.check_place())?;
+    let store = match store {
         None => "none",
         Some(store) if store.is_available() => "ok",
         Some(_) => "unavailable",

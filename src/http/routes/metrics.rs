@@ -2,9 +2,11 @@
 
 use std::sync::atomic::Ordering;
 
+use axum::Router;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 
 use crate::http::error::ApiError;
 use crate::http::metrics::TEXT_FORMAT;
@@ -12,9 +14,22 @@ use crate::http::state::AppState;
 
 /// What the service has done so far, in Prometheus' text format.
 #[utoipa::path(get, path = "/metrics", tag = "Operation", responses(
-    (status = 200, body = String, content_type = "text/plain", description = "Counters and histograms"),
+    (status = 200, body = String, content_type = "text/plain", description = "Counters and histograms; 404 where METRICS_ADDRESS has moved them"),
 ))]
-pub(in crate::http) async fn metrics(State(state): State<AppState>) -> Result<impl IntoResponse, ApiError> {
+pub(in crate::http) async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
+    if !state.config.has_metrics {
+        return Err(ApiError::NotFound);
+    }
+    written(&state)
+}
+
+/// The service on an address that serves metrics alone.
+pub(in crate::http) fn alone(state: AppState) -> Router {
+    let route = async |State(state): State<AppState>| written(&state);
+    Router::new().route("/metrics", get(route)).with_state(state)
+}
+
+fn written(state: &AppState) -> Result<Response, ApiError> {
     let metrics = &state.metrics;
     metrics.http.body_bytes.set(state.body_bytes.load(Ordering::Relaxed) as i64);
     if let Some(embedder) = state.embedder.get() {
@@ -32,5 +47,5 @@ pub(in crate::http) async fn metrics(State(state): State<AppState>) -> Result<im
     }
     let text = metrics.text();
     let text = text.map_err(|error| ApiError::Internal(format!("metrics cannot be written: {error}")))?;
-    Ok(([(CONTENT_TYPE, TEXT_FORMAT)], text))
+    Ok(([(CONTENT_TYPE, TEXT_FORMAT)], text).into_response())
 }

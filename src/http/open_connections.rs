@@ -1,0 +1,174 @@
+//! The connections that are open: how many from each address, and which of them is idle for longest.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+/// All open connections.
+#[derive(Clone)]
+pub(super) struct OpenConnections {
+    limits: ConnectionLimits,
+    open: Arc<Mutex<Open>>,
+}
+
+/// How many connections there may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ConnectionLimits {
+    pub(super) all: usize,
+    pub(super) per_address: usize,
+}
+
+#[derive(Default)]
+struct Open {
+    next: u64,
+    connections: HashMap<u64, State>,
+    per_address: HashMap<IpAddr, usize>,
+}
+
+struct State {
+    address: IpAddr,
+    /// Since when no request is in work; none while one is.
+    idle_since: Option<Instant>,
+    has_asked: bool,
+    close: Arc<Notify>,
+}
+
+/// A connection that is open until this is dropped.
+pub(super) struct OpenConnection {
+    number: u64,
+    all: OpenConnections,
+    close: Arc<Notify>,
+}
+
+/// A request of a connection, which is busy until this is dropped.
+pub(super) struct Busy {
+    number: u64,
+    all: OpenConnections,
+}
+
+impl OpenConnections {
+    pub(super) fn new(limits: ConnectionLimits) -> Self {
+        Self { limits, open: Arc::default() }
+    }
+
+    /// Takes a place for a connection. Where all are taken, the connection that is idle for longest is closed for it; `None` if all are
+    /// busy, or the address has its share.
+    pub(super) fn admit(&self, address: IpAddr) -> Option<OpenConnection> {
+        let mut open = self.lock();
+        if open.per_address.get(&address).is_some_and(|n| *n >= self.limits.per_address) {
+            return None;
+        }
+        if open.connections.len() >= self.limits.all {
+            let idle =
+                open.connections.iter().filter_map(|(number, state)| Some((state.idle_since?, *number)));
+            let (_, longest) = idle.min()?;
+            open.remove(longest)?.close.notify_one();
+        }
+        let (number, close) = (open.next, Arc::new(Notify::new()));
+        open.next += 1;
+        *open.per_address.entry(address).or_default() += 1;
+        let idle_since = Some(Instant::now());
+        let state = State { address, idle_since, has_asked: false, close: Arc::clone(&close) };
+        open.connections.insert(number, state);
+        Some(OpenConnection { number, all: self.clone(), close })
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.lock().connections.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn remove(&mut self, number: u64) -> Option<State> {
+        let state = self.connections.remove(&number)?;
+        if let Some(n) = self.per_address.get_mut(&state.address) {
+            *n -= 1;
+            if *n == 0 {
+                self.per_address.remove(&state.address);
+            }
+        }
+        Some(state)
+    }
+}
+
+impl OpenConnection {
+    /// A request has come.
+    pub(super) fn busy(&self) -> Busy {
+        if let Some(state) = self.all.lock().connections.get_mut(&self.number) {
+            state.idle_since = None;
+            state.has_asked = true;
+        }
+        Busy { number: self.number, all: self.all.clone() }
+    }
+
+    /// Whether any request has come.
+    pub(super) fn has_asked(&self) -> bool {
+        self.all.lock().connections.get(&self.number).is_none_or(|state| state.has_asked)
+    }
+
+    /// Waits until its place is given to another.
+    pub(super) async fn closed(&self) {
+        self.close.notified().await;
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.all.lock().remove(self.number);
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        if let Some(state) = self.all.lock().connections.get_mut(&self.number) {
+            state.idle_since = Some(Instant::now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(last: u8) -> IpAddr {
+        [10, 0, 0, last].into()
+    }
+
+    #[tokio::test]
+    async fn the_one_that_is_idle_for_longest_makes_room() {
+        let all = OpenConnections::new(ConnectionLimits { all: 3, per_address: 3 });
+        let first = all.admit(address(1)).unwrap();
+        let second = all.admit(address(1)).unwrap();
+        let third = all.admit(address(1)).unwrap();
+        let busy = first.busy();
+        let _also_busy = third.busy();
+        let fourth = all.admit(address(2)).unwrap();
+        second.closed().await;
+        drop(second);
+        assert_eq!(all.count(), 3, "its place is counted once");
+        let _busy_too = fourth.busy();
+        assert!(all.admit(address(2)).is_none(), "all are busy");
+        drop(busy);
+        assert!(all.admit(address(2)).is_some());
+        first.closed().await;
+    }
+
+    #[test]
+    fn an_address_has_its_share() {
+        let all = OpenConnections::new(ConnectionLimits { all: 10, per_address: 2 });
+        let of_one: Vec<_> = (0..3).map(|_| all.admit(address(1))).collect();
+        assert_eq!(of_one.iter().flatten().count(), 2);
+        assert!(all.admit(address(2)).is_some());
+        drop(of_one);
+        assert_eq!(all.count(), 0);
+        assert!(all.admit(address(1)).is_some_and(|open| !open.has_asked()));
+    }
+}
