@@ -77,7 +77,7 @@ load: onnxruntime ## Measure SCENARIO (or all) of examples/load.rs.
 	$(CARGO) build --release --bins --example load
 	ORT_DYLIB_PATH=$${ORT_DYLIB_PATH:-target/onnxruntime/library} target/release/examples/load $(SCENARIO)
 
-fuzz: $(TOOLS)/cargo-fuzz-$(CARGO_FUZZ) ## Fuzz TARGET (decode, json, multipart) for SECONDS, on a nightly toolchain.
+fuzz: $(TOOLS)/cargo-fuzz-$(CARGO_FUZZ) ## Fuzz TARGET (decode, structure, json, multipart) for SECONDS, on a nightly toolchain.
 	mkdir -p fuzz/corpus/$(TARGET)
 	PATH="$(TOOLS)/bin:$$PATH" $(CARGO) +nightly fuzz run $(TARGET) fuzz/corpus/$(TARGET) \
 		$(if $(filter decode,$(TARGET)),tests/fixtures/encodings tests/fixtures/odd,fuzz/seeds/$(TARGET)) -- \

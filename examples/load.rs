@@ -12,6 +12,9 @@
 //! - `stop`: 20 stops under load
 //! - `slow`: 1,000 connections that send a byte a second, and one good client
 //! - `speakers`: 1,000, 10,000 and 100,000 enrolled speakers: enrolling, searching, memory, start
+//! - `attack`: forty long recordings at once (MP3 and Opus), 4,096 idle connections, and sixty answers of 36 MB that nobody reads; clips
+//!   of 2 seconds meanwhile
+//! - `behind`: clips of 2 seconds behind 25 minutes of Opus sent to /v1/diarize, on one worker
 //! - `replicas`: three processes on the empty database of PostgreSQL that `POSTGRES_URL` names: what a search costs beside one in
 //!   SQLite, changes a second; 100,000 speakers imported, exported and loaded in both
 
@@ -37,7 +40,7 @@ mod support;
 const KEY: &str = "load";
 
 fn main() -> Result<()> {
-    let scenarios: [(&str, fn() -> Result<()>); 11] = [
+    let scenarios: [(&str, fn() -> Result<()>); 13] = [
         ("spread", spread),
         ("fairness", fairness),
         ("long", long),
@@ -48,6 +51,8 @@ fn main() -> Result<()> {
         ("overload", overload),
         ("soak", soak),
         ("speakers", speakers),
+        ("attack", attack),
+        ("behind", behind),
         ("replicas", replicas),
     ];
     let chosen: Vec<String> = std::env::args().skip(1).collect();
@@ -409,6 +414,129 @@ fn slow() -> Result<()> {
         quantile(&alone, 0.95),
         quantile(&beside, 0.5),
         quantile(&beside, 0.95)
+    );
+    Ok(())
+}
+
+/// A fixture of two seconds again and again: files that are joined, or chained, are one recording.
+fn joined(name: &str, seconds: usize) -> Result<Vec<u8>> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/encodings/");
+    Ok(std::fs::read(format!("{path}{name}"))?.repeat(seconds / 2))
+}
+
+fn attack() -> Result<()> {
+    let short = clip(2.0)?;
+    let clips = |server: &Server, is_over: &AtomicBool| {
+        let (client, mut times) = (client(), Vec::new());
+        while !is_over.load(Ordering::Relaxed) {
+            let answer = server.ask(&client, &short);
+            if answer.status == 200 {
+                times.push(answer.time);
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        times
+    };
+    for name in ["clip.mp3", "clip.opus"] {
+        let (server, long) = (Server::start(&[])?, joined(name, 560)?);
+        let (is_over, answers) = (AtomicBool::new(false), Mutex::new(Vec::new()));
+        let times = std::thread::scope(|scope| {
+            let beside = scope.spawn(|| clips(&server, &is_over));
+            let senders: Vec<_> = (0..40)
+                .map(|_| scope.spawn(|| answers.lock().unwrap().push(server.ask(&client(), &long))))
+                .collect();
+            senders.into_iter().for_each(|sender| sender.join().unwrap());
+            is_over.store(true, Ordering::Relaxed);
+            beside.join().unwrap()
+        });
+        let answers = answers.into_inner().unwrap();
+        let times_of = |status: u16| -> Vec<Duration> {
+            answers.iter().filter(|answer| answer.status == status).map(|answer| answer.time).collect()
+        };
+        let (done, refused) = (times_of(200), times_of(503));
+        println!(
+            "40 recordings of 9 minutes ({name}, {:.1} MB): {} done (the last after {}), {} refused (the last after {}); clips: p50 {}, p95 {}; {:.0} MB at most",
+            40.0 * long.len() as f64 / 1e6,
+            done.len(),
+            quantile(&done, 1.0),
+            refused.len(),
+            quantile(&refused, 1.0),
+            quantile(&times, 0.5),
+            quantile(&times, 0.95),
+            server.peak_megabytes()
+        );
+    }
+
+    let server = Server::start(&[("MAX_CONNECTIONS_PER_ADDRESS", "65536")])?;
+    let idle: Vec<TcpStream> =
+        (0..4_096).map(|_| TcpStream::connect(&server.address)).collect::<Result<_, _>>()?;
+    let answer = server.ask(&client(), &short);
+    println!("{} idle connections: a clip is answered {} after {:?}", idle.len(), answer.status, answer.time);
+    drop(idle);
+
+    let server = Server::start(&[])?;
+    let numbers: Vec<u8> = components(1).take(256).flat_map(f32::to_le_bytes).collect();
+    let one = format!(r#"{{"embedding":"{}","model":"resemblyzer"}}"#, BASE64_STANDARD.encode(numbers));
+    let body = format!(r#"{{"voices":[{}]}}"#, vec![one; 2_000].join(","));
+    let head = format!(
+        "POST /v1/similarities HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let is_over = AtomicBool::new(false);
+    let times = std::thread::scope(|scope| {
+        let beside = scope.spawn(|| clips(&server, &is_over));
+        let unread: Vec<TcpStream> = (0..60)
+            .filter_map(|_| {
+                let mut connection = TcpStream::connect(&server.address).ok()?;
+                connection
+                    .write_all(head.as_bytes())
+                    .and_then(|()| connection.write_all(body.as_bytes()))
+                    .ok()?;
+                Some(connection)
+            })
+            .collect();
+        std::thread::sleep(Duration::from_secs(10));
+        is_over.store(true, Ordering::Relaxed);
+        drop(unread);
+        beside.join().unwrap()
+    });
+    println!(
+        "60 answers of 36 MB that nobody reads: {:.0} MB at most; clips: p50 {}, p95 {}",
+        server.peak_megabytes(),
+        quantile(&times, 0.5),
+        quantile(&times, 0.95)
+    );
+    Ok(())
+}
+
+fn behind() -> Result<()> {
+    let server = Server::start(&[("WORKERS", "1"), ("REQUEST_TIMEOUT_SECONDS", "300")])?;
+    let (short, long) = (clip(2.0)?, joined("clip.opus", 1_500)?);
+    let alone: Vec<Duration> = (0..50).map(|_| server.ask(&client(), &short).time).collect();
+    let is_over = AtomicBool::new(false);
+    let times = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let request = client().post(format!("http://{}/v1/diarize", server.address));
+            let request = request.header("X-API-Key", KEY).header("Content-Type", "audio/ogg");
+            let status = request.body(long.clone()).send().map(|answer| answer.status());
+            println!("25 minutes of Opus ({:.1} MB): {status:?}", long.len() as f64 / 1e6);
+            is_over.store(true, Ordering::Relaxed);
+        });
+        let (client, mut times) = (client(), Vec::new());
+        while !is_over.load(Ordering::Relaxed) {
+            times.push(server.ask(&client, &short).time);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        times
+    });
+    println!(
+        "clips of 2 s on one worker: p50 {}, p95 {}, at most {} alone; p50 {}, p95 {}, at most {} behind it",
+        quantile(&alone, 0.5),
+        quantile(&alone, 0.95),
+        quantile(&alone, 1.0),
+        quantile(&times, 0.5),
+        quantile(&times, 0.95),
+        quantile(&times, 1.0)
     );
     Ok(())
 }

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use super::support::repository;
 
 /// A module may import only from those before it.
-const ORDER: [&str; 24] = [
+const ORDER: [&str; 25] = [
     "random",
+    "pace",
     "embedding",
     "compare",
     "calibration",
@@ -70,7 +71,7 @@ const ENGINES: [(&str, &[&str]); 30] = [
     ("tokio_postgres", &["store/postgres"]),
     ("uuid::", &["store"]),
     ("time::", &["store/reads.rs"]),
-    ("rustix::", &["config/store.rs"]),
+    ("rustix::", &["config/store.rs", "http/serve.rs"]),
     ("webrtc_vad", &["speech/detector.rs"]),
     ("std::env::", &["config/places.rs", "config/variables.rs", "cli/mod.rs"]),
     ("std::arch", &["encoder/native/simd.rs"]),

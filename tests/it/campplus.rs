@@ -7,6 +7,7 @@ use serde::Deserialize;
 use voice_embedding_service::front_end::FbankExtractor;
 use voice_embedding_service::models::campplus::{FBANK, convert};
 use voice_embedding_service::models::{ConvertError, FileDigest};
+use voice_embedding_service::pace::Pace;
 use voice_embedding_service::pipeline::RecordingOptions;
 
 use super::support::{
@@ -53,7 +54,7 @@ fn check(audio: &Path, files: &[&Golden], least: f64) {
 fn check_stages(golden: &Path, samples: &[f32]) {
     let name = golden.file_name().unwrap().to_str().unwrap();
     let expected: Array2<f32> = ndarray_npy::read_npy(golden.join("fbank.npy")).unwrap();
-    let actual = FbankExtractor::new(FBANK).log_energies(samples);
+    let actual = FbankExtractor::new(FBANK).log_energies(samples, Pace::UNBROKEN).unwrap();
     assert_eq!(actual.dim(), expected.dim(), "{name}");
     for (i, (actual, expected)) in actual.rows().into_iter().zip(expected.rows()).enumerate() {
         assert_close(&format!("{name} fbank[{i}]"), &actual.to_vec(), &expected.to_vec(), |_| {

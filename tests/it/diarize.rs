@@ -275,7 +275,7 @@ fn names_break_neither_vtt_nor_rttm() {
     let (samples, _) = conversation(&["alan-1", "beth-1"]);
     let file = || Form::new().part("file", part(samples.clone()));
     let first = answered(200, send(&server, file()));
-    let name = "A <b>&\u{2028}Lee --> 1\t2";
+    let name = "A <b>&\u{2028}Lee --> 1  2";
     let speaker = json!({"id": "a.1", "name": name, "voices": [first["speakers"][0]]});
     answered(201, server.post_json("/v1/speakers", speaker.to_string()));
     let text = |format: &str| {
@@ -363,7 +363,8 @@ fn a_recording_over_the_limits_is_refused_and_keys_need_their_right() {
     assert_error("too long", send("embeds-secret", of(6), false), 413, "audio_too_long", "5");
     let large = voice("alan-1").repeat(2);
     assert_error("too large", send("embeds-secret", large, false), 413, "payload_too_large", "300000");
-    answered(200, send("identifies-secret", of(4), true));
+    let named = answered(200, send("identifies-secret", of(4), true));
+    assert!(named["speakers"][0].get("embedding").is_none(), "a key that may only identify gets none");
     assert_error("a collection", send("embeds-secret", of(4), true), 403, "forbidden", "identify");
     assert_error("none", send("identifies-secret", of(4), false), 403, "forbidden", "embed");
     assert_error("read alone", send("reads-secret", of(4), true), 403, "forbidden", "identify");

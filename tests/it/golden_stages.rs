@@ -9,6 +9,7 @@ use voice_embedding_service::audio::{self, DecodeOptions, SAMPLE_RATE_HZ};
 use voice_embedding_service::encoder::mean_embedding;
 use voice_embedding_service::front_end::{Features, MelExtractor, Unit, window_starts};
 use voice_embedding_service::models::resemblyzer::{HOP_SAMPLES, MEL, N_FRAMES, WINDOWS};
+use voice_embedding_service::pace::Pace;
 use voice_embedding_service::speech::{detector, level, trim};
 
 use super::support::{assert_close, fixture, model, parity_data, session};
@@ -59,7 +60,7 @@ fn check_preprocessing(name: &str, golden: &Stages) {
     assert!(converted == pcm16, "{name} pcm16");
 
     let flags: Vec<bool> = golden.vector::<u8>("vad_flags.npy").into_iter().map(|flag| flag != 0).collect();
-    assert_eq!(detector::voice_flags(&normalized, 1.0), flags, "{name} vad_flags");
+    assert_eq!(detector::voice_flags(&normalized, 1.0, Pace::UNBROKEN).unwrap(), flags, "{name} vad_flags");
 
     let mut voiced = normalized;
     trim::trim(&mut voiced, &trim::stretches(&trim::keep_mask(&flags)));
@@ -73,7 +74,7 @@ fn check_mel(name: &str, golden: &Stages) {
     assert_eq!(window_starts(voiced.len(), HOP_SAMPLES, WINDOWS), starts, "{name} window_starts");
 
     let expected = golden.matrix("mel.npy");
-    let actual = MelExtractor::new(MEL).spectrogram(&voiced, expected.nrows());
+    let actual = MelExtractor::new(MEL).spectrogram(&voiced, expected.nrows(), Pace::UNBROKEN).unwrap();
     for (i, (actual, expected)) in actual.rows().into_iter().zip(expected.rows()).enumerate() {
         let peak = expected.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
         let tolerance = |band: usize| MEL_TOLERANCE * expected[band].max(MEL_FLOOR * peak);

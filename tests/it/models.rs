@@ -6,6 +6,7 @@ use reqwest::blocking::multipart::{Form, Part};
 use serde_json::{Value, json};
 use voice_embedding_service::encoder::embed_units;
 use voice_embedding_service::front_end::{Features, FrontEnd, Unit};
+use voice_embedding_service::pace::Pace;
 use voice_embedding_service::speech::{Pauses, Utterance};
 use voice_embedding_service::{audio::Waveform, pipeline::PipelineError};
 
@@ -168,8 +169,9 @@ fn a_long_recording_is_cut_into_pieces() {
     let (pieces, report) = campplus_pipeline().embed(&mut campplus_session(), &recording).unwrap();
     assert_eq!(report.windows, 5);
     let samples: Vec<f32> = voice_samples().into_iter().cycle().take(60 * 16_000).collect();
-    let utterance = Utterance::of(Waveform::new(samples).unwrap(), Pauses::Kept).unwrap();
-    let features = FrontEnd::new(campplus().spec.front_end).features(&utterance);
+    let utterance = Utterance::of(Waveform::new(samples).unwrap(), Pauses::Kept, Pace::UNBROKEN);
+    let utterance = utterance.unwrap().unwrap();
+    let features = FrontEnd::new(campplus().spec.front_end).features(&utterance, Pace::UNBROKEN).unwrap();
     let n_frames = features.n_frames();
     let whole = Unit { frames: 0..n_frames, samples: 0..utterance.samples().len(), is_centred: false };
     let whole = Features::new(features.frames().into_owned(), vec![whole]);

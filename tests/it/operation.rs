@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use reqwest::blocking::Response;
 use serde_json::{Value, json};
 
@@ -293,13 +295,93 @@ fn slow_senders_keep_nobody_waiting() {
 #[test]
 fn connections_are_limited() {
     let server = Server::start_with(&[("MAX_CONNECTIONS", "3")]);
-    let open: Vec<TcpStream> = (0..2).map(|_| TcpStream::connect(&server.address).unwrap()).collect();
-    // The third is the one that asked whether the server is ready.
+    // One is that of the client that asked whether the server is ready; it is used again and again, so these two are idle for longer.
+    let first = TcpStream::connect(&server.address).unwrap();
+    let second = TcpStream::connect(&server.address).unwrap();
+    eventually(|| server.metrics().contains("voice_embedding_connections 3"));
+    let third = TcpStream::connect(&server.address).unwrap();
+    assert!(is_closed(&first), "the one that is idle for longest makes room");
+    eventually(|| server.metrics().contains("voice_embedding_connections_refused_total 1"));
+    let _fourth = TcpStream::connect(&server.address).unwrap();
+    assert!(is_closed(&second));
+    assert_eq!(server.get("/health").send().unwrap().status(), 200);
+    drop(third);
+}
+
+/// One address that takes all connections it may leaves the others to others.
+#[test]
+fn connections_of_an_address_are_limited() {
+    let server = Server::start_with(&[("MAX_CONNECTIONS_PER_ADDRESS", "2")]);
+    let _open = TcpStream::connect(&server.address).unwrap();
+    eventually(|| server.metrics().contains("voice_embedding_connections 2"));
     let refused = TcpStream::connect(&server.address).unwrap();
     assert!(is_closed(&refused));
-    assert_eq!(server.get("/health").send().unwrap().status(), 200);
     assert!(server.metrics().contains("voice_embedding_connections_refused_total 1"));
-    drop(open);
+}
+
+/// A body that is announced takes no memory before it comes.
+#[cfg(target_os = "linux")]
+#[test]
+fn announced_bodies_take_no_memory() {
+    let server = Server::start();
+    server.upload(voice());
+    let before = server.virtual_memory_bytes();
+    let held: Vec<TcpStream> = (0..40).map(|_| server.send_part(30_000_000, b"RIFF")).collect();
+    eventually(|| server.metrics().contains("voice_embedding_body_bytes 160"));
+    let taken = server.virtual_memory_bytes().saturating_sub(before);
+    assert!(taken < 300_000_000, "{taken} bytes for 40 bodies of which 4 bytes came each");
+    drop(held);
+}
+
+/// Answers that nobody takes count against the memory of bodies.
+#[test]
+fn the_memory_of_answers_is_bounded() {
+    // Together bodies and answers may have eight times as much: one matrix of 36 MB.
+    let server = Server::start_with(&[("MAX_BODY_BYTES", "6000000")]);
+    let numbers: Vec<u8> = (0..256).flat_map(|_| 0.0625_f32.to_le_bytes()).collect();
+    let one = format!(r#"{{"embedding":"{}","model":"resemblyzer"}}"#, BASE64_STANDARD.encode(numbers));
+    let body = format!(r#"{{"voices":[{}]}}"#, vec![one; 2_000].join(","));
+    let ask = || {
+        let request = server.request("POST", "/v1/similarities").header("Content-Type", "application/json");
+        request.body(body.clone()).send().unwrap().status()
+    };
+    assert_eq!(ask(), 200);
+    let mut unread = TcpStream::connect(&server.address).unwrap();
+    write!(unread, "POST /v1/similarities HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\n").unwrap();
+    write!(unread, "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    assert_eq!(status_of(&mut unread), 200);
+    assert_eq!(ask(), 503);
+    drop(unread);
+    eventually(|| server.metrics().contains("voice_embedding_body_bytes 0"));
+    assert_eq!(ask(), 200);
+}
+
+#[test]
+fn metrics_may_be_served_elsewhere_or_nowhere() {
+    let off = Server::start_with(&[("METRICS_ADDRESS", "off")]);
+    assert_eq!(off.get("/metrics").send().unwrap().status(), 404);
+    let elsewhere = Server::start_with(&[("METRICS_ADDRESS", "127.0.0.1:0")]);
+    assert_eq!(elsewhere.get("/metrics").send().unwrap().status(), 404);
+}
+
+/// A page whose host name leads to this machine cannot use the well-known key.
+#[test]
+fn the_well_known_key_is_for_this_machine_alone() {
+    let server = Server::start_with(&[("API_KEY", "")]);
+    let status = |host: &str, origin: Option<&str>| {
+        let mut request =
+            server.get("/v1/models").header("Host", host).header("X-API-Key", "dev-key-change-me");
+        if let Some(origin) = origin {
+            request = request.header("Origin", origin);
+        }
+        request.send().unwrap().status().as_u16()
+    };
+    assert_eq!(status("localhost:8000", None), 200);
+    assert_eq!(status("127.0.0.1:8000", Some("http://localhost:3000")), 200);
+    assert_eq!(status("evil.example:8000", None), 403);
+    assert_eq!(status("localhost:8000", Some("https://evil.example")), 403);
+    let page = server.get("/").header("Host", "evil.example").send().unwrap();
+    assert_eq!(page.status(), 403);
 }
 
 #[test]

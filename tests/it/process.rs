@@ -1,6 +1,7 @@
 //! The program as a process: how it starts, how it refuses to, how it stops.
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -313,6 +314,30 @@ fn a_second_signal_stops_at_once() {
     assert_eq!(server.exit_code(), Some(1));
 }
 
+/// Whatever the workers do: what they have in work here takes minutes.
+#[test]
+fn a_second_signal_stops_a_busy_process_at_once() {
+    let mut server = Server::start_with(&[("WORKERS", "1"), ("REQUEST_TIMEOUT_SECONDS", "600")]);
+    let long = long_voice(590);
+    let head = format!(
+        "POST /extract-embedding HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Type: audio/wav\r\nContent-Length: {}\r\n\r\n",
+        long.len()
+    );
+    let _busy: Vec<TcpStream> = (0..8)
+        .map(|_| {
+            let mut connection = TcpStream::connect(&server.address).unwrap();
+            connection.write_all(head.as_bytes()).unwrap();
+            connection.write_all(&long).unwrap();
+            connection
+        })
+        .collect();
+    eventually(|| server.metrics().contains("queue_depth 8"));
+    server.signal("TERM");
+    eventually_not_ready(&server);
+    server.signal("TERM");
+    assert!(matches!(server.exit_code(), None | Some(1)), "it ends within ten seconds, not minutes");
+}
+
 #[test]
 fn a_full_queue_refuses_at_once() {
     let server = Server::start_with(&[("QUEUE_CAPACITY", "1"), ("WORKERS", "1")]);
@@ -357,13 +382,13 @@ fn a_short_clip_does_not_wait_for_a_long_recording() {
 }
 
 #[test]
-fn a_request_that_takes_too_long_is_answered_and_dropped() {
+fn what_cannot_be_done_in_time_is_refused_at_once() {
     let server =
         Server::start_with(&[("WORKERS", "1"), ("REQUEST_TIMEOUT_SECONDS", "1"), ("QUEUE_CAPACITY", "1")]);
-    let late = server.upload(long_voice(600));
+    let late = server.upload(long_voice(590));
     assert!(late.headers().contains_key("retry-after"));
-    assert_error("600 seconds of speech", late, 503, "timeout", "limit of 1 seconds");
-    // Its place in the queue is free once a worker has seen that it is not wanted.
+    assert_error("590 seconds of speech", late, 503, "overloaded", "at capacity");
+    // Its place in the queue is free again.
     eventually(|| server.upload(voice()).status() == 200);
 }
 

@@ -522,6 +522,34 @@ fn others_that_come_and_go_take_nothing_from_a_running_service() {
     assert_eq!(ids, ["anna", "new-2", "new-3", "new-4"]);
 }
 
+/// What would be written to a file that is gone would be lost, and what is written over another would destroy that.
+#[test]
+fn a_file_that_is_removed_or_replaced_is_noticed() {
+    let (folder, file) = place();
+    let server = serve(&file);
+    assert_eq!(create(&server, "anna", &[1]), 201);
+    let aside = folder.path().join("aside.db");
+    let ready = || server.get("/ready").send().unwrap().status();
+    fs::rename(&file, &aside).unwrap();
+    assert_eq!((create(&server, "beth", &[2]), ready().as_u16()), (503, 503));
+    assert!(!file.exists(), "no other database takes its place");
+
+    let other = folder.path().join("other.db");
+    let stranger = serve(&other);
+    assert_eq!(create(&stranger, "cole", &[3]), 201);
+    drop(stranger);
+    fs::rename(&other, &file).unwrap();
+    let before = fs::read(&file).unwrap();
+    assert_eq!((create(&server, "dora", &[4]), ready().as_u16()), (503, 503));
+    assert_eq!(server.request("GET", "/v1/speakers").send().unwrap().status(), 503);
+    assert_eq!(fs::read(&file).unwrap(), before, "the other file is as it was");
+
+    fs::rename(&aside, &file).unwrap();
+    assert_eq!(ready(), 200);
+    eventually(|| create(&server, "beth", &[2]) == 201);
+    assert_eq!(listed(&server).into_keys().collect::<Vec<_>>(), ["anna", "beth"]);
+}
+
 #[test]
 fn a_kill_while_the_file_is_made_leaves_nothing_half_made() {
     for delay in 0..10 {

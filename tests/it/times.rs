@@ -1,6 +1,7 @@
 //! Times in the recording, before any trimming.
 
 use voice_embedding_service::audio::Waveform;
+use voice_embedding_service::pace::Pace;
 use voice_embedding_service::pipeline::RecordingOptions;
 use voice_embedding_service::speech::{Pauses, Utterance};
 
@@ -35,7 +36,8 @@ fn loudest(values: impl Iterator<Item = f32>) -> usize {
 
 #[test]
 fn a_sample_of_the_utterance_is_found_in_the_recording() {
-    let utterance = Utterance::of(Waveform::new(samples()).unwrap(), Pauses::Cut).unwrap();
+    let utterance = Utterance::of(Waveform::new(samples()).unwrap(), Pauses::Cut, Pace::UNBROKEN);
+    let utterance = utterance.unwrap().unwrap();
     assert!(utterance.speech_seconds() < 10.2, "both pauses are cut out");
     let click = loudest(utterance.samples().iter().copied());
     let found = utterance.seconds_in_recording(click..click + 1).start;

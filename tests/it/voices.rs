@@ -8,6 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use reqwest::blocking::Response;
 use reqwest::blocking::multipart::{Form, Part};
 use serde_json::{Value, json};
+use voice_embedding_service::pace::Pace;
 use voice_embedding_service::pipeline::{PipelineError, RecordingOptions, Wanted, WantedPartials};
 
 use super::support::{
@@ -233,8 +234,13 @@ fn partials_of_a_request_are_counted_together() {
         partials: Some(WantedPartials { rate: Some(2.0), left: Arc::clone(&left) }),
         ..Wanted::default()
     };
-    let analyse =
-        || pipeline.analyse_wanted(pipeline.decode(&voice(), RecordingOptions::default()).unwrap(), &wanted);
+    let analyse = || {
+        pipeline.analyse_wanted(
+            pipeline.decode(&voice(), RecordingOptions::default()).unwrap(),
+            &wanted,
+            Pace::UNBROKEN,
+        )
+    };
     assert!(analyse().is_ok());
     let rest = left.load(Ordering::Relaxed);
     assert!(rest < 12, "its windows are taken");
@@ -874,6 +880,15 @@ fn a_request_costs_its_recordings() {
     let response = batch(6);
     assert!(response.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
     assert_v1_error("beyond the rate", response, 429, "rate_limited", None, "10 requests a minute");
+
+    // Sixteen windows a second are those of thirteen recordings, and 1,000 voices those of ten requests.
+    let server = Server::start_with(&[("RATE_LIMIT_PER_MINUTE", "10")]);
+    let body = json!({"input": [base64(&voice())], "partials": true, "rate": 16.0});
+    let refused = post(&server, "embeddings", &body);
+    assert_v1_error("a high rate", refused, 422, "too_many_recordings", None, "10");
+    let voices = vec![json!({"embedding": vec![1.0; 256], "model": "resemblyzer"}); 1_000];
+    let refused = post(&server, "similarities", &json!({"voices": voices}));
+    assert_v1_error("many voices", refused, 422, "too_many_recordings", None, "10");
 }
 
 /// One place in the queue is enough for a batch, which then fills it for others.

@@ -14,6 +14,14 @@ pub(crate) fn fixture(path: &str) -> PathBuf {
     repository().join("tests/fixtures").join(path)
 }
 
+/// The files of a folder, in order; none if it is missing.
+pub(crate) fn files_under(directory: PathBuf) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
 /// The repository's root.
 pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -190,9 +190,37 @@ impl Server {
     /// The most memory that the process has had resident, in bytes.
     #[cfg(target_os = "linux")]
     pub(crate) fn peak_memory_bytes(&self) -> u64 {
+        self.memory_bytes("VmHWM:")
+    }
+
+    /// The address space of the process, in bytes.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn virtual_memory_bytes(&self) -> u64 {
+        self.memory_bytes("VmSize:")
+    }
+
+    #[cfg(target_os = "linux")]
+    fn memory_bytes(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.0.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+    }
+
+    /// Begins to measure the most memory anew; what the process has resident now.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn reset_peak_memory(&self) -> u64 {
+        std::fs::write(format!("/proc/{}/clear_refs", self.process.0.id()), "5").unwrap();
+        self.peak_memory_bytes()
+    }
+
+    /// The CPU time that the process has taken: unlike a clock, it does not depend on what else the machine does.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.0.id())).unwrap();
+        // Behind the name in brackets come the state and, as 12th and 13th, ticks of 10 ms (proc(5)).
+        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+        let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(10 * ticks)
     }
 
     /// Sends a signal by name (`TERM`).
