@@ -42,7 +42,7 @@ fn is_listed(allowed: &CorsOrigins, origin: &str) -> bool {
     matches!(allowed, CorsOrigins::List(list) if list.iter().any(|listed| listed == origin))
 }
 
-/// Whether a URL's host is `localhost`, 127.0.0.0/8 or [::1].
+/// Whether a URL's host is `localhost` or an address of loopback.
 fn is_local(url: &str) -> bool {
     match Url::parse(url).ok().as_ref().and_then(Url::host) {
         Some(Host::Domain(name)) => name == "localhost",
