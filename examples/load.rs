@@ -443,7 +443,12 @@ fn attack() -> Result<()> {
         let times = std::thread::scope(|scope| {
             let beside = scope.spawn(|| clips(&server, &is_over));
             let senders: Vec<_> = (0..40)
-                .map(|_| scope.spawn(|| answers.lock().unwrap().push(server.ask(&client(), &long))))
+                .map(|_| {
+                    scope.spawn(|| {
+                        let answer = server.ask(&client(), &long);
+                        answers.lock().unwrap().push(answer);
+                    })
+                })
                 .collect();
             senders.into_iter().for_each(|sender| sender.join().unwrap());
             is_over.store(true, Ordering::Relaxed);

@@ -18,6 +18,9 @@ use crate::pace::{Cancelled, Pace};
 /// The shortest slice of a long job: about as long as a batch takes, with which it takes turns.
 const SLICE: Duration = Duration::from_millis(10);
 
+/// How much longer than estimated units may take, before any has been encoded: rather too long, since what is promised first is kept.
+const FIRST_SLOWNESS: f64 = 2.0;
+
 /// Share of what is thought of the speed that the last batch decides.
 const LEARNED_SHARE: f64 = 0.1;
 
@@ -117,7 +120,11 @@ impl Queue {
     pub fn start(workers: Vec<Vec<Session>>, limits: QueueLimits, on_batch: OnBatch) -> Self {
         let plan_limits = PlanLimits { n_workers: workers.len(), max_batch: limits.max_batch.get() };
         let shared = Arc::new(Shared {
-            state: Mutex::new(State { plan: Plan::new(plan_limits), closed: false, slowness: 1.0 }),
+            state: Mutex::new(State {
+                plan: Plan::new(plan_limits),
+                closed: false,
+                slowness: FIRST_SLOWNESS,
+            }),
             started: Instant::now(),
             work: Condvar::new(),
             on_batch,
