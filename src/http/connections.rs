@@ -2,18 +2,15 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::HeaderValue;
 use axum::http::header::{CONNECTION, EXPECT};
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -25,6 +22,7 @@ use tokio_io_timeout::TimeoutStream;
 use tower::Service;
 
 use super::layers::drain::BodyState;
+use super::layers::watched::{Watch, watched};
 use super::open_connections::{Busy, ConnectionLimits, OpenConnections};
 use super::state::AppState;
 
@@ -128,7 +126,7 @@ impl Server {
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 body_state.answered(expects_continue, &mut answer);
-                Ok::<_, Infallible>(answer.map(|body| BusyBody { body, _busy: busy }))
+                Ok::<_, Infallible>(answer.map(|body| watched(body, busy)))
             }
         });
         let connection = http1::Builder::new()
@@ -158,28 +156,5 @@ impl Server {
     }
 }
 
-/// The body of an answer, whose connection is busy until it is sent.
-struct BusyBody {
-    body: Body,
-    _busy: Busy,
-}
-
-impl HttpBody for BusyBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
+/// A connection is busy until the body of its answer is sent.
+impl Watch for Busy {}

@@ -11,3 +11,4 @@ pub(super) mod observe;
 pub(super) mod request_id;
 pub(super) mod time_limit;
 pub(super) mod uniform_errors;
+pub(super) mod watched;

@@ -1,19 +1,18 @@
 //! The time limit of a request.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_LENGTH;
 use axum::middleware::Next;
 use axum::response::Response;
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::Body as _;
 
+use super::watched::{PolledFrame, Watch, watched};
 use crate::http::error::ApiError;
 use crate::http::state::AppState;
 use crate::pipeline::Deadline;
@@ -89,33 +88,17 @@ impl TimeLimit {
     }
 }
 
-/// A body that tells when all of it is there.
+/// A body tells when all of it is there.
 struct Receiving {
-    body: Body,
     is_received: Arc<AtomicBool>,
 }
 
-impl HttpBody for Receiving {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
+impl Watch for Receiving {
+    fn see(&mut self, frame: PolledFrame, has_ended: bool) -> PolledFrame {
+        if matches!(frame, Poll::Ready(None)) || has_ended {
             self.is_received.store(true, Ordering::Relaxed);
         }
         frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 
@@ -136,7 +119,8 @@ pub(in crate::http) async fn answer_in_time(
     let time_limit = TimeLimit::new(limit);
     request.extensions_mut().insert(time_limit.clone());
     let is_received = Arc::new(AtomicBool::new(request.body().is_end_stream()));
-    let request = request.map(|body| Body::new(Receiving { body, is_received: Arc::clone(&is_received) }));
+    let receiving = Receiving { is_received: Arc::clone(&is_received) };
+    let request = request.map(|body| watched(body, receiving));
     let begun = tokio::time::Instant::now();
     let mut answer = std::pin::pin!(next.run(request));
     loop {
