@@ -409,11 +409,9 @@ fn slow() -> Result<()> {
         beside
     });
     println!(
-        "one client of 2-second clips: p50 {}, p95 {} alone; p50 {}, p95 {} beside 1,000 slow connections",
-        quantile(&alone, 0.5),
-        quantile(&alone, 0.95),
-        quantile(&beside, 0.5),
-        quantile(&beside, 0.95)
+        "one client of 2-second clips: {} alone; {} beside 1,000 slow connections",
+        p50_p95(&alone),
+        p50_p95(&beside)
     );
     Ok(())
 }
@@ -460,14 +458,13 @@ fn attack() -> Result<()> {
         };
         let (done, refused) = (times_of(200), times_of(503));
         println!(
-            "40 recordings of 9 minutes ({name}, {:.1} MB): {} done (the last after {}), {} refused (the last after {}); clips: p50 {}, p95 {}; {:.0} MB at most",
+            "40 recordings of 9 minutes ({name}, {:.1} MB): {} done (the last after {}), {} refused (the last after {}); clips: {}; {:.0} MB at most",
             40.0 * long.len() as f64 / 1e6,
             done.len(),
             quantile(&done, 1.0),
             refused.len(),
             quantile(&refused, 1.0),
-            quantile(&times, 0.5),
-            quantile(&times, 0.95),
+            p50_p95(&times),
             server.peak_megabytes()
         );
     }
@@ -506,10 +503,9 @@ fn attack() -> Result<()> {
         beside.join().unwrap()
     });
     println!(
-        "60 answers of 36 MB that nobody reads: {:.0} MB at most; clips: p50 {}, p95 {}",
+        "60 answers of 36 MB that nobody reads: {:.0} MB at most; clips: {}",
         server.peak_megabytes(),
-        quantile(&times, 0.5),
-        quantile(&times, 0.95)
+        p50_p95(&times)
     );
     Ok(())
 }
@@ -535,12 +531,10 @@ fn behind() -> Result<()> {
         times
     });
     println!(
-        "clips of 2 s on one worker: p50 {}, p95 {}, at most {} alone; p50 {}, p95 {}, at most {} behind it",
-        quantile(&alone, 0.5),
-        quantile(&alone, 0.95),
+        "clips of 2 s on one worker: {}, at most {} alone; {}, at most {} behind it",
+        p50_p95(&alone),
         quantile(&alone, 1.0),
-        quantile(&times, 0.5),
-        quantile(&times, 0.95),
+        p50_p95(&times),
         quantile(&times, 1.0)
     );
     Ok(())
@@ -891,6 +885,11 @@ impl std::fmt::Display for Milliseconds {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:.1} ms", self.0)
     }
+}
+
+/// The median and the 95th percentile.
+fn p50_p95(times: &[Duration]) -> String {
+    format!("p50 {}, p95 {}", quantile(times, 0.5), quantile(times, 0.95))
 }
 
 fn quantile(times: &[Duration], share: f64) -> Milliseconds {

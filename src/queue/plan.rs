@@ -117,18 +117,14 @@ impl<S, J> Group<S, J> {
             promise.left_us = promise.left_us.saturating_sub(us);
         }
     }
-
-    /// Groups with promises go by their deadlines, before those without.
-    fn deadline_us(&self) -> u64 {
-        self.promise.map_or(u64::MAX, |promise| promise.deadline_us)
-    }
 }
 
 /// What belongs to the group whose turn it is: of those with promises the one with the earliest deadline, of the others the one served
 /// least, and of these two the one served less.
 fn whose_turn<'g, S: 'g, J: 'g, T>(groups: impl Iterator<Item = (&'g Group<S, J>, T)>) -> Option<T> {
     let (promised, others): (Vec<_>, Vec<_>) = groups.partition(|(group, _)| group.promise.is_some());
-    let promised = promised.into_iter().min_by_key(|(group, _)| (group.deadline_us(), group.spent_us));
+    let deadline_us = |group: &Group<S, J>| group.promise.map(|promise| promise.deadline_us);
+    let promised = promised.into_iter().min_by_key(|(group, _)| (deadline_us(group), group.spent_us));
     let other = others.into_iter().min_by_key(|(group, _)| (group.spent_us, group.n_started));
     let both = promised.into_iter().chain(other);
     both.min_by_key(|(group, _)| group.spent_us).map(|(_, item)| item)

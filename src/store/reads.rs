@@ -187,10 +187,23 @@ pub(super) fn enrolment(sql: &dyn Sql, address: &Address, id: &str) -> Result<En
 }
 
 pub(super) fn enrolment_by_id(sql: &dyn Sql, key: SpeakerKey, id: &str) -> Result<Enrolment, StoreError> {
+    first_of_enrolment(sql, ENROLMENT, key, id, enrolment_of)
+}
+
+/// The row that a statement finds for an enrolment of a speaker.
+pub(super) fn first_of_enrolment<T>(
+    sql: &dyn Sql,
+    statement: &'static str,
+    key: SpeakerKey,
+    id: &str,
+    read: impl FnMut(&dyn Row) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let not_found = || StoreError::EnrolmentNotFound { enrolment: id.to_owned() };
     // PostgreSQL has no texts with U+0000, so no enrolment has such an id.
-    let values = (!id.contains('\0')).then_some([Value::Integer(key), Value::Text(id)]);
-    let enrolment = values.map(|values| first(sql, ENROLMENT, &values, enrolment_of)).transpose()?.flatten();
-    enrolment.ok_or_else(|| StoreError::EnrolmentNotFound { enrolment: id.to_owned() })
+    if id.contains('\0') {
+        return Err(not_found());
+    }
+    first(sql, statement, &[Value::Integer(key), Value::Text(id)], read)?.ok_or_else(not_found)
 }
 
 fn enrolment_of(row: &dyn Row) -> Result<Enrolment, StoreError> {

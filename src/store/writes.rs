@@ -7,7 +7,7 @@ use std::collections::btree_map::Entry;
 use uuid::Uuid;
 
 use super::error::StoreError;
-use super::reads::{enrolment_by_id, key_of, row_of, speaker, timestamp};
+use super::reads::{enrolment_by_id, first_of_enrolment, key_of, row_of, speaker, timestamp};
 use super::sql::{Row, Sql, Value, all, bytes_of, codes, count, first, identifier, one, vector};
 use super::statements::{
     ADD_ENROLMENT, ADD_MODEL, ADD_SPEAKER, BY_DIGEST, CHANGE_SPEAKER, COUNT_SPEAKERS, ENROLMENT_COUNT,
@@ -474,13 +474,7 @@ impl Transaction<'_> {
     }
 
     fn model_of(&self, key: SpeakerKey, enrolment: &str) -> Result<i64, StoreError> {
-        // As for reading one.
-        let values = (!enrolment.contains('\0')).then_some([Value::Integer(key), Value::Text(enrolment)]);
-        let model = values.map(|values| first(self.sql, MODEL_OF_ENROLMENT, &values, |row| row.integer(0)));
-        model
-            .transpose()?
-            .flatten()
-            .ok_or_else(|| StoreError::EnrolmentNotFound { enrolment: enrolment.to_owned() })
+        first_of_enrolment(self.sql, MODEL_OF_ENROLMENT, key, enrolment, |row| row.integer(0))
     }
 
     fn models_of(&self, key: SpeakerKey) -> Result<Vec<i64>, StoreError> {

@@ -157,7 +157,7 @@ impl JsonTranscript {
 
     fn write_parts(&self, out: &mut String, timeline: &Timeline, named: &dyn Fn(Option<usize>) -> String) {
         // If a part is split, all get new numbers.
-        let is_renumbered = self.parts.iter().any(|part| self.pieces(part, timeline).len() > 1);
+        let is_renumbered = self.parts.iter().any(|part| self.is_split(part, timeline));
         let mut n_written = 0;
         let pieces = self.parts.iter().flat_map(|part| {
             let pieces = self.pieces(part, timeline);
@@ -205,12 +205,23 @@ impl JsonTranscript {
         self.parts.iter().flat_map(|part| self.pieces(part, timeline)).map(|piece| piece.said).collect()
     }
 
+    /// A part's own words or, if it has none, those of the list beside the parts that are in it.
+    fn words_of(&self, part: &Part) -> &[Word] {
+        match &self.words_in_parts[part.words.clone()] {
+            [] => &self.words[part.words_beside.clone()],
+            words => words,
+        }
+    }
+
+    /// Whether the speaker changes within a part.
+    fn is_split(&self, part: &Part, timeline: &Timeline) -> bool {
+        let speakers = speakers_of_words(self.words_of(part), timeline);
+        speakers.windows(2).any(|pair| pair[0] != pair[1])
+    }
+
     /// A part, split at words where the speaker changes.
     fn pieces<'a>(&'a self, part: &'a Part, timeline: &Timeline) -> Vec<Piece<'a>> {
-        let words: Vec<&Word> = match &self.words_in_parts[part.words.clone()] {
-            [] => self.words[part.words_beside.clone()].iter().collect(),
-            words => words.iter().collect(),
-        };
+        let words: Vec<&Word> = self.words_of(part).iter().collect();
         let mut pieces = self.pieces_of_words(&words, timeline);
         let speaker = timeline.speaker_of(&part.seconds);
         let text = self.text_of(&part.at, &["text"]);
@@ -286,7 +297,8 @@ impl JsonTranscript {
     }
 }
 
-/// The speakers of words; one without times is said by whoever said the word before or, of the first, behind it.
+/// The speaker of each word. A word without times has the speaker of the word before it; the first ones, that of the first word
+/// with times.
 fn speakers_of_words<'a>(
     words: impl IntoIterator<Item = &'a Word>,
     timeline: &Timeline,

@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::store::error::StoreError;
 
-/// The file of a database, by device and inode, once there is one. SQLite goes on with a file that was removed, and what is written
-/// to it is lost; with another file at its path, the write-ahead log of the first would be written over it.
+/// The file of a database, remembered by device and inode once it exists. SQLite keeps writing to a file that was removed, and those
+/// writes are lost. If another file took its place, the write-ahead log of the first would overwrite it.
 pub(super) struct OpenedFile {
     path: Option<PathBuf>,
     identity: Mutex<Option<(u64, u64)>>,
