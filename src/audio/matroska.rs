@@ -80,7 +80,7 @@ const MASTERS: [u32; 3] = [id::SEGMENT, id::CLUSTER, id::BLOCK_GROUP];
 
 const AUDIO_TRACK: u64 = 2;
 
-/// Bytes at the most that are taken off every block. Muxers take off a frame's header, of a few bytes.
+/// The most bytes that a muxer may have taken off every block. Real muxers take off a frame header of a few bytes.
 const MAX_STRIPPED_BYTES: usize = 64;
 
 /// Elements without a block that are read between two pauses.

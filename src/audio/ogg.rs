@@ -82,7 +82,7 @@ impl<'a> Page<'a> {
 struct Logical<'a> {
     serial: u32,
     kind: Kind,
-    /// What has been found and not taken: the packets of one page, and what comes with the first.
+    /// Items of the last page that have not been taken yet.
     found: VecDeque<Item<'a>>,
     has_packets: bool,
     /// A packet that goes on on the next page.

@@ -175,7 +175,7 @@ impl Stream {
         Ok(if window.is_over() { Taken::Done } else { Taken::Heard })
     }
 
-    /// Ends the part, so many of whose last frames only fill its last packet.
+    /// Ends the part and leaves out its last `padding` frames, which only fill its last packet.
     fn end(&mut self, padding: u64) -> Result<(), AudioError> {
         if let (Some(part), Some(mono)) = (self.part.take(), &mut self.mono) {
             part.window.finish(padding, mono)?;

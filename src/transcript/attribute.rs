@@ -46,8 +46,8 @@ impl Timeline {
         Self { speakers }
     }
 
-    /// The speaker with most of a stretch; of equal ones, or where nobody speaks, the one whose turn is nearest to its middle. It takes
-    /// a time that grows with the speakers, not with the turns.
+    /// The speaker who speaks longest within a stretch. Where several speak equally long, or nobody speaks, it is the one with a
+    /// turn nearest to the middle of the stretch. The time this takes grows with the speakers, not with the turns.
     pub fn speaker_of(&self, seconds: &Range<f64>) -> Option<usize> {
         let middle = f64::midpoint(seconds.start, seconds.end);
         // A thousandth of a second decides nothing.

@@ -8,7 +8,7 @@ use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// Fields of an object at the most.
+/// The most fields an object may have.
 const MAX_FIELDS: usize = 100;
 
 /// The fields of an object, in their order, each with the text of its value.
@@ -154,7 +154,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
     }
 }
 
-/// Reads up to so many items, and notes if there are more.
+/// Reads up to `max` items, and notes whether there are more.
 struct ItemsSeed<'n> {
     max: usize,
     is_too_long: &'n Cell<bool>,

@@ -43,7 +43,7 @@ impl<'de> Deserialize<'de> for Object<'de> {
                 while let Some((Name(name), value)) = map.next_entry::<Name<'_>, &RawValue>()? {
                     fields.insert(name, value);
                     if fields.len() > MAX_FIELDS {
-                        // What is left is read, and not kept.
+                        // The other fields are read but not kept.
                         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
                         return Ok(Object(None));
                     }

@@ -1,4 +1,4 @@
-//! Containers that say whatever they are told to say: files for tests and fuzzers whose counts, sizes and tables lie.
+//! Files for tests and fuzzers: containers whose counts, sizes and tables can be made to lie.
 
 #![allow(clippy::trivially_copy_pass_by_ref, reason = "names are literals of bytes")]
 #![allow(
@@ -72,7 +72,7 @@ impl<'a> Numbers<'a> {
         self.byte() != 255
     }
 
-    /// What is left, as content.
+    /// The remaining bytes, as the content of a packet.
     fn content(&mut self, most: usize) -> Vec<u8> {
         let n = self.count(255).max(16).min(most);
         (0..n).map(|i| self.bytes.get(i).copied().unwrap_or(i as u8)).collect()
@@ -444,7 +444,7 @@ pub fn flac_frame(number: u8, n_samples: u16, channels: u8) -> Vec<u8> {
     frame
 }
 
-/// A cyclic redundancy check of so many bits, most significant first, beginning with zero.
+/// A cyclic redundancy check of `bits` bits: most significant bit first, initial value zero.
 pub fn crc(bits: u32, polynomial: u32, bytes: &[u8]) -> u32 {
     let top = 1 << (bits - 1);
     let mask = u32::MAX >> (32 - bits);

@@ -241,7 +241,7 @@ pub(in crate::http) async fn diarize_recording(
 struct Asked {
     /// Until it is heard.
     recording: Option<VoiceRecording>,
-    /// How many channels there are, if each is heard by itself.
+    /// The number of channels, if each is analysed by itself.
     n_split_channels: Option<u16>,
     count: SpeakerCount,
     collection: Option<Identifier>,

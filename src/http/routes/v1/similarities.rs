@@ -116,7 +116,7 @@ pub(in crate::http) async fn similarities(
     let n_voices = voices.len();
     let sides = Sides::resolve(&state, request.model.as_deref(), voices, |i| format!("voices[{i}]"))?;
     sides.require_rights(&caller.key)?;
-    // A matrix grows with the square of its voices, so many of them cost more than one request.
+    // A matrix grows with the square of its voices, so a large one counts as several requests.
     caller.key.take_more_tokens(n_voices / VOICES_OF_A_TOKEN)?;
     let (model, sides) = sides.embed(&state, &caller).await?;
     let (timings, seconds) = sides.totals();
