@@ -95,7 +95,10 @@ impl Writer {
             transaction.sql.batch("SAVEPOINT change")?;
             batch.iter_mut().try_for_each(|job| behind_savepoint(transaction, job.as_mut()))
         });
-        batch.into_iter().for_each(|job| job.finish(committed.clone()));
+        for job in batch {
+            // A panic (a bug, which the panic hook has logged) costs one answer alone.
+            let _ = catch_unwind(AssertUnwindSafe(|| job.finish(committed.clone())));
+        }
         self.erase(state);
     }
 

@@ -934,6 +934,16 @@ fn a_change_that_panics_is_undone_and_the_next_is_made() {
     assert_eq!(store.speaker_count(), 1);
 }
 
+/// A panic behind the commit costs one answer, and neither the thread that writes nor changes of the same commit.
+#[test]
+fn an_answer_that_panics_costs_itself_alone() {
+    let store = Store::open(&StorePlace::Memory, 10, vec![model()]).unwrap();
+    store.write(|_| Ok(()), |_| panic!("on purpose"));
+    let anna = new_speaker("anna", vec![made_up(&model(), 1)]);
+    store.write_and_wait(move |t| t.create(&anna, &FORCED)).unwrap();
+    assert!(store.is_available());
+}
+
 /// An answer that is on its way is finished before the process ends.
 #[test]
 fn a_stop_waits_until_answers_have_left() {
