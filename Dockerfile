@@ -11,18 +11,20 @@ RUN python3 scripts/fetch_wheel.py scripts/requirements-onnxruntime.txt onnxrunt
     'onnxruntime/capi/libonnxruntime.*=libonnxruntime.so' 'onnxruntime/LICENSE=LICENSE' \
     'onnxruntime/ThirdPartyNotices.txt=ThirdPartyNotices.txt'
 COPY Cargo.toml Cargo.lock ./
+COPY engine/Cargo.toml engine/
 COPY python/Cargo.toml python/
-RUN mkdir src benches python/src \
+RUN mkdir src benches engine/src python/src \
  && echo "fn main() {}" | tee src/main.rs > benches/stages.rs \
- && touch src/lib.rs python/src/lib.rs \
+ && touch src/lib.rs engine/src/lib.rs python/src/lib.rs \
  && cargo build --release --locked \
- && rm -r src
+ && rm -r src engine/src
 
 COPY assets assets
 COPY models models
+COPY engine/src engine/src
 COPY src src
 # Cargo goes by times, and those of the sources may be before those of the empty ones.
-RUN find src -name '*.rs' -exec touch {} + \
+RUN find src engine/src -name '*.rs' -exec touch {} + \
  && cargo build --release --locked
 
 FROM debian:bookworm-slim

@@ -43,19 +43,18 @@ run: onnxruntime ## Serve on port 8000.
 
 dev: onnxruntime python-modules ## Serve on port 8000 with readable logs, again after every change.
 	@PYTHONPATH=target/python ENV=$${ENV:-development} $(PYTHON) -m watchfiles --filter all \
-		'$(CARGO) run' src models assets Cargo.toml
+		'$(CARGO) run' src engine/src models assets Cargo.toml
 
 test: setup ## Run every test.
-	$(CARGO) test
+	$(CARGO) test --workspace --exclude voice-embedding-python
 	@if $(MAKE) --no-print-directory $(PYTHON_TESTS)/.done; then $(MAKE) --no-print-directory python-tests; \
 		else echo "SKIPPED the tests of the Python package: maturin and what they import cannot be installed"; fi
 
 check: setup tools ## Everything but the tests that must pass before a change lands.
-	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets --all-features -- -D warnings
-	$(CARGO) clippy --no-default-features -- -D warnings
-	$(CARGO) clippy --package voice-embedding-python -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --exclude voice-embedding-python --all-targets --all-features -- -D warnings
+	$(CARGO) clippy --package voice-embedding-python --package voice-embedding-engine -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --exclude voice-embedding-python --no-deps --document-private-items
 	cd fuzz && $(CARGO) clippy --no-default-features -- -D warnings
 	$(TOOLS)/bin/cargo-deny --all-features check bans licenses sources
 	$(TOOLS)/bin/cargo-machete
@@ -85,8 +84,9 @@ fuzz: $(TOOLS)/cargo-fuzz-$(CARGO_FUZZ) ## Fuzz TARGET (decode, structure, json,
 
 sanitize: onnxruntime ## Run the native encoder under AddressSanitizer and Miri, on a nightly toolchain.
 	ORT_DYLIB_PATH=$${ORT_DYLIB_PATH:-$(CURDIR)/target/onnxruntime/library} RUSTFLAGS=-Zsanitizer=address \
-		$(CARGO) +nightly test --release --target $$(rustc --print host-tuple) --target-dir target/sanitize --lib --test it native
-	$(CARGO) +nightly miri test --target-dir target/sanitize --lib encoder::native
+		$(CARGO) +nightly test --release --target $$(rustc --print host-tuple) --target-dir target/sanitize \
+		--package voice-embedding-engine --package voice-embedding-service --lib --test it native
+	$(CARGO) +nightly miri test --package voice-embedding-engine --target-dir target/sanitize --lib encoder::native
 
 calibration: ## Fit the models' calibrations to the scores of PARITY_DATA anew, and draw them.
 	$(CARGO) build --release
@@ -188,4 +188,4 @@ $(TOOLS)/cargo-%:
 	@touch $@
 
 fmt: ## Format the code.
-	$(CARGO) fmt
+	$(CARGO) fmt --all

@@ -16,7 +16,7 @@ use base64::prelude::BASE64_STANDARD;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use voice_embedding_service::audio::resample::To16Khz;
 use voice_embedding_service::audio::{self, Channel, DecodeOptions, SAMPLE_RATE_HZ, Waveform};
-use voice_embedding_service::claims::Evidence;
+use voice_embedding_service::calibration::Evidence;
 use voice_embedding_service::compare;
 use voice_embedding_service::diarization::{Clustering, SpeakerCount};
 use voice_embedding_service::embedding::{Embedding, UnitEmbedding};

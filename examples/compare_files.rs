@@ -23,8 +23,11 @@ fn main() -> anyhow::Result<()> {
         Ok(pipeline.embed(&mut session, &bytes)?.0.try_into()?)
     };
     let (similarity, threshold) = (cosine(&embed(first)?, &embed(second)?)?, model.spec.threshold);
-    let verdict =
-        if is_same_speaker(similarity, threshold) { "the same speaker" } else { "different speakers" };
-    println!("{similarity:.4}: {verdict} (threshold {threshold})");
+    let verdict = if is_same_speaker(similarity, threshold.similarity) {
+        "the same speaker"
+    } else {
+        "different speakers"
+    };
+    println!("{similarity:.4}: {verdict} (threshold {})", threshold.similarity);
     Ok(())
 }

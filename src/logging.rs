@@ -57,7 +57,7 @@ impl Drop for Logging {
 pub fn init(config: &LogConfig) -> Result<Logging, LoggingError> {
     let default_filter = match config.environment {
         Environment::Production => "info",
-        Environment::Development => "info,voice_embedding_service=debug",
+        Environment::Development => "info,voice_embedding_service=debug,voice_embedding_engine=debug",
     };
     let filter =
         EnvFilter::builder().parse(without_decoders(config.filter.as_deref().unwrap_or(default_filter)))?;
@@ -71,7 +71,8 @@ pub fn init(config: &LogConfig) -> Result<Logging, LoggingError> {
     let provider = config.traces.as_ref().map(tracer_provider).transpose()?;
     let traces = provider.as_ref().map(|provider| {
         // What exporting itself does is not traced.
-        let ours = Targets::new().with_target(env!("CARGO_CRATE_NAME"), LevelFilter::INFO);
+        let crates = [env!("CARGO_CRATE_NAME"), "voice_embedding_engine"];
+        let ours = Targets::new().with_targets(crates.map(|name| (name, LevelFilter::INFO)));
         tracing_opentelemetry::layer().with_tracer(provider.tracer(env!("CARGO_PKG_NAME"))).with_filter(ours)
     });
     tracing_subscriber::registry().with(lines.with_filter(filter)).with(traces).init();

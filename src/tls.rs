@@ -1,4 +1,4 @@
-//! The cryptography of TLS connections, since reqwest is built without a choice of its own, and of new keys.
+//! The cryptography of TLS connections, since reqwest is built without a choice of its own.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -91,12 +91,4 @@ impl ServerCertVerifier for Anybody {
 pub(crate) fn install_provider() {
     // Whoever was first has chosen already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-}
-
-/// Bytes that cannot be guessed.
-pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    let provider = rustls::crypto::ring::default_provider();
-    provider.secure_random.fill(&mut bytes).expect("the system has random bytes");
-    bytes
 }

@@ -1,14 +1,15 @@
 //! Errors of the engine as exceptions of `voice_embedding.errors`.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
-use voice_embedding_service::audio::AudioError;
-use voice_embedding_service::embedder::{EmbedError, WorkerPanicked};
-use voice_embedding_service::encoder::EncoderError;
-use voice_embedding_service::pipeline::PipelineError;
+use voice_embedding_engine::audio::AudioError;
+use voice_embedding_engine::embedder::{EmbedError, WorkerPanicked};
+use voice_embedding_engine::encoder::EncoderError;
+use voice_embedding_engine::pipeline::PipelineError;
 
 /// Why a recording has no embedding.
 pub(crate) enum RecordingError {
@@ -86,6 +87,12 @@ fn of_code(py: Python<'_>, code: &str, message: &str) -> PyErr {
         .import("voice_embedding.errors")
         .and_then(|errors| errors.call_method1("of_code", (code, message)));
     made.map_or_else(|error| error, PyErr::from_value)
+}
+
+/// Works without Python's lock. A panic, a bug, is a `RuntimeError`: pyo3's own exception is none of Python's `Exception`.
+pub(crate) fn unpanicked<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
+    py.detach(|| catch_unwind(AssertUnwindSafe(work)))
+        .map_err(|_| PyRuntimeError::new_err("a bug: the engine panicked; standard error says where"))
 }
 
 /// What an argument says is wrong with it.

@@ -11,13 +11,13 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator};
 
-use voice_embedding_service::embedder::{
+use voice_embedding_engine::embedder::{
     EmbedError, Embedded, Embedder, EmbedderLimits, InOrder, Submitted, queue_capacity,
 };
-use voice_embedding_service::encoder::MAX_BATCH;
-use voice_embedding_service::engine::{Engine, EngineModel};
-use voice_embedding_service::pipeline::{RecordingOptions, Wanted};
-use voice_embedding_service::queue::QueueLimits;
+use voice_embedding_engine::encoder::MAX_BATCH;
+use voice_embedding_engine::engine::{Engine, EngineModel};
+use voice_embedding_engine::pipeline::{RecordingOptions, Wanted};
+use voice_embedding_engine::queue::QueueLimits;
 
 use crate::errors::RecordingError;
 use crate::model::{Model, cannot_run};

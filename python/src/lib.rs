@@ -14,8 +14,8 @@ mod values;
 
 use pyo3::prelude::*;
 
-use voice_embedding_service::audio::{MAX_CHANNELS, SAMPLE_RATES_HZ};
-use voice_embedding_service::diarization::MAX_SPEAKERS;
+use voice_embedding_engine::audio::{MAX_CHANNELS, SAMPLE_RATES_HZ};
+use voice_embedding_engine::diarization::MAX_SPEAKERS;
 
 /// Most threads that can be asked for.
 const MAX_THREADS: usize = 1_024;

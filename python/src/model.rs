@@ -9,21 +9,20 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use voice_embedding_service::embedding::{Embedding, UnitEmbedding};
-use voice_embedding_service::encoder::{
+use voice_embedding_engine::embedding::{Embedding, UnitEmbedding};
+use voice_embedding_engine::encoder::{
     EncoderError, InstructionSet, Runtime, Session, embed_units, mean_embedding,
 };
-use voice_embedding_service::engine::Encoder;
-use voice_embedding_service::front_end::{Features, MelWindows, Unit};
-use voice_embedding_service::models::resemblyzer::{self, MEL, WINDOWS};
-use voice_embedding_service::models::{self, ModelSpec};
-use voice_embedding_service::pace::Pace;
-use voice_embedding_service::pipeline::{Pipeline, PipelineLimits, RecordingOptions};
+use voice_embedding_engine::engine::Encoder;
+use voice_embedding_engine::front_end::{Features, MelWindows, Unit};
+use voice_embedding_engine::models::resemblyzer::{self, MEL, WINDOWS};
+use voice_embedding_engine::models::{self, ModelSpec};
+use voice_embedding_engine::pace::Pace;
+use voice_embedding_engine::pipeline::{Pipeline, PipelineLimits, RecordingOptions};
 
-use crate::errors::{RecordingError, value_error};
+use crate::errors::{RecordingError, unpanicked, value_error};
 use crate::files::Files;
-use crate::preprocessing::NOT_CANCELLED;
-use crate::preprocessing::windows;
+use crate::preprocessing::{NOT_CANCELLED, windows};
 use crate::source::{Source, channel, finite, options};
 use crate::values;
 
@@ -92,7 +91,7 @@ impl Model {
 
     #[getter]
     fn threshold(&self) -> f64 {
-        self.loaded.spec.threshold
+        self.loaded.spec.threshold.similarity
     }
 
     #[getter]
@@ -185,7 +184,7 @@ impl Model {
         work: impl FnOnce(&mut Session) -> T + Send,
     ) -> PyResult<T> {
         let mut sessions = self.sessions(1).map_err(cannot_run)?;
-        let result = py.detach(|| work(&mut sessions[0]));
+        let result = unpanicked(py, || work(&mut sessions[0]))?;
         self.give_back(sessions);
         Ok(result)
     }

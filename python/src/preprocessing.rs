@@ -4,11 +4,11 @@ use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use voice_embedding_service::audio::{DecodeOptions, Waveform};
-use voice_embedding_service::front_end::{MelExtractor, WindowParameters, window_starts as starts};
-use voice_embedding_service::models::resemblyzer::{HOP_SAMPLES, MEL, N_FRAMES};
-use voice_embedding_service::pace::Pace;
-use voice_embedding_service::speech::{Pauses, Utterance, detector, level, trim};
+use voice_embedding_engine::audio::{DecodeOptions, Waveform};
+use voice_embedding_engine::front_end::{MelExtractor, WindowParameters, window_starts as starts};
+use voice_embedding_engine::models::resemblyzer::{HOP_SAMPLES, MEL, N_FRAMES};
+use voice_embedding_engine::pace::Pace;
+use voice_embedding_engine::speech::{Pauses, Utterance, detector, level, trim};
 
 use crate::errors::value_error;
 use crate::source::{Source, finite, options};

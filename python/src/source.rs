@@ -6,7 +6,7 @@ use numpy::PyReadonlyArray1;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 
-use voice_embedding_service::audio::{self, Channel, DecodeOptions, MAX_MAGNITUDE, Recording};
+use voice_embedding_engine::audio::{self, Channel, DecodeOptions, MAX_MAGNITUDE, Recording};
 
 use crate::errors::{RecordingError, value_error};
 

@@ -4,7 +4,7 @@ use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use voice_embedding_service::pipeline::AudioReport;
+use voice_embedding_engine::pipeline::AudioReport;
 
 /// An embedding, `[dimension]`, of its components.
 pub(crate) fn embedding<'py>(py: Python<'py>, components: &[f64]) -> Bound<'py, PyArray1<f32>> {

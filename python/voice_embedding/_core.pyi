@@ -30,7 +30,7 @@ THREADS: tuple[int, int]
 SPEAKERS: tuple[int, int]
 
 _Source = Union[bytes, tuple[NDArray[np.float32], int], str, os.PathLike[str]]
-_Side = tuple[Optional[float], list[str]]
+_Side = tuple[NDArray[np.float64], Optional[float], Optional[float], list[str]]
 _Embedded = tuple[NDArray[np.float32], dict[str, Any]]
 
 @final
@@ -78,8 +78,7 @@ def mel_spectrogram(wav: NDArray[np.float32]) -> NDArray[np.float32]: ...
 def window_starts(n_samples: int, step_frames: int, min_coverage: float) -> list[int]: ...
 def verify(
     model: Model,
-    embeddings: Sequence[NDArray[np.float64]],
-    evidence: Sequence[_Side],
+    sides: Sequence[_Side],
     threshold: Optional[float],
     max_false_accept_rate: Optional[float],
 ) -> dict[str, Any]: ...

@@ -111,6 +111,10 @@ class Verification:
     """The rate is only known to be no more."""
     calibration_note: str
     """What the rate was measured on, or why there is none."""
+    calibration: Optional[str] = None
+    """What the claims are computed with."""
+    warnings: tuple[str, ...] = ()
+    """Reasons to trust the decision less: those of both sides, and ``level_mismatch``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,13 +268,11 @@ class SpeakerModel:
         Args:
             a: a voice.
             b: another.
-            threshold: instead of the model's own.
+            threshold: by default the similarity from which on one speaker is more likely than two, for as much speech.
             max_false_accept_rate: instead of a threshold: how often different speakers with as much speech may be taken for one.
         """
         sides = (self._side(a), self._side(b))
-        embeddings = (sides[0][0], sides[1][0])
-        evidence = (sides[0][1:], sides[1][1:])
-        return Verification(**_core.verify(self._model, embeddings, evidence, threshold, max_false_accept_rate))
+        return Verification(**_core.verify(self._model, sides, threshold, max_false_accept_rate))
 
     def similarities(
         self, voices: Sequence[Union[Voice, Source]], *, threshold: Optional[float] = None
@@ -331,22 +333,23 @@ class SpeakerModel:
         )
 
     def _side(self, voice: Union[Voice, Source]) -> _Side:
-        """The embedding of a voice, its seconds of speech and its warnings."""
+        """The embedding of a voice, its seconds of speech, its level and its warnings."""
         if isinstance(voice, np.ndarray):
             if voice.shape != (self.dimension,):
                 raise ValueError(
                     f"an embedding has the shape ({self.dimension},), not {voice.shape}; "
                     "of a waveform, compare embed(wav, sample_rate=...)"
                 )
-            return aligned(voice, np.float64), None, []
+            return aligned(voice, np.float64), None, None, []
         if not isinstance(voice, Voice):
             voice = self.embed(voice)
         if voice.model != self.fingerprint:
             raise ValueError(f"embeddings of {voice.model} and of {self.fingerprint} cannot be compared")
-        return voice.embedding.astype(np.float64), voice.audio.speech_seconds, list(voice.audio.warnings)
+        audio = voice.audio
+        return voice.embedding.astype(np.float64), audio.speech_seconds, audio.level_dbfs, list(audio.warnings)
 
 
-_Side = tuple[NDArray[np.float64], Optional[float], list[str]]
+_Side = tuple[NDArray[np.float64], Optional[float], Optional[float], list[str]]
 
 Model = Union[str, SpeakerModel]
 

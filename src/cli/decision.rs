@@ -3,8 +3,7 @@
 use anyhow::bail;
 use clap::Args;
 
-use crate::calibration::Calibration;
-use crate::claims::{Claim, Criterion, Judge};
+use crate::calibration::{Calibration, Criterion, Judge, Rate, Threshold};
 use crate::config::{self, CalibrationArgs, ThresholdArgs};
 use crate::embedder::EmbedderModel;
 use crate::models::ModelSpec;
@@ -22,14 +21,14 @@ pub(super) struct DecisionArgs {
 /// What decides, and what is known of its errors.
 pub(super) struct Decider {
     calibration: Option<Calibration>,
-    threshold: f64,
+    threshold: Threshold,
     pub(super) criterion: Criterion,
 }
 
 impl DecisionArgs {
     /// The threshold for a model's embeddings.
     pub(super) fn threshold(&self, spec: &ModelSpec) -> f64 {
-        self.threshold.unwrap_or_else(|| self.thresholds.of(spec))
+        self.threshold.unwrap_or_else(|| self.thresholds.of(spec).similarity)
     }
 
     /// What decides on a model's embeddings: the threshold, if one is given, or the wanted rate of errors.
@@ -60,22 +59,9 @@ impl Decider {
     pub(super) fn judge(&self) -> Judge<'_> {
         Judge { calibration: self.calibration.as_ref(), threshold: self.threshold }
     }
-
-    /// What the claims are computed with.
-    pub(super) fn calibration(&self) -> Option<&str> {
-        self.calibration.as_ref().map(|calibration| &*calibration.name)
-    }
 }
 
-/// The rate of a claim for a person: ` fewer than 1 in 1000 others score as much`.
-pub(super) fn rate_text(claim: &Claim) -> String {
-    match claim.error_rate {
-        Some(rate) => format!("; {} others score as much", rate.frequency()),
-        None => String::new(),
-    }
-}
-
-/// A threshold for a person: to four decimals, without zeros behind.
-pub(super) fn rounded(threshold: f64) -> f64 {
-    (threshold * 1e4).round() / 1e4
+/// A claim of errors for a person: `; fewer than 1 in 1000 others score as much`.
+pub(super) fn rate_text(value: Option<f64>, is_bound: bool, what: &str) -> String {
+    value.map_or_else(String::new, |value| format!("; {} {what}", Rate { value, is_bound }.frequency()))
 }

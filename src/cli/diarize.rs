@@ -8,24 +8,25 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
-use serde_json::{Value, json};
 
 use super::decision::{Decider, DecisionArgs};
-use super::embedding::{EmbeddingArgs, Task};
+use super::embedder::{EmbeddingArgs, Task};
 use super::files::{FileArgs, Found};
 use super::interrupt::{INTERRUPTED, on_interrupt};
 use super::outcome::{SOME_FAILED, ended_by_reader};
 use super::progress::Progress;
 use super::store;
 use crate::config::{CalibrationArgs, StorePlaceArgs};
-use crate::diarization::{Diarization, MAX_SPEAKERS, SpeakerCount, diarize, label, rttm};
-use crate::embedder::{EmbedError, EmbedderModel};
-use crate::pipeline::{AudioReport, Wanted, WantedTurns};
-use crate::speakers::{
-    DEFAULT_MARGIN, Identifier, NAMING_TOP, Names, Wanted as WantedSpeakers, name_voices, voices_of,
+use crate::decisions::{
+    DEFAULT_MARGIN, DiarizeAnswer, Diarized, DiarizedChannel, NAMING_TOP, Names, name_voices, voices_of,
 };
+use crate::diarization::{Diarization, MAX_SPEAKERS, SpeakerCount, diarize};
+use crate::embedder::{EmbedError, EmbedderModel};
+use crate::pace::Pace;
+use crate::pipeline::{Wanted, WantedTurns};
+use crate::speakers::{Identifier, Wanted as WantedSpeakers};
 use crate::store::Store;
-use crate::transcript::{CueFormat, Transcript, cues_of_turns};
+use crate::transcript::{CueFormat, Transcript};
 
 /// How turns are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -118,10 +119,16 @@ pub(super) fn run(args: &DiarizeArgs) -> anyhow::Result<ExitCode> {
             transcript.check_length(voice.audio.duration_seconds)?;
         }
         let (heard, audio) = voice.into_heard();
-        let found = diarize(heard, count.clone(), embedding.model().spec().turns.merged_from);
-        let named = naming.as_ref().map(|naming| naming.name(&found, embedding.model())).transpose()?;
-        let answer = Answer { name: &name, found: &found, audio: &audio, names: named.unwrap_or_default() };
-        let text = answer.text(args.format, transcript.as_ref(), embedding.model());
+        let model = embedding.model();
+        let merged_from = model.spec().turns.merged_from;
+        let found = diarize(heard, count.clone(), merged_from, Pace::UNBROKEN)?;
+        let names = match &naming {
+            Some(naming) => naming.name(&found, model)?,
+            None => Names::none(found.speakers.len()),
+        };
+        let channel = DiarizedChannel { number: None, found, names, audio };
+        let diarized = Diarized::new(vec![channel], model.id().clone());
+        let text = text_of(diarized, &name, args.format, transcript.as_ref())?;
         ended_by_reader(write!(out, "{text}"))
     })?;
     for (name, reason) in &unreadable {
@@ -184,60 +191,25 @@ impl Naming {
 }
 
 /// What is written of a recording.
-struct Answer<'a> {
-    name: &'a str,
-    found: &'a Diarization,
-    audio: &'a AudioReport,
-    names: Names,
-}
-
-impl Answer<'_> {
-    fn text(&self, format: Option<Format>, transcript: Option<&Transcript>, model: &EmbedderModel) -> String {
-        let turns = &self.found.turns;
-        let name = |speaker: usize| self.names.display_name(speaker);
-        let cues = |format| match transcript {
-            Some(transcript) => transcript.cues(format, turns, &name),
-            None => cues_of_turns(format, turns, &name),
-        };
-        match (format, transcript) {
-            (None, Some(Transcript::Cues(format, _))) => cues(*format),
-            (None, Some(transcript)) => format!("{}\n", transcript.with_speakers(turns, &name)),
-            (None | Some(Format::Rttm), _) => {
-                let stem = Path::new(self.name).file_stem().map(|stem| stem.to_string_lossy().into_owned());
-                rttm(
-                    &stem.unwrap_or_else(|| self.name.to_owned()),
-                    turns,
-                    &|speaker| self.names.id(speaker),
-                    &|_| 1,
-                )
-            }
-            (Some(Format::Json), _) => format!("{}\n", self.json(transcript, model)),
-            (Some(Format::Vtt), _) => cues(CueFormat::Vtt),
-            (Some(Format::Srt), _) => cues(CueFormat::Srt),
+fn text_of(
+    diarized: Diarized,
+    name: &str,
+    format: Option<Format>,
+    transcript: Option<&Transcript>,
+) -> anyhow::Result<String> {
+    Ok(match (format, transcript) {
+        (None, Some(Transcript::Cues(format, _))) => diarized.cues(*format, transcript),
+        (None, Some(transcript)) => format!("{}\n", diarized.attributed(transcript)),
+        (None | Some(Format::Rttm), _) => {
+            let stem = Path::new(name).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+            diarized.rttm(&stem.unwrap_or_else(|| name.to_owned()))
         }
-    }
-
-    fn json(&self, transcript: Option<&Transcript>, model: &EmbedderModel) -> Value {
-        let rounded = |seconds: f64| (seconds * 1e3).round() / 1e3;
-        let fingerprint = model.id().fingerprint();
-        let turns = self.found.turns.iter().map(|turn| {
-            json!({"start": rounded(turn.seconds.start), "end": rounded(turn.seconds.end),
-                "label": label(turn.speaker), "margin": turn.margin})
-        });
-        let speakers = self.found.speakers.iter().enumerate().map(|(number, speaker)| {
-            let enrolled = self.names.enrolled(number);
-            json!({"label": label(number), "seconds": rounded(speaker.seconds), "embedding": speaker.embedding,
-                "model": fingerprint, "speech_seconds": rounded(speaker.seconds),
-                "speaker": enrolled.map(|enrolled| &enrolled.speaker), "name": enrolled.map(|enrolled| &enrolled.name),
-                "similarity": enrolled.map(|enrolled| enrolled.similarity)})
-        });
-        let mut answer = json!({"path": self.name, "segments": turns.collect::<Vec<_>>(),
-            "speakers": speakers.collect::<Vec<_>>(), "audio": self.audio, "model": fingerprint});
-        if let Some(transcript) = transcript {
-            let name = |speaker: usize| self.names.display_name(speaker);
-            let transcript = transcript.with_speakers(&self.found.turns, &name);
-            answer["transcript"] = serde_json::from_str(transcript.get()).expect("it is JSON");
+        (Some(Format::Json), _) => {
+            let answer = diarized.answer(transcript, true);
+            let answer = DiarizeAnswer { path: Some(name.to_owned()), ..answer };
+            format!("{}\n", serde_json::to_string(&answer)?)
         }
-        answer
-    }
+        (Some(Format::Vtt), _) => diarized.cues(CueFormat::Vtt, transcript),
+        (Some(Format::Srt), _) => diarized.cues(CueFormat::Srt, transcript),
+    })
 }

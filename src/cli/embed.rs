@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::bail;
 use clap::Args;
 
-use super::embedding::{Embedding, EmbeddingArgs, RecordingError, Task};
+use super::embedder::{Embedding, EmbeddingArgs, RecordingError, Task};
 use super::files::{FileArgs, Found};
 use super::interrupt::{INTERRUPTED, on_interrupt};
 use super::outcome::SOME_FAILED;

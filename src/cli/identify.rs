@@ -7,21 +7,19 @@ use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use serde_json::json;
 
-use super::decision::{Decider, DecisionArgs, rounded};
-use super::embedding::EmbeddingArgs;
+use super::decision::{DecisionArgs, rate_text};
+use super::embedder::EmbeddingArgs;
 use super::files::Source;
 use super::outcome::{COULD_NOT_TELL, DIFFERENT, ended_by_reader, say};
 use super::speakers::{CollectionArgs, Format};
 use super::store;
 use super::table::Paint;
 use super::voices::{self, Voice};
-use crate::claims::Claim;
 use crate::config::{self, CalibrationArgs};
-use crate::speakers::{
-    Candidate, Criteria, DEFAULT_MARGIN, Decision, Found, Wanted, claim, decide, threshold,
-};
+use crate::decisions::{self, Candidacy, DEFAULT_MARGIN, Identification, IdentifyCriteria};
+use crate::notation::rounded;
+use crate::speakers::Wanted;
 
 /// Notes on rates that are said.
 const MAX_NOTES: usize = 5;
@@ -80,25 +78,22 @@ pub(super) fn run(args: IdentifyArgs) -> anyhow::Result<ExitCode> {
     let embeddings: Vec<_> = voices.iter().map(|voice| voice.embedding.clone()).collect();
     let top = usize::from(args.top);
     let wanted = Wanted { collection: args.of.collection, top: top.max(2), except: None };
+    let criteria = IdentifyCriteria { criterion: decider.criterion, margin: args.margin, top };
     let mut out = anstream::stdout();
     let mut all_are_known = true;
     let mut notes = BTreeSet::new();
-    for (voice, mut found) in voices.iter().zip(store.search(&embeddings, &wanted).map_err(store::told)?) {
-        let (judge, evidence) = (decider.judge(), voice.evidence());
-        let threshold = threshold(judge, &found, decider.criterion, &evidence)
+    for (voice, found) in voices.into_iter().zip(store.search(&embeddings, &wanted).map_err(store::told)?) {
+        let (evidence, model) = (voice.evidence(), voice.embedding.model());
+        let identified = decisions::identify(decider.judge(), &criteria, model, found, &evidence)
             .context("--max-false-identification-rate")?;
-        let criteria = Criteria { threshold, margin: args.margin };
-        let decision = decide(&found, &criteria);
-        let claim = claim(judge, &found, &evidence);
-        found.candidates.truncate(top);
-        all_are_known &= decision.speaker.is_some();
-        let identified = Identified { voice, decision, found, criteria, claim };
+        all_are_known &= identified.speaker.is_some();
+        let identified = Identification { path: Some(voice.name), ..identified };
         let line = match args.format {
             Format::Text => {
-                notes.insert(identified.claim.note.clone());
-                identified.text()
+                notes.insert(identified.calibration_note.clone());
+                text_of(&identified)
             }
-            Format::Jsonl => identified.json(&decider),
+            Format::Jsonl => serde_json::to_string(&identified)?,
         };
         ended_by_reader(writeln!(out, "{line}"))?;
     }
@@ -111,53 +106,20 @@ pub(super) fn run(args: IdentifyArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// A voice, and what was found for it.
-struct Identified<'a> {
-    voice: &'a Voice,
-    decision: Decision,
-    found: Found,
-    criteria: Criteria,
-    claim: Claim,
-}
-
-impl Identified<'_> {
-    fn text(&self) -> String {
-        let verdict = match &self.decision.speaker {
-            Some(speaker) => speaker.to_string(),
-            None => format!("nobody ({})", self.decision.reason.name()),
-        };
-        let candidate = |candidate: &Candidate| {
-            let paint = Paint::of(candidate.similarity, self.criteria.threshold);
-            format!("{} {paint}{:.4}{paint:#}", candidate.speaker, candidate.similarity)
-        };
-        let candidates: Vec<String> = self.found.candidates.iter().map(candidate).collect();
-        let (searched, threshold) = (self.found.searched, rounded(self.criteria.threshold));
-        let rate = self.claim.error_rate.map_or_else(String::new, |rate| {
-            format!("; {} searches for others find as much", rate.frequency())
-        });
-        let candidates = candidates.join(", ");
-        format!(
-            "{}: {verdict}  [{candidates}; {searched} searched, threshold {threshold}{rate}]",
-            self.voice.name
-        )
-    }
-
-    fn json(&self, decider: &Decider) -> String {
-        let evidence = self.voice.evidence();
-        let candidate = |candidate: &Candidate| {
-            let sides = [&evidence, &candidate.evidence];
-            let llr = decider.judge().log_likelihood_ratio(candidate.similarity, sides);
-            json!({"speaker": candidate.speaker, "name": candidate.name, "similarity": candidate.similarity,
-                "log_likelihood_ratio": llr})
-        };
-        let candidates: Vec<_> = self.found.candidates.iter().map(candidate).collect();
-        let Claim { error_rate, note, .. } = &self.claim;
-        json!({"path": self.voice.name, "speaker": self.decision.speaker, "reason": self.decision.reason.name(),
-            "candidates": candidates, "false_identification_rate": error_rate.map(|rate| rate.value),
-            "false_identification_rate_is_bound": error_rate.is_some_and(|rate| rate.is_bound),
-            "calibration": decider.calibration(), "calibration_note": note, "searched": self.found.searched,
-            "threshold": self.criteria.threshold, "margin": self.criteria.margin,
-            "model": self.voice.embedding.model().fingerprint()})
-        .to_string()
-    }
+fn text_of(identified: &Identification) -> String {
+    let verdict = match &identified.speaker {
+        Some(speaker) => speaker.to_string(),
+        None => format!("nobody ({})", identified.reason.name()),
+    };
+    let candidate = |candidate: &Candidacy| {
+        let paint = Paint::of(candidate.similarity, identified.threshold);
+        format!("{} {paint}{:.4}{paint:#}", candidate.speaker, candidate.similarity)
+    };
+    let candidates: Vec<String> = identified.candidates.iter().map(candidate).collect();
+    let (searched, threshold) = (identified.searched, rounded(identified.threshold, 4));
+    let (rate, is_bound) =
+        (identified.false_identification_rate, identified.false_identification_rate_is_bound);
+    let rate = rate_text(rate, is_bound, "searches for others find as much");
+    let (path, candidates) = (identified.path.as_deref().unwrap_or_default(), candidates.join(", "));
+    format!("{path}: {verdict}  [{candidates}; {searched} searched, threshold {threshold}{rate}]")
 }

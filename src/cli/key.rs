@@ -6,7 +6,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use clap::{Args, Subcommand};
 
 use crate::config::{API_KEY_NAME, KeyArgs, KeySource, Right, toml_lines};
-use crate::tls::random_bytes;
+use crate::random::random_bytes;
 
 /// What scanners for leaked secrets can recognise a key by.
 const PREFIX: &str = "ves_";

@@ -5,7 +5,7 @@ mod calibrate;
 mod decision;
 mod diarize;
 mod embed;
-mod embedding;
+mod embedder;
 mod files;
 mod healthcheck;
 mod identify;

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::decision::DecisionArgs;
-use super::embedding::EmbeddingArgs;
+use super::embedder::EmbeddingArgs;
 use super::files::{FileArgs, Found, Source};
 use super::outcome::{SOME_FAILED, ended_by_reader, say};
 use super::table::Paint;

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
 use super::decision::DecisionArgs;
-use super::embedding::EmbeddingArgs;
+use super::embedder::EmbeddingArgs;
 use super::files::Source;
 use super::outcome::{ended_by_reader, say};
 use super::store;

@@ -6,17 +6,16 @@ use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, ensure};
 use clap::{Args, ValueEnum};
-use serde_json::json;
 
-use super::decision::{DecisionArgs, rate_text, rounded};
-use super::embedding::EmbeddingArgs;
+use super::decision::{DecisionArgs, rate_text};
+use super::embedder::EmbeddingArgs;
 use super::files::Source;
 use super::outcome::{DIFFERENT, ended_by_reader, say};
 use super::table::Paint;
 use super::voices::{self, Voice};
-use crate::claims::Comparison;
-use crate::compare::{cosine, is_same_speaker};
 use crate::config::{self, CalibrationArgs};
+use crate::decisions::{self, Side};
+use crate::notation::rounded;
 
 /// How a decision is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -58,42 +57,30 @@ pub(super) fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     for (_, loaded) in loaded {
         sides.push(loaded.map_err(|(name, reason)| anyhow!("{name}: {reason}"))?);
     }
-    let [a, b] = &sides[..] else {
-        return Err(anyhow!("a side is one voice, but there are {}", sides.len()));
-    };
-    let similarity = cosine(&a.embedding, &b.embedding)?;
-    let (judge, evidence) = (decider.judge(), [&a.evidence(), &b.evidence()]);
-    let threshold =
-        judge.threshold(decider.criterion, Comparison::Pair, evidence).context("--max-false-accept-rate")?;
-    let claim = judge.claim(similarity, Comparison::Pair, evidence);
-    let is_same = is_same_speaker(similarity, threshold);
-    let warnings: Vec<(&str, &str)> = sides
+    let warnings: Vec<String> = sides
         .iter()
-        .flat_map(|side| side.warnings.iter().map(|warning| (&*side.name, warning.code())))
+        .flat_map(|side| side.warnings.iter().map(|warning| format!("{}: {}", side.name, warning.code())))
         .collect();
+    let sides: Vec<Side> = sides.into_iter().map(Side::from).collect();
+    let sides = <[Side; 2]>::try_from(sides)
+        .map_err(|sides| anyhow!("a side is one voice, but there are {}", sides.len()))?;
+    let answer =
+        decisions::verify(decider.judge(), decider.criterion, sides).context("--max-false-accept-rate")?;
     let mut out = anstream::stdout();
     let written = match args.format {
         Format::Text => {
+            let (similarity, threshold) = (answer.similarity, answer.threshold);
             let paint = Paint::of(similarity, threshold);
-            let verdict = if is_same { "the same speaker" } else { "different speakers" };
-            warnings.iter().for_each(|(name, warning)| say(&format!("{name}: {warning}")));
-            say(&claim.note);
-            let (threshold, rate) = (rounded(threshold), rate_text(&claim));
+            let verdict = if answer.is_same_speaker { "the same speaker" } else { "different speakers" };
+            warnings.iter().for_each(|warning| say(warning));
+            say(&answer.calibration_note);
+            let (rate, is_bound) = (answer.false_accept_rate, answer.false_accept_rate_is_bound);
+            let rate = rate_text(rate, is_bound, "others score as much");
+            let threshold = rounded(threshold, 4);
             writeln!(out, "{paint}{similarity:.4}  {verdict}{paint:#} (threshold {threshold}{rate})")
         }
-        Format::Json => {
-            let side = |voice: &Voice| json!({"path": voice.name});
-            let codes: Vec<&str> = warnings.iter().map(|(_, warning)| *warning).collect();
-            let model = a.embedding.model().fingerprint();
-            let answer = json!({"similarity": similarity, "threshold": threshold, "is_same_speaker": is_same,
-                "log_likelihood_ratio": claim.log_likelihood_ratio,
-                "false_accept_rate": claim.error_rate.map(|rate| rate.value),
-                "false_accept_rate_is_bound": claim.error_rate.is_some_and(|rate| rate.is_bound),
-                "calibration": decider.calibration(), "calibration_note": claim.note,
-                "model": model, "a": side(a), "b": side(b), "warnings": codes});
-            writeln!(out, "{answer}")
-        }
+        Format::Json => writeln!(out, "{}", serde_json::to_string(&answer)?),
     };
     ended_by_reader(written)?;
-    Ok(if is_same { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) })
+    Ok(if answer.is_same_speaker { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) })
 }

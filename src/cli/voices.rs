@@ -7,11 +7,13 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, anyhow, bail, ensure};
 use serde_json::Value;
 
-use super::embedding::{Embedding, EmbeddingArgs, Task};
+use super::embedder::{Embedding, EmbeddingArgs, Task};
 use super::files::Source;
-use crate::claims::Evidence;
+use crate::calibration::Evidence;
+use crate::decisions::{Side, SideAnswer};
 use crate::embedder::{EmbedError, EmbedderModel};
 use crate::embedding::{Embedding as Vector, UnitEmbedding};
+use crate::notation::numbers_of_base64;
 use crate::pipeline::{Wanted, Warning};
 use crate::speakers::{MAX_SPEECH_SECONDS, embedding_digest};
 
@@ -22,6 +24,8 @@ pub(super) struct Voice {
     pub(super) warnings: Vec<Warning>,
     /// Seconds of speech, if they are known.
     pub(super) speech_seconds: Option<f64>,
+    /// Level of the recording, if it is one, in dBFS.
+    pub(super) level_dbfs: Option<f64>,
     /// Length of the recording, if it is one.
     pub(super) audio_seconds: f64,
     /// Of an embedding: what identifies it.
@@ -32,6 +36,18 @@ impl Voice {
     /// What claims depend on.
     pub(super) fn evidence(&self) -> Evidence {
         Evidence::new(self.speech_seconds, self.warnings.iter().map(|warning| warning.code()), 1)
+    }
+}
+
+impl From<Voice> for Side {
+    fn from(voice: Voice) -> Self {
+        Self {
+            evidence: voice.evidence(),
+            warnings: voice.warnings.iter().map(|warning| warning.code().to_owned()).collect(),
+            level_dbfs: voice.level_dbfs,
+            about: SideAnswer { path: Some(voice.name), ..SideAnswer::default() },
+            embedding: voice.embedding,
+        }
     }
 }
 
@@ -79,6 +95,7 @@ pub(super) fn load_on(
                 name,
                 speech_seconds: Some(voice.audio.speech_seconds),
                 audio_seconds: voice.audio.duration_seconds,
+                level_dbfs: Some(voice.audio.level_dbfs),
                 digest: None,
                 warnings: voice.audio.warnings,
                 embedding: UnitEmbedding::try_from(voice.embedding)?,
@@ -136,6 +153,7 @@ pub(super) fn voice_of(value: &Value, name: &str, embedding: &Embedding) -> Load
                 name,
                 embedding,
                 audio_seconds: 0.0,
+                level_dbfs: None,
                 warnings,
                 speech_seconds: seconds.filter(|seconds| *seconds > 0.0 && *seconds <= MAX_SPEECH_SECONDS),
                 digest: Some(digest),
@@ -156,10 +174,22 @@ fn vector_of(value: &Value, embedding: &Embedding) -> anyhow::Result<(UnitEmbedd
         let is_own = !name.contains('/') && model.spec().is_named(name);
         ensure!(is_own, "its model is {name}, not {}; --model chooses", model.id().fingerprint());
     }
-    let list = value.as_array().or_else(|| value["embedding"].as_array());
-    let list = list.ok_or_else(|| anyhow!("there is no list of numbers in \"embedding\""))?;
-    let components: Option<Vec<f64>> = list.iter().map(Value::as_f64).collect();
-    let components = components.ok_or_else(|| anyhow!("an embedding holds numbers"))?;
+    let components = components_of(value.as_array().map_or(&value["embedding"], |_| value))?;
     let digest = embedding_digest(&components);
     Ok((Vector::new(model.id(), components).and_then(UnitEmbedding::try_from)?, digest))
+}
+
+/// An embedding: numbers, or base64 of little-endian `f32`.
+fn components_of(embedding: &Value) -> anyhow::Result<Vec<f64>> {
+    match embedding {
+        Value::Array(list) => {
+            let numbers: Option<Vec<f64>> = list.iter().map(Value::as_f64).collect();
+            numbers.ok_or_else(|| anyhow!("an embedding holds numbers"))
+        }
+        Value::String(text) => {
+            let numbers = numbers_of_base64(text).map_err(|reason| anyhow!("the embedding is {reason}"))?;
+            Ok(numbers.into_iter().map(f64::from).collect())
+        }
+        _ => bail!("there is no list of numbers in \"embedding\""),
+    }
 }

@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use super::error::ConfigError;
 use crate::models::FileDigest;
+use crate::notation::bytes_of_hex;
 
 /// The key that works without configuration, on loopback only.
 pub const DEFAULT_API_KEY: &str = "dev-key-change-me";
@@ -316,7 +317,8 @@ impl KeyTable {
         if !is_name(&name) || name.len() > MAX_NAME_CHARACTERS {
             return Err(format!("a name has up to {MAX_NAME_CHARACTERS} letters, digits, '-', '_' and '.'"));
         }
-        let digest = digest_of_hex(&self.sha256.ok_or("sha256 is missing")?)
+        let digest: [u8; 32] = bytes_of_hex(&self.sha256.ok_or("sha256 is missing")?)
+            .and_then(|bytes| bytes.try_into().ok())
             .ok_or("sha256 should be 64 hexadecimal digits, the SHA-256 of the key, never the key itself")?;
         for (secret, what) in [("", "of nothing"), (DEFAULT_API_KEY, "of the well-known key")] {
             if digest == <[u8; 32]>::from(Sha256::digest(secret)) {
@@ -348,19 +350,6 @@ impl KeyTable {
 /// Letters, digits, `-`, `_` and `.`, at least one.
 fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-}
-
-fn digest_of_hex(text: &str) -> Option<[u8; 32]> {
-    let (digits, rest) = text.as_bytes().as_chunks::<2>();
-    let mut digest = [0; 32];
-    if digits.len() != digest.len() || !rest.is_empty() || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (byte, [high, low]) in digest.iter_mut().zip(digits) {
-        let value = |digit: u8| char::from(digit).to_digit(16);
-        *byte = u8::try_from(value(*high)? * 16 + value(*low)?).ok()?;
-    }
-    Some(digest)
 }
 
 /// The lines of a key for the file.

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use clap::Args;
 
 use super::values::cosine;
+use crate::calibration::Threshold;
 use crate::models::{self, ModelSpec, resemblyzer};
 
 /// The variable's flag.
@@ -19,9 +20,9 @@ pub struct ThresholdArgs {
 
 impl ThresholdArgs {
     /// The threshold of a model: the configured one, or its own.
-    pub fn of(&self, spec: &ModelSpec) -> f64 {
+    pub fn of(&self, spec: &ModelSpec) -> Threshold {
         let configured = self.same_speaker_threshold.as_ref().and_then(|all| all.0.get(spec.id));
-        configured.copied().unwrap_or(spec.threshold)
+        configured.map_or(spec.threshold, |similarity| Threshold::set(*similarity))
     }
 }
 
@@ -72,7 +73,7 @@ mod tests {
         for (text, expected) in cases {
             let both = text.map(str::parse).transpose().map(|same_speaker_threshold| {
                 let args = ThresholdArgs { same_speaker_threshold };
-                (args.of(&resemblyzer), args.of(&campplus))
+                (args.of(&resemblyzer).similarity, args.of(&campplus).similarity)
             });
             assert_eq!(both, expected.map_err(str::to_owned), "{text:?}");
         }

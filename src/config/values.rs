@@ -4,6 +4,8 @@ use std::num::NonZeroUsize;
 
 use clap::ValueEnum;
 
+use crate::calibration::Criterion;
+
 /// Most workers: more threads than any machine has cores take memory, each for sessions of its own, and give nothing.
 pub(super) const MAX_WORKERS: usize = 1_024;
 
@@ -43,12 +45,12 @@ pub fn not_negative(text: &str) -> Result<f64, String> {
 
 /// A cosine: a number from -1 to 1.
 pub fn cosine(text: &str) -> Result<f64, String> {
-    bounded(text, |value| (-1.0..=1.0).contains(&value), "must be from -1 to 1")
+    bounded(text, |value| Criterion::THRESHOLDS.contains(&value), "must be from -1 to 1")
 }
 
 /// A rate: a number from 0 to 1.
 pub fn rate(text: &str) -> Result<f64, String> {
-    bounded(text, |value| (0.0..=1.0).contains(&value), "must be from 0 to 1")
+    bounded(text, |value| Criterion::RATES.contains(&value), "must be from 0 to 1")
 }
 
 pub(super) fn timeout(text: &str) -> Result<f64, String> {

@@ -1,15 +1,21 @@
 //! JSON answers that grow with what was asked for.
 
+use std::io::{self, Write};
 use std::time::Duration;
 
 use axum::Extension;
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 
 use super::error::ApiError;
 use super::layers::observe::AudioSeconds;
 use crate::embedder::{Embedded, Timings};
+use crate::pace::Pace;
+
+/// Bytes of a large answer between two pauses.
+const PIECE_BYTES: usize = 64 << 10;
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
@@ -30,13 +36,6 @@ pub(super) fn totals<'a>(all: impl Iterator<Item = &'a Embedded>) -> (Timings, f
     (timings, seconds)
 }
 
-/// Writes a large answer on a thread that may block.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, ApiError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| ApiError::Panicked)
-}
-
 /// What was made, and where it is; without that, what was there already.
 pub(super) fn created(location: Option<String>, body: impl IntoResponse) -> Response {
     match location {
@@ -51,7 +50,49 @@ pub(super) fn no_content() -> Response {
 }
 
 /// A body of JSON with the time of each stage and the seconds of audio that the log shows.
-pub(super) fn json(body: Vec<u8>, timings: &Timings, audio_seconds: f64) -> Response {
+pub(super) fn json_text(body: Vec<u8>, timings: &Timings, audio_seconds: f64) -> Response {
     let headers = [(CONTENT_TYPE, "application/json".to_owned()), server_timing(timings)];
     (headers, Extension(AudioSeconds(audio_seconds)), body).into_response()
+}
+
+/// As [`json_text`], of a small answer.
+pub(super) fn json(
+    answer: &impl Serialize,
+    timings: &Timings,
+    audio_seconds: f64,
+) -> Result<Response, ApiError> {
+    Ok(json_text(to_json(answer)?, timings, audio_seconds))
+}
+
+/// An answer as JSON. It takes time that grows with the answer.
+pub(super) fn to_json(answer: &impl Serialize) -> Result<Vec<u8>, ApiError> {
+    serde_json::to_vec(answer).map_err(|error| ApiError::Internal(error.to_string()))
+}
+
+/// The same of a large answer, in slices.
+pub(super) fn to_json_in_slices(answer: &impl Serialize, pace: Pace<'_>) -> Result<Vec<u8>, ApiError> {
+    let mut text = PacedText { bytes: Vec::new(), pace };
+    serde_json::to_writer(&mut text, answer).map_err(|error| ApiError::Internal(error.to_string()))?;
+    Ok(text.bytes)
+}
+
+/// Text that lets other work take its turn as it grows.
+struct PacedText<'a> {
+    bytes: Vec<u8>,
+    pace: Pace<'a>,
+}
+
+impl Write for PacedText<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let pieces = |n: usize| n / PIECE_BYTES;
+        if pieces(self.bytes.len() + bytes.len()) > pieces(self.bytes.len()) {
+            self.pace.pause().map_err(io::Error::other)?;
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -1,7 +1,5 @@
 //! Every error that a client can see, and the only place where statuses are chosen.
 
-use std::collections::BTreeMap;
-
 use axum::http::header::{CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -9,8 +7,8 @@ use axum::{Extension, Json};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
-use utoipa::openapi::{Object, ObjectBuilder, Type};
 
+use super::error_table::{codes_schema, kind_of, openai_type};
 use crate::audio::AudioError;
 use crate::config::Right;
 use crate::embedder::EmbedError;
@@ -226,17 +224,6 @@ pub(super) struct ErrorBody {
     error: Option<OpenAiError>,
 }
 
-/// What `code` of an error may be.
-fn codes_schema() -> Object {
-    let codes = ApiError::examples().into_iter().map(|error| Value::from(error.code()));
-    let codes: BTreeMap<String, Value> = codes.map(|code| (code.to_string(), code)).collect();
-    ObjectBuilder::new()
-        .schema_type(Type::String)
-        .description(Some("The kind of error, for programs."))
-        .enum_values(Some(codes.into_values()))
-        .build()
-}
-
 /// An error in OpenAI's shape.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct OpenAiError {
@@ -266,13 +253,7 @@ impl ErrorBody {
                 messages.collect::<Vec<_>>().join("; ")
             }
         };
-        let kind = match status {
-            StatusCode::UNAUTHORIZED => "authentication_error",
-            StatusCode::FORBIDDEN => "permission_error",
-            StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
-            status if status.is_server_error() => "server_error",
-            _ => "invalid_request_error",
-        };
+        let kind = openai_type(status.as_u16());
         let error = OpenAiError { message, kind, param, code: self.code };
         ErrorUnderV1(Self { error: Some(error), ..self.clone() })
     }
@@ -320,14 +301,14 @@ impl From<ImportError> for ApiError {
     }
 }
 
-fn import_status_and_code(error: &ImportError) -> (StatusCode, &'static str) {
+fn import_code(error: &ImportError) -> &'static str {
     match error {
-        ImportError::Incomplete { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "incomplete"),
-        ImportError::UnknownModel { .. } => (StatusCode::CONFLICT, "model_mismatch"),
-        ImportError::TooManySpeakers { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_many_speakers"),
-        ImportError::Forbidden { .. } => (StatusCode::FORBIDDEN, "forbidden"),
-        ImportError::Malformed { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "validation_error"),
-        ImportError::Read(_) => (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable"),
+        ImportError::Incomplete { .. } => "incomplete",
+        ImportError::UnknownModel { .. } => "model_mismatch",
+        ImportError::TooManySpeakers { .. } => "too_many_speakers",
+        ImportError::Forbidden { .. } => "forbidden",
+        ImportError::Malformed { .. } => "validation_error",
+        ImportError::Read(_) => "store_unavailable",
     }
 }
 
@@ -389,78 +370,63 @@ impl From<FieldError> for ApiError {
     }
 }
 
-fn pipeline_status(error: &PipelineError) -> StatusCode {
+fn store_code(error: &StoreError) -> &'static str {
     match error {
-        PipelineError::Audio(AudioError::Unsupported(_)) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        PipelineError::Audio(AudioError::TooLong { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
-        PipelineError::Encoder(_)
-        | PipelineError::Cancelled(_)
-        | PipelineError::Audio(AudioError::Cancelled) => StatusCode::INTERNAL_SERVER_ERROR,
-        _ => StatusCode::UNPROCESSABLE_ENTITY,
-    }
-}
-
-fn store_status_and_code(error: &StoreError) -> (StatusCode, &'static str) {
-    match error {
-        StoreError::SpeakerNotFound { .. } => (StatusCode::NOT_FOUND, "speaker_not_found"),
-        StoreError::EnrolmentNotFound { .. } => (StatusCode::NOT_FOUND, "enrolment_not_found"),
-        StoreError::CollectionNotFound { .. } => (StatusCode::NOT_FOUND, "collection_not_found"),
-        StoreError::SpeakerExists { .. } => (StatusCode::CONFLICT, "speaker_exists"),
-        StoreError::DuplicateEnrolment { .. } => (StatusCode::CONFLICT, "duplicate_enrolment"),
-        StoreError::Unfit(Unfit::NotThisSpeaker { .. }) => (StatusCode::CONFLICT, "not_this_speaker"),
-        StoreError::Unfit(Unfit::TooLittleSpeech { .. }) => {
-            (StatusCode::UNPROCESSABLE_ENTITY, "too_little_speech")
-        }
-        StoreError::Unfit(Unfit::Recording { .. }) => (StatusCode::UNPROCESSABLE_ENTITY, "unfit_recording"),
-        StoreError::TooManySpeakers { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_many_speakers"),
-        StoreError::TooManyEnrolments { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_many_enrolments"),
-        StoreError::OtherDimension { .. } => (StatusCode::CONFLICT, "model_mismatch"),
-        StoreError::OfVoice { error, .. } | StoreError::OfLine { error, .. } => store_status_and_code(error),
-        StoreError::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable"),
-        StoreError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        StoreError::SpeakerNotFound { .. } => "speaker_not_found",
+        StoreError::EnrolmentNotFound { .. } => "enrolment_not_found",
+        StoreError::CollectionNotFound { .. } => "collection_not_found",
+        StoreError::SpeakerExists { .. } => "speaker_exists",
+        StoreError::DuplicateEnrolment { .. } => "duplicate_enrolment",
+        StoreError::Unfit(Unfit::NotThisSpeaker { .. }) => "not_this_speaker",
+        StoreError::Unfit(Unfit::TooLittleSpeech { .. }) => "too_little_speech",
+        StoreError::Unfit(Unfit::Recording { .. }) => "unfit_recording",
+        StoreError::TooManySpeakers { .. } => "too_many_speakers",
+        StoreError::TooManyEnrolments { .. } => "too_many_enrolments",
+        StoreError::OtherDimension { .. } => "model_mismatch",
+        StoreError::OfVoice { error, .. } | StoreError::OfLine { error, .. } => store_code(error),
+        StoreError::Unavailable { .. } => "store_unavailable",
+        StoreError::Internal(_) => "internal",
     }
 }
 
 impl ApiError {
-    /// The status and the code of each error.
-    fn status_and_code(&self) -> (StatusCode, &'static str) {
+    /// The code of the error.
+    pub(super) fn code(&self) -> &'static str {
         match self {
-            Self::InvalidBase64(_) => (StatusCode::BAD_REQUEST, "invalid_base64"),
-            Self::WrongDimension { .. } | Self::Dimensions { .. } => {
-                (StatusCode::BAD_REQUEST, "wrong_dimension")
-            }
-            Self::InvalidApiKey | Self::MissingApiKey => (StatusCode::UNAUTHORIZED, "invalid_api_key"),
-            Self::Forbidden { .. } | Self::ForbiddenCollection { .. } | Self::NotLocal => {
-                (StatusCode::FORBIDDEN, "forbidden")
-            }
-            Self::At { error, .. } => error.status_and_code(),
-            Self::NothingEmbedded { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "nothing_embedded"),
-            Self::TooManyRecordings { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "too_many_recordings"),
-            Self::ModelNotFound { .. } => (StatusCode::NOT_FOUND, "model_not_found"),
-            Self::ModelMismatch { .. } | Self::NoProfile { .. } => (StatusCode::CONFLICT, "model_mismatch"),
-            Self::NoCalibration { .. } => (StatusCode::NOT_FOUND, "no_calibration"),
-            Self::SpeakerNotFound { .. } => (StatusCode::NOT_FOUND, "speaker_not_found"),
-            Self::NoStore => (StatusCode::NOT_IMPLEMENTED, "no_store"),
-            Self::Store(error) => store_status_and_code(error),
-            Self::Import(error) => import_status_and_code(error),
-            Self::UnsupportedMediaType { .. } | Self::ContentEncoding { .. } => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
-            }
-            Self::MissingBoundary => (StatusCode::BAD_REQUEST, "invalid_form"),
-            Self::TooManyHeaders { .. } => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too_many_headers"),
-            Self::BodyTooSlow { .. } => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
-            Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
-            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
-            Self::PayloadTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
-            Self::Validation(_) => (StatusCode::UNPROCESSABLE_ENTITY, "validation_error"),
-            Self::Pipeline(error) => (pipeline_status(error), error.code()),
-            Self::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
-            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
-            Self::ModelNotReady => (StatusCode::SERVICE_UNAVAILABLE, "model_not_ready"),
-            Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
-            Self::Timeout { .. } => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
-            Self::Internal(_) | Self::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            Self::InvalidBase64(_) => "invalid_base64",
+            Self::WrongDimension { .. } | Self::Dimensions { .. } => "wrong_dimension",
+            Self::InvalidApiKey | Self::MissingApiKey => "invalid_api_key",
+            Self::Forbidden { .. } | Self::ForbiddenCollection { .. } | Self::NotLocal => "forbidden",
+            Self::At { error, .. } => error.code(),
+            Self::NothingEmbedded { .. } => "nothing_embedded",
+            Self::TooManyRecordings { .. } => "too_many_recordings",
+            Self::ModelNotFound { .. } => "model_not_found",
+            Self::ModelMismatch { .. } | Self::NoProfile { .. } => "model_mismatch",
+            Self::NoCalibration { .. } => "no_calibration",
+            Self::SpeakerNotFound { .. } => "speaker_not_found",
+            Self::NoStore => "no_store",
+            Self::Store(error) => store_code(error),
+            Self::Import(error) => import_code(error),
+            Self::UnsupportedMediaType { .. } | Self::ContentEncoding { .. } => "unsupported_media_type",
+            Self::MissingBoundary => "invalid_form",
+            Self::TooManyHeaders { .. } => "too_many_headers",
+            Self::BodyTooSlow { .. } => "request_timeout",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::PayloadTooLarge { .. } => "payload_too_large",
+            Self::Validation(_) => "validation_error",
+            Self::Pipeline(error) => error.code(),
+            Self::RateLimited { .. } => "rate_limited",
+            Self::Overloaded => "overloaded",
+            Self::ModelNotReady => "model_not_ready",
+            Self::ShuttingDown => "shutting_down",
+            Self::Timeout { .. } => "timeout",
+            Self::Internal(_) | Self::Panicked => "internal",
         }
+    }
+
+    fn status(&self) -> StatusCode {
+        StatusCode::from_u16(kind_of(self.code()).status).expect("the table holds statuses")
     }
 
     /// The error, with the place of the part of the body that it is about.
@@ -516,14 +482,17 @@ impl ApiError {
         }
     }
 
-    /// The code of the error.
-    pub(super) fn code(&self) -> &'static str {
-        self.status_and_code().1
+    /// The error, of the request's only recording or voice.
+    pub(super) fn of_the_only_one(self) -> Self {
+        match self {
+            Self::At { error, .. } => *error,
+            error => error,
+        }
     }
 
     /// Whether it is a bug of the service.
     pub(super) fn is_internal(&self) -> bool {
-        self.status_and_code().0 == StatusCode::INTERNAL_SERVER_ERROR
+        self.code() == "internal"
     }
 
     /// The part of the request that is wrong, for OpenAI's shape of errors.
@@ -565,8 +534,7 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let (status, code) = self.status_and_code();
-        debug_assert!(Self::examples().iter().any(|error| error.code() == code), "{code} has no example");
+        let (status, code) = (self.status(), self.code());
         let mut headers = HeaderMap::new();
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey"));
@@ -588,7 +556,7 @@ impl IntoResponse for ApiError {
 impl ApiError {
     /// The body of the answer, and the one under /v1.
     fn bodies(self) -> (ErrorBody, ErrorUnderV1) {
-        let (status, code) = self.status_and_code();
+        let (status, code) = (self.status(), self.code());
         let param = self.param();
         let detail = match self {
             Self::At { error, param } => match *error {
@@ -604,66 +572,6 @@ impl ApiError {
         let body = ErrorBody { detail, code, error: None };
         let v1 = body.in_v1(status, param);
         (body, v1)
-    }
-
-    /// The body of the answer as JSON.
-    pub(super) fn body(self, is_v1: bool) -> Value {
-        let (body, ErrorUnderV1(v1)) = self.bodies();
-        serde_json::to_value(if is_v1 { v1 } else { body }).unwrap_or_default()
-    }
-
-    /// An error of every code, as the OpenAPI document shows them.
-    pub(super) fn examples() -> Vec<Self> {
-        let of_audio = |error: AudioError| Self::Pipeline(PipelineError::Audio(error));
-        let anna: Identifier = "anna".parse().expect("it is one");
-        vec![
-            Self::InvalidBase64(base64::DecodeError::InvalidByte(7, b'!')),
-            Self::WrongDimension { field: "embedding1".into(), expected: 256, got: 128 },
-            Self::MissingBoundary,
-            Self::InvalidApiKey,
-            Self::Forbidden { right: Right::Verify },
-            Self::NotFound,
-            Self::ModelNotFound { model: "whisper".into(), loaded: "resemblyzer".into() },
-            Self::NoCalibration { model: "custom/0123abcd".into() },
-            Self::SpeakerNotFound { speaker: "anna".into() },
-            Self::NoStore,
-            Self::MethodNotAllowed,
-            Self::BodyTooSlow { seconds: 30.0 },
-            Self::ModelMismatch {
-                one: "resemblyzer-0.1.4/00000000".into(),
-                other: "resemblyzer-0.1.4/39373b86".into(),
-            },
-            Self::PayloadTooLarge { max_bytes: 33_554_432 },
-            of_audio(AudioError::TooLong { max_seconds: 600.0 }),
-            Self::UnsupportedMediaType { found: "image/png".into(), expected: "audio/*" },
-            of_audio(AudioError::Unsupported("this is a PNG image".into())),
-            FieldError::missing(&["body", "audio_base64"], Value::Null).into(),
-            of_audio(AudioError::Corrupt("the WAV file has no samples".into())),
-            Self::Pipeline(PipelineError::NoSpeech { channels_cancel: false }),
-            Self::Pipeline(PipelineError::TooShort { speech_seconds: 0.42, min_seconds: 1.0 }),
-            Self::Store(StoreError::EnrolmentNotFound {
-                enrolment: "01920000-0000-7000-8000-000000000000".into(),
-            }),
-            Self::Store(StoreError::CollectionNotFound { collection: "family".into() }),
-            Self::Store(StoreError::SpeakerExists { speaker: anna.clone() }),
-            Self::Store(StoreError::DuplicateEnrolment { speaker: Some(anna) }),
-            Self::Store(Unfit::NotThisSpeaker { similarity: Some(0.41), threshold: 0.75 }.into()),
-            Self::Store(Unfit::TooLittleSpeech { speech_seconds: 1.2, min_seconds: 3.0 }.into()),
-            Self::Store(Unfit::Recording { warning: "several_speakers".into() }.into()),
-            Self::Store(StoreError::TooManySpeakers { max: 200_000 }),
-            Self::Store(StoreError::TooManyEnrolments { max: 1_024 }),
-            Self::Store(StoreError::Unavailable { reason: String::new() }),
-            Self::Import(ImportError::Incomplete { line: 1_234 }),
-            Self::NothingEmbedded { n: 2, first: "No speech was found in the audio".into() },
-            Self::TooManyRecordings { max: 64 },
-            Self::RateLimited { limit: 60, wait_seconds: 12 },
-            Self::TooManyHeaders { max: 100 },
-            Self::Panicked,
-            Self::Overloaded,
-            Self::ModelNotReady,
-            Self::ShuttingDown,
-            Self::Timeout { seconds: 30.0 },
-        ]
     }
 }
 

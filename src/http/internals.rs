@@ -11,7 +11,10 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::Response;
 use http_body::{Body as HttpBody, Frame};
 
-use super::request::recording::{Recording, read_form};
+use super::layers::body_memory::MaxBodyBytes;
+use super::request::parts::Received;
+use super::request::recording::IN_FORM;
+use super::request::voice::VoiceRecording;
 use super::routes::compare_embeddings::CompareRequest;
 use super::routes::extract_answer::ExtractResponse;
 use crate::embedder::{EmbeddedVoice, Timings};
@@ -33,14 +36,19 @@ pub fn read_json(body: &[u8]) -> (bool, bool) {
 pub async fn read_upload(pieces: VecDeque<Bytes>, max_bytes: usize) -> Option<Bytes> {
     let request = Request::post("/extract-embedding/upload")
         .header(CONTENT_TYPE, "multipart/form-data; boundary=X")
+        .extension(MaxBodyBytes::new(max_bytes))
         .body(Body::new(Pieces(pieces)))
         .expect("the header is valid");
-    read_form(request, max_bytes).await.ok().map(|(file, _)| file)
+    file_of(Received::new(request, &IN_FORM).await.ok()?)
 }
 
 /// The recording in a body, as `POST /extract-embedding` finds it; `None` if there is none.
 pub fn read_recording(body: Bytes) -> Option<Bytes> {
-    Recording::Json(body).unpack().ok().map(|(file, _)| file)
+    file_of(Received::Json(body))
+}
+
+fn file_of(received: Received) -> Option<Bytes> {
+    VoiceRecording::lenient(received).ok()?.source.unpack().ok()
 }
 
 /// The answer to a recording.

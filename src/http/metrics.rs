@@ -6,7 +6,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::speakers::Reason;
+use crate::decisions::Reason;
 
 pub(super) use prometheus::TEXT_FORMAT;
 

@@ -1,10 +1,10 @@
 //! The HTTP API: `router.rs` has every route, layer and limit on one screen.
 
+mod admission;
 mod answer;
-mod batch;
 mod connections;
-mod embed;
 mod error;
+mod error_table;
 #[cfg(feature = "internals")]
 pub mod internals;
 mod key_file;
@@ -20,6 +20,7 @@ mod routes;
 mod serve;
 mod state;
 mod store;
+mod voices;
 
 pub use load::LoadError;
 pub use serve::{ServeError, serve};

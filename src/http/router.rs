@@ -10,6 +10,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
+use super::layers::body_memory::BodyLimit::{self, Embeddings, File, LongRecording, Options, Voices};
 use super::layers::local::LocalOnly;
 use super::layers::{
     auth, body_memory, cors, drain, headers, in_hand, local, observe, request_id, time_limit, uniform_errors,
@@ -28,13 +29,13 @@ use crate::config::{CorsOrigins, Right};
 /// when the service stops, answer within the time limit and share the memory for bodies.
 pub(super) fn router(state: AppState, cors_origins: &CorsOrigins) -> Router {
     let dimension = state.default_model.dimension();
-    let with_key = |right: Option<Right>| {
+    let with_key = |right: Option<Right>, limit: BodyLimit| {
         ServiceBuilder::new()
             .layer(from_fn_with_state((state.clone(), right), auth::require_api_key))
             .layer(from_fn(headers::refuse_encoded))
             .layer(from_fn_with_state(state.clone(), in_hand::take_in_hand))
             .layer(from_fn_with_state(state.clone(), time_limit::answer_in_time))
-            .layer(from_fn_with_state(state.clone(), body_memory::bound_memory))
+            .layer(from_fn_with_state((state.clone(), limit), body_memory::bound_memory))
             // The handlers keep a limit of their own; axum's would be 2 MB.
             .layer(DefaultBodyLimit::disable())
     };
@@ -49,42 +50,43 @@ pub(super) fn router(state: AppState, cors_origins: &CorsOrigins) -> Router {
         .layer(from_fn(headers::bound_headers))
         .layer(from_fn_with_state(local, local::require_local));
 
-    let keyed = |routes: UtoipaMethodRouter<AppState>, right: Right| {
-        routes.map(|route| route.route_layer(with_key(Some(right))))
+    let keyed = |routes: UtoipaMethodRouter<AppState>, right: Right, limit: BodyLimit| {
+        routes.map(|route| route.route_layer(with_key(Some(right), limit)))
     };
-    let with_any_key =
-        |routes: UtoipaMethodRouter<AppState>| routes.map(|route| route.route_layer(with_key(None)));
+    let with_any_key = |routes: UtoipaMethodRouter<AppState>, limit: BodyLimit| {
+        routes.map(|route| route.route_layer(with_key(None, limit)))
+    };
 
     let (routes, api) = OpenApiRouter::with_openapi(document::head())
-        .routes(keyed(routes!(extract_embedding::extract_embedding), Right::Embed))
-        .routes(keyed(routes!(upload::upload), Right::Embed))
-        .routes(keyed(routes!(compare_embeddings::compare_embeddings), Right::Verify))
-        .routes(with_any_key(routes!(v1::models::models)))
-        .routes(with_any_key(routes!(v1::models::model)))
-        .routes(with_any_key(routes!(v1::models::model_by_fingerprint)))
-        .routes(with_any_key(routes!(v1::calibration::calibration)))
-        .routes(with_any_key(routes!(v1::key::key)))
-        .routes(keyed(routes!(v1::embeddings::embeddings), Right::Embed))
-        .routes(keyed(routes!(v1::verify::verify), Right::Verify))
-        .routes(keyed(routes!(v1::similarities::similarities), Right::Verify))
-        .routes(keyed(routes!(v1::identify::identify), Right::Identify))
-        .routes(with_any_key(routes!(v1::diarize::diarize_recording)))
-        .routes(keyed(routes!(speakers::create::create), Right::Enrol))
-        .routes(keyed(routes!(speakers::list::list), Right::Read))
-        .routes(keyed(routes!(speakers::one::speaker), Right::Read))
-        .routes(keyed(routes!(speakers::one::change), Right::Enrol))
-        .routes(keyed(routes!(speakers::one::remove), Right::Admin))
-        .routes(keyed(routes!(speakers::enrol::enrol), Right::Enrol))
-        .routes(keyed(routes!(speakers::enrolments::enrolments), Right::Read))
-        .routes(keyed(routes!(speakers::enrolments::remove_all), Right::Admin))
-        .routes(keyed(routes!(speakers::enrolments::enrolment), Right::Read))
-        .routes(keyed(routes!(speakers::enrolments::remove), Right::Admin))
-        .routes(keyed(routes!(speakers::transfer::move_enrolment), Right::Enrol))
-        .routes(keyed(routes!(speakers::transfer::merge), Right::Enrol))
-        .routes(keyed(routes!(speakers::collections::collections), Right::Read))
-        .routes(keyed(routes!(speakers::collections::remove), Right::Admin))
-        .routes(keyed(routes!(speakers::export::export), Right::Admin))
-        .routes(keyed(routes!(speakers::import::import), Right::Admin))
+        .routes(keyed(routes!(extract_embedding::extract_embedding), Right::Embed, Voices))
+        .routes(keyed(routes!(upload::upload), Right::Embed, Voices))
+        .routes(keyed(routes!(compare_embeddings::compare_embeddings), Right::Verify, Embeddings))
+        .routes(with_any_key(routes!(v1::models::models), Options))
+        .routes(with_any_key(routes!(v1::models::model), Options))
+        .routes(with_any_key(routes!(v1::models::model_by_fingerprint), Options))
+        .routes(with_any_key(routes!(v1::calibration::calibration), Options))
+        .routes(with_any_key(routes!(v1::key::key), Options))
+        .routes(keyed(routes!(v1::embeddings::embeddings), Right::Embed, Voices))
+        .routes(keyed(routes!(v1::verify::verify), Right::Verify, Voices))
+        .routes(keyed(routes!(v1::similarities::similarities), Right::Verify, Voices))
+        .routes(keyed(routes!(v1::identify::identify), Right::Identify, Voices))
+        .routes(with_any_key(routes!(v1::diarize::diarize_recording), LongRecording))
+        .routes(keyed(routes!(speakers::create::create), Right::Enrol, Voices))
+        .routes(keyed(routes!(speakers::list::list), Right::Read, Options))
+        .routes(keyed(routes!(speakers::one::speaker), Right::Read, Options))
+        .routes(keyed(routes!(speakers::one::change), Right::Enrol, Options))
+        .routes(keyed(routes!(speakers::one::remove), Right::Admin, Options))
+        .routes(keyed(routes!(speakers::enrol::enrol), Right::Enrol, Voices))
+        .routes(keyed(routes!(speakers::enrolments::enrolments), Right::Read, Options))
+        .routes(keyed(routes!(speakers::enrolments::remove_all), Right::Admin, Options))
+        .routes(keyed(routes!(speakers::enrolments::enrolment), Right::Read, Options))
+        .routes(keyed(routes!(speakers::enrolments::remove), Right::Admin, Options))
+        .routes(keyed(routes!(speakers::transfer::move_enrolment), Right::Enrol, Options))
+        .routes(keyed(routes!(speakers::transfer::merge), Right::Enrol, Options))
+        .routes(keyed(routes!(speakers::collections::collections), Right::Read, Options))
+        .routes(keyed(routes!(speakers::collections::remove), Right::Admin, Options))
+        .routes(keyed(routes!(speakers::export::export), Right::Admin, Options))
+        .routes(keyed(routes!(speakers::import::import), Right::Admin, File))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
         .routes(routes!(metrics::metrics))

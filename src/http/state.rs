@@ -48,7 +48,7 @@ impl AppState {
             config: config.http,
             api_keys: Arc::new(ApiKeys::new(config.api_keys.clone(), config.rate_limit_per_minute)),
             default_model: ModelId::new(model.id, model.release.clone(), model.dimension),
-            default_threshold: model.threshold,
+            default_threshold: model.threshold.similarity,
             embedder: Arc::default(),
             store: Arc::default(),
             shutting_down: Arc::default(),

@@ -6,7 +6,6 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 use tracing::Span;
 
-use super::answer;
 use super::error::ApiError;
 use super::layers::auth::KeyHolder;
 use super::state::AppState;
@@ -66,13 +65,20 @@ impl Change {
     }
 }
 
-/// Reads, on a thread that may block.
+/// Does work that waits for a file or database on a thread that may.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| ApiError::Panicked)
+}
+
+/// Reads.
 pub(super) async fn read<T: Send + 'static>(
     state: &AppState,
     work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, ApiError> {
     let store = state.store()?;
-    Ok(answer::blocking(move || work(&store)).await??)
+    Ok(blocking(move || work(&store)).await??)
 }
 
 /// The store, once what it searches is as of now: whoever searches on a worker waits for no database.

@@ -8,7 +8,7 @@ use super::database::Source;
 use super::error::StoreError;
 use super::sql::{Revision, Row, Sql, Value, all, codes, count, identifier, vector};
 use super::statements::{ALL_PROFILES, CHANGED_PROFILES, CHANGED_SPEAKERS, REMOVED_SPEAKERS};
-use crate::claims::Evidence;
+use crate::calibration::Evidence;
 use crate::embedding::ModelId;
 use crate::speakers::{Identifier, Index, SpeakerKey};
 

@@ -54,13 +54,17 @@ pub struct SpeakerVoice {
 }
 
 /// A collection, counted.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+#[schema(as = Collection)]
 pub struct CollectionSummary {
     /// Its name.
+    #[schema(value_type = String, example = "default")]
     pub collection: Identifier,
-    /// The number of speakers.
+    /// The number of its speakers.
+    #[schema(example = 3)]
     pub speakers: usize,
     /// The number of their enrolments.
+    #[schema(example = 7)]
     pub enrolments: usize,
 }
 

@@ -1,5 +1,6 @@
 //! Decisions that state their error: what answers claim, where they claim nothing, and calibrations fitted to comparisons.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -84,7 +85,6 @@ fn a_verification_states_its_error() {
     let server = Server::start();
     let form = Form::new().part("a", part(recorded("alan-1"))).part("b", part(recorded("alan-2")));
     let answer = answered(200, server.request("POST", "/v1/verify").multipart(form).send().unwrap());
-    assert_eq!(answer["threshold"], 0.75);
     assert_eq!(answer["calibration"], "librispeech-2026");
     assert!(answer["log_likelihood_ratio"].as_f64().unwrap() > 2.0, "{answer}");
     assert!(answer["false_accept_rate"].as_f64().unwrap() < 0.01, "{answer}");
@@ -92,6 +92,27 @@ fn a_verification_states_its_error() {
     for unmeasured in ["rooms", "music", "second voice", "telephone", "different days", "130 speakers"] {
         assert!(note.contains(unmeasured), "{unmeasured}: {note}");
     }
+
+    // The decision is that of the evidence, whatever the seconds.
+    let mut decisions = BTreeSet::new();
+    for (share, seconds) in [(0.2, 1.0), (0.45, 1.0), (0.45, 30.0), (0.5, 9.0), (0.55, 2.0), (0.8, 9.0)] {
+        let (a, b) = pair(share, [Some(seconds), Some(seconds)]);
+        let answer = verify(&server, &json!({"a": a, "b": b}));
+        let ratio = answer["log_likelihood_ratio"].as_f64().unwrap();
+        assert_eq!(answer["is_same_speaker"], ratio > 0.0, "{answer}");
+        decisions.insert(ratio > 0.0);
+        let seconds = Seconds { a: seconds, b: seconds };
+        let neutral =
+            committed("resemblyzer").log_likelihood_ratio(answer["threshold"].as_f64().unwrap(), seconds);
+        assert!(neutral.unwrap().abs() < 1e-9, "{answer}");
+        let answer = verify(&server, &json!({"a": a, "b": b, "threshold": 0.75}));
+        let is_same = answer["similarity"].as_f64().unwrap() > 0.75;
+        assert_eq!((&answer["threshold"], &answer["is_same_speaker"]), (&json!(0.75), &json!(is_same)));
+    }
+    assert_eq!(decisions.len(), 2, "there are both decisions");
+    // Nothing is known of these: the model's own threshold.
+    let (a, b) = pair(0.4, [None, Some(2.0)]);
+    assert_eq!(verify(&server, &json!({"a": a, "b": b}))["threshold"], 0.75);
 
     // The numbers are the calibration's, by the seconds of both sides.
     let calibration = committed("resemblyzer");

@@ -9,6 +9,7 @@ use reqwest::blocking::Response;
 use reqwest::blocking::multipart::{Form, Part};
 use serde_json::{Value, json};
 use voice_embedding_service::diarization::{Heard, SpeakerCount, diarize};
+use voice_embedding_service::pace::Pace;
 
 use super::support::{Server, answered, assert_error, fixture, key_lines, parity_data, repository, say, wav};
 
@@ -440,15 +441,19 @@ fn made_up(n: usize, n_speakers: usize, spread: f32) -> Heard {
 fn any_number_of_speakers_is_found_whatever_the_length() {
     for (n, n_speakers) in [(1, 1), (2, 1), (3, 1), (20, 2), (60, 3), (200, 5), (400, 8), (1_500, 4)] {
         let heard = made_up(n, n_speakers, 0.4);
-        let found = diarize(heard.clone(), SpeakerCount::default(), 0.8);
+        let found = diarize(heard.clone(), SpeakerCount::default(), 0.8, Pace::UNBROKEN).unwrap();
         assert_eq!(found.speakers.len(), n_speakers, "{n} windows");
         assert_eq!(found.turns.len(), n.div_ceil(10).max(1), "{n} windows of {n_speakers}");
         let order: Vec<usize> = found.turns.iter().take(n_speakers).map(|turn| turn.speaker).collect();
         assert!(order.iter().copied().eq(0..order.len()), "labels in the order of appearance");
         assert!(found.turns.windows(2).all(|pair| pair[0].seconds.end <= pair[1].seconds.start), "{n}");
-        assert_eq!(diarize(heard.clone(), SpeakerCount::default(), 0.8), found, "the same again");
+        assert_eq!(
+            diarize(heard.clone(), SpeakerCount::default(), 0.8, Pace::UNBROKEN).unwrap(),
+            found,
+            "the same again"
+        );
         for k in [1, 2, 6] {
-            let found = diarize(heard.clone(), SpeakerCount::Exactly(k), 0.8);
+            let found = diarize(heard.clone(), SpeakerCount::Exactly(k), 0.8, Pace::UNBROKEN).unwrap();
             assert!(found.speakers.len() <= k.min(n), "{k} of {n} windows");
         }
     }

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use voice_embedding_service::claims::Evidence;
+use voice_embedding_service::calibration::Evidence;
 use voice_embedding_service::embedding::{Embedding, ModelId};
 use voice_embedding_service::speakers::{Address, Details, EnrolmentRules, Identifier, Index, Voice, Wanted};
 use voice_embedding_service::store::{NewSpeaker, Store, StoreError, StorePlace};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::calibration::fit::{Trial, Trials, balanced_weights};
 use crate::calibration::{Calibration, Seconds};
-use crate::cli::embedding::Embedding;
+use crate::cli::embedder::Embedding;
 use crate::cli::files::Source;
 use crate::cli::progress::Progress;
 use crate::cli::voices::{self, Loaded, Voice};
@@ -69,7 +69,7 @@ impl Comparisons {
             names,
             base: spec.calibration.clone(),
             fingerprint: fingerprint.to_owned(),
-            threshold: spec.threshold,
+            threshold: spec.threshold.similarity,
             n_failed: 0,
             warnings: Vec::new(),
             known_speakers: None,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 
 use super::comparisons::{Builder, Comparisons, Known, Voices, embedded};
-use crate::cli::embedding::EmbeddingArgs;
+use crate::cli::embedder::EmbeddingArgs;
 use crate::cli::files::{Source, walk};
 use crate::cli::outcome::say;
 

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 
-use super::embedding::EmbeddingArgs;
+use super::embedder::EmbeddingArgs;
 use super::outcome::{COULD_NOT_TELL, SOME_FAILED, ended_by_reader, say};
 use crate::calibration::fit::{About, How, cross_validate, fit, quality, rates_by_seconds};
 use crate::config;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::comparisons::{Builder, Comparisons, Known, Names, Voices, embedded};
 use crate::calibration::Seconds;
 use crate::calibration::fit::Trial;
-use crate::cli::embedding::{Embedding, EmbeddingArgs};
+use crate::cli::embedder::{Embedding, EmbeddingArgs};
 use crate::cli::voices::{Voice, voice_of};
 use crate::models::{self, ModelSpec};
 

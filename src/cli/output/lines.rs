@@ -7,8 +7,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Existing, Failure, Format, Mean, OutputError, Row, Target, seconds};
+use super::{Existing, Failure, Format, Mean, OutputError, Row, Target};
 use crate::embedder::Partial;
+use crate::notation::milliseconds;
 use crate::pipeline::AudioReport;
 
 /// Columns of a CSV file before the components.
@@ -143,8 +144,9 @@ impl Lines {
         let embedding = in_single_precision(mean.embedding.components());
         let model = mean.embedding.model().fingerprint();
         let bytes = if self.format == Format::Csv {
-            let cells = [MEAN, "", "", "", "", "", model, "", &seconds(mean.speech_seconds).to_string(), ""]
-                .map(str::to_owned);
+            let cells =
+                [MEAN, "", "", "", "", "", model, "", &milliseconds(mean.speech_seconds).to_string(), ""]
+                    .map(str::to_owned);
             let mut csv = self.header();
             write_row(&mut csv, &cells, &embedding);
             finished(csv)
@@ -153,7 +155,7 @@ impl Lines {
                 files: mean.n_files,
                 embedding,
                 model,
-                speech_seconds: seconds(mean.speech_seconds),
+                speech_seconds: milliseconds(mean.speech_seconds),
             })
         };
         self.sink.write(&bytes)
@@ -174,7 +176,8 @@ impl Lines {
             .segment
             .map_or((None, None), |segment| (Some(segment.seconds.start), Some(segment.seconds.end)));
         let label = row.segment.and_then(|segment| segment.label.clone()).unwrap_or_default();
-        let second = |value: Option<f64>| value.map(|value| seconds(value).to_string()).unwrap_or_default();
+        let second =
+            |value: Option<f64>| value.map(|value| milliseconds(value).to_string()).unwrap_or_default();
         let begin = [row.path.to_owned(), second(start), second(end), label];
         match row.outcome {
             Err(Failure { code, detail }) => {
@@ -192,8 +195,8 @@ impl Lines {
                     String::new(),
                     String::new(),
                     model,
-                    seconds(audio.duration_seconds).to_string(),
-                    seconds(audio.speech_seconds).to_string(),
+                    milliseconds(audio.duration_seconds).to_string(),
+                    milliseconds(audio.speech_seconds).to_string(),
                     warnings.join(" "),
                 ];
                 let mut csv = self.header();
@@ -260,7 +263,7 @@ impl<'a> JsonRow<'a> {
 impl<'a> JsonPartial<'a> {
     fn new(partial: &'a Partial) -> Self {
         let Partial { seconds: range, embedding } = partial;
-        Self { start: seconds(range.start), end: seconds(range.end), embedding }
+        Self { start: milliseconds(range.start), end: milliseconds(range.end), embedding }
     }
 }
 

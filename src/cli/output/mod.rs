@@ -145,8 +145,3 @@ impl Output {
         }
     }
 }
-
-/// Seconds with as many decimals as samples have.
-fn seconds(seconds: f64) -> f64 {
-    (seconds * 1e3).round() / 1e3
-}

@@ -10,7 +10,8 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use super::lines::MEAN;
-use super::{Existing, Format, Mean, OutputError, Row, Target, seconds};
+use super::{Existing, Format, Mean, OutputError, Row, Target};
+use crate::notation::milliseconds;
 
 pub(in crate::cli) struct Numpy {
     output: PathBuf,
@@ -51,7 +52,7 @@ impl Numpy {
     pub(super) fn write(&mut self, row: &Row<'_>) -> Result<(), OutputError> {
         let Ok(voice) = row.outcome else { return Ok(()) };
         let times = |range: &std::ops::Range<f64>| {
-            format!("{}\t{}\t{}", row.path, seconds(range.start), seconds(range.end))
+            format!("{}\t{}\t{}", row.path, milliseconds(range.start), milliseconds(range.end))
         };
         if self.partials {
             for partial in &voice.partials {

@@ -11,9 +11,8 @@ use axum::response::Response;
 use http_body::Body as _;
 
 use super::watched::{PolledFrame, Watch, watched};
+use crate::config::HttpConfig;
 use crate::http::error::ApiError;
-use crate::http::routes::v1::diarize;
-use crate::http::routes::v1::speakers::import;
 use crate::http::state::AppState;
 
 /// Bodies of the largest size that are kept in memory at once. Slow senders count with what they have sent alone, so
@@ -23,23 +22,64 @@ const MAX_LARGEST_BODIES: usize = 8;
 /// Bytes of an answer from which on it counts.
 const LARGE_ANSWER_BYTES: usize = 64 << 10;
 
+/// How large a route's bodies may be, and which memory they share.
+#[derive(Clone, Copy)]
+pub(in crate::http) enum BodyLimit {
+    /// Options, 64 KiB.
+    Options,
+    /// Embeddings to compare, 1 MiB.
+    Embeddings,
+    /// Voices, `MAX_BODY_BYTES`.
+    Voices,
+    /// A long recording, `MAX_DIARIZE_BODY_BYTES`: such bodies share memory of their own, and leave the others theirs.
+    LongRecording,
+    /// An import, `MAX_IMPORT_BYTES`, which is kept in a file.
+    File,
+}
+
+impl BodyLimit {
+    fn max_bytes(self, config: &HttpConfig) -> usize {
+        match self {
+            Self::Options => 64 << 10,
+            Self::Embeddings => config.max_body_bytes.min(1 << 20),
+            Self::Voices => config.max_body_bytes,
+            Self::LongRecording => config.max_diarize_body_bytes,
+            Self::File => config.max_import_bytes,
+        }
+    }
+}
+
+/// The most bytes that a body may have: an extension of the request.
+#[derive(Clone, Copy)]
+pub(in crate::http) struct MaxBodyBytes(usize);
+
+impl MaxBodyBytes {
+    pub(in crate::http) const fn new(max_bytes: usize) -> Self {
+        Self(max_bytes)
+    }
+
+    /// That of a request.
+    pub(in crate::http) fn of(request: &Request) -> Result<usize, ApiError> {
+        let max_bytes = request.extensions().get::<Self>();
+        max_bytes
+            .map(|Self(max_bytes)| *max_bytes)
+            .ok_or_else(|| ApiError::Internal("a body has no limit".into()))
+    }
+}
+
 /// Bounds the memory of all bodies that are being received or worked on: a body that would go beyond is answered
 /// `overloaded`.
 pub(in crate::http) async fn bound_memory(
-    State(state): State<AppState>,
-    request: Request,
+    State((state, limit)): State<(AppState, BodyLimit)>,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    // It is kept in a file.
-    if request.uri().path() == import::PATH {
-        return Ok(next.run(request).await);
-    }
+    request.extensions_mut().insert(MaxBodyBytes::new(limit.max_bytes(&state.config)));
     let max_bytes = state.config.max_body_bytes.saturating_mul(MAX_LARGEST_BODIES);
-    // Long recordings share a budget of their own, and leave the others theirs.
-    let (all, max_request_bytes) = if request.uri().path() == diarize::PATH {
-        (&state.diarize_body_bytes, state.config.max_diarize_body_bytes)
-    } else {
-        (&state.body_bytes, max_bytes)
+    let (all, max_request_bytes) = match limit {
+        BodyLimit::File => return Ok(next.run(request).await),
+        BodyLimit::LongRecording => (&state.diarize_body_bytes, state.config.max_diarize_body_bytes),
+        BodyLimit::Options | BodyLimit::Embeddings | BodyLimit::Voices => (&state.body_bytes, max_bytes),
     };
     let share = Arc::new(Share::new(all, max_request_bytes));
     let request = request.map(|body| watched(body, CountBytes(Arc::clone(&share))));

@@ -1,19 +1,18 @@
 //! Bodies that no handler reads: read to their end, so that clients get to read the answer.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::http::header::{CONNECTION, EXPECT};
 use axum::response::Response;
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, Limited};
 use tokio::sync::Notify;
+
+use super::watched::{Watch, watched};
 
 /// The most that is read of a body after its request has been answered.
 const MAX_DRAINED_BYTES: usize = 256 << 20;
@@ -59,45 +58,18 @@ impl BodyState {
 /// report a reset connection. Reading begins with the answer: before, hyper would send `100 Continue`.
 pub(in crate::http) fn drain_when_dropped(request: Request) -> Request {
     let state = request.extensions().get::<Arc<BodyState>>().cloned().unwrap_or_default();
-    request.map(|body| Body::new(DrainOnDrop { body: Some(body), state }))
+    request.map(|body| watched(body, Draining(state)))
 }
 
-struct DrainOnDrop {
-    /// `None` once it has ended.
-    body: Option<Body>,
-    state: Arc<BodyState>,
-}
+struct Draining(Arc<BodyState>);
 
-impl HttpBody for DrainOnDrop {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        self.state.is_asked_for.store(true, Ordering::Relaxed);
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        let frame = Pin::new(body).poll_frame(cx);
-        if let Poll::Ready(None | Some(Err(_))) = frame {
-            self.body = None;
-        }
-        frame
+impl Watch for Draining {
+    fn asked(&mut self) {
+        self.0.is_asked_for.store(true, Ordering::Relaxed);
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
-    }
-}
-
-impl Drop for DrainOnDrop {
-    fn drop(&mut self) {
-        let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else { return };
-        let state = Arc::clone(&self.state);
+    fn left(&mut self, body: Body) {
+        let state = Arc::clone(&self.0);
         tokio::spawn(tokio::time::timeout(MAX_DRAIN_TIME, async move {
             state.answer_begins.notified().await;
             drain(body).await;

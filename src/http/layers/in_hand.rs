@@ -1,23 +1,17 @@
 //! Requests in hand, which a stop waits for.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
 
-use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::watch;
 
 use super::drain;
+use super::watched::{Watch, watched};
 use crate::http::error::ApiError;
 use crate::http::state::AppState;
-
-/// Bytes that are given to the server at once.
-const PIECE_BYTES: usize = 64 << 10;
 
 /// A request that is counted until this is dropped.
 struct Counted(Arc<watch::Sender<usize>>);
@@ -28,49 +22,10 @@ impl Drop for Counted {
     }
 }
 
-/// The body of an answer, whose request is in hand until the last byte is sent.
-struct InHand {
-    body: Body,
-    /// What is left of its last frame: given away in pieces, since what the server has taken counts as sent.
-    rest: Bytes,
-    _counted: Counted,
-}
-
-impl HttpBody for InHand {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if self.rest.is_empty() {
-            match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => self.rest = data,
-                    Err(frame) => return Poll::Ready(Some(Ok(frame))),
-                },
-                other => return other,
-            }
-        }
-        let n = self.rest.len().min(PIECE_BYTES);
-        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(n)))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let rest = self.rest.len() as u64;
-        let body = self.body.size_hint();
-        let mut hint = SizeHint::new();
-        hint.set_lower(body.lower() + rest);
-        if let Some(upper) = body.upper() {
-            hint.set_upper(upper + rest);
-        }
-        hint
-    }
+/// A request is in hand until the last byte of its answer is sent, which is given away in pieces, since what the server has taken counts as
+/// sent.
+impl Watch for Counted {
+    const MAX_FRAME_BYTES: usize = 64 << 10;
 }
 
 /// Counts a request, so that stopping waits for it; once stopping has begun, refuses it.
@@ -87,5 +42,5 @@ pub(in crate::http) async fn take_in_hand(
         drain::drain_briefly(request).await;
         return Err(ApiError::ShuttingDown);
     }
-    Ok(next.run(request).await.map(|body| Body::new(InHand { body, rest: Bytes::new(), _counted: counted })))
+    Ok(next.run(request).await.map(|body| watched(body, counted)))
 }

@@ -13,6 +13,7 @@ use super::request_id;
 use crate::http::error::ErrorCode;
 use crate::http::state::AppState;
 use crate::logging;
+use crate::notation::rounded;
 
 /// The name of a request's key: an extension of the request and of its answer.
 #[derive(Clone)]
@@ -111,7 +112,7 @@ impl Drop for Observed {
 }
 
 fn milliseconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
+    rounded(duration.as_secs_f64() * 1e3, 3)
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

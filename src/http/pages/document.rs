@@ -7,10 +7,11 @@ use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::response::Response;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, ObjectBuilder, OpenApi, Ref, RefOr, Required, Schema, Server, Type};
+use utoipa::openapi::{ObjectBuilder, OpenApi, RefOr, Required, Schema, Server, Type};
 use utoipa::{Modify, OpenApi as _};
 
-use crate::http::error::ApiError;
+use crate::http::error::ErrorBody;
+use crate::http::error_table::{self, ERROR_KINDS};
 use crate::http::layers::auth::API_KEY_HEADER;
 
 /// The OpenAPI document's head.
@@ -36,6 +37,7 @@ use crate::http::layers::auth::API_KEY_HEADER;
         (name = "Speakers", description = "Enrolled speakers: kept, searched, and forgotten."),
         (name = "Operation", description = "For probes and monitors; no key needed."),
     ),
+    components(schemas(ErrorBody)),
     modifiers(&SecuritySchemes),
 )]
 struct ApiDoc;
@@ -101,17 +103,14 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 
 fn complete_operation(operation: &mut Operation, is_v1: bool) {
     let has_key = operation.security.is_some();
-    let of_any_request = [
-        Some(("431", "`too_many_headers`")),
-        Some(("500", "`internal`: a bug, which is logged with the request's id")),
-        has_key.then_some(("408", "`request_timeout`: the body came too slowly")),
-    ];
+    let of_any_request: &[&str] = if has_key {
+        &["too_many_headers", "internal", "request_timeout"]
+    } else {
+        &["too_many_headers", "internal"]
+    };
     let responses = &mut operation.responses.responses;
-    for (status, description) in of_any_request.into_iter().flatten() {
-        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorBody"))).build();
-        let mut response = Response::new(description);
-        response.content.insert("application/json".into(), content.into());
-        responses.entry(status.into()).or_insert_with(|| response.into());
+    for (status, response) in error_table::responses(of_any_request) {
+        responses.entry(status).or_insert(response);
     }
     for (status, response) in responses {
         if let RefOr::T(response) = response {
@@ -158,9 +157,8 @@ fn complete_response(response: &mut Response, status: &str, has_key: bool, is_v1
         return;
     };
     let named = |code: &str| response.description.split('`').any(|word| word == code);
-    for error in ApiError::examples().into_iter().filter(|error| named(error.code())) {
-        let code = error.code();
-        let example = ExampleBuilder::new().summary(code).value(Some(error.body(is_v1))).build();
-        content.examples.insert(code.into(), example.into());
+    for kind in ERROR_KINDS.iter().filter(|kind| named(kind.code)) {
+        let example = ExampleBuilder::new().summary(kind.code).value(Some(kind.example(is_v1))).build();
+        content.examples.insert(kind.code.into(), example.into());
     }
 }

@@ -1,7 +1,7 @@
 //! What decides, in a request under /v1: a threshold, or a rate of errors that asks for one.
 
 use super::threshold::check_threshold;
-use crate::claims::{Criterion, CriterionError};
+use crate::calibration::{Criterion, CriterionError};
 use crate::http::error::{ApiError, FieldError};
 
 /// The criterion of a request that may hold a threshold or a rate, by the rate's name.
@@ -13,7 +13,9 @@ pub(in crate::http) fn criterion(
     check_threshold(threshold)?;
     match (threshold, rate) {
         (Some(_), Some(_)) => Err(wrong(name, &format!("Send threshold or {name}, not both"))),
-        (None, Some(rate)) if !(0.0..=1.0).contains(&rate) => Err(wrong(name, "Input should be from 0 to 1")),
+        (None, Some(rate)) if !Criterion::RATES.contains(&rate) => {
+            Err(wrong(name, "Input should be from 0 to 1"))
+        }
         (None, Some(rate)) => Ok(Criterion::Rate(rate)),
         (Some(threshold), None) => Ok(Criterion::Threshold(threshold)),
         (None, None) => Ok(Criterion::Default),

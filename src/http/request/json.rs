@@ -62,6 +62,16 @@ impl Options {
         Ok(())
     }
 
+    /// Sets an option that the route knows.
+    pub(in crate::http) fn put(&mut self, name: &str, text: String) {
+        self.0.insert(name.to_owned(), text);
+    }
+
+    /// Bytes of all of them.
+    pub(in crate::http) fn text_bytes(&self) -> usize {
+        self.0.values().map(String::len).sum()
+    }
+
     pub(in crate::http) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }

@@ -3,6 +3,7 @@
 pub(super) mod base64;
 pub(super) mod body;
 pub(super) mod bounded;
+pub(super) mod call;
 pub(super) mod channel;
 pub(super) mod content_type;
 pub(super) mod criterion;
@@ -14,6 +15,5 @@ pub(super) mod one_voice;
 pub(super) mod parts;
 pub(super) mod raw_format;
 pub(super) mod recording;
-pub(super) mod sides;
 pub(super) mod threshold;
 pub(super) mod voice;

@@ -1,11 +1,12 @@
-//! Bodies of the routes under /v1: JSON, a form of files and options, or a recording with its options in the query.
+//! What a request holds: JSON, a form of files and options, or a recording with its options in the query.
 
 use axum::body::Bytes;
 use axum::extract::Request;
 use axum::extract::multipart::MultipartError;
-use axum::http::Uri;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, Uri};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::content_type::{self, BodyKind, check_unnamed, kind, unsupported};
 use super::disposition::Disposition;
@@ -13,13 +14,37 @@ use super::json::Options;
 use super::{body, json, raw_format};
 use crate::audio::RawFormat;
 use crate::http::error::{ApiError, FieldError};
-use crate::http::state::AppState;
+use crate::http::layers::body_memory::MaxBodyBytes;
 
-/// Bytes of a body of JSON without voices.
-const MAX_JSON_BYTES: usize = 64 << 10;
+/// What a route takes.
+pub(in crate::http) struct Takes {
+    /// Kinds of bodies.
+    pub(in crate::http) kinds: &'static [BodyKind],
+    /// What clients are told to send instead of others.
+    pub(in crate::http) expected: &'static str,
+    /// Names of parts of a form that are files; all others are options.
+    pub(in crate::http) files: &'static [&'static str],
+    /// Those of them that are text.
+    pub(in crate::http) texts: &'static [&'static str],
+    /// On the lenient routes, which take what the Python service took: the options; others are passed over, and the last of one name
+    /// counts.
+    pub(in crate::http) lenient: Option<&'static [&'static str]>,
+}
 
-/// What the routes that take voices take.
-const EXPECTED: &str = "application/json, multipart/form-data, audio/* or application/octet-stream";
+/// Every kind of body.
+pub(in crate::http) const ALL_KINDS: &[BodyKind] =
+    &[BodyKind::Json, BodyKind::Unnamed, BodyKind::Form, BodyKind::Audio];
+
+/// JSON alone.
+pub(in crate::http) const JSON: &[BodyKind] = &[BodyKind::Json, BodyKind::Unnamed];
+
+impl Takes {
+    /// Voices under /v1: in JSON, in parts of these names, or as the body.
+    pub(in crate::http) const fn voices(files: &'static [&'static str]) -> Self {
+        let expected = "application/json, multipart/form-data, audio/* or application/octet-stream";
+        Self { kinds: ALL_KINDS, expected, files, texts: &[], lenient: None }
+    }
+}
 
 /// What a request holds.
 pub(in crate::http) enum Received {
@@ -35,55 +60,63 @@ pub(in crate::http) struct Part {
     pub(in crate::http) bytes: Bytes,
     /// JSON that describes a voice, not a recording.
     pub(in crate::http) is_json: bool,
+    /// Text of another kind.
+    is_text: bool,
     /// What the samples are, if they have no header.
     pub(in crate::http) raw: Option<RawFormat>,
 }
 
 impl Received {
-    /// Receives a body. Parts of a form with one of these names are voices, all others options. A full queue refuses the
-    /// request before it is received.
-    pub(in crate::http) async fn new(
-        state: &AppState,
-        request: Request,
-        voices: &'static [&'static str],
-    ) -> Result<Self, ApiError> {
-        Self::up_to(state, request, voices, state.config.max_body_bytes).await
-    }
-
-    /// The same, with another limit on the body.
-    pub(in crate::http) async fn up_to(
-        state: &AppState,
-        request: Request,
-        voices: &'static [&'static str],
-        max_bytes: usize,
-    ) -> Result<Self, ApiError> {
-        state.embedder()?.check_capacity()?;
-        let options = query_options(request.uri())?;
-        match kind(request.headers()) {
-            BodyKind::Form => return Self::form(request, voices, max_bytes, options).await,
+    /// Receives a body.
+    pub(in crate::http) async fn new(request: Request, takes: &Takes) -> Result<Self, ApiError> {
+        let max_bytes = MaxBodyBytes::of(&request)?;
+        let kind = kind(request.headers());
+        if !takes.kinds.contains(&kind) {
+            if takes.kinds == [BodyKind::Form] && !request.headers().contains_key(CONTENT_TYPE) {
+                return Err(FieldError::missing(&["body", takes.files[0]], Value::Null).into());
+            }
+            return Err(unsupported(request.headers(), takes.expected));
+        }
+        let mut options = Options::default();
+        match kind {
+            BodyKind::Form => {
+                if takes.lenient.is_none() {
+                    options = query_options(request.uri())?;
+                }
+                return Self::form(request, takes, max_bytes, options).await;
+            }
             BodyKind::Audio => {
-                let raw =
-                    request.headers().get(CONTENT_TYPE).map_or(Ok(None), raw_format::of_content_type)?;
+                match takes.lenient {
+                    None => options = query_options(request.uri())?,
+                    Some(known) => {
+                        for (name, text) in query(request.uri()).filter(|(name, _)| known.contains(&&**name))
+                        {
+                            options.put(&name, text.into());
+                        }
+                    }
+                }
+                let raw = raw_format_of(request.headers())?;
                 let bytes = body::read(request.into_body(), max_bytes).await?;
-                let file = Part { name: "file".into(), bytes, is_json: false, raw };
+                let file = Part { name: "file".into(), bytes, is_json: false, is_text: false, raw };
                 return Ok(Self::Parts { files: vec![file], options });
             }
-            BodyKind::Other => return Err(unsupported(request.headers(), EXPECTED)),
-            BodyKind::Json | BodyKind::Unnamed => {}
+            BodyKind::Json | BodyKind::Unnamed | BodyKind::Other => {}
         }
-        if let Some(name) = options.first() {
+        if takes.lenient.is_none()
+            && let Some(name) = query_options(request.uri())?.first()
+        {
             let msg = "Options of a JSON body belong into the body";
             return Err(FieldError::at(&["query", name], "extra_forbidden", msg).into());
         }
         let (head, body) = request.into_parts();
         let body = body::read(body, max_bytes).await?;
-        check_unnamed(&head.headers, &body, EXPECTED)?;
+        check_unnamed(&head.headers, &body, takes.expected)?;
         Ok(Self::Json(body))
     }
 
     async fn form(
         request: Request,
-        voices: &[&str],
+        takes: &Takes,
         max_bytes: usize,
         mut options: Options,
     ) -> Result<Self, ApiError> {
@@ -94,53 +127,82 @@ impl Received {
             n_parts += 1;
             body::check_part_count(n_parts)?;
             let Disposition { name, has_file_name } = Disposition::of(part.headers());
-            let content_type = content_type::text(part.headers());
-            if voices.contains(&name.as_str()) {
-                let is_json = content_type.starts_with("application/json")
-                    || (content_type.is_empty() && !has_file_name);
-                let raw = part.headers().get(CONTENT_TYPE).map_or(Ok(None), raw_format::of_content_type)?;
-                files.push(Part { name, bytes: part.bytes().await.map_err(bad_form)?, is_json, raw });
+            if takes.files.contains(&name.as_str()) {
+                let content_type = content_type::text(part.headers());
+                let is_json = takes.lenient.is_none()
+                    && (content_type.starts_with("application/json")
+                        || (content_type.is_empty() && !has_file_name));
+                let raw = raw_format_of(part.headers())?;
+                if takes.lenient.is_some() {
+                    files.clear();
+                }
+                let is_text = takes.texts.contains(&name.as_str());
+                let bytes = part.bytes().await.map_err(bad_form)?;
+                files.push(Part { name, bytes, is_json, is_text, raw });
                 continue;
             }
-            let Some(text) = body::option_text(&mut part).await.map_err(bad_form)? else {
-                let msg = format!(
-                    "An option may have {} bytes; are files in parts named {}?",
-                    body::MAX_OPTION_BYTES,
-                    voices.join(" or ")
-                );
-                return Err(FieldError::at(&["body", &name], "value_error", &msg).into());
-            };
-            options.add("body", &name, text)?;
+            if takes.lenient.is_some_and(|known| !known.contains(&name.as_str())) {
+                continue;
+            }
+            let text = body::option_text(&mut part).await.map_err(bad_form)?;
+            match (takes.lenient, text) {
+                (Some(_), text) => options.put(&name, text.unwrap_or_default()),
+                (None, Some(text)) => options.add("body", &name, text)?,
+                (None, None) => {
+                    let msg = format!(
+                        "An option may have {} bytes; are files in parts named {}?",
+                        body::MAX_OPTION_BYTES,
+                        takes.files.join(" or ")
+                    );
+                    return Err(FieldError::at(&["body", &name], "value_error", &msg).into());
+                }
+            }
         }
         Ok(Self::Parts { files, options })
     }
+
+    /// Bytes that are parsed: of JSON and of options, not of recordings.
+    pub(in crate::http) fn text_bytes(&self) -> usize {
+        match self {
+            Self::Json(body) => body.len(),
+            Self::Parts { files, options } => {
+                let texts = files.iter().filter(|part| part.is_json || part.is_text);
+                texts.map(|part| part.bytes.len()).sum::<usize>() + options.text_bytes()
+            }
+        }
+    }
+}
+
+/// What the samples of a body or part are, if its content type names samples without a header.
+fn raw_format_of(headers: &HeaderMap) -> Result<Option<RawFormat>, ApiError> {
+    headers.get(CONTENT_TYPE).map_or(Ok(None), raw_format::of_content_type)
+}
+
+/// Names and texts of a query.
+fn query(uri: &Uri) -> url::form_urlencoded::Parse<'_> {
+    url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes())
 }
 
 /// The options of a query, as text.
 fn query_options(uri: &Uri) -> Result<Options, ApiError> {
     let mut options = Options::default();
-    for (name, text) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
+    for (name, text) in query(uri) {
         options.add("query", &name, text.into())?;
     }
     Ok(options)
 }
 
 /// The options of a request without a body.
-pub(in crate::http) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
+pub(in crate::http) fn options_of_query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
     json::from_options(query_options(uri)?).map_err(ApiError::in_query)
 }
 
 /// Reads a small body of JSON.
 pub(in crate::http) async fn json_body<T: DeserializeOwned>(request: Request) -> Result<T, ApiError> {
-    const EXPECTED: &str = "application/json";
-    let (head, body) = request.into_parts();
-    match kind(&head.headers) {
-        BodyKind::Json | BodyKind::Unnamed => {}
-        BodyKind::Form | BodyKind::Audio | BodyKind::Other => {
-            return Err(unsupported(&head.headers, EXPECTED));
-        }
+    const TAKES: Takes =
+        Takes { kinds: JSON, expected: "application/json", files: &[], texts: &[], lenient: Some(&[]) };
+    match Received::new(request, &TAKES).await? {
+        Received::Json(body) => json::from_json(body),
+        Received::Parts { .. } => Err(ApiError::Internal("JSON has no parts".into())),
     }
-    let body = body::read(body, MAX_JSON_BYTES).await?;
-    check_unnamed(&head.headers, &body, EXPECTED)?;
-    json::from_json(body)
 }

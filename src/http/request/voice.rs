@@ -4,8 +4,6 @@ use std::fmt;
 use std::ops::Range;
 
 use axum::body::Bytes;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -17,6 +15,7 @@ use super::parts::Part;
 use super::{base64 as lenient, json, raw_format};
 use crate::audio::Channel;
 use crate::http::error::{ApiError, FieldError};
+use crate::notation::numbers_of_base64;
 use crate::pipeline::RecordingOptions;
 use crate::speakers::{Address, Identifier, MAX_SPEECH_SECONDS};
 
@@ -396,13 +395,8 @@ impl<'de> Deserialize<'de> for Components {
                 if text.len() > MAX_COMPONENTS_BASE64 {
                     return Err(E::custom(format!("the list is longer than {MAX_COMPONENTS}")));
                 }
-                let bytes =
-                    BASE64_STANDARD.decode(text).map_err(|e| E::custom(format!("not valid base64: {e}")))?;
-                let (values, rest) = bytes.as_chunks();
-                if !rest.is_empty() {
-                    return Err(E::custom(format!("{} bytes are not whole numbers of 4", bytes.len())));
-                }
-                Ok(Components(values.iter().map(|value| f32::from_le_bytes(*value).into()).collect()))
+                let numbers = numbers_of_base64(text).map_err(E::custom)?;
+                Ok(Components(numbers.into_iter().map(f64::from).collect()))
             }
         }
 

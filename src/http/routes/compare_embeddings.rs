@@ -7,21 +7,22 @@ use utoipa::ToSchema;
 
 use crate::compare::{cosine, is_same_speaker};
 use crate::embedding::{Embedding, EmbeddingError, ModelId, UnitEmbedding};
-use crate::http::answer;
-use crate::http::error::{ApiError, ErrorBody};
-use crate::http::request::body;
-use crate::http::request::content_type::{BodyKind, check_unnamed, kind, unsupported};
+use crate::http::admission::Admission;
+use crate::http::error::ApiError;
+use crate::http::error_table::error_responses;
+use crate::http::request::call::MAX_INLINE_BYTES;
 use crate::http::request::fields::Fields;
+use crate::http::request::parts::{JSON, Received, Takes};
 use crate::http::state::AppState;
 
-/// Two embeddings take about 10 kB; this leaves room for any way to write them.
-const MAX_BODY_BYTES: usize = 1 << 20;
-
-/// Bytes of a body that is read where it arrives: two embeddings with all their digits take microseconds.
-const MAX_INLINE_BYTES: usize = 64 << 10;
-
 /// What the route takes.
-const EXPECTED: &str = "application/json, or recordings to /v1/verify";
+const TAKES: Takes = Takes {
+    kinds: JSON,
+    expected: "application/json, or recordings to /v1/verify",
+    files: &[],
+    texts: &[],
+    lenient: Some(&[]),
+};
 
 /// Two embeddings to compare.
 #[derive(ToSchema)]
@@ -51,34 +52,38 @@ pub(in crate::http) struct CompareResponse {
     threshold: f64,
 }
 
+error_responses!(
+    CompareErrors,
+    "wrong_dimension",
+    "invalid_api_key",
+    "forbidden",
+    "payload_too_large",
+    "unsupported_media_type",
+    "validation_error",
+    "rate_limited",
+    "shutting_down",
+    "overloaded",
+    "timeout"
+);
+
 /// Compare two embeddings.
 #[utoipa::path(post, path = "/compare-embeddings", tag = "Embeddings",
     request_body = CompareRequest,
     security(("ApiKey" = []), ("Bearer" = [])),
     responses(
         (status = 200, body = CompareResponse, description = "The similarity and the decision"),
-        (status = 400, body = ErrorBody, description = "`wrong_dimension`"),
-        (status = 401, body = ErrorBody, description = "`invalid_api_key`"),
-        (status = 403, body = ErrorBody, description = "`forbidden`"),
-        (status = 413, body = ErrorBody, description = "`payload_too_large`"),
-        (status = 415, body = ErrorBody, description = "`unsupported_media_type`"),
-        (status = 422, body = ErrorBody, description = "`validation_error`"),
-        (status = 429, body = ErrorBody, description = "`rate_limited`"),
-        (status = 503, body = ErrorBody, description = "`shutting_down`, `overloaded` or `timeout`"),
+        CompareErrors,
     ),
 )]
 pub(in crate::http) async fn compare_embeddings(
     State(state): State<AppState>,
     request: Request,
 ) -> Result<Json<CompareResponse>, ApiError> {
-    let (head, body) = request.into_parts();
-    if !matches!(kind(&head.headers), BodyKind::Json | BodyKind::Unnamed) {
-        return Err(unsupported(&head.headers, EXPECTED));
-    }
-    let bytes = body::read(body, MAX_BODY_BYTES.min(state.config.max_body_bytes)).await?;
-    check_unnamed(&head.headers, &bytes, EXPECTED)?;
+    let Received::Json(bytes) = Received::new(request, &TAKES).await? else {
+        return Err(ApiError::Internal("JSON has no parts".into()));
+    };
     let request = if bytes.len() > MAX_INLINE_BYTES {
-        answer::blocking(move || CompareRequest::parse(&bytes)).await??
+        Admission::new(&state)?.run(move || CompareRequest::parse(&bytes)).await??
     } else {
         CompareRequest::parse(&bytes)?
     };

@@ -3,15 +3,14 @@
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::{Serialize, Serializer};
-use utoipa::{IntoResponses, ToSchema};
+use utoipa::ToSchema;
 
-use super::audio_report::AudioReport;
 use crate::embedder::{EmbeddedVoice, Timings};
 use crate::embedding::Embedding;
 use crate::http::answer::server_timing;
-use crate::http::error::ErrorBody;
+use crate::http::error_table::error_responses;
 use crate::http::layers::observe::AudioSeconds;
-use crate::pipeline;
+use crate::report::AudioReport;
 
 /// An embedding, and what it was made from.
 #[derive(Serialize, ToSchema)]
@@ -27,36 +26,30 @@ pub(in crate::http) struct ExtractResponse<'a> {
     #[schema(example = "resemblyzer-0.1.4/39373b86")]
     model: &'a str,
     /// What was heard.
-    #[schema(value_type = AudioReport)]
-    audio: &'a pipeline::AudioReport,
+    audio: &'a AudioReport,
 }
 
-/// What either way of sending a recording may be answered.
-#[derive(IntoResponses)]
-#[allow(dead_code, reason = "it describes errors to OpenAPI")]
-pub(in crate::http) enum ExtractErrors {
-    /// `invalid_api_key`: the key is wrong
-    #[response(status = 401)]
-    Key(ErrorBody),
-    /// `forbidden`
-    #[response(status = 403)]
-    Forbidden(ErrorBody),
-    /// `payload_too_large` or `audio_too_long`
-    #[response(status = 413)]
-    TooLarge(ErrorBody),
-    /// `unsupported_audio` or `unsupported_media_type`
-    #[response(status = 415)]
-    Unsupported(ErrorBody),
-    /// `validation_error` (a missing key, too), `corrupt_audio`, `no_speech` or `audio_too_short`
-    #[response(status = 422)]
-    Unusable(ErrorBody),
-    /// `rate_limited`
-    #[response(status = 429)]
-    TooOften(ErrorBody),
-    /// `overloaded`, `model_not_ready`, `shutting_down` or `timeout`
-    #[response(status = 503)]
-    Unavailable(ErrorBody),
-}
+// What either way of sending a recording may be answered.
+error_responses!(
+    ExtractErrors,
+    "invalid_base64",
+    "invalid_form",
+    "invalid_api_key",
+    "forbidden",
+    "payload_too_large",
+    "audio_too_long",
+    "unsupported_audio",
+    "unsupported_media_type",
+    "validation_error",
+    "corrupt_audio",
+    "no_speech",
+    "audio_too_short",
+    "rate_limited",
+    "overloaded",
+    "model_not_ready",
+    "shutting_down",
+    "timeout"
+);
 
 impl ExtractResponse<'_> {
     /// The answer, with the time of each stage in its `Server-Timing` header.

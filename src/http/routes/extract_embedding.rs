@@ -1,16 +1,28 @@
 //! `POST /extract-embedding`: a recording as base64 in JSON, or as the body itself.
 
-use axum::Extension;
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::response::Response;
 use utoipa::ToSchema;
 
 use super::extract_answer::{ExtractErrors, ExtractResponse};
-use crate::http::embed::embed;
-use crate::http::error::{ApiError, ErrorBody};
-use crate::http::layers::time_limit::TimeLimit;
-use crate::http::request::recording::{ExtractRequest, Recording};
+use crate::http::error::ApiError;
+use crate::http::request::call::{Call, Parse};
+use crate::http::request::parts::{Received, Takes};
+use crate::http::request::recording::{ExtractRequest, IN_BODY};
+use crate::http::request::voice::VoiceRecording;
 use crate::http::state::AppState;
+use crate::pipeline::Wanted;
+
+/// A recording in JSON, or as the body itself.
+pub(in crate::http) struct RecordingInBody(VoiceRecording);
+
+impl Parse for RecordingInBody {
+    const TAKES: Takes = IN_BODY;
+
+    fn parse(received: Received) -> Result<Self, ApiError> {
+        VoiceRecording::lenient(received).map(Self)
+    }
+}
 
 /// The recording itself.
 #[derive(ToSchema)]
@@ -31,16 +43,15 @@ pub(in crate::http) struct RawRecording(Vec<u8>);
     responses(
         (status = 200, body = ExtractResponse, description = "The embedding, and what it was made from",
             headers(("Server-Timing" = String, description = "The time of each stage: `queue`, `decode`, `preprocess`, `encode`."))),
-        (status = 400, body = ErrorBody, description = "`invalid_base64`"),
         ExtractErrors,
     ),
 )]
 pub(in crate::http) async fn extract_embedding(
     State(state): State<AppState>,
-    Extension(time_limit): Extension<TimeLimit>,
-    request: Request,
+    Call { caller, admission, request }: Call<RecordingInBody>,
 ) -> Result<Response, ApiError> {
-    let recording = Recording::in_body(&state, request).await?;
-    let (voice, timings) = embed(&state, recording, &time_limit).await?;
+    let RecordingInBody(recording) = request;
+    let model = state.embedder_in_hand()?.default_model();
+    let (voice, timings) = admission.embed_one(&caller, model, &Wanted::default(), recording).await?;
     Ok(ExtractResponse::answer(&voice, &timings))
 }

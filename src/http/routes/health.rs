@@ -5,7 +5,8 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::http::error::{ApiError, ErrorBody};
+use crate::http::error::ApiError;
+use crate::http::error_table::error_responses;
 use crate::http::state::AppState;
 
 /// The process lives.
@@ -45,10 +46,12 @@ pub(in crate::http) async fn health(State(state): State<AppState>) -> Json<Healt
     Json(Health { status, model_loaded, version: env!("CARGO_PKG_VERSION") })
 }
 
+error_responses!(ReadyErrors, "model_not_ready", "shutting_down", "store_unavailable");
+
 /// Does the service take work?
 #[utoipa::path(get, path = "/ready", tag = "Operation", responses(
     (status = 200, body = Ready, description = "It does"),
-    (status = 503, body = ErrorBody, description = "`model_not_ready`, `shutting_down`, or `store_unavailable` if the file of speakers was removed or replaced"),
+    ReadyErrors,
 ))]
 pub(in crate::http) async fn ready(State(state): State<AppState>) -> Result<Json<Ready>, ApiError> {
     state.embedder()?;

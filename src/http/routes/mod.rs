@@ -1,6 +1,5 @@
 //! The routes, an endpoint a file.
 
-pub(super) mod audio_report;
 pub(super) mod compare_embeddings;
 pub(super) mod extract_answer;
 pub(super) mod extract_embedding;

@@ -1,17 +1,29 @@
 //! `POST /extract-embedding/upload`: a recording as a multipart file.
 
-use axum::Extension;
 use axum::body::Bytes;
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::response::Response;
 use utoipa::ToSchema;
 
 use super::extract_answer::{ExtractErrors, ExtractResponse};
-use crate::http::embed::embed;
-use crate::http::error::{ApiError, ErrorBody};
-use crate::http::layers::time_limit::TimeLimit;
-use crate::http::request::recording::Recording;
+use crate::http::error::ApiError;
+use crate::http::request::call::{Call, Parse};
+use crate::http::request::parts::{Received, Takes};
+use crate::http::request::recording::IN_FORM;
+use crate::http::request::voice::VoiceRecording;
 use crate::http::state::AppState;
+use crate::pipeline::Wanted;
+
+/// A recording in a form.
+pub(in crate::http) struct RecordingInForm(VoiceRecording);
+
+impl Parse for RecordingInForm {
+    const TAKES: Takes = IN_FORM;
+
+    fn parse(received: Received) -> Result<Self, ApiError> {
+        VoiceRecording::lenient(received).map(Self)
+    }
+}
 
 /// A recording to embed.
 #[derive(ToSchema)]
@@ -29,16 +41,15 @@ pub(in crate::http) struct UploadForm {
     responses(
         (status = 200, body = ExtractResponse, description = "The embedding, and what it was made from",
             headers(("Server-Timing" = String, description = "The time of each stage: `queue`, `decode`, `preprocess`, `encode`."))),
-        (status = 400, body = ErrorBody, description = "`invalid_form`"),
         ExtractErrors,
     ),
 )]
 pub(in crate::http) async fn upload(
     State(state): State<AppState>,
-    Extension(time_limit): Extension<TimeLimit>,
-    request: Request,
+    Call { caller, admission, request }: Call<RecordingInForm>,
 ) -> Result<Response, ApiError> {
-    let recording = Recording::in_form(&state, request).await?;
-    let (voice, timings) = embed(&state, recording, &time_limit).await?;
+    let RecordingInForm(recording) = request;
+    let model = state.embedder_in_hand()?.default_model();
+    let (voice, timings) = admission.embed_one(&caller, model, &Wanted::default(), recording).await?;
     Ok(ExtractResponse::answer(&voice, &timings))
 }

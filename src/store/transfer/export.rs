@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-use super::lines::{EnrolmentLine, FORMAT, Head, ModelLine, SpeakerLine, Tail, base64, hex};
+use super::lines::{EnrolmentLine, FORMAT, Head, ModelLine, SpeakerLine, Tail, base64};
+use crate::notation::hex;
 use crate::speakers::{Identifier, Speaker, SpeakerKey};
 use crate::store::error::StoreError;
 use crate::store::reads::{now, speaker_row, timestamp};

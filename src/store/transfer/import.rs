@@ -35,15 +35,19 @@ pub enum Conflict {
 }
 
 /// What was imported.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Imported {
     /// The number of speakers, those that took another's place among them.
+    #[schema(example = 3)]
     pub speakers: usize,
     /// The number of their enrolments.
+    #[schema(example = 7)]
     pub enrolments: usize,
     /// The number of speakers that were there, and were replaced.
+    #[schema(example = 0)]
     pub replaced: usize,
     /// The number of speakers that were there, and stay as they are.
+    #[schema(example = 0)]
     pub skipped: usize,
 }
 

@@ -5,6 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use crate::notation::{bytes_of_hex, hex};
 use crate::speakers::{Identifier, Metadata, SpeakerName};
 
 /// The name of the format, with its version.
@@ -84,18 +85,10 @@ fn exact<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::E
     }
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])).collect()
-}
-
 /// A SHA-256 of digits as [`hex`] writes them; `None` if it is none.
 pub(super) fn sha256_of_hex(text: &str) -> Option<[u8; 32]> {
-    let (digits, rest) = text.as_bytes().as_chunks::<2>();
-    let byte = |digits: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
-    let bytes = digits.iter().map(byte).collect::<Option<Vec<u8>>>()?;
-    let is_written_so = text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
-    if rest.is_empty() && is_written_so { bytes.try_into().ok() } else { None }
+    let bytes = bytes_of_hex(text).filter(|bytes| hex(bytes) == text)?;
+    bytes.try_into().ok()
 }
 
 pub(super) fn base64(bytes: &[u8]) -> String {

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use axum::Extension;
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::response::Response;
 use serde::de::{Error, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -15,22 +14,22 @@ use super::vector::{EncodingFormat, Vector};
 use crate::audio::{Channel, RawFormat};
 use crate::embedder::{Embedded, EmbeddedVoice, Partial};
 use crate::http::answer;
-use crate::http::batch::{self, Caller, on_worker};
 use crate::http::error::{ApiError, FieldError};
-use crate::http::layers::auth::KeyHolder;
-use crate::http::layers::time_limit::TimeLimit;
 use crate::http::pages::document::example_recording;
 use crate::http::request::bounded::bounded;
+use crate::http::request::call::{Call, Parse};
 use crate::http::request::channel::channel_schema;
 use crate::http::request::json;
 use crate::http::request::model::resolve;
-use crate::http::request::parts::Received;
+use crate::http::request::parts::{Received, Takes};
 use crate::http::request::raw_format;
 use crate::http::request::voice::{ChannelName, Segments, Source, VoiceRecording, check_segments};
-use crate::http::routes::audio_report::AudioReport;
 use crate::http::routes::extract_embedding::RawRecording;
 use crate::http::state::AppState;
-use crate::pipeline::{self, PipelineError, RecordingOptions, Wanted, WantedPartials};
+use crate::notation::milliseconds;
+use crate::pace::Pace;
+use crate::pipeline::{PipelineError, RecordingOptions, Wanted, WantedPartials};
+use crate::report::AudioReport;
 
 /// Recordings that are read of a list: more than `MAX_BATCH_RECORDINGS` can be.
 const MAX_INPUTS: usize = 2_000;
@@ -201,8 +200,7 @@ struct EmbeddingAnswer {
     model: String,
     /// Seconds of speech that it was made of.
     speech_seconds: f64,
-    #[schema(value_type = AudioReport)]
-    audio: pipeline::AudioReport,
+    audio: AudioReport,
     /// The windows, if they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     partials: Option<Vec<PartialAnswer>>,
@@ -240,7 +238,7 @@ struct Usage {
 }
 
 /// Options of a request, checked.
-struct Options {
+pub(in crate::http) struct Options {
     model: Option<String>,
     format: EncodingFormat,
     wanted: Wanted,
@@ -262,33 +260,42 @@ struct Options {
 )]
 pub(in crate::http) async fn embeddings(
     State(state): State<AppState>,
-    key: Extension<KeyHolder>,
-    time_limit: Extension<TimeLimit>,
-    request: Request,
+    Call { caller, admission, request: (options, recordings) }: Call<(Options, Vec<VoiceRecording>)>,
 ) -> Result<Response, ApiError> {
-    let caller = Caller::new(key, time_limit);
-    let received = Received::new(&state, request, &["file"]).await?;
-    let (options, recordings) = on_worker(&state, move || EmbeddingsRequest::read(received)).await??;
     let model = resolve(state.embedder_in_hand()?, options.model.as_deref().into_iter())?.clone();
     if options.dimensions.is_some_and(|dimensions| dimensions != model.spec().dimension) {
         return Err(ApiError::Dimensions { dimension: model.spec().dimension });
     }
-    let batch = batch::submit(&state, &caller, &model, &options.wanted, recordings)?;
+    let batch = admission.embed(&caller, &model, &options.wanted, recordings)?;
     let (outcomes, errors) = match options.on_error {
         OnError::Fail => {
-            let all = batch.all(&state, |i| format!("input[{i}]")).await?;
+            let all = batch.all(|i| format!("input[{i}]")).await?;
             (all.into_iter().enumerate().collect(), Vec::new())
         }
-        OnError::Report => split(batch.outcomes(&state).await)?,
+        OnError::Report => split(batch.outcomes().await)?,
     };
     let fingerprint = model.id().fingerprint().to_owned();
     let (timings, seconds) =
         answer::totals(outcomes.iter().map(|(_, embedded): &(usize, Embedded)| embedded));
-    let body = answer::blocking(move || {
+    let has_partials = options.wanted.partials.is_some();
+    let answer = move |pace: Pace<'_>| {
         let answer = EmbeddingsAnswer::new(fingerprint, outcomes, errors, &options)?;
-        serde_json::to_vec(&answer).map_err(|error| ApiError::Internal(error.to_string()))
-    });
-    Ok(answer::json(body.await??, &timings, seconds))
+        answer::to_json_in_slices(&answer, pace)
+    };
+    let body = if has_partials {
+        admission.run_in_slices(answer).await??
+    } else {
+        admission.run(|| answer(Pace::UNBROKEN)).await??
+    };
+    Ok(answer::json_text(body, &timings, seconds))
+}
+
+impl Parse for (Options, Vec<VoiceRecording>) {
+    const TAKES: Takes = Takes::voices(&["file"]);
+
+    fn parse(received: Received) -> Result<Self, ApiError> {
+        EmbeddingsRequest::read(received)
+    }
 }
 
 /// The recordings that were embedded, by their places, and the errors of the others.
@@ -455,8 +462,4 @@ impl EmbeddingAnswer {
                 .map(|_| voice.partials.into_iter().map(partial).collect()),
         }
     }
-}
-
-fn milliseconds(seconds: f64) -> f64 {
-    (seconds * 1e3).round() / 1e3
 }

@@ -4,7 +4,7 @@ use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::http::error::ErrorBody;
+use crate::http::error_table::error_responses;
 use crate::http::layers::auth::KeyHolder;
 
 /// A key, without its secret.
@@ -24,13 +24,13 @@ pub(in crate::http) struct KeyAnswer {
     rate_limit_per_minute: Option<u32>,
 }
 
+error_responses!(KeyErrors, "invalid_api_key", "rate_limited", "shutting_down");
+
 /// Describe the key of this request.
 #[utoipa::path(get, path = "/v1/key", tag = "Voices", security(("ApiKey" = []), ("Bearer" = [])),
     responses(
         (status = 200, body = KeyAnswer, description = "The key, without its secret"),
-        (status = 401, body = ErrorBody, description = "`invalid_api_key`"),
-        (status = 429, body = ErrorBody, description = "`rate_limited`"),
-        (status = 503, body = ErrorBody, description = "`shutting_down`"),
+        KeyErrors,
     ),
 )]
 pub(in crate::http) async fn key(

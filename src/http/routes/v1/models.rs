@@ -6,7 +6,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::embedder::EmbedderModel;
-use crate::http::error::{ApiError, ErrorBody};
+use crate::http::error::ApiError;
+use crate::http::error_table::error_responses;
 use crate::http::request::model::find;
 use crate::http::state::AppState;
 
@@ -58,19 +59,29 @@ impl ModelAnswer {
             owned_by: spec.publisher,
             fingerprint: model.id().fingerprint().to_owned(),
             dimension: spec.dimension,
-            threshold: spec.threshold,
+            threshold: spec.threshold.similarity,
             licence: spec.licence,
         }
     }
 }
 
+error_responses!(ListErrors, "invalid_api_key", "rate_limited", "model_not_ready", "shutting_down");
+
+error_responses!(
+    ModelErrors,
+    "invalid_api_key",
+    "model_not_found",
+    "model_mismatch",
+    "rate_limited",
+    "model_not_ready",
+    "shutting_down"
+);
+
 /// List the models.
 #[utoipa::path(get, path = "/v1/models", tag = "Voices", security(("ApiKey" = []), ("Bearer" = [])),
     responses(
         (status = 200, body = ModelsAnswer, description = "The models that are loaded"),
-        (status = 401, body = ErrorBody, description = "`invalid_api_key`"),
-        (status = 429, body = ErrorBody, description = "`rate_limited`"),
-        (status = 503, body = ErrorBody, description = "`model_not_ready` or `shutting_down`"),
+        ListErrors,
     ),
 )]
 pub(in crate::http) async fn models(State(state): State<AppState>) -> Result<Json<ModelsAnswer>, ApiError> {
@@ -84,11 +95,7 @@ pub(in crate::http) async fn models(State(state): State<AppState>) -> Result<Jso
     params(("model" = String, Path, description = "Id or fingerprint; its slash plain or as %2F")),
     responses(
         (status = 200, body = ModelAnswer, description = "The model"),
-        (status = 401, body = ErrorBody, description = "`invalid_api_key`"),
-        (status = 404, body = ErrorBody, description = "`model_not_found`"),
-        (status = 409, body = ErrorBody, description = "`model_mismatch`: other weights of it are loaded"),
-        (status = 429, body = ErrorBody, description = "`rate_limited`"),
-        (status = 503, body = ErrorBody, description = "`model_not_ready` or `shutting_down`"),
+        ModelErrors,
     ),
 )]
 pub(in crate::http) async fn model(
@@ -107,11 +114,7 @@ pub(in crate::http) async fn model(
     ),
     responses(
         (status = 200, body = ModelAnswer, description = "The model"),
-        (status = 401, body = ErrorBody, description = "`invalid_api_key`"),
-        (status = 404, body = ErrorBody, description = "`model_not_found`"),
-        (status = 409, body = ErrorBody, description = "`model_mismatch`: other weights of it are loaded"),
-        (status = 429, body = ErrorBody, description = "`rate_limited`"),
-        (status = 503, body = ErrorBody, description = "`model_not_ready` or `shutting_down`"),
+        ModelErrors,
     ),
 )]
 pub(in crate::http) async fn model_by_fingerprint(

@@ -2,9 +2,8 @@
 
 use std::fmt::Write;
 
-use axum::Extension;
 use axum::body::Bytes;
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::response::Response;
 use ndarray::Array2;
 use serde::Deserialize;
@@ -12,25 +11,25 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::VoiceErrors;
-use super::vector::{EncodingFormat, base64_of};
+use super::vector::EncodingFormat;
 use crate::audio::Channel;
 use crate::compare::{clusters, similarity_matrix};
+use crate::decisions::Side;
 use crate::http::answer;
-use crate::http::batch::{Caller, on_worker};
 use crate::http::error::{ApiError, FieldError};
-use crate::http::layers::auth::KeyHolder;
-use crate::http::layers::time_limit::TimeLimit;
 use crate::http::pages::document::example_recording;
 use crate::http::request::bounded::Bounded;
+use crate::http::request::call::{Call, Parse};
 use crate::http::request::json;
 use crate::http::request::one_voice::VOICE_PARTS;
-use crate::http::request::parts::Received;
-use crate::http::request::sides::{Side, Sides};
+use crate::http::request::parts::{Received, Takes};
 use crate::http::request::threshold::check_threshold;
 use crate::http::request::voice::{ChannelName, Voice, VoiceFields};
-use crate::http::routes::audio_report::AudioReport;
 use crate::http::state::AppState;
-use crate::pipeline;
+use crate::http::voices::Voices;
+use crate::notation::base64_of;
+use crate::pace::{Cancelled, Pace};
+use crate::report::AudioReport;
 
 /// Voices of a request at the most.
 const MAX_VOICES: usize = 2_000;
@@ -106,32 +105,38 @@ const VOICES_OF_A_TOKEN: usize = 100;
 )]
 pub(in crate::http) async fn similarities(
     State(state): State<AppState>,
-    key: Extension<KeyHolder>,
-    time_limit: Extension<TimeLimit>,
-    request: Request,
+    Call { caller, admission, request: (request, voices) }: Call<(SimilaritiesRequest, Vec<Voice>)>,
 ) -> Result<Response, ApiError> {
-    let caller = Caller::new(key, time_limit);
-    let received = Received::new(&state, request, VOICE_PARTS).await?;
-    let (request, voices) = on_worker(&state, move || SimilaritiesRequest::read(received)).await??;
     let n_voices = voices.len();
-    let sides = Sides::resolve(&state, request.model.as_deref(), voices, |i| format!("voices[{i}]"))?;
-    sides.require_rights(&caller.key)?;
+    let voices = Voices::resolve(&state, request.model.as_deref(), voices, |i| format!("voices[{i}]"))?;
+    voices.require_rights(&caller.key)?;
     // A matrix grows with the square of its voices, so a large one counts as several requests.
     caller.key.take_more_tokens(n_voices / VOICES_OF_A_TOKEN)?;
-    let (model, sides) = sides.embed(&state, &caller).await?;
-    let (timings, seconds) = sides.totals();
+    let mut embedded = voices.embed(&state, &caller, &admission).await?;
+    let (sides, model) = (embedded.take_all()?, embedded.model);
     let answer = Answer {
-        labels: request.labels.map_or_else(
-            || (0..sides.sides.len()).map(|i| i.to_string()).collect(),
-            |Bounded(labels)| labels,
-        ),
-        threshold: request.threshold.unwrap_or(model.spec().threshold),
+        labels: request
+            .labels
+            .map_or_else(|| (0..sides.len()).map(|i| i.to_string()).collect(), |Bounded(labels)| labels),
+        threshold: request.threshold.unwrap_or(model.spec().threshold.similarity),
         model: model.id().fingerprint().to_owned(),
         wants_clusters: request.clusters == Some(true),
         format: request.encoding_format.unwrap_or_default(),
     };
-    let body = answer::blocking(move || answer.write(&sides.sides)).await??;
-    Ok(answer::json(body.into_bytes(), &timings, seconds))
+    let body = if n_voices > VOICES_OF_A_TOKEN {
+        admission.run_in_slices(move |pace| answer.write(&sides, pace)).await??
+    } else {
+        admission.run(move || answer.write(&sides, Pace::UNBROKEN)).await??
+    };
+    Ok(answer::json_text(body.into_bytes(), &embedded.timings, embedded.audio_seconds))
+}
+
+impl Parse for (SimilaritiesRequest, Vec<Voice>) {
+    const TAKES: Takes = Takes::voices(VOICE_PARTS);
+
+    fn parse(received: Received) -> Result<Self, ApiError> {
+        SimilaritiesRequest::read(received)
+    }
 }
 
 impl SimilaritiesRequest {
@@ -196,16 +201,17 @@ struct Answer {
 
 impl Answer {
     /// Computes the matrix and writes the answer.
-    fn write(&self, sides: &[Side]) -> Result<String, ApiError> {
+    fn write(&self, sides: &[Side], pace: Pace<'_>) -> Result<String, ApiError> {
         let internal = |error: &dyn std::fmt::Display| ApiError::Internal(error.to_string());
         let embeddings: Vec<_> = sides.iter().map(|side| side.embedding.clone()).collect();
         let matrix = similarity_matrix(&embeddings).map_err(|error| internal(&error))?;
         let to_json = |value: Result<String, serde_json::Error>| value.map_err(|error| internal(&error));
-        let audio: Vec<Option<&pipeline::AudioReport>> =
-            sides.iter().map(|side| side.audio.as_ref()).collect();
+        let audio: Vec<Option<&AudioReport>> = sides.iter().map(|side| side.about.audio.as_ref()).collect();
         let mut body = format!("{{\"labels\":{},\"matrix\":", to_json(serde_json::to_string(&self.labels))?);
         match self.format {
-            EncodingFormat::Float => write_matrix(&mut body, &matrix),
+            EncodingFormat::Float => {
+                write_matrix(&mut body, &matrix, pace).map_err(|error| internal(&error))?
+            }
             EncodingFormat::Base64 => {
                 let values = matrix.as_slice().unwrap_or_default();
                 body.push('"');
@@ -230,7 +236,7 @@ impl Answer {
 }
 
 /// Rows of numbers with six decimals.
-fn write_matrix(body: &mut String, matrix: &Array2<f32>) {
+fn write_matrix(body: &mut String, matrix: &Array2<f32>, pace: Pace<'_>) -> Result<(), Cancelled> {
     body.reserve(matrix.len() * 9);
     body.push('[');
     for (i, row) in matrix.rows().into_iter().enumerate() {
@@ -240,6 +246,8 @@ fn write_matrix(body: &mut String, matrix: &Array2<f32>) {
             write!(body, "{comma}{cosine:.6}").expect("writing to a string cannot fail");
         }
         body.push(']');
+        pace.pause()?;
     }
     body.push(']');
+    Ok(())
 }

@@ -1,9 +1,9 @@
 //! Embeddings as answers write them: numbers, or base64 of little-endian `f32`.
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
+
+use crate::notation::base64_of;
 
 /// How to write embeddings.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ToSchema)]
@@ -35,10 +35,4 @@ impl Serialize for Vector {
             EncodingFormat::Base64 => serializer.serialize_str(&base64_of(&self.components)),
         }
     }
-}
-
-/// Base64 of little-endian `f32`.
-pub(super) fn base64_of(values: &[f32]) -> String {
-    let bytes: Vec<[u8; 4]> = values.iter().map(|value| value.to_le_bytes()).collect();
-    BASE64_STANDARD.encode(bytes.as_flattened())
 }

@@ -11,7 +11,7 @@ use super::StoreErrors;
 use crate::http::answer::no_content;
 use crate::http::error::ApiError;
 use crate::http::layers::auth::KeyHolder;
-use crate::http::request::parts::query;
+use crate::http::request::parts::options_of_query;
 use crate::http::state::AppState;
 use crate::http::store::{Change, read, write};
 use crate::speakers::Identifier;
@@ -21,7 +21,6 @@ use crate::store::{CollectionSummary, StoreError};
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct CollectionsAnswer {
     /// By name.
-    #[schema(value_type = Vec<CollectionAnswer>)]
     collections: Vec<CollectionSummary>,
 }
 
@@ -29,21 +28,6 @@ pub(in crate::http) struct CollectionsAnswer {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NoOptions {}
-
-/// A collection, as the OpenAPI document describes it.
-#[derive(ToSchema)]
-#[schema(as = Collection)]
-#[allow(dead_code, reason = "it describes the store's collections to OpenAPI")]
-struct CollectionAnswer {
-    #[schema(example = "default")]
-    collection: String,
-    /// The number of its speakers.
-    #[schema(example = 3)]
-    speakers: usize,
-    /// The number of their enrolments.
-    #[schema(example = 7)]
-    enrolments: usize,
-}
 
 /// List the collections that hold speakers.
 #[utoipa::path(get, operation_id = "list_collections", path = "/v1/collections", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
@@ -54,7 +38,7 @@ pub(in crate::http) async fn collections(
     Extension(key): Extension<KeyHolder>,
     uri: Uri,
 ) -> Result<Json<CollectionsAnswer>, ApiError> {
-    let NoOptions {} = query(&uri)?;
+    let NoOptions {} = options_of_query(&uri)?;
     let mut collections = read(&state, crate::store::Store::collections).await?;
     collections.retain(|summary| key.require_collection(&summary.collection).is_ok());
     Ok(Json(CollectionsAnswer { collections }))
@@ -72,7 +56,7 @@ pub(in crate::http) async fn remove(
     Path(name): Path<String>,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    let NoOptions {} = query(&uri)?;
+    let NoOptions {} = options_of_query(&uri)?;
     let collection: Identifier =
         name.parse().map_err(|_| ApiError::from(StoreError::CollectionNotFound { collection: name }))?;
     key.require_collection(&collection)?;

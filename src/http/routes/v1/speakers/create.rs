@@ -1,26 +1,23 @@
 //! `POST /v1/speakers`: a new speaker, enrolled at once if there are voices.
 
-use axum::Extension;
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::enrol::{masked, voices_of};
-use super::{EnrolErrors, SpeakerAnswer, collection, location, rules, shown};
+use super::enrol::{masked, to_enrol, voices_of};
+use super::{EnrolErrors, collection, location, rules, shown};
 use crate::http::answer::created;
-use crate::http::batch::{Caller, on_worker};
 use crate::http::error::ApiError;
-use crate::http::layers::auth::KeyHolder;
-use crate::http::layers::time_limit::TimeLimit;
 use crate::http::pages::document::example_recording;
 use crate::http::request::bounded::Bounded;
-use crate::http::request::one_voice::{ToEnrol, VOICE_PARTS, to_enrol, voices};
-use crate::http::request::parts::Received;
-use crate::http::request::voice::VoiceFields;
+use crate::http::request::call::{Call, Parse};
+use crate::http::request::one_voice::{VOICE_PARTS, voices};
+use crate::http::request::parts::{Received, Takes};
+use crate::http::request::voice::{Voice, VoiceFields};
 use crate::http::state::AppState;
 use crate::http::store::{Change, write};
-use crate::speakers::{Address, Details, Identifier, Metadata, SpeakerName};
+use crate::speakers::{Address, Details, Identifier, Metadata, Speaker, SpeakerName};
 use crate::store::NewSpeaker;
 
 /// Voices of a new speaker at the most.
@@ -80,25 +77,20 @@ pub(in crate::http) struct CreateForm {
 #[utoipa::path(post, operation_id = "create_speaker", path = "/v1/speakers", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
     request_body(content((CreateRequest = "application/json"), (CreateForm = "multipart/form-data"))),
     responses(
-        (status = 201, body = SpeakerAnswer, description = "The new speaker",
+        (status = 201, body = Speaker, description = "The new speaker",
             headers(("Location" = String, description = "Where it is, relative to this address"))),
-        (status = 200, body = SpeakerAnswer, description = "The speaker that the same request has made before"),
+        (status = 200, body = Speaker, description = "The speaker that the same request has made before"),
         EnrolErrors,
     ),
 )]
 pub(in crate::http) async fn create(
     State(state): State<AppState>,
-    key: Extension<KeyHolder>,
-    time_limit: Extension<TimeLimit>,
-    request: Request,
+    Call { caller, admission, request: (request, voices) }: Call<(CreateRequest, Vec<Voice>)>,
 ) -> Result<Response, ApiError> {
-    state.store()?;
-    let caller = Caller::new(key, time_limit);
-    let received = Received::new(&state, request, VOICE_PARTS).await?;
-    let (request, voices) = on_worker(&state, move || CreateRequest::read(received)).await??;
     let collection = collection(&caller.key, request.collection)?;
-    let (model, voices) =
-        voices_of(&state, &caller, request.model.as_deref(), voices, |i| format!("voices[{i}]")).await?;
+    let voices = to_enrol(&admission, voices, |i| vec!["voices".into(), i.to_string()]).await?;
+    let (model, name) = (request.model.as_deref(), |i| format!("voices[{i}]"));
+    let (model, voices) = voices_of(&state, (&caller, &admission), model, voices, name).await?;
     let rules = rules(&state, &model, request.force);
     let details =
         Details { name: request.name.unwrap_or_default(), metadata: request.metadata.unwrap_or_default() };
@@ -120,10 +112,11 @@ pub(in crate::http) async fn create(
     Ok(created(created_now.is_new.then_some(location), shown(speaker, &caller.key)))
 }
 
-impl CreateRequest {
-    fn read(received: Received) -> Result<(Self, Vec<ToEnrol>), ApiError> {
-        let (request, voices) =
-            voices(received, |request: &mut Self| request.voices.take().map(|Bounded(voices)| voices))?;
-        Ok((request, to_enrol(voices, |i| vec!["voices".into(), i.to_string()])?))
+impl Parse for (CreateRequest, Vec<Voice>) {
+    const TAKES: Takes = Takes::voices(VOICE_PARTS);
+    const NEEDS_STORE: bool = true;
+
+    fn parse(received: Received) -> Result<Self, ApiError> {
+        voices(received, |request: &mut CreateRequest| request.voices.take().map(|Bounded(voices)| voices))
     }
 }

@@ -2,28 +2,29 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Request, State};
+use axum::Json;
+use axum::extract::{Path, State};
 use axum::response::Response;
-use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{EnrolErrors, address, location, rules};
 use crate::config::Right;
+use crate::decisions::Side;
 use crate::embedder::EmbedderModel;
+use crate::http::admission::{Admission, Caller};
 use crate::http::answer::created;
-use crate::http::batch::{Caller, on_worker};
 use crate::http::error::ApiError;
 use crate::http::layers::auth::KeyHolder;
-use crate::http::layers::time_limit::TimeLimit;
 use crate::http::pages::document::example_recording;
-use crate::http::request::one_voice::{ToEnrol, VOICE_PARTS, one_voice, to_enrol};
-use crate::http::request::parts::Received;
-use crate::http::request::sides::{Side, Sides};
+use crate::http::request::call::{Call, Parse};
+use crate::http::request::one_voice::{self, ToEnrol, VOICE_PARTS, one_voice};
+use crate::http::request::parts::{Received, Takes};
 use crate::http::request::voice::{Voice, VoiceFields};
 use crate::http::routes::extract_embedding::RawRecording;
 use crate::http::state::AppState;
 use crate::http::store::{Change, followed, write};
+use crate::http::voices::Voices;
 use crate::speakers::{self, Candidate, Enrolment, Identifier, Wanted};
 
 /// Other speakers named at the most.
@@ -64,7 +65,6 @@ pub(in crate::http) struct EnrolForm {
 /// An enrolment.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct EnrolAnswer {
-    #[schema(value_type = super::EnrolmentAnswer)]
     #[serde(flatten)]
     enrolment: Enrolment,
     /// Other speakers of the collection above the threshold, if the key may identify: is it one of them?
@@ -101,20 +101,14 @@ struct SimilarSpeaker {
 pub(in crate::http) async fn enrol(
     State(state): State<AppState>,
     Path(id): Path<String>,
-    key: Extension<KeyHolder>,
-    time_limit: Extension<TimeLimit>,
-    request: Request,
+    Call { caller, admission, request: (request, voice) }: Call<(EnrolRequest, Voice)>,
 ) -> Result<Response, ApiError> {
-    state.store()?;
-    let caller = Caller::new(key, time_limit);
-    let received = Received::new(&state, request, VOICE_PARTS).await?;
-    let (request, voices) = on_worker(&state, move || EnrolRequest::read(received)).await??;
     let address = address(&caller.key, &id, request.collection)?;
     // With chosen embeddings a profile could be found out by the similarities.
-    let may_probe =
-        caller.key.may(Right::Read) || voices.iter().all(|one| !matches!(one.voice, Voice::Embedding(_)));
-    let (model, voices) =
-        voices_of(&state, &caller, request.model.as_deref(), voices, |_| "voice".into()).await?;
+    let may_probe = caller.key.may(Right::Read) || !matches!(voice, Voice::Embedding(_));
+    let voices = to_enrol(&admission, vec![voice], |_| vec!["voice".into()]).await?;
+    let model = request.model.as_deref();
+    let (model, voices) = voices_of(&state, (&caller, &admission), model, voices, |_| "voice".into()).await?;
     let [voice] = <[_; 1]>::try_from(voices).map_err(|_| ApiError::Internal("a voice is lost".into()))?;
     let (rules, probe, logged) =
         (rules(&state, &model, request.force), voice.embedding.clone(), Change::new("enrol", &address));
@@ -139,7 +133,7 @@ pub(in crate::http) async fn enrol(
         let wanted = Wanted { collection: collection.clone(), top: MAX_SIMILAR, except: Some(enrolled.key) };
         // It is enrolled, whatever becomes of the search.
         let found = match followed(&state).await {
-            Ok(store) => on_worker(&state, move || store.search_known(&[probe], &wanted)).await,
+            Ok(store) => admission.run(move || store.search_known(&[probe], &wanted)).await,
             Err(error) => Err(error),
         };
         let is_above = |candidate: &Candidate| candidate.similarity > rules.threshold;
@@ -156,30 +150,42 @@ pub(in crate::http) async fn enrol(
     Ok(created(location, Json(EnrolAnswer { enrolment, similar_speakers })))
 }
 
-impl EnrolRequest {
-    fn read(received: Received) -> Result<(Self, Vec<ToEnrol>), ApiError> {
-        let (request, voice) = one_voice(received, |request: &mut Self| request.voice.take())?;
-        Ok((request, to_enrol(vec![voice], |_| vec!["voice".into()])?))
+impl Parse for (EnrolRequest, Voice) {
+    const TAKES: Takes = Takes::voices(VOICE_PARTS);
+    const NEEDS_STORE: bool = true;
+
+    fn parse(received: Received) -> Result<Self, ApiError> {
+        one_voice(received, |request: &mut EnrolRequest| request.voice.take())
     }
+}
+
+/// Voices to enrol, with what the same are recognised by. `name` is the place of each in the request.
+pub(super) async fn to_enrol(
+    admission: &Admission,
+    voices: Vec<Voice>,
+    name: impl Fn(usize) -> Vec<String> + Send + 'static,
+) -> Result<Vec<ToEnrol>, ApiError> {
+    admission.run(move || one_voice::to_enrol(voices, name)).await?
 }
 
 /// Voices to enrol, embedded, and the model that embeds them.
 pub(super) async fn voices_of(
     state: &AppState,
-    caller: &Caller,
+    (caller, admission): (&Caller, &Admission),
     model: Option<&str>,
     voices: Vec<ToEnrol>,
     name: impl Fn(usize) -> String,
 ) -> Result<(Arc<EmbedderModel>, Vec<speakers::Voice>), ApiError> {
     let (voices, digests): (Vec<_>, Vec<_>) = voices.into_iter().map(|one| (one.voice, one.digest)).unzip();
-    let (model, embedded) = Sides::resolve(state, model, voices, name)?.embed(state, caller).await?;
+    let mut embedded = Voices::resolve(state, model, voices, name)?.embed(state, caller, admission).await?;
     let voice = |(digest, side): (_, Side)| speakers::Voice {
         digest,
         embedding: side.embedding,
         speech_seconds: side.evidence.speech_seconds(),
         warnings: side.warnings,
     };
-    Ok((model, digests.into_iter().zip(embedded.sides).map(voice).collect()))
+    let voices = digests.into_iter().zip(embedded.take_all()?).map(voice).collect();
+    Ok((embedded.model, voices))
 }
 
 /// The error without the name of another speaker, unless the key may know it.

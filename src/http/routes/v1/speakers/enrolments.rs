@@ -7,7 +7,7 @@ use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{CollectionQuery, EnrolmentAnswer, StoreErrors, address_by_query};
+use super::{CollectionQuery, StoreErrors, address_by_query};
 use crate::http::answer::no_content;
 use crate::http::error::ApiError;
 use crate::http::layers::auth::KeyHolder;
@@ -19,7 +19,6 @@ use crate::speakers::Enrolment;
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct EnrolmentsAnswer {
     /// In the order in which they came.
-    #[schema(value_type = Vec<EnrolmentAnswer>)]
     enrolments: Vec<Enrolment>,
 }
 
@@ -47,7 +46,7 @@ pub(in crate::http) async fn enrolments(
         ("enrolment" = String, Path, description = "The enrolment"),
         CollectionQuery,
     ),
-    responses((status = 200, body = EnrolmentAnswer, description = "The enrolment, without its embedding"), StoreErrors),
+    responses((status = 200, body = Enrolment, description = "The enrolment, without its embedding"), StoreErrors),
 )]
 pub(in crate::http) async fn enrolment(
     State(state): State<AppState>,

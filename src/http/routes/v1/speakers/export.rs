@@ -19,7 +19,7 @@ use utoipa::IntoParams;
 use super::StoreErrors;
 use crate::http::error::ApiError;
 use crate::http::layers::auth::KeyHolder;
-use crate::http::request::parts::query;
+use crate::http::request::parts::options_of_query;
 use crate::http::state::AppState;
 use crate::http::store::{Change, followed};
 use crate::speakers::Identifier;
@@ -63,7 +63,7 @@ pub(in crate::http) async fn export(
     method: Method,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    let ExportQuery { collection } = query(&uri)?;
+    let ExportQuery { collection } = options_of_query(&uri)?;
     let store = state.store()?;
     if let Some(collection) = &collection {
         key.require_collection(collection)?;

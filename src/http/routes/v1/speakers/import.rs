@@ -6,23 +6,20 @@ use std::io::Write;
 use axum::extract::{Request, State};
 use axum::{Extension, Json};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::StoreErrors;
 use crate::embedding::ModelId;
-use crate::http::answer::blocking;
 use crate::http::error::{ApiError, FieldError};
 use crate::http::layers::auth::KeyHolder;
+use crate::http::layers::body_memory::MaxBodyBytes;
 use crate::http::layers::time_limit::TimeLimit;
 use crate::http::request::body::check_announced_length;
-use crate::http::request::parts::query;
+use crate::http::request::parts::options_of_query;
 use crate::http::state::AppState;
-use crate::http::store::{Change, write};
+use crate::http::store::{Change, blocking, write};
 use crate::store::{CheckedImport, Conflict, ImportRules, Imported, StoreError};
-
-/// The route.
-pub(in crate::http) const PATH: &str = "/v1/import";
 
 /// Bytes that are written to the file at once.
 const PIECE_BYTES: usize = 1 << 20;
@@ -49,33 +46,14 @@ enum UnknownModelsOption {
     Keep,
 }
 
-/// What was imported.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Imported)]
-#[allow(dead_code, reason = "it describes the store's answer to OpenAPI")]
-struct ImportAnswer {
-    /// The number of speakers, those that took another's place among them.
-    #[schema(example = 3)]
-    speakers: usize,
-    /// The number of their enrolments.
-    #[schema(example = 7)]
-    enrolments: usize,
-    /// The number of speakers that were there, and were replaced.
-    #[schema(example = 0)]
-    replaced: usize,
-    /// The number of speakers that were there, and stay as they are.
-    #[schema(example = 0)]
-    skipped: usize,
-}
-
 /// Import speakers from an export.
 ///
 /// All of it is imported, or nothing: what is wrong is named with its line. Searches go on meanwhile; other changes wait while it is
 /// merged.
-#[utoipa::path(post, operation_id = "import_speakers", path = PATH, tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
+#[utoipa::path(post, operation_id = "import_speakers", path = "/v1/import", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
     params(ImportQuery),
     request_body(content = String, content_type = "application/x-ndjson", description = "Lines of JSON, as `/v1/export` gives them"),
-    responses((status = 200, body = inline(ImportAnswer), description = "What was imported"), StoreErrors),
+    responses((status = 200, body = inline(Imported), description = "What was imported"), StoreErrors),
 )]
 pub(in crate::http) async fn import(
     State(state): State<AppState>,
@@ -83,7 +61,7 @@ pub(in crate::http) async fn import(
     Extension(time_limit): Extension<TimeLimit>,
     request: Request,
 ) -> Result<Json<Imported>, ApiError> {
-    let options: ImportQuery = query(request.uri())?;
+    let options: ImportQuery = options_of_query(request.uri())?;
     let conflict = options.conflict.unwrap_or_default();
     let keeps_unknown = matches!(options.unknown_models, Some(UnknownModelsOption::Keep));
     let loaded: Vec<ModelId> =
@@ -120,7 +98,7 @@ pub(in crate::http) async fn import(
 
 /// Keeps a body in a file until it is there; it has time as it comes.
 async fn receive(state: &AppState, time_limit: &TimeLimit, request: Request) -> Result<File, ApiError> {
-    let max_bytes = state.config.max_import_bytes;
+    let max_bytes = MaxBodyBytes::of(&request)?;
     check_announced_length(request.body(), max_bytes)?;
     let store = state.store()?;
     let unavailable = |error: std::io::Error| {

@@ -6,10 +6,10 @@ use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{SpeakerAnswer, StoreErrors, collection};
+use super::{StoreErrors, collection};
 use crate::http::error::{ApiError, FieldError};
 use crate::http::layers::auth::KeyHolder;
-use crate::http::request::parts::query;
+use crate::http::request::parts::options_of_query;
 use crate::http::state::AppState;
 use crate::http::store::read;
 use crate::speakers::{Identifier, Speaker};
@@ -41,7 +41,6 @@ pub(in crate::http) struct ListQuery {
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct ListAnswer {
     /// By id, bytewise.
-    #[schema(value_type = Vec<SpeakerAnswer>)]
     speakers: Vec<Speaker>,
     /// What `after` should be for the next page; null on the last.
     #[schema(value_type = Option<String>, example = "anna")]
@@ -58,7 +57,7 @@ pub(in crate::http) async fn list(
     Extension(key): Extension<KeyHolder>,
     uri: Uri,
 ) -> Result<Json<ListAnswer>, ApiError> {
-    let wanted: ListQuery = query(&uri)?;
+    let wanted: ListQuery = options_of_query(&uri)?;
     let limit = wanted.limit.unwrap_or(MAX_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
         let msg = format!("Input should be from 1 to {MAX_LIMIT}");

@@ -15,84 +15,16 @@ use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use utoipa::{IntoParams, IntoResponses, ToSchema};
+use utoipa::IntoParams;
 
 use crate::config::Right;
 use crate::embedder::EmbedderModel;
-use crate::http::error::{ApiError, ErrorBody};
+use crate::http::error::ApiError;
+use crate::http::error_table::error_responses;
 use crate::http::layers::auth::KeyHolder;
-use crate::http::request::parts::query;
+use crate::http::request::parts::options_of_query;
 use crate::http::state::AppState;
 use crate::speakers::{Address, EnrolmentRules, Identifier, Speaker};
-
-/// A speaker, as the OpenAPI document describes it.
-#[derive(ToSchema)]
-#[schema(as = Speaker)]
-#[allow(dead_code, reason = "it describes the store's speakers to OpenAPI")]
-struct SpeakerAnswer {
-    /// Unique in the collection.
-    #[schema(example = "anna")]
-    id: String,
-    /// What people call them; empty if nothing was sent. For keys with `read`.
-    #[schema(example = "Anna", required = false)]
-    name: String,
-    #[schema(example = "default")]
-    collection: String,
-    /// What the client keeps with them. For keys with `read`.
-    #[schema(required = false, value_type = Object, example = json!({"team": "blue"}))]
-    metadata: Value,
-    /// The number of their enrolments.
-    #[schema(example = 2)]
-    enrolments: usize,
-    /// One for each model that they are enrolled with.
-    profiles: Vec<ProfileAnswer>,
-    /// RFC 3339.
-    #[schema(example = "2026-11-26T09:30:00.123Z")]
-    created_at: String,
-    /// RFC 3339.
-    #[schema(example = "2026-11-26T09:30:00.123Z")]
-    updated_at: String,
-}
-
-/// The mean of a speaker's enrolments of one model, weighted by their seconds of speech.
-#[derive(ToSchema)]
-#[schema(as = Profile)]
-#[allow(dead_code, reason = "it describes the store's profiles to OpenAPI")]
-struct ProfileAnswer {
-    /// Names weights and preprocessing.
-    #[schema(example = "resemblyzer-0.1.4/39373b86")]
-    model: String,
-    /// Seconds of speech that are known to be in it.
-    #[schema(example = 12.34)]
-    seconds: f64,
-    /// The number of enrolments in it.
-    #[schema(example = 2)]
-    enrolments: usize,
-}
-
-/// An enrolment, without its embedding.
-#[derive(ToSchema)]
-#[schema(as = Enrolment)]
-#[allow(dead_code, reason = "it describes the store's enrolments to OpenAPI")]
-struct EnrolmentAnswer {
-    /// Unique.
-    #[schema(example = "019aa7f3-5c1e-7f00-8000-3f0d6a2b9c11")]
-    id: String,
-    /// Names weights and preprocessing.
-    #[schema(example = "resemblyzer-0.1.4/39373b86")]
-    model: String,
-    /// Seconds of speech; null if it was an embedding that did not tell.
-    #[schema(example = 6.17)]
-    speech_seconds: Option<f64>,
-    /// Cosine similarity to the speaker's profile as it was before; null for the first.
-    #[schema(example = 0.91)]
-    similarity_to_profile: Option<f64>,
-    /// Warnings that the recording came with.
-    warnings: Vec<String>,
-    /// RFC 3339.
-    #[schema(example = "2026-11-26T09:30:00.123Z")]
-    created_at: String,
-}
 
 /// In which collection.
 #[derive(Deserialize, IntoParams)]
@@ -104,77 +36,62 @@ pub(in crate::http) struct CollectionQuery {
     collection: Option<Identifier>,
 }
 
-/// What every route of speakers may be answered.
-#[derive(IntoResponses)]
-#[allow(dead_code, reason = "it describes errors to OpenAPI")]
-enum StoreErrors {
-    /// `invalid_api_key`
-    #[response(status = 401)]
-    Key(ErrorBody),
-    /// `forbidden`: the right or the collection
-    #[response(status = 403)]
-    Forbidden(ErrorBody),
-    /// `speaker_not_found`, `enrolment_not_found` or `collection_not_found`
-    #[response(status = 404)]
-    NotFound(ErrorBody),
-    /// `too_many_enrolments` or `payload_too_large`
-    #[response(status = 413)]
-    TooLarge(ErrorBody),
-    /// `unsupported_media_type`
-    #[response(status = 415)]
-    Unsupported(ErrorBody),
-    /// `validation_error`
-    #[response(status = 422)]
-    NotValid(ErrorBody),
-    /// `rate_limited`
-    #[response(status = 429)]
-    TooOften(ErrorBody),
-    /// `no_store`: speakers are not kept here
-    #[response(status = 501)]
-    NoStore(ErrorBody),
-    /// `store_unavailable`, `model_not_ready`, `overloaded`, `shutting_down` or `timeout`
-    #[response(status = 503)]
-    Unavailable(ErrorBody),
-}
+// What every route of speakers may be answered.
+error_responses!(
+    StoreErrors,
+    "invalid_api_key",
+    "forbidden",
+    "speaker_not_found",
+    "enrolment_not_found",
+    "collection_not_found",
+    "too_many_enrolments",
+    "payload_too_large",
+    "unsupported_media_type",
+    "validation_error",
+    "rate_limited",
+    "no_store",
+    "store_unavailable",
+    "model_not_ready",
+    "overloaded",
+    "shutting_down",
+    "timeout"
+);
 
-/// What every route that enrols may be answered.
-#[derive(IntoResponses)]
-#[allow(dead_code, reason = "it describes errors to OpenAPI")]
-enum EnrolErrors {
-    /// `invalid_base64`, `invalid_form` or `wrong_dimension`
-    #[response(status = 400)]
-    NotDecodable(ErrorBody),
-    /// `invalid_api_key`
-    #[response(status = 401)]
-    Key(ErrorBody),
-    /// `forbidden`: the right or the collection
-    #[response(status = 403)]
-    Forbidden(ErrorBody),
-    /// `speaker_not_found` or `model_not_found`
-    #[response(status = 404)]
-    Unknown(ErrorBody),
-    /// `speaker_exists`, `not_this_speaker`, `duplicate_enrolment` or `model_mismatch`
-    #[response(status = 409)]
-    Conflict(ErrorBody),
-    /// `too_many_speakers`, `too_many_enrolments`, `payload_too_large` or `audio_too_long`
-    #[response(status = 413)]
-    TooLarge(ErrorBody),
-    /// `unsupported_audio` or `unsupported_media_type`
-    #[response(status = 415)]
-    Unsupported(ErrorBody),
-    /// `too_little_speech`, `unfit_recording`, `validation_error`, `too_many_recordings`, `corrupt_audio`, `no_speech` or `audio_too_short`
-    #[response(status = 422)]
-    Unusable(ErrorBody),
-    /// `rate_limited`
-    #[response(status = 429)]
-    TooOften(ErrorBody),
-    /// `no_store`: speakers are not kept here
-    #[response(status = 501)]
-    NoStore(ErrorBody),
-    /// `store_unavailable`, `model_not_ready`, `overloaded`, `shutting_down` or `timeout`
-    #[response(status = 503)]
-    Unavailable(ErrorBody),
-}
+// What every route that enrols may be answered.
+error_responses!(
+    EnrolErrors,
+    "invalid_base64",
+    "invalid_form",
+    "wrong_dimension",
+    "invalid_api_key",
+    "forbidden",
+    "speaker_not_found",
+    "model_not_found",
+    "speaker_exists",
+    "not_this_speaker",
+    "duplicate_enrolment",
+    "model_mismatch",
+    "too_many_speakers",
+    "too_many_enrolments",
+    "payload_too_large",
+    "audio_too_long",
+    "unsupported_audio",
+    "unsupported_media_type",
+    "too_little_speech",
+    "unfit_recording",
+    "validation_error",
+    "too_many_recordings",
+    "corrupt_audio",
+    "no_speech",
+    "audio_too_short",
+    "rate_limited",
+    "no_store",
+    "store_unavailable",
+    "model_not_ready",
+    "overloaded",
+    "shutting_down",
+    "timeout"
+);
 
 /// The collection that a request names, which its key may use.
 fn collection(key: &KeyHolder, named: Option<Identifier>) -> Result<Identifier, ApiError> {
@@ -192,7 +109,7 @@ fn address(key: &KeyHolder, id: &str, named: Option<Identifier>) -> Result<Addre
 
 /// The speaker of a path, in the collection that the query names.
 fn address_by_query(key: &KeyHolder, id: &str, uri: &Uri) -> Result<Address, ApiError> {
-    let CollectionQuery { collection } = query(uri)?;
+    let CollectionQuery { collection } = options_of_query(uri)?;
     address(key, id, collection)
 }
 
@@ -221,7 +138,7 @@ fn location(path: &str, collection: &Identifier) -> String {
 fn rules(state: &AppState, model: &EmbedderModel, force: Option<bool>) -> EnrolmentRules {
     EnrolmentRules {
         min_seconds: state.config.min_enrolment_seconds,
-        threshold: model.spec().threshold,
+        threshold: model.spec().threshold.similarity,
         force: force == Some(true),
     }
 }

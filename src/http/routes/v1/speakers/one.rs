@@ -7,14 +7,14 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{CollectionQuery, SpeakerAnswer, StoreErrors, address_by_query, shown};
+use super::{CollectionQuery, StoreErrors, address_by_query, shown};
 use crate::http::answer::no_content;
 use crate::http::error::ApiError;
 use crate::http::layers::auth::KeyHolder;
 use crate::http::request::parts::json_body;
 use crate::http::state::AppState;
 use crate::http::store::{Change, read, write};
-use crate::speakers::{Metadata, SpeakerName};
+use crate::speakers::{Metadata, Speaker, SpeakerName};
 
 /// What to change; what is missing stays.
 #[derive(Deserialize, ToSchema)]
@@ -32,7 +32,7 @@ pub(in crate::http) struct ChangeRequest {
 /// Describe a speaker.
 #[utoipa::path(get, operation_id = "get_speaker", path = "/v1/speakers/{id}", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
     params(("id" = String, Path, description = "The speaker", example = "anna"), CollectionQuery),
-    responses((status = 200, body = SpeakerAnswer, description = "The speaker"), StoreErrors),
+    responses((status = 200, body = Speaker, description = "The speaker"), StoreErrors),
 )]
 pub(in crate::http) async fn speaker(
     State(state): State<AppState>,
@@ -48,7 +48,7 @@ pub(in crate::http) async fn speaker(
 #[utoipa::path(patch, operation_id = "change_speaker", path = "/v1/speakers/{id}", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
     params(("id" = String, Path, description = "The speaker", example = "anna"), CollectionQuery),
     request_body(content((ChangeRequest = "application/json"))),
-    responses((status = 200, body = SpeakerAnswer, description = "The speaker as it is now"), StoreErrors),
+    responses((status = 200, body = Speaker, description = "The speaker as it is now"), StoreErrors),
 )]
 pub(in crate::http) async fn change(
     State(state): State<AppState>,

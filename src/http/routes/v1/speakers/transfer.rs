@@ -6,13 +6,13 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{CollectionQuery, SpeakerAnswer, StoreErrors, address, shown};
+use super::{CollectionQuery, StoreErrors, address, shown};
 use crate::http::error::ApiError;
 use crate::http::layers::auth::KeyHolder;
-use crate::http::request::parts::{json_body, query};
+use crate::http::request::parts::{json_body, options_of_query};
 use crate::http::state::AppState;
 use crate::http::store::{Change, write};
-use crate::speakers::Identifier;
+use crate::speakers::{Identifier, Speaker};
 
 /// Where to move an enrolment.
 #[derive(Deserialize, ToSchema)]
@@ -43,7 +43,7 @@ pub(in crate::http) struct MergeRequest {
         CollectionQuery,
     ),
     request_body(content((MoveRequest = "application/json"))),
-    responses((status = 200, body = SpeakerAnswer, description = "The speaker that it was moved to"), StoreErrors),
+    responses((status = 200, body = Speaker, description = "The speaker that it was moved to"), StoreErrors),
 )]
 pub(in crate::http) async fn move_enrolment(
     State(state): State<AppState>,
@@ -51,7 +51,7 @@ pub(in crate::http) async fn move_enrolment(
     Path((id, enrolment)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let CollectionQuery { collection } = query(request.uri())?;
+    let CollectionQuery { collection } = options_of_query(request.uri())?;
     let MoveRequest { to } = json_body(request).await?;
     let address = address(&key, &id, collection)?;
     let logged = Change {
@@ -76,7 +76,7 @@ pub(in crate::http) async fn move_enrolment(
 #[utoipa::path(post, operation_id = "merge_speakers", path = "/v1/speakers/{id}/merge", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
     params(("id" = String, Path, description = "The speaker that stays", example = "anna"), CollectionQuery),
     request_body(content((MergeRequest = "application/json"))),
-    responses((status = 200, body = SpeakerAnswer, description = "The speaker that stays"), StoreErrors),
+    responses((status = 200, body = Speaker, description = "The speaker that stays"), StoreErrors),
 )]
 pub(in crate::http) async fn merge(
     State(state): State<AppState>,
@@ -84,7 +84,7 @@ pub(in crate::http) async fn merge(
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let CollectionQuery { collection } = query(request.uri())?;
+    let CollectionQuery { collection } = options_of_query(request.uri())?;
     let MergeRequest { from } = json_body(request).await?;
     let address = address(&key, &id, collection)?;
     let logged = Change { other: Some(from.clone()), ..Change::new("merge", &address) };

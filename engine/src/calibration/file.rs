@@ -1,0 +1,282 @@
+//! A calibration: its file, checked, and what it says of a similarity.
+
+use serde::{Deserialize, Serialize};
+
+use super::error::CalibrationError;
+use super::knots::Knots;
+use super::limits::Limits;
+use super::terms::{Linear, Seconds, sum};
+
+/// The version of the files that are read and written.
+pub const VERSION: u32 = 1;
+
+/// Standard deviations that cosines of different speakers can have.
+const DEVIATIONS: std::ops::RangeInclusive<f64> = 1e-4..=1.0;
+
+/// How to tell from a similarity, and from the seconds of speech of both sides, how sure a decision is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Calibration {
+    /// Of the format.
+    #[cfg_attr(feature = "schema", schema(example = 1))]
+    pub(in crate::calibration) version: u32,
+    /// What answers call it.
+    #[cfg_attr(feature = "schema", schema(example = "librispeech-2026"))]
+    pub name: String,
+    /// The model whose similarities it is for, by its fingerprint.
+    #[cfg_attr(feature = "schema", schema(example = "resemblyzer-0.1.4/39373b86"))]
+    pub model: String,
+    /// What it was fitted on.
+    pub set: SetDescription,
+    /// How far it goes.
+    pub limits: Limits,
+    /// Coefficients of the terms of the natural log-likelihood ratio: `1`, `s` (the cosine), `ln h`, `s*ln h` and so on, where h is the
+    /// harmonic mean of both sides' seconds of speech. Null without recordings of one speaker.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<std::collections::BTreeMap<String, f64>>))]
+    pub log_likelihood_ratio: Option<Linear>,
+    /// How often different speakers score as much.
+    pub false_accept_rate: FalseAcceptCurve,
+    /// Error rates on the set, by the seconds of speech of the shorter side.
+    pub rates: Vec<RatesBySeconds>,
+}
+
+/// What a calibration was fitted on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = CalibrationSet))]
+#[serde(deny_unknown_fields)]
+pub struct SetDescription {
+    /// What the recordings are, as it stands behind "on".
+    pub description: String,
+    /// What they are not, as it stands behind "not measured for".
+    pub not_measured: String,
+    /// Speakers.
+    pub speakers: usize,
+    /// Speakers with at least two recordings.
+    pub speakers_of_same_pairs: usize,
+    /// Pairs of different speakers.
+    pub speaker_pairs: usize,
+    /// Comparisons of one speaker.
+    pub same_trials: usize,
+    /// Comparisons of different speakers.
+    pub different_trials: usize,
+    /// Whose comparisons the false-accept rate is of: `same_sex` or `all`.
+    #[cfg_attr(feature = "schema", schema(value_type = String, example = "same_sex"))]
+    pub impostors: Impostors,
+    /// Codes of warnings that its recordings have, most of them: claims hold with these.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// Whose comparisons a false-accept rate is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Impostors {
+    /// Different speakers of the same sex.
+    SameSex,
+    /// Different speakers.
+    All,
+}
+
+/// How often different speakers score as much: the similarity is standardised by the mean and the deviation of such similarities
+/// with as much speech.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct FalseAcceptCurve {
+    /// Of the similarities of different speakers.
+    #[cfg_attr(feature = "schema", schema(value_type = std::collections::BTreeMap<String, f64>))]
+    pub mean: Linear,
+    /// The natural logarithm of their standard deviation.
+    #[cfg_attr(feature = "schema", schema(value_type = std::collections::BTreeMap<String, f64>))]
+    pub ln_sd: Linear,
+    /// How often the standardised similarity is exceeded.
+    pub knots: Knots,
+}
+
+/// Error rates on the set for some seconds of speech of the shorter side.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RatesBySeconds {
+    /// The shorter side has at least this.
+    pub seconds_from: f64,
+    /// The shorter side has less than this; no bound if missing.
+    pub seconds_to: Option<f64>,
+    /// Comparisons of one speaker.
+    pub same_trials: usize,
+    /// Comparisons of different speakers that false accepts are counted among.
+    pub different_trials: usize,
+    /// Where false accepts and misses are equally frequent.
+    pub equal_error_rate: Option<f64>,
+    /// A threshold that ignores the seconds: the model's own.
+    pub threshold: f64,
+    /// False accepts at that threshold.
+    pub false_accept_rate: f64,
+    /// Misses at that threshold.
+    pub miss_rate: Option<f64>,
+    /// False accepts where 1 % are claimed, of speakers that were left out; none if the set does not support such a claim.
+    pub false_accept_rate_at_1_percent: Option<f64>,
+    /// Misses where 1 % of false accepts are claimed.
+    pub miss_rate_at_1_percent: Option<f64>,
+}
+
+/// A rate of errors.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// From 0 to 1.
+    pub value: f64,
+    /// The true rate is no more than this, and nothing is known below it.
+    pub is_bound: bool,
+}
+
+impl Calibration {
+    /// Reads a file.
+    pub fn of_json(json: &[u8]) -> Result<Self, CalibrationError> {
+        // A later version may have other fields.
+        let Versioned { version } = serde_json::from_slice(json)?;
+        if version != VERSION {
+            return Err(CalibrationError::Version { found: version, expected: VERSION });
+        }
+        let unchecked: Unchecked = serde_json::from_slice(json)?;
+        unchecked.try_into()
+    }
+
+    /// The file.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("it has no map but of names") + "\n"
+    }
+
+    /// Whether it takes the seconds of speech into account.
+    pub fn is_of_seconds(&self) -> bool {
+        let llr = self.log_likelihood_ratio.iter();
+        let all = llr.chain([&self.false_accept_rate.mean, &self.false_accept_rate.ln_sd]);
+        all.flat_map(|linear| linear.keys()).any(|term| term.is_of_seconds())
+    }
+
+    /// The natural logarithm of how much more likely a similarity is for one speaker than for two, within the limits.
+    pub fn log_likelihood_ratio(&self, similarity: f64, seconds: Seconds) -> Option<f64> {
+        let Limits { llr_min, llr_max, .. } = self.limits;
+        self.unlimited_llr(similarity, seconds).map(|llr| llr.clamp(llr_min, llr_max))
+    }
+
+    pub(super) fn unlimited_llr(&self, similarity: f64, seconds: Seconds) -> Option<f64> {
+        self.log_likelihood_ratio.as_ref().map(|llr| sum(llr, similarity, seconds, &self.limits))
+    }
+
+    /// The highest similarity that is no more likely for one speaker than for two, from -1 to 1.
+    pub fn neutral_similarity(&self, seconds: Seconds) -> Option<f64> {
+        let at = |similarity| self.unlimited_llr(similarity, seconds);
+        let (at_zero, at_one) = (at(0.0)?, at(1.0)?);
+        let mut neutral = (-at_zero / (at_one - at_zero)).clamp(-1.0, 1.0);
+        // The last bits.
+        while neutral > -1.0 && at(neutral)? > 0.0 {
+            neutral = neutral.next_down();
+        }
+        Some(neutral)
+    }
+
+    /// The share of comparisons of different speakers, with as much speech, that score at least this.
+    pub fn false_accept_rate(&self, similarity: f64, seconds: Seconds) -> Rate {
+        let value = self.false_accept_rate.knots.rate(self.standardised(similarity, seconds));
+        let floor = self.limits.far_floor;
+        Rate { value: value.max(floor), is_bound: value < floor }
+    }
+
+    /// The similarity that different speakers exceed at a rate, at most 1; also for rates below the floor, where it is an
+    /// extrapolation.
+    pub fn threshold(&self, rate: f64, seconds: Seconds) -> f64 {
+        let (mean, sd) = self.impostors_at(seconds);
+        (mean + sd * self.false_accept_rate.knots.z(rate)).clamp(-1.0, 1.0)
+    }
+
+    /// The similarity, in standard deviations above the mean of different speakers with as much speech.
+    pub fn standardised(&self, similarity: f64, seconds: Seconds) -> f64 {
+        let (mean, sd) = self.impostors_at(seconds);
+        (similarity - mean) / sd
+    }
+
+    /// Mean and standard deviation of the similarities of different speakers.
+    fn impostors_at(&self, seconds: Seconds) -> (f64, f64) {
+        let FalseAcceptCurve { mean, ln_sd, .. } = &self.false_accept_rate;
+        (sum(mean, 0.0, seconds, &self.limits), sum(ln_sd, 0.0, seconds, &self.limits).exp())
+    }
+}
+
+/// What every version of a file has.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+/// A file as it is read.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Unchecked {
+    pub(super) version: u32,
+    pub(super) name: String,
+    pub(super) model: String,
+    pub(super) set: SetDescription,
+    pub(super) limits: Limits,
+    pub(super) log_likelihood_ratio: Option<Linear>,
+    pub(super) false_accept_rate: FalseAcceptCurve,
+    #[serde(default)]
+    pub(super) rates: Vec<RatesBySeconds>,
+}
+
+impl TryFrom<Unchecked> for Calibration {
+    type Error = CalibrationError;
+
+    fn try_from(file: Unchecked) -> Result<Self, CalibrationError> {
+        let fault = |field, reason: &str| Err(CalibrationError::Field { field, reason: reason.to_owned() });
+        let Unchecked { version, name, model, set, limits, log_likelihood_ratio, false_accept_rate, rates } =
+            file;
+        if name.is_empty() || model.is_empty() {
+            return fault("name and model", "must not be empty");
+        }
+        if let Some((field, reason)) = limits.fault() {
+            return fault(field, reason);
+        }
+        if let Some(reason) = false_accept_rate.knots.fault() {
+            return fault("false_accept_rate.knots", &reason);
+        }
+        let FalseAcceptCurve { mean, ln_sd, .. } = &false_accept_rate;
+        for (field, linear) in [("false_accept_rate.mean", mean), ("false_accept_rate.ln_sd", ln_sd)] {
+            if linear.is_empty() || linear.keys().any(|term| term.is_of_similarity()) {
+                return fault(field, "must be of the seconds of speech, and not empty");
+            }
+        }
+        let llr_rises = |llr: &Linear| {
+            let at = |seconds| {
+                let seconds = Seconds { a: seconds, b: seconds };
+                sum(llr, 1.0, seconds, &limits) > sum(llr, 0.0, seconds, &limits)
+            };
+            at(limits.seconds_min) && at(limits.seconds_max)
+        };
+        if log_likelihood_ratio.as_ref().is_some_and(|llr| !llr_rises(llr)) {
+            return fault("log_likelihood_ratio", "must rise with the similarity");
+        }
+        let checked =
+            Self { version, name, model, set, limits, log_likelihood_ratio, false_accept_rate, rates };
+        let grid = [limits.least_seconds, limits.seconds_min, 1.0, 1.6, 3.0, 6.0, limits.seconds_max];
+        for seconds in grid.into_iter().flat_map(|a| grid.map(|b| Seconds { a, b })) {
+            let (mean, sd) = checked.impostors_at(seconds);
+            if !((-1.0..=1.0).contains(&mean) && DEVIATIONS.contains(&sd)) {
+                let reason = format!(
+                    "gives similarities of {mean:.3} with a deviation of {sd:.3}: those are no cosines"
+                );
+                return fault("false_accept_rate", &reason);
+            }
+        }
+        Ok(checked)
+    }
+}
+
+impl Impostors {
+    /// How texts call the comparisons.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::SameSex => "different speakers of the same sex",
+            Self::All => "different speakers",
+        }
+    }
+}

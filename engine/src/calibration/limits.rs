@@ -1,0 +1,39 @@
+//! How far a calibration goes.
+
+use serde::{Deserialize, Serialize};
+
+/// How far a calibration goes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = CalibrationLimits))]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Seconds of speech that less counts as.
+    pub seconds_min: f64,
+    /// Seconds of speech that more counts as.
+    pub seconds_max: f64,
+    /// Seconds of speech below which nothing is claimed.
+    pub least_seconds: f64,
+    /// The smallest false-accept rate that the set can show.
+    pub far_floor: f64,
+    /// The smallest log-likelihood ratio that it can show.
+    pub llr_min: f64,
+    /// The largest.
+    pub llr_max: f64,
+}
+
+impl Limits {
+    /// The field that no fit gives, and what it must be.
+    pub(super) fn fault(&self) -> Option<(&'static str, &'static str)> {
+        let Self { seconds_min, seconds_max, least_seconds, far_floor, llr_min, llr_max } = *self;
+        if !(seconds_min > 0.0 && seconds_max > seconds_min) {
+            return Some(("limits.seconds_min", "must be above 0 and below seconds_max"));
+        }
+        if least_seconds < 0.0 {
+            return Some(("limits.least_seconds", "must not be negative"));
+        }
+        if !(far_floor > 0.0 && far_floor < 1.0) {
+            return Some(("limits.far_floor", "must be between 0 and 1"));
+        }
+        (llr_min >= 0.0 || llr_max <= 0.0).then_some(("limits.llr_min", "must be below 0, and llr_max above"))
+    }
+}

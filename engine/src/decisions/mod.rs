@@ -1,0 +1,11 @@
+//! What embeddings lead to: the decisions that the service, the command line and the Python package answer alike.
+
+mod diarize;
+mod identify;
+mod naming;
+mod verify;
+
+pub use diarize::{DiarizeAnswer, Diarized, DiarizedChannel, HeardSpeaker, TurnAnswer};
+pub use identify::{Candidacy, DEFAULT_MARGIN, Identification, IdentifyCriteria, Reason, identify};
+pub use naming::{NAMING_TOP, Names, name_voices, voices_of};
+pub use verify::{Side, SideAnswer, Verification, verify};

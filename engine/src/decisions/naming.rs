@@ -1,0 +1,131 @@
+//! Which voices of a recording are enrolled speakers.
+
+use super::identify::{decide, threshold};
+use crate::calibration::{Criterion, Evidence, Judge};
+use crate::diarization::{Diarization, label};
+use crate::embedding::{Embedding, EmbeddingError, ModelId, UnitEmbedding};
+use crate::speakers::{Candidate, Found};
+
+/// Seconds of speech from which on a voice may be named.
+const LEAST_SECONDS: f64 = 3.0;
+
+/// Candidates that a search should give: what is not among them is no rival.
+pub const NAMING_TOP: usize = 100;
+
+/// Whom the voices of a recording are of, by their numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Names(Vec<Option<Candidate>>);
+
+impl Names {
+    /// Adds the voices of another channel.
+    pub fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
+    /// Of so many voices, of which nobody was looked for.
+    pub fn none(n_voices: usize) -> Self {
+        Self(vec![None; n_voices])
+    }
+
+    /// The enrolled speaker, if there is one.
+    pub fn enrolled(&self, voice: usize) -> Option<&Candidate> {
+        self.0.get(voice)?.as_ref()
+    }
+
+    /// The enrolled speaker's id, or the voice's label: one word.
+    pub fn id(&self, voice: usize) -> String {
+        self.enrolled(voice).map_or_else(|| label(voice), |enrolled| enrolled.speaker.to_string())
+    }
+
+    /// The enrolled speaker's name or, without one, id; or the voice's label.
+    pub fn display_name(&self, voice: usize) -> String {
+        match self.enrolled(voice) {
+            Some(enrolled) if !enrolled.name.trim().is_empty() => enrolled.name.clone(),
+            _ => self.id(voice),
+        }
+    }
+}
+
+/// The voices of a recording as a model's embeddings, to be searched for.
+pub fn voices_of(found: &Diarization, model: &ModelId) -> Result<Vec<UnitEmbedding>, EmbeddingError> {
+    let embedding = |voice: &crate::diarization::Speaker| {
+        Embedding::new(model, voice.embedding.clone()).and_then(UnitEmbedding::try_from)
+    };
+    found.speakers.iter().map(embedding).collect()
+}
+
+/// Names voices of one recording, each with its seconds of speech and what a search for it has found.
+///
+/// A voice is named as a search would name it ([`decide`]), by the criterion; and the speaker must be as much ahead at
+/// this voice as at any other of the recording: a speaker names one voice at the most.
+pub fn name_voices(voices: &[(f64, Found)], criterion: Criterion, judge: Judge<'_>, margin: f64) -> Names {
+    let best: Vec<Option<&Candidate>> =
+        voices.iter().map(|(seconds, found)| decided(*seconds, found, criterion, judge, margin)).collect();
+    let is_ahead = |place: usize, best: &Candidate| {
+        voices.iter().enumerate().filter(|(other, _)| *other != place).all(|(_, (_, found))| {
+            let rival = found.candidates.iter().find(|candidate| candidate.speaker == best.speaker);
+            rival.is_none_or(|rival| best.similarity - rival.similarity >= margin)
+        })
+    };
+    let named =
+        best.into_iter().enumerate().map(|(place, best)| best.filter(|best| is_ahead(place, best)).cloned());
+    Names(named.collect())
+}
+
+fn decided<'a>(
+    seconds: f64,
+    found: &'a Found,
+    criterion: Criterion,
+    judge: Judge<'_>,
+    margin: f64,
+) -> Option<&'a Candidate> {
+    let evidence = Evidence::new(Some(seconds), [], 1);
+    let threshold = threshold(judge, found, criterion, &evidence).ok()?;
+    decide(found, threshold, margin).ok().filter(|_| seconds >= LEAST_SECONDS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calibration::Threshold;
+
+    fn found(similarities: &[(&str, f64)]) -> Found {
+        let candidate = |(id, similarity): &(&str, f64)| Candidate {
+            speaker: id.parse().unwrap(),
+            name: String::new(),
+            similarity: *similarity,
+            evidence: Evidence::new(Some(9.0), [], 1),
+        };
+        let candidates: Vec<Candidate> = similarities.iter().map(candidate).collect();
+        Found { searched: candidates.len(), speakers: candidates.len(), candidates }
+    }
+
+    #[test]
+    fn a_speaker_names_one_voice_at_the_most() {
+        let judge = Judge { calibration: None, threshold: Threshold::of_model(0.75) };
+        let cases = [
+            (vec![(9.0, found(&[("ann", 0.9), ("ben", 0.6)]))], vec![Some("ann")]),
+            (vec![(2.9, found(&[("ann", 0.9), ("ben", 0.6)]))], vec![None]),
+            (vec![(9.0, found(&[("ann", 0.7), ("ben", 0.6)]))], vec![None]),
+            (vec![(9.0, found(&[("ann", 0.9), ("ben", 0.87)]))], vec![None]),
+            (vec![(9.0, found(&[]))], vec![None]),
+            // One of two voices is clearly hers; or both are, and nobody knows which.
+            (vec![(9.0, found(&[("ann", 0.9)])), (9.0, found(&[("ann", 0.8)]))], vec![Some("ann"), None]),
+            (vec![(9.0, found(&[("ann", 0.9)])), (9.0, found(&[("ann", 0.87)]))], vec![None, None]),
+            (
+                vec![
+                    (9.0, found(&[("ann", 0.9), ("ben", 0.5)])),
+                    (9.0, found(&[("ben", 0.8), ("ann", 0.6)])),
+                ],
+                vec![Some("ann"), Some("ben")],
+            ),
+        ];
+        for (voices, expected) in cases {
+            let named = name_voices(&voices, Criterion::Default, judge, 0.05);
+            let named: Vec<Option<&str>> = (0..voices.len())
+                .map(|voice| named.enrolled(voice).map(|enrolled| enrolled.speaker.as_str()))
+                .collect();
+            assert_eq!(named, expected, "{voices:?}");
+        }
+    }
+}

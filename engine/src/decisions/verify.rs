@@ -1,0 +1,135 @@
+//! Are two voices the same speaker?
+
+use serde::Serialize;
+
+use crate::calibration::{Comparison, Criterion, CriterionError, Evidence, Judge};
+use crate::compare::{cosine, is_same_speaker};
+use crate::embedding::UnitEmbedding;
+use crate::report::AudioReport;
+use crate::speakers::Identifier;
+use crate::speech::level::TARGET_LEVEL_DBFS;
+
+/// Difference of levels from which on scores suffer, in dB, between recordings that were not raised to one level.
+const LEVEL_MISMATCH_DB: f64 = 6.0;
+
+/// A voice to compare.
+pub struct Side {
+    /// The voice.
+    pub embedding: UnitEmbedding,
+    /// What claims depend on.
+    pub evidence: Evidence,
+    /// Codes of the warnings that it came with.
+    pub warnings: Vec<String>,
+    /// Level of the recording, if it is one, in dB relative to full scale, as RMS.
+    pub level_dbfs: Option<f64>,
+    /// What is answered about it.
+    pub about: SideAnswer,
+}
+
+/// What is known of a side.
+#[derive(Clone, Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct SideAnswer {
+    /// The file, on the command line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(ignore))]
+    pub path: Option<String>,
+    /// Of a recording.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audio: Option<AudioReport>,
+    /// Of an enrolled speaker: the id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, example = "anna"))]
+    pub speaker: Option<Identifier>,
+}
+
+/// How alike two voices are.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = VerifyAnswer))]
+pub struct Verification {
+    /// Cosine similarity, from -1 to 1.
+    #[cfg_attr(feature = "schema", schema(example = 0.87))]
+    pub similarity: f64,
+    /// The threshold that was used.
+    #[cfg_attr(feature = "schema", schema(example = 0.75))]
+    pub threshold: f64,
+    /// Whether the similarity is above the threshold.
+    pub is_same_speaker: bool,
+    /// The natural logarithm of how much more likely the similarity is if one speaker is heard than if two are. It is limited by what the
+    /// calibration can show; null as the rate is.
+    #[cfg_attr(feature = "schema", schema(example = 4.2))]
+    pub log_likelihood_ratio: Option<f64>,
+    /// The share of pairs of different speakers of the same sex, with as much speech, that score at least this on the calibration's
+    /// recordings. Null where that cannot be told; `calibration_note` says why.
+    #[cfg_attr(feature = "schema", schema(example = 0.002))]
+    pub false_accept_rate: Option<f64>,
+    /// Whether the rate is only known to be no more than this.
+    #[cfg_attr(feature = "schema", schema(example = false))]
+    pub false_accept_rate_is_bound: bool,
+    /// What the claims are computed with; null if there is nothing for this model.
+    #[cfg_attr(feature = "schema", schema(example = "librispeech-2026"))]
+    pub calibration: Option<String>,
+    /// What was measured and what was not, or why nothing is claimed.
+    #[cfg_attr(
+        feature = "schema",
+        schema(
+            example = "On clean read English, 130 speakers: with as much speech, about 1 in 500 comparisons of ..."
+        )
+    )]
+    pub calibration_note: String,
+    /// Names weights and preprocessing.
+    #[cfg_attr(feature = "schema", schema(example = "resemblyzer-0.1.4/39373b86"))]
+    pub model: String,
+    /// One side.
+    pub a: SideAnswer,
+    /// The other.
+    pub b: SideAnswer,
+    /// Reasons to trust the decision less: those of both sides, and `level_mismatch`.
+    pub warnings: Vec<String>,
+}
+
+/// Compares two voices of one model.
+///
+/// # Panics
+/// If they are of different models.
+pub fn verify(
+    judge: Judge<'_>,
+    criterion: Criterion,
+    [a, b]: [Side; 2],
+) -> Result<Verification, CriterionError> {
+    let evidence = [&a.evidence, &b.evidence];
+    let similarity = cosine(&a.embedding, &b.embedding).expect("both are of the judge's model");
+    let threshold = judge.threshold(criterion, Comparison::Pair, evidence)?;
+    let claim = judge.claim(similarity, Comparison::Pair, evidence);
+    Ok(Verification {
+        similarity,
+        threshold,
+        is_same_speaker: is_same_speaker(similarity, threshold),
+        log_likelihood_ratio: claim.log_likelihood_ratio,
+        false_accept_rate: claim.error_rate.map(|rate| rate.value),
+        false_accept_rate_is_bound: claim.error_rate.is_some_and(|rate| rate.is_bound),
+        calibration: judge.calibration.map(|calibration| calibration.name.clone()),
+        calibration_note: claim.note,
+        model: a.embedding.model().fingerprint().to_owned(),
+        warnings: warnings(&a, &b),
+        a: a.about,
+        b: b.about,
+    })
+}
+
+/// The warnings of both sides, each once, and whether their levels differ too much.
+fn warnings(a: &Side, b: &Side) -> Vec<String> {
+    let mut warnings: Vec<String> = Vec::new();
+    for warning in a.warnings.iter().chain(&b.warnings) {
+        if !warnings.contains(warning) {
+            warnings.push(warning.clone());
+        }
+    }
+    if let [Some(a), Some(b)] = [a.level_dbfs, b.level_dbfs]
+        && a.min(b) > TARGET_LEVEL_DBFS
+        && (a - b).abs() > LEVEL_MISMATCH_DB
+    {
+        warnings.push("level_mismatch".into());
+    }
+    warnings
+}

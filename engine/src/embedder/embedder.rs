@@ -1,0 +1,461 @@
+//! The pipeline on the queue's workers: recordings in, embeddings out by callback.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tracing::{Span, info_span};
+
+use crate::audio::{self, Length};
+use crate::calibration::{Calibration, Judge};
+use crate::diarization::Heard;
+use crate::embedding::{Embedding, ModelId};
+use crate::encoder::{EncoderError, normalized};
+use crate::engine::Engine;
+use crate::front_end::{Features, FrontEndParameters};
+use crate::models::ModelSpec;
+use crate::pace::Pace;
+use crate::pipeline::{
+    Analysis, AudioReport, Pipeline, PipelineError, PipelineLimits, RecordingOptions, Wanted, Warning,
+};
+use crate::queue::{
+    Estimate, Group, LongStart, OnBatch, Place, Queue, QueueFull, QueueLimits, StartInSlices, Started,
+};
+
+/// How much is taken.
+#[derive(Clone, Copy, Debug)]
+pub struct EmbedderLimits {
+    /// Of a recording.
+    pub pipeline: PipelineLimits,
+    /// Of the queue.
+    pub queue: QueueLimits,
+}
+
+/// The pipelines of all models, on one queue.
+pub struct Embedder {
+    models: Vec<Arc<EmbedderModel>>,
+    queue: Queue,
+}
+
+/// A model as the embedder runs it.
+pub struct EmbedderModel {
+    place: usize,
+    pipeline: Pipeline,
+    encoder: String,
+    spec: Arc<ModelSpec>,
+    calibration: Option<Calibration>,
+}
+
+/// Bytes of a recording from which on it counts as long before anything is known of it: measuring it may take longer than a slice.
+const UNMEASURED_BYTES: usize = 40 << 20;
+
+/// Frames of features in a second.
+const FRAMES_A_SECOND: f64 = 100.0;
+
+/// Seconds of a window.
+const WINDOW_SECONDS: f64 = 1.6;
+
+/// Frames that windows of a recording hold together, for each frame of it: they overlap by half.
+const WINDOW_OVERLAP: f64 = 2.1;
+
+/// Samples of all channels that are decoded and analysed in one slice at most: half a minute of stereo at 48 kHz, which takes up
+/// to 50 ms.
+const SHORT_SAMPLES: f64 = 30.0 * 2.0 * 48_000.0;
+
+/// What became of a recording.
+pub struct Embedded {
+    /// The recording or, if segments were wanted, each of them.
+    pub voices: Vec<Result<EmbeddedVoice, PipelineError>>,
+    /// How long each stage took.
+    pub timings: Timings,
+}
+
+/// A recording's embedding, or that of a segment.
+pub struct EmbeddedVoice {
+    /// That of all windows or pieces.
+    pub embedding: Embedding,
+    /// What is known of the recording.
+    pub audio: AudioReport,
+    /// The windows, if they were wanted.
+    pub partials: Vec<Partial>,
+    /// Where speech is, in seconds of the recording, if windows for telling speakers apart were wanted.
+    pub speech: Vec<Range<f64>>,
+}
+
+/// One window.
+pub struct Partial {
+    /// When it begins and ends, in seconds of the recording; it may span pauses that were cut out.
+    pub seconds: Range<f64>,
+    /// Its embedding, L2 norm 1.
+    pub embedding: Vec<f32>,
+}
+
+/// How long a recording was in each stage.
+#[derive(Clone, Copy, Default)]
+pub struct Timings {
+    /// Until a worker took it.
+    queue: Duration,
+    /// What was received -> samples at 16 kHz.
+    decode: Duration,
+    /// Samples -> windows.
+    preprocess: Duration,
+    /// Windows -> embedding, the turns of others included.
+    encode: Duration,
+}
+
+/// Why a recording has no embedding.
+#[derive(Debug, thiserror::Error)]
+pub enum EmbedError {
+    /// There is no place in the queue.
+    #[error(transparent)]
+    Full(#[from] QueueFull),
+    /// The recording has none, or the encoder failed.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+}
+
+/// An admitted request: its place in the queue, and its share of the workers' time. What is left of its work is cancelled when it is
+/// dropped.
+pub struct Admission {
+    group: Group,
+    _place: Place,
+}
+
+impl Timings {
+    /// Adds those of another recording.
+    pub fn add(&mut self, other: &Self) {
+        self.queue += other.queue;
+        self.decode += other.decode;
+        self.preprocess += other.preprocess;
+        self.encode += other.encode;
+    }
+
+    /// Each stage by its name in metrics and headers.
+    pub fn stages(&self) -> [(&'static str, Duration); 4] {
+        [
+            ("queue", self.queue),
+            ("decode", self.decode),
+            ("preprocess", self.preprocess),
+            ("encode", self.encode),
+        ]
+    }
+}
+
+impl EmbeddedVoice {
+    /// What was heard of a recording whose turns were wanted, and the report on it.
+    pub fn into_heard(self) -> (Heard, AudioReport) {
+        let (windows, units) = self.partials.into_iter().map(|one| (one.seconds, one.embedding)).unzip();
+        (Heard { speech: self.speech, windows, units }, self.audio)
+    }
+}
+
+impl Embedded {
+    /// The recording's own embedding, of a request for no segments.
+    pub fn into_whole(self) -> Result<(EmbeddedVoice, Timings), PipelineError> {
+        let voice = self.voices.into_iter().next().unwrap_or(Err(NO_SPEECH));
+        Ok((voice?, self.timings))
+    }
+}
+
+impl EmbedderModel {
+    /// The model's name, weights and preprocessing.
+    pub fn id(&self) -> &ModelId {
+        self.pipeline.model()
+    }
+
+    /// What is known of the model.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    /// What is known of its errors, if anything is.
+    pub fn calibration(&self) -> Option<&Calibration> {
+        self.calibration.as_ref()
+    }
+
+    /// What decides on its embeddings, unless told otherwise.
+    pub fn judge(&self) -> Judge<'_> {
+        Judge { calibration: self.calibration(), threshold: self.spec.threshold }
+    }
+
+    /// What runs the encoder: `ort`, or `native-` and the instruction set.
+    pub fn encoder(&self) -> &str {
+        &self.encoder
+    }
+}
+
+impl Embedder {
+    /// Starts the workers. `on_batch` is called with the number of units in each call of an encoder.
+    pub fn start(engine: Engine, limits: EmbedderLimits, on_batch: OnBatch) -> Self {
+        let model = |(place, loaded): (usize, crate::engine::EngineModel)| {
+            Arc::new(EmbedderModel {
+                place,
+                pipeline: Pipeline::new(&loaded.model, limits.pipeline),
+                encoder: loaded.encoder,
+                calibration: loaded.calibration,
+                spec: loaded.model.spec,
+            })
+        };
+        Self {
+            models: engine.models.into_iter().enumerate().map(model).collect(),
+            queue: Queue::start(engine.workers, limits.queue, on_batch),
+        }
+    }
+
+    /// All models.
+    pub fn models(&self) -> &[Arc<EmbedderModel>] {
+        &self.models
+    }
+
+    /// The model of requests that name none: the first.
+    pub fn default_model(&self) -> &Arc<EmbedderModel> {
+        &self.models[0]
+    }
+
+    /// Recordings that wait or are in work.
+    pub fn queue_depth(&self) -> usize {
+        self.queue.depth()
+    }
+
+    /// Recordings that may wait or be in work.
+    pub fn queue_capacity(&self) -> usize {
+        self.queue.capacity()
+    }
+
+    /// Whether a recording would be refused at the moment.
+    pub fn check_capacity(&self) -> Result<(), QueueFull> {
+        if self.queue.is_full() { Err(QueueFull) } else { Ok(()) }
+    }
+
+    /// Takes a place for a request.
+    pub fn admit(&self) -> Result<Admission, QueueFull> {
+        Ok(Admission { _place: self.queue.admit()?, group: self.queue.group() })
+    }
+
+    /// A further place for each recording of an admitted request behind the first, whether it is free or not.
+    pub fn further_place(&self) -> Place {
+        self.queue.further_place()
+    }
+
+    /// Queues work without an encoder, of a few milliseconds. `done` is called on a worker with its outcome; it is dropped uncalled if
+    /// the admission is dropped or a worker panics.
+    pub fn compute<T: Send + 'static>(
+        admission: &Admission,
+        work: impl FnOnce() -> T + Send + 'static,
+        done: impl FnOnce(T) + Send + 'static,
+    ) {
+        let start = move || {
+            let outcome = work();
+            Started::Finished(Box::new(move || done(outcome)))
+        };
+        admission.group.submit(None, Box::new(start));
+    }
+
+    /// As [`Embedder::compute`], for work that takes longer, and pauses.
+    pub fn compute_in_slices<T: Send + 'static>(
+        admission: &Admission,
+        work: impl FnOnce(Pace<'_>) -> T + Send + 'static,
+        done: impl FnOnce(T) + Send + 'static,
+    ) {
+        let rest: StartInSlices = Box::new(move |pace| {
+            let outcome = work(pace);
+            Started::Finished(Box::new(move || done(outcome)))
+        });
+        let long = LongStart { rest, estimate: None, refuse: Box::new(|| {}) };
+        admission.group.submit(None, Box::new(move || Started::Long(long)));
+    }
+
+    /// Queues a recording, received in so many bytes. `unpack` makes the audio file of what was received, and tells how to read it; it runs
+    /// on a worker, as everything else does. `done` is called there with the outcome; it is dropped uncalled if the admission is dropped or
+    /// a worker panics.
+    pub fn embed<R: AsRef<[u8]> + Send + 'static, E: From<EmbedError> + Send + 'static>(
+        model: &Arc<EmbedderModel>,
+        (admission, place): (&Admission, Option<Place>),
+        wanted: Wanted,
+        n_bytes: usize,
+        unpack: impl FnOnce() -> Result<(R, RecordingOptions), E> + Send + 'static,
+        done: impl FnOnce(Result<Embedded, E>) + Send + 'static,
+    ) {
+        let (model, request, submitted) = (Arc::clone(model), Span::current(), Instant::now());
+        let start = move || {
+            let work = AnalysisWork { model, request, wanted, queue: submitted.elapsed() };
+            // Whichever of the two ends it takes the callback.
+            let done = Arc::new(Mutex::new(Some(done)));
+            let refused = Arc::clone(&done);
+            let refuse = Box::new(move || {
+                if let Some(done) = take(&refused) {
+                    done(Err(EmbedError::from(QueueFull).into()));
+                }
+            });
+            let done = move |outcome| {
+                if let Some(done) = take(&done) {
+                    done(outcome);
+                }
+            };
+            if n_bytes >= UNMEASURED_BYTES {
+                let rest: StartInSlices = Box::new(move |pace| work.start(unpack(), done, pace));
+                return Started::Long(LongStart { rest, estimate: None, refuse });
+            }
+            let unpacked = unpack();
+            let length = unpacked.as_ref().ok().map(|(bytes, options)| length_of(bytes.as_ref(), *options));
+            // One over the limit is refused before it is decoded.
+            let is_long = |length: &Length| length.samples > SHORT_SAMPLES && !work.is_over_limit(*length);
+            match length.filter(is_long) {
+                Some(length) => {
+                    let estimate = work.estimate(length);
+                    let rest: StartInSlices = Box::new(move |pace| work.start(unpacked, done, pace));
+                    Started::Long(LongStart { rest, estimate, refuse })
+                }
+                None => work.start(unpacked, done, Pace::UNBROKEN),
+            }
+        };
+        admission.group.submit(place, Box::new(start));
+    }
+}
+
+/// How long a recording is. One that cannot be read has no length.
+fn length_of(bytes: &[u8], options: RecordingOptions) -> Length {
+    audio::measure(bytes, options.raw, Pace::UNBROKEN).unwrap_or_default()
+}
+
+/// Takes what can be taken once.
+fn take<T>(once: &Mutex<Option<T>>) -> Option<T> {
+    once.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// The work on a recording before the encoder.
+struct AnalysisWork {
+    model: Arc<EmbedderModel>,
+    request: Span,
+    wanted: Wanted,
+    /// How long it waited.
+    queue: Duration,
+}
+
+impl AnalysisWork {
+    /// Whether it is longer than what is wanted of it allows.
+    fn is_over_limit(&self, length: Length) -> bool {
+        length.seconds > self.model.pipeline.max_seconds(&self.wanted)
+    }
+
+    /// What all of it takes, and by when it is to be done, if that is known.
+    fn estimate(&self, length: Length) -> Option<Estimate> {
+        let deadline = self.wanted.deadline.as_ref()?.of(length.seconds);
+        let has_windows = self.wanted.turns.is_some()
+            || matches!(self.model.spec.front_end, FrontEndParameters::Mel { .. });
+        let overlap = if has_windows { WINDOW_OVERLAP } else { 1.0 };
+        // Windows at another rate come on top.
+        let rate = self.wanted.partials.as_ref().and_then(|partials| partials.rate).unwrap_or(0.0);
+        let overlap = overlap + rate * WINDOW_SECONDS;
+        let frames = length.seconds * FRAMES_A_SECOND * overlap;
+        let encode_us = frames * f64::from(self.model.spec.frame_cost_ns) / 1e3;
+        Some(Estimate { cost_us: (length.decode_us + encode_us) as u64, deadline })
+    }
+
+    fn start<R: AsRef<[u8]>, E: From<EmbedError> + Send + 'static>(
+        self,
+        unpacked: Result<(R, RecordingOptions), E>,
+        done: impl FnOnce(Result<Embedded, E>) + Send + 'static,
+        pace: Pace<'_>,
+    ) -> Started {
+        let Self { model, request, wanted, queue } = self;
+        let outcome = unpacked.and_then(|(bytes, options)| {
+            Ok(model.analyse(&request, &wanted, (bytes, options), pace).map_err(EmbedError::from)?)
+        });
+        match outcome {
+            Ok((analyses, decode, preprocess)) => {
+                let timings = Timings { queue, decode, preprocess, encode: Duration::ZERO };
+                let wants_partials = wanted.partials.is_some() || wanted.turns.is_some();
+                model.encode(analyses, wants_partials, &request, timings, done)
+            }
+            Err(error) => Started::Finished(Box::new(move || done(Err(error)))),
+        }
+    }
+}
+
+/// What a recording was analysed to: itself, or its segments.
+type Analyses = Vec<Result<Analysis, PipelineError>>;
+
+impl EmbedderModel {
+    /// The stages before the encoder, each a span of its request, and how long decoding and the rest took.
+    fn analyse<R: AsRef<[u8]>>(
+        &self,
+        request: &Span,
+        wanted: &Wanted,
+        (bytes, options): (R, RecordingOptions),
+        pace: Pace<'_>,
+    ) -> Result<(Analyses, Duration, Duration), PipelineError> {
+        let _request = request.enter();
+        let begun = Instant::now();
+        let recording = info_span!("decode")
+            .in_scope(|| self.pipeline.decode_wanted(bytes.as_ref(), options, wanted, pace))?;
+        // The file is not needed any more, and what follows takes memory.
+        drop(bytes);
+        let decode = begun.elapsed();
+        let begun = Instant::now();
+        let analyses =
+            info_span!("preprocess").in_scope(|| self.pipeline.analyse_wanted(recording, wanted, pace));
+        Ok((analyses?, decode, begun.elapsed()))
+    }
+
+    /// What is to be encoded, and what is made of the units' embeddings.
+    fn encode<E: From<EmbedError>>(
+        self: Arc<Self>,
+        mut analyses: Analyses,
+        wants_partials: bool,
+        request: &Span,
+        timings: Timings,
+        done: impl FnOnce(Result<Embedded, E>) + Send + 'static,
+    ) -> Started {
+        let all: Vec<Features> = analyses.iter_mut().flatten().flat_map(Analysis::take_features).collect();
+        if all.is_empty() {
+            let voices =
+                analyses.into_iter().map(|analysis| Err(analysis.err().unwrap_or(NO_SPEECH))).collect();
+            return Started::Finished(Box::new(move || done(Ok(Embedded { voices, timings }))));
+        }
+        let features = Features::joined(all);
+        let span = info_span!(parent: request, "encode", windows = features.units().len());
+        let begun = Instant::now();
+        let (model, frame_cost_ns) = (self.place, self.spec.frame_cost_ns);
+        let finish = move |units: Result<Vec<Vec<f32>>, EncoderError>| {
+            drop(span);
+            let timings = Timings { encode: begun.elapsed(), ..timings };
+            let failed = |error| E::from(EmbedError::from(PipelineError::from(error)));
+            done(units.map_err(failed).map(|units| {
+                let mut units = units.into_iter();
+                let voice = |analysis: Result<Analysis, PipelineError>| {
+                    self.voice(analysis?, wants_partials, &mut units)
+                };
+                Embedded { voices: analyses.into_iter().map(voice).collect(), timings }
+            }));
+        };
+        Started::Units { model, frame_cost_ns, features, finish: Box::new(finish) }
+    }
+
+    /// Takes the embeddings of an analysis' units, then those of its windows at another rate.
+    fn voice(
+        &self,
+        analysis: Analysis,
+        wants_partials: bool,
+        units: &mut impl Iterator<Item = Vec<f32>>,
+    ) -> Result<EmbeddedVoice, PipelineError> {
+        let own: Vec<Vec<f32>> = units.by_ref().take(analysis.unit_seconds.len()).collect();
+        let partial = |(seconds, embedding)| Partial { seconds, embedding: normalized(embedding) };
+        let others: Option<Vec<Partial>> =
+            analysis.other_windows.map(|(_, times)| times.into_iter().zip(units).map(partial).collect());
+        let speech = analysis.speech;
+        let (embedding, mut audio) = self.pipeline.conclude(&own, analysis.report)?;
+        if !speech.is_empty() {
+            // That is what turns are asked for.
+            audio.warnings.retain(|warning| *warning != Warning::SeveralSpeakers);
+        }
+        let partials = match others {
+            Some(others) => others,
+            None if wants_partials => analysis.unit_seconds.into_iter().zip(own).map(partial).collect(),
+            None => Vec::new(),
+        };
+        Ok(EmbeddedVoice { embedding, audio, partials, speech })
+    }
+}
+
+const NO_SPEECH: PipelineError = PipelineError::NoSpeech { channels_cancel: false };

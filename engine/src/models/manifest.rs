@@ -1,0 +1,36 @@
+//! Where a checkpoint is published, the offsets of the weights in it, and the hash of the converted file, as `manifest.json` beside each model has
+//! them.
+
+use serde::Deserialize;
+
+use super::checkpoint::Checkpoint;
+use super::digest::FileDigest;
+
+/// A parsed manifest.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Manifest {
+    /// Model and version.
+    pub(super) name: String,
+    /// The PyTorch checkpoint that the model is made from.
+    pub(super) checkpoint: Checkpoint,
+    /// The ONNX file made from it.
+    pub(super) onnx: FileDigest,
+    /// SHA-256 of the native encoder's self-check with that file, if it runs the model.
+    pub(super) native_check_sha256: Option<String>,
+}
+
+impl Manifest {
+    /// Resemblyzer's, of the model that this version of the program is built for.
+    pub(super) fn resemblyzer() -> Self {
+        Self::committed(include_str!("../../../models/resemblyzer/manifest.json"))
+    }
+
+    /// CAM++'s.
+    pub(super) fn campplus() -> Self {
+        Self::committed(include_str!("../../../models/campplus/manifest.json"))
+    }
+
+    fn committed(json: &str) -> Self {
+        serde_json::from_str(json).expect("the committed manifests are valid: tests read them")
+    }
+}

@@ -1,0 +1,200 @@
+//! ONNX files: the few protobuf messages that they take, written in the order of the calls, so that equal contents are equal bytes.
+//!
+//! Source of the field numbers: `onnx.proto` of ONNX 1.12 (IR version 8, opset 17).
+
+use half::f16;
+
+const IR_VERSION: u64 = 8;
+const OPSET_VERSION: u64 = 17;
+
+pub(super) const ELEM_TYPE_FLOAT: u64 = 1;
+const ELEM_TYPE_INT64: u64 = 7;
+const ELEM_TYPE_FLOAT16: u64 = 10;
+
+const ATTRIBUTE_TYPE_FLOAT: u64 = 1;
+const ATTRIBUTE_TYPE_INT: u64 = 2;
+const ATTRIBUTE_TYPE_INTS: u64 = 7;
+
+/// Who files say has made them; the native encoder takes those alone that are the same to the last byte.
+const PRODUCER: &str = "voice-embedding-service";
+
+/// The file of a graph.
+pub(super) fn file(graph: &Message, metadata: &[(String, String)]) -> Vec<u8> {
+    let mut model = Message::default();
+    model.varint(1, IR_VERSION);
+    model.string(2, PRODUCER);
+    model.message(7, graph);
+    let mut opset = Message::default();
+    opset.varint(2, OPSET_VERSION);
+    model.message(8, &opset);
+    for (key, value) in metadata {
+        let mut entry = Message::default();
+        entry.string(1, key);
+        entry.string(2, value);
+        model.message(14, &entry);
+    }
+    model.0
+}
+
+/// A protobuf message in the making. Fields are written in the order of the calls.
+#[derive(Default)]
+pub(super) struct Message(Vec<u8>);
+
+impl Message {
+    pub(super) fn varint(&mut self, field: u64, value: u64) {
+        self.raw_varint(field << 3);
+        self.raw_varint(value);
+    }
+
+    fn fixed32(&mut self, field: u64, value: [u8; 4]) {
+        self.raw_varint(field << 3 | 5);
+        self.0.extend_from_slice(&value);
+    }
+
+    fn bytes(&mut self, field: u64, value: &[u8]) {
+        self.raw_varint(field << 3 | 2);
+        self.raw_varint(value.len() as u64);
+        self.0.extend_from_slice(value);
+    }
+
+    pub(super) fn string(&mut self, field: u64, value: &str) {
+        self.bytes(field, value.as_bytes());
+    }
+
+    pub(super) fn message(&mut self, field: u64, value: &Message) {
+        self.bytes(field, &value.0);
+    }
+
+    /// Seven bits a byte, the lowest first; the top bit says that more follow.
+    fn raw_varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+    }
+}
+
+pub(super) fn node(op_type: &str, inputs: &[&str], outputs: &[&str], attributes: &[Message]) -> Message {
+    let mut node = Message::default();
+    inputs.iter().for_each(|name| node.string(1, name));
+    outputs.iter().for_each(|name| node.string(2, name));
+    node.string(4, op_type);
+    attributes.iter().for_each(|attribute| node.message(5, attribute));
+    node
+}
+
+pub(super) fn float(name: &str, value: f32) -> Message {
+    let mut attribute = Message::default();
+    attribute.string(1, name);
+    attribute.fixed32(2, value.to_le_bytes());
+    attribute.varint(20, ATTRIBUTE_TYPE_FLOAT);
+    attribute
+}
+
+pub(super) fn int(name: &str, value: u64) -> Message {
+    let mut attribute = Message::default();
+    attribute.string(1, name);
+    attribute.varint(3, value);
+    attribute.varint(20, ATTRIBUTE_TYPE_INT);
+    attribute
+}
+
+pub(super) fn ints(name: &str, values: &[u64]) -> Message {
+    let mut attribute = Message::default();
+    attribute.string(1, name);
+    values.iter().for_each(|value| attribute.varint(8, *value));
+    attribute.varint(20, ATTRIBUTE_TYPE_INTS);
+    attribute
+}
+
+pub(super) fn float_tensor(name: &str, shape: &[usize], values: &[f32]) -> Message {
+    debug_assert_eq!(shape.iter().product::<usize>(), values.len());
+    let data: Vec<[u8; 4]> = values.iter().map(|value| value.to_le_bytes()).collect();
+    tensor(name, shape, ELEM_TYPE_FLOAT, data.as_flattened())
+}
+
+pub(super) fn half_tensor(name: &str, shape: &[usize], values: &[f16]) -> Message {
+    let data: Vec<[u8; 2]> = values.iter().map(|value| value.to_le_bytes()).collect();
+    tensor(name, shape, ELEM_TYPE_FLOAT16, data.as_flattened())
+}
+
+pub(super) fn int64_tensor(name: &str, shape: &[usize], values: &[i64]) -> Message {
+    let data: Vec<[u8; 8]> = values.iter().map(|value| value.to_le_bytes()).collect();
+    tensor(name, shape, ELEM_TYPE_INT64, data.as_flattened())
+}
+
+fn tensor(name: &str, shape: &[usize], elem_type: u64, data: &[u8]) -> Message {
+    let mut tensor = Message::default();
+    shape.iter().for_each(|dim| tensor.varint(1, *dim as u64));
+    tensor.varint(2, elem_type);
+    tensor.string(8, name);
+    tensor.bytes(9, data);
+    tensor
+}
+
+/// A size of a graph's input or output.
+#[derive(Clone, Copy)]
+pub(super) enum Dim {
+    /// Whatever it is, named.
+    Any(&'static str),
+    /// This one.
+    Size(usize),
+}
+
+/// A graph's input or output, `f32`.
+pub(super) fn value_info(name: &str, dims: &[Dim]) -> Message {
+    let mut shape = Message::default();
+    for dim in dims {
+        let mut message = Message::default();
+        match *dim {
+            Dim::Any(name) => message.string(2, name),
+            Dim::Size(size) => message.varint(1, size as u64),
+        }
+        shape.message(1, &message);
+    }
+    let mut tensor_type = Message::default();
+    tensor_type.varint(1, ELEM_TYPE_FLOAT);
+    tensor_type.message(2, &shape);
+    let mut value_type = Message::default();
+    value_type.message(1, &tensor_type);
+    let mut info = Message::default();
+    info.string(1, name);
+    info.message(2, &value_type);
+    info
+}
+
+/// Fields of one number in a protobuf message that are strings, bytes or messages; it ends where the message is damaged.
+pub(super) fn fields(message: &[u8], wanted: u64) -> impl Iterator<Item = &[u8]> {
+    let mut rest = message;
+    std::iter::from_fn(move || {
+        loop {
+            let tag = read_varint(&mut rest)?;
+            match tag & 7 {
+                0 => drop(read_varint(&mut rest)?),
+                2 => {
+                    let len = usize::try_from(read_varint(&mut rest)?).ok()?;
+                    let (value, after) = rest.split_at_checked(len)?;
+                    rest = after;
+                    if tag >> 3 == wanted {
+                        return Some(value);
+                    }
+                }
+                _ => return None,
+            }
+        }
+    })
+}
+
+fn read_varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}

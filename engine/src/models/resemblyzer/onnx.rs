@@ -1,0 +1,128 @@
+//! The encoder as an ONNX file. The same weights always give the same bytes, and a file that gives back its own bytes is known to
+//! hold this graph and no other.
+
+use super::hparams::{INPUT_NAME, N_FRAMES, OUTPUT_NAME};
+use crate::encoder::EncoderError;
+use crate::encoder::native::{
+    EMBEDDING_DIM, EncoderWeights, HIDDEN_UNITS, LSTM_LAYERS, LinearWeights, LstmWeights, N_MELS,
+};
+use crate::models::onnx::{
+    Dim, Message, fields, file, float_tensor, int, int64_tensor, ints, node, value_info,
+};
+
+/// The encoder's ONNX file: `mels [n, 160, 40]` -> LSTM layers -> last hidden state -> linear -> ReLU -> L2 norm ->
+/// `embeds [n, 256]`.
+pub fn write(weights: &EncoderWeights) -> Vec<u8> {
+    file(&encoder_graph(&weights.layers, &weights.linear), &weights.metadata)
+}
+
+/// Reads such a file. One of any other graph, even of the same weights, is refused.
+pub fn read(onnx: &[u8]) -> Result<EncoderWeights, EncoderError> {
+    let other = |reason: &str| EncoderError::OtherModel(format!("{reason}; ENCODER=ort runs other graphs"));
+    let weights = find_weights(onnx).ok_or_else(|| other("its weights are not where they should be"))?;
+    if !floats(&weights).all(|weight| weight.is_finite()) {
+        return Err(other("it has weights that are not finite"));
+    }
+    if write(&weights) != onnx {
+        return Err(other("its graph is not the one that `model convert` writes"));
+    }
+    Ok(weights)
+}
+
+fn floats(weights: &EncoderWeights) -> impl Iterator<Item = &f32> {
+    let layers = weights.layers.iter().flat_map(|layer| [&layer.input, &layer.recurrent, &layer.bias]);
+    layers.chain([&weights.linear.weight, &weights.linear.bias]).flatten()
+}
+
+/// The weights by their names, as long as they should be, and the metadata.
+fn find_weights(onnx: &[u8]) -> Option<EncoderWeights> {
+    let graph = fields(onnx, 7).next()?;
+    let weights = |name: String, len: usize| {
+        let tensor = fields(graph, 5).find(|tensor| fields(tensor, 8).eq([name.as_bytes()]))?;
+        let (values, rest) = fields(tensor, 9).next()?.as_chunks();
+        let values: Vec<f32> = values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        (values.len() == len && rest.is_empty()).then_some(values)
+    };
+    let layer = |i: usize| {
+        let n_inputs = if i == 0 { N_MELS } else { HIDDEN_UNITS };
+        Some(LstmWeights {
+            input: weights(format!("layer{i}_w"), 4 * HIDDEN_UNITS * n_inputs)?,
+            recurrent: weights(format!("layer{i}_r"), 4 * HIDDEN_UNITS * HIDDEN_UNITS)?,
+            bias: weights(format!("layer{i}_b"), 8 * HIDDEN_UNITS)?,
+        })
+    };
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
+    let metadata = fields(onnx, 14)
+        .map(|entry| Some((text(fields(entry, 1).next()?)?, text(fields(entry, 2).next()?)?)));
+    Some(EncoderWeights {
+        layers: (0..LSTM_LAYERS).map(layer).collect::<Option<_>>()?,
+        linear: LinearWeights {
+            weight: weights("linear_weight".into(), EMBEDDING_DIM * HIDDEN_UNITS)?,
+            bias: weights("linear_bias".into(), EMBEDDING_DIM)?,
+        },
+        metadata: metadata.collect::<Option<_>>()?,
+    })
+}
+
+/// Nodes first, then initializers, then input and output.
+///
+/// 1. `mels` to the LSTM's layout `[frames, n, mels]`.
+/// 2. The layers; all hidden states of one are the next one's input, without the axis for directions.
+/// 3. The last hidden state of the last layer, linear, ReLU, L2 norm.
+fn encoder_graph(layers: &[LstmWeights], linear: &LinearWeights) -> Message {
+    let mut graph = Message::default();
+    graph.message(1, &node("Transpose", &[INPUT_NAME], &["layer0_x"], &[ints("perm", &[1, 0, 2])]));
+    for i in 0..layers.len() {
+        let inputs =
+            [format!("layer{i}_x"), format!("layer{i}_w"), format!("layer{i}_r"), format!("layer{i}_b")];
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let hidden_size = int("hidden_size", HIDDEN_UNITS as u64);
+        if i + 1 < layers.len() {
+            let states = format!("layer{i}_y");
+            graph.message(1, &node("LSTM", &inputs, &[&states], &[hidden_size]));
+            graph.message(1, &node("Squeeze", &[&states, "axis_1"], &[&format!("layer{}_x", i + 1)], &[]));
+        } else {
+            graph.message(1, &node("LSTM", &inputs, &["", "last_hidden"], &[hidden_size]));
+        }
+    }
+    graph.message(1, &node("Squeeze", &["last_hidden", "axis_0"], &["hidden"], &[]));
+    let linear_inputs = ["hidden", "linear_weight", "linear_bias"];
+    graph.message(1, &node("Gemm", &linear_inputs, &["linear"], &[int("transB", 1)]));
+    graph.message(1, &node("Relu", &["linear"], &["relu"], &[]));
+    graph.message(1, &node("LpNormalization", &["relu"], &[OUTPUT_NAME], &[int("axis", 1), int("p", 2)]));
+    graph.string(2, "speaker_encoder");
+
+    for (i, layer) in layers.iter().enumerate() {
+        let n_inputs = layer.input.len() / (4 * HIDDEN_UNITS);
+        graph.message(
+            5,
+            &float_tensor(&format!("layer{i}_w"), &[1, 4 * HIDDEN_UNITS, n_inputs], &layer.input),
+        );
+        let shape = [1, 4 * HIDDEN_UNITS, HIDDEN_UNITS];
+        graph.message(5, &float_tensor(&format!("layer{i}_r"), &shape, &layer.recurrent));
+        graph.message(5, &float_tensor(&format!("layer{i}_b"), &[1, 8 * HIDDEN_UNITS], &layer.bias));
+    }
+    graph.message(5, &float_tensor("linear_weight", &[EMBEDDING_DIM, HIDDEN_UNITS], &linear.weight));
+    graph.message(5, &float_tensor("linear_bias", &[EMBEDDING_DIM], &linear.bias));
+    graph.message(5, &int64_tensor("axis_0", &[1], &[0]));
+    graph.message(5, &int64_tensor("axis_1", &[1], &[1]));
+
+    graph.message(11, &value_info(INPUT_NAME, &[Dim::Any("n"), Dim::Size(N_FRAMES), Dim::Size(N_MELS)]));
+    graph.message(12, &value_info(OUTPUT_NAME, &[Dim::Any("n"), Dim::Size(EMBEDDING_DIM)]));
+    graph
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bound that each row's scale is chosen for, with the real weights.
+    #[test]
+    fn no_sum_of_the_real_weights_can_overflow() {
+        let file = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/resemblyzer.onnx")).unwrap();
+        let largest = read(&file).unwrap().largest_sum();
+        assert!(largest <= i64::from(i32::MAX), "{largest}");
+        // Nor is the room wasted.
+        assert!(largest as f64 > 0.99 * f64::from(i32::MAX), "{largest}");
+    }
+}

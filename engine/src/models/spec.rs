@@ -1,0 +1,85 @@
+//! What is known of a model before its weights are read.
+
+use super::digest::FileDigest;
+use super::error::ConvertError;
+use crate::calibration::{Calibration, Threshold};
+use crate::encoder::Graph;
+use crate::front_end::{FrontEndParameters, TurnWindowParameters};
+
+/// A speaker model: what it takes, what it makes, and where its weights come from.
+#[derive(Clone, Debug)]
+pub struct ModelSpec {
+    /// The name that people choose it by.
+    pub id: &'static str,
+    /// What the names of its variables begin with.
+    pub variables: &'static str,
+    /// Name and version, as fingerprints begin.
+    pub release: String,
+    /// Components of an embedding.
+    pub dimension: usize,
+    /// How an utterance becomes features.
+    pub front_end: FrontEndParameters,
+    /// Input and output of its ONNX graph.
+    pub graph: Graph,
+    /// What counts as the same speaker.
+    pub threshold: Threshold,
+    /// How to tell from a similarity how sure a decision is; of the model's own weights.
+    pub calibration: Calibration,
+    /// How it tells speakers of a recording apart.
+    pub turns: TurnParameters,
+    /// What encoding a frame takes on one core, in nanoseconds: only the ratio between models counts.
+    pub frame_cost_ns: u32,
+    /// Whether its windows tell if there is more than one voice in a recording.
+    pub several_speakers: bool,
+    /// Who published the weights.
+    pub publisher: &'static str,
+    /// When, in seconds since 1970.
+    pub published: u64,
+    /// Licence of the weights, as SPDX names it.
+    pub licence: &'static str,
+    /// The files that hold the weights.
+    pub files: ModelFiles,
+}
+
+impl ModelSpec {
+    /// Whether a name is the model's id, its release or the fingerprint of its own file.
+    pub fn is_named(&self, name: &str) -> bool {
+        name == self.id || name == self.release || name == self.fingerprint()
+    }
+
+    /// The fingerprint of its own file.
+    pub fn fingerprint(&self) -> String {
+        format!("{}/{}", self.release, self.files.checkpoint.short())
+    }
+}
+
+/// How a model tells speakers of a recording apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TurnParameters {
+    /// The windows.
+    pub windows: TurnWindowParameters,
+    /// Speakers whose means are as alike as this are one.
+    pub merged_from: f64,
+}
+
+/// The calibration that is committed for a model.
+pub(super) fn committed_calibration(json: &[u8]) -> Calibration {
+    Calibration::of_json(json).expect("the committed calibrations are valid: tests read them")
+}
+
+/// The files of a model.
+#[derive(Clone, Debug)]
+pub struct ModelFiles {
+    /// Name of the ONNX file in a folder of models.
+    pub local: &'static str,
+    /// The ONNX file that this version of the program is built for.
+    pub onnx: FileDigest,
+    /// Where the checkpoint that it is made from is published.
+    pub checkpoint_url: String,
+    /// That checkpoint.
+    pub checkpoint: FileDigest,
+    /// Converts the checkpoint to the ONNX file; the same bytes in give the same bytes out.
+    pub convert: fn(&[u8]) -> Result<Vec<u8>, ConvertError>,
+    /// SHA-256 of the native encoder's self-check with the ONNX file; none if ONNX Runtime alone runs the model.
+    pub native_check_sha256: Option<String>,
+}

@@ -1,0 +1,450 @@
+//! Bytes of an audio file -> [`Embedding`]: the stages in order.
+
+use std::fmt;
+use std::ops::{Range, RangeInclusive};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::audio::{
+    self, AudioError, Channel, DecodeOptions, RawFormat, Recording, SAMPLE_RATE_HZ, Waveform,
+};
+use crate::compare::fall_into_two_voices;
+use crate::embedding::{Embedding, ModelId};
+use crate::encoder::{self, EncoderError, Session, mean_embedding};
+use crate::front_end::{Features, FrontEnd};
+use crate::models::{Model, TurnParameters};
+use crate::pace::{Cancelled, Pace};
+pub use crate::report::{AudioReport, Warning};
+use crate::speech::{self, Pauses, Utterance, level};
+
+/// Seconds that a segment may end past the recording: clients round times.
+const ROUNDING_SECONDS: f64 = 0.05;
+
+/// Turns recordings into what one model's encoder takes. Make it once and share it.
+pub struct Pipeline {
+    model: ModelId,
+    limits: PipelineLimits,
+    front_end: FrontEnd,
+    turns: TurnParameters,
+    several_speakers: bool,
+}
+
+/// How much speech and audio is accepted.
+#[derive(Clone, Copy, Debug)]
+pub struct PipelineLimits {
+    /// The longest recording, in seconds.
+    pub max_audio_seconds: f64,
+    /// The least speech, in seconds; 0 accepts any.
+    pub min_speech_seconds: f64,
+    /// The longest recording whose turns are wanted, in seconds.
+    pub max_turns_seconds: f64,
+}
+
+/// How a recording is to be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordingOptions {
+    /// The channel to take.
+    pub channel: Channel,
+    /// What the samples are, if they have no header.
+    pub raw: Option<RawFormat>,
+}
+
+/// What is wanted of a recording besides its embedding.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// The embeddings of windows.
+    pub partials: Option<WantedPartials>,
+    /// These stretches, in seconds, each by itself instead of the whole.
+    pub segments: Option<Vec<Range<f64>>>,
+    /// Windows for telling speakers apart, instead of those for an embedding, and where speech is.
+    pub turns: Option<WantedTurns>,
+    /// Where speech is, in the report.
+    pub speech: bool,
+    /// When nobody waits for it any more, if that is known.
+    pub deadline: Option<Deadline>,
+}
+
+/// When nobody waits for a recording any more.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    /// The time, whatever the recording's length.
+    pub at: Instant,
+    /// Further seconds for each second of the recording.
+    pub for_each_second: f64,
+}
+
+impl Deadline {
+    /// The time for a recording of so many seconds.
+    pub fn of(&self, seconds: f64) -> Instant {
+        let more = (seconds * self.for_each_second).clamp(0.0, MAX_MORE_SECONDS);
+        self.at + Duration::from_secs_f64(more)
+    }
+}
+
+/// More than any recording adds to its deadline.
+const MAX_MORE_SECONDS: f64 = 1e6;
+
+/// Windows for telling speakers apart, of a recording that may be long.
+#[derive(Clone, Default)]
+pub struct WantedTurns {
+    /// Called with the length of the recording, in seconds, once it is known.
+    pub on_length: Option<Arc<dyn Fn(f64) + Send + Sync>>,
+}
+
+impl fmt::Debug for WantedTurns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WantedTurns")
+    }
+}
+
+/// The embeddings of windows that are wanted.
+#[derive(Clone, Debug)]
+pub struct WantedPartials {
+    /// Windows a second; the model's own number if there is none.
+    pub rate: Option<f64>,
+    /// How many there may still be, shared by the recordings of a request.
+    pub left: Arc<AtomicUsize>,
+}
+
+impl WantedPartials {
+    /// Windows a second that can be asked for: at the least Resemblyzer's leave no gap.
+    pub const RATES: RangeInclusive<f64> = 0.625..=16.0;
+}
+
+/// A recording, or a segment of one, up to the encoder.
+#[derive(Clone, Debug)]
+pub struct Analysis {
+    /// What the encoder takes.
+    pub features: Features,
+    /// When each unit of the features begins and ends, in seconds of the recording; it may span pauses that were cut out.
+    pub unit_seconds: Vec<Range<f64>>,
+    /// What is known of the recording.
+    pub report: AudioReport,
+    /// Where speech is, in seconds of the recording, if windows for telling speakers apart are wanted.
+    pub speech: Vec<Range<f64>>,
+    /// The windows of partials, if they are wanted and not the units, and when each begins and ends.
+    pub other_windows: Option<(Features, Vec<Range<f64>>)>,
+}
+
+/// Why a recording has no embedding.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The bytes are not a recording.
+    #[error(transparent)]
+    Audio(#[from] AudioError),
+    /// The voice detector keeps nothing.
+    #[error("No speech was found in the audio{}", cancelling_hint(*.channels_cancel))]
+    NoSpeech {
+        /// The channels cancel each other in their mean.
+        channels_cancel: bool,
+    },
+    /// There is less speech than [`PipelineLimits::min_speech_seconds`].
+    #[error("The audio holds {speech_seconds:.2} seconds of speech; at least {min_seconds} are needed")]
+    TooShort {
+        /// The speech found.
+        speech_seconds: f64,
+        /// The limit.
+        min_seconds: f64,
+    },
+    /// A segment begins or ends beyond the recording.
+    #[error("segments[{index}] ends at {end} s, but the recording is {duration_seconds:.3} s long")]
+    SegmentPastEnd {
+        /// Its place in the list.
+        index: usize,
+        /// Its end, in seconds.
+        end: f64,
+        /// Length of the recording.
+        duration_seconds: f64,
+    },
+    /// The segments together are longer than a recording may be.
+    #[error("The segments together are {seconds:.0} s long; at most {max_seconds} are allowed")]
+    SegmentsTooLong {
+        /// Their length.
+        seconds: f64,
+        /// [`PipelineLimits::max_audio_seconds`].
+        max_seconds: f64,
+    },
+    /// There are more windows than [`WantedPartials::left`].
+    #[error("There are too many partials; ask for a lower rate, or for fewer recordings")]
+    TooManyPartials,
+    /// Nobody waits for the recording any more.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+    /// The encoder failed: not the recording's fault.
+    #[error(transparent)]
+    Encoder(#[from] EncoderError),
+}
+
+fn cancelling_hint(channels_cancel: bool) -> &'static str {
+    if channels_cancel { ": its channels cancel each other, take one of them with `channel`" } else { "" }
+}
+
+impl Analysis {
+    /// Takes the features out, to be encoded: those of the units, then those of partials.
+    pub fn take_features(&mut self) -> Vec<Features> {
+        let own = std::mem::replace(&mut self.features, Features::none());
+        let other =
+            self.other_windows.as_mut().map(|(windows, _)| std::mem::replace(windows, Features::none()));
+        std::iter::once(own).chain(other).collect()
+    }
+}
+
+impl Wanted {
+    /// Counts the windows of an analysis, if partials are wanted.
+    fn take_partials(&self, analysis: &Analysis) -> Result<(), PipelineError> {
+        let Some(partials) = &self.partials else { return Ok(()) };
+        let n = analysis.other_windows.as_ref().map_or(analysis.unit_seconds.len(), |(_, times)| times.len());
+        let taken =
+            partials.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(n));
+        taken.map(drop).map_err(|_| PipelineError::TooManyPartials)
+    }
+}
+
+impl Default for PipelineLimits {
+    /// Ten minutes of audio at the most, any amount of speech.
+    fn default() -> Self {
+        Self { max_audio_seconds: 600.0, min_speech_seconds: 0.0, max_turns_seconds: 7_200.0 }
+    }
+}
+
+impl Pipeline {
+    /// Plans what can be planned ahead.
+    pub fn new(model: &Model, limits: PipelineLimits) -> Self {
+        let spec = &model.spec;
+        let front_end = FrontEnd::new(spec.front_end);
+        Self {
+            model: model.id.clone(),
+            limits,
+            front_end,
+            turns: spec.turns,
+            several_speakers: spec.several_speakers,
+        }
+    }
+
+    /// The model that it is made for.
+    pub fn model(&self) -> &ModelId {
+        &self.model
+    }
+
+    /// Bytes of an audio file, or samples without a header -> a recording within the limit.
+    pub fn decode(&self, bytes: &[u8], options: RecordingOptions) -> Result<Recording, PipelineError> {
+        self.decode_wanted(bytes, options, &Wanted::default(), Pace::UNBROKEN)
+    }
+
+    /// The same in slices, within the limit on what is wanted.
+    pub fn decode_wanted(
+        &self,
+        bytes: &[u8],
+        options: RecordingOptions,
+        wanted: &Wanted,
+        pace: Pace<'_>,
+    ) -> Result<Recording, PipelineError> {
+        let RecordingOptions { channel, raw } = options;
+        let options = DecodeOptions { max_seconds: self.max_seconds(wanted), channel };
+        Ok(audio::decode_in_slices(bytes, raw, options, pace)?)
+    }
+
+    /// The longest recording of which this may be wanted, in seconds.
+    pub fn max_seconds(&self, wanted: &Wanted) -> f64 {
+        let PipelineLimits { max_audio_seconds, max_turns_seconds, .. } = self.limits;
+        if wanted.turns.is_some() { max_turns_seconds } else { max_audio_seconds }
+    }
+
+    /// What lies between decoder and encoder: level, voice detection, spectrogram, windows.
+    pub fn analyse(&self, recording: Recording) -> Result<Analysis, PipelineError> {
+        self.analyse_part(recording, &Wanted::default(), 0.0, Pace::UNBROKEN)
+    }
+
+    /// What is wanted of a recording: the whole, or its segments one by one, each of which may have no speech. In slices.
+    pub fn analyse_wanted(
+        &self,
+        recording: Recording,
+        wanted: &Wanted,
+        pace: Pace<'_>,
+    ) -> Result<Vec<Result<Analysis, PipelineError>>, PipelineError> {
+        if let Some(turns) = &wanted.turns {
+            if let Some(on_length) = &turns.on_length {
+                on_length(recording.duration_seconds);
+            }
+            return Ok(vec![Ok(self.analyse_turns(recording, pace)?)]);
+        }
+        let Some(segments) = &wanted.segments else {
+            let analysis = self.analyse_part(recording, wanted, 0.0, pace)?;
+            wanted.take_partials(&analysis)?;
+            return Ok(vec![Ok(analysis)]);
+        };
+        let duration_seconds = recording.duration_seconds;
+        let past_end = segments.iter().position(|segment| segment.end > duration_seconds + ROUNDING_SECONDS);
+        if let Some(index) = past_end {
+            return Err(PipelineError::SegmentPastEnd { index, end: segments[index].end, duration_seconds });
+        }
+        let seconds = segments.iter().map(|segment| segment.end - segment.start).sum();
+        let max_seconds = self.limits.max_audio_seconds;
+        if seconds > max_seconds {
+            return Err(PipelineError::SegmentsTooLong { seconds, max_seconds });
+        }
+        let samples = recording.waveform.samples();
+        let sample_at =
+            |seconds: f64| ((seconds * f64::from(SAMPLE_RATE_HZ)).round() as usize).min(samples.len());
+        let cut = |segment: &Range<f64>| {
+            let (start, end) = (sample_at(segment.start), sample_at(segment.end));
+            let waveform = Waveform::new(samples[start..end.max(start)].to_vec())
+                .map_err(|_| PipelineError::NoSpeech { channels_cancel: false })?;
+            let part = Recording {
+                waveform,
+                duration_seconds: (end - start) as f64 / f64::from(SAMPLE_RATE_HZ),
+                sample_rate_hz: recording.sample_rate_hz,
+                channels: recording.channels,
+                clipped: recording.clipped,
+                truncated: recording.truncated,
+                channels_cancel: recording.channels_cancel,
+            };
+            self.analyse_part(part, wanted, segment.start, pace)
+        };
+        let mut analyses = Vec::with_capacity(segments.len());
+        for segment in segments {
+            let part = cut(segment);
+            pace.pause()?;
+            part.iter().try_for_each(|analysis| wanted.take_partials(analysis))?;
+            analyses.push(part);
+        }
+        Ok(analyses)
+    }
+
+    /// As [`Pipeline::analyse`] of a recording that begins at so many seconds of another.
+    fn analyse_part(
+        &self,
+        recording: Recording,
+        wanted: &Wanted,
+        begins_at: f64,
+        pace: Pace<'_>,
+    ) -> Result<Analysis, PipelineError> {
+        let mut report = report_of(&recording);
+        let utterance = Utterance::of(recording.waveform, self.front_end.pauses(), pace)?;
+        let utterance =
+            utterance.ok_or(PipelineError::NoSpeech { channels_cancel: recording.channels_cancel })?;
+        report.speech_seconds = utterance.speech_seconds();
+        let min_seconds = self.limits.min_speech_seconds;
+        if report.speech_seconds < min_seconds {
+            return Err(PipelineError::TooShort { speech_seconds: report.speech_seconds, min_seconds });
+        }
+
+        let features = self.front_end.features(&utterance, pace)?;
+        report.windows = features.units().len();
+        let is_noise = self.front_end.hardly_moves(&utterance, &features);
+        report.warnings = Warning::that_apply(&report, recording.clipped, recording.truncated, is_noise);
+        let moved = |range: Range<f64>| range.start + begins_at..range.end + begins_at;
+        let times = |features: &Features| -> Vec<Range<f64>> {
+            let seconds =
+                features.units().iter().map(|unit| utterance.seconds_in_recording(unit.samples.clone()));
+            seconds.map(moved).collect()
+        };
+        report.speech_segments = wanted.speech.then(|| utterance.stretches_seconds().map(moved).collect());
+        let other_windows = wanted
+            .partials
+            .as_ref()
+            .map(|partials| self.front_end.partials(&utterance, &features, partials.rate, pace))
+            .transpose()?
+            .flatten()
+            .map(|windows| {
+                let times = times(&windows);
+                (windows, times)
+            });
+        let unit_seconds = times(&features);
+        Ok(Analysis { features, unit_seconds, report, speech: Vec::new(), other_windows })
+    }
+
+    /// Speech and windows of a recording that may hold several speakers; its pauses stay where they are.
+    fn analyse_turns(&self, recording: Recording, pace: Pace<'_>) -> Result<Analysis, PipelineError> {
+        let mut report = report_of(&recording);
+        pace.pause()?;
+        let truncated = recording.truncated;
+        let (clipped, channels_cancel) = (recording.clipped, recording.channels_cancel);
+        let mut samples = recording.waveform.into_samples();
+        let (stretches, gain) = speech::stretches_of_speech(&samples, pace)?;
+        if stretches.is_empty() {
+            return Err(PipelineError::NoSpeech { channels_cancel });
+        }
+        if self.front_end.pauses() == Pauses::Cut {
+            level::raise(&mut samples, gain);
+        }
+        pace.pause()?;
+        let features = self.front_end.turn_windows(&samples, &stretches, self.turns.windows, pace)?;
+        drop(samples);
+        let seconds = |place: usize| place as f64 / f64::from(SAMPLE_RATE_HZ);
+        let in_seconds = |range: &Range<usize>| seconds(range.start)..seconds(range.end);
+        let speech: Vec<Range<f64>> = stretches.iter().map(in_seconds).collect();
+        report.speech_seconds = seconds(stretches.iter().map(ExactSizeIterator::len).sum());
+        report.windows = features.units().len();
+        report.warnings = Warning::that_apply(&report, clipped, truncated, false);
+        let unit_seconds = features.units().iter().map(|unit| in_seconds(&unit.samples)).collect();
+        Ok(Analysis { features, unit_seconds, report, speech, other_windows: None })
+    }
+
+    /// The whole way, on the calling thread, with a session of the same model.
+    pub fn embed(
+        &self,
+        session: &mut Session,
+        bytes: &[u8],
+    ) -> Result<(Embedding, AudioReport), PipelineError> {
+        self.embed_recording(session, self.decode(bytes, RecordingOptions::default())?)
+    }
+
+    /// As [`Pipeline::embed`], of a recording that is decoded.
+    pub fn embed_recording(
+        &self,
+        session: &mut Session,
+        recording: Recording,
+    ) -> Result<(Embedding, AudioReport), PipelineError> {
+        let Analysis { features, report, .. } = self.analyse(recording)?;
+        let units = encoder::embed_units(session, &features)?;
+        Ok(self.conclude(&units, report)?)
+    }
+
+    /// The embedding of a recording, from those of its units, and what they tell of it.
+    pub fn conclude(
+        &self,
+        units: &[Vec<f32>],
+        mut report: AudioReport,
+    ) -> Result<(Embedding, AudioReport), EncoderError> {
+        let embedding = mean_embedding(&self.model, units)?;
+        if self.several_speakers && fall_into_two_voices(units) {
+            report.warnings.push(Warning::SeveralSpeakers);
+        }
+        Ok((embedding, report))
+    }
+}
+
+/// What is known of a recording before it is looked into.
+fn report_of(recording: &Recording) -> AudioReport {
+    AudioReport {
+        duration_seconds: recording.duration_seconds,
+        speech_seconds: 0.0,
+        sample_rate_hz: recording.sample_rate_hz,
+        channels: recording.channels,
+        level_dbfs: level::level_dbfs(recording.waveform.samples()),
+        windows: 0,
+        warnings: Vec::new(),
+        speech_segments: None,
+    }
+}
+
+impl PipelineError {
+    /// The kind of error, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Audio(AudioError::Unsupported(_)) => "unsupported_audio",
+            Self::Audio(AudioError::Corrupt(_)) => "corrupt_audio",
+            Self::Audio(AudioError::TooLong { .. }) => "audio_too_long",
+            Self::Audio(AudioError::NoSuchChannel { .. })
+            | Self::SegmentPastEnd { .. }
+            | Self::TooManyPartials
+            | Self::SegmentsTooLong { .. } => "validation_error",
+            Self::NoSpeech { .. } => "no_speech",
+            Self::TooShort { .. } => "audio_too_short",
+            // Nobody is there to be told of a cancelled recording.
+            Self::Encoder(_) | Self::Cancelled(_) | Self::Audio(AudioError::Cancelled) => "internal",
+        }
+    }
+}

@@ -1,0 +1,570 @@
+//! The worker threads, and what they do with a job.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::plan::{GroupId, Plan, PlanLimits, Task, UnitKind};
+use super::sliced::{Slice, Sliced, unpanicked};
+use crate::encoder::{EncoderError, Session};
+use crate::front_end::{Features, Unit};
+use crate::memory::give_back_memory;
+use crate::pace::{Cancelled, Pace};
+
+/// The shortest slice of a long job: about as long as a batch takes, with which it takes turns.
+const SLICE: Duration = Duration::from_millis(10);
+
+/// How much longer than estimated units may take, before any has been encoded: rather too long, since what is promised first is kept.
+const FIRST_SLOWNESS: f64 = 2.0;
+
+/// Share of what is thought of the speed that the last batch decides.
+const LEARNED_SHARE: f64 = 0.1;
+
+/// How much is computed at once.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueLimits {
+    /// Jobs that may wait or be in work.
+    pub capacity: NonZeroUsize,
+    /// Units in one call of the encoder.
+    pub max_batch: NonZeroUsize,
+}
+
+/// Called on a worker with the number of units that it encodes at once.
+pub type OnBatch = Box<dyn Fn(usize) + Send + Sync>;
+
+/// What is done with the embeddings of a job's units, in their order.
+pub type Finish = Box<dyn FnOnce(Result<Vec<Vec<f32>>, EncoderError>) + Send>;
+
+/// What is done at the end of a job without units.
+pub type Finished = Box<dyn FnOnce() + Send>;
+
+/// Starts a job.
+pub type Start = Box<dyn FnOnce() -> Started + Send>;
+
+/// A long job, as far as it is known before it is started.
+pub struct LongStart {
+    /// What is left of starting it.
+    pub rest: StartInSlices,
+    /// What it takes on one core in all, as far as that is known, and by when it is to be done.
+    pub estimate: Option<Estimate>,
+    /// Called instead where it could not be done by then.
+    pub refuse: Finished,
+}
+
+/// What a job takes, and when it is to be done.
+#[derive(Clone, Copy, Debug)]
+pub struct Estimate {
+    /// On one core, in microseconds.
+    pub cost_us: u64,
+    /// When nobody waits for it any more.
+    pub deadline: Instant,
+}
+
+/// What is left of starting a long job. It pauses every few milliseconds.
+pub type StartInSlices = Box<dyn FnOnce(Pace<'_>) -> Started + Send>;
+
+/// What becomes of a job that a worker has started.
+pub enum Started {
+    /// It is long: the rest is done in slices, when few enough other long jobs are being started.
+    Long(LongStart),
+    /// It has units to encode. `finish` is called once, on a worker, when the job's place is free. It is dropped uncalled if
+    /// the job is cancelled or a worker panics.
+    Units {
+        /// Place of the model in the engine.
+        model: usize,
+        /// What encoding a frame takes on one core, in nanoseconds.
+        frame_cost_ns: u32,
+        /// The units.
+        features: Features,
+        /// What to do with their embeddings.
+        finish: Finish,
+    },
+    /// It has none. The function is called once, on the worker, when the job's place is free.
+    Finished(Finished),
+}
+
+/// A place in the queue, free again when this is dropped.
+pub struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The queue is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the queue is full")]
+pub struct QueueFull;
+
+/// A bounded queue and its workers. Dropping it finishes what is queued.
+pub struct Queue {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+    capacity: usize,
+    places_taken: Arc<AtomicUsize>,
+    n_groups: AtomicU64,
+}
+
+impl Queue {
+    /// Starts a worker for each entry, which holds the worker's session of each model.
+    pub fn start(workers: Vec<Vec<Session>>, limits: QueueLimits, on_batch: OnBatch) -> Self {
+        let plan_limits = PlanLimits { n_workers: workers.len(), max_batch: limits.max_batch.get() };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                plan: Plan::new(plan_limits),
+                closed: false,
+                slowness: FIRST_SLOWNESS,
+            }),
+            started: Instant::now(),
+            work: Condvar::new(),
+            on_batch,
+        });
+        let worker = |(i, sessions)| {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new()
+                .name(format!("worker-{i}"))
+                .spawn(move || shared.work_until_closed(sessions))
+                .expect("the system has a thread to spare at start")
+        };
+        Self {
+            workers: workers.into_iter().enumerate().map(worker).collect(),
+            shared,
+            capacity: limits.capacity.get(),
+            places_taken: Arc::default(),
+            n_groups: AtomicU64::new(0),
+        }
+    }
+
+    /// Jobs that wait or are in work.
+    pub fn depth(&self) -> usize {
+        self.places_taken.load(Ordering::Acquire)
+    }
+
+    /// Jobs that may wait or be in work.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Whether there is no place at the moment.
+    pub fn is_full(&self) -> bool {
+        self.depth() >= self.capacity
+    }
+
+    /// Takes a place, if one is free.
+    pub fn admit(&self) -> Result<Place, QueueFull> {
+        let more = |taken| (taken < self.capacity).then_some(taken + 1);
+        let admitted = self.places_taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
+        admitted.map_err(|_| QueueFull)?;
+        Ok(Place(Arc::clone(&self.places_taken)))
+    }
+
+    /// Takes a further place, whether it is free or not. While such places exceed the capacity, nothing else is admitted.
+    pub fn further_place(&self) -> Place {
+        self.places_taken.fetch_add(1, Ordering::AcqRel);
+        Place(Arc::clone(&self.places_taken))
+    }
+
+    /// A new group of jobs, which take turns with each other before they do with those of other groups.
+    pub fn group(&self) -> Group {
+        let id = GroupId(self.n_groups.fetch_add(1, Ordering::Relaxed));
+        self.shared.lock().plan.open(id);
+        Group { shared: Arc::clone(&self.shared), id, cancelled: Arc::default() }
+    }
+}
+
+/// A group of jobs. When it is dropped they are cancelled: those that wait are dropped at once, with what they hold, and what is left
+/// of the others is not computed.
+pub struct Group {
+    shared: Arc<Shared>,
+    id: GroupId,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Group {
+    /// Queues a job, which may have a place of its own. `start` runs once, on a worker, and takes a few milliseconds: what takes longer is
+    /// [`Started::Long`].
+    pub fn submit(&self, place: Option<Place>, start: Start) {
+        let job = Job { place, cancelled: Arc::clone(&self.cancelled) };
+        self.shared.lock().plan.submit(self.id, ToStart::New(job, start));
+        self.shared.work.notify_one();
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+        let waiting = self.shared.lock().plan.close(self.id);
+        drop(waiting);
+        // The workers end once the queue is closed and nothing is left.
+        self.shared.work.notify_all();
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.work.notify_all();
+        for worker in self.workers.drain(..) {
+            // A worker catches every panic of the work it does; there is nothing to pass on.
+            let _ = worker.join();
+        }
+    }
+}
+
+struct Shared {
+    /// When time began.
+    started: Instant,
+    state: Mutex<State>,
+    work: Condvar,
+    on_batch: OnBatch,
+}
+
+struct State {
+    plan: Plan<ToStart, Arc<Encoding>>,
+    closed: bool,
+    /// How much longer than estimated units take here.
+    slowness: f64,
+}
+
+/// A job that is to be started, or is being started in slices.
+enum ToStart {
+    New(Job, Start),
+    Long(Job, StartInSlices),
+    Paused(Job, Sliced<Started>),
+}
+
+/// The work on one recording, or another step of a request.
+struct Job {
+    place: Option<Place>,
+    /// Once it is set, what is left of the job is dropped before it is computed.
+    cancelled: Arc<AtomicBool>,
+}
+
+/// A job whose units are being encoded.
+struct Encoding {
+    model: usize,
+    frame_cost_ns: u32,
+    features: Features,
+    is_long: bool,
+    cancelled: Arc<AtomicBool>,
+    progress: Mutex<Progress>,
+}
+
+struct Progress {
+    /// Units that are still to be encoded.
+    left: usize,
+    embeddings: Vec<Vec<f32>>,
+    /// What is left to do at the end; `None` once that is done or will not be.
+    end: Option<(Option<Place>, Finish)>,
+}
+
+impl Encoding {
+    fn unit_us(&self, unit: usize) -> u64 {
+        cost_us(self.features.units()[unit].frames.len(), self.frame_cost_ns)
+    }
+
+    /// Whether the result is still needed. If not, the job's end is dropped, and with it its place.
+    fn is_wanted(&self) -> bool {
+        let mut progress = lock(&self.progress);
+        if self.cancelled.load(Ordering::Relaxed) {
+            progress.end = None;
+        }
+        progress.end.is_some()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    fn work_until_closed(self: &Arc<Self>, mut sessions: Vec<Session>) {
+        let mut has_encoded = false;
+        while let Some(task) = self.next_task(has_encoded) {
+            has_encoded = matches!(task, Task::Encode(_));
+            match task {
+                Task::Start(group, job) => self.start(group, job),
+                Task::Encode(batch) => {
+                    (self.on_batch)(batch.len());
+                    let begun = Instant::now();
+                    encode(&mut sessions, &batch);
+                    self.learn(&batch, begun.elapsed());
+                    let has_ended =
+                        |(encoding, _): &(Arc<Encoding>, usize)| lock(&encoding.progress).end.is_none();
+                    let frees_much = batch.iter().any(|unit| unit.0.is_long && has_ended(unit));
+                    drop(batch);
+                    if frees_much {
+                        give_back_memory();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for work; `None` once the queue is closed and empty.
+    fn next_task(&self, has_encoded: bool) -> Option<Task<ToStart, Arc<Encoding>>> {
+        let mut state = self.lock();
+        loop {
+            if let Some(task) = state.plan.next(has_encoded, |encoding| encoding.is_wanted()) {
+                return Some(task);
+            }
+            if state.closed && state.plan.is_empty() {
+                return None;
+            }
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Starts a job, or goes on with one for a slice.
+    fn start(self: &Arc<Self>, group: GroupId, job: ToStart) {
+        let begun = Instant::now();
+        match job {
+            ToStart::New(job, start) => {
+                let started = if job.cancelled.load(Ordering::Relaxed) { None } else { unpanicked(start) };
+                if let Some(Started::Long(long)) = started {
+                    self.postpone(group, job, long, begun.elapsed());
+                } else {
+                    self.started(group, job, started, false, begun.elapsed());
+                }
+            }
+            ToStart::Long(job, rest) => {
+                // What the encoder had, too.
+                give_back_memory();
+                let sliced = self.in_slices(rest, &job.cancelled);
+                self.slice(group, job, sliced, begun);
+            }
+            ToStart::Paused(job, sliced) => self.slice(group, job, sliced, begun),
+        }
+    }
+
+    /// Puts a long job back, if it can be done in time.
+    fn postpone(&self, group: GroupId, job: Job, long: LongStart, took: Duration) {
+        let LongStart { rest, estimate, refuse } = long;
+        let mut state = self.lock();
+        let can_be_done = estimate.is_none_or(|Estimate { cost_us, deadline }| {
+            let cost_us = (cost_us as f64 * state.slowness) as u64;
+            let deadline_us = micros(deadline.saturating_duration_since(self.started));
+            state.plan.promise(group, micros(self.started.elapsed()), deadline_us, cost_us)
+        });
+        if can_be_done {
+            state.plan.postpone(group, ToStart::Long(job, rest), micros(took));
+            drop(state);
+            self.work.notify_one();
+            return;
+        }
+        state.plan.started(group, false, micros(took));
+        drop(state);
+        self.work.notify_all();
+        drop((job, rest));
+        unpanicked(refuse);
+    }
+
+    /// Learns from a batch how long units take here.
+    fn learn(&self, batch: &[(Arc<Encoding>, usize)], took: Duration) {
+        let cost_us: u64 = batch.iter().map(|(encoding, unit)| encoding.unit_us(*unit)).sum();
+        if cost_us > 0 {
+            let measured = (micros(took) as f64 / cost_us as f64).clamp(0.1, 10.0);
+            let mut state = self.lock();
+            state.slowness += (measured - state.slowness) * LEARNED_SHARE;
+        }
+    }
+
+    /// What starts a long job, with a pause wherever somebody else waits.
+    fn in_slices(self: &Arc<Self>, rest: StartInSlices, cancelled: &Arc<AtomicBool>) -> Sliced<Started> {
+        let (shared, cancelled) = (Arc::clone(self), Arc::clone(cancelled));
+        Sliced::new(move |give_way| {
+            let begun = Cell::new(Instant::now());
+            let pause = || {
+                let is_cancelled = || if cancelled.load(Ordering::Relaxed) { Err(Cancelled) } else { Ok(()) };
+                is_cancelled()?;
+                if begun.get().elapsed() >= SLICE && shared.lock().plan.has_waiting() {
+                    give_way.pause()?;
+                    begun.set(Instant::now());
+                }
+                is_cancelled()
+            };
+            rest(Pace::new(&pause))
+        })
+    }
+
+    /// A slice of a long job.
+    fn slice(&self, group: GroupId, job: Job, sliced: Sliced<Started>, begun: Instant) {
+        match sliced.run() {
+            Slice::Paused(sliced) => {
+                let mut state = self.lock();
+                state.plan.pause(group, ToStart::Paused(job, sliced), micros(begun.elapsed()));
+                drop(state);
+                self.work.notify_one();
+            }
+            Slice::Done(started) => {
+                give_back_memory();
+                self.started(group, job, started, true, begun.elapsed());
+            }
+        }
+    }
+
+    /// What a job that has been started becomes.
+    fn started(&self, group: GroupId, job: Job, started: Option<Started>, is_long: bool, took: Duration) {
+        let Job { place, cancelled } = job;
+        let end_start = || {
+            self.lock().plan.started(group, is_long, micros(took));
+            self.work.notify_all();
+        };
+        let (model, frame_cost_ns, features, finish) = match started {
+            Some(Started::Units { model, frame_cost_ns, features, finish }) => {
+                (model, frame_cost_ns, features, finish)
+            }
+            Some(Started::Finished(finished)) => {
+                end_start();
+                drop(place);
+                unpanicked(finished);
+                return;
+            }
+            // A worker panicked, the job was cancelled, or what was long says so again, which nothing does.
+            None | Some(Started::Long(_)) => return end_start(),
+        };
+        let kind = |unit: &Unit| {
+            let n_frames = unit.frames.len();
+            UnitKind { model, n_frames, cost_us: cost_us(n_frames, frame_cost_ns) as u32 }
+        };
+        let kinds: Vec<UnitKind> = features.units().iter().map(kind).collect();
+        let embeddings = vec![Vec::new(); kinds.len()];
+        let progress = Progress { left: kinds.len(), embeddings, end: Some((place, finish)) };
+        let encoding =
+            Encoding { model, frame_cost_ns, features, is_long, cancelled, progress: Mutex::new(progress) };
+        self.lock().plan.add_units(group, Arc::new(encoding), kinds);
+        end_start();
+    }
+}
+
+fn cost_us(n_frames: usize, frame_cost_ns: u32) -> u64 {
+    n_frames as u64 * u64::from(frame_cost_ns) / 1_000
+}
+
+fn micros(duration: Duration) -> u64 {
+    duration.as_micros() as u64
+}
+
+/// Encodes a batch and ends the jobs that it completes. After an error, the jobs in the batch end with it.
+fn encode(sessions: &mut [Session], batch: &[(Arc<Encoding>, usize)]) {
+    let units: Vec<Cow<'_, [f32]>> =
+        batch.iter().map(|(encoding, unit)| encoding.features.values(*unit)).collect();
+    let units: Vec<&[f32]> = units.iter().map(AsRef::as_ref).collect();
+    let session = &mut sessions[batch[0].0.model];
+    let embeddings =
+        unpanicked(|| session.embed(&units)).unwrap_or_else(|| Err(EncoderError::Run("it panicked".into())));
+    match embeddings {
+        Ok(embeddings) => {
+            for ((encoding, unit), embedding) in batch.iter().zip(embeddings) {
+                let mut progress = lock(&encoding.progress);
+                progress.embeddings[*unit] = embedding;
+                progress.left -= 1;
+                if progress.left == 0 {
+                    let embeddings = std::mem::take(&mut progress.embeddings);
+                    end(progress, Ok(embeddings));
+                }
+            }
+        }
+        Err(error) => {
+            for (encoding, _) in batch {
+                end(lock(&encoding.progress), Err(EncoderError::Run(error.to_string())));
+            }
+        }
+    }
+}
+
+fn end(mut progress: MutexGuard<'_, Progress>, outcome: Result<Vec<Vec<f32>>, EncoderError>) {
+    if let Some((place, finish)) = progress.end.take() {
+        // The place is free before the answer is out, so that a client that has its answer finds it free.
+        drop((progress, place));
+        unpanicked(|| finish(outcome));
+    }
+}
+
+/// Nothing is left half-changed when a worker panics, so a poisoned lock is as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue() -> Queue {
+        let n = |n| NonZeroUsize::new(n).unwrap();
+        Queue::start(Vec::new(), QueueLimits { capacity: n(9), max_batch: n(6) }, Box::new(|_| {}))
+    }
+
+    #[test]
+    fn what_cannot_be_done_in_time_is_refused_at_once() {
+        let n = |n| NonZeroUsize::new(n).unwrap();
+        let limits = QueueLimits { capacity: n(9), max_batch: n(6) };
+        let queue = Queue::start(vec![Vec::new()], limits, Box::new(|_| {}));
+        let ask = |cost_us: u64| {
+            let (sender, outcome) = std::sync::mpsc::channel();
+            let started = sender.clone();
+            let rest: StartInSlices = Box::new(move |_| {
+                started.send("started").unwrap();
+                Started::Finished(Box::new(|| {}))
+            });
+            let estimate = Some(Estimate { cost_us, deadline: Instant::now() + Duration::from_secs(30) });
+            let refuse = Box::new(move || sender.send("refused").unwrap());
+            let start = Box::new(move || Started::Long(LongStart { rest, estimate, refuse }));
+            let group = queue.group();
+            group.submit(queue.admit().ok(), start);
+            outcome.recv().unwrap()
+        };
+        assert_eq!(ask(1_000_000), "started");
+        assert_eq!(ask(100_000_000), "refused");
+        assert_eq!(ask(1_000_000), "started");
+    }
+
+    /// Without workers, nothing is ever started.
+    #[test]
+    fn what_waits_is_dropped_with_its_body_when_it_is_cancelled() {
+        let queue = queue();
+        let (body, group) = (Arc::new(vec![0_u8; 100]), queue.group());
+        let held = Arc::clone(&body);
+        let start = Box::new(move || {
+            drop(held);
+            Started::Finished(Box::new(|| {}))
+        });
+        group.submit(queue.admit().ok(), start);
+        assert_eq!((Arc::strong_count(&body), queue.depth()), (2, 1));
+        drop(group);
+        assert_eq!((Arc::strong_count(&body), queue.depth()), (1, 0), "body and place are free");
+    }
+
+    /// A worker without a session: nothing here is encoded.
+    #[test]
+    fn a_long_job_ends_at_its_next_pause_once_it_is_cancelled() {
+        let n = |n| NonZeroUsize::new(n).unwrap();
+        let limits = QueueLimits { capacity: n(9), max_batch: n(6) };
+        let queue = Queue::start(vec![Vec::new()], limits, Box::new(|_| {}));
+        let (ended, outcome) = std::sync::mpsc::channel();
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let group = queue.group();
+        let rest: StartInSlices = Box::new(move |pace| {
+            begun.send(()).unwrap();
+            while pace.pause().is_ok() {}
+            ended.send(()).unwrap();
+            Started::Finished(Box::new(|| {}))
+        });
+        let long = LongStart { rest, estimate: None, refuse: Box::new(|| {}) };
+        group.submit(None, Box::new(move || Started::Long(long)));
+        has_begun.recv().unwrap();
+        // Other work takes its turn meanwhile, on the only worker.
+        let (short_done, short_is_done) = std::sync::mpsc::channel();
+        let start = Box::new(move || Started::Finished(Box::new(move || short_done.send(()).unwrap())));
+        let short = queue.group();
+        short.submit(None, start);
+        short_is_done.recv().unwrap();
+        drop(group);
+        outcome.recv().unwrap();
+    }
+}

@@ -1,0 +1,274 @@
+//! What is known of a speaker, beside the voice.
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::identifier::Identifier;
+
+/// Characters of a name at the most.
+const MAX_NAME_CHARACTERS: usize = 200;
+
+/// Bytes of metadata at the most, as JSON.
+const MAX_METADATA_BYTES: usize = 4 << 10;
+
+/// What people call a speaker: up to 200 characters, perhaps none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct SpeakerName(String);
+
+/// A JSON object of up to 4 KiB, kept as it was sent.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Metadata(Box<RawValue>);
+
+/// Why a name or metadata cannot be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DetailsError {
+    /// The name is too long.
+    #[error("should have at most {MAX_NAME_CHARACTERS} characters")]
+    LongName,
+    /// Such characters break lines of other formats, or make a name look like another.
+    #[error("should not have control characters or ones that turn the direction of text (here U+{code:04X})", code = *.0 as u32)]
+    Invisible(char),
+    /// Not every database can keep that character.
+    #[error("should not have the character U+0000")]
+    Nul,
+    /// The metadata is too large.
+    #[error("should be at most {MAX_METADATA_BYTES} bytes of JSON")]
+    LargeMetadata,
+    /// The metadata is no object, or one that many readers of JSON cannot read.
+    #[error("should be a JSON object, nested less than 128 deep and with numbers that a double holds")]
+    NoObject,
+}
+
+/// A speaker's name and metadata.
+#[derive(Clone, Debug, Default)]
+pub struct Details {
+    /// The name.
+    pub name: SpeakerName,
+    /// The metadata.
+    pub metadata: Metadata,
+}
+
+/// An enrolled speaker.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Speaker {
+    /// Unique in the collection.
+    #[cfg_attr(feature = "schema", schema(value_type = String, example = "anna"))]
+    pub id: Identifier,
+    /// What people call them; empty if nothing was sent. For keys with `read`.
+    #[cfg_attr(feature = "schema", schema(value_type = String, example = "Anna", required = false))]
+    pub name: SpeakerName,
+    /// The collection.
+    #[cfg_attr(feature = "schema", schema(value_type = String, example = "default"))]
+    pub collection: Identifier,
+    /// What the client keeps with them. For keys with `read`.
+    #[cfg_attr(feature = "schema", schema(required = false, value_type = Object, example = json!({"team": "blue"})))]
+    pub metadata: Metadata,
+    /// The number of their enrolments.
+    #[cfg_attr(feature = "schema", schema(example = 2))]
+    pub enrolments: usize,
+    /// One for each model that they are enrolled with.
+    pub profiles: Vec<ModelSummary>,
+    /// RFC 3339.
+    #[cfg_attr(feature = "schema", schema(example = "2026-11-26T09:30:00.123Z"))]
+    pub created_at: String,
+    /// RFC 3339.
+    #[cfg_attr(feature = "schema", schema(example = "2026-11-26T09:30:00.123Z"))]
+    pub updated_at: String,
+}
+
+/// The mean of a speaker's enrolments of one model, weighted by their seconds of speech.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Profile))]
+pub struct ModelSummary {
+    /// Names weights and preprocessing.
+    #[cfg_attr(feature = "schema", schema(example = "resemblyzer-0.1.4/39373b86"))]
+    pub model: String,
+    /// Seconds of speech that are known to be in it.
+    #[cfg_attr(feature = "schema", schema(example = 12.34))]
+    pub seconds: f64,
+    /// The number of enrolments in it.
+    #[cfg_attr(feature = "schema", schema(example = 2))]
+    pub enrolments: usize,
+}
+
+/// An enrolment, without its embedding.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Enrolment {
+    /// Unique.
+    #[cfg_attr(feature = "schema", schema(example = "019aa7f3-5c1e-7f00-8000-3f0d6a2b9c11"))]
+    pub id: String,
+    /// Names weights and preprocessing.
+    #[cfg_attr(feature = "schema", schema(example = "resemblyzer-0.1.4/39373b86"))]
+    pub model: String,
+    /// Seconds of speech; null if it was an embedding that did not tell.
+    #[cfg_attr(feature = "schema", schema(example = 6.17))]
+    pub speech_seconds: Option<f64>,
+    /// Cosine similarity to the speaker's profile as it was before; null for the first.
+    #[cfg_attr(feature = "schema", schema(example = 0.91))]
+    pub similarity_to_profile: Option<f64>,
+    /// Warnings that the recording came with.
+    pub warnings: Vec<String>,
+    /// RFC 3339.
+    #[cfg_attr(feature = "schema", schema(example = "2026-11-26T09:30:00.123Z"))]
+    pub created_at: String,
+}
+
+impl SpeakerName {
+    /// Checks a name.
+    pub fn new(name: String) -> Result<Self, DetailsError> {
+        if name.chars().nth(MAX_NAME_CHARACTERS).is_some() {
+            return Err(DetailsError::LongName);
+        }
+        if name.contains('\0') {
+            return Err(DetailsError::Nul);
+        }
+        // Embeddings, overrides and isolates of Unicode's bidirectional algorithm (UAX #9, section 2).
+        let is_invisible =
+            |c: &char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        match name.chars().find(is_invisible) {
+            Some(c) => Err(DetailsError::Invisible(c)),
+            None => Ok(Self(name)),
+        }
+    }
+
+    /// A name that was checked before it was kept.
+    pub fn kept(name: String) -> Self {
+        Self(name)
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a text is part of the name; case is ignored, by Unicode's simple mappings.
+    pub fn contains(&self, text: &str) -> bool {
+        folded(&self.0).contains(&folded(text))
+    }
+}
+
+/// The text without case: upper case first, so that `ß` and `SS`, and the two forms of a small sigma, are one.
+fn folded(text: &str) -> String {
+    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+}
+
+impl Metadata {
+    /// Checks a JSON text.
+    pub fn new(json: Box<RawValue>) -> Result<Self, DetailsError> {
+        if json.get().len() > MAX_METADATA_BYTES {
+            return Err(DetailsError::LargeMetadata);
+        }
+        let object: Map<String, Value> =
+            serde_json::from_str(json.get()).map_err(|_| DetailsError::NoObject)?;
+        if object.iter().any(|(key, value)| key.contains('\0') || has_nul(value)) {
+            return Err(DetailsError::Nul);
+        }
+        Ok(Self(json))
+    }
+
+    /// Metadata that was checked before it was kept; an error if it is no JSON.
+    pub fn kept(json: String) -> serde_json::Result<Self> {
+        RawValue::from_string(json).map(Self)
+    }
+
+    /// The JSON text, as it was sent.
+    pub fn as_str(&self) -> &str {
+        self.0.get()
+    }
+}
+
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(values) => values.iter().any(has_nul),
+        Value::Object(map) => map.iter().any(|(key, value)| key.contains('\0') || has_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+impl Default for Metadata {
+    fn default() -> Self {
+        Self(RawValue::from_string("{}".into()).expect("it is JSON"))
+    }
+}
+
+impl PartialEq for Metadata {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl<'de> Deserialize<'de> for SpeakerName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Metadata {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(Box::<RawValue>::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_by_a_part_in_any_case() {
+        for (name, part, expected) in [
+            ("Anna Müller", "MÜLL", true),
+            ("Straße", "STRASSE", true),
+            ("ΣΊΣΥΦΟΣ", "σίσυφος", true),
+            ("Anna", "", true),
+            ("Anna", "Hanna", false),
+            ("100%", "%", true),
+            ("Anna", "_", false),
+        ] {
+            assert_eq!(SpeakerName::new(name.into()).unwrap().contains(part), expected, "{name} {part}");
+        }
+    }
+
+    #[test]
+    fn names_hold_nothing_invisible_that_misleads() {
+        for (name, expected) in [
+            ("Zoë 张伟 🙂", Ok(())),
+            ("محمد", Ok(())),
+            ("a\u{200d}b", Ok(())),
+            ("a\nb", Err(DetailsError::Invisible('\n'))),
+            ("a\u{1b}[2Jb", Err(DetailsError::Invisible('\u{1b}'))),
+            ("anna\u{202e}gnp", Err(DetailsError::Invisible('\u{202e}'))),
+            ("a\u{2066}b", Err(DetailsError::Invisible('\u{2066}'))),
+            ("a\0b", Err(DetailsError::Nul)),
+        ] {
+            assert_eq!(SpeakerName::new(name.into()).map(drop), expected, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn metadata_is_an_object_kept_as_it_was_sent() {
+        let deep = |n: usize| format!("{}1{}", "{\"a\":".repeat(n), "}".repeat(n));
+        let large = format!("{{\"a\":\"{}\"}}", "x".repeat(5 << 10));
+        for (json, expected) in [
+            ("{\"b\": 1.50, \"a\":1e2 }", Ok(())),
+            ("{}", Ok(())),
+            (&deep(100), Ok(())),
+            (&deep(200), Err(DetailsError::NoObject)),
+            ("[1]", Err(DetailsError::NoObject)),
+            (&large, Err(DetailsError::LargeMetadata)),
+            ("{\"a\":[{\"b\":\"\\u0000\"}]}", Err(DetailsError::Nul)),
+            ("{\"\\u0000\":1}", Err(DetailsError::Nul)),
+        ] {
+            let metadata = Metadata::new(RawValue::from_string(json.into()).unwrap());
+            assert_eq!(metadata.as_ref().map(|_| ()).map_err(|error| *error), expected, "{json}");
+            if let Ok(metadata) = metadata {
+                assert_eq!(metadata.as_str(), json);
+            }
+        }
+    }
+}

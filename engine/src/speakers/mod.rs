@@ -1,0 +1,15 @@
+//! Enrolled speakers: what is known of them, their profiles, and the search among them. Where they are kept is the store's matter.
+
+mod details;
+mod digest;
+mod enrolment;
+mod identifier;
+mod index;
+mod profile;
+
+pub use details::{Details, DetailsError, Enrolment, Metadata, ModelSummary, Speaker, SpeakerName};
+pub use digest::{embedding_digest, recording_digest};
+pub use enrolment::{EnrolmentRules, Unfit, Voice, check};
+pub use identifier::{Address, Identifier, InvalidIdentifier};
+pub use index::{Candidate, Found, Index, SpeakerKey, Wanted};
+pub use profile::{DEFAULT_WEIGHT_SECONDS, MAX_SPEECH_SECONDS, Profile, Sample};

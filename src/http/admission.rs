@@ -1,0 +1,237 @@
+//! A request's place in the queue, from the first step on a worker to the answer.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use tokio::sync::oneshot;
+
+use super::error::ApiError;
+use super::layers::auth::KeyHolder;
+use super::layers::time_limit::TimeLimit;
+use super::metrics::EmbeddingMetrics;
+use super::request::voice::VoiceRecording;
+use super::state::AppState;
+use crate::embedder::{self, EmbedError, Embedded, EmbeddedVoice, Embedder, EmbedderModel, Timings};
+use crate::pace::Pace;
+use crate::pipeline::Wanted;
+
+/// Windows a second that a recording's token pays for: those of its embedding.
+const RATE_OF_A_TOKEN: f64 = 1.3;
+
+/// Whose request it is, and how long it may take.
+#[derive(Clone)]
+pub(super) struct Caller {
+    pub(super) key: KeyHolder,
+    pub(super) time_limit: TimeLimit,
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let missing = || ApiError::Internal("a layer is missing".into());
+        Ok(Self {
+            key: head.extensions.get::<KeyHolder>().cloned().ok_or_else(missing)?,
+            time_limit: head.extensions.get::<TimeLimit>().cloned().ok_or_else(missing)?,
+        })
+    }
+}
+
+/// An admitted request. It does as many steps on the workers as it needs, and none of them is refused; all count for its share of their
+/// time. Dropping it cancels what is left.
+pub(super) struct Admission {
+    state: AppState,
+    admission: embedder::Admission,
+}
+
+impl Admission {
+    /// Takes a place in the queue. A stop waits for requests in hand, so it does not matter whether it has begun.
+    pub(super) fn new(state: &AppState) -> Result<Self, ApiError> {
+        Ok(Self { state: state.clone(), admission: state.embedder_in_hand()?.admit()? })
+    }
+
+    /// Does work of a few milliseconds on a worker.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let (answer, answered) = oneshot::channel();
+        Embedder::compute(&self.admission, work, move |outcome| drop(answer.send(outcome)));
+        // The answer is dropped unsent only if a worker panics.
+        answered.await.map_err(|_| ApiError::Panicked)
+    }
+
+    /// Does longer work on a worker, which pauses for that of others.
+    pub(super) async fn run_in_slices<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(Pace<'_>) -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let (answer, answered) = oneshot::channel();
+        Embedder::compute_in_slices(&self.admission, work, move |outcome| drop(answer.send(outcome)));
+        answered.await.map_err(|_| ApiError::Panicked)
+    }
+
+    /// Embeds recordings. They cost their number in the key's rate, times that of their windows, and each adds to the request's time.
+    pub(super) fn embed(
+        &self,
+        caller: &Caller,
+        model: &Arc<EmbedderModel>,
+        wanted: &Wanted,
+        recordings: Vec<VoiceRecording>,
+    ) -> Result<Batch<'_>, ApiError> {
+        let n = recordings.len();
+        let max = self.state.config.max_batch_recordings;
+        if n > max {
+            return Err(ApiError::TooManyRecordings { max });
+        }
+        caller.time_limit.extend(n);
+        let rate = wanted.partials.as_ref().and_then(|partials| partials.rate);
+        let tokens_each = rate.map_or(1, |rate| (rate / RATE_OF_A_TOKEN).ceil() as usize).max(1);
+        caller.key.take_more_tokens((n * tokens_each).saturating_sub(1))?;
+        let deadline = match wanted.turns {
+            Some(_) => caller.time_limit.deadline_by_length(),
+            None => caller.time_limit.deadline(),
+        };
+        let embedder = self.state.embedder_in_hand()?;
+        let answers = recordings.into_iter().enumerate().map(|(i, recording)| {
+            let VoiceRecording { source, options, segments } = recording;
+            let place = (i > 0).then(|| embedder.further_place());
+            let wanted = Wanted { segments, deadline: Some(deadline), ..wanted.clone() };
+            let (answer, answered) = oneshot::channel();
+            let n_bytes = source.len();
+            Embedder::embed(
+                model,
+                (&self.admission, place),
+                wanted,
+                n_bytes,
+                move || Ok((source.unpack()?, options)),
+                // If the client has gone, the answer cannot be sent.
+                move |outcome: Result<Embedded, ApiError>| drop(answer.send(outcome)),
+            );
+            answered
+        });
+        Ok(Batch { answers: answers.collect(), metrics: &self.state.metrics.embedding })
+    }
+
+    /// Embeds one recording, as a whole.
+    pub(super) async fn embed_one(
+        &self,
+        caller: &Caller,
+        model: &Arc<EmbedderModel>,
+        wanted: &Wanted,
+        recording: VoiceRecording,
+    ) -> Result<(EmbeddedVoice, Timings), ApiError> {
+        let embedded = self.embed(caller, model, wanted, vec![recording])?.outcomes().await.swap_remove(0)?;
+        Ok(embedded.into_whole().map_err(EmbedError::from)?)
+    }
+}
+
+/// Recordings in work, in their order.
+pub(super) struct Batch<'a> {
+    answers: Vec<oneshot::Receiver<Result<Embedded, ApiError>>>,
+    metrics: &'a EmbeddingMetrics,
+}
+
+impl Batch<'_> {
+    /// Waits for the outcomes, one by one.
+    pub(super) async fn outcomes(self) -> Vec<Result<Embedded, ApiError>> {
+        let mut outcomes = Vec::with_capacity(self.answers.len());
+        for answer in self.answers {
+            outcomes.push(outcome(self.metrics, answer).await);
+        }
+        outcomes
+    }
+
+    /// Waits for all, or for the first that fails. The error names the recording.
+    pub(super) async fn all(self, name: impl Fn(usize) -> String) -> Result<Vec<Embedded>, ApiError> {
+        let mut all = Vec::with_capacity(self.answers.len());
+        for (i, answer) in self.answers.into_iter().enumerate() {
+            all.push(outcome(self.metrics, answer).await.map_err(|error| error.at(name(i)))?);
+        }
+        Ok(all)
+    }
+}
+
+async fn outcome(
+    metrics: &EmbeddingMetrics,
+    answer: oneshot::Receiver<Result<Embedded, ApiError>>,
+) -> Result<Embedded, ApiError> {
+    // The answer is dropped unsent only if a worker panics.
+    let embedded = answer.await.map_err(|_| ApiError::Panicked)??;
+    metrics.recordings.inc();
+    for voice in embedded.voices.iter().flatten() {
+        metrics.audio_seconds.inc_by(voice.audio.duration_seconds);
+        metrics.speech_seconds.inc_by(voice.audio.speech_seconds);
+    }
+    for (stage, duration) in embedded.timings.stages() {
+        metrics.stage_seconds.with_label_values(&[stage]).observe(duration.as_secs_f64());
+    }
+    Ok(embedded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, ServeArgs};
+    use crate::http::load::load;
+    use clap::Parser;
+    use std::io::{self, Write};
+    use std::sync::Mutex;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        args: ServeArgs,
+    }
+
+    /// What was logged.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn state() -> AppState {
+        let model = concat!(env!("CARGO_MANIFEST_DIR"), "/models/resemblyzer.onnx");
+        let config =
+            Config::try_from(Flags::parse_from(["program", "--workers=1", "--model-path", model]).args)
+                .unwrap();
+        let state = AppState::new(&config);
+        assert!(state.embedder.set(load(&config, &state.metrics).unwrap()).is_ok());
+        state
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_a_worker_is_logged_once_and_the_worker_lives_on() {
+        let log = Log::default();
+        let writer = log.clone();
+        tracing_subscriber::fmt().with_writer(move || writer.clone()).init();
+        // Tests that fail meanwhile must still say so.
+        let of_tests = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| match std::thread::current().name() {
+            Some("worker-0") => crate::logging::log_panic(panic),
+            _ => of_tests(panic),
+        }));
+
+        let state = state();
+        let admission = Admission::new(&state).unwrap();
+        let panicked = admission.run(|| panic!("a bug of ours")).await.map(|()| "done");
+        assert!(matches!(panicked, Err(ApiError::Panicked)), "{panicked:?}");
+        assert_eq!(admission.run(|| "the next step").await.unwrap(), "the next step");
+        drop(admission);
+        assert_eq!(state.embedder().unwrap().queue_depth(), 0);
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(log.matches("a bug of ours").count(), 1, "{log}");
+        // Tests beside this one log to the same place.
+        let errors = log.lines().filter(|line| line.contains("ERROR") && !line.contains("a request failed"));
+        assert_eq!(errors.count(), 1, "{log}");
+    }
+}

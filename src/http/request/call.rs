@@ -1,0 +1,55 @@
+//! Requests that take voices or recordings: received, admitted and parsed before their handler begins.
+
+use axum::extract::{FromRequest, FromRequestParts, Request};
+
+use super::parts::{Received, Takes};
+use crate::http::admission::{Admission, Caller};
+use crate::http::error::ApiError;
+use crate::http::state::AppState;
+
+/// Bytes that are parsed at once; more are parsed on a worker.
+pub(in crate::http) const MAX_INLINE_BYTES: usize = 64 << 10;
+
+/// What a route reads.
+pub(in crate::http) trait Parse: Sized + Send + 'static {
+    /// The bodies that it takes.
+    const TAKES: Takes;
+    /// Whether it is about enrolled speakers.
+    const NEEDS_STORE: bool = false;
+    /// Whether its time grows with its body, whose recording may be long.
+    const IS_LONG: bool = false;
+
+    fn parse(received: Received) -> Result<Self, ApiError>;
+}
+
+/// A request that is admitted and parsed.
+pub(in crate::http) struct Call<R> {
+    pub(in crate::http) caller: Caller,
+    pub(in crate::http) admission: Admission,
+    pub(in crate::http) request: R,
+}
+
+impl<R: Parse> FromRequest<AppState> for Call<R> {
+    type Rejection = ApiError;
+
+    /// A full queue, or a stop, refuses the request before its body is received.
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        if R::NEEDS_STORE {
+            state.store()?;
+        }
+        state.embedder()?.check_capacity()?;
+        let (mut head, body) = request.into_parts();
+        let caller = Caller::from_request_parts(&mut head, state).await?;
+        if R::IS_LONG {
+            caller.time_limit.extend_for_body(&head.headers);
+        }
+        let received = Received::new(Request::from_parts(head, body), &R::TAKES).await?;
+        let admission = Admission::new(state)?;
+        let request = if received.text_bytes() > MAX_INLINE_BYTES {
+            admission.run(move || R::parse(received)).await??
+        } else {
+            R::parse(received)?
+        };
+        Ok(Self { caller, admission, request })
+    }
+}

@@ -1,0 +1,166 @@
+//! The voices of a request, brought to embeddings of one model.
+
+use std::sync::Arc;
+
+use super::admission::{Admission, Caller};
+use super::answer;
+use super::error::{ApiError, FieldError};
+use super::request::model::resolve;
+use super::request::voice::{SentEmbedding, Voice};
+use super::state::AppState;
+use super::store;
+use crate::calibration::Evidence;
+use crate::config::Right;
+use crate::decisions::{Side, SideAnswer};
+use crate::embedder::{EmbeddedVoice, EmbedderModel, Timings};
+use crate::embedding::{Embedding, EmbeddingError, UnitEmbedding};
+use crate::http::layers::auth::KeyHolder;
+use crate::pipeline::{PipelineError, Wanted};
+use crate::speakers::SpeakerKey;
+
+/// Voices whose model is known.
+pub(super) struct Voices<N> {
+    model: Arc<EmbedderModel>,
+    voices: Vec<Voice>,
+    /// The name of a voice in errors, by its place.
+    name: N,
+}
+
+/// Voices as embeddings, in their order.
+pub(super) struct EmbeddedVoices<N> {
+    pub(super) model: Arc<EmbedderModel>,
+    /// Of each voice, or of each of its segments: the voice's place, and the embedding or why there is none.
+    pub(super) sides: Vec<(usize, Result<Side, PipelineError>)>,
+    /// Of voices that are enrolled speakers.
+    pub(super) speakers: Vec<SpeakerKey>,
+    pub(super) timings: Timings,
+    pub(super) audio_seconds: f64,
+    name: N,
+}
+
+impl<N: Fn(usize) -> String> Voices<N> {
+    /// Finds the model that the request and all embeddings name.
+    pub(super) fn resolve(
+        state: &AppState,
+        model: Option<&str>,
+        voices: Vec<Voice>,
+        name: N,
+    ) -> Result<Self, ApiError> {
+        let named = voices.iter().filter_map(|voice| match voice {
+            Voice::Embedding(embedding) => Some(embedding.model.as_str()),
+            Voice::Recording(_) | Voice::Speaker(_) => None,
+        });
+        let model = Arc::clone(resolve(state.embedder_in_hand()?, model.into_iter().chain(named))?);
+        Ok(Self { model, voices, name })
+    }
+
+    /// Whether the key may compare these: with enrolled speakers it needs `identify`, and to compare them with embeddings `read`,
+    /// since chosen embeddings would give a profile away.
+    pub(super) fn require_rights(&self, key: &KeyHolder) -> Result<(), ApiError> {
+        let has = |kind: fn(&Voice) -> bool| self.voices.iter().any(kind);
+        if has(|voice| matches!(voice, Voice::Speaker(_))) {
+            key.require(Right::Identify)?;
+            if has(|voice| matches!(voice, Voice::Embedding(_))) {
+                key.require(Right::Read)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Embeds the recordings, and looks the speakers up.
+    pub(super) async fn embed(
+        self,
+        state: &AppState,
+        caller: &Caller,
+        admission: &Admission,
+    ) -> Result<EmbeddedVoices<N>, ApiError> {
+        let Self { model, voices, name } = self;
+        let (mut speakers, mut recordings) = (Vec::new(), Vec::new());
+        // Embeddings are checked before recordings are computed.
+        let mut known: Vec<Option<Side>> = Vec::new();
+        for (i, voice) in voices.into_iter().enumerate() {
+            known.push(match voice {
+                Voice::Embedding(embedding) => Some(side_of_embedding(&model, embedding, &name(i))?),
+                Voice::Recording(recording) => {
+                    recordings.push(recording);
+                    None
+                }
+                Voice::Speaker(address) => {
+                    let id = address.id.clone();
+                    let probe = store::voice_of(state, &caller.key, address, model.id()).await;
+                    let probe = probe.map_err(|error| error.at(name(i)))?;
+                    speakers.push(probe.key);
+                    Some(Side {
+                        embedding: probe.embedding,
+                        evidence: probe.profile.evidence(),
+                        warnings: probe.profile.warnings.into_iter().collect(),
+                        level_dbfs: None,
+                        about: SideAnswer { speaker: Some(id), ..SideAnswer::default() },
+                    })
+                }
+            });
+        }
+        let mut embedded = Vec::new();
+        if !recordings.is_empty() {
+            let places: Vec<usize> = (0..known.len()).filter(|i| known[*i].is_none()).collect();
+            let batch = admission.embed(caller, &model, &Wanted::default(), recordings)?;
+            embedded = batch.all(|i| name(places[i])).await?;
+        }
+        let (timings, audio_seconds) = answer::totals(embedded.iter());
+        let mut embedded = embedded.into_iter();
+        let mut sides = Vec::new();
+        for (i, side) in known.into_iter().enumerate() {
+            if let Some(side) = side {
+                sides.push((i, Ok(side)));
+                continue;
+            }
+            for voice in embedded.next().into_iter().flat_map(|embedded| embedded.voices) {
+                let side = match voice {
+                    Ok(voice) => Ok(side_of_recording(voice)?),
+                    Err(error) => Err(error),
+                };
+                sides.push((i, side));
+            }
+        }
+        Ok(EmbeddedVoices { model, sides, speakers, timings, audio_seconds, name })
+    }
+}
+
+impl<N: Fn(usize) -> String> EmbeddedVoices<N> {
+    /// The embeddings. A segment without speech is an error, as a recording without is.
+    pub(super) fn take_all(&mut self) -> Result<Vec<Side>, ApiError> {
+        let named = |(i, side): (usize, Result<Side, PipelineError>)| {
+            side.map_err(|error| ApiError::from(error).at((self.name)(i)))
+        };
+        std::mem::take(&mut self.sides).into_iter().map(named).collect()
+    }
+}
+
+fn side_of_recording(voice: EmbeddedVoice) -> Result<Side, ApiError> {
+    let EmbeddedVoice { embedding, audio, .. } = voice;
+    Ok(Side {
+        embedding: embedding
+            .try_into()
+            .map_err(|error: EmbeddingError| ApiError::Internal(error.to_string()))?,
+        evidence: audio.evidence(),
+        warnings: audio.warnings.iter().map(|warning| warning.code().to_owned()).collect(),
+        level_dbfs: Some(audio.level_dbfs),
+        about: SideAnswer { audio: Some(audio), ..SideAnswer::default() },
+    })
+}
+
+/// The embedding that was sent, of a model that it is known to be of. `name` is its place in the request.
+fn side_of_embedding(model: &EmbedderModel, sent: SentEmbedding, name: &str) -> Result<Side, ApiError> {
+    let SentEmbedding { components, speech_seconds, warnings, .. } = sent;
+    let embedding = Embedding::new(model.id(), components).and_then(UnitEmbedding::try_from);
+    let embedding = embedding.map_err(|error| match error {
+        EmbeddingError::WrongDimension { expected, got } => {
+            ApiError::WrongDimension { field: format!("{name}.embedding"), expected, got }
+        }
+        error @ (EmbeddingError::NotFinite { .. } | EmbeddingError::Zero) => {
+            FieldError::at(&["body", name, "embedding"], "value_error", &error.to_string()).into()
+        }
+    })?;
+    let evidence = Evidence::new(speech_seconds, warnings.iter().map(String::as_str), 1);
+    Ok(Side { embedding, evidence, warnings, level_dbfs: None, about: SideAnswer::default() })
+}
