@@ -32,6 +32,10 @@ FETCH := $(PYTHON) scripts/fetch_wheel.py
 # The environment that builds and tests the Python package.
 PYTHON_TESTS := target/python-tests
 
+# How the Python package is built; for its tests in half the time.
+PROFILE ?= release
+python-tests: PROFILE = local
+
 .PHONY: run dev test check parity bench bench-http bench-python browser screenshots load fuzz sanitize calibration der engines postgres setup onnxruntime checkpoint python python-modules \
 	python-tests resemblyzer sdks schemathesis kills tools model fmt help
 
@@ -39,7 +43,7 @@ help: ## List the targets.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: onnxruntime ## Serve on port 8000.
-	@exec $(CARGO) run --release
+	@exec $(CARGO) run --profile local
 
 dev: onnxruntime python-modules ## Serve on port 8000 with readable logs, again after every change.
 	@PYTHONPATH=target/python ENV=$${ENV:-development} $(PYTHON) -m watchfiles --filter all \
@@ -131,7 +135,7 @@ target/python/.done: scripts/requirements-python.txt
 
 python: $(PYTHON_TESTS)/.done ## The Python package's wheels, into target/wheels.
 	@rm -f target/wheels/*.whl
-	$(PYTHON_TESTS)/bin/maturin build --quiet --release --manifest-path python/Cargo.toml --out target/wheels
+	$(PYTHON_TESTS)/bin/maturin build --quiet --profile $(PROFILE) --manifest-path python/Cargo.toml --out target/wheels
 	$(PYTHON_TESTS)/bin/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir target/wheels ./python/campplus
 
 python-tests: python ## The Python package's tests, in an environment of their own.

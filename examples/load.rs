@@ -761,7 +761,10 @@ struct Answer {
 
 impl Server {
     fn start(variables: &[(&str, &str)]) -> Result<Self> {
-        let mut process = Command::new("target/release/voice-embedding-service")
+        // The program of the same build lies above the folder of examples.
+        let built =
+            std::env::current_exe()?.ancestors().nth(2).context("it is in a folder of a build")?.to_owned();
+        let mut process = Command::new(built.join("voice-embedding-service"))
             .envs([
                 ("API_KEY", KEY),
                 ("HOST", "127.0.0.1"),

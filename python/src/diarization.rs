@@ -12,10 +12,10 @@ use voice_embedding_engine::encoder::{MAX_BATCH, Session, embed_units_on, normal
 use voice_embedding_engine::pace::Pace;
 use voice_embedding_engine::pipeline::{Analysis, PipelineError, Wanted, WantedTurns};
 
-use crate::errors::{RecordingError, unpanicked, value_error};
-use crate::model::{Model, cannot_run, n_threads};
+use crate::errors::{RecordingError, cannot_run, unpanicked, value_error};
+use crate::model::Model;
 use crate::source::{Source, options};
-use crate::values;
+use crate::values::{self, n_threads};
 
 /// A recording -> turns, speakers, the report on it, and its RTTM under a name.
 #[pyfunction]

@@ -99,3 +99,8 @@ pub(crate) fn unpanicked<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Sen
 pub(crate) fn value_error(reason: impl ToString) -> PyErr {
     PyValueError::new_err(reason.to_string())
 }
+
+/// The engine cannot run.
+pub(crate) fn cannot_run(error: EncoderError) -> PyErr {
+    PyRuntimeError::new_err(error.to_string())
+}

@@ -19,9 +19,10 @@ use voice_embedding_engine::engine::{Engine, EngineModel};
 use voice_embedding_engine::pipeline::{RecordingOptions, Wanted};
 use voice_embedding_engine::queue::QueueLimits;
 
-use crate::errors::RecordingError;
-use crate::model::{Model, cannot_run};
-use crate::values;
+use crate::errors::{RecordingError, cannot_run};
+use crate::model::Model;
+use crate::source::channel;
+use crate::values::{self, n_threads};
 
 /// Between two looks at signals.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -75,6 +76,19 @@ impl Files {
             process: std::process::id(),
         })
     }
+}
+
+/// Many files at once, by so many threads, in their order.
+#[pyfunction]
+#[pyo3(signature = (model, paths, number, threads))]
+pub(crate) fn embed_files(
+    model: PyRef<'_, Model>,
+    paths: &Bound<'_, PyAny>,
+    number: Option<u16>,
+    threads: Option<NonZeroUsize>,
+) -> PyResult<Files> {
+    let options = RecordingOptions { channel: channel(number), raw: None };
+    Files::start(&model, paths.try_iter()?.unbind(), options, n_threads(threads))
 }
 
 /// Submits the next file, if there is room and one is left; false if not.

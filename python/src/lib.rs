@@ -33,6 +33,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(decisions::verify, module)?)?;
     module.add_function(wrap_pyfunction!(decisions::similarities, module)?)?;
     module.add_function(wrap_pyfunction!(diarization::diarize, module)?)?;
+    module.add_function(wrap_pyfunction!(files::embed_files, module)?)?;
     module.add_function(wrap_pyfunction!(preprocessing::decode, module)?)?;
     module.add_function(wrap_pyfunction!(preprocessing::preprocess, module)?)?;
     module.add_function(wrap_pyfunction!(preprocessing::trim_long_silences, module)?)?;

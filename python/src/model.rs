@@ -1,6 +1,5 @@
 //! A model, ready to run.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,12 +17,11 @@ use voice_embedding_engine::front_end::{Features, MelWindows, Unit};
 use voice_embedding_engine::models::resemblyzer::{self, MEL, WINDOWS};
 use voice_embedding_engine::models::{self, ModelSpec};
 use voice_embedding_engine::pace::Pace;
-use voice_embedding_engine::pipeline::{Pipeline, PipelineLimits, RecordingOptions};
+use voice_embedding_engine::pipeline::{Pipeline, PipelineLimits};
 
-use crate::errors::{RecordingError, unpanicked, value_error};
-use crate::files::Files;
+use crate::errors::{RecordingError, cannot_run, unpanicked, value_error};
 use crate::preprocessing::{NOT_CANCELLED, windows};
-use crate::source::{Source, channel, finite, options};
+use crate::source::{Source, finite, options};
 use crate::values;
 
 /// Resemblyzer's weights. Those of other models are files.
@@ -162,18 +160,6 @@ impl Model {
         let (embedding, report) = embedded.map_err(|error| error.exception(py, source.path()))?;
         Ok((values::embedding(py, embedding.components()), values::report(py, &report)?))
     }
-
-    /// Many files at once, by so many threads, in their order.
-    #[pyo3(signature = (paths, number, threads))]
-    fn embed_files(
-        &self,
-        paths: &Bound<'_, PyAny>,
-        number: Option<u16>,
-        threads: Option<NonZeroUsize>,
-    ) -> PyResult<Files> {
-        let options = RecordingOptions { channel: channel(number), raw: None };
-        Files::start(self, paths.try_iter()?.unbind(), options, n_threads(threads))
-    }
 }
 
 impl Model {
@@ -249,13 +235,4 @@ fn encoder_of(model: &models::Model, wanted: Option<&str>, library: Option<PathB
         )),
         (Some(other), _) => Err(value_error(format!("the encoder is \"native\" or \"ort\", not {other:?}"))),
     }
-}
-
-/// Threads that compute: all that the process is given, unless a number is.
-pub(crate) fn n_threads(threads: Option<NonZeroUsize>) -> NonZeroUsize {
-    threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
-}
-
-pub(crate) fn cannot_run(error: EncoderError) -> PyErr {
-    PyRuntimeError::new_err(error.to_string())
 }

@@ -1,5 +1,7 @@
 //! What the engine answers, as Python's values.
 
+use std::num::NonZeroUsize;
+
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -24,4 +26,9 @@ pub(crate) fn report<'py>(py: Python<'py>, report: &AudioReport) -> PyResult<Bou
     let warnings = report.warnings.iter().map(|warning| warning.code());
     fields.set_item("warnings", PyTuple::new(py, warnings.collect::<Vec<_>>())?)?;
     Ok(fields)
+}
+
+/// Threads that compute: all that the process is given, unless a number is.
+pub(crate) fn n_threads(threads: Option<NonZeroUsize>) -> NonZeroUsize {
+    threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
 }

@@ -154,7 +154,7 @@ def test_voices_are_verified() -> None:
     same = voice_embedding.verify(voices("alan-1"), voices("alan-2"))
     other = voice_embedding.verify(voices("alan-1"), voices("beth-1"))
     assert same.is_same_speaker and not other.is_same_speaker
-    assert same.threshold == other.threshold == 0.75
+    assert 0.75 < same.threshold < other.threshold < 0.8, "by the seconds of speech"
     a, b = voice_embedding.embed(voices("alan-1")), voice_embedding.embed(voices("alan-2"))
     assert same.similarity == pytest.approx(cosine(a.embedding, b.embedding))
     assert voice_embedding.verify(a, b) == same

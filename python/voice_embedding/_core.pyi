@@ -15,6 +15,7 @@ __all__ = [
     "__version__",
     "decode",
     "diarize",
+    "embed_files",
     "mel_spectrogram",
     "preprocess",
     "similarities",
@@ -59,9 +60,6 @@ class Model:
         self, wav: NDArray[np.float32], step_frames: int, min_coverage: float
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], list[int]]: ...
     def embed(self, source: _Source, number: Optional[int]) -> _Embedded: ...
-    def embed_files(
-        self, paths: Iterable[Union[str, os.PathLike[str]]], number: Optional[int], threads: Optional[int]
-    ) -> Files: ...
 
 @final
 class Files:
@@ -85,6 +83,9 @@ def verify(
 def similarities(
     model: Model, embeddings: NDArray[np.float64], threshold: float
 ) -> tuple[NDArray[np.float32], list[list[int]]]: ...
+def embed_files(
+    model: Model, paths: Iterable[Union[str, os.PathLike[str]]], number: Optional[int], threads: Optional[int]
+) -> Files: ...
 def diarize(
     model: Model,
     source: _Source,

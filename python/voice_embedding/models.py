@@ -245,7 +245,7 @@ class SpeakerModel:
             channel: as for :meth:`embed`.
             threads: by default as many as there are cores.
         """
-        return self._results(self._model.embed_files(paths, _channel(channel), _threads(threads)))
+        return self._results(_core.embed_files(self._model, paths, _channel(channel), _threads(threads)))
 
     def _results(self, files: _core.Files) -> Iterator[FileResult]:
         try:

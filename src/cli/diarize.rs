@@ -184,7 +184,7 @@ impl Naming {
     fn name(&self, found: &Diarization, model: &EmbedderModel) -> anyhow::Result<Names> {
         let embeddings = voices_of(found, model.id())?;
         let wanted = WantedSpeakers { collection: self.collection.clone(), top: NAMING_TOP, except: None };
-        let searched = self.store.search(&embeddings, &wanted).map_err(store::told)?;
+        let searched = self.store.search(&embeddings, &wanted).map_err(store::explain)?;
         let voices: Vec<_> = found.speakers.iter().map(|speaker| speaker.seconds).zip(searched).collect();
         Ok(name_voices(&voices, self.decider.criterion, self.decider.judge(), DEFAULT_MARGIN))
     }

@@ -82,7 +82,8 @@ pub(super) fn run(args: IdentifyArgs) -> anyhow::Result<ExitCode> {
     let mut out = anstream::stdout();
     let mut all_are_known = true;
     let mut notes = BTreeSet::new();
-    for (voice, found) in voices.into_iter().zip(store.search(&embeddings, &wanted).map_err(store::told)?) {
+    for (voice, found) in voices.into_iter().zip(store.search(&embeddings, &wanted).map_err(store::explain)?)
+    {
         let (evidence, model) = (voice.evidence(), voice.embedding.model());
         let identified = decisions::identify(decider.judge(), &criteria, model, found, &evidence)
             .context("--max-false-identification-rate")?;

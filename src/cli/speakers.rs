@@ -176,7 +176,7 @@ fn export(collection: Option<&Identifier>, output: Option<&Path>, args: StoreArg
     let store = store::open(args, Vec::new())?;
     let write = |out: &mut dyn Write| match store.export(collection, &|_| true, out) {
         Ok(n) => Ok(n),
-        Err(ExportError::Store(error)) => Err(store::told(error)),
+        Err(ExportError::Store(error)) => Err(store::explain(error)),
         Err(ExportError::Write(error)) => Err(error.into()),
     };
     let n = match output {
@@ -222,7 +222,7 @@ fn import(args: ImportArgs) -> anyhow::Result<()> {
         ConflictArg::Replace => Conflict::Replace,
     };
     let imported = store.write_and_wait(move |transaction| transaction.import(&mut checked, conflict));
-    let imported = imported.map_err(store::told)?;
+    let imported = imported.map_err(store::explain)?;
     ended_by_reader(writeln!(anstream::stdout(), "{}", serde_json::to_string(&imported)?))?;
     closed(&store)
 }
@@ -233,7 +233,7 @@ fn list(name: &str, format: Format, of: CollectionArgs) -> anyhow::Result<()> {
         PageRequest { collection: of.collection, after: String::new(), name: name.to_owned(), limit: PAGE };
     let mut out = anstream::stdout();
     loop {
-        let page = store.speakers(&request).map_err(store::told)?;
+        let page = store.speakers(&request).map_err(store::explain)?;
         for speaker in &page.speakers {
             let written = match format {
                 Format::Text => writeln!(out, "{}", line(speaker)),
@@ -259,8 +259,8 @@ fn line(speaker: &Speaker) -> String {
 fn show(id: Identifier, of: CollectionArgs) -> anyhow::Result<()> {
     let store = store::open(of.store, Vec::new())?;
     let address = Address { collection: of.collection, id };
-    let speaker = store.speaker(&address).map_err(store::told)?;
-    let enrolments = store.enrolments(&address).map_err(store::told)?;
+    let speaker = store.speaker(&address).map_err(store::explain)?;
+    let enrolments = store.enrolments(&address).map_err(store::explain)?;
     let shown = json!({"speaker": serde_json::to_value(&speaker)?, "enrolments": enrolments});
     ended_by_reader(writeln!(anstream::stdout(), "{shown:#}"))
 }
@@ -271,7 +271,7 @@ fn delete(ids: Vec<Identifier>, of: CollectionArgs) -> anyhow::Result<()> {
     let deleted = store.write_and_wait(move |transaction| {
         ids.into_iter().try_for_each(|id| transaction.remove(&Address { collection: collection.clone(), id }))
     });
-    deleted.map_err(store::told)?;
+    deleted.map_err(store::explain)?;
     closed(&store)
 }
 
@@ -318,7 +318,7 @@ fn enrol(args: EnrolArgs) -> anyhow::Result<()> {
     match enrol_in(&store, address, details, voices, rules) {
         Ok(speaker) => ended_by_reader(writeln!(anstream::stdout(), "{}", line(&speaker))),
         Err(StoreError::OfVoice { index, error }) => bail!("{}: {error}", names[index]),
-        Err(error) => Err(store::told(error)),
+        Err(error) => Err(store::explain(error)),
     }
 }
 

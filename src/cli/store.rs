@@ -16,7 +16,7 @@ pub(super) fn open(args: StoreArgs, models: Vec<ModelId>) -> anyhow::Result<Stor
 }
 
 /// The error, with the database's own reason.
-pub(super) fn told(error: StoreError) -> anyhow::Error {
+pub(super) fn explain(error: StoreError) -> anyhow::Error {
     match error {
         StoreError::Unavailable { reason } => anyhow!("the database cannot be used: {reason}"),
         error => error.into(),

@@ -82,7 +82,7 @@ pub(super) async fn read<T: Send + 'static>(
 }
 
 /// The store, once what it searches is as of now: whoever searches on a worker waits for no database.
-pub(super) async fn followed(state: &AppState) -> Result<Arc<Store>, ApiError> {
+pub(super) async fn follow_store(state: &AppState) -> Result<Arc<Store>, ApiError> {
     read(state, Store::follow).await?;
     state.store()
 }

@@ -235,7 +235,7 @@ impl Store {
         if let Some(failure) = failure {
             return Err(failure.into());
         }
-        self.noted(read)?;
+        self.note_availability(read)?;
         match exported {
             Some(n) => Ok(n),
             None => transfer::export_nothing(out).map(|()| 0),
@@ -252,7 +252,7 @@ impl Store {
 
     /// Brings what is searched up to all that is committed, whoever has done it.
     pub fn follow(&self) -> Result<(), StoreError> {
-        let changed = self.noted(self.index.follow(self.database.as_ref()))?;
+        let changed = self.note_availability(self.index.follow(self.database.as_ref()))?;
         if changed {
             self.others_wrote.store(true, Ordering::Relaxed);
         }
@@ -271,7 +271,7 @@ impl Store {
 
     /// Why nothing can be kept until somebody sees to it: the file was removed, or replaced by another.
     pub fn check_place(&self) -> Result<(), StoreError> {
-        self.noted(self.database.check_place())
+        self.note_availability(self.database.check_place())
     }
 
     /// Whether the last write succeeded, and reading has not failed since.
@@ -297,7 +297,7 @@ impl Store {
             outcome = Some(work(sql)?);
             Ok(())
         });
-        self.noted(read)?;
+        self.note_availability(read)?;
         Ok(outcome)
     }
 

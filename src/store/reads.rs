@@ -89,12 +89,12 @@ fn values_of(address: &Address) -> [Value<'_>; 2] {
 
 /// The first columns of a row, in the order of `SPEAKER`.
 pub(super) fn speaker_row(row: &dyn Row) -> Result<SpeakerRow, StoreError> {
-    let metadata = Metadata::kept(row.text(4)?.to_owned())
+    let metadata = Metadata::from_store(row.text(4)?.to_owned())
         .map_err(|error| StoreError::Internal(format!("a speaker's metadata cannot be read: {error}")))?;
     let speaker = Speaker {
         collection: identifier(row, 1)?,
         id: identifier(row, 2)?,
-        name: SpeakerName::kept(row.text(3)?.to_owned()),
+        name: SpeakerName::from_store(row.text(3)?.to_owned()),
         metadata,
         enrolments: 0,
         profiles: Vec::new(),
@@ -144,7 +144,7 @@ pub(super) fn speakers(
         sql.query(SPEAKERS_AFTER, &values, &mut |row| {
             n_read += 1;
             last = Some(row.text(2)?.to_owned());
-            if rows.len() <= *limit && SpeakerName::kept(row.text(3)?.to_owned()).contains(name) {
+            if rows.len() <= *limit && SpeakerName::from_store(row.text(3)?.to_owned()).contains(name) {
                 rows.push(speaker_row(row)?);
             }
             Ok(())

@@ -12,7 +12,7 @@ use voice_embedding_service::model_files::{
 };
 use voice_embedding_service::models::{FileDigest, Model};
 
-use super::support::{KEY, Server, committed, exit_code, model, repository, say, voice};
+use super::support::{KEY, Server, committed, eventually, exit_code, model, repository, say, voice};
 
 /// The committed ONNX file.
 fn onnx_digest() -> &'static FileDigest {
@@ -357,11 +357,7 @@ fn a_start_after_a_kill_goes_on_where_the_fetch_was() {
         files.map(|e| e.unwrap().path()).find(|path| path.extension().is_some_and(|e| e == "part"))
     };
     let has_come = || part().and_then(|path| path.metadata().ok()).map_or(0, |m| m.len());
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while has_come() < 3_000_000 {
-        assert!(Instant::now() < deadline, "{} bytes", has_come());
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    eventually(|| has_come() >= 3_000_000);
     assert_eq!(
         killed.get("/health").send().unwrap().json::<serde_json::Value>().unwrap()["status"],
         "starting"
@@ -379,9 +375,7 @@ fn a_stop_does_not_wait_for_a_fetch() {
     let directory = tempfile::tempdir().unwrap();
     let host = Host::start(committed(), vec![Act::StallAt(1_000)]);
     let mut server = Server::spawn(&mut program(&host, directory.path()));
-    while host.ranges().is_empty() {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    eventually(|| !host.ranges().is_empty());
     let begin = Instant::now();
     server.signal("TERM");
     assert_eq!(server.exit_code(), Some(0));

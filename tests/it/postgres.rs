@@ -209,7 +209,7 @@ fn a_server_that_does_not_answer_holds_nobody_else_up() {
             });
         }
         // More searches than workers wait, and recordings are embedded.
-        std::thread::sleep(Duration::from_millis(200));
+        eventually(|| server.metrics().contains("voice_embedding_queue_depth 4"));
         let embedding = Instant::now();
         answered(200, server.upload(voice()));
         assert!(embedding.elapsed() < Duration::from_secs(4), "{:?}", embedding.elapsed());

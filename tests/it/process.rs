@@ -4,7 +4,6 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use reqwest::blocking::Response;
 use serde_json::{Value, json};
@@ -373,7 +372,7 @@ fn a_short_clip_does_not_wait_for_a_long_recording() {
     std::thread::scope(|scope| {
         let long = scope.spawn(|| server.upload(long_voice(590)));
         // However the two meet, the clip's few windows have their turns among the long one's 766.
-        std::thread::sleep(Duration::from_millis(500));
+        eventually(|| server.metrics().contains("voice_embedding_queue_depth 1"));
         assert!(!long.is_finished(), "the recording is long enough for this test");
         assert_eq!(server.upload(voice()).status(), 200);
         assert!(!long.is_finished());

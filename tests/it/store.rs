@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -106,8 +107,8 @@ type Known = BTreeMap<String, usize>;
 /// Creates, enrols, moves, merges and deletes until the server is gone. Everything that was answered, and the change that was not.
 fn change_until_it_is_gone(
     server: &Server,
-    client: usize,
-    round: usize,
+    n_answered: &AtomicUsize,
+    (client, round): (usize, usize),
     known: Known,
 ) -> (Known, Option<Known>) {
     let mut known = known;
@@ -160,6 +161,7 @@ fn change_until_it_is_gone(
                 let status = response.status().as_u16();
                 assert_eq!(status, expected, "{:?}", response.text());
                 known = after;
+                n_answered.fetch_add(1, Ordering::Relaxed);
             }
             Err(_) => return (known, Some(after)),
         }
@@ -215,16 +217,17 @@ fn kill_again_and_again(rounds: usize, serve: &dyn Fn() -> Server) {
     let mut server = serve();
     let mut all: Vec<Known> = vec![Known::new(); CLIENTS];
     for round in 0..rounds {
+        let n_answered = AtomicUsize::new(0);
         let outcomes: Vec<(Known, Option<Known>)> = std::thread::scope(|scope| {
             let clients: Vec<_> = std::mem::take(&mut all)
                 .into_iter()
                 .enumerate()
                 .map(|(client, known)| {
-                    let server = &server;
-                    scope.spawn(move || change_until_it_is_gone(server, client, round, known))
+                    let (server, n_answered) = (&server, &n_answered);
+                    scope.spawn(move || change_until_it_is_gone(server, n_answered, (client, round), known))
                 })
                 .collect();
-            std::thread::sleep(Duration::from_millis(40 + (round * 37 % 160) as u64));
+            eventually(|| n_answered.load(Ordering::Relaxed) >= 10 + round * 37 % 160);
             server.signal("KILL");
             clients.into_iter().map(|client| client.join().unwrap()).collect()
         });

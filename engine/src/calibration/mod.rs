@@ -6,6 +6,7 @@
 mod claims;
 mod error;
 mod file;
+#[cfg(feature = "fit")]
 pub mod fit;
 mod knots;
 mod limits;

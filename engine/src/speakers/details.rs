@@ -137,7 +137,7 @@ impl SpeakerName {
     }
 
     /// A name that was checked before it was kept.
-    pub fn kept(name: String) -> Self {
+    pub fn from_store(name: String) -> Self {
         Self(name)
     }
 
@@ -172,7 +172,7 @@ impl Metadata {
     }
 
     /// Metadata that was checked before it was kept; an error if it is no JSON.
-    pub fn kept(json: String) -> serde_json::Result<Self> {
+    pub fn from_store(json: String) -> serde_json::Result<Self> {
         RawValue::from_string(json).map(Self)
     }
 

@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::audio::{Channel, Endian, RawFormat, SampleFormat};
 use crate::pipeline::RecordingOptions;
 
 /// The SHA-256 of a recording's file and, unless it is read as it is, of how it is read.
@@ -10,9 +11,38 @@ pub fn recording_digest(file: &[u8], options: &RecordingOptions) -> [u8; 32] {
     if *options != RecordingOptions::default() {
         // A test pins what this writes: it is kept.
         digest.update((file.len() as u64).to_le_bytes());
-        digest.update(format!("{options:?}"));
+        digest.update(canonical(options));
     }
     digest.finalize().into()
+}
+
+/// How a recording is read, as it has always been written into digests.
+fn canonical(options: &RecordingOptions) -> String {
+    let channel = match options.channel {
+        Channel::Mix => "Mix".to_owned(),
+        Channel::One(number) => format!("One({number})"),
+    };
+    let endian = |endian| if endian == Endian::Little { "Little" } else { "Big" };
+    let raw = options.raw.map_or_else(
+        || "None".to_owned(),
+        |RawFormat { format, sample_rate_hz, channels }| {
+            let format = match format {
+                SampleFormat::U8 => "U8".to_owned(),
+                SampleFormat::S8 => "S8".to_owned(),
+                SampleFormat::S16(order) => format!("S16({})", endian(order)),
+                SampleFormat::S24(order) => format!("S24({})", endian(order)),
+                SampleFormat::S32(order) => format!("S32({})", endian(order)),
+                SampleFormat::LowBits(n, order) => format!("LowBits({n}, {})", endian(order)),
+                SampleFormat::LowBits16(n, order) => format!("LowBits16({n}, {})", endian(order)),
+                SampleFormat::F32(order) => format!("F32({})", endian(order)),
+                SampleFormat::F64(order) => format!("F64({})", endian(order)),
+                SampleFormat::MuLaw => "MuLaw".to_owned(),
+                SampleFormat::ALaw => "ALaw".to_owned(),
+            };
+            format!("Some(RawFormat {{ format: {format}, sample_rate_hz: {sample_rate_hz}, channels: {channels} }})")
+        },
+    );
+    format!("RecordingOptions {{ channel: {channel}, raw: {raw} }}")
 }
 
 /// The SHA-256 of an embedding's components as little-endian `f32`, in which base64 and decimal numbers are the same, or as `f64` if
@@ -30,7 +60,6 @@ pub fn embedding_digest(components: &[f64]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audio::{Channel, Endian, RawFormat, SampleFormat};
 
     #[test]
     fn the_same_is_the_same_however_it_is_written() {

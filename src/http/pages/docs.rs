@@ -1,16 +1,17 @@
 //! `/openapi.json`, `/docs` (Swagger UI) and `/redoc` (ReDoc): the API for people and programs, all from the binary.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use axum::Router;
 use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
 use axum::middleware::{from_fn, map_response};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{packed, policy};
+use crate::http::error::ApiError;
 use crate::http::state::AppState;
 
 /// Styles are inline, ReDoc searches in a worker made from a blob, and both draw pictures from `data:` URLs.
@@ -19,7 +20,7 @@ const POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-
 
 /// The routes of the documentation.
 pub(in crate::http) fn routes(document: utoipa::openapi::OpenApi) -> Router<AppState> {
-    let document = Arc::new(document);
+    let document: Arc<LazyLock<Vec<u8>, _>> = Arc::new(LazyLock::new(move || packed_document(&document)));
     let swagger_config = Config::from("../openapi.json").try_it_out_enabled(true);
     let pages = Router::from(SwaggerUi::new("/docs").config(swagger_config))
         .route("/redoc", get(async || Html(include_str!("../../../assets/redoc/index.html"))))
@@ -27,7 +28,17 @@ pub(in crate::http) fn routes(document: utoipa::openapi::OpenApi) -> Router<AppS
         .layer(from_fn(packed::unpack_unless_accepted))
         .layer(map_response(with_relative_redirect))
         .layer(map_response(async |response| policy::with_policy(response, POLICY)));
-    pages.route("/openapi.json", get(async move || Json(&*document).into_response()))
+    let document = get(async move || {
+        let packed = tokio::task::spawn_blocking(move || document.to_vec());
+        let packed = packed.await.map_err(|error| ApiError::Internal(error.to_string()))?;
+        Ok::<_, ApiError>(([(CONTENT_TYPE, "application/json"), (CONTENT_ENCODING, "gzip")], packed))
+    });
+    pages.merge(Router::new().route("/openapi.json", document).layer(from_fn(packed::unpack_unless_accepted)))
+}
+
+/// The document, compressed when it is first asked for.
+fn packed_document(document: &utoipa::openapi::OpenApi) -> Vec<u8> {
+    packed::pack(&serde_json::to_vec(document).expect("it has no map but of names"))
 }
 
 /// Swagger UI's own redirect, of `/docs` to `/docs/`, is absolute; behind a proxy's path prefix it would lead elsewhere.

@@ -121,7 +121,7 @@ pub(in crate::http) async fn identify(
     let embedded = voices.embed(&state, &caller, &admission).await.map_err(ApiError::of_the_only_one)?;
     // The margin needs a second one.
     let wanted = Wanted { collection, top: criteria.top.max(2), except: embedded.speakers.first().copied() };
-    let (store, metrics) = (store::followed(&state).await?, state.metrics.clone());
+    let (store, metrics) = (store::follow_store(&state).await?, state.metrics.clone());
     let (timings, audio_seconds) = (embedded.timings, embedded.audio_seconds);
     let body = admission.run(move || {
         let EmbeddedVoices { model, sides, .. } = embedded;

@@ -10,7 +10,6 @@ pub(in crate::http) mod key;
 pub(in crate::http) mod models;
 pub(in crate::http) mod similarities;
 pub(in crate::http) mod speakers;
-mod vector;
 pub(in crate::http) mod verify;
 
 // What every route that takes voices may be answered.

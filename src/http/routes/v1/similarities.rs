@@ -11,7 +11,6 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::VoiceErrors;
-use super::vector::EncodingFormat;
 use crate::audio::Channel;
 use crate::compare::{clusters, similarity_matrix};
 use crate::decisions::Side;
@@ -24,6 +23,7 @@ use crate::http::request::json;
 use crate::http::request::one_voice::VOICE_PARTS;
 use crate::http::request::parts::{Received, Takes};
 use crate::http::request::threshold::check_threshold;
+use crate::http::request::vector::EncodingFormat;
 use crate::http::request::voice::{ChannelName, Voice, VoiceFields};
 use crate::http::state::AppState;
 use crate::http::voices::Voices;

@@ -36,7 +36,8 @@ pub(in crate::http) struct VerifyRequest {
     b: Option<VoiceFields>,
     /// The model of recordings, by id or fingerprint.
     model: Option<String>,
-    /// Similarity above which they are the same speaker; the model's own if missing.
+    /// Similarity above which they are the same speaker; if missing, the one above which that is more likely, or the model's own where that cannot
+    /// be told.
     #[schema(minimum = -1, maximum = 1)]
     threshold: Option<f64>,
     /// Instead of a threshold: how often different speakers with as much speech may be taken for one. The threshold follows from the

@@ -5,8 +5,8 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::enrol::{masked, to_enrol, voices_of};
-use super::{EnrolErrors, collection, location, rules, shown};
+use super::enrol::{mask_names, to_enrol, voices_of};
+use super::{EnrolErrors, collection, location, rules, show};
 use crate::http::answer::created;
 use crate::http::error::ApiError;
 use crate::http::pages::document::example_recording;
@@ -106,10 +106,10 @@ pub(in crate::http) async fn create(
         },
     )
     .await
-    .map_err(|error| masked(error, &caller.key))?;
+    .map_err(|error| mask_names(error, &caller.key))?;
     let speaker = created_now.speaker;
     let location = location(&format!("speakers/{}", speaker.id), &speaker.collection);
-    Ok(created(created_now.is_new.then_some(location), shown(speaker, &caller.key)))
+    Ok(created(created_now.is_new.then_some(location), show(speaker, &caller.key)))
 }
 
 impl Parse for (CreateRequest, Vec<Voice>) {

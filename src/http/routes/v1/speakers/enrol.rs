@@ -23,7 +23,7 @@ use crate::http::request::parts::{Received, Takes};
 use crate::http::request::voice::{Voice, VoiceFields};
 use crate::http::routes::extract_embedding::RawRecording;
 use crate::http::state::AppState;
-use crate::http::store::{Change, followed, write};
+use crate::http::store::{Change, follow_store, write};
 use crate::http::voices::Voices;
 use crate::speakers::{self, Candidate, Enrolment, Identifier, Wanted};
 
@@ -123,7 +123,7 @@ pub(in crate::http) async fn enrol(
         },
     )
     .await
-    .map_err(|error| masked(if may_probe { error } else { error.without_similarities() }, &caller.key))?;
+    .map_err(|error| mask_names(if may_probe { error } else { error.without_similarities() }, &caller.key))?;
     let mut enrolment = enrolled.enrolment;
     if !may_probe {
         enrolment.similarity_to_profile = None;
@@ -132,7 +132,7 @@ pub(in crate::http) async fn enrol(
     if caller.key.may(Right::Identify) {
         let wanted = Wanted { collection: collection.clone(), top: MAX_SIMILAR, except: Some(enrolled.key) };
         // It is enrolled, whatever becomes of the search.
-        let found = match followed(&state).await {
+        let found = match follow_store(&state).await {
             Ok(store) => admission.run(move || store.search_known(&[probe], &wanted)).await,
             Err(error) => Err(error),
         };
@@ -189,6 +189,6 @@ pub(super) async fn voices_of(
 }
 
 /// The error without the name of another speaker, unless the key may know it.
-pub(super) fn masked(error: ApiError, key: &KeyHolder) -> ApiError {
+pub(super) fn mask_names(error: ApiError, key: &KeyHolder) -> ApiError {
     if key.may(Right::Read) || key.may(Right::Identify) { error } else { error.without_names() }
 }

@@ -21,7 +21,7 @@ use crate::http::error::ApiError;
 use crate::http::layers::auth::KeyHolder;
 use crate::http::request::parts::options_of_query;
 use crate::http::state::AppState;
-use crate::http::store::{Change, followed};
+use crate::http::store::{Change, follow_store};
 use crate::speakers::Identifier;
 
 /// What exports and imports are, as media types go.
@@ -69,7 +69,7 @@ pub(in crate::http) async fn export(
         key.require_collection(collection)?;
     }
     // What cannot be read at all is told by a status.
-    followed(&state).await?;
+    follow_store(&state).await?;
     let headers = [(CONTENT_TYPE, NDJSON), (CONTENT_DISPOSITION, "attachment; filename=\"speakers.ndjson\"")];
     if method == Method::HEAD {
         return Ok(headers.into_response());

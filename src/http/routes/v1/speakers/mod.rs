@@ -114,7 +114,7 @@ fn address_by_query(key: &KeyHolder, id: &str, uri: &Uri) -> Result<Address, Api
 }
 
 /// A speaker, as a key may see it: without `read` there are no name and no metadata.
-fn shown(speaker: Speaker, key: &KeyHolder) -> Response {
+fn show(speaker: Speaker, key: &KeyHolder) -> Response {
     if key.may(Right::Read) {
         return Json(speaker).into_response();
     }

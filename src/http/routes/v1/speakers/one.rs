@@ -7,7 +7,7 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{CollectionQuery, StoreErrors, address_by_query, shown};
+use super::{CollectionQuery, StoreErrors, address_by_query, show};
 use crate::http::answer::no_content;
 use crate::http::error::ApiError;
 use crate::http::layers::auth::KeyHolder;
@@ -66,7 +66,7 @@ pub(in crate::http) async fn change(
         |(_, is_change)| is_change.then_some(logged),
     )
     .await?;
-    Ok(shown(speaker, &key))
+    Ok(show(speaker, &key))
 }
 
 /// Remove a speaker with all enrolments.

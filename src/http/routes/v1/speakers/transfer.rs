@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{CollectionQuery, StoreErrors, address, shown};
+use super::{CollectionQuery, StoreErrors, address, show};
 use crate::http::error::ApiError;
 use crate::http::layers::auth::KeyHolder;
 use crate::http::request::parts::{json_body, options_of_query};
@@ -66,7 +66,7 @@ pub(in crate::http) async fn move_enrolment(
         move |transaction| transaction.move_enrolment(&address, &enrolment, &to),
         move |_| is_change.then_some(logged),
     );
-    Ok(shown(moved.await?, &key))
+    Ok(show(moved.await?, &key))
 }
 
 /// Merge another speaker into this one.
@@ -95,5 +95,5 @@ pub(in crate::http) async fn merge(
         move |transaction| transaction.merge(&address, &from),
         move |_| is_change.then_some(logged),
     );
-    Ok(shown(merged.await?, &key))
+    Ok(show(merged.await?, &key))
 }

@@ -8,7 +8,7 @@ use crate::notation::base64_of;
 /// How to write embeddings.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum EncodingFormat {
+pub(in crate::http) enum EncodingFormat {
     /// Lists of numbers.
     #[default]
     Float,
@@ -17,13 +17,13 @@ pub(super) enum EncodingFormat {
 }
 
 /// Numbers in a format.
-pub(super) struct Vector {
-    pub(super) components: Vec<f32>,
-    pub(super) format: EncodingFormat,
+pub(in crate::http) struct Vector {
+    pub(in crate::http) components: Vec<f32>,
+    pub(in crate::http) format: EncodingFormat,
 }
 
 impl Vector {
-    pub(super) fn new(components: &[f64], format: EncodingFormat) -> Self {
+    pub(in crate::http) fn new(components: &[f64], format: EncodingFormat) -> Self {
         Self { components: components.iter().map(|component| *component as f32).collect(), format }
     }
 }

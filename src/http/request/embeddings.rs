@@ -1,0 +1,262 @@
+//! What a request to `/v1/embeddings` asks for.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{Error, IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use utoipa::ToSchema;
+
+use super::bounded::bounded;
+use super::call::Parse;
+use super::channel::channel_schema;
+use super::parts::{Received, Takes};
+use super::vector::EncodingFormat;
+use super::voice::{ChannelName, Segments, Source, VoiceRecording, check_segments};
+use super::{json, raw_format};
+use crate::audio::{Channel, RawFormat};
+use crate::http::error::{ApiError, FieldError};
+use crate::http::pages::document::example_recording;
+use crate::pipeline::{RecordingOptions, Wanted, WantedPartials};
+
+/// Recordings that are read of a list: more than `MAX_BATCH_RECORDINGS` can be.
+const MAX_INPUTS: usize = 2_000;
+
+/// Partials of a request at the most.
+const MAX_PARTIALS: usize = 20_000;
+
+/// Recordings to embed.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"input": [example_recording()], "model": "resemblyzer"}))]
+pub(in crate::http) struct EmbeddingsRequest {
+    /// A recording, or a list of them, in base64; data URIs are fine.
+    #[schema(value_type = Vec<String>, min_items = 1)]
+    input: Option<Input>,
+    /// The model, by id or fingerprint; the default one if missing.
+    model: Option<String>,
+    /// How embeddings are written.
+    encoding_format: Option<EncodingFormat>,
+    /// Whether to answer the embeddings of windows, with their times in the recording.
+    partials: Option<bool>,
+    /// Windows a second, for the partials alone; the model's own number if missing.
+    rate: Option<f64>,
+    /// Whether to answer where speech is, as `audio.speech_segments`.
+    speech: Option<bool>,
+    /// What becomes of a request with a bad recording.
+    on_error: Option<OnError>,
+    /// `mix` for the mean of all channels, or the number of one.
+    #[schema(schema_with = channel_schema, required = false)]
+    channel: Option<ChannelName>,
+    /// Stretches of one recording, in seconds; the answer has a result for each.
+    #[schema(value_type = Option<Vec<Vec<f64>>>)]
+    segments: Option<Segments>,
+    /// `pcm_s16le` and the like, for samples without a header.
+    format: Option<String>,
+    /// Sample rate of samples without a header, in Hz.
+    sample_rate: Option<f64>,
+    /// Interleaved channels of samples without a header.
+    channels: Option<f64>,
+    /// Only the model's own number is accepted.
+    dimensions: Option<usize>,
+    /// Ignored.
+    #[schema(value_type = Option<String>)]
+    #[allow(dead_code, reason = "SDKs send it")]
+    user: Option<IgnoredAny>,
+}
+
+/// What becomes of a request with a bad recording.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::http) enum OnError {
+    /// It fails.
+    #[default]
+    Fail,
+    /// The good ones are answered, the bad ones listed in `errors`.
+    Report,
+}
+
+/// One or many recordings in base64.
+struct Input(Vec<String>);
+
+impl<'de> Deserialize<'de> for Input {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InputVisitor;
+
+        const EXPECTED: &str = "a recording in base64, or a list of them";
+
+        impl<'de> Visitor<'de> for InputVisitor {
+            type Value = Input;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(EXPECTED)
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Input, E> {
+                self.visit_string(text.to_owned())
+            }
+
+            fn visit_string<E: Error>(self, text: String) -> Result<Input, E> {
+                check_recording(&text)?;
+                Ok(Input(vec![text]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Input, A::Error> {
+                let recordings: Vec<Item> = bounded(items, MAX_INPUTS)?;
+                Ok(Input(recordings.into_iter().map(|Item(text)| text).collect()))
+            }
+        }
+
+        deserializer.deserialize_any(InputVisitor)
+    }
+}
+
+/// A recording in a list.
+struct Item(String);
+
+impl<'de> Deserialize<'de> for Item {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ItemVisitor;
+
+        const TOKENS: &str =
+            "tokens are no recordings: send strings (LangChain: check_embedding_ctx_length=False)";
+
+        impl<'de> Visitor<'de> for ItemVisitor {
+            type Value = Item;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a recording in base64")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Item, E> {
+                self.visit_string(text.to_owned())
+            }
+
+            fn visit_string<E: Error>(self, text: String) -> Result<Item, E> {
+                check_recording(&text)?;
+                Ok(Item(text))
+            }
+
+            fn visit_u64<E: Error>(self, _: u64) -> Result<Item, E> {
+                Err(E::custom(TOKENS))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Item, A::Error> {
+                Err(A::Error::custom(TOKENS))
+            }
+        }
+
+        deserializer.deserialize_any(ItemVisitor)
+    }
+}
+
+fn check_recording<E: Error>(text: &str) -> Result<(), E> {
+    if text.starts_with("http://") || text.starts_with("https://") {
+        return Err(E::custom("recordings are not fetched from URLs: send the file in base64"));
+    }
+    Ok(())
+}
+
+/// Recordings to embed, as files.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it describes a multipart form to OpenAPI")]
+pub(in crate::http) struct EmbeddingsForm {
+    /// The audio files, as many parts as wanted.
+    #[schema(value_type = Vec<String>, format = Binary)]
+    file: Vec<u8>,
+    /// As in JSON.
+    #[schema(example = "resemblyzer")]
+    model: Option<String>,
+    /// As in JSON.
+    #[schema(value_type = Option<String>, example = "float")]
+    encoding_format: Option<EncodingFormat>,
+    /// As in JSON.
+    #[schema(example = false)]
+    partials: Option<bool>,
+    /// As in JSON.
+    #[schema(example = false)]
+    speech: Option<bool>,
+    /// As in JSON.
+    #[schema(value_type = Option<String>, example = "fail")]
+    on_error: Option<OnError>,
+}
+
+impl EmbeddingsRequest {
+    fn read(received: Received) -> Result<(Options, Vec<VoiceRecording>), ApiError> {
+        match received {
+            Received::Json(body) => {
+                let mut request: Self = json::from_json(body)?;
+                let Some(Input(input)) = request.input.take() else {
+                    return Err(FieldError::missing(&["body", "input"], serde_json::Value::Null).into());
+                };
+                request.check(input.into_iter().map(|text| (Source::Base64(text), None)).collect())
+            }
+            Received::Parts { files, options } => {
+                let request: Self = json::from_options(options)?;
+                request.check(files.into_iter().map(|part| (Source::File(part.bytes), part.raw)).collect())
+            }
+        }
+    }
+
+    /// The recordings with their options. What a part's own content type says of its samples comes first.
+    fn check(
+        self,
+        sources: Vec<(Source, Option<RawFormat>)>,
+    ) -> Result<(Options, Vec<VoiceRecording>), ApiError> {
+        let wrong =
+            |field: &str, msg: &str| ApiError::from(FieldError::at(&["body", field], "value_error", msg));
+        if self.input.is_some() {
+            return Err(wrong("input", "Only JSON has this field; a form has parts named file"));
+        }
+        if sources.is_empty() {
+            return Err(wrong("input", "There should be at least one recording"));
+        }
+        if self.rate.is_some() && self.partials != Some(true) {
+            return Err(wrong("rate", "Only partials have a rate"));
+        }
+        let rates = WantedPartials::RATES;
+        if self.rate.is_some_and(|rate| !rates.contains(&rate)) {
+            return Err(wrong("rate", &format!("Input should be from {} to {}", rates.start(), rates.end())));
+        }
+        let raw = raw_format::of_fields(self.format.as_deref(), self.sample_rate, self.channels)?;
+        let segments = self.segments.map(|segments| check_segments(&[], &segments.0)).transpose()?;
+        if segments.is_some() && sources.len() > 1 {
+            return Err(wrong("segments", "Only one recording can have segments"));
+        }
+        let channel = self.channel.map_or(Channel::Mix, |ChannelName(channel)| channel);
+        let partials = (self.partials == Some(true))
+            .then(|| WantedPartials { rate: self.rate, left: Arc::new(MAX_PARTIALS.into()) });
+        let options = Options {
+            model: self.model,
+            format: self.encoding_format.unwrap_or_default(),
+            wanted: Wanted { partials, speech: self.speech == Some(true), ..Wanted::default() },
+            on_error: self.on_error.unwrap_or_default(),
+            has_segments: segments.is_some(),
+            dimensions: self.dimensions,
+        };
+        let recording = |(source, own_raw): (Source, Option<RawFormat>)| VoiceRecording {
+            source,
+            options: RecordingOptions { channel, raw: own_raw.or(raw) },
+            segments: segments.clone(),
+        };
+        Ok((options, sources.into_iter().map(recording).collect()))
+    }
+}
+
+/// Options of a request, checked.
+pub(in crate::http) struct Options {
+    pub(in crate::http) model: Option<String>,
+    pub(in crate::http) format: EncodingFormat,
+    pub(in crate::http) wanted: Wanted,
+    pub(in crate::http) on_error: OnError,
+    pub(in crate::http) has_segments: bool,
+    pub(in crate::http) dimensions: Option<usize>,
+}
+
+impl Parse for (Options, Vec<VoiceRecording>) {
+    const TAKES: Takes = Takes::voices(&["file"]);
+
+    fn parse(received: Received) -> Result<Self, ApiError> {
+        EmbeddingsRequest::read(received)
+    }
+}
