@@ -21,7 +21,7 @@ use crate::speakers::SpeakerKey;
 /// Voices whose model is known.
 pub(super) struct Voices<N> {
     model: Arc<EmbedderModel>,
-    voices: Vec<Voice>,
+    sent: Vec<Voice>,
     /// The name of a voice in errors, by its place.
     name: N,
 }
@@ -51,13 +51,13 @@ impl<N: Fn(usize) -> String> Voices<N> {
             Voice::Recording(_) | Voice::Speaker(_) => None,
         });
         let model = Arc::clone(resolve(state.embedder_in_hand()?, model.into_iter().chain(named))?);
-        Ok(Self { model, voices, name })
+        Ok(Self { model, sent: voices, name })
     }
 
     /// Whether the key may compare these: with enrolled speakers it needs `identify`, and to compare them with embeddings `read`,
     /// since chosen embeddings would give a profile away.
     pub(super) fn require_rights(&self, key: &KeyHolder) -> Result<(), ApiError> {
-        let has = |kind: fn(&Voice) -> bool| self.voices.iter().any(kind);
+        let has = |kind: fn(&Voice) -> bool| self.sent.iter().any(kind);
         if has(|voice| matches!(voice, Voice::Speaker(_))) {
             key.require(Right::Identify)?;
             if has(|voice| matches!(voice, Voice::Embedding(_))) {
@@ -74,11 +74,11 @@ impl<N: Fn(usize) -> String> Voices<N> {
         caller: &Caller,
         admission: &Admission,
     ) -> Result<EmbeddedVoices<N>, ApiError> {
-        let Self { model, voices, name } = self;
+        let Self { model, sent, name } = self;
         let (mut speakers, mut recordings) = (Vec::new(), Vec::new());
         // Embeddings are checked before recordings are computed.
         let mut known: Vec<Option<Side>> = Vec::new();
-        for (i, voice) in voices.into_iter().enumerate() {
+        for (i, voice) in sent.into_iter().enumerate() {
             known.push(match voice {
                 Voice::Embedding(embedding) => Some(side_of_embedding(&model, embedding, &name(i))?),
                 Voice::Recording(recording) => {

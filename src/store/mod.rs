@@ -302,7 +302,7 @@ impl Store {
     }
 
     /// What became of a read: a failure makes the store unavailable until a write succeeds.
-    fn noted<T>(&self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+    fn note_availability<T>(&self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
         if let Err(StoreError::Unavailable { reason }) = &outcome
             && self.is_available.swap(false, Ordering::Relaxed)
         {

@@ -92,11 +92,6 @@ impl Term {
     }
 }
 
-/// A form of these terms, with a coefficient each.
-pub(super) fn linear(terms: &[Term], coefficients: impl IntoIterator<Item = f64>) -> Linear {
-    terms.iter().copied().zip(coefficients).collect()
-}
-
 /// The sum of the terms.
 pub(super) fn sum(linear: &Linear, similarity: f64, seconds: Seconds, limits: &Limits) -> f64 {
     linear.iter().map(|(term, coefficient)| coefficient * term.value(similarity, seconds, limits)).sum()

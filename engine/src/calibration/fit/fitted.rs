@@ -5,7 +5,6 @@ use super::metrics::{binomial_bound, rounded, seconds_of};
 use super::regression::{Prior, Row, location_and_scale, logistic};
 use super::trials::{Trial, Trials};
 use crate::calibration::file::Unchecked;
-use crate::calibration::terms::linear;
 use crate::calibration::{
     Calibration, FalseAcceptCurve, Impostors, Knots, Limits, Linear, Seconds, SetDescription, Term, VERSION,
 };
@@ -274,4 +273,9 @@ pub(super) fn shuffled(n: usize) -> Vec<usize> {
         order.swap(i, random.below(i + 1));
     }
     order
+}
+
+/// A form of these terms, with a coefficient each.
+fn linear(terms: &[Term], coefficients: impl IntoIterator<Item = f64>) -> Linear {
+    terms.iter().copied().zip(coefficients).collect()
 }

@@ -210,7 +210,7 @@ impl Answer {
         let mut body = format!("{{\"labels\":{},\"matrix\":", to_json(serde_json::to_string(&self.labels))?);
         match self.format {
             EncodingFormat::Float => {
-                write_matrix(&mut body, &matrix, pace).map_err(|error| internal(&error))?
+                write_matrix(&mut body, &matrix, pace).map_err(|error| internal(&error))?;
             }
             EncodingFormat::Base64 => {
                 let values = matrix.as_slice().unwrap_or_default();
