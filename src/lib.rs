@@ -18,6 +18,8 @@ pub mod config;
 
 pub mod logging;
 
+pub mod loading;
+
 pub mod http;
 
 pub mod cli;

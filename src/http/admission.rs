@@ -174,7 +174,7 @@ async fn outcome(
 mod tests {
     use super::*;
     use crate::config::{Config, ServeArgs};
-    use crate::http::load::load;
+    use crate::loading::load;
     use clap::Parser;
     use std::io::{self, Write};
     use std::sync::Mutex;
@@ -205,7 +205,7 @@ mod tests {
             Config::try_from(Flags::parse_from(["program", "--workers=1", "--model-path", model]).args)
                 .unwrap();
         let state = AppState::new(&config);
-        assert!(state.embedder.set(load(&config, &state.metrics).unwrap()).is_ok());
+        assert!(state.embedder.set(load(&config, state.metrics.on_batch()).unwrap()).is_ok());
         state
     }
 

@@ -1,5 +1,7 @@
 //! What is counted and timed, grouped by the part of the service that counts it. One registry a server.
 
+use std::sync::Arc;
+
 use prometheus::core::Collector;
 use prometheus::{
     Counter, Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
@@ -7,6 +9,7 @@ use prometheus::{
 };
 
 use crate::decisions::Reason;
+use crate::queue::OnBatch;
 
 pub(super) use prometheus::TEXT_FORMAT;
 
@@ -100,6 +103,15 @@ pub(super) struct ConnectionMetrics {
 }
 
 impl Metrics {
+    /// What counts the windows of each call of an encoder.
+    pub(super) fn on_batch(self: &Arc<Self>) -> OnBatch {
+        let metrics = Arc::clone(self);
+        Box::new(move |n_windows: usize| {
+            metrics.embedding.batch_windows.observe(n_windows as f64);
+            metrics.embedding.windows.inc_by(n_windows as u64);
+        })
+    }
+
     pub(super) fn new() -> Self {
         let registry = Registry::new();
         #[cfg(target_os = "linux")]

@@ -10,7 +10,6 @@ pub mod internals;
 mod key_file;
 mod keys;
 mod layers;
-mod load;
 mod metrics;
 mod open_connections;
 mod pages;
@@ -22,5 +21,4 @@ mod state;
 mod store;
 mod voices;
 
-pub use load::LoadError;
 pub use serve::{ServeError, serve};

@@ -13,12 +13,12 @@ use tokio::sync::oneshot;
 
 use super::connections;
 use super::key_file;
-use super::load::{LoadError, check, load, open_store};
 use super::router::router;
 use super::routes::metrics;
 use super::state::AppState;
 use crate::config::{Config, DEFAULT_API_KEY, MIN_KEY_BYTES, MetricsPlace};
 use crate::encoder::prevent_loading;
+use crate::loading::{LoadError, check, load, open_store};
 
 /// Why serving ended other than by a signal.
 #[derive(Debug, thiserror::Error)]
@@ -177,7 +177,7 @@ async fn bind(addresses: &[SocketAddr]) -> Result<TcpListener, ServeError> {
 fn load_on_a_thread(config: Config, state: AppState) -> oneshot::Receiver<Result<(), LoadError>> {
     let (outcome, loading) = oneshot::channel();
     std::thread::spawn(move || {
-        let loaded = load(&config, &state.metrics).and_then(|embedder| {
+        let loaded = load(&config, state.metrics.on_batch()).and_then(|embedder| {
             let store = open_store(&config.store, &embedder)?;
             assert!(state.store.set(store).is_ok(), "the store is opened once");
             assert!(state.embedder.set(embedder).is_ok(), "models are loaded once");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::support::repository;
 
 /// A module may import only from those before it.
-const ORDER: [&str; 28] = [
+const ORDER: [&str; 29] = [
     "notation",
     "pseudo_random",
     "pace",
@@ -34,6 +34,7 @@ const ORDER: [&str; 28] = [
     "model_files",
     "config",
     "logging",
+    "loading",
     "http",
 ];
 

@@ -56,7 +56,7 @@ pub fn voices_of(found: &Diarization, model: &ModelId) -> Result<Vec<UnitEmbeddi
 
 /// Names voices of one recording, each with its seconds of speech and what a search for it has found.
 ///
-/// A voice is named as a search would name it ([`decide`]), by the criterion; and the speaker must be as much ahead at
+/// A voice is named as a search would name it (`identify`), by the criterion; and the speaker must be as much ahead at
 /// this voice as at any other of the recording: a speaker names one voice at the most.
 pub fn name_voices(voices: &[(f64, Found)], criterion: Criterion, judge: Judge<'_>, margin: f64) -> Names {
     let best: Vec<Option<&Candidate>> =

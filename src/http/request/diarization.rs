@@ -4,7 +4,7 @@ use axum::body::Bytes;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::call::Parse;
 use super::one_voice::{VOICE_PARTS, one_voice};
@@ -21,28 +21,35 @@ use crate::transcript::{MAX_TRANSCRIPT_BYTES, Transcript, TranscriptError};
 /// Parts of a form that are files.
 const PARTS: &[&str] = &[VOICE_PARTS[0], VOICE_PARTS[1], "transcript"];
 
-/// A recording of several speakers.
-#[derive(Deserialize, ToSchema)]
+/// A recording of several speakers. Where the body is the recording, the others are parameters of the query.
+#[derive(Deserialize, IntoParams, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 #[schema(example = json!({"voice": {"audio_base64": example_recording()}, "max_speakers": 4}))]
 pub(in crate::http) struct DiarizeRequest {
     /// A recording; its `channel` may also be `split`: each channel by itself then.
     #[schema(value_type = VoiceFields)]
+    #[param(ignore)]
     voice: Option<VoiceFields>,
     /// How many speakers there are, if that is known.
     #[schema(minimum = 1, maximum = 30)]
+    #[param(minimum = 1, maximum = 30)]
     num_speakers: Option<usize>,
     /// How many there are at the least; 1 if missing.
     #[schema(minimum = 1, maximum = 30)]
+    #[param(minimum = 1, maximum = 30)]
     min_speakers: Option<usize>,
     /// How many there are at the most; 10 if missing.
     #[schema(minimum = 1, maximum = 30)]
+    #[param(minimum = 1, maximum = 30)]
     max_speakers: Option<usize>,
     /// Name the speakers that are enrolled in this collection.
     #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     collection: Option<Identifier>,
     #[schema(value_type = Option<serde_json::Value>)]
     /// What was said: Whisper's `verbose_json`, a list of `{"start", "end", "text"}`, or the text of a VTT or SRT file. It comes back with speakers.
+    #[param(value_type = Option<String>)]
     transcript: Option<TranscriptText>,
     /// How to answer; `json` if missing.
     response_format: Option<ResponseFormat>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::de::{Error, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::bounded::bounded;
 use super::call::Parse;
@@ -25,13 +25,15 @@ const MAX_INPUTS: usize = 2_000;
 /// Partials of a request at the most.
 const MAX_PARTIALS: usize = 20_000;
 
-/// Recordings to embed.
-#[derive(Deserialize, ToSchema)]
+/// Recordings to embed. Where the body is a recording, the others are parameters of the query.
+#[derive(Deserialize, IntoParams, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 #[schema(example = json!({"input": [example_recording()], "model": "resemblyzer"}))]
 pub(in crate::http) struct EmbeddingsRequest {
     /// A recording, or a list of them, in base64; data URIs are fine.
     #[schema(value_type = Vec<String>, min_items = 1)]
+    #[param(ignore)]
     input: Option<Input>,
     /// The model, by id or fingerprint; the default one if missing.
     model: Option<String>,
@@ -47,9 +49,11 @@ pub(in crate::http) struct EmbeddingsRequest {
     on_error: Option<OnError>,
     /// `mix` for the mean of all channels, or the number of one.
     #[schema(schema_with = channel_schema, required = false)]
+    #[param(value_type = Option<String>)]
     channel: Option<ChannelName>,
     /// Stretches of one recording, in seconds; the answer has a result for each.
     #[schema(value_type = Option<Vec<Vec<f64>>>)]
+    #[param(value_type = Option<String>, example = "[[0.0, 1.0]]")]
     segments: Option<Segments>,
     /// `pcm_s16le` and the like, for samples without a header.
     format: Option<String>,
@@ -61,6 +65,7 @@ pub(in crate::http) struct EmbeddingsRequest {
     dimensions: Option<usize>,
     /// Ignored.
     #[schema(value_type = Option<String>)]
+    #[param(ignore)]
     #[allow(dead_code, reason = "SDKs send it")]
     user: Option<IgnoredAny>,
 }

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use utoipa::IntoParams;
 
 use super::json::{self, Options};
 use super::parts::{Part, Received};
@@ -16,12 +17,20 @@ use crate::speakers::{embedding_digest, recording_digest};
 pub(in crate::http) const VOICE_PARTS: &[&str] = &["file", "voice"];
 
 /// Options in a form or query that say how to read its recordings.
-#[derive(Default, Deserialize)]
-struct RecordingFields {
+#[derive(Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct RecordingFields {
+    /// `mix` for the mean of all channels, or the number of one.
+    #[param(value_type = Option<String>)]
     channel: Option<ChannelName>,
+    /// `pcm_s16le` and the like, for samples without a header.
     format: Option<String>,
+    /// Sample rate of samples without a header, in Hz.
     sample_rate: Option<f64>,
+    /// Interleaved channels of samples without a header.
     channels: Option<f64>,
+    /// Stretches of the recording, in seconds, as a JSON list.
+    #[param(value_type = Option<String>, example = "[[0.0, 1.0]]")]
     segments: Option<Segments>,
 }
 

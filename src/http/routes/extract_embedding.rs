@@ -35,6 +35,7 @@ pub(in crate::http) struct RawRecording(Vec<u8>);
 /// The body may have any type `audio/*` too; samples without a header are described by it
 /// (`audio/pcm;rate=16000;channels=1;encoding=s16le`), and the query takes `channel`.
 #[utoipa::path(post, path = "/extract-embedding", tag = "Embeddings",
+    params(("channel" = Option<String>, Query, description = "Of a recording that is the body itself: `mix` for the mean of all channels, or the number of one.")),
     request_body(content(
         (ExtractRequest = "application/json"),
         (RawRecording = "application/octet-stream"),

@@ -21,6 +21,7 @@ use crate::http::error::ApiError;
 use crate::http::request::call::Call;
 use crate::http::request::diarization::{Asked, DiarizeForm, DiarizeRequest, ResponseFormat, bad_transcript};
 use crate::http::request::model::resolve;
+use crate::http::request::one_voice::RecordingFields;
 use crate::http::request::voice::VoiceRecording;
 use crate::http::routes::extract_embedding::RawRecording;
 use crate::http::state::AppState;
@@ -35,6 +36,7 @@ use crate::transcript::CueFormat;
 /// several voices at once one is told. Resemblyzer merges voices that are alike; turns of less than a second, and speakers of a few seconds, may be missed,
 /// also where the number is given: try one more.
 #[utoipa::path(post, path = "/v1/diarize", tag = "Voices", security(("ApiKey" = []), ("Bearer" = [])),
+    params(DiarizeRequest, RecordingFields),
     request_body(content((DiarizeRequest = "application/json"), (DiarizeForm = "multipart/form-data"), (RawRecording = "application/octet-stream"))),
     responses(
         (status = 200, description = "The turns; with `response_format` `rttm`, `vtt` or `srt` a text",

@@ -93,6 +93,7 @@ struct Usage {
 ///
 /// As JSON in the shape of OpenAI's, as a form with many parts `file`, or as the body itself with the options in the query.
 #[utoipa::path(post, path = "/v1/embeddings", tag = "Voices", security(("ApiKey" = []), ("Bearer" = [])),
+    params(EmbeddingsRequest),
     request_body(content((EmbeddingsRequest = "application/json"), (EmbeddingsForm = "multipart/form-data"), (RawRecording = "application/octet-stream"))),
     responses(
         (status = 200, body = EmbeddingsAnswer, description = "The embeddings, in the order of the recordings",

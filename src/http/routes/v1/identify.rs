@@ -5,7 +5,7 @@ use std::time::Instant;
 use axum::extract::State;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::VoiceErrors;
 use crate::calibration::Criterion;
@@ -16,7 +16,7 @@ use crate::http::error::{ApiError, FieldError};
 use crate::http::pages::document::example_recording;
 use crate::http::request::call::{Call, Parse};
 use crate::http::request::criterion::{criterion, not_met};
-use crate::http::request::one_voice::{VOICE_PARTS, one_voice};
+use crate::http::request::one_voice::{RecordingFields, VOICE_PARTS, one_voice};
 use crate::http::request::parts::{Received, Takes};
 use crate::http::request::voice::{Voice, VoiceFields};
 use crate::http::routes::extract_embedding::RawRecording;
@@ -34,29 +34,36 @@ const RATE: &str = "max_false_identification_rate";
 /// Candidates of an answer at the most.
 const MAX_TOP: usize = 100;
 
-/// A voice to search among enrolled speakers.
-#[derive(Deserialize, ToSchema)]
+/// A voice to search among enrolled speakers. Where the body is a recording, the others are parameters of the query.
+#[derive(Deserialize, IntoParams, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 #[schema(example = json!({"voice": {"audio_base64": example_recording()}, "top": 3}))]
 pub(in crate::http) struct IdentifyRequest {
     /// A recording, an embedding or an enrolled speaker, who is no candidate then.
     #[schema(value_type = VoiceFields)]
+    #[param(ignore)]
     voice: Option<VoiceFields>,
     /// Where to search; `default` if missing.
     #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     collection: Option<Identifier>,
     /// The number of candidates; 5 if missing.
     #[schema(minimum = 1, maximum = 100)]
+    #[param(minimum = 1, maximum = 100)]
     top: Option<usize>,
     /// How much more similar than the second best the best must be; 0.05 if missing.
     #[schema(minimum = 0, maximum = 2)]
+    #[param(minimum = 0, maximum = 2)]
     margin: Option<f64>,
     /// Similarity that the best must exceed.
     #[schema(minimum = -1, maximum = 1)]
+    #[param(minimum = -1, maximum = 1)]
     threshold: Option<f64>,
     /// Instead of a threshold: how often a search may name somebody for a voice of none of those enrolled; 0.05 if missing. The threshold is the
     /// higher of the model's own and the one that follows from this, the number searched and the seconds of speech.
     #[schema(minimum = 0, maximum = 1)]
+    #[param(minimum = 0, maximum = 1)]
     max_false_identification_rate: Option<f64>,
     /// The model, by id or fingerprint.
     model: Option<String>,
@@ -98,6 +105,7 @@ enum SegmentAnswer {
 /// The search compares with every speaker of the collection. Somebody is named if the best candidate is above the threshold and ahead
 /// of the second best by the margin. The more speakers there are, the more often a stranger is taken for one of them.
 #[utoipa::path(post, path = "/v1/identify", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
+    params(IdentifyRequest, RecordingFields),
     request_body(content((IdentifyRequest = "application/json"), (IdentifyForm = "multipart/form-data"), (RawRecording = "application/octet-stream"))),
     responses(
         (status = 200, body = Identification, description = "The decision and the candidates; of a recording with segments, `results` alone, with as much for each",

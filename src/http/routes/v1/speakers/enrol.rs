@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{EnrolErrors, address, location, rules};
 use crate::config::Right;
@@ -18,7 +18,7 @@ use crate::http::error::ApiError;
 use crate::http::layers::auth::KeyHolder;
 use crate::http::pages::document::example_recording;
 use crate::http::request::call::{Call, Parse};
-use crate::http::request::one_voice::{self, ToEnrol, VOICE_PARTS, one_voice};
+use crate::http::request::one_voice::{self, RecordingFields, ToEnrol, VOICE_PARTS, one_voice};
 use crate::http::request::parts::{Received, Takes};
 use crate::http::request::voice::{Voice, VoiceFields};
 use crate::http::routes::extract_embedding::RawRecording;
@@ -30,16 +30,19 @@ use crate::speakers::{self, Candidate, Enrolment, Identifier, Wanted};
 /// Other speakers named at the most.
 const MAX_SIMILAR: usize = 5;
 
-/// A voice to enrol.
-#[derive(Deserialize, ToSchema)]
+/// A voice to enrol. Where the body is a recording, the others are parameters of the query.
+#[derive(Deserialize, IntoParams, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 #[schema(example = json!({"voice": {"audio_base64": example_recording()}, "force": true}))]
 pub(in crate::http) struct EnrolRequest {
     /// A recording or an embedding.
     #[schema(value_type = VoiceFields)]
+    #[param(ignore)]
     voice: Option<VoiceFields>,
     /// `default` if missing.
     #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     collection: Option<Identifier>,
     /// The model, by id or fingerprint.
     model: Option<String>,
@@ -89,7 +92,7 @@ struct SimilarSpeaker {
 /// It should have 3 seconds of speech, of one person without noise, and be like what is enrolled already; `force` overrides this. The
 /// same voice again changes nothing and is answered with the enrolment that is there.
 #[utoipa::path(post, operation_id = "enrol", path = "/v1/speakers/{id}/enrolments", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
-    params(("id" = String, Path, description = "The speaker", example = "anna")),
+    params(("id" = String, Path, description = "The speaker", example = "anna"), EnrolRequest, RecordingFields),
     request_body(content((EnrolRequest = "application/json"), (EnrolForm = "multipart/form-data"), (RawRecording = "application/octet-stream"))),
     responses(
         (status = 201, body = EnrolAnswer, description = "The new enrolment",

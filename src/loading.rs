@@ -1,14 +1,14 @@
-//! The models, found and loaded, on the embedder's workers.
+//! What the service works with: the models, found and loaded on the embedder's workers, and the store.
 
 use std::sync::Arc;
 
-use super::metrics::Metrics;
 use crate::config::Config;
 use crate::embedder::Embedder;
 use crate::encoder::{EncoderError, InstructionSet};
 use crate::engine::{EncoderChoice, Engine, UnlikeCalibration};
 use crate::memory::give_back_memory;
 use crate::model_files::{ModelError, ModelSource};
+use crate::queue::OnBatch;
 use crate::store::{OpenError, Store, StoreConfig, StorePlace};
 
 /// Why the service cannot work.
@@ -29,13 +29,13 @@ pub enum LoadError {
 }
 
 /// Checks what takes no time, before anything listens.
-pub(super) fn check(config: &Config) -> Result<(), LoadError> {
+pub(crate) fn check(config: &Config) -> Result<(), LoadError> {
     config.engine.check()?;
     Ok(config.models.iter().try_for_each(ModelSource::check)?)
 }
 
 /// Opens the store of speakers for the embedder's models, if there is to be one.
-pub(super) fn open_store(config: &StoreConfig, embedder: &Embedder) -> Result<Option<Arc<Store>>, LoadError> {
+pub(crate) fn open_store(config: &StoreConfig, embedder: &Embedder) -> Result<Option<Arc<Store>>, LoadError> {
     let StoreConfig { place, note, max_speakers } = config;
     let Some(place) = place else {
         tracing::info!(note, "speakers are not kept");
@@ -59,8 +59,9 @@ fn place_name(place: &StorePlace) -> String {
     }
 }
 
-/// Finds and loads the models and starts the workers; takes a while.
-pub(super) fn load(config: &Config, metrics: &Arc<Metrics>) -> Result<Embedder, LoadError> {
+/// Finds and loads the models and starts the workers; takes a while. `on_batch` is called with the number of units in each call of an
+/// encoder.
+pub(crate) fn load(config: &Config, on_batch: OnBatch) -> Result<Embedder, LoadError> {
     let mut origins = Vec::new();
     let mut sources = config.models.iter();
     let mut engine = Engine::load(&config.engine, |_| {
@@ -72,12 +73,7 @@ pub(super) fn load(config: &Config, metrics: &Arc<Metrics>) -> Result<Embedder, 
     config.calibrations.iter().cloned().try_for_each(|calibration| engine.calibrate(calibration))?;
     // The files of the models and what was made of them on the way.
     give_back_memory();
-    let metrics = Arc::clone(metrics);
-    let on_batch = move |n_windows: usize| {
-        metrics.embedding.batch_windows.observe(n_windows as f64);
-        metrics.embedding.windows.inc_by(n_windows as u64);
-    };
-    let embedder = Embedder::start(engine, config.embedder, Box::new(on_batch));
+    let embedder = Embedder::start(engine, config.embedder, on_batch);
     for (model, origin) in embedder.models().iter().zip(origins) {
         let is_native = model.spec().files.native_check_sha256.is_some();
         let hint = match (config.engine.encoder, InstructionSet::fast()) {
