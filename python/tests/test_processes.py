@@ -147,7 +147,7 @@ def test_what_is_left_is_not_computed() -> None:
 def test_iterators_in_cycles_are_collected() -> None:
     class Job:
         def __init__(self) -> None:
-            self.results = voice_embedding.SpeakerModel()._model.embed_files(self.paths(), None, 2)
+            self.results = voice_embedding._core.embed_files(voice_embedding.SpeakerModel()._model, self.paths(), None, 2)
 
         def paths(self) -> Iterator[str]:
             while True:
