@@ -15,7 +15,7 @@ use crate::encoder::{self, EncoderError, Session, mean_embedding};
 use crate::front_end::{Features, FrontEnd};
 use crate::models::{Model, TurnParameters};
 use crate::pace::{Cancelled, Pace};
-pub use crate::report::{AudioReport, Warning};
+use crate::report::{AudioReport, Warning};
 use crate::speech::{self, Pauses, Utterance, level};
 
 /// Seconds that a segment may end past the recording: clients round times.

@@ -93,7 +93,7 @@ impl Warning {
         Self::SeveralSpeakers,
     ];
 
-    /// Those that apply, by what is known so far and what was noticed.
+    /// The warnings for a report, and for what the decoder and the front end noticed.
     pub(crate) fn that_apply(
         report: &AudioReport,
         is_clipped: bool,

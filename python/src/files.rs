@@ -78,7 +78,7 @@ impl Files {
     }
 }
 
-/// Many files at once, by so many threads, in their order.
+/// Embeds many files on `threads` threads, and gives the results in the order of the files.
 #[pyfunction]
 #[pyo3(signature = (model, paths, number, threads))]
 pub(crate) fn embed_files(

@@ -6,7 +6,7 @@ use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use voice_embedding_engine::pipeline::AudioReport;
+use voice_embedding_engine::report::AudioReport;
 
 /// An embedding, `[dimension]`, of its components.
 pub(crate) fn embedding<'py>(py: Python<'py>, components: &[f64]) -> Bound<'py, PyArray1<f32>> {

@@ -18,13 +18,13 @@ use super::progress::Progress;
 use super::store;
 use crate::config::{CalibrationArgs, StorePlaceArgs};
 use crate::decisions::{
-    DEFAULT_MARGIN, DiarizeAnswer, Diarized, DiarizedChannel, NAMING_TOP, Names, name_voices, voices_of,
+    DiarizeAnswer, Diarized, DiarizedChannel, Names, name_speakers, naming_search, voices_of,
 };
 use crate::diarization::{Diarization, MAX_SPEAKERS, SpeakerCount, diarize};
 use crate::embedder::{EmbedError, EmbedderModel};
 use crate::pace::Pace;
 use crate::pipeline::{Wanted, WantedTurns};
-use crate::speakers::{Identifier, Wanted as WantedSpeakers};
+use crate::speakers::Identifier;
 use crate::store::Store;
 use crate::transcript::{CueFormat, Transcript};
 
@@ -183,10 +183,9 @@ impl Naming {
     /// Of each speaker of a recording, the enrolled one.
     fn name(&self, found: &Diarization, model: &EmbedderModel) -> anyhow::Result<Names> {
         let embeddings = voices_of(found, model.id())?;
-        let wanted = WantedSpeakers { collection: self.collection.clone(), top: NAMING_TOP, except: None };
+        let wanted = naming_search(self.collection.clone());
         let searched = self.store.search(&embeddings, &wanted).map_err(store::explain)?;
-        let voices: Vec<_> = found.speakers.iter().map(|speaker| speaker.seconds).zip(searched).collect();
-        Ok(name_voices(&voices, self.decider.criterion, self.decider.judge(), DEFAULT_MARGIN))
+        Ok(name_speakers(found, searched, self.decider.criterion, self.decider.judge()))
     }
 }
 

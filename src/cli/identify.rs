@@ -19,7 +19,6 @@ use super::voices::{self, Voice};
 use crate::config::{self, CalibrationArgs};
 use crate::decisions::{self, Candidacy, DEFAULT_MARGIN, Identification, IdentifyCriteria};
 use crate::notation::rounded;
-use crate::speakers::Wanted;
 
 /// Notes on rates that are said.
 const MAX_NOTES: usize = 5;
@@ -77,8 +76,8 @@ pub(super) fn run(args: IdentifyArgs) -> anyhow::Result<ExitCode> {
     let store = store::open(args.of.store, models)?;
     let embeddings: Vec<_> = voices.iter().map(|voice| voice.embedding.clone()).collect();
     let top = usize::from(args.top);
-    let wanted = Wanted { collection: args.of.collection, top: top.max(2), except: None };
     let criteria = IdentifyCriteria { criterion: decider.criterion, margin: args.margin, top };
+    let wanted = criteria.search(args.of.collection, None);
     let mut out = anstream::stdout();
     let mut all_are_known = true;
     let mut notes = BTreeSet::new();

@@ -16,7 +16,7 @@ use super::store;
 use super::voices;
 use crate::config::{self, StoreArgs};
 use crate::models;
-use crate::pipeline::Warning;
+use crate::report::Warning;
 use crate::speakers::{
     Address, Details, EnrolmentRules, Identifier, Speaker, SpeakerName, Voice, recording_digest,
 };

@@ -14,7 +14,8 @@ use crate::decisions::{Side, SideAnswer};
 use crate::embedder::{EmbedError, EmbedderModel};
 use crate::embedding::{Embedding as Vector, UnitEmbedding};
 use crate::notation::numbers_of_base64;
-use crate::pipeline::{Wanted, Warning};
+use crate::pipeline::Wanted;
+use crate::report::Warning;
 use crate::speakers::{MAX_SPEECH_SECONDS, embedding_digest};
 
 /// A voice, and what is known of it.

@@ -12,7 +12,7 @@ use super::layers::time_limit::TimeLimit;
 use super::metrics::EmbeddingMetrics;
 use super::request::voice::VoiceRecording;
 use super::state::AppState;
-use crate::embedder::{self, EmbedError, Embedded, EmbeddedVoice, Embedder, EmbedderModel, Timings};
+use crate::embedder::{self, EmbedError, Embedded, EmbeddedVoice, EmbedderModel, Timings};
 use crate::pace::Pace;
 use crate::pipeline::Wanted;
 
@@ -20,7 +20,6 @@ use crate::pipeline::Wanted;
 const RATE_OF_A_TOKEN: f64 = 1.3;
 
 /// Whose request it is, and how long it may take.
-#[derive(Clone)]
 pub(super) struct Caller {
     pub(super) key: KeyHolder,
     pub(super) time_limit: TimeLimit,
@@ -38,8 +37,8 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// An admitted request. It does as many steps on the workers as it needs, and none of them is refused; all count for its share of their
-/// time. Dropping it cancels what is left.
+/// An admitted request. It does as many steps on the workers as it needs. None of them is refused, and all of them count towards the
+/// request's share of the workers' time. Dropping it cancels the steps that are left.
 pub(super) struct Admission {
     state: AppState,
     admission: embedder::Admission,
@@ -57,7 +56,7 @@ impl Admission {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ApiError> {
         let (answer, answered) = oneshot::channel();
-        Embedder::compute(&self.admission, work, move |outcome| drop(answer.send(outcome)));
+        self.admission.compute(work, move |outcome| drop(answer.send(outcome)));
         // The answer is dropped unsent only if a worker panics.
         answered.await.map_err(|_| ApiError::Panicked)
     }
@@ -68,8 +67,17 @@ impl Admission {
         work: impl FnOnce(Pace<'_>) -> T + Send + 'static,
     ) -> Result<T, ApiError> {
         let (answer, answered) = oneshot::channel();
-        Embedder::compute_in_slices(&self.admission, work, move |outcome| drop(answer.send(outcome)));
+        self.admission.compute_in_slices(work, move |outcome| drop(answer.send(outcome)));
         answered.await.map_err(|_| ApiError::Panicked)
+    }
+
+    /// Does work that is long if `is_long`.
+    pub(super) async fn run_at_pace<T: Send + 'static>(
+        &self,
+        is_long: bool,
+        work: impl FnOnce(Pace<'_>) -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        if is_long { self.run_in_slices(work).await } else { self.run(|| work(Pace::UNBROKEN)).await }
     }
 
     /// Embeds recordings. They cost their number in the key's rate, times that of their windows, and each adds to the request's time.
@@ -100,9 +108,9 @@ impl Admission {
             let wanted = Wanted { segments, deadline: Some(deadline), ..wanted.clone() };
             let (answer, answered) = oneshot::channel();
             let n_bytes = source.len();
-            Embedder::embed(
+            self.admission.embed(
                 model,
-                (&self.admission, place),
+                place,
                 wanted,
                 n_bytes,
                 move || Ok((source.unpack()?, options)),
@@ -175,6 +183,7 @@ mod tests {
     use super::*;
     use crate::config::{Config, ServeArgs};
     use crate::loading::load;
+    use crate::pipeline::RecordingOptions;
     use clap::Parser;
     use std::io::{self, Write};
     use std::sync::Mutex;
@@ -223,9 +232,19 @@ mod tests {
 
         let state = state();
         let admission = Admission::new(&state).unwrap();
-        let panicked = admission.run(|| panic!("a bug of ours")).await.map(|()| "done");
-        assert!(matches!(panicked, Err(ApiError::Panicked)), "{panicked:?}");
-        assert_eq!(admission.run(|| "the next step").await.unwrap(), "the next step");
+        let embed = |unpack: fn() -> Vec<u8>| {
+            let (answer, answered) = oneshot::channel();
+            let unpack = move || Ok((unpack(), RecordingOptions::default()));
+            let done = move |outcome: Result<Embedded, ApiError>| {
+                let _ = answer.send(outcome.is_ok());
+            };
+            let model = state.embedder().unwrap().default_model();
+            admission.admission.embed(model, None, Wanted::default(), 0, unpack, done);
+            answered
+        };
+        assert!(embed(|| panic!("a bug of ours")).await.is_err(), "the callback is dropped");
+        let voice = || include_bytes!("../../tests/fixtures/audio/alan-1.wav").to_vec();
+        assert_eq!(embed(voice).await, Ok(true));
         drop(admission);
         assert_eq!(state.embedder().unwrap().queue_depth(), 0);
         let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();

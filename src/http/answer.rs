@@ -61,16 +61,11 @@ pub(super) fn json(
     timings: &Timings,
     audio_seconds: f64,
 ) -> Result<Response, ApiError> {
-    Ok(json_text(to_json(answer)?, timings, audio_seconds))
+    Ok(json_text(to_json(answer, Pace::UNBROKEN)?, timings, audio_seconds))
 }
 
-/// An answer as JSON. It takes time that grows with the answer.
-pub(super) fn to_json(answer: &impl Serialize) -> Result<Vec<u8>, ApiError> {
-    serde_json::to_vec(answer).map_err(|error| ApiError::Internal(error.to_string()))
-}
-
-/// The same of a large answer, in slices.
-pub(super) fn to_json_in_slices(answer: &impl Serialize, pace: Pace<'_>) -> Result<Vec<u8>, ApiError> {
+/// An answer as JSON, in slices.
+pub(super) fn to_json(answer: &impl Serialize, pace: Pace<'_>) -> Result<Vec<u8>, ApiError> {
     let mut text = PacedText { bytes: Vec::new(), pace };
     serde_json::to_writer(&mut text, answer).map_err(|error| ApiError::Internal(error.to_string()))?;
     Ok(text.bytes)

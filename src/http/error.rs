@@ -1,4 +1,4 @@
-//! Every error that a client can see, and the only place where statuses are chosen.
+//! Every error that a client can see. `error_table.rs` has the status of each.
 
 use axum::http::header::{CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -427,6 +427,11 @@ impl ApiError {
 
     fn status(&self) -> StatusCode {
         StatusCode::from_u16(kind_of(self.code()).status).expect("the table holds statuses")
+    }
+
+    /// A field of the body has a value that cannot be used.
+    pub(super) fn field(name: &str, msg: &str) -> Self {
+        FieldError::value(name, msg, Value::Null).into()
     }
 
     /// The error, with the place of the part of the body that it is about.

@@ -20,7 +20,7 @@ use super::routes::extract_answer::ExtractResponse;
 use crate::embedder::{EmbeddedVoice, Timings};
 use crate::embedding::{Embedding, ModelId};
 use crate::models::resemblyzer;
-use crate::pipeline::AudioReport;
+use crate::report::AudioReport;
 
 /// Reads a body as `POST /extract-embedding` and as `POST /compare-embeddings` do, up to the recording and the
 /// similarity. Whether each takes it.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use voice_embedding_service::audio::{AudioError, DecodeOptions, decode};
-use voice_embedding_service::pipeline::Warning;
+use voice_embedding_service::report::Warning;
 
 use super::support::{Server, assert_error, cosine, fixture, pipeline, session};
 

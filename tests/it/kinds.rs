@@ -4,7 +4,7 @@
 use voice_embedding_service::audio::{
     AudioError, Channel, DecodeOptions, Endian, RawFormat, Recording, SampleFormat, decode, decode_raw,
 };
-use voice_embedding_service::pipeline::Warning;
+use voice_embedding_service::report::Warning;
 
 use super::support::{cosine, fixture, pipeline, session};
 

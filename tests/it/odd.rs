@@ -41,7 +41,7 @@ fn unusual_files_get_the_embedding_of_their_plain_twin() {
 
 fn check(
     odd: &Odd,
-    found: Result<(Vec<f64>, voice_embedding_service::pipeline::AudioReport), PipelineError>,
+    found: Result<(Vec<f64>, voice_embedding_service::report::AudioReport), PipelineError>,
 ) -> Result<(), String> {
     let (embedding, report) = match found {
         Ok(found) if odd.status == 200 => found,

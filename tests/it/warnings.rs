@@ -4,7 +4,8 @@ use std::path::Path;
 
 use voice_embedding_service::audio::{self, DecodeOptions};
 use voice_embedding_service::encoder::Session;
-use voice_embedding_service::pipeline::{Pipeline, PipelineError, Warning};
+use voice_embedding_service::pipeline::{Pipeline, PipelineError};
+use voice_embedding_service::report::Warning;
 
 use super::support::{
     campplus_pipeline, campplus_session, fixture, golden, parity_data, pipeline, session, wav,

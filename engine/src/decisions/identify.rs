@@ -6,7 +6,7 @@ use crate::calibration::{Claim, Comparison, Criterion, CriterionError, Evidence,
 use crate::compare::is_same_speaker;
 use crate::embedding::ModelId;
 use crate::report::AudioReport;
-use crate::speakers::{Candidate, Found, Identifier};
+use crate::speakers::{Candidate, Found, Identifier, SpeakerKey, Wanted};
 
 /// How far the best candidate must be ahead of the second, unless another margin is wanted.
 pub const DEFAULT_MARGIN: f64 = 0.05;
@@ -20,6 +20,13 @@ pub struct IdentifyCriteria {
     pub margin: f64,
     /// Candidates that are answered.
     pub top: usize,
+}
+
+impl IdentifyCriteria {
+    /// The search that [`identify`] takes the result of: the margin needs a second candidate.
+    pub fn search(&self, collection: Identifier, except: Option<SpeakerKey>) -> Wanted {
+        Wanted { collection, top: self.top.max(2), except }
+    }
 }
 
 /// Why a speaker is named, or nobody.

@@ -7,5 +7,5 @@ mod verify;
 
 pub use diarize::{DiarizeAnswer, Diarized, DiarizedChannel, HeardSpeaker, TurnAnswer};
 pub use identify::{Candidacy, DEFAULT_MARGIN, Identification, IdentifyCriteria, Reason, identify};
-pub use naming::{NAMING_TOP, Names, name_voices, voices_of};
+pub use naming::{Names, name_speakers, naming_search, voices_of};
 pub use verify::{Side, SideAnswer, Verification, verify};

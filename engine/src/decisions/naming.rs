@@ -1,16 +1,16 @@
 //! Which voices of a recording are enrolled speakers.
 
-use super::identify::{decide, threshold};
+use super::identify::{DEFAULT_MARGIN, decide, threshold};
 use crate::calibration::{Criterion, Evidence, Judge};
 use crate::diarization::{Diarization, label};
 use crate::embedding::{Embedding, EmbeddingError, ModelId, UnitEmbedding};
-use crate::speakers::{Candidate, Found};
+use crate::speakers::{Candidate, Found, Identifier, Wanted};
 
 /// Seconds of speech from which on a voice may be named.
 const LEAST_SECONDS: f64 = 3.0;
 
-/// Candidates that a search should give: what is not among them is no rival.
-pub const NAMING_TOP: usize = 100;
+/// Candidates of a search: what is not among them is no rival.
+const TOP: usize = 100;
 
 /// Whom the voices of a recording are of, by their numbers.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +46,11 @@ impl Names {
     }
 }
 
+/// The search that [`name_speakers`] takes the result of.
+pub fn naming_search(collection: Identifier) -> Wanted {
+    Wanted { collection, top: TOP, except: None }
+}
+
 /// The voices of a recording as a model's embeddings, to be searched for.
 pub fn voices_of(found: &Diarization, model: &ModelId) -> Result<Vec<UnitEmbedding>, EmbeddingError> {
     let embedding = |voice: &crate::diarization::Speaker| {
@@ -54,11 +59,22 @@ pub fn voices_of(found: &Diarization, model: &ModelId) -> Result<Vec<UnitEmbeddi
     found.speakers.iter().map(embedding).collect()
 }
 
+/// Names the speakers of a recording by what [`naming_search`] has found for each.
+pub fn name_speakers(
+    found: &Diarization,
+    searched: Vec<Found>,
+    criterion: Criterion,
+    judge: Judge<'_>,
+) -> Names {
+    let voices: Vec<_> = found.speakers.iter().map(|speaker| speaker.seconds).zip(searched).collect();
+    name_voices(&voices, criterion, judge, DEFAULT_MARGIN)
+}
+
 /// Names voices of one recording, each with its seconds of speech and what a search for it has found.
 ///
 /// A voice is named as a search would name it (`identify`), by the criterion; and the speaker must be as much ahead at
 /// this voice as at any other of the recording: a speaker names one voice at the most.
-pub fn name_voices(voices: &[(f64, Found)], criterion: Criterion, judge: Judge<'_>, margin: f64) -> Names {
+fn name_voices(voices: &[(f64, Found)], criterion: Criterion, judge: Judge<'_>, margin: f64) -> Names {
     let best: Vec<Option<&Candidate>> =
         voices.iter().map(|(seconds, found)| decided(*seconds, found, criterion, judge, margin)).collect();
     let is_ahead = |place: usize, best: &Candidate| {

@@ -15,12 +15,11 @@ use crate::engine::Engine;
 use crate::front_end::{Features, FrontEndParameters};
 use crate::models::ModelSpec;
 use crate::pace::Pace;
-use crate::pipeline::{
-    Analysis, AudioReport, Pipeline, PipelineError, PipelineLimits, RecordingOptions, Wanted, Warning,
-};
+use crate::pipeline::{Analysis, Pipeline, PipelineError, PipelineLimits, RecordingOptions, Wanted};
 use crate::queue::{
     Estimate, Group, LongStart, OnBatch, Place, Queue, QueueFull, QueueLimits, StartInSlices, Started,
 };
+use crate::report::{AudioReport, Warning};
 
 /// How much is taken.
 #[derive(Clone, Copy, Debug)]
@@ -114,8 +113,7 @@ pub enum EmbedError {
     Pipeline(#[from] PipelineError),
 }
 
-/// An admitted request: its place in the queue, and its share of the workers' time. What is left of its work is cancelled when it is
-/// dropped.
+/// An admitted request: its place in the queue, and its share of the workers' time. Dropping it cancels the work that is left.
 pub struct Admission {
     group: Group,
     _place: Place,
@@ -236,11 +234,13 @@ impl Embedder {
     pub fn further_place(&self) -> Place {
         self.queue.further_place()
     }
+}
 
+impl Admission {
     /// Queues work without an encoder, of a few milliseconds. `done` is called on a worker with its outcome; it is dropped uncalled if
     /// the admission is dropped or a worker panics.
     pub fn compute<T: Send + 'static>(
-        admission: &Admission,
+        &self,
         work: impl FnOnce() -> T + Send + 'static,
         done: impl FnOnce(T) + Send + 'static,
     ) {
@@ -248,12 +248,12 @@ impl Embedder {
             let outcome = work();
             Started::Finished(Box::new(move || done(outcome)))
         };
-        admission.group.submit(None, Box::new(start));
+        self.group.submit(None, Box::new(start));
     }
 
-    /// As [`Embedder::compute`], for work that takes longer, and pauses.
+    /// As [`Admission::compute`], for work that takes longer, and pauses.
     pub fn compute_in_slices<T: Send + 'static>(
-        admission: &Admission,
+        &self,
         work: impl FnOnce(Pace<'_>) -> T + Send + 'static,
         done: impl FnOnce(T) + Send + 'static,
     ) {
@@ -262,15 +262,16 @@ impl Embedder {
             Started::Finished(Box::new(move || done(outcome)))
         });
         let long = LongStart { rest, estimate: None, refuse: Box::new(|| {}) };
-        admission.group.submit(None, Box::new(move || Started::Long(long)));
+        self.group.submit(None, Box::new(move || Started::Long(long)));
     }
 
-    /// Queues a recording, received in so many bytes. `unpack` makes the audio file of what was received, and tells how to read it; it runs
+    /// Queues a recording, received in so many bytes; each behind the first takes a further place. `unpack` makes the audio file of what was received, and tells how to read it; it runs
     /// on a worker, as everything else does. `done` is called there with the outcome; it is dropped uncalled if the admission is dropped or
     /// a worker panics.
     pub fn embed<R: AsRef<[u8]> + Send + 'static, E: From<EmbedError> + Send + 'static>(
+        &self,
         model: &Arc<EmbedderModel>,
-        (admission, place): (&Admission, Option<Place>),
+        place: Option<Place>,
         wanted: Wanted,
         n_bytes: usize,
         unpack: impl FnOnce() -> Result<(R, RecordingOptions), E> + Send + 'static,
@@ -309,7 +310,7 @@ impl Embedder {
                 None => work.start(unpacked, done, Pace::UNBROKEN),
             }
         };
-        admission.group.submit(place, Box::new(start));
+        self.group.submit(place, Box::new(start));
     }
 }
 

@@ -109,7 +109,7 @@ impl<T, E: From<EmbedError> + From<WorkerPanicked> + Send + 'static> InOrder<T, 
         let number = self.first + self.in_work.len();
         let reply = Reply { number, sender: self.sender.clone(), is_sent: false };
         let done = move |outcome| reply.send(outcome);
-        Embedder::embed(&self.model, (&admission, None), wanted, n_bytes, unpack, done);
+        admission.embed(&self.model, None, wanted, n_bytes, unpack, done);
         self.in_work.push_back(InWork { tag, outcome: None, admission: Some(admission) });
     }
 

@@ -81,7 +81,7 @@ enum Stage {
 
 struct Group<S, J> {
     id: GroupId,
-    /// Cost of what was done for it so far, counted from that of the group served least when this one came or had nothing to do.
+    /// What its work has cost since everybody was last idle. A group that had nothing to do starts again from the group served least.
     spent_us: u64,
     /// Jobs, or slices of them, that workers are starting.
     n_running: usize,

@@ -177,8 +177,8 @@ impl Queue {
     }
 }
 
-/// A group of jobs. When it is dropped they are cancelled: those that wait are dropped at once, with what they hold, and what is left
-/// of the others is not computed.
+/// A group of jobs. Dropping it cancels them: jobs that wait are dropped at once, with what they hold, and nothing
+/// further of started ones is computed.
 pub struct Group {
     shared: Arc<Shared>,
     id: GroupId,

@@ -12,7 +12,7 @@ use crate::cli::voices::{self, Loaded, Voice};
 use crate::compare::cosine;
 use crate::embedder::EmbedderModel;
 use crate::models::ModelSpec;
-use crate::pipeline::Warning;
+use crate::report::Warning;
 
 /// Comparisons, and what they were made with.
 pub(super) struct Comparisons {

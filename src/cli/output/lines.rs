@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Existing, Failure, Format, Mean, OutputError, Row, Target};
 use crate::embedder::Partial;
 use crate::notation::milliseconds;
-use crate::pipeline::AudioReport;
+use crate::report::AudioReport;
 
 /// Columns of a CSV file before the components.
 const COLUMNS: [&str; 10] = [

@@ -2,7 +2,7 @@
 
 use super::threshold::check_threshold;
 use crate::calibration::{Criterion, CriterionError};
-use crate::http::error::{ApiError, FieldError};
+use crate::http::error::ApiError;
 
 /// The criterion of a request that may hold a threshold or a rate, by the rate's name.
 pub(in crate::http) fn criterion(
@@ -12,9 +12,9 @@ pub(in crate::http) fn criterion(
 ) -> Result<Criterion, ApiError> {
     check_threshold(threshold)?;
     match (threshold, rate) {
-        (Some(_), Some(_)) => Err(wrong(name, &format!("Send threshold or {name}, not both"))),
+        (Some(_), Some(_)) => Err(ApiError::field(name, &format!("Send threshold or {name}, not both"))),
         (None, Some(rate)) if !Criterion::RATES.contains(&rate) => {
-            Err(wrong(name, "Input should be from 0 to 1"))
+            Err(ApiError::field(name, "Input should be from 0 to 1"))
         }
         (None, Some(rate)) => Ok(Criterion::Rate(rate)),
         (Some(threshold), None) => Ok(Criterion::Threshold(threshold)),
@@ -24,9 +24,5 @@ pub(in crate::http) fn criterion(
 
 /// The error of a rate that cannot be met.
 pub(in crate::http) fn not_met(name: &str) -> impl Fn(CriterionError) -> ApiError {
-    move |error| wrong(name, &error.to_string())
-}
-
-fn wrong(name: &str, msg: &str) -> ApiError {
-    FieldError::at(&["body", name], "value_error", msg).into()
+    move |error| ApiError::field(name, &error.to_string())
 }

@@ -1,6 +1,5 @@
 //! What a request to `/v1/diarize` asks for.
 
-use axum::body::Bytes;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -12,7 +11,7 @@ use super::parts::{Part, Received, Takes};
 use super::voice::{Source, Voice, VoiceFields, VoiceRecording};
 use crate::audio;
 use crate::diarization::{MAX_SPEAKERS, SpeakerCount};
-use crate::http::error::{ApiError, FieldError};
+use crate::http::error::ApiError;
 use crate::http::pages::document::example_recording;
 use crate::pipeline::PipelineError;
 use crate::speakers::Identifier;
@@ -101,12 +100,9 @@ pub(in crate::http) enum ResponseFormat {
 
 /// What a request asks for.
 pub(in crate::http) struct Asked {
-    /// Until it is heard.
-    pub(in crate::http) recording: Option<VoiceRecording>,
+    pub(in crate::http) recording: VoiceRecording,
     /// Whether each channel is analysed by itself.
     pub(in crate::http) is_split: bool,
-    /// The number of channels then, once it is known.
-    pub(in crate::http) n_split_channels: Option<u16>,
     pub(in crate::http) count: SpeakerCount,
     pub(in crate::http) collection: Option<Identifier>,
     pub(in crate::http) transcript: Option<Transcript>,
@@ -119,12 +115,6 @@ impl Parse for Asked {
     const IS_LONG: bool = true;
 
     fn parse(received: Received) -> Result<Self, ApiError> {
-        Self::read(received)
-    }
-}
-
-impl Asked {
-    fn read(received: Received) -> Result<Self, ApiError> {
         let mut is_split = false;
         let (mut transcript_part, received) = match received {
             Received::Parts { files, mut options } => {
@@ -135,7 +125,7 @@ impl Asked {
                 let (mut transcripts, files): (Vec<Part>, Vec<Part>) =
                     files.into_iter().partition(|part| part.name == "transcript");
                 if transcripts.len() > 1 || !transcripts.is_empty() && options.get("transcript").is_some() {
-                    return Err(wrong("transcript", "There should be one transcript"));
+                    return Err(ApiError::field("transcript", "There should be one transcript"));
                 }
                 (transcripts.pop(), Received::Parts { files, options })
             }
@@ -147,10 +137,10 @@ impl Asked {
             Some(voice)
         })?;
         let Voice::Recording(recording) = voice else {
-            return Err(wrong("voice", "Only a recording has turns"));
+            return Err(ApiError::field("voice", "Only a recording has turns"));
         };
         if recording.segments.is_some() {
-            return Err(wrong("segments", "A recording is taken as a whole here"));
+            return Err(ApiError::field("segments", "A recording is taken as a whole here"));
         }
         let count = request.count()?;
         let transcript = match transcript_part.take() {
@@ -163,25 +153,22 @@ impl Asked {
         let transcript = transcript.transpose().map_err(|error| bad_transcript(&error))?;
         let format = request.response_format.unwrap_or(ResponseFormat::Json);
         if transcript.is_some() && format == ResponseFormat::Rttm {
-            return Err(wrong("response_format", "RTTM holds no transcript"));
+            return Err(ApiError::field("response_format", "RTTM holds no transcript"));
         }
         let DiarizeRequest { collection, model, .. } = request;
-        let recording = Some(recording);
-        Ok(Self { recording, is_split, n_split_channels: None, count, collection, transcript, format, model })
+        Ok(Self { recording, is_split, count, collection, transcript, format, model })
     }
+}
 
-    /// The same with the file, unpacked once and not for each channel, and their number.
-    pub(in crate::http) fn unpacked(mut self) -> Result<Self, ApiError> {
-        if let Some(recording) = &mut self.recording {
-            let bytes = std::mem::replace(&mut recording.source, Source::File(Bytes::new())).unpack()?;
-            if self.is_split {
-                let n_channels = audio::count_channels(&bytes, recording.options.raw);
-                self.n_split_channels = Some(n_channels.map_err(PipelineError::from)?);
-            }
-            recording.source = Source::File(bytes);
-        }
-        Ok(self)
-    }
+/// The recording with its file, unpacked once and not for each channel, and the number of channels if each is analysed by itself.
+pub(in crate::http) fn unpacked(
+    recording: VoiceRecording,
+    is_split: bool,
+) -> Result<(VoiceRecording, Option<u16>), ApiError> {
+    let bytes = recording.source.unpack()?;
+    let n_channels = is_split.then(|| audio::count_channels(&bytes, recording.options.raw));
+    let n_channels = n_channels.transpose().map_err(PipelineError::from)?;
+    Ok((VoiceRecording { source: Source::File(bytes), ..recording }, n_channels))
 }
 
 impl DiarizeRequest {
@@ -193,24 +180,20 @@ impl DiarizeRequest {
         ];
         for (name, value) in fields {
             if value.is_some_and(|value| !(1..=MAX_SPEAKERS).contains(&value)) {
-                return Err(wrong(name, &format!("Input should be from 1 to {MAX_SPEAKERS}")));
+                return Err(ApiError::field(name, &format!("Input should be from 1 to {MAX_SPEAKERS}")));
             }
         }
         match (self.num_speakers, self.min_speakers, self.max_speakers) {
             (Some(n), None, None) => Ok(SpeakerCount::Exactly(n)),
             (Some(_), ..) => {
-                Err(wrong("num_speakers", "Send num_speakers, or min_speakers and max_speakers"))
+                Err(ApiError::field("num_speakers", "Send num_speakers, or min_speakers and max_speakers"))
             }
             (None, least, most) => SpeakerCount::within(least, most)
-                .ok_or_else(|| wrong("min_speakers", "Input should not be above max_speakers")),
+                .ok_or_else(|| ApiError::field("min_speakers", "Input should not be above max_speakers")),
         }
     }
 }
 
 pub(in crate::http) fn bad_transcript(error: &TranscriptError) -> ApiError {
-    wrong("transcript", &error.to_string())
-}
-
-fn wrong(name: &str, msg: &str) -> ApiError {
-    FieldError::at(&["body", name], "value_error", msg).into()
+    ApiError::field("transcript", &error.to_string())
 }

@@ -208,25 +208,26 @@ impl EmbeddingsRequest {
         self,
         sources: Vec<(Source, Option<RawFormat>)>,
     ) -> Result<(Options, Vec<VoiceRecording>), ApiError> {
-        let wrong =
-            |field: &str, msg: &str| ApiError::from(FieldError::at(&["body", field], "value_error", msg));
         if self.input.is_some() {
-            return Err(wrong("input", "Only JSON has this field; a form has parts named file"));
+            return Err(ApiError::field("input", "Only JSON has this field; a form has parts named file"));
         }
         if sources.is_empty() {
-            return Err(wrong("input", "There should be at least one recording"));
+            return Err(ApiError::field("input", "There should be at least one recording"));
         }
         if self.rate.is_some() && self.partials != Some(true) {
-            return Err(wrong("rate", "Only partials have a rate"));
+            return Err(ApiError::field("rate", "Only partials have a rate"));
         }
         let rates = WantedPartials::RATES;
         if self.rate.is_some_and(|rate| !rates.contains(&rate)) {
-            return Err(wrong("rate", &format!("Input should be from {} to {}", rates.start(), rates.end())));
+            return Err(ApiError::field(
+                "rate",
+                &format!("Input should be from {} to {}", rates.start(), rates.end()),
+            ));
         }
         let raw = raw_format::of_fields(self.format.as_deref(), self.sample_rate, self.channels)?;
         let segments = self.segments.map(|segments| check_segments(&[], &segments.0)).transpose()?;
         if segments.is_some() && sources.len() > 1 {
-            return Err(wrong("segments", "Only one recording can have segments"));
+            return Err(ApiError::field("segments", "Only one recording can have segments"));
         }
         let channel = self.channel.map_or(Channel::Mix, |ChannelName(channel)| channel);
         let partials = (self.partials == Some(true))

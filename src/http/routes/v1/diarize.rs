@@ -11,7 +11,7 @@ use crate::audio::Channel;
 use crate::calibration::Criterion;
 use crate::config::Right;
 use crate::decisions::{
-    DEFAULT_MARGIN, DiarizeAnswer, Diarized, DiarizedChannel, NAMING_TOP, Names, name_voices, voices_of,
+    DiarizeAnswer, Diarized, DiarizedChannel, Names, name_speakers, naming_search, voices_of,
 };
 use crate::diarization::{Diarization, diarize};
 use crate::embedder::{EmbeddedVoice, EmbedderModel, Timings};
@@ -19,15 +19,18 @@ use crate::http::admission::{Admission, Caller};
 use crate::http::answer;
 use crate::http::error::ApiError;
 use crate::http::request::call::Call;
-use crate::http::request::diarization::{Asked, DiarizeForm, DiarizeRequest, ResponseFormat, bad_transcript};
+use crate::http::request::diarization::{
+    Asked, DiarizeForm, DiarizeRequest, ResponseFormat, bad_transcript, unpacked,
+};
 use crate::http::request::model::resolve;
 use crate::http::request::one_voice::RecordingFields;
 use crate::http::request::voice::VoiceRecording;
 use crate::http::routes::extract_embedding::RawRecording;
 use crate::http::state::AppState;
 use crate::http::store::follow_store;
+use crate::pace::Pace;
 use crate::pipeline::{PipelineError, Wanted, WantedTurns};
-use crate::speakers::{self, Identifier};
+use crate::speakers::Identifier;
 use crate::transcript::CueFormat;
 
 /// Say who spoke when and, with a transcript, who said what.
@@ -58,26 +61,38 @@ pub(in crate::http) async fn diarize_recording(
         None => caller.key.require(Right::Embed)?,
     }
     let model = Arc::clone(resolve(state.embedder_in_hand()?, asked.model.as_deref().into_iter())?);
-    let mut asked = admission.run(move || asked.unpacked()).await??;
-    let (channels, timings) = asked.hear(&caller, &admission, &model).await?;
+    let Asked { recording, is_split, count, collection, transcript, format, .. } = asked;
+    let recording = admission.run(move || unpacked(recording, is_split)).await??;
+    let (channels, timings) = hear(&caller, &admission, &model, recording).await?;
     let audio_seconds = channels[0].voice.audio.duration_seconds;
-    if let Some(transcript) = &asked.transcript {
+    if let Some(transcript) = &transcript {
         transcript.check_length(audio_seconds).map_err(|error| bad_transcript(&error))?;
     }
     let mut found = Vec::with_capacity(channels.len());
     for channel in channels {
-        found.push(asked.find(&state, &admission, &model, channel).await?);
+        let HeardChannel { number, voice } = channel;
+        let (count, merged_from) = (count.clone(), model.spec().turns.merged_from);
+        let (heard, audio) = voice.into_heard();
+        let diarized = admission.run_in_slices(move |pace| diarize(heard, count, merged_from, pace)).await?;
+        // What was cancelled has nobody who waits for an answer.
+        let diarized = diarized.map_err(PipelineError::from)?;
+        let names = match &collection {
+            Some(collection) => name(&state, &admission, &model, collection, &diarized).await?,
+            None => Names::none(diarized.speakers.len()),
+        };
+        found.push(DiarizedChannel { number, found: diarized, names, audio });
     }
-    let format = asked.format;
     let with_embeddings = caller.key.may(Right::Embed);
     let text = admission.run(move || {
         let diarized = Diarized::new(found, model.id().clone());
-        let transcript = asked.transcript.as_ref();
-        Ok::<_, ApiError>(match asked.format {
+        let transcript = transcript.as_ref();
+        Ok::<_, ApiError>(match format {
             ResponseFormat::Rttm => diarized.rttm("recording").into_bytes(),
             ResponseFormat::Vtt => diarized.cues(CueFormat::Vtt, transcript).into_bytes(),
             ResponseFormat::Srt => diarized.cues(CueFormat::Srt, transcript).into_bytes(),
-            ResponseFormat::Json => answer::to_json(&diarized.answer(transcript, with_embeddings))?,
+            ResponseFormat::Json => {
+                answer::to_json(&diarized.answer(transcript, with_embeddings), Pace::UNBROKEN)?
+            }
         })
     });
     let text = text.await??;
@@ -97,56 +112,32 @@ struct HeardChannel {
     voice: EmbeddedVoice,
 }
 
-impl Asked {
-    /// The windows of the recording, or of each of its channels that has speech.
-    async fn hear(
-        &mut self,
-        caller: &Caller,
-        admission: &Admission,
-        model: &Arc<EmbedderModel>,
-    ) -> Result<(Vec<HeardChannel>, Timings), ApiError> {
-        let mut timings = Timings::default();
-        let recording = self.recording.take().ok_or_else(|| ApiError::Internal("heard twice".into()))?;
-        let Some(n_channels) = self.n_split_channels else {
-            let voice = hear_channel(caller, admission, model, (recording, None), &mut timings).await?;
-            return Ok((vec![HeardChannel { number: None, voice }], timings));
-        };
-        // Each further channel is a further recording; all of them are paid for before the first is heard.
-        caller.key.take_more_tokens(usize::from(n_channels).saturating_sub(1))?;
-        let (mut heard, mut silent) = (Vec::new(), None);
-        for number in 0..n_channels {
-            let channel = (recording.clone(), Some(number));
-            match hear_channel(caller, admission, model, channel, &mut timings).await {
-                Ok(voice) => heard.push(HeardChannel { number: Some(number), voice }),
-                Err(error @ ApiError::Pipeline(PipelineError::NoSpeech { .. })) => silent = Some(error),
-                Err(error) => return Err(error),
-            }
-        }
-        match silent {
-            Some(error) if heard.is_empty() => Err(error),
-            _ => Ok((heard, timings)),
+/// The windows of the recording or, where their number is given, of each of its channels that has speech.
+async fn hear(
+    caller: &Caller,
+    admission: &Admission,
+    model: &Arc<EmbedderModel>,
+    (recording, n_channels): (VoiceRecording, Option<u16>),
+) -> Result<(Vec<HeardChannel>, Timings), ApiError> {
+    let mut timings = Timings::default();
+    let Some(n_channels) = n_channels else {
+        let voice = hear_channel(caller, admission, model, (recording, None), &mut timings).await?;
+        return Ok((vec![HeardChannel { number: None, voice }], timings));
+    };
+    // Each further channel is a further recording; all of them are paid for before the first is heard.
+    caller.key.take_more_tokens(usize::from(n_channels).saturating_sub(1))?;
+    let (mut heard, mut silent) = (Vec::new(), None);
+    for number in 0..n_channels {
+        let channel = (recording.clone(), Some(number));
+        match hear_channel(caller, admission, model, channel, &mut timings).await {
+            Ok(voice) => heard.push(HeardChannel { number: Some(number), voice }),
+            Err(error @ ApiError::Pipeline(PipelineError::NoSpeech { .. })) => silent = Some(error),
+            Err(error) => return Err(error),
         }
     }
-
-    /// Turns and speakers, named if that is wanted.
-    async fn find(
-        &self,
-        state: &AppState,
-        admission: &Admission,
-        model: &Arc<EmbedderModel>,
-        channel: HeardChannel,
-    ) -> Result<DiarizedChannel, ApiError> {
-        let HeardChannel { number, voice } = channel;
-        let (count, merged_from) = (self.count.clone(), model.spec().turns.merged_from);
-        let (heard, audio) = voice.into_heard();
-        let found = admission.run_in_slices(move |pace| diarize(heard, count, merged_from, pace)).await?;
-        // Nobody is answered whose work was cancelled.
-        let found = found.map_err(PipelineError::from)?;
-        let names = match &self.collection {
-            Some(collection) => name(state, admission, model, collection, &found).await?,
-            None => Names::none(found.speakers.len()),
-        };
-        Ok(DiarizedChannel { number, found, names, audio })
+    match silent {
+        Some(error) if heard.is_empty() => Err(error),
+        _ => Ok((heard, timings)),
     }
 }
 
@@ -178,9 +169,8 @@ async fn name(
     found: &Diarization,
 ) -> Result<Names, ApiError> {
     let embeddings = voices_of(found, model.id()).map_err(|error| ApiError::Internal(error.to_string()))?;
-    let wanted = speakers::Wanted { collection: collection.clone(), top: NAMING_TOP, except: None };
+    let wanted = naming_search(collection.clone());
     let store = follow_store(state).await?;
     let searched = admission.run(move || store.search_known(&embeddings, &wanted)).await?;
-    let voices: Vec<_> = found.speakers.iter().map(|speaker| speaker.seconds).zip(searched).collect();
-    Ok(name_voices(&voices, Criterion::Default, model.judge(), DEFAULT_MARGIN))
+    Ok(name_speakers(found, searched, Criterion::Default, model.judge()))
 }

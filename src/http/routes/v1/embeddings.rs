@@ -17,7 +17,6 @@ use crate::http::request::voice::VoiceRecording;
 use crate::http::routes::extract_embedding::RawRecording;
 use crate::http::state::AppState;
 use crate::notation::milliseconds;
-use crate::pace::Pace;
 use crate::pipeline::PipelineError;
 use crate::report::AudioReport;
 
@@ -121,15 +120,10 @@ pub(in crate::http) async fn embeddings(
     let (timings, seconds) =
         answer::totals(outcomes.iter().map(|(_, embedded): &(usize, Embedded)| embedded));
     let has_partials = options.wanted.partials.is_some();
-    let answer = move |pace: Pace<'_>| {
-        let answer = EmbeddingsAnswer::new(fingerprint, outcomes, errors, &options)?;
-        answer::to_json_in_slices(&answer, pace)
-    };
-    let body = if has_partials {
-        admission.run_in_slices(answer).await??
-    } else {
-        admission.run(|| answer(Pace::UNBROKEN)).await??
-    };
+    let body = admission.run_at_pace(has_partials, move |pace| {
+        answer::to_json(&EmbeddingsAnswer::new(fingerprint, outcomes, errors, &options)?, pace)
+    });
+    let body = body.await??;
     Ok(answer::json_text(body, &timings, seconds))
 }
 

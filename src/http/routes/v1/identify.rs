@@ -12,7 +12,7 @@ use crate::calibration::Criterion;
 use crate::decisions::{self, DEFAULT_MARGIN, Identification, IdentifyCriteria, Side};
 use crate::embedding::UnitEmbedding;
 use crate::http::answer;
-use crate::http::error::{ApiError, FieldError};
+use crate::http::error::ApiError;
 use crate::http::pages::document::example_recording;
 use crate::http::request::call::{Call, Parse};
 use crate::http::request::criterion::{criterion, not_met};
@@ -23,7 +23,8 @@ use crate::http::routes::extract_embedding::RawRecording;
 use crate::http::state::AppState;
 use crate::http::store;
 use crate::http::voices::{EmbeddedVoices, Voices};
-use crate::speakers::{Identifier, Wanted};
+use crate::pace::Pace;
+use crate::speakers::Identifier;
 
 /// Candidates of an answer, unless the request names another number.
 const DEFAULT_TOP: usize = 5;
@@ -127,8 +128,7 @@ pub(in crate::http) async fn identify(
     let has_segments = voice.has_segments();
     let voices = Voices::resolve(&state, request.model.as_deref(), vec![voice], |_| "voice".into())?;
     let embedded = voices.embed(&state, &caller, &admission).await.map_err(ApiError::of_the_only_one)?;
-    // The margin needs a second one.
-    let wanted = Wanted { collection, top: criteria.top.max(2), except: embedded.speakers.first().copied() };
+    let wanted = criteria.search(collection, embedded.speakers.first().copied());
     let (store, metrics) = (store::follow_store(&state).await?, state.metrics.clone());
     let (timings, audio_seconds) = (embedded.timings, embedded.audio_seconds);
     let body = admission.run(move || {
@@ -163,8 +163,8 @@ pub(in crate::http) async fn identify(
             }
         }
         match &results[..] {
-            [SegmentAnswer::Searched(answer)] if !has_segments => answer::to_json(answer),
-            _ => answer::to_json(&SegmentsAnswer { results }),
+            [SegmentAnswer::Searched(answer)] if !has_segments => answer::to_json(answer, Pace::UNBROKEN),
+            _ => answer::to_json(&SegmentsAnswer { results }, Pace::UNBROKEN),
         }
     });
     Ok(answer::json_text(body.await??, &timings, audio_seconds))
@@ -182,12 +182,11 @@ impl Parse for (IdentifyRequest, Voice) {
 impl IdentifyRequest {
     fn read(received: Received) -> Result<(Self, Voice), ApiError> {
         let (request, voice) = one_voice(received, |request: &mut Self| request.voice.take())?;
-        let wrong = |name: &str, msg: String| FieldError::at(&["body", name], "value_error", &msg).into();
         if request.top.is_some_and(|top| !(1..=MAX_TOP).contains(&top)) {
-            return Err(wrong("top", format!("Input should be from 1 to {MAX_TOP}")));
+            return Err(ApiError::field("top", &format!("Input should be from 1 to {MAX_TOP}")));
         }
         if request.margin.is_some_and(|margin| !(0.0..=2.0).contains(&margin)) {
-            return Err(wrong("margin", "Input should be from 0 to 2".into()));
+            return Err(ApiError::field("margin", "Input should be from 0 to 2"));
         }
         request.criterion()?;
         Ok((request, voice))

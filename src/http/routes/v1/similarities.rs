@@ -123,11 +123,8 @@ pub(in crate::http) async fn similarities(
         wants_clusters: request.clusters == Some(true),
         format: request.encoding_format.unwrap_or_default(),
     };
-    let body = if n_voices > VOICES_OF_A_TOKEN {
-        admission.run_in_slices(move |pace| answer.write(&sides, pace)).await??
-    } else {
-        admission.run(move || answer.write(&sides, Pace::UNBROKEN)).await??
-    };
+    let is_large = n_voices > VOICES_OF_A_TOKEN;
+    let body = admission.run_at_pace(is_large, move |pace| answer.write(&sides, pace)).await??;
     Ok(answer::json_text(body.into_bytes(), &embedded.timings, embedded.audio_seconds))
 }
 
@@ -169,14 +166,15 @@ impl SimilaritiesRequest {
     }
 
     fn check(&self, voices: &[Voice]) -> Result<(), ApiError> {
-        let wrong =
-            |field: &str, msg: &str| ApiError::from(FieldError::at(&["body", field], "value_error", msg));
         if self.voices.is_some() {
-            return Err(wrong("voices", "Only JSON has this field; a form has parts named file or voice"));
+            return Err(ApiError::field(
+                "voices",
+                "Only JSON has this field; a form has parts named file or voice",
+            ));
         }
         let n = voices.iter().map(Voice::count).sum();
         if !(1..=MAX_VOICES).contains(&n) {
-            return Err(wrong(
+            return Err(ApiError::field(
                 "voices",
                 &format!("There should be 1 to {MAX_VOICES} voices, each segment counted"),
             ));
@@ -184,7 +182,7 @@ impl SimilaritiesRequest {
         check_threshold(self.threshold)?;
         match &self.labels {
             Some(Bounded(labels)) if labels.len() != n => {
-                Err(wrong("labels", &format!("There are {} labels for {n} voices", labels.len())))
+                Err(ApiError::field("labels", &format!("There are {} labels for {n} voices", labels.len())))
             }
             _ => Ok(()),
         }
