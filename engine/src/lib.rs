@@ -26,6 +26,7 @@
 
 pub mod notation;
 
+#[cfg(any(test, feature = "fit"))]
 mod pseudo_random;
 
 pub mod pace;
@@ -49,11 +50,14 @@ pub mod encoder;
 pub mod models;
 
 pub mod memory;
+
 pub mod queue;
 
 pub mod pipeline;
 
 pub mod diarization;
+
+pub mod listening;
 
 pub mod transcript;
 

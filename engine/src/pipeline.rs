@@ -1,6 +1,5 @@
 //! Bytes of an audio file -> [`Embedding`]: the stages in order.
 
-use std::fmt;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,10 +12,10 @@ use crate::compare::fall_into_two_voices;
 use crate::embedding::{Embedding, ModelId};
 use crate::encoder::{self, EncoderError, Session, mean_embedding};
 use crate::front_end::{Features, FrontEnd};
-use crate::models::{Model, TurnParameters};
+use crate::models::Model;
 use crate::pace::{Cancelled, Pace};
 use crate::report::{AudioReport, Warning};
-use crate::speech::{self, Pauses, Utterance, level};
+use crate::speech::{Utterance, level};
 
 /// Seconds that a segment may end past the recording: clients round times.
 const ROUNDING_SECONDS: f64 = 0.05;
@@ -25,8 +24,7 @@ const ROUNDING_SECONDS: f64 = 0.05;
 pub struct Pipeline {
     model: ModelId,
     limits: PipelineLimits,
-    front_end: FrontEnd,
-    turns: TurnParameters,
+    front_end: Arc<FrontEnd>,
     several_speakers: bool,
 }
 
@@ -57,8 +55,6 @@ pub struct Wanted {
     pub partials: Option<WantedPartials>,
     /// These stretches, in seconds, each by itself instead of the whole.
     pub segments: Option<Vec<Range<f64>>>,
-    /// Windows for telling speakers apart, instead of those for an embedding, and where speech is.
-    pub turns: Option<WantedTurns>,
     /// Where speech is, in the report.
     pub speech: bool,
     /// When nobody waits for it any more, if that is known.
@@ -85,19 +81,6 @@ impl Deadline {
 /// More than any recording adds to its deadline.
 const MAX_MORE_SECONDS: f64 = 1e6;
 
-/// Windows for telling speakers apart, of a recording that may be long.
-#[derive(Clone, Default)]
-pub struct WantedTurns {
-    /// Called with the length of the recording, in seconds, once it is known.
-    pub on_length: Option<Arc<dyn Fn(f64) + Send + Sync>>,
-}
-
-impl fmt::Debug for WantedTurns {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("WantedTurns")
-    }
-}
-
 /// The embeddings of windows that are wanted.
 #[derive(Clone, Debug)]
 pub struct WantedPartials {
@@ -121,8 +104,6 @@ pub struct Analysis {
     pub unit_seconds: Vec<Range<f64>>,
     /// What is known of the recording.
     pub report: AudioReport,
-    /// Where speech is, in seconds of the recording, if windows for telling speakers apart are wanted.
-    pub speech: Vec<Range<f64>>,
     /// The windows of partials, if they are wanted and not the units, and when each begins and ends.
     pub other_windows: Option<(Features, Vec<Range<f64>>)>,
 }
@@ -212,14 +193,8 @@ impl Pipeline {
     /// Plans what can be planned ahead.
     pub fn new(model: &Model, limits: PipelineLimits) -> Self {
         let spec = &model.spec;
-        let front_end = FrontEnd::new(spec.front_end);
-        Self {
-            model: model.id.clone(),
-            limits,
-            front_end,
-            turns: spec.turns,
-            several_speakers: spec.several_speakers,
-        }
+        let front_end = Arc::new(FrontEnd::new(spec.front_end));
+        Self { model: model.id.clone(), limits, front_end, several_speakers: spec.several_speakers }
     }
 
     /// The model that it is made for.
@@ -229,26 +204,29 @@ impl Pipeline {
 
     /// Bytes of an audio file, or samples without a header -> a recording within the limit.
     pub fn decode(&self, bytes: &[u8], options: RecordingOptions) -> Result<Recording, PipelineError> {
-        self.decode_wanted(bytes, options, &Wanted::default(), Pace::UNBROKEN)
+        self.decode_in_slices(bytes, options, Pace::UNBROKEN)
     }
 
-    /// The same in slices, within the limit on what is wanted.
-    pub fn decode_wanted(
+    /// The same in slices.
+    pub fn decode_in_slices(
         &self,
         bytes: &[u8],
         options: RecordingOptions,
-        wanted: &Wanted,
         pace: Pace<'_>,
     ) -> Result<Recording, PipelineError> {
         let RecordingOptions { channel, raw } = options;
-        let options = DecodeOptions { max_seconds: self.max_seconds(wanted), channel };
-        Ok(audio::decode_in_slices(bytes, raw, options, pace)?)
+        let options = DecodeOptions { max_seconds: self.limits.max_audio_seconds, channel };
+        Ok(audio::decode_in_slices::<Vec<f32>>(bytes, raw, options, pace)?)
     }
 
-    /// The longest recording of which this may be wanted, in seconds.
-    pub fn max_seconds(&self, wanted: &Wanted) -> f64 {
-        let PipelineLimits { max_audio_seconds, max_turns_seconds, .. } = self.limits;
-        if wanted.turns.is_some() { max_turns_seconds } else { max_audio_seconds }
+    /// How much speech and audio is accepted.
+    pub fn limits(&self) -> PipelineLimits {
+        self.limits
+    }
+
+    /// What computes features.
+    pub fn front_end(&self) -> &Arc<FrontEnd> {
+        &self.front_end
     }
 
     /// What lies between decoder and encoder: level, voice detection, spectrogram, windows.
@@ -263,12 +241,6 @@ impl Pipeline {
         wanted: &Wanted,
         pace: Pace<'_>,
     ) -> Result<Vec<Result<Analysis, PipelineError>>, PipelineError> {
-        if let Some(turns) = &wanted.turns {
-            if let Some(on_length) = &turns.on_length {
-                on_length(recording.duration_seconds);
-            }
-            return Ok(vec![Ok(self.analyse_turns(recording, pace)?)]);
-        }
         let Some(segments) = &wanted.segments else {
             let analysis = self.analyse_part(recording, wanted, 0.0, pace)?;
             wanted.take_partials(&analysis)?;
@@ -320,7 +292,7 @@ impl Pipeline {
         begins_at: f64,
         pace: Pace<'_>,
     ) -> Result<Analysis, PipelineError> {
-        let mut report = report_of(&recording);
+        let mut report = report_of(&recording, level::level_dbfs(recording.waveform.samples()));
         let utterance = Utterance::of(recording.waveform, self.front_end.pauses(), pace)?;
         let utterance =
             utterance.ok_or(PipelineError::NoSpeech { channels_cancel: recording.channels_cancel })?;
@@ -352,34 +324,7 @@ impl Pipeline {
                 (windows, times)
             });
         let unit_seconds = times(&features);
-        Ok(Analysis { features, unit_seconds, report, speech: Vec::new(), other_windows })
-    }
-
-    /// Speech and windows of a recording that may hold several speakers; its pauses stay where they are.
-    fn analyse_turns(&self, recording: Recording, pace: Pace<'_>) -> Result<Analysis, PipelineError> {
-        let mut report = report_of(&recording);
-        pace.pause()?;
-        let truncated = recording.truncated;
-        let (clipped, channels_cancel) = (recording.clipped, recording.channels_cancel);
-        let mut samples = recording.waveform.into_samples();
-        let (stretches, gain) = speech::stretches_of_speech(&samples, pace)?;
-        if stretches.is_empty() {
-            return Err(PipelineError::NoSpeech { channels_cancel });
-        }
-        if self.front_end.pauses() == Pauses::Cut {
-            level::raise(&mut samples, gain);
-        }
-        pace.pause()?;
-        let features = self.front_end.turn_windows(&samples, &stretches, self.turns.windows, pace)?;
-        drop(samples);
-        let seconds = |place: usize| place as f64 / f64::from(SAMPLE_RATE_HZ);
-        let in_seconds = |range: &Range<usize>| seconds(range.start)..seconds(range.end);
-        let speech: Vec<Range<f64>> = stretches.iter().map(in_seconds).collect();
-        report.speech_seconds = seconds(stretches.iter().map(ExactSizeIterator::len).sum());
-        report.windows = features.units().len();
-        report.warnings = Warning::that_apply(&report, clipped, truncated, false);
-        let unit_seconds = features.units().iter().map(|unit| in_seconds(&unit.samples)).collect();
-        Ok(Analysis { features, unit_seconds, report, speech, other_windows: None })
+        Ok(Analysis { features, unit_seconds, report, other_windows })
     }
 
     /// The whole way, on the calling thread, with a session of the same model.
@@ -417,13 +362,13 @@ impl Pipeline {
 }
 
 /// What is known of a recording before it is looked into.
-fn report_of(recording: &Recording) -> AudioReport {
+pub(crate) fn report_of<W>(recording: &Recording<W>, level_dbfs: f64) -> AudioReport {
     AudioReport {
         duration_seconds: recording.duration_seconds,
         speech_seconds: 0.0,
         sample_rate_hz: recording.sample_rate_hz,
         channels: recording.channels,
-        level_dbfs: level::level_dbfs(recording.waveform.samples()),
+        level_dbfs,
         windows: 0,
         warnings: Vec::new(),
         speech_segments: None,

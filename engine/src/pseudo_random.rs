@@ -13,11 +13,13 @@ impl PseudoRandom {
     }
 
     /// From 0 to below 1.
+    #[cfg(test)]
     pub(crate) fn share(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// From 0 to below `n`; 0 if that is 0.
+    #[cfg(feature = "fit")]
     pub(crate) fn below(&mut self, n: usize) -> usize {
         (self.next() % n.max(1) as u64) as usize
     }

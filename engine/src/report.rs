@@ -47,6 +47,13 @@ pub struct AudioReport {
     pub speech_segments: Option<Vec<Range<f64>>>,
 }
 
+impl AudioReport {
+    /// Whether the recording lacks frequencies that encoders were trained on.
+    pub(crate) fn is_narrowband(&self) -> bool {
+        self.sample_rate_hz < NARROWBAND_BELOW_HZ
+    }
+}
+
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn with_two_decimals<S: Serializer>(level: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(rounded(*level, 2))
@@ -102,7 +109,7 @@ impl Warning {
     ) -> Vec<Self> {
         let warnings = [
             (Self::ShortSpeech, report.speech_seconds < SHORT_SPEECH_SECONDS),
-            (Self::Narrowband, report.sample_rate_hz < NARROWBAND_BELOW_HZ),
+            (Self::Narrowband, report.is_narrowband()),
             (Self::Clipped, is_clipped),
             (Self::LowLevel, report.level_dbfs < LOW_LEVEL_DBFS),
             (Self::Truncated, is_truncated),

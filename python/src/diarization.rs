@@ -6,11 +6,14 @@ use numpy::IntoPyArray;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use voice_embedding_engine::audio::CompactWaveform;
 use voice_embedding_engine::decisions::{Diarized, DiarizedChannel, Names};
-use voice_embedding_engine::diarization::{Heard, SpeakerCount, diarize as speakers_of};
-use voice_embedding_engine::encoder::{MAX_BATCH, Session, embed_units_on, normalized};
+use voice_embedding_engine::diarization::{SpeakerCount, TurnOptions};
+use voice_embedding_engine::encoder::{MAX_BATCH, embed_units_on};
+use voice_embedding_engine::front_end::Units;
+use voice_embedding_engine::listening::Listening;
 use voice_embedding_engine::pace::Pace;
-use voice_embedding_engine::pipeline::{Analysis, PipelineError, Wanted, WantedTurns};
+use voice_embedding_engine::pipeline::PipelineError;
 
 use crate::errors::{RecordingError, cannot_run, unpanicked, value_error};
 use crate::model::Model;
@@ -26,65 +29,62 @@ pub(crate) fn diarize<'py>(
     source: Source<'py>,
     number: Option<u16>,
     threads: Option<NonZeroUsize>,
-    least: Option<usize>,
-    most: Option<usize>,
+    bounds: (Option<usize>, Option<usize>),
+    overlap: bool,
     name: &str,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let (readable, count, model) = (source.readable()?, speaker_count(least, most)?, &*model);
+    let (readable, count, model) = (source.readable()?, speaker_count(bounds)?, &*model);
     let options = options(number, model.limits.max_turns_seconds);
+    let turns = TurnOptions { count, overlap };
     let threads = n_threads(threads).get();
-    let wanted = Wanted { turns: Some(WantedTurns::default()), ..Wanted::default() };
-    let heard = unpanicked(py, || {
-        let recording = readable.decode(options)?;
-        Ok::<_, RecordingError>(
-            model.pipeline.analyse_wanted(recording, &wanted, Pace::UNBROKEN)?.swap_remove(0)?,
-        )
+    let n_sessions = |n_units: usize| threads.min(n_units.div_ceil(MAX_BATCH.get()));
+    let failed = |error: RecordingError| error.exception(py, source.path());
+    let listening = unpanicked(py, || {
+        let recording = readable.decode::<CompactWaveform>(options)?;
+        let spec = &model.loaded.spec;
+        Ok(Listening::new(&model.pipeline, spec, recording, Pace::UNBROKEN).map_err(PipelineError::from)?)
     });
-    let heard = heard?.map_err(|error| error.exception(py, source.path()))?;
-    let n_sessions = threads.min(heard.features.units().len().div_ceil(MAX_BATCH.get()));
-    let mut sessions = model.sessions(n_sessions).map_err(cannot_run)?;
-    let diarized = unpanicked(py, || diarized(model, heard, count, &mut sessions))?;
+    let listening = listening?.map_err(failed)?;
+    let windows = listening.windows();
+    let mut sessions = model.segmentation_sessions(threads.min(windows.lengths().len()))?;
+    let listened = unpanicked(py, || {
+        let outputs = embed_units_on(&mut sessions, &windows).map_err(PipelineError::from)?;
+        Ok(listening.segmented(&outputs)?)
+    })?;
+    model.give_back_segmentation(sessions);
+    let listened = listened.map_err(failed)?;
+    let pieces = listened.pieces();
+    let mut sessions = model.sessions(n_sessions(pieces.lengths().len()).max(1)).map_err(cannot_run)?;
+    let diarized = unpanicked(py, || {
+        let units = embed_units_on(&mut sessions, &pieces).map_err(PipelineError::from)?;
+        let (found, audio) = listened.heard(units).diarize(&turns, Pace::UNBROKEN)?;
+        let names = Names::none(found.speakers.len());
+        let channel = DiarizedChannel { number: None, found, names, audio };
+        Ok(Diarized::new(vec![channel], model.loaded.id.clone()))
+    })?;
     model.give_back(sessions);
-    let diarized = diarized.map_err(|error| error.exception(py, source.path()))?;
+    let diarized = diarized.map_err(failed)?;
     let rttm = diarized.rttm(name);
     let found = diarized.answer(None, true);
     let turns = found.segments.into_iter().map(|turn| (turn.start, turn.end, turn.label, turn.margin));
     let speakers = found.speakers.into_iter().map(|speaker| {
-        let embedding = speaker.embedding.unwrap_or_default().into_pyarray(py);
+        let embedding = speaker.embedding.map(|embedding| embedding.into_pyarray(py));
         (speaker.label, speaker.seconds, embedding)
     });
     let answer = PyDict::new(py);
     answer.set_item("turns", turns.collect::<Vec<_>>())?;
     answer.set_item("speakers", speakers.collect::<Vec<_>>())?;
+    answer.set_item("overlap_seconds", found.overlap_seconds)?;
     answer.set_item("rttm", rttm)?;
     answer.set_item("audio", values::report(py, &found.audio)?)?;
     Ok(answer)
 }
 
-fn speaker_count(least: Option<usize>, most: Option<usize>) -> PyResult<SpeakerCount> {
+fn speaker_count((least, most): (Option<usize>, Option<usize>)) -> PyResult<SpeakerCount> {
     match (least, most) {
         (Some(least), Some(most)) if least == most => Ok(SpeakerCount::Exactly(least)),
         _ => {
             SpeakerCount::within(least, most).ok_or_else(|| value_error("min_speakers is above max_speakers"))
         }
     }
-}
-
-fn diarized(
-    model: &Model,
-    analysis: Analysis,
-    count: SpeakerCount,
-    sessions: &mut [Session],
-) -> Result<Diarized, RecordingError> {
-    let units = embed_units_on(sessions, &analysis.features)?;
-    let heard = Heard {
-        speech: analysis.speech,
-        windows: analysis.unit_seconds,
-        units: units.into_iter().map(normalized).collect(),
-    };
-    let merged_from = model.loaded.spec.turns.merged_from;
-    let found = speakers_of(heard, count, merged_from, Pace::UNBROKEN).map_err(PipelineError::from)?;
-    let names = Names::none(found.speakers.len());
-    let channel = DiarizedChannel { number: None, found, names, audio: analysis.report };
-    Ok(Diarized::new(vec![channel], model.loaded.id.clone()))
 }

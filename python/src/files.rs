@@ -12,9 +12,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator};
 
 use voice_embedding_engine::embedder::{
-    EmbedError, Embedded, Embedder, EmbedderLimits, InOrder, Submitted, queue_capacity,
+    EmbedError, Embedded, Embedder, EmbedderLimits, EmbedderModel, InOrder, queue_capacity,
 };
-use voice_embedding_engine::encoder::MAX_BATCH;
+use voice_embedding_engine::encoder::{EncoderError, LazySession, MAX_BATCH};
 use voice_embedding_engine::engine::{Engine, EngineModel};
 use voice_embedding_engine::pipeline::{RecordingOptions, Wanted};
 use voice_embedding_engine::queue::QueueLimits;
@@ -37,7 +37,8 @@ type Outcome<'py> = (Py<PyAny>, Option<(Bound<'py, PyArray1<f32>>, Bound<'py, Py
 #[pyclass(module = "voice_embedding._core")]
 pub(crate) struct Files {
     /// None once it has ended.
-    in_order: Option<Mutex<InOrder<Tag, RecordingError>>>,
+    in_order: Option<Mutex<InOrder<Tag, Embedded, RecordingError>>>,
+    model: Arc<EmbedderModel>,
     /// Those that are left, if any may be.
     paths: Option<Py<PyIterator>>,
     /// Why no more came, if that was an error: raised once all before it are answered.
@@ -53,8 +54,15 @@ impl Files {
         options: RecordingOptions,
         threads: NonZeroUsize,
     ) -> PyResult<Self> {
-        let session = || Ok(vec![model.encoder.session(&model.loaded)?]);
-        let workers: Result<Vec<_>, _> = (0..threads.get()).map(|_| session()).collect();
+        let shared = model.encoder.clone();
+        let (onnx, graph) = (model.loaded.onnx.clone(), model.loaded.spec.graph);
+        let lazy = LazySession::new(move || shared.session(&onnx, graph));
+        let loaded = || {
+            let mut session = lazy.clone();
+            session.get()?;
+            Ok(vec![session])
+        };
+        let workers: Result<Vec<_>, EncoderError> = (0..threads.get()).map(|_| loaded()).collect();
         let engine = Engine {
             models: vec![EngineModel {
                 model: model.loaded.clone(),
@@ -62,14 +70,16 @@ impl Files {
                 calibration: None,
             }],
             workers: workers.map_err(cannot_run)?,
+            has_segmentation: false,
         };
         let queue = QueueLimits { capacity: queue_capacity(threads), max_batch: MAX_BATCH };
         let limits = EmbedderLimits { pipeline: model.limits, queue };
         let embedder = Arc::new(Embedder::start(engine, limits, Box::new(|_| {})));
-        let default = Arc::clone(embedder.default_model());
-        let in_order = InOrder::new(embedder, default, threads);
+        let model = Arc::clone(embedder.default_model());
+        let in_order = InOrder::new(embedder, threads);
         Ok(Self {
             in_order: Some(Mutex::new(in_order)),
+            model,
             paths: Some(paths),
             failure: None,
             options,
@@ -94,7 +104,7 @@ pub(crate) fn embed_files(
 /// Submits the next file, if there is room and one is left; false if not.
 fn submit_next(
     py: Python<'_>,
-    in_order: &mut InOrder<Tag, RecordingError>,
+    (in_order, model): (&mut InOrder<Tag, Embedded, RecordingError>, &Arc<EmbedderModel>),
     paths: &mut Option<Py<PyIterator>>,
     options: RecordingOptions,
 ) -> PyResult<bool> {
@@ -108,8 +118,10 @@ fn submit_next(
     let path: PathBuf = given.extract()?;
     let n_bytes = py.detach(|| std::fs::metadata(&path).map_or(0, |metadata| metadata.len() as usize));
     let file = path.clone();
-    let recording = Submitted { tag: (given.unbind(), path), wanted: Wanted::default(), n_bytes };
-    in_order.submit(admission, recording, move || Ok((std::fs::read(file)?, options)));
+    in_order.submit(admission, (given.unbind(), path), |admission, done| {
+        let unpack = move || Ok((std::fs::read(file)?, options));
+        admission.embed(model, None, Wanted::default(), n_bytes, unpack, done);
+    });
     Ok(true)
 }
 
@@ -129,7 +141,7 @@ impl Files {
             let Some(in_order) = &mut self.in_order else { return Ok(None) };
             let in_order = in_order.get_mut().unwrap_or_else(PoisonError::into_inner);
             // A file for each answer keeps the threads busy; a source that is slow holds no answer back.
-            let has_submitted = submit_next(py, in_order, &mut self.paths, self.options);
+            let has_submitted = submit_next(py, (in_order, &self.model), &mut self.paths, self.options);
             let has_submitted = match has_submitted {
                 Ok(has_submitted) => has_submitted,
                 Err(error) if error.is_instance_of::<PyException>(py) => {

@@ -15,7 +15,7 @@ use voice_embedding_engine::encoder::{
 use voice_embedding_engine::engine::Encoder;
 use voice_embedding_engine::front_end::{Features, MelWindows, Unit};
 use voice_embedding_engine::models::resemblyzer::{self, MEL, WINDOWS};
-use voice_embedding_engine::models::{self, ModelSpec};
+use voice_embedding_engine::models::{self, ModelSpec, OnnxFile, segmentation};
 use voice_embedding_engine::pace::Pace;
 use voice_embedding_engine::pipeline::{Pipeline, PipelineLimits};
 
@@ -26,6 +26,9 @@ use crate::values;
 
 /// Resemblyzer's weights. Those of other models are files.
 const RESEMBLYZER: &[u8] = include_bytes!("../../models/resemblyzer.onnx");
+
+/// The network that turns take.
+const SEGMENTATION: &[u8] = include_bytes!("../../models/segmentation.onnx");
 
 /// Sessions that are kept for the next callers: each has memory of its own.
 const MAX_FREE_SESSIONS: usize = 16;
@@ -38,8 +41,38 @@ pub(crate) struct Model {
     pub(crate) limits: PipelineLimits,
     pub(crate) pipeline: Pipeline,
     mel: MelWindows,
-    /// Sessions that nobody uses. Locked with Python's lock held alone, so that no fork finds it locked.
-    sessions: Mutex<Vec<Session>>,
+    library: Option<PathBuf>,
+    sessions: Pool,
+    segmentation: Pool,
+}
+
+/// Sessions that nobody uses. Locked with Python's lock held alone, so that no fork finds it locked.
+#[derive(Default)]
+struct Pool(Mutex<Vec<Session>>);
+
+impl Pool {
+    /// So many sessions, for one caller alone; those that are missing are made.
+    fn take(
+        &self,
+        n: usize,
+        make: impl Fn() -> Result<Session, EncoderError>,
+    ) -> Result<Vec<Session>, EncoderError> {
+        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let n_free = free.len().min(n);
+        let kept = free.len() - n_free;
+        let mut sessions = free.split_off(kept);
+        drop(free);
+        for _ in n_free..n {
+            sessions.push(make()?);
+        }
+        Ok(sessions)
+    }
+
+    fn give_back(&self, sessions: Vec<Session>) {
+        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        free.extend(sessions);
+        free.truncate(MAX_FREE_SESSIONS);
+    }
 }
 
 /// Embedding, partials `[windows, 256]` and the first frame of each window.
@@ -66,10 +99,20 @@ impl Model {
         let onnx = onnx_of(&spec, weights)?;
         // ONNX Runtime is loaded under a lock of the process, so Python's is kept: no fork may find it locked.
         let model = models::Model::new(Arc::new(spec), onnx);
-        let encoder = encoder_of(&model, encoder, library)?;
-        let pipeline = Pipeline::new(&model, limits);
-        let sessions = Mutex::new(vec![encoder.session(&model).map_err(cannot_run)?]);
-        Ok(Self { loaded: model, encoder, limits, pipeline, mel: MelWindows::new(MEL, WINDOWS), sessions })
+        let encoder = encoder_of(&model, encoder, library.clone())?;
+        let model = Self {
+            pipeline: Pipeline::new(&model, limits),
+            loaded: model,
+            encoder,
+            limits,
+            mel: MelWindows::new(MEL, WINDOWS),
+            library,
+            sessions: Pool::default(),
+            segmentation: Pool::default(),
+        };
+        // What cannot be run is told at once.
+        model.give_back(model.sessions(1).map_err(cannot_run)?);
+        Ok(model)
     }
 
     #[getter]
@@ -105,7 +148,8 @@ impl Model {
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let mels = mels.as_array();
         let (n_windows, n_frames) = (mels.dim().0, mels.dim().1);
-        let needed = self.loaded.spec.graph.n_frames.filter(|_| matches!(self.encoder, Encoder::Ort(_)));
+        let needed =
+            self.loaded.spec.graph.input_shape[0].filter(|_| matches!(self.encoder, Encoder::Ort(_)));
         if let Some(needed) = needed.filter(|needed| *needed != n_frames) {
             return Err(value_error(format!("in ONNX Runtime a window has {needed} frames, not {n_frames}")));
         }
@@ -154,7 +198,7 @@ impl Model {
     ) -> PyResult<(Bound<'py, PyArray1<f32>>, Bound<'py, PyDict>)> {
         let readable = source.readable()?;
         let embedded = self.with_session(py, |session| {
-            let recording = readable.decode(options(number, self.limits.max_audio_seconds))?;
+            let recording = readable.decode::<Vec<f32>>(options(number, self.limits.max_audio_seconds))?;
             Ok::<_, RecordingError>(self.pipeline.embed_recording(session, recording)?)
         })?;
         let (embedding, report) = embedded.map_err(|error| error.exception(py, source.path()))?;
@@ -175,23 +219,29 @@ impl Model {
         Ok(result)
     }
 
+    /// A session of the model.
+    pub(crate) fn session(&self) -> Result<Session, EncoderError> {
+        self.encoder.session(&self.loaded.onnx, self.loaded.spec.graph)
+    }
+
     /// So many sessions, for one caller alone.
     pub(crate) fn sessions(&self, n: usize) -> Result<Vec<Session>, EncoderError> {
-        let mut free = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        let n_free = free.len().min(n);
-        let kept = free.len() - n_free;
-        let mut sessions = free.split_off(kept);
-        drop(free);
-        for _ in n_free..n {
-            sessions.push(self.encoder.session(&self.loaded)?);
-        }
-        Ok(sessions)
+        self.sessions.take(n, || self.session())
     }
 
     pub(crate) fn give_back(&self, sessions: Vec<Session>) {
-        let mut free = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        free.extend(sessions);
-        free.truncate(MAX_FREE_SESSIONS);
+        self.sessions.give_back(sessions);
+    }
+
+    /// So many sessions of the segmentation network, for one caller alone.
+    pub(crate) fn segmentation_sessions(&self, n: usize) -> PyResult<Vec<Session>> {
+        let runtime = runtime_of(self.library.as_ref())?;
+        let onnx = OnnxFile::from(SEGMENTATION.to_vec());
+        self.segmentation.take(n, || Session::new(&runtime, &onnx, segmentation::GRAPH)).map_err(cannot_run)
+    }
+
+    pub(crate) fn give_back_segmentation(&self, sessions: Vec<Session>) {
+        self.segmentation.give_back(sessions);
     }
 
     pub(crate) fn unit(&self, components: &[f64]) -> PyResult<UnitEmbedding> {
@@ -229,10 +279,16 @@ fn encoder_of(model: &models::Model, wanted: Option<&str>, library: Option<PathB
         (None, library) if has_native && (InstructionSet::fast().is_some() || library.is_none()) => {
             native(any_set())
         }
-        (Some("ort") | None, Some(library)) => Runtime::load(&library).map(Encoder::Ort).map_err(cannot_run),
-        (Some("ort") | None, None) => Err(PyRuntimeError::new_err(
-            "ONNX Runtime is not found: pip install onnxruntime, or set ORT_DYLIB_PATH to its library",
-        )),
+        (Some("ort") | None, library) => runtime_of(library.as_ref()).map(Encoder::Ort),
         (Some(other), _) => Err(value_error(format!("the encoder is \"native\" or \"ort\", not {other:?}"))),
     }
+}
+
+fn runtime_of(library: Option<&PathBuf>) -> PyResult<Runtime> {
+    let library = library.ok_or_else(|| {
+        PyRuntimeError::new_err(
+            "ONNX Runtime is not found: pip install onnxruntime, or set ORT_DYLIB_PATH to its library",
+        )
+    })?;
+    Runtime::load(library).map_err(cannot_run)
 }

@@ -28,7 +28,7 @@ pub(crate) fn decode<'py>(
     max_seconds: f64,
 ) -> PyResult<(Samples<'py>, Bound<'py, PyDict>)> {
     let readable = source.readable()?;
-    let recording = py.detach(|| readable.decode(options(number, max_seconds)));
+    let recording = py.detach(|| readable.decode::<Vec<f32>>(options(number, max_seconds)));
     let recording = recording.map_err(|error| error.exception(py, source.path()))?;
     let noticed = PyDict::new(py);
     noticed.set_item("duration_seconds", recording.duration_seconds)?;
@@ -45,7 +45,8 @@ pub(crate) fn decode<'py>(
 pub(crate) fn preprocess<'py>(py: Python<'py>, source: Source<'py>) -> PyResult<Samples<'py>> {
     let readable = source.readable()?;
     let options = DecodeOptions::up_to(f64::INFINITY);
-    let speech = py.detach(|| readable.decode(options).map(|recording| speech_of(recording.waveform)));
+    let speech =
+        py.detach(|| readable.decode::<Vec<f32>>(options).map(|recording| speech_of(recording.waveform)));
     Ok(speech.map_err(|error| error.exception(py, source.path()))?.into_pyarray(py))
 }
 

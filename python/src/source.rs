@@ -6,7 +6,8 @@ use numpy::PyReadonlyArray1;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 
-use voice_embedding_engine::audio::{self, Channel, DecodeOptions, MAX_MAGNITUDE, Recording};
+use voice_embedding_engine::audio::{self, Channel, DecodeOptions, MAX_MAGNITUDE, Recording, Samples};
+use voice_embedding_engine::pace::Pace;
 
 use crate::errors::{RecordingError, value_error};
 
@@ -40,11 +41,17 @@ impl Source<'_> {
 }
 
 impl Readable<'_> {
-    pub(crate) fn decode(&self, options: DecodeOptions) -> Result<Recording, RecordingError> {
+    pub(crate) fn decode<S: Samples>(
+        &self,
+        options: DecodeOptions,
+    ) -> Result<Recording<S::Whole>, RecordingError> {
+        let decode = |bytes| audio::decode_in_slices::<S>(bytes, None, options, Pace::UNBROKEN);
         Ok(match self {
-            Self::Bytes(bytes) => audio::decode(bytes, options)?,
-            Self::Samples(samples, sample_rate_hz) => audio::of_samples(samples, *sample_rate_hz, options)?,
-            Self::File(path) => audio::decode(&std::fs::read(path)?, options)?,
+            Self::Bytes(bytes) => decode(bytes)?,
+            Self::Samples(samples, sample_rate_hz) => {
+                audio::of_samples::<S>(samples, *sample_rate_hz, options)?
+            }
+            Self::File(path) => decode(&std::fs::read(path)?)?,
         })
     }
 }

@@ -16,10 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 import voice_embedding
+from voice_embedding._engine import _onnx_runtime
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 FIXTURES = REPOSITORY / "tests/fixtures"
 PARITY_DATA = pathlib.Path(os.environ["PARITY_DATA"]) if os.environ.get("PARITY_DATA") else None
+
+# Where the service finds ONNX Runtime: the one that the package takes.
+ONNX_RUNTIME = {"ORT_DYLIB_PATH": library} if (library := _onnx_runtime()) else {}
 
 # A key that may do everything.
 KEY = "a-key-for-tests"
@@ -74,7 +78,9 @@ def service() -> Iterator[str]:
         "API_KEY": KEY,
         "DATABASE_URL": "memory:",
         "ENCODER": "native",
+        "MODELS": "resemblyzer",
         "MODELS_DIR": str(REPOSITORY / "models"),
+        **ONNX_RUNTIME,
     }
     server = subprocess.Popen([binary, "serve"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"

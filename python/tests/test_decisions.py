@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import voice_embedding
-from conftest import KEY, PARITY_DATA, REPOSITORY, voices
+from conftest import KEY, ONNX_RUNTIME, PARITY_DATA, REPOSITORY, voices
 from voice_embedding import Client, errors
 
 PAIRS = [("alan-1", "alan-2"), ("alan-1", "beth-1"), ("beth-1", "beth-2"), ("cole-1", "alan-2")]
@@ -25,7 +25,7 @@ def command(*arguments: str, expected: tuple[int, ...] = (0,), **environment: st
     binary = os.environ.get("SERVICE")
     if not binary:
         pytest.skip("SERVICE names no binary of the service")
-    environment = {**os.environ, "ENCODER": "native", "MODELS_DIR": str(REPOSITORY / "models"), **environment}
+    environment = {**os.environ, "ENCODER": "native", "MODELS": "resemblyzer", "MODELS_DIR": str(REPOSITORY / "models"), **ONNX_RUNTIME, **environment}
     done = subprocess.run([binary, *arguments], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode in expected, done.stderr
     return done.stdout

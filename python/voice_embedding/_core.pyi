@@ -91,7 +91,7 @@ def diarize(
     source: _Source,
     number: Optional[int],
     threads: Optional[int],
-    least: Optional[int],
-    most: Optional[int],
+    bounds: tuple[Optional[int], Optional[int]],
+    overlap: bool,
     name: str,
 ) -> dict[str, Any]: ...

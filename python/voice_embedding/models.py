@@ -138,7 +138,7 @@ class Turn:
     speaker: str
     """A label: ``S1`` and so on."""
     margin: Optional[float]
-    """How much more alike it is to this speaker than to the next; none if there is no other."""
+    """How much more alike it is to this speaker than to the next; none if there is no other, or nothing of it is heard without others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +148,8 @@ class Speaker:
     label: str
     seconds: float
     """Of the turns."""
-    embedding: NDArray[np.float32]
+    embedding: Optional[NDArray[np.float32]]
+    """The voice, of what is heard without others; none where nobody is heard alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,8 +157,10 @@ class Diarization:
     """Who spoke when."""
 
     turns: list[Turn]
-    """In order, without overlap."""
+    """In the order of their starts. Those of different speakers may overlap."""
     speakers: list[Speaker]
+    overlap_seconds: float
+    """Seconds in which more than one speaks."""
     audio: AudioReport
     model: str
     rttm: str
@@ -297,6 +300,7 @@ class SpeakerModel:
         num_speakers: Optional[int] = None,
         min_speakers: Optional[int] = None,
         max_speakers: Optional[int] = None,
+        overlap: bool = True,
         threads: Optional[int] = None,
     ) -> Diarization:
         """Who spoke when in a recording.
@@ -306,7 +310,11 @@ class SpeakerModel:
             num_speakers: how many there are, if that is known.
             min_speakers: 1 unless given.
             max_speakers: 10 unless given, up to 30.
+            overlap: whether turns of different speakers may overlap; if not, who is heard most speaks.
             threads: by default as many as there are cores.
+
+        Raises:
+            RuntimeError: there is no ONNX Runtime, which the segmentation network takes.
         """
         if num_speakers is not None:
             if min_speakers is not None or max_speakers is not None:
@@ -320,13 +328,17 @@ class SpeakerModel:
             _source(source, sample_rate),
             _channel(channel),
             _threads(threads),
-            optional("min_speakers", min_speakers, *_core.SPEAKERS),
-            optional("max_speakers", max_speakers, *_core.SPEAKERS),
+            (
+                optional("min_speakers", min_speakers, *_core.SPEAKERS),
+                optional("max_speakers", max_speakers, *_core.SPEAKERS),
+            ),
+            bool(overlap),
             name,
         )
         return Diarization(
             [Turn(*turn) for turn in found["turns"]],
             [Speaker(*speaker) for speaker in found["speakers"]],
+            found["overlap_seconds"],
             AudioReport(**found["audio"]),
             self.fingerprint,
             found["rttm"],
@@ -422,6 +434,7 @@ def diarize(
     num_speakers: Optional[int] = None,
     min_speakers: Optional[int] = None,
     max_speakers: Optional[int] = None,
+    overlap: bool = True,
     threads: Optional[int] = None,
     model: Model = "resemblyzer",
 ) -> Diarization:
@@ -433,6 +446,7 @@ def diarize(
         num_speakers=num_speakers,
         min_speakers=min_speakers,
         max_speakers=max_speakers,
+        overlap=overlap,
         threads=threads,
     )
 

@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 
 use super::decision::{Decider, DecisionArgs};
-use super::embedder::{EmbeddingArgs, Task};
+use super::embedder::{EmbeddingArgs, StartOptions};
 use super::files::{FileArgs, Found};
 use super::interrupt::{INTERRUPTED, on_interrupt};
 use super::outcome::{SOME_FAILED, ended_by_reader};
@@ -20,10 +20,9 @@ use crate::config::{CalibrationArgs, StorePlaceArgs};
 use crate::decisions::{
     DiarizeAnswer, Diarized, DiarizedChannel, Names, name_speakers, naming_search, voices_of,
 };
-use crate::diarization::{Diarization, MAX_SPEAKERS, SpeakerCount, diarize};
-use crate::embedder::{EmbedError, EmbedderModel};
+use crate::diarization::{Diarization, MAX_SPEAKERS, SpeakerCount, TurnOptions};
+use crate::embedder::{EmbedError, EmbedderModel, HeardOnce};
 use crate::pace::Pace;
-use crate::pipeline::{Wanted, WantedTurns};
 use crate::speakers::Identifier;
 use crate::store::Store;
 use crate::transcript::{CueFormat, Transcript};
@@ -58,6 +57,9 @@ pub(super) struct DiarizeArgs {
     /// How many there are at the most [default: 10].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS as i64))]
     max_speakers: Option<u16>,
+    /// One speaker at a time: where several speak at once, the one who is heard most.
+    #[arg(long)]
+    no_overlap: bool,
     /// How to write [default: the transcript's own format, else rttm].
     #[arg(long, value_enum)]
     format: Option<Format>,
@@ -82,46 +84,43 @@ pub(super) struct DiarizeArgs {
 
 pub(super) fn run(args: &DiarizeArgs) -> anyhow::Result<ExitCode> {
     args.files.check()?;
-    let count = args.count()?;
+    let options = TurnOptions { count: args.count()?, overlap: !args.no_overlap };
     let transcript = args.transcript()?;
     let recordings = args.files.recordings()?;
-    let embedding = args.embedding.clone().start()?;
+    let mut embedding = args.embedding.clone();
+    if let Some(collection) = &args.collection {
+        embedding = embedding.for_collection(args.store.clone(), collection)?;
+    }
+    let start = StartOptions { finds_turns: true, is_quiet: args.quiet };
+    let embedding = embedding.start_with(start)?;
     let naming = args.naming(embedding.model())?;
     let is_stopped = on_interrupt()?;
     let mut progress = Progress::begin(args.quiet, || args.files.count());
     let mut unreadable = Vec::new();
-    let tasks = recordings.filter_map(|found: Found| match found {
-        Ok(source) => {
-            let name = source.name();
-            Some(Task {
-                source,
-                wanted: Wanted { turns: Some(WantedTurns::default()), ..Wanted::default() },
-                tag: name,
-            })
-        }
+    let sources = recordings.filter_map(|found: Found| match found {
+        Ok(source) => Some(source),
         Err((path, reason)) => {
             unreadable.push((path, reason.to_string()));
             None
         }
     });
     let mut out = anstream::stdout();
-    embedding.all(tasks, &is_stopped, |name, outcome| {
-        let voice = outcome.and_then(|embedded| Ok(embedded.into_whole().map_err(EmbedError::from)?.0));
-        let voice = match voice {
-            Ok(voice) => voice,
+    embedding.hear_all(sources, &is_stopped, |name, outcome| {
+        let diarized = outcome.and_then(|HeardOnce { recording, .. }| {
+            Ok(recording.diarize(&options, Pace::UNBROKEN).map_err(EmbedError::from)?)
+        });
+        let (found, audio) = match diarized {
+            Ok(diarized) => diarized,
             Err(error) => {
                 progress.failed(&name, error.code(), &error.to_string());
                 return Ok(());
             }
         };
-        progress.embedded(voice.audio.duration_seconds);
+        progress.embedded(audio.duration_seconds);
         if let Some(transcript) = &transcript {
-            transcript.check_length(voice.audio.duration_seconds)?;
+            transcript.check_length(audio.duration_seconds)?;
         }
-        let (heard, audio) = voice.into_heard();
         let model = embedding.model();
-        let merged_from = model.spec().turns.merged_from;
-        let found = diarize(heard, count.clone(), merged_from, Pace::UNBROKEN)?;
         let names = match &naming {
             Some(naming) => naming.name(&found, model)?,
             None => Names::none(found.speakers.len()),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::bail;
 use clap::Args;
 
-use super::embedder::{Embedding, EmbeddingArgs, RecordingError, Task};
+use super::embedder::{Embedding, EmbeddingArgs, RecordingError, StartOptions, Task};
 use super::files::{FileArgs, Found};
 use super::interrupt::{INTERRUPTED, on_interrupt};
 use super::outcome::SOME_FAILED;
@@ -69,7 +69,8 @@ pub(super) fn run(args: &EmbedArgs) -> anyhow::Result<ExitCode> {
     let mut segments = args.segments.as_deref().map(Segments::read).transpose()?;
     // Before the output is touched.
     let recordings = args.files.recordings()?;
-    let embedding = args.embedding.clone().start()?;
+    let options = StartOptions { is_quiet: args.quiet, ..StartOptions::default() };
+    let embedding = args.embedding.clone().start_with(options)?;
     let is_stopped = on_interrupt()?;
     let target = Target {
         file: args.output.clone(),

@@ -9,17 +9,22 @@ use std::time::Duration;
 use clap::Args;
 
 use super::files::{ReadError, Source};
+use super::outcome::say;
+use super::store;
 use crate::audio::Channel;
-use crate::config::{EngineArgs, Environment, LogConfig, not_negative, positive};
+use crate::config::{ConfiguredModel, EngineArgs, Environment, LogConfig, StoreArgs, not_negative, positive};
 use crate::embedder::{
-    EmbedError, Embedded, Embedder, EmbedderLimits, EmbedderModel, InOrder, Submitted, WorkerPanicked,
-    queue_capacity,
+    Admission, Done, EmbedError, Embedded, Embedder, EmbedderLimits, EmbedderModel, HeardOnce, InOrder,
+    WantedTurns, WorkerPanicked, queue_capacity,
 };
+use crate::embedding::ModelId;
 use crate::encoder::MAX_BATCH;
 use crate::engine::Engine;
 use crate::logging::{self, Logging};
+use crate::models::{self, Model};
 use crate::pipeline::{PipelineLimits, RecordingOptions, Wanted};
 use crate::queue::QueueLimits;
+use crate::speakers::Identifier;
 
 /// Between two looks at whether the command is stopped.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -27,7 +32,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How recordings are embedded.
 #[derive(Args, Clone, Debug)]
 pub(super) struct EmbeddingArgs {
-    /// The model, by id or fingerprint: resemblyzer or campplus [default: the first of MODELS].
+    /// The model, by id or fingerprint: resemblyzer or campplus [default: campplus, if MODELS has it].
     #[arg(long)]
     model: Option<String>,
     /// Which channel to embed: `mix` for the mean of all, or its number, counted from 0.
@@ -41,6 +46,15 @@ pub(super) struct EmbeddingArgs {
     min_speech_seconds: f64,
     #[command(flatten)]
     engine: EngineArgs,
+}
+
+/// How the embedder of a command is started.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct StartOptions {
+    /// Turns are to be found, too.
+    pub(super) finds_turns: bool,
+    /// Nothing is said of the model.
+    pub(super) is_quiet: bool,
 }
 
 /// Why a recording has no embedding.
@@ -93,8 +107,28 @@ impl EmbeddingArgs {
         RecordingOptions { channel: self.channel, raw: None }
     }
 
+    /// The same; without a model's name, for a collection whose profiles are all of one model, that one.
+    pub(super) fn for_collection(
+        self,
+        store: impl Into<StoreArgs>,
+        collection: &Identifier,
+    ) -> anyhow::Result<Self> {
+        if self.model.is_some() {
+            return Ok(self);
+        }
+        let known = models::all().map(|spec| ModelId::new(spec.id, spec.fingerprint(), spec.dimension));
+        let only = store::open(store.into(), known.to_vec())?.only_model(collection);
+        Ok(Self { model: only.map(|model| model.fingerprint().to_owned()), ..self })
+    }
+
     /// Loads what embeds.
     pub(super) fn start(self) -> anyhow::Result<Embedding> {
+        self.start_with(StartOptions::default())
+    }
+
+    /// The same, with options.
+    pub(super) fn start_with(self, options: StartOptions) -> anyhow::Result<Embedding> {
+        let StartOptions { finds_turns, is_quiet } = options;
         let logging = logging::init(&LogConfig {
             environment: Environment::Development,
             filter: Some("warn,voice_embedding_service::model_files=info".into()),
@@ -102,8 +136,28 @@ impl EmbeddingArgs {
         })?;
         let options = self.options();
         // A command works with one model.
-        let (config, source) = self.engine.checked_one(self.model.as_deref())?;
-        let engine = Engine::load(&config, |_| Ok::<_, anyhow::Error>(source.obtain()?.0))?;
+        let wanted = self.engine.model(self.model.as_deref())?;
+        let first = self.engine.first_model()?;
+        let network = finds_turns.then(|| self.engine.segmentation()).transpose()?;
+        let config = self.engine.config();
+        let obtain = |ConfiguredModel { spec, source, .. }: ConfiguredModel| {
+            config.check([&*spec])?;
+            Ok::<_, anyhow::Error>(Model::new(spec, source.obtain()?.0))
+        };
+        // Whoever has named a model knows.
+        let is_default = wanted.is_optional;
+        let model = match obtain(wanted) {
+            Err(error) if is_default => {
+                say(&format!("without CAM++, which is the default: {error:#}"));
+                obtain(first)?
+            }
+            model => model?,
+        };
+        if is_default && !is_quiet {
+            say(&format!("model: {}", model.id.fingerprint()));
+        }
+        let network = network.map(|network| network.obtain()).transpose()?;
+        let engine = Engine::load(&config, vec![model], network.map(|(onnx, _)| onnx.into()))?;
         let capacity = queue_capacity(config.workers);
         let limits = EmbedderLimits {
             pipeline: PipelineLimits {
@@ -124,7 +178,7 @@ impl EmbeddingArgs {
     }
 }
 
-type Outcome = Result<Embedded, RecordingError>;
+type Outcome<O> = Result<O, RecordingError>;
 
 impl Embedding {
     /// The model that embeds.
@@ -137,10 +191,45 @@ impl Embedding {
         &self,
         tasks: impl Iterator<Item = Task<T>>,
         is_stopped: &AtomicBool,
-        mut each: impl FnMut(T, Outcome) -> anyhow::Result<()>,
+        each: impl FnMut(T, Outcome<Embedded>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let mut in_order = InOrder::new(Arc::clone(&self.embedder), Arc::clone(&self.model), self.workers);
-        for task in tasks {
+        let (model, options) = (&self.model, self.options);
+        let tasks = tasks.map(|Task { source, wanted, tag }| (tag, (source, wanted)));
+        let submit = |admission: &Admission, (source, wanted): (Source, Wanted), done| {
+            let n_bytes = source.len();
+            admission.embed(model, None, wanted, n_bytes, move || Ok((source.read()?, options)), done);
+        };
+        self.in_order(tasks, is_stopped, submit, each)
+    }
+
+    /// The same for recordings of several speakers.
+    ///
+    /// # Panics
+    /// If it was not started for turns.
+    pub(super) fn hear_all(
+        &self,
+        sources: impl Iterator<Item = Source>,
+        is_stopped: &AtomicBool,
+        each: impl FnMut(String, Outcome<HeardOnce>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let network = self.embedder.segmentation().expect("it was started for turns");
+        let (model, options) = (&self.model, self.options);
+        let submit = |admission: &Admission, source: Source, done| {
+            let (wanted, n_bytes) = (WantedTurns::default(), source.len());
+            admission.hear(model, network, wanted, n_bytes, move || Ok((source.read()?, options)), done);
+        };
+        self.in_order(sources.map(|source| (source.name(), source)), is_stopped, submit, each)
+    }
+
+    fn in_order<T, S, O: Send + 'static>(
+        &self,
+        tasks: impl Iterator<Item = (T, S)>,
+        is_stopped: &AtomicBool,
+        submit: impl Fn(&Admission, S, Done<O, RecordingError>),
+        mut each: impl FnMut(T, Outcome<O>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut in_order = InOrder::new(Arc::clone(&self.embedder), self.workers);
+        for (tag, task) in tasks {
             let admission = loop {
                 if let Some(admission) = in_order.admit() {
                     break admission;
@@ -149,9 +238,7 @@ impl Embedding {
                     return Ok(());
                 }
             };
-            let (source, options) = (task.source, self.options);
-            let recording = Submitted { tag: task.tag, wanted: task.wanted, n_bytes: source.len() };
-            in_order.submit(admission, recording, move || Ok((source.read()?, options)));
+            in_order.submit(admission, tag, |admission, done| submit(admission, task, done));
             while let Some((tag, outcome)) = in_order.take_next() {
                 each(tag, outcome)?;
             }
@@ -166,10 +253,10 @@ impl Embedding {
 }
 
 /// Waits a while for outcomes, and passes on those whose turn it is; false if the command is stopped.
-fn advance<T>(
-    in_order: &mut InOrder<T, RecordingError>,
+fn advance<T, O: Send + 'static>(
+    in_order: &mut InOrder<T, O, RecordingError>,
     is_stopped: &AtomicBool,
-    each: &mut impl FnMut(T, Outcome) -> anyhow::Result<()>,
+    each: &mut impl FnMut(T, Outcome<O>) -> anyhow::Result<()>,
 ) -> anyhow::Result<bool> {
     in_order.wait(LOOK_EVERY);
     if is_stopped.load(Ordering::Relaxed) {

@@ -61,7 +61,8 @@ pub(super) fn run(args: IdentifyArgs) -> anyhow::Result<ExitCode> {
     );
     let mut voices: Vec<Voice> = Vec::new();
     let mut has_failed = false;
-    let (model, loaded) = voices::load(args.embedding, sources)?;
+    let embedding = args.embedding.for_collection(args.of.store.clone(), &args.of.collection)?;
+    let (model, loaded) = voices::load(embedding, sources)?;
     let decider = args.decision.decider(&model, &args.calibration, args.max_false_identification_rate)?;
     for (_, loaded) in loaded {
         match loaded {

@@ -16,6 +16,7 @@ mod model;
 mod outcome;
 mod output;
 mod progress;
+mod score;
 mod segments;
 mod serve;
 mod similarities;
@@ -38,6 +39,7 @@ use identify::IdentifyArgs;
 use key::KeyCommand;
 use model::ModelCommand;
 use outcome::COULD_NOT_TELL;
+use score::ScoreArgs;
 use similarities::SimilaritiesArgs;
 use speakers::SpeakersCommand;
 use verify::VerifyArgs;
@@ -60,6 +62,7 @@ enum Command {
     Similarities(Box<SimilaritiesArgs>),
     Identify(Box<IdentifyArgs>),
     Diarize(Box<DiarizeArgs>),
+    Score(Box<ScoreArgs>),
     Calibrate(Box<CalibrateArgs>),
     /// List, show, enrol or delete speakers, in the same store as a running service's.
     #[command(
@@ -80,7 +83,7 @@ enum Command {
         subcommand,
         after_help = "Example: voice-embedding-service model fetch --output resemblyzer.onnx"
     )]
-    Model(ModelCommand),
+    Model(Box<ModelCommand>),
     /// Print what a shell completes.
     #[command(
         after_help = "Example: voice-embedding-service completions bash > /etc/bash_completion.d/voice-embedding-service"
@@ -111,6 +114,7 @@ pub fn run() -> ExitCode {
             | Command::Similarities(_)
             | Command::Identify(_)
             | Command::Diarize(_)
+            | Command::Score(_)
             | Command::Calibrate(_)
     );
     let ended = match cli.command {
@@ -120,11 +124,12 @@ pub fn run() -> ExitCode {
         Command::Similarities(args) => similarities::run(*args),
         Command::Identify(args) => identify::run(*args),
         Command::Diarize(args) => diarize::run(&args),
+        Command::Score(args) => score::run(&args),
         Command::Calibrate(args) => calibrate::run(*args),
         Command::Speakers(command) => succeeded(speakers::run(command)),
         Command::Healthcheck(args) => succeeded(healthcheck::ask(&args.urls())),
         Command::Key(command) => succeeded(key::run(command)),
-        Command::Model(command) => succeeded(model::run(command)),
+        Command::Model(command) => succeeded(model::run(*command)),
         Command::Completions { shell } => succeeded(manual::completions(&mut Cli::command(), shell)),
         Command::Man => succeeded(manual::man(Cli::command())),
     };

@@ -1,6 +1,7 @@
 //! `model`: find, fetch, check or make the model file.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -8,12 +9,12 @@ use clap::{Args, Subcommand};
 use crate::config::{Environment, LogConfig, ModelArgs};
 use crate::logging;
 use crate::model_files::{ModelSource, Origin};
-use crate::models::{self, FileDigest, ModelSpec};
+use crate::models::{self, FileDigest, Model, ModelFiles, segmentation};
 
 /// Which model, and where it comes from.
 #[derive(Args, Debug)]
 pub(super) struct OneModel {
-    /// The model, by id or fingerprint [default: the first of MODELS].
+    /// The model, by id or fingerprint, or `segmentation` for the network that turns take [default: the first of MODELS].
     model: Option<String>,
     #[command(flatten)]
     source: ModelArgs,
@@ -35,11 +36,12 @@ pub(super) enum ModelCommand {
     },
     /// Check the file that would be served against its hash.
     Verify(OneModel),
-    /// Convert a checkpoint, Resemblyzer's (pretrained.pt) or that of CAM++ (campplus_cn_en_common.pt), to ONNX.
+    /// Convert a checkpoint to ONNX: Resemblyzer's (pretrained.pt), that of CAM++ (campplus_cn_en_common.pt), or that of the segmentation
+    /// network (pytorch_model.bin).
     Convert {
         /// The checkpoint.
         checkpoint: PathBuf,
-        /// Where to write the ONNX file [default: models/resemblyzer.onnx or models/campplus.onnx].
+        /// Where to write the ONNX file [default: resemblyzer.onnx, campplus.onnx or segmentation.onnx in models].
         #[arg(long)]
         output: Option<PathBuf>,
     },
@@ -47,7 +49,7 @@ pub(super) enum ModelCommand {
 
 impl OneModel {
     fn source(&self) -> anyhow::Result<ModelSource> {
-        Ok(self.source.one(self.model.as_deref())?)
+        Ok(self.source.network(self.model.as_deref())?)
     }
 }
 
@@ -75,9 +77,9 @@ fn fetch(source: &ModelSource, output: Option<&Path>) -> anyhow::Result<()> {
     if let Some(output) = output {
         check_writable(output)?;
     }
-    let (model, origin) = source.cached_or_fetched()?;
+    let (onnx, origin) = source.cached_or_fetched()?;
     if let Some(output) = output {
-        write(output, &model.onnx)?;
+        write(output, &onnx)?;
         println!("{}", output.display());
         return Ok(());
     }
@@ -89,21 +91,24 @@ fn fetch(source: &ModelSource, output: Option<&Path>) -> anyhow::Result<()> {
 }
 
 fn verify(source: &ModelSource) -> anyhow::Result<()> {
-    let (model, origin) = source.verify()?.context(NO_MODEL)?;
-    println!("{origin}: {}, SHA-256 as expected", model.id.fingerprint());
+    let (onnx, origin) = source.verify()?.context(NO_MODEL)?;
+    let spec = models::all().into_iter().find(|spec| spec.id == source.files.id);
+    let name = match spec {
+        Some(spec) => Model::new(Arc::new(spec), onnx).id.fingerprint().to_owned(),
+        None => source.files.id.to_owned(),
+    };
+    println!("{origin}: {name}, SHA-256 as expected");
     Ok(())
 }
 
 fn convert(checkpoint: &Path, output: Option<PathBuf>) -> anyhow::Result<()> {
     let bytes = std::fs::read(checkpoint).with_context(|| format!("cannot read {}", checkpoint.display()))?;
     let found = FileDigest::of(&bytes);
-    let all = models::all();
-    let Some(spec) = all.iter().find(|spec| spec.files.checkpoint == found) else {
-        let expected = |spec: &ModelSpec| {
-            format!(
-                "{}'s has {} bytes with {}",
-                spec.id, spec.files.checkpoint.bytes, spec.files.checkpoint.sha256
-            )
+    let models = models::all().into_iter().map(|spec| spec.files);
+    let all: Vec<ModelFiles> = models.chain([segmentation::files()]).collect();
+    let Some(files) = all.iter().find(|files| files.checkpoint == found) else {
+        let expected = |files: &ModelFiles| {
+            format!("{}'s has {} bytes with {}", files.id, files.checkpoint.bytes, files.checkpoint.sha256)
         };
         bail!(
             "{} is no checkpoint of a model: it has {} bytes with SHA-256 {}; {}",
@@ -113,8 +118,8 @@ fn convert(checkpoint: &Path, output: Option<PathBuf>) -> anyhow::Result<()> {
             all.iter().map(expected).collect::<Vec<_>>().join(", ")
         );
     };
-    let onnx = (spec.files.convert)(&bytes)?;
-    let output = output.unwrap_or_else(|| Path::new("models").join(spec.files.local));
+    let onnx = (files.convert)(&bytes)?;
+    let output = output.unwrap_or_else(|| Path::new("models").join(files.local));
     write(&output, &onnx)?;
     let digest = FileDigest::of(&onnx);
     println!("{}: {} bytes, SHA-256 {}", output.display(), digest.bytes, digest.sha256);

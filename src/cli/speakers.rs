@@ -294,7 +294,8 @@ fn enrol(args: EnrolArgs) -> anyhow::Result<()> {
     let options = args.embedding.options();
     let mut names = Vec::new();
     let mut voices = Vec::new();
-    let (model, loaded) = voices::load(args.embedding, sources)?;
+    let embedding = args.embedding.for_collection(args.of.store.clone(), &args.of.collection)?;
+    let (model, loaded) = voices::load(embedding, sources)?;
     let threshold = args.decision.threshold(model.spec());
     for (place, loaded) in loaded {
         let voice = loaded.map_err(|(name, reason)| anyhow!("{name}: {reason}"))?;

@@ -2,13 +2,12 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Args;
 
 use super::encoder::EncoderName;
 use super::error::ConfigError;
-use super::model::ModelArgs;
+use super::model::{ConfiguredModel, ModelArgs};
 use super::places::find_onnx_runtime;
 use super::values::{MAX_WORKERS, count};
 use crate::engine::EngineConfig;
@@ -32,21 +31,29 @@ pub struct EngineArgs {
 }
 
 impl EngineArgs {
-    /// What is run, and where the models of `MODELS` come from.
-    pub fn checked(self) -> Result<(EngineConfig, Vec<ModelSource>), ConfigError> {
-        let sources = self.model.sources()?;
-        Ok((self.config(&sources), sources))
+    /// The models of `MODELS`.
+    pub fn models(&self) -> Result<Vec<ConfiguredModel>, ConfigError> {
+        self.model.all()
     }
 
-    /// What is run, and where the only model comes from: the one of an id or fingerprint, or the default.
-    pub fn checked_one(self, name: Option<&str>) -> Result<(EngineConfig, ModelSource), ConfigError> {
-        let source = self.model.one(name)?;
-        Ok((self.config(std::slice::from_ref(&source)), source))
+    /// A model, by its id or fingerprint; the default one if none is named.
+    pub fn model(&self, name: Option<&str>) -> Result<ConfiguredModel, ConfigError> {
+        self.model.one(name)
     }
 
-    fn config(self, sources: &[ModelSource]) -> EngineConfig {
+    /// The first model of `MODELS`.
+    pub fn first_model(&self) -> Result<ConfiguredModel, ConfigError> {
+        Ok(self.model.all()?.swap_remove(0))
+    }
+
+    /// Where the segmentation network comes from.
+    pub fn segmentation(&self) -> Result<ModelSource, ConfigError> {
+        self.model.segmentation()
+    }
+
+    /// How models are run.
+    pub fn config(self) -> EngineConfig {
         EngineConfig {
-            models: sources.iter().map(|source| Arc::clone(&source.spec)).collect(),
             encoder: self.encoder.into(),
             onnx_runtime: self.ort_dylib_path.unwrap_or_else(find_onnx_runtime),
             workers: self.workers.unwrap_or_else(cores),

@@ -22,7 +22,7 @@ pub use error::ConfigError;
 pub use keys::{API_KEY_NAME, DEFAULT_API_KEY, Key, KeyArgs, KeySource, MIN_KEY_BYTES, Right, toml_lines};
 pub use listen::{HealthcheckArgs, MetricsPlace};
 pub use log::{Environment, LogConfig, TraceExport};
-pub use model::ModelArgs;
+pub use model::{ConfiguredModel, ModelArgs};
 pub use origins::CorsOrigins;
 pub use serve::{Config, HttpConfig, ServeArgs};
 pub use store::{StoreArgs, StorePlaceArgs};

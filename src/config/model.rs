@@ -2,20 +2,31 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 
 use super::error::ConfigError;
 use super::places::{cache_directory, model_directories};
 use crate::model_files::{FetchPolicy, ModelSource, Remote, checked_hash};
-use crate::models::{self, ModelSpec};
+use crate::models::{self, ModelFiles, ModelSpec, PREFERRED, campplus, resemblyzer, segmentation};
+
+/// How patiently what a service can do without is fetched.
+const IMPATIENT: FetchPolicy = FetchPolicy {
+    attempts: 2,
+    first_delay: Duration::from_millis(500),
+    max_delay: Duration::from_secs(1),
+    connect_timeout: Duration::from_secs(5),
+    stall_timeout: Duration::from_secs(10),
+};
 
 /// Which models, and where they come from.
 #[derive(Args, Clone, Debug)]
 pub struct ModelArgs {
-    /// The models, separated by commas: resemblyzer, campplus. The first is the default of requests that name none.
-    #[arg(long, env, default_value = "resemblyzer")]
-    models: String,
+    /// The models, separated by commas: resemblyzer, campplus. The default of requests that name none is CAM++, if it is one of them
+    /// [default: both, CAM++ only if it can be had].
+    #[arg(long, env)]
+    models: Option<String>,
     /// Folder that holds models, looked into before `models` in the working directory and beside the program.
     #[arg(long, env)]
     models_dir: Option<PathBuf>,
@@ -41,44 +52,97 @@ pub struct ModelArgs {
     /// SHA-256 of the file that CAMPPLUS_MODEL_URL names or, without one, CAMPPLUS_MODEL_PATH.
     #[arg(long, env)]
     campplus_model_sha256: Option<String>,
+    /// File of the segmentation network, as MODEL_PATH is Resemblyzer's.
+    #[arg(long, env)]
+    segmentation_model_path: Option<PathBuf>,
+    /// Where to fetch the segmentation network: an .onnx file, or a copy of its pytorch_model.bin.
+    #[arg(long, env)]
+    segmentation_model_url: Option<String>,
+    /// SHA-256 of the file that SEGMENTATION_MODEL_URL names or, without one, SEGMENTATION_MODEL_PATH.
+    #[arg(long, env)]
+    segmentation_model_sha256: Option<String>,
     /// Fetch over http from other machines too.
     #[arg(long, env, default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     model_allow_http: bool,
 }
 
+/// A speaker model, and where its file comes from.
+#[derive(Clone, Debug)]
+pub struct ConfiguredModel {
+    /// The model.
+    pub spec: Arc<ModelSpec>,
+    /// Where its file comes from.
+    pub source: ModelSource,
+    /// Whether it is left out if it cannot be had: it was not asked for.
+    pub is_optional: bool,
+}
+
 impl ModelArgs {
-    /// Where the models of `MODELS` come from, the default one first.
-    pub fn sources(&self) -> Result<Vec<ModelSource>, ConfigError> {
+    /// The models of `MODELS`.
+    pub fn all(&self) -> Result<Vec<ConfiguredModel>, ConfigError> {
         if let Some(folder) = self.models_dir.as_ref().filter(|folder| !folder.is_dir()) {
             return Err(ConfigError::ModelsDir(folder.clone()));
         }
-        let mut sources: Vec<ModelSource> = Vec::new();
-        for name in self.models.split(',').map(str::trim) {
+        let mut configured: Vec<ConfiguredModel> = Vec::new();
+        let Some(models) = &self.models else {
+            let [resemblyzer, campplus] = models::all();
+            let source = self.source(campplus.files.clone(), IMPATIENT)?;
+            // Whoever says where it is wants it.
+            let is_optional = self.campplus_model_path.is_none() && self.campplus_model_url.is_none();
+            let campplus = ConfiguredModel { spec: Arc::new(campplus), source, is_optional };
+            return Ok(vec![self.configured(resemblyzer)?, campplus]);
+        };
+        for name in models.split(',').map(str::trim) {
             let spec = spec_of(name)?;
-            if sources.iter().any(|source| source.spec.id == spec.id) {
+            if configured.iter().any(|other| other.spec.id == spec.id) {
                 return Err(ConfigError::ModelTwice(spec.id));
             }
-            sources.push(self.source(spec)?);
+            configured.push(self.configured(spec)?);
         }
-        Ok(sources)
+        Ok(configured)
     }
 
-    /// Where a model comes from, by its id or fingerprint; the default one if none is named.
-    pub fn one(&self, name: Option<&str>) -> Result<ModelSource, ConfigError> {
+    /// A model, by its id or fingerprint; the default one if none is named.
+    pub fn one(&self, name: Option<&str>) -> Result<ConfiguredModel, ConfigError> {
+        if let Some(name) = name {
+            return self.configured(spec_of(name)?);
+        }
+        let mut all = self.all()?;
+        let preferred = all.iter().position(|model| model.spec.id == PREFERRED);
+        Ok(all.swap_remove(preferred.unwrap_or(0)))
+    }
+
+    /// Where the segmentation network comes from.
+    pub fn segmentation(&self) -> Result<ModelSource, ConfigError> {
+        self.source(segmentation::files(), IMPATIENT)
+    }
+
+    /// Where a network comes from: a model, by its id or fingerprint, or the segmentation network; the first model if none is named.
+    pub fn network(&self, name: Option<&str>) -> Result<ModelSource, ConfigError> {
+        let segmentation = segmentation::files();
         match name {
-            Some(name) => self.source(spec_of(name)?),
-            None => Ok(self.sources()?.swap_remove(0)),
+            Some(name) if name == segmentation.id => self.source(segmentation, FetchPolicy::default()),
+            Some(name) => Ok(self.configured(spec_of(name)?)?.source),
+            None => Ok(self.all()?.swap_remove(0).source),
         }
     }
 
-    fn source(&self, spec: ModelSpec) -> Result<ModelSource, ConfigError> {
-        let (path, url, sha256) = match spec.variables {
-            models::campplus::VARIABLES => {
+    fn configured(&self, spec: ModelSpec) -> Result<ConfiguredModel, ConfigError> {
+        let source = self.source(spec.files.clone(), FetchPolicy::default())?;
+        Ok(ConfiguredModel { spec: Arc::new(spec), source, is_optional: false })
+    }
+
+    fn source(&self, files: ModelFiles, policy: FetchPolicy) -> Result<ModelSource, ConfigError> {
+        let (path, url, sha256) = match files.id {
+            campplus::ID => {
                 (&self.campplus_model_path, &self.campplus_model_url, &self.campplus_model_sha256)
             }
-            _ => (&self.model_path, &self.model_url, &self.model_sha256),
+            resemblyzer::ID => (&self.model_path, &self.model_url, &self.model_sha256),
+            _ => {
+                (&self.segmentation_model_path, &self.segmentation_model_url, &self.segmentation_model_sha256)
+            }
         };
-        let variables = spec.variables;
+        let variables = files.variables;
         if sha256.is_some() && url.is_none() && path.is_none() {
             return Err(ConfigError::HashOfNothing(variables));
         }
@@ -86,21 +150,21 @@ impl ModelArgs {
         let (remote, explicit_sha256) = match url {
             None => {
                 let sha256 = sha256.as_deref().map(checked_hash).transpose().map_err(of_remote)?;
-                (Remote::upstream(&spec), sha256)
+                (Remote::upstream(&files), sha256)
             }
             Some(url) => {
-                let remote = Remote::new(&spec, url, sha256.as_deref(), self.model_allow_http);
+                let remote = Remote::new(&files, url, sha256.as_deref(), self.model_allow_http);
                 (remote.map_err(of_remote)?, None)
             }
         };
         Ok(ModelSource {
-            spec: Arc::new(spec),
+            files,
             explicit: path.clone(),
             explicit_sha256,
             directories: self.models_dir.iter().cloned().chain(model_directories()).collect(),
             cache: self.model_cache_dir.clone().unwrap_or_else(cache_directory),
             remote,
-            policy: FetchPolicy::default(),
+            policy,
         })
     }
 }

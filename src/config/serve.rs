@@ -13,6 +13,7 @@ use super::error::ConfigError;
 use super::keys::{DEFAULT_API_KEY, Key, KeyArgs, KeySource};
 use super::listen::{MetricsPlace, listen_addresses, metrics_place};
 use super::log::{Environment, LogConfig, checked_filter, trace_export};
+use super::model::ConfiguredModel;
 use super::origins::{CorsOrigins, cors_origins};
 use super::store::StoreArgs;
 use super::thresholds::ThresholdArgs;
@@ -142,8 +143,10 @@ pub struct Config {
     pub metrics: MetricsPlace,
     /// How to log.
     pub log: LogConfig,
-    /// Where the models come from, the default one first.
-    pub models: Vec<ModelSource>,
+    /// The models, and where they come from.
+    pub models: Vec<ConfiguredModel>,
+    /// Where the segmentation network comes from.
+    pub segmentation: ModelSource,
     /// Calibrations instead of those that come with the models.
     pub calibrations: Vec<Calibration>,
     /// What runs them.
@@ -194,11 +197,12 @@ impl TryFrom<ServeArgs> for Config {
     fn try_from(args: ServeArgs) -> Result<Self, ConfigError> {
         let keys = KeySource::try_from(args.keys)?;
         let api_keys = keys.keys()?;
-        let (mut engine, mut models) = args.engine.checked()?;
-        for (source, spec) in models.iter_mut().zip(&mut engine.models) {
-            Arc::make_mut(&mut source.spec).threshold = args.thresholds.of(spec);
-            *spec = Arc::clone(&source.spec);
+        let mut models = args.engine.models()?;
+        for model in &mut models {
+            Arc::make_mut(&mut model.spec).threshold = args.thresholds.of(&model.spec);
         }
+        let segmentation = args.engine.segmentation()?;
+        let engine = args.engine.config();
         let shutdown_grace = Duration::from_secs_f64(args.shutdown_grace_seconds);
         let queue_capacity = args.queue_capacity.unwrap_or_else(|| {
             engine.workers.saturating_mul(const { NonZeroUsize::new(QUEUE_CAPACITY_PER_WORKER).unwrap() })
@@ -253,6 +257,7 @@ impl TryFrom<ServeArgs> for Config {
                 has_metrics: metrics == MetricsPlace::WithTheService,
             },
             models,
+            segmentation,
         })
     }
 }

@@ -10,9 +10,12 @@ use super::error::ApiError;
 use super::layers::auth::KeyHolder;
 use super::layers::time_limit::TimeLimit;
 use super::metrics::EmbeddingMetrics;
+use super::request::model::segmentation;
 use super::request::voice::VoiceRecording;
 use super::state::AppState;
-use crate::embedder::{self, EmbedError, Embedded, EmbeddedVoice, EmbedderModel, Timings};
+use crate::embedder::{
+    self, EmbedError, Embedded, EmbeddedVoice, EmbedderModel, HeardOnce, Timings, WantedTurns,
+};
 use crate::pace::Pace;
 use crate::pipeline::Wanted;
 
@@ -97,10 +100,7 @@ impl Admission {
         let rate = wanted.partials.as_ref().and_then(|partials| partials.rate);
         let tokens_each = rate.map_or(1, |rate| (rate / RATE_OF_A_TOKEN).ceil() as usize).max(1);
         caller.key.take_more_tokens((n * tokens_each).saturating_sub(1))?;
-        let deadline = match wanted.turns {
-            Some(_) => caller.time_limit.deadline_by_length(),
-            None => caller.time_limit.deadline(),
-        };
+        let deadline = caller.time_limit.deadline();
         let embedder = self.state.embedder_in_hand()?;
         let answers = recordings.into_iter().enumerate().map(|(i, recording)| {
             let VoiceRecording { source, options, segments } = recording;
@@ -132,6 +132,33 @@ impl Admission {
     ) -> Result<(EmbeddedVoice, Timings), ApiError> {
         let embedded = self.embed(caller, model, wanted, vec![recording])?.outcomes().await.swap_remove(0)?;
         Ok(embedded.into_whole().map_err(EmbedError::from)?)
+    }
+
+    /// Hears a recording of several speakers, whose length adds to the request's time.
+    pub(super) async fn hear(
+        &self,
+        caller: &Caller,
+        model: &Arc<EmbedderModel>,
+        recording: VoiceRecording,
+    ) -> Result<HeardOnce, ApiError> {
+        let embedder = self.state.embedder_in_hand()?;
+        let network = segmentation(embedder)?;
+        let VoiceRecording { source, options, .. } = recording;
+        let wanted = WantedTurns {
+            on_length: Some(caller.time_limit.for_length()),
+            deadline: Some(caller.time_limit.deadline_by_length()),
+        };
+        let n_bytes = source.len();
+        let (answer, answered) = oneshot::channel();
+        let unpack = move || Ok((source.unpack()?, options));
+        let done = move |outcome: Result<HeardOnce, ApiError>| drop(answer.send(outcome));
+        self.admission.hear(model, network, wanted, n_bytes, unpack, done);
+        let heard = answered.await.map_err(|_| ApiError::Panicked)??;
+        let metrics = &self.state.metrics.embedding;
+        metrics.recordings.inc();
+        metrics.audio_seconds.inc_by(heard.recording.duration_seconds());
+        observe(metrics, &heard.timings);
+        Ok(heard)
     }
 }
 
@@ -172,10 +199,14 @@ async fn outcome(
         metrics.audio_seconds.inc_by(voice.audio.duration_seconds);
         metrics.speech_seconds.inc_by(voice.audio.speech_seconds);
     }
-    for (stage, duration) in embedded.timings.stages() {
+    observe(metrics, &embedded.timings);
+    Ok(embedded)
+}
+
+fn observe(metrics: &EmbeddingMetrics, timings: &Timings) {
+    for (stage, duration) in timings.stages() {
         metrics.stage_seconds.with_label_values(&[stage]).observe(duration.as_secs_f64());
     }
-    Ok(embedded)
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ fn file_of(received: Received) -> Option<Bytes> {
 
 /// The answer to a recording.
 pub fn write_answer(embedding: Embedding, audio: AudioReport) -> Response {
-    let voice = EmbeddedVoice { embedding, audio, partials: Vec::new(), speech: Vec::new() };
+    let voice = EmbeddedVoice { embedding, audio, partials: Vec::new() };
     ExtractResponse::answer(&voice, &Timings::default())
 }
 

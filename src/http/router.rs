@@ -28,7 +28,7 @@ use crate::config::{CorsOrigins, Right};
 /// body that no handler reads is drained; with the well-known key, pages of other machines are refused. Routes with a key check it, and its right, before anything else, are waited for
 /// when the service stops, answer within the time limit and share the memory for bodies.
 pub(super) fn router(state: AppState, cors_origins: &CorsOrigins) -> Router {
-    let dimension = state.default_model.dimension();
+    let dimension = state.root_model.dimension();
     let with_key = |right: Option<Right>, limit: BodyLimit| {
         ServiceBuilder::new()
             .layer(from_fn_with_state((state.clone(), right), auth::require_api_key))

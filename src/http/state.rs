@@ -9,8 +9,9 @@ use super::error::ApiError;
 use super::keys::ApiKeys;
 use super::metrics::Metrics;
 use crate::config::{Config, HttpConfig};
-use crate::embedder::Embedder;
+use crate::embedder::{Embedder, EmbedderModel};
 use crate::embedding::ModelId;
+use crate::models::resemblyzer;
 use crate::store::Store;
 
 /// What the handlers share. Cheap to clone.
@@ -18,10 +19,10 @@ use crate::store::Store;
 pub(super) struct AppState {
     pub(super) config: HttpConfig,
     pub(super) api_keys: Arc<ApiKeys>,
-    /// The model that embeddings without a model's name are taken to be of.
-    pub(super) default_model: ModelId,
+    /// The model of the routes at the root: Resemblyzer, unless another is loaded alone.
+    pub(super) root_model: ModelId,
     /// Its threshold.
-    pub(super) default_threshold: f64,
+    pub(super) root_threshold: f64,
     /// Empty until the models are loaded.
     pub(super) embedder: Arc<OnceLock<Embedder>>,
     /// Where speakers are kept, if they are; empty until it is open.
@@ -43,12 +44,13 @@ const MAX_TRANSFERS: usize = 2;
 
 impl AppState {
     pub(super) fn new(config: &Config) -> Self {
-        let model = &config.models[0].spec;
+        let resemblyzer = config.models.iter().find(|model| model.spec.id == resemblyzer::ID);
+        let model = &resemblyzer.unwrap_or(&config.models[0]).spec;
         Self {
             config: config.http,
             api_keys: Arc::new(ApiKeys::new(config.api_keys.clone(), config.rate_limit_per_minute)),
-            default_model: ModelId::new(model.id, model.release.clone(), model.dimension),
-            default_threshold: model.threshold.similarity,
+            root_model: ModelId::new(model.id, model.release.clone(), model.dimension),
+            root_threshold: model.threshold.similarity,
             embedder: Arc::default(),
             store: Arc::default(),
             shutting_down: Arc::default(),
@@ -58,6 +60,12 @@ impl AppState {
             transfers: Arc::new(Semaphore::new(MAX_TRANSFERS)),
             metrics: Arc::new(Metrics::new()),
         }
+    }
+
+    /// The model of the routes at the root.
+    pub(super) fn root_embedder_model(&self) -> Result<&Arc<EmbedderModel>, ApiError> {
+        let embedder = self.embedder_in_hand()?;
+        Ok(embedder.model(self.root_model.id()).unwrap_or_else(|| embedder.default_model()))
     }
 
     /// Where speakers are kept.

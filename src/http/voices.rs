@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::admission::{Admission, Caller};
 use super::answer;
 use super::error::{ApiError, FieldError};
-use super::request::model::resolve;
+use super::request::model::resolve_in;
 use super::request::voice::{SentEmbedding, Voice};
 use super::state::AppState;
 use super::store;
@@ -16,7 +16,7 @@ use crate::embedder::{EmbeddedVoice, EmbedderModel, Timings};
 use crate::embedding::{Embedding, EmbeddingError, UnitEmbedding};
 use crate::http::layers::auth::KeyHolder;
 use crate::pipeline::{PipelineError, Wanted};
-use crate::speakers::SpeakerKey;
+use crate::speakers::{Identifier, SpeakerKey};
 
 /// Voices whose model is known.
 pub(super) struct Voices<N> {
@@ -39,10 +39,11 @@ pub(super) struct EmbeddedVoices<N> {
 }
 
 impl<N: Fn(usize) -> String> Voices<N> {
-    /// Finds the model that the request and all embeddings name.
-    pub(super) fn resolve(
+    /// Finds the model that the request and all embeddings name. If none does, it is that of the collection, which is the first enrolled
+    /// speaker's unless the request has one.
+    pub(super) async fn resolve(
         state: &AppState,
-        model: Option<&str>,
+        (model, collection): (Option<&str>, Option<&Identifier>),
         voices: Vec<Voice>,
         name: N,
     ) -> Result<Self, ApiError> {
@@ -50,7 +51,11 @@ impl<N: Fn(usize) -> String> Voices<N> {
             Voice::Embedding(embedding) => Some(embedding.model.as_str()),
             Voice::Recording(_) | Voice::Speaker(_) => None,
         });
-        let model = Arc::clone(resolve(state.embedder_in_hand()?, model.into_iter().chain(named))?);
+        let of_speaker = voices.iter().find_map(|voice| match voice {
+            Voice::Speaker(address) => Some(&address.collection),
+            Voice::Recording(_) | Voice::Embedding(_) => None,
+        });
+        let model = resolve_in(state, model.into_iter().chain(named), collection.or(of_speaker)).await?;
         Ok(Self { model, sent: voices, name })
     }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use url::{Host, Url};
 
-use crate::models::ModelSpec;
+use crate::models::ModelFiles;
 
 /// A file to fetch, and the hash it must have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub enum RemoteError {
     #[error("MODEL_URL is http to another machine; use https, or set MODEL_ALLOW_HTTP=true")]
     Insecure,
     /// It names neither an ONNX file nor a checkpoint.
-    #[error("MODEL_URL must end in .onnx or .pt")]
+    #[error("MODEL_URL must end in .onnx, .pt or .bin")]
     UnknownFormat,
     /// There is no hash to check the file with.
     #[error("MODEL_URL needs MODEL_SHA256, the hash of the file it names")]
@@ -56,19 +56,19 @@ pub enum RemoteError {
 
 impl Remote {
     /// The model's own checkpoint, where its authors publish it.
-    pub fn upstream(spec: &ModelSpec) -> Self {
+    pub fn upstream(files: &ModelFiles) -> Self {
         Self {
-            url: Url::parse(&spec.files.checkpoint_url).expect("the manifest is checked by the tests"),
-            sha256: spec.files.checkpoint.sha256.clone(),
+            url: Url::parse(&files.checkpoint_url).expect("the manifest is checked by the tests"),
+            sha256: files.checkpoint.sha256.clone(),
             format: Format::Checkpoint,
             allow_http: false,
-            onnx_sha256: spec.files.onnx.sha256.clone(),
+            onnx_sha256: files.onnx.sha256.clone(),
         }
     }
 
     /// Checks a URL and the hash of the file it names.
     pub fn new(
-        spec: &ModelSpec,
+        files: &ModelFiles,
         url: &str,
         sha256: Option<&str>,
         allow_http: bool,
@@ -82,14 +82,14 @@ impl Remote {
         }
         let format = match url.path().rsplit_once('.') {
             Some((_, "onnx")) => Format::Onnx,
-            Some((_, "pt")) => Format::Checkpoint,
+            Some((_, "pt" | "bin")) => Format::Checkpoint,
             _ => return Err(RemoteError::UnknownFormat),
         };
         let sha256 = checked_hash(sha256.ok_or(RemoteError::NoHash)?)?;
-        let expected = &spec.files.checkpoint.sha256;
+        let expected = &files.checkpoint.sha256;
         let onnx_sha256 = match format {
             Format::Onnx => sha256.clone(),
-            Format::Checkpoint if sha256 == *expected => spec.files.onnx.sha256.clone(),
+            Format::Checkpoint if sha256 == *expected => files.onnx.sha256.clone(),
             Format::Checkpoint => return Err(RemoteError::OtherCheckpoint { expected: expected.clone() }),
         };
         Ok(Self { url, sha256, format, allow_http, onnx_sha256 })
@@ -149,9 +149,8 @@ mod tests {
 
     #[test]
     fn urls_are_checked_before_anything_is_fetched() {
-        let spec = spec();
-        let other_checkpoint =
-            RemoteError::OtherCheckpoint { expected: spec.files.checkpoint.sha256.clone() };
+        let files = spec().files;
+        let other_checkpoint = RemoteError::OtherCheckpoint { expected: files.checkpoint.sha256.clone() };
         let cases = [
             ("https://example.org/a/pretrained.pt", Some(HASH), false, Ok(())),
             ("https://example.org/model.onnx?signature=x", Some(HASH), false, Ok(())),
@@ -169,9 +168,9 @@ mod tests {
             ("https://example.org/x.pt", Some(&"0".repeat(64)), false, Err(other_checkpoint)),
         ];
         for (url, sha256, allow_http, expected) in cases {
-            assert_eq!(Remote::new(&spec, url, sha256, allow_http).map(|_| ()), expected, "{url}");
+            assert_eq!(Remote::new(&files, url, sha256, allow_http).map(|_| ()), expected, "{url}");
         }
-        assert!(matches!(Remote::new(&spec, "model.onnx", Some(HASH), false), Err(RemoteError::NotAUrl(_))));
+        assert!(matches!(Remote::new(&files, "model.onnx", Some(HASH), false), Err(RemoteError::NotAUrl(_))));
     }
 
     #[test]
@@ -185,21 +184,25 @@ mod tests {
             ("http://localhost/", "https://a.org/", true),
             ("http://localhost/", "file:///etc/passwd", false),
         ];
-        let remote = Remote::upstream(&spec());
+        let remote = Remote::upstream(&spec().files);
         for (from, to, expected) in cases {
             let (from, to) = (Url::parse(from).unwrap(), Url::parse(to).unwrap());
             assert_eq!(remote.may_redirect(&from, &to), expected, "{from} -> {to}");
         }
-        let permissive = Remote { allow_http: true, ..Remote::upstream(&spec()) };
+        let permissive = Remote { allow_http: true, ..Remote::upstream(&spec().files) };
         let [https, http] = ["https://a.org/", "http://b.org/"].map(|url| Url::parse(url).unwrap());
         assert!(permissive.may_redirect(&http, &http) && !permissive.may_redirect(&https, &http));
     }
 
     #[test]
     fn credentials_and_query_are_not_shown() {
-        let remote =
-            Remote::new(&spec(), "https://user:pass@example.org:8443/a.onnx?token=x", Some(HASH), false)
-                .unwrap();
+        let remote = Remote::new(
+            &spec().files,
+            "https://user:pass@example.org:8443/a.onnx?token=x",
+            Some(HASH),
+            false,
+        )
+        .unwrap();
         assert_eq!(remote.display(), "https://example.org:8443/a.onnx");
     }
 }

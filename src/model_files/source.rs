@@ -2,12 +2,11 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::cache::Cache;
 use super::fetch::{self, FetchError, FetchPolicy};
 use super::remote::{Format, Remote};
-use crate::models::{ConvertError, FileDigest, Model, ModelSpec};
+use crate::models::{ConvertError, FileDigest, ModelFiles, OnnxFile};
 
 /// Where a model was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +24,8 @@ pub enum Origin {
 /// Where to look for a model, in the order of the fields.
 #[derive(Clone, Debug)]
 pub struct ModelSource {
-    /// The model.
-    pub spec: Arc<ModelSpec>,
+    /// What is known of its files.
+    pub files: ModelFiles,
     /// This file and no other.
     pub explicit: Option<PathBuf>,
     /// The hash that `explicit` must have, if one was given.
@@ -82,12 +81,26 @@ pub enum ModelError {
 }
 
 impl ModelSource {
-    /// Finds the model: the named file, a local one, the cached one, or a fetched one.
-    pub fn obtain(&self) -> Result<(Model, Origin), ModelError> {
+    /// Finds the model's ONNX file: the named file, a local one, the cached one, or a fetched one.
+    pub fn obtain(&self) -> Result<(Vec<u8>, Origin), ModelError> {
         match self.local() {
             Some(path) => Ok((self.read_local(&path)?, Origin::Local(path))),
             None => self.cached_or_fetched(),
         }
+    }
+
+    /// The same as a file that is read again when it is needed, unless it was fetched and could not be kept.
+    pub fn obtain_file(&self) -> Result<(OnnxFile, Origin), ModelError> {
+        let (bytes, origin) = self.obtain()?;
+        let onnx = OnnxFile::from(bytes);
+        let onnx = match &origin {
+            // What comes out of a pipe comes once.
+            Origin::Local(path) | Origin::Cache(path) | Origin::Fetched(path) if path.is_file() => {
+                onnx.left_at(path.clone())
+            }
+            _ => onnx,
+        };
+        Ok((onnx, origin))
     }
 
     /// Whether the file that was named can be read, if one was: what can be found out before anything else.
@@ -110,39 +123,43 @@ impl ModelSource {
     }
 
     /// Reads that file and checks its hash: the one that was given or, without one, that of the model's own file.
-    pub fn verify(&self) -> Result<Option<(Model, Origin)>, ModelError> {
+    pub fn verify(&self) -> Result<Option<(Vec<u8>, Origin)>, ModelError> {
         let Some(path) = self.path() else { return Ok(None) };
         let (expected, origin) = match (&self.explicit_sha256, self.local()) {
             (Some(sha256), Some(_)) if self.explicit.is_some() => (&**sha256, Origin::Local(path.clone())),
-            (_, Some(_)) => (&*self.spec.files.onnx.sha256, Origin::Local(path.clone())),
+            (_, Some(_)) => (&*self.files.onnx.sha256, Origin::Local(path.clone())),
             (_, None) => (self.remote.onnx_sha256(), Origin::Cache(path.clone())),
         };
-        let model = checked(self.read(&path)?, &path, expected)?;
-        Ok(Some((model, origin)))
+        let onnx = checked(read(&path)?, &path, expected)?;
+        Ok(Some((onnx, origin)))
     }
 
     /// The model from the cache, or fetched into it; local files do not count.
     ///
     /// One process fetches at a time: those that waited find the cache filled. Without a cache that can be written, which is
     /// logged, the model is kept in memory.
-    pub fn cached_or_fetched(&self) -> Result<(Model, Origin), ModelError> {
+    pub fn cached_or_fetched(&self) -> Result<(Vec<u8>, Origin), ModelError> {
         let cache = Cache(&self.cache);
         let sha256 = self.remote.onnx_sha256();
-        let model = |onnx| Model::new(Arc::clone(&self.spec), onnx);
-        let cached = || Some((model(cache.read(sha256)?), Origin::Cache(cache.path(sha256))));
+        let cached = || Some((cache.read(sha256)?, Origin::Cache(cache.path(sha256))));
         if let Some(found) = cached() {
             return Ok(found);
         }
         let lock = cache.lock().inspect_err(|error| self.warn_of_cache(error)).ok();
         if lock.is_none() {
-            return Ok((model(self.fetch(None)?), Origin::Memory));
+            return Ok((self.fetch(None)?, Origin::Memory));
         }
         // Another process may have filled the cache while it held the lock.
         if let Some(found) = cached() {
             return Ok(found);
         }
         let part = cache.part_path(&self.remote.sha256);
-        let onnx = self.fetch(Some(&part))?;
+        let onnx = self.fetch(Some(&part)).inspect_err(|_| {
+            // Nothing has come that the next fetch could go on with.
+            if std::fs::metadata(&part).is_ok_and(|part| part.len() == 0) {
+                let _ = std::fs::remove_file(&part);
+            }
+        })?;
         let origin = match cache.store(sha256, &onnx) {
             Ok(path) => Origin::Fetched(path),
             Err(error) => {
@@ -152,25 +169,20 @@ impl ModelSource {
         };
         // A part file that remains would be found complete by the next fetch.
         let _ = std::fs::remove_file(&part);
-        Ok((model(onnx), origin))
+        Ok((onnx, origin))
     }
 
     fn local(&self) -> Option<PathBuf> {
-        let candidates = || self.directories.iter().map(|directory| directory.join(self.spec.files.local));
+        let candidates = || self.directories.iter().map(|directory| directory.join(self.files.local));
         self.explicit.clone().or_else(|| candidates().find(|path| path.is_file()))
     }
 
-    fn read_local(&self, path: &Path) -> Result<Model, ModelError> {
-        let model = self.read(path)?;
+    fn read_local(&self, path: &Path) -> Result<Vec<u8>, ModelError> {
+        let onnx = read(path)?;
         match &self.explicit_sha256 {
-            Some(expected) if self.explicit.is_some() => checked(model, path, expected),
-            _ => Ok(model),
+            Some(expected) if self.explicit.is_some() => checked(onnx, path, expected),
+            _ => Ok(onnx),
         }
-    }
-
-    fn read(&self, path: &Path) -> Result<Model, ModelError> {
-        let failed = |reason| ModelError::Read { path: path.to_owned(), reason };
-        Ok(Model::new(Arc::clone(&self.spec), std::fs::read(path).map_err(failed)?))
     }
 
     /// Fetches and, if need be, converts.
@@ -181,9 +193,9 @@ impl ModelSource {
         if self.remote.format == Format::Onnx {
             return Ok(bytes);
         }
-        let onnx = (self.spec.files.convert)(&bytes)?;
+        let onnx = (self.files.convert)(&bytes)?;
         match FileDigest::of(&onnx) {
-            digest if digest == self.spec.files.onnx => Ok(onnx),
+            digest if digest == self.files.onnx => Ok(onnx),
             digest => Err(ModelError::OtherConversion(digest.sha256)),
         }
     }
@@ -205,9 +217,14 @@ impl fmt::Display for Origin {
     }
 }
 
-fn checked(model: Model, path: &Path, expected: &str) -> Result<Model, ModelError> {
-    if model.sha256 == expected {
-        return Ok(model);
+fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
+    std::fs::read(path).map_err(|reason| ModelError::Read { path: path.to_owned(), reason })
+}
+
+fn checked(onnx: Vec<u8>, path: &Path, expected: &str) -> Result<Vec<u8>, ModelError> {
+    let found = FileDigest::of(&onnx).sha256;
+    if found == expected {
+        return Ok(onnx);
     }
-    Err(ModelError::WrongHash { path: path.to_owned(), found: model.sha256, expected: expected.to_owned() })
+    Err(ModelError::WrongHash { path: path.to_owned(), found, expected: expected.to_owned() })
 }

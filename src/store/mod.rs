@@ -193,6 +193,11 @@ impl Store {
         probes.iter().map(|probe| self.index.get().search(probe, wanted)).collect()
     }
 
+    /// The model of all profiles of a collection, if it is one, as of all that [`Store::follow`] has found.
+    pub fn only_model(&self, collection: &Identifier) -> Option<ModelId> {
+        self.index.get().only_model(collection).cloned()
+    }
+
     /// Writes all speakers of collections that may be used, or those of one, as lines of JSON, as of one moment. Returns how many there
     /// are. What takes them may be slow: changes go on meanwhile.
     pub fn export(

@@ -31,7 +31,7 @@ async function freePort() {
 export async function startService(variables = {}) {
   const port = await freePort();
   const environment = {
-    ...process.env, HOST: "127.0.0.1", PORT: String(port), API_KEY: KEY, DATABASE_URL: "memory:", ENCODER: "native",
+    ORT_DYLIB_PATH: path.join(REPOSITORY, "target/onnxruntime/library"), ...process.env, HOST: "127.0.0.1", PORT: String(port), API_KEY: KEY, DATABASE_URL: "memory:", ENCODER: "native",
     MODELS_DIR: path.join(REPOSITORY, "models"), ...variables,
   };
   const server = spawn(process.env.SERVICE, ["serve"], { env: environment, stdio: "ignore" });

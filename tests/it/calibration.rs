@@ -42,6 +42,7 @@ fn committed(id: &str) -> Calibration {
 
 fn calibrate(arguments: &[&str], input: &Path, folder: &Path) -> (Option<i32>, String, String) {
     let output: Output = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"))
+        .env("MODELS", "resemblyzer")
         .current_dir(repository())
         .arg("calibrate")
         .arg(input)
@@ -300,6 +301,7 @@ fn a_calibration_of_ones_own_takes_the_place_of_the_models() {
     for (json, reason) in cases {
         std::fs::write(&file, &json).unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"))
+            .env("MODELS", "resemblyzer")
             .current_dir(repository())
             .env("CALIBRATION_PATH", &file)
             .envs([("PORT", "0"), ("DATABASE_URL", "none")])
@@ -443,6 +445,7 @@ fn a_folder_of_speakers_is_compared_and_a_bad_file_does_not_end_it() {
     // The command line decides by it.
     let (a, b) = (fixture("audio/alan-1.wav"), fixture("audio/alan-2.wav"));
     let verify = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"))
+        .env("MODELS", "resemblyzer")
         .current_dir(repository())
         .args(["verify", "--format", "json", "--calibration-path"])
         .args([&file, &a, &b])

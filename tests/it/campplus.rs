@@ -88,7 +88,7 @@ fn the_checkpoint_converts_to_the_committed_bytes() {
         return;
     };
     assert!(
-        convert(&checkpoint).unwrap() == campplus().onnx,
+        convert(&checkpoint).unwrap() == *campplus().onnx.bytes().unwrap(),
         "the bytes are not those of models/campplus.onnx"
     );
     let cut = convert(&checkpoint[..checkpoint.len() - 1]).unwrap_err();

@@ -16,6 +16,7 @@ use super::support::{
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"));
+    command.env("MODELS", "resemblyzer");
     command.current_dir(repository());
     command
 }

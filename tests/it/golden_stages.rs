@@ -7,7 +7,7 @@ use ndarray_npy::ReadableElement;
 use voice_embedding_service::audio::resample::To16Khz;
 use voice_embedding_service::audio::{self, DecodeOptions, SAMPLE_RATE_HZ};
 use voice_embedding_service::encoder::mean_embedding;
-use voice_embedding_service::front_end::{Features, MelExtractor, Unit, window_starts};
+use voice_embedding_service::front_end::{Features, MelExtractor, Unit, Units, window_starts};
 use voice_embedding_service::models::resemblyzer::{HOP_SAMPLES, MEL, N_FRAMES, WINDOWS};
 use voice_embedding_service::pace::Pace;
 use voice_embedding_service::speech::{detector, level, trim};
@@ -158,10 +158,10 @@ fn resampling_keeps_tones_in_place() {
             (i as f64 * 1_000.0 / f64::from(rate_hz) * std::f64::consts::TAU).sin() as f32
         };
         let n_samples = rate_hz as usize + 1;
-        let mut to_16_khz = To16Khz::from_rate(rate_hz);
+        let mut to_16_khz = To16Khz::<Vec<f32>>::from_rate(rate_hz);
         let samples: Vec<f32> = (0..n_samples).map(|i| tone(rate_hz, i)).collect();
         samples.chunks(1_000).for_each(|block| to_16_khz.push(block));
-        let resampled = to_16_khz.finish();
+        let resampled = to_16_khz.finish().unwrap().into_samples();
         let expected_len =
             (n_samples as f64 * f64::from(SAMPLE_RATE_HZ) / f64::from(rate_hz)).ceil() as usize;
         assert_eq!(resampled.len(), expected_len, "{rate_hz} Hz");

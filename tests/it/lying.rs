@@ -339,12 +339,14 @@ impl Limited {
             .arg(format!("--as={ADDRESS_SPACE}"))
             .arg(env!("CARGO_BIN_EXE_voice-embedding-service"))
             .current_dir(repository())
-            .envs([("API_KEY", KEY), ("DATABASE_URL", "memory:")])
+            .envs([("API_KEY", KEY), ("DATABASE_URL", "memory:"), ("WORKERS", "1")])
             .envs(variables.to_vec());
         let server = Server::spawn(&mut command);
         server.wait_until_ready();
-        // What the first recording takes is not the file's.
+        // What the worker loads for the first recording is not the file's.
         assert_eq!(server.upload(voice()).status(), 200);
+        let turns = server.request("POST", "/v1/diarize").header("Content-Type", "audio/wav");
+        assert_eq!(turns.body(voice()).send().unwrap().status(), 200);
         Self(server)
     }
 

@@ -34,6 +34,7 @@ mod options;
 mod page;
 mod postgres;
 mod process;
+mod score;
 mod speakers;
 #[path = "speakers.rs"]
 mod speakers_on_postgres;

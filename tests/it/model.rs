@@ -51,7 +51,7 @@ fn another_model_is_refused_with_the_reason() {
         ("empty", Vec::new(), |e| matches!(e, EncoderError::Model(_))),
     ];
     for (name, onnx, expected) in cases {
-        let error = Session::new(&runtime(), &onnx, model().spec.graph)
+        let error = Session::new(&runtime(), &onnx.into(), model().spec.graph)
             .err()
             .unwrap_or_else(|| panic!("{name}: accepted"));
         assert!(expected(&error), "{name}: {error}");

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use voice_embedding_service::model_files::{
     FetchError, FetchPolicy, ModelError, ModelSource, Origin, Remote,
 };
-use voice_embedding_service::models::{FileDigest, Model};
+use voice_embedding_service::models::FileDigest;
 
 use super::support::{KEY, Server, committed, eventually, exit_code, model, repository, say, voice};
 
@@ -138,14 +138,14 @@ fn answer(connection: &mut TcpStream, act: &Act, file: &[u8], range: Option<&str
 
 /// A source that has nothing but a URL and a cache, and little patience.
 fn source(url: &str, sha256: &str, cache: &Path) -> ModelSource {
-    let spec = Arc::clone(&model().spec);
+    let files = model().spec.files.clone();
     ModelSource {
         explicit: None,
         explicit_sha256: None,
         directories: Vec::new(),
         cache: cache.to_owned(),
-        remote: Remote::new(&spec, url, Some(sha256), false).unwrap(),
-        spec,
+        remote: Remote::new(&files, url, Some(sha256), false).unwrap(),
+        files,
         policy: FetchPolicy {
             attempts: 4,
             first_delay: Duration::from_millis(1),
@@ -157,7 +157,7 @@ fn source(url: &str, sha256: &str, cache: &Path) -> ModelSource {
 }
 
 /// Obtains the committed model from a host with this script; the outcome, and the ranges that were asked for.
-fn obtain(script: Vec<Act>) -> (Result<(Model, Origin), ModelError>, Vec<Option<String>>) {
+fn obtain(script: Vec<Act>) -> (Result<(Vec<u8>, Origin), ModelError>, Vec<Option<String>>) {
     let directory = tempfile::tempdir().unwrap();
     let host = Host::start(committed(), script);
     let outcome = source(&host.url("model.onnx"), &onnx_digest().sha256, directory.path()).obtain();
@@ -195,8 +195,8 @@ fn a_fetch_survives_what_a_network_does() {
     ];
     for (name, script, ranges) in cases {
         let (outcome, asked) = obtain(script);
-        let (model, origin) = outcome.unwrap_or_else(|e| panic!("{name}: {e}"));
-        assert_eq!(FileDigest::of(&model.onnx), *onnx_digest(), "{name}");
+        let (onnx, origin) = outcome.unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(FileDigest::of(&onnx), *onnx_digest(), "{name}");
         assert!(matches!(origin, Origin::Fetched(_)), "{name}: {origin}");
         assert_eq!(asked.iter().map(Option::as_deref).collect::<Vec<_>>(), ranges, "{name}");
     }
@@ -297,8 +297,8 @@ fn local_files_come_first_in_their_order() {
 fn a_file_url_is_read() {
     let directory = tempfile::tempdir().unwrap();
     let url = format!("file://{}", repository().join("models/resemblyzer.onnx").display());
-    let (model, _) = source(&url, &onnx_digest().sha256, directory.path()).obtain().unwrap();
-    assert_eq!(FileDigest::of(&model.onnx), *onnx_digest());
+    let (onnx, _) = source(&url, &onnx_digest().sha256, directory.path()).obtain().unwrap();
+    assert_eq!(FileDigest::of(&onnx), *onnx_digest());
     let wrong = source(&url, &"0".repeat(64), directory.path()).obtain().err().unwrap();
     assert!(wrong.to_string().contains(&onnx_digest().sha256), "{wrong}");
     let missing = source("file:///no/such.onnx", &"0".repeat(64), directory.path()).obtain().err().unwrap();
@@ -316,9 +316,8 @@ fn the_checkpoint_is_fetched_and_becomes_the_committed_model() {
     let directory = tempfile::tempdir().unwrap();
     let host = Host::start(checkpoint, vec![Act::CutAt(9_000_000), Act::Good]);
     let sha256 = &model().spec.files.checkpoint.sha256;
-    let (model, origin) = source(&host.url("pretrained.pt"), sha256, directory.path()).obtain().unwrap();
-    assert!(model.onnx == committed());
-    assert_eq!(model.id.fingerprint(), "resemblyzer-0.1.4/39373b86");
+    let (onnx, origin) = source(&host.url("pretrained.pt"), sha256, directory.path()).obtain().unwrap();
+    assert!(onnx == committed());
     let Origin::Fetched(path) = origin else { panic!("{origin}") };
     assert!(std::fs::read(path).unwrap() == committed());
     let left = std::fs::read_dir(directory.path()).unwrap().count();
@@ -328,6 +327,7 @@ fn the_checkpoint_is_fetched_and_becomes_the_committed_model() {
 /// The program in a folder that has no model, fetching from a host.
 fn program(host: &Host, directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"));
+    command.env("MODELS", "resemblyzer");
     command
         .current_dir(directory)
         .env("API_KEY", KEY)

@@ -1,5 +1,7 @@
 //! Two models beside each other: which one answers, and that they are never mixed.
 
+use std::process::Command;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use reqwest::blocking::multipart::{Form, Part};
@@ -11,8 +13,8 @@ use voice_embedding_service::speech::{Pauses, Utterance};
 use voice_embedding_service::{audio::Waveform, pipeline::PipelineError};
 
 use super::support::{
-    Server, answered, assert_close, assert_error, campplus, campplus_pipeline, campplus_session, cosine,
-    fixture, long_voice, voice, voice_samples, wav,
+    KEY, Server, answered, assert_close, assert_error, campplus, campplus_pipeline, campplus_session, cosine,
+    fixture, long_voice, repository, voice, voice_samples, wav,
 };
 
 const CAMPPLUS: &str = "campplus-zh-en-common/92f29b94";
@@ -137,6 +139,82 @@ fn partials_of_campplus_are_windows_of_a_second_and_a_half() {
     assert_close("the whole", &numbers(&one["embedding"]), &numbers(&fewer["embedding"]), |_| 1e-6);
 }
 
+/// Without MODELS: the routes at the root are Resemblyzer's, `/v1` takes CAM++, and a collection goes on with what it holds.
+#[test]
+fn the_better_model_is_the_default_but_for_what_resemblyzer_has_begun() {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"));
+    program
+        .current_dir(repository())
+        .envs([("API_KEY", KEY), ("DATABASE_URL", "memory:")])
+        .env_remove("MODELS");
+    let server = Server::spawn(&mut program);
+    server.wait_until_ready();
+    let models = answered(200, server.request("GET", "/v1/models").send().unwrap());
+    let ids: Vec<&str> =
+        models["data"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["resemblyzer", "campplus"]);
+    let root = answered(200, server.upload(voice()));
+    assert_eq!(numbers(&root["embedding"]).len(), 256);
+    let compared = json!({"embedding1": root["embedding"], "embedding2": root["embedding"]});
+    assert_eq!(
+        answered(200, server.post_json("/compare-embeddings", compared.to_string()))["threshold"],
+        0.75
+    );
+    let voices = json!({"a": sent(&voice()), "b": sent(&recorded("alan-2"))}).to_string();
+    assert_eq!(answered(200, server.post_json("/v1/verify", voices))["model"], CAMPPLUS);
+
+    let enrol = |collection: &str, model: Option<&str>| {
+        let mut speaker = json!({"id": "alan", "collection": collection, "voices": [sent(&voice())]});
+        if let Some(model) = model {
+            speaker["model"] = json!(model);
+        }
+        let speaker = answered(201, server.post_json("/v1/speakers", speaker.to_string()));
+        speaker["profiles"][0]["model"].as_str().unwrap().to_owned()
+    };
+    let identified = |collection: &str| {
+        let probe = json!({"voice": sent(&recorded("alan-2")), "collection": collection}).to_string();
+        let found = answered(200, server.post_json("/v1/identify", probe));
+        (found["speaker"].clone(), found["model"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(enrol("new", None), CAMPPLUS);
+    assert_eq!(identified("new"), (json!("alan"), CAMPPLUS.to_owned()));
+    assert_eq!(enrol("old", Some("resemblyzer")), RESEMBLYZER);
+    assert_eq!(identified("old"), (json!("alan"), RESEMBLYZER.to_owned()));
+    let more = json!({"id": "beth", "collection": "old", "voices": [sent(&recorded("beth-1"))]}).to_string();
+    let more = answered(201, server.post_json("/v1/speakers", more));
+    assert_eq!(more["profiles"][0]["model"], RESEMBLYZER);
+    let enrolled =
+        json!({"a": {"speaker": "alan", "collection": "old"}, "b": sent(&recorded("alan-2"))}).to_string();
+    assert_eq!(answered(200, server.post_json("/v1/verify", enrolled))["model"], RESEMBLYZER);
+    // With profiles of both, it is the default again.
+    let both = json!({"voice": sent(&voice()), "model": "campplus", "collection": "old"}).to_string();
+    answered(201, server.post_json("/v1/speakers/alan/enrolments", both));
+    assert_eq!(identified("old").1, CAMPPLUS);
+}
+
+/// A machine without CAM++ and without a network goes on as before; who asks for it is told.
+#[test]
+fn what_cannot_be_had_is_left_out_unless_it_was_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(repository().join("models/resemblyzer.onnx"), folder.path().join("resemblyzer.onnx"))
+        .unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"));
+    program
+        .current_dir(folder.path())
+        .envs([("API_KEY", KEY), ("DATABASE_URL", "none"), ("HTTPS_PROXY", "http://127.0.0.1:1")])
+        .env("MODELS_DIR", folder.path())
+        .env("MODEL_CACHE_DIR", folder.path().join("cache"))
+        .env_remove("MODELS");
+    let server = Server::spawn(&mut program);
+    server.wait_until_ready();
+    let voices = json!({"a": sent(&voice()), "b": sent(&recorded("alan-2"))}).to_string();
+    assert_eq!(answered(200, server.post_json("/v1/verify", voices.clone()))["model"], RESEMBLYZER);
+    let asked = voices.replacen('{', "{\"model\": \"campplus\", ", 1);
+    assert_error("CAM++", server.post_json("/v1/verify", asked), 404, "model_not_found", "resemblyzer");
+    let turns = json!({"voice": sent(&voice())}).to_string();
+    assert_error("turns", server.post_json("/v1/diarize", turns), 404, "model_not_found", "segmentation");
+}
+
 #[test]
 fn speakers_have_a_profile_of_each_model() {
     let server = both();
@@ -145,7 +223,7 @@ fn speakers_have_a_profile_of_each_model() {
         if model == "campplus" {
             let speaker = json!({"id": "alan", "model": model, "voices": [sent(&voice())]});
             answered(201, server.post_json("/v1/speakers", speaker.to_string()));
-            let probe = json!({"voice": sent(&recorded("alan-2"))}).to_string();
+            let probe = json!({"voice": sent(&recorded("alan-2")), "model": "resemblyzer"}).to_string();
             let found = answered(200, server.post_json("/v1/identify", probe));
             assert_eq!(
                 (&found["reason"], &found["model"]),

@@ -10,7 +10,7 @@ use voice_embedding_service::encoder::native::N_MELS;
 use voice_embedding_service::encoder::{
     EncoderError, InstructionSet, NativeEncoder, Session, mean_embedding,
 };
-use voice_embedding_service::front_end::Features;
+use voice_embedding_service::front_end::{Features, Units};
 use voice_embedding_service::models::resemblyzer::{N_FRAMES, onnx};
 use voice_embedding_service::pipeline::{Pipeline, RecordingOptions};
 
@@ -242,6 +242,7 @@ fn auto_falls_back_to_onnx_runtime() {
 fn native_stops_where_it_cannot_run() {
     let model = other_graph();
     let mut process = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"))
+        .env("MODELS", "resemblyzer")
         .current_dir(repository())
         .envs([("ENCODER", "native"), ("HOST", "127.0.0.1"), ("PORT", "0"), ("API_KEY", KEY)])
         .env("MODEL_PATH", model.path())

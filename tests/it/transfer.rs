@@ -100,6 +100,7 @@ fn a_round_trip_through_every_store_changes_no_bit() {
 
     let program = |url: &str, arguments: &[&str]| {
         let mut program = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"));
+        program.env("MODELS", "resemblyzer");
         let output =
             program.current_dir(repository()).env("DATABASE_URL", url).args(arguments).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));

@@ -24,6 +24,7 @@ mod pcm;
 mod raw;
 mod recording;
 pub mod resample;
+mod samples;
 mod sniff;
 mod stream;
 mod vorbis;
@@ -37,6 +38,7 @@ pub use raw::of_samples;
 pub use recording::{
     Channel, DecodeOptions, MAX_CHANNELS, MAX_MAGNITUDE, Recording, SAMPLE_RATE_HZ, SAMPLE_RATES_HZ, Waveform,
 };
+pub use samples::{CompactWaveform, Samples};
 
 use budget::Budget;
 use codec::catch_decoder;
@@ -48,27 +50,28 @@ use crate::pace::Pace;
 /// Decodes an audio file, recognised by its content. A damaged file that makes a decoder panic is as corrupt as one that makes
 /// it fail.
 pub fn decode(file: &[u8], options: DecodeOptions) -> Result<Recording, AudioError> {
-    decode_in_slices(file, None, options, Pace::UNBROKEN)
+    decode_in_slices::<Vec<f32>>(file, None, options, Pace::UNBROKEN)
 }
 
 /// Decodes samples without a header. A file that begins as a container does is refused: its header would become noise.
 pub fn decode_raw(bytes: &[u8], raw: RawFormat, options: DecodeOptions) -> Result<Recording, AudioError> {
-    decode_in_slices(bytes, Some(raw), options, Pace::UNBROKEN)
+    decode_in_slices::<Vec<f32>>(bytes, Some(raw), options, Pace::UNBROKEN)
 }
 
-/// Decodes an audio file, or samples without a header, and pauses at least once for each second of audio.
-pub fn decode_in_slices(
+/// Decodes an audio file, or samples without a header, and pauses at least once for each second of audio. The samples go where the
+/// caller wants them, as they come.
+pub fn decode_in_slices<S: Samples>(
     file: &[u8],
     raw: Option<RawFormat>,
     options: DecodeOptions,
     pace: Pace<'_>,
-) -> Result<Recording, AudioError> {
+) -> Result<Recording<S::Whole>, AudioError> {
     guarded(|| {
         let mut budget = Budget::new(file.len(), options.max_seconds, pace);
         let Length { seconds, .. } = durations::measure(&mut *open(file, raw)?, pace)?;
         // Before any of it is decoded.
         budget.check_length(seconds)?;
-        stream::decode(&mut *open(file, raw)?, options, seconds, &mut budget)
+        stream::decode::<S>(&mut *open(file, raw)?, options, seconds, &mut budget)
     })
 }
 

@@ -2,9 +2,10 @@
 
 use super::error::AudioError;
 use super::recording::{
-    Channel, DecodeOptions, Recording, Waveform, check_channels, check_magnitudes, check_sample_rate,
+    Channel, DecodeOptions, Recording, check_channels, check_magnitudes, check_sample_rate,
 };
 use super::resample::To16Khz;
+use super::samples::Samples;
 
 /// Magnitude from which a sample counts as being at full scale. Below 1 because the largest positive value of an
 /// 8-bit sample is 127/128.
@@ -17,7 +18,7 @@ const CLIPPED_SHARE: f64 = 1e-3;
 const CANCELLED_SHARE: f64 = 0.01;
 
 /// One channel, or the mean of all, as it grows. It is resampled on the way, so that ten minutes take 38 MB at any rate.
-pub(super) struct MonoMix {
+pub(super) struct MonoMix<S> {
     channels: u16,
     sample_rate_hz: u32,
     options: DecodeOptions,
@@ -29,10 +30,10 @@ pub(super) struct MonoMix {
     power_of_mean: f64,
     /// One channel of one block.
     block: Vec<f32>,
-    resampled: To16Khz,
+    resampled: To16Khz<S>,
 }
 
-impl MonoMix {
+impl<S: Samples> MonoMix<S> {
     /// Checks channels and rate.
     pub(super) fn new(
         channels: u16,
@@ -109,11 +110,11 @@ impl MonoMix {
     }
 
     /// The recording.
-    pub(super) fn finish(self, truncated: bool) -> Result<Recording, AudioError> {
+    pub(super) fn finish(self, truncated: bool) -> Result<Recording<S::Whole>, AudioError> {
         let n_samples = self.n_frames * u64::from(self.channels);
         let power_of_one = self.power / f64::from(self.channels);
         Ok(Recording {
-            waveform: Waveform::new(self.resampled.finish())?,
+            waveform: self.resampled.finish()?,
             duration_seconds: self.n_frames as f64 / f64::from(self.sample_rate_hz),
             sample_rate_hz: self.sample_rate_hz,
             channels: self.channels,

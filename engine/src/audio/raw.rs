@@ -6,15 +6,16 @@ use super::error::AudioError;
 use super::mono_mix::MonoMix;
 use super::pcm::{BLOCK_FRAMES, RawFormat};
 use super::recording::{DecodeOptions, Recording, check_channels};
+use super::samples::Samples;
 use super::sniff;
 
 /// Samples of one channel, full scale at ±1 -> a recording.
-pub fn of_samples(
+pub fn of_samples<S: Samples>(
     samples: &[f32],
     sample_rate_hz: u32,
     options: DecodeOptions,
-) -> Result<Recording, AudioError> {
-    let mut mono = MonoMix::new(1, sample_rate_hz, options)?;
+) -> Result<Recording<S::Whole>, AudioError> {
+    let mut mono = MonoMix::<S>::new(1, sample_rate_hz, options)?;
     mono.reserve(samples.len());
     mono.push(samples)?;
     mono.finish(false)

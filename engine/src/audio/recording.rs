@@ -45,9 +45,9 @@ impl Waveform {
 
 /// A decoded file.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Recording {
+pub struct Recording<W = Waveform> {
     /// The channel asked for, or the mean of all.
-    pub waveform: Waveform,
+    pub waveform: W,
     /// Length of the audio in the file.
     pub duration_seconds: f64,
     /// Sample rate of the file, in Hz.

@@ -3,7 +3,9 @@
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Fft, FixedSync, Indexing, Resampler, WindowFunction};
 
+use super::error::AudioError;
 use super::recording::SAMPLE_RATE_HZ;
+use super::samples::Samples;
 
 /// Samples at the lower of the two rates that the FFT resampler transforms at once, at the least. The length sets the
 /// filter's cut-off: 320 with this window puts it at 0.957 of the lower Nyquist frequency, where soxr HQ has its own
@@ -16,10 +18,10 @@ const MIN_BLOCK_AT_LOWER_RATE: usize = 320;
 ///
 /// The original uses soxr (`librosa.resample`, quality HQ); this is rubato's FFT resampler, linear in phase and cut off at
 /// the same frequency. Error: 60 dB below the signal at 44.1 kHz.
-pub struct To16Khz {
+pub struct To16Khz<S = Vec<f32>> {
     /// `None` at 16 kHz.
     filter: Option<Filter>,
-    output: Vec<f32>,
+    output: S,
 }
 
 struct Filter {
@@ -35,11 +37,11 @@ struct Filter {
     delay: usize,
 }
 
-impl To16Khz {
+impl<S: Samples> To16Khz<S> {
     /// Plans for a rate in Hz, one of [`SAMPLE_RATES_HZ`](super::SAMPLE_RATES_HZ).
     pub fn from_rate(rate_hz: u32) -> Self {
         let filter = (rate_hz != SAMPLE_RATE_HZ).then(|| Filter::from_rate(rate_hz));
-        Self { filter, output: Vec::new() }
+        Self { filter, output: S::default() }
     }
 
     /// Makes room for so many samples that are to come.
@@ -53,16 +55,17 @@ impl To16Khz {
     pub fn push(&mut self, samples: &[f32]) {
         match &mut self.filter {
             Some(filter) => filter.push(samples, &mut self.output),
-            None => self.output.extend_from_slice(samples),
+            None => self.output.add(samples),
         }
     }
 
     /// The signal at 16 kHz.
-    pub fn finish(mut self) -> Vec<f32> {
-        if let Some(filter) = &mut self.filter {
-            filter.finish(&mut self.output);
-        }
-        self.output
+    pub fn finish(mut self) -> Result<S::Whole, AudioError> {
+        let n_samples = match &mut self.filter {
+            Some(filter) => filter.finish(&mut self.output),
+            None => self.output.n_samples(),
+        };
+        self.output.finish(n_samples)
     }
 }
 
@@ -88,7 +91,7 @@ impl Filter {
         }
     }
 
-    fn push(&mut self, mut samples: &[f32], output: &mut Vec<f32>) {
+    fn push(&mut self, mut samples: &[f32], output: &mut impl Samples) {
         self.n_taken += samples.len() as u64;
         while !samples.is_empty() {
             let missing = self.fft.input_frames_next() - self.pending.len();
@@ -101,17 +104,17 @@ impl Filter {
         }
     }
 
-    /// Pushes silence until everything is out, and cuts off what it became.
-    fn finish(&mut self, output: &mut Vec<f32>) {
+    /// Pushes silence until everything is out: as many samples as the signal has.
+    fn finish(&mut self, output: &mut impl Samples) -> usize {
         let expected = (self.n_taken * u64::from(SAMPLE_RATE_HZ)).div_ceil(u64::from(self.rate_hz)) as usize;
-        while output.len() < expected {
+        while output.n_samples() < expected {
             self.resample_pending(output);
         }
-        output.truncate(expected);
+        expected
     }
 
     /// Resamples the pending block, as if silence filled it up.
-    fn resample_pending(&mut self, output: &mut Vec<f32>) {
+    fn resample_pending(&mut self, output: &mut impl Samples) {
         let n_pending = self.pending.len();
         let input = InterleavedSlice::new(&self.pending, 1, n_pending).expect("it is as long as it says");
         let n_resampled = self.resampled.len();
@@ -124,7 +127,7 @@ impl Filter {
         self.pending.clear();
         let skipped = self.delay.min(n_resampled);
         self.delay -= skipped;
-        output.extend_from_slice(&self.resampled[skipped..]);
+        output.add(&self.resampled[skipped..]);
     }
 }
 

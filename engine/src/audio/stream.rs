@@ -9,6 +9,7 @@ use super::durations::packet_seconds;
 use super::error::AudioError;
 use super::mono_mix::MonoMix;
 use super::recording::{DecodeOptions, Recording};
+use super::samples::Samples;
 
 /// Decodes a container.
 ///
@@ -18,13 +19,13 @@ use super::recording::{DecodeOptions, Recording};
 /// 3. What is heard of it goes into the mix.
 ///
 /// `expected_seconds` is what the packets say of their length: memory is reserved for that much.
-pub(super) fn decode(
+pub(super) fn decode<S: Samples>(
     demux: &mut dyn Demux<'_>,
     options: DecodeOptions,
     expected_seconds: f64,
     budget: &mut Budget<'_>,
-) -> Result<Recording, AudioError> {
-    let mut stream = Stream::new(options, expected_seconds);
+) -> Result<Recording<S::Whole>, AudioError> {
+    let mut stream = Stream::<S>::new(options, expected_seconds);
     let (mut first_error, mut is_cut_off) = (None, false);
     while let Some(item) = demux.next()? {
         match item {
@@ -63,7 +64,7 @@ pub(super) fn decode(
 
 /// The channels of the first packet that decodes.
 pub(super) fn count_channels(demux: &mut dyn Demux<'_>, budget: &mut Budget<'_>) -> Result<u16, AudioError> {
-    let mut stream = Stream::new(DecodeOptions::up_to(f64::INFINITY), 0.0);
+    let mut stream = Stream::<Vec<f32>>::new(DecodeOptions::up_to(f64::INFINITY), 0.0);
     while let Some(item) = demux.next()? {
         match item {
             Item::Part(part) => {
@@ -83,10 +84,10 @@ pub(super) fn count_channels(demux: &mut dyn Demux<'_>, budget: &mut Budget<'_>)
     Err(AudioError::Corrupt("nothing in it decodes".into()))
 }
 
-struct Stream {
+struct Stream<S> {
     options: DecodeOptions,
     expected_seconds: f64,
-    mono: Option<MonoMix>,
+    mono: Option<MonoMix<S>>,
     part: Option<DecodedPart>,
 }
 
@@ -108,7 +109,7 @@ enum Taken {
     OtherKind,
 }
 
-impl Stream {
+impl<S: Samples> Stream<S> {
     fn new(options: DecodeOptions, expected_seconds: f64) -> Self {
         Self { options, expected_seconds, mono: None, part: None }
     }
@@ -135,7 +136,7 @@ impl Stream {
         Ok(())
     }
 
-    fn mix(&self, channels: u16, sample_rate_hz: u32) -> Result<MonoMix, AudioError> {
+    fn mix(&self, channels: u16, sample_rate_hz: u32) -> Result<MonoMix<S>, AudioError> {
         let mut mono = MonoMix::new(channels, sample_rate_hz, self.options)?;
         mono.reserve((self.expected_seconds * f64::from(sample_rate_hz)) as usize);
         Ok(mono)
@@ -220,7 +221,7 @@ impl Window {
         Self { heard, at: 0 }
     }
 
-    fn push(&mut self, block: &Block, mix: &mut MonoMix) -> Result<(), AudioError> {
+    fn push(&mut self, block: &Block, mix: &mut MonoMix<impl Samples>) -> Result<(), AudioError> {
         let channels = usize::from(block.channels);
         let here = self.at..self.at + block.n_frames() as u64;
         self.at = here.end;
@@ -269,7 +270,7 @@ impl Window {
     }
 
     /// Passes on what was held back, but for the padding.
-    fn finish(self, padding: u64, mix: &mut MonoMix) -> Result<(), AudioError> {
+    fn finish(self, padding: u64, mix: &mut MonoMix<impl Samples>) -> Result<(), AudioError> {
         let HeardFrames::Trimmed { held, n_channels, .. } = self.heard else { return Ok(()) };
         let n_padding = usize::try_from(padding).unwrap_or(usize::MAX).saturating_mul(n_channels);
         mix.push(&held[..held.len().saturating_sub(n_padding)])

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::naming::Names;
-use crate::diarization::{Diarization, Speaker, Turn, label, rttm};
+use crate::diarization::{Diarization, Speaker, Turn, label, rttm, spoken_seconds};
 use crate::embedding::ModelId;
 use crate::notation::milliseconds;
 use crate::report::AudioReport;
@@ -31,6 +31,7 @@ pub struct Diarized {
     channels: Vec<Option<u16>>,
     speakers: Vec<Speaker>,
     names: Names,
+    overlap_seconds: f64,
     /// Of the first channel.
     audio: AudioReport,
     model: ModelId,
@@ -44,8 +45,11 @@ pub struct DiarizeAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(ignore))]
     pub path: Option<String>,
-    /// The turns, in order; those of one channel do not overlap.
+    /// The turns, in the order of their starts. Those of different speakers may overlap.
     pub segments: Vec<TurnAnswer>,
+    /// Seconds in which more than one speaks.
+    #[cfg_attr(feature = "schema", schema(example = 1.84))]
+    pub overlap_seconds: f64,
     /// The speakers, as they are heard. Each can be sent back as a voice, to be enrolled.
     pub speakers: Vec<HeardSpeaker>,
     /// What was sent, in its own format, with `speaker` on each part and word; a VTT or SRT file is a text.
@@ -72,7 +76,8 @@ pub struct TurnAnswer {
     /// Whose it is.
     #[cfg_attr(feature = "schema", schema(example = "S1"))]
     pub label: String,
-    /// How much more alike it is to this speaker than to the next, as a difference of cosines; null if there is no other.
+    /// How much more alike it is to this speaker than to the next, as a difference of cosines; null if there is no other, or nothing of it is
+    /// heard without others.
     #[cfg_attr(feature = "schema", schema(example = 0.21))]
     pub margin: Option<f64>,
     /// The channel, where they were split.
@@ -90,7 +95,7 @@ pub struct HeardSpeaker {
     /// Of all turns together.
     #[cfg_attr(feature = "schema", schema(example = 29.1))]
     pub seconds: f64,
-    /// The mean of the speaker's windows, L2 norm 1; missing for keys without the right `embed`.
+    /// The speaker's voice, L2 norm 1, of what is heard without others; missing for keys without the right `embed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Vec<f32>, required = false))]
     pub embedding: Option<Vec<f32>>,
@@ -123,6 +128,7 @@ impl Diarized {
             channels: Vec::new(),
             speakers: Vec::new(),
             names: Names::default(),
+            overlap_seconds: 0.0,
             audio,
             model,
         };
@@ -135,6 +141,7 @@ impl Diarized {
             diarized.names.extend(names);
         }
         diarized.turns.sort_by(|a, b| a.seconds.start.total_cmp(&b.seconds.start));
+        diarized.overlap_seconds = spoken_seconds(&diarized.turns).1;
         diarized
     }
 
@@ -174,9 +181,10 @@ impl Diarized {
             HeardSpeaker {
                 label: label(number),
                 seconds,
-                embedding: with_embeddings.then(|| speaker.embedding.iter().map(|c| *c as f32).collect()),
+                embedding: (with_embeddings && !speaker.embedding.is_empty())
+                    .then(|| speaker.embedding.iter().map(|c| *c as f32).collect()),
                 model: model.to_owned(),
-                speech_seconds: seconds,
+                speech_seconds: milliseconds(speaker.clean_seconds),
                 speaker: enrolled.map(|enrolled| enrolled.speaker.clone()),
                 name: enrolled.map(|enrolled| enrolled.name.clone()),
                 similarity: enrolled.map(|enrolled| enrolled.similarity),
@@ -184,6 +192,7 @@ impl Diarized {
         };
         DiarizeAnswer {
             path: None,
+            overlap_seconds: milliseconds(self.overlap_seconds),
             segments: self.turns.iter().map(turn).collect(),
             speakers: self.speakers.iter().enumerate().map(speaker).collect(),
             transcript: transcript.map(|transcript| self.attributed(transcript)),

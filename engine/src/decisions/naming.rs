@@ -56,7 +56,8 @@ pub fn voices_of(found: &Diarization, model: &ModelId) -> Result<Vec<UnitEmbeddi
     let embedding = |voice: &crate::diarization::Speaker| {
         Embedding::new(model, voice.embedding.clone()).and_then(UnitEmbedding::try_from)
     };
-    found.speakers.iter().map(embedding).collect()
+    // Where nobody is heard alone, there is no voice.
+    found.speakers.iter().filter(|speaker| !speaker.embedding.is_empty()).map(embedding).collect()
 }
 
 /// Names the speakers of a recording by what [`naming_search`] has found for each.
@@ -66,8 +67,11 @@ pub fn name_speakers(
     criterion: Criterion,
     judge: Judge<'_>,
 ) -> Names {
-    let voices: Vec<_> = found.speakers.iter().map(|speaker| speaker.seconds).zip(searched).collect();
-    name_voices(&voices, criterion, judge, DEFAULT_MARGIN)
+    let seconds = found.speakers.iter().map(|speaker| speaker.clean_seconds);
+    let voices: Vec<_> = seconds.zip(searched).collect();
+    let mut names = name_voices(&voices, criterion, judge, DEFAULT_MARGIN);
+    names.0.resize(found.speakers.len(), None);
+    names
 }
 
 /// Names voices of one recording, each with its seconds of speech and what a search for it has found.

@@ -1,17 +1,23 @@
-//! Who spoke when: embeddings of windows -> speakers -> turns.
-//!
-//! The way is that of spectral clustering with a pruned affinity, as 3D-Speaker and wespeaker have it, with refinements of its own: see
-//! [`Clustering`] and [`turns`].
+//! Who spoke when: who speaks in each window of ten seconds, by the segmentation network, and which of these are one speaker, by embeddings ->
+//! turns, which may overlap.
 
-mod affinity;
-mod cluster;
+mod activity;
+mod assignment;
+mod count;
 mod diarize;
-mod kmeans;
-mod lanczos;
+mod linkage;
+mod pieces;
+#[cfg(test)]
+mod reference_tests;
 mod rttm;
+mod score;
 mod timeline;
+mod windows;
 
-pub use cluster::{Clustering, MAX_SPEAKERS, SpeakerCount};
-pub use diarize::{Diarization, Heard, Speaker, diarize, label};
-pub use rttm::rttm;
-pub use timeline::{Turn, turns};
+pub use count::{MAX_SPEAKERS, SpeakerCount};
+pub use diarize::{Diarization, Heard, Speaker, TurnOptions, diarize, label};
+pub use pieces::pieces;
+pub use rttm::{RttmError, RttmTurn, parse_rttm, rttm};
+pub use score::{MAX_SCORED_SPEAKERS, Score, ScoreOptions, ScoredTurn, score};
+pub use timeline::{Turn, spoken_seconds};
+pub use windows::{FEATURE_FRAMES_A_SECOND, Segmentation, samples_of, windows};

@@ -1,6 +1,14 @@
 //! Rich Transcription Time Marked: a line for each turn.
 
+use std::ops::Range;
+
 use super::timeline::Turn;
+
+/// Fields of a line.
+const FIELDS: usize = 10;
+
+/// More than any recording has: a year.
+const MAX_SECONDS: f64 = 366.0 * 86_400.0;
 
 /// The lines of a recording's turns, by the name and the channel (from 1) of each speaker. Names are of a word each: white space in them
 /// becomes `_`.
@@ -20,6 +28,50 @@ pub fn rttm(
     turns.iter().map(line).collect()
 }
 
+/// A turn as a line tells it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RttmTurn {
+    /// The recording.
+    pub recording: String,
+    /// When, in seconds.
+    pub seconds: Range<f64>,
+    /// The speaker's name.
+    pub speaker: String,
+}
+
+/// A line that tells no turn.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {reason}")]
+pub struct RttmError {
+    /// Its number, from 1.
+    pub line: usize,
+    /// What is wrong.
+    pub reason: &'static str,
+}
+
+/// The turns of a text of lines. Lines of other types than `SPEAKER`, empty ones and comments (`;;`) are passed over.
+pub fn parse_rttm(text: &str) -> Result<Vec<RttmTurn>, RttmError> {
+    let mut turns = Vec::new();
+    for (i, line) in text.lines().enumerate() {
+        let fields: Vec<&str> = line.split_whitespace().take(FIELDS).collect();
+        if fields.first() != Some(&"SPEAKER") {
+            continue;
+        }
+        let wrong = |reason| RttmError { line: i + 1, reason };
+        let [_, recording, _, start, length, _, _, speaker, ..] = fields[..] else {
+            return Err(wrong("a SPEAKER line has at least 8 fields"));
+        };
+        let seconds = |text: &str| text.parse().ok().filter(|s: &f64| (0.0..=MAX_SECONDS).contains(s));
+        let start = seconds(start).ok_or_else(|| wrong("its start is no number of seconds"))?;
+        let length = seconds(length).ok_or_else(|| wrong("its length is no number of seconds"))?;
+        if length > 0.0 {
+            let (recording, speaker) = (recording.to_owned(), speaker.to_owned());
+            turns.push(RttmTurn { recording, seconds: start..start + length, speaker });
+        }
+    }
+    Ok(turns)
+}
+
 fn one_word(name: &str) -> String {
     let words: Vec<&str> = name.split_whitespace().collect();
     if words.is_empty() { "_".into() } else { words.join("_") }
@@ -28,6 +80,25 @@ fn one_word(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_are_read_back_and_bad_ones_named() {
+        let turns = [Turn { seconds: 0.5..1.75, speaker: 1, margin: None }];
+        let text = rttm("call", &turns, &|speaker| format!("S{speaker}"), &|_| 1);
+        let read = parse_rttm(&format!(";; comment\n\nSPKR-INFO call 1 <NA>\n{text}")).unwrap();
+        assert_eq!(read, [RttmTurn { recording: "call".into(), seconds: 0.5..1.75, speaker: "S1".into() }]);
+        assert_eq!(parse_rttm("").unwrap(), []);
+        for (line, reason) in [
+            ("SPEAKER call 1 0.5", "at least 8 fields"),
+            ("SPEAKER call 1 x 1 <NA> <NA> S1", "its start"),
+            ("SPEAKER call 1 0.5 -1 <NA> <NA> S1", "its length"),
+            ("SPEAKER call 1 nan 1 <NA> <NA> S1", "its start"),
+            ("SPEAKER call 1 1e300 1 <NA> <NA> S1", "its start"),
+        ] {
+            let error = parse_rttm(&format!("\n{line}\n")).unwrap_err();
+            assert!(error.line == 2 && error.to_string().contains(reason), "{error}");
+        }
+    }
 
     #[test]
     fn a_name_is_one_field() {

@@ -8,18 +8,17 @@ use tracing::{Span, info_span};
 
 use crate::audio::{self, Length};
 use crate::calibration::{Calibration, Judge};
-use crate::diarization::Heard;
 use crate::embedding::{Embedding, ModelId};
 use crate::encoder::{EncoderError, normalized};
 use crate::engine::Engine;
 use crate::front_end::{Features, FrontEndParameters};
-use crate::models::ModelSpec;
+use crate::models::{ModelSpec, PREFERRED};
 use crate::pace::Pace;
 use crate::pipeline::{Analysis, Pipeline, PipelineError, PipelineLimits, RecordingOptions, Wanted};
 use crate::queue::{
     Estimate, Group, LongStart, OnBatch, Place, Queue, QueueFull, QueueLimits, StartInSlices, Started,
 };
-use crate::report::{AudioReport, Warning};
+use crate::report::AudioReport;
 
 /// How much is taken.
 #[derive(Clone, Copy, Debug)]
@@ -33,15 +32,22 @@ pub struct EmbedderLimits {
 /// The pipelines of all models, on one queue.
 pub struct Embedder {
     models: Vec<Arc<EmbedderModel>>,
+    segmentation: Option<SegmentationNetwork>,
     queue: Queue,
+}
+
+/// The network that tells who speaks in windows of a recording.
+#[derive(Clone, Copy, Debug)]
+pub struct SegmentationNetwork {
+    pub(super) place: usize,
 }
 
 /// A model as the embedder runs it.
 pub struct EmbedderModel {
-    place: usize,
-    pipeline: Pipeline,
+    pub(super) place: usize,
+    pub(super) pipeline: Pipeline,
     encoder: String,
-    spec: Arc<ModelSpec>,
+    pub(super) spec: Arc<ModelSpec>,
     calibration: Option<Calibration>,
 }
 
@@ -77,8 +83,6 @@ pub struct EmbeddedVoice {
     pub audio: AudioReport,
     /// The windows, if they were wanted.
     pub partials: Vec<Partial>,
-    /// Where speech is, in seconds of the recording, if windows for telling speakers apart were wanted.
-    pub speech: Vec<Range<f64>>,
 }
 
 /// One window.
@@ -93,13 +97,13 @@ pub struct Partial {
 #[derive(Clone, Copy, Default)]
 pub struct Timings {
     /// Until a worker took it.
-    queue: Duration,
+    pub(super) queue: Duration,
     /// What was received -> samples at 16 kHz.
-    decode: Duration,
+    pub(super) decode: Duration,
     /// Samples -> windows.
-    preprocess: Duration,
+    pub(super) preprocess: Duration,
     /// Windows -> embedding, the turns of others included.
-    encode: Duration,
+    pub(super) encode: Duration,
 }
 
 /// Why a recording has no embedding.
@@ -139,14 +143,6 @@ impl Timings {
     }
 }
 
-impl EmbeddedVoice {
-    /// What was heard of a recording whose turns were wanted, and the report on it.
-    pub fn into_heard(self) -> (Heard, AudioReport) {
-        let (windows, units) = self.partials.into_iter().map(|one| (one.seconds, one.embedding)).unzip();
-        (Heard { speech: self.speech, windows, units }, self.audio)
-    }
-}
-
 impl Embedded {
     /// The recording's own embedding, of a request for no segments.
     pub fn into_whole(self) -> Result<(EmbeddedVoice, Timings), PipelineError> {
@@ -176,6 +172,11 @@ impl EmbedderModel {
         Judge { calibration: self.calibration(), threshold: self.spec.threshold }
     }
 
+    /// What encoding so many seconds of audio takes on one core, in microseconds.
+    pub(super) fn frame_us(&self, seconds: f64) -> f64 {
+        seconds * FRAMES_A_SECOND * f64::from(self.spec.frame_cost_ns) / 1e3
+    }
+
     /// What runs the encoder: `ort`, or `native-` and the instruction set.
     pub fn encoder(&self) -> &str {
         &self.encoder
@@ -194,8 +195,11 @@ impl Embedder {
                 spec: loaded.model.spec,
             })
         };
+        let segmentation =
+            engine.has_segmentation.then_some(SegmentationNetwork { place: engine.models.len() });
         Self {
             models: engine.models.into_iter().enumerate().map(model).collect(),
+            segmentation,
             queue: Queue::start(engine.workers, limits.queue, on_batch),
         }
     }
@@ -205,9 +209,19 @@ impl Embedder {
         &self.models
     }
 
-    /// The model of requests that name none: the first.
+    /// The network that turns take, if there is one.
+    pub fn segmentation(&self) -> Option<SegmentationNetwork> {
+        self.segmentation
+    }
+
+    /// The model of requests that name none: the one that errs least, if it is loaded.
     pub fn default_model(&self) -> &Arc<EmbedderModel> {
-        &self.models[0]
+        self.model(PREFERRED).unwrap_or(&self.models[0])
+    }
+
+    /// A model by its name.
+    pub fn model(&self, id: &str) -> Option<&Arc<EmbedderModel>> {
+        self.models.iter().find(|model| model.spec.id == id)
     }
 
     /// Recordings that wait or are in work.
@@ -265,9 +279,9 @@ impl Admission {
         self.group.submit(None, Box::new(move || Started::Long(long)));
     }
 
-    /// Queues a recording, received in so many bytes; each behind the first takes a further place. `unpack` makes the audio file of what was received, and tells how to read it; it runs
-    /// on a worker, as everything else does. `done` is called there with the outcome; it is dropped uncalled if the admission is dropped or
-    /// a worker panics.
+    /// Queues a recording, received in so many bytes; each behind the first takes a further place. `unpack` makes the audio file of what was
+    /// received, and tells how to read it; it runs on a worker, as everything else does. `done` is called there with the outcome; it is
+    /// dropped uncalled if the admission is dropped or a worker panics.
     pub fn embed<R: AsRef<[u8]> + Send + 'static, E: From<EmbedError> + Send + 'static>(
         &self,
         model: &Arc<EmbedderModel>,
@@ -278,8 +292,24 @@ impl Admission {
         done: impl FnOnce(Result<Embedded, E>) + Send + 'static,
     ) {
         let (model, request, submitted) = (Arc::clone(model), Span::current(), Instant::now());
+        let work = move || AnalysisWork { model, request, wanted, queue: submitted.elapsed() };
+        self.submit(place, n_bytes, work, unpack, done);
+    }
+
+    pub(super) fn submit<R, E, W>(
+        &self,
+        place: Option<Place>,
+        n_bytes: usize,
+        work: impl FnOnce() -> W + Send + 'static,
+        unpack: impl FnOnce() -> Result<(R, RecordingOptions), E> + Send + 'static,
+        done: impl FnOnce(Result<W::Outcome, E>) + Send + 'static,
+    ) where
+        R: AsRef<[u8]> + Send + 'static,
+        E: From<EmbedError> + Send + 'static,
+        W: RecordingWork,
+    {
         let start = move || {
-            let work = AnalysisWork { model, request, wanted, queue: submitted.elapsed() };
+            let work = work();
             // Whichever of the two ends it takes the callback.
             let done = Arc::new(Mutex::new(Some(done)));
             let refused = Arc::clone(&done);
@@ -300,7 +330,8 @@ impl Admission {
             let unpacked = unpack();
             let length = unpacked.as_ref().ok().map(|(bytes, options)| length_of(bytes.as_ref(), *options));
             // One over the limit is refused before it is decoded.
-            let is_long = |length: &Length| length.samples > SHORT_SAMPLES && !work.is_over_limit(*length);
+            let is_long =
+                |length: &Length| length.samples > SHORT_SAMPLES && length.seconds <= work.max_seconds();
             match length.filter(is_long) {
                 Some(length) => {
                     let estimate = work.estimate(length);
@@ -324,6 +355,25 @@ fn take<T>(once: &Mutex<Option<T>>) -> Option<T> {
     once.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
+/// What is done with a recording.
+pub(super) trait RecordingWork: Send + 'static {
+    type Outcome: Send + 'static;
+
+    /// The longest recording, in seconds.
+    fn max_seconds(&self) -> f64;
+
+    /// What all of it takes, and by when it is to be done, if that is known.
+    fn estimate(&self, length: Length) -> Option<Estimate>;
+
+    /// Starts with a file and how to read it.
+    fn start<R: AsRef<[u8]>, E: From<EmbedError> + Send + 'static>(
+        self,
+        unpacked: Result<(R, RecordingOptions), E>,
+        done: impl FnOnce(Result<Self::Outcome, E>) + Send + 'static,
+        pace: Pace<'_>,
+    ) -> Started;
+}
+
 /// The work on a recording before the encoder.
 struct AnalysisWork {
     model: Arc<EmbedderModel>,
@@ -333,23 +383,21 @@ struct AnalysisWork {
     queue: Duration,
 }
 
-impl AnalysisWork {
-    /// Whether it is longer than what is wanted of it allows.
-    fn is_over_limit(&self, length: Length) -> bool {
-        length.seconds > self.model.pipeline.max_seconds(&self.wanted)
+impl RecordingWork for AnalysisWork {
+    type Outcome = Embedded;
+
+    fn max_seconds(&self) -> f64 {
+        self.model.pipeline.limits().max_audio_seconds
     }
 
-    /// What all of it takes, and by when it is to be done, if that is known.
     fn estimate(&self, length: Length) -> Option<Estimate> {
         let deadline = self.wanted.deadline.as_ref()?.of(length.seconds);
-        let has_windows = self.wanted.turns.is_some()
-            || matches!(self.model.spec.front_end, FrontEndParameters::Mel { .. });
+        let has_windows = matches!(self.model.spec.front_end, FrontEndParameters::Mel { .. });
         let overlap = if has_windows { WINDOW_OVERLAP } else { 1.0 };
         // Windows at another rate come on top.
         let rate = self.wanted.partials.as_ref().and_then(|partials| partials.rate).unwrap_or(0.0);
         let overlap = overlap + rate * WINDOW_SECONDS;
-        let frames = length.seconds * FRAMES_A_SECOND * overlap;
-        let encode_us = frames * f64::from(self.model.spec.frame_cost_ns) / 1e3;
+        let encode_us = self.model.frame_us(length.seconds) * overlap;
         Some(Estimate { cost_us: (length.decode_us + encode_us) as u64, deadline })
     }
 
@@ -366,8 +414,7 @@ impl AnalysisWork {
         match outcome {
             Ok((analyses, decode, preprocess)) => {
                 let timings = Timings { queue, decode, preprocess, encode: Duration::ZERO };
-                let wants_partials = wanted.partials.is_some() || wanted.turns.is_some();
-                model.encode(analyses, wants_partials, &request, timings, done)
+                model.encode(analyses, wanted.partials.is_some(), &request, timings, done)
             }
             Err(error) => Started::Finished(Box::new(move || done(Err(error)))),
         }
@@ -389,7 +436,7 @@ impl EmbedderModel {
         let _request = request.enter();
         let begun = Instant::now();
         let recording = info_span!("decode")
-            .in_scope(|| self.pipeline.decode_wanted(bytes.as_ref(), options, wanted, pace))?;
+            .in_scope(|| self.pipeline.decode_in_slices(bytes.as_ref(), options, pace))?;
         // The file is not needed any more, and what follows takes memory.
         drop(bytes);
         let decode = begun.elapsed();
@@ -400,7 +447,7 @@ impl EmbedderModel {
     }
 
     /// What is to be encoded, and what is made of the units' embeddings.
-    fn encode<E: From<EmbedError>>(
+    fn encode<E: From<EmbedError> + Send + 'static>(
         self: Arc<Self>,
         mut analyses: Analyses,
         wants_partials: bool,
@@ -418,19 +465,26 @@ impl EmbedderModel {
         let span = info_span!(parent: request, "encode", windows = features.units().len());
         let begun = Instant::now();
         let (model, frame_cost_ns) = (self.place, self.spec.frame_cost_ns);
-        let finish = move |units: Result<Vec<Vec<f32>>, EncoderError>| {
+        let next = move |units: Result<Vec<Vec<f32>>, EncoderError>| {
             drop(span);
             let timings = Timings { encode: begun.elapsed(), ..timings };
             let failed = |error| E::from(EmbedError::from(PipelineError::from(error)));
-            done(units.map_err(failed).map(|units| {
+            let embedded = units.map_err(failed).map(|units| {
                 let mut units = units.into_iter();
                 let voice = |analysis: Result<Analysis, PipelineError>| {
                     self.voice(analysis?, wants_partials, &mut units)
                 };
                 Embedded { voices: analyses.into_iter().map(voice).collect(), timings }
-            }));
+            });
+            Started::Finished(Box::new(move || done(embedded)))
         };
-        Started::Units { model, frame_cost_ns, features, finish: Box::new(finish) }
+        Started::Units {
+            model,
+            frame_cost_ns,
+            units: Box::new(features),
+            is_continued: false,
+            next: Box::new(next),
+        }
     }
 
     /// Takes the embeddings of an analysis' units, then those of its windows at another rate.
@@ -444,18 +498,13 @@ impl EmbedderModel {
         let partial = |(seconds, embedding)| Partial { seconds, embedding: normalized(embedding) };
         let others: Option<Vec<Partial>> =
             analysis.other_windows.map(|(_, times)| times.into_iter().zip(units).map(partial).collect());
-        let speech = analysis.speech;
-        let (embedding, mut audio) = self.pipeline.conclude(&own, analysis.report)?;
-        if !speech.is_empty() {
-            // That is what turns are asked for.
-            audio.warnings.retain(|warning| *warning != Warning::SeveralSpeakers);
-        }
+        let (embedding, audio) = self.pipeline.conclude(&own, analysis.report)?;
         let partials = match others {
             Some(others) => others,
             None if wants_partials => analysis.unit_seconds.into_iter().zip(own).map(partial).collect(),
             None => Vec::new(),
         };
-        Ok(EmbeddedVoice { embedding, audio, partials, speech })
+        Ok(EmbeddedVoice { embedding, audio, partials })
     }
 }
 

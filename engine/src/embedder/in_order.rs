@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use super::embedder::{Admission, EmbedError, Embedded, Embedder, EmbedderModel};
-use crate::pipeline::{RecordingOptions, Wanted};
+use super::embedder::{Admission, Embedder};
 
 /// Recordings in the queue for each worker: enough for full batches of short ones.
 const QUEUE_CAPACITY_PER_WORKER: NonZeroUsize = NonZeroUsize::new(16).unwrap();
@@ -21,27 +20,19 @@ pub fn queue_capacity(workers: NonZeroUsize) -> NonZeroUsize {
 }
 
 /// Recordings in work, and their outcomes in the order in which they were submitted. What is in work when it is dropped is not computed.
-pub struct InOrder<T, E> {
+pub struct InOrder<T, O, E> {
     /// Dropped before the embedder, which is done sooner with what is cancelled.
-    in_work: VecDeque<InWork<T, E>>,
+    in_work: VecDeque<InWork<T, O, E>>,
     embedder: Arc<Embedder>,
-    model: Arc<EmbedderModel>,
     max_ahead: usize,
     /// The number of the first of them.
     first: usize,
-    sender: Sender<(usize, Result<Embedded, E>)>,
-    outcomes: Receiver<(usize, Result<Embedded, E>)>,
+    sender: Sender<(usize, Result<O, E>)>,
+    outcomes: Receiver<(usize, Result<O, E>)>,
 }
 
-/// A recording to embed.
-pub struct Submitted<T> {
-    /// What comes back with its outcome.
-    pub tag: T,
-    /// What is wanted of it.
-    pub wanted: Wanted,
-    /// Bytes of the file, if they are known before it is read, else 0.
-    pub n_bytes: usize,
-}
+/// What is called on a worker with the outcome of a recording.
+pub type Done<O, E> = Box<dyn FnOnce(Result<O, E>) + Send>;
 
 /// A worker panicked: a bug.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -49,29 +40,29 @@ pub struct Submitted<T> {
 pub struct WorkerPanicked;
 
 /// A recording in work, or embedded while an earlier one is in work.
-struct InWork<T, E> {
+struct InWork<T, O, E> {
     tag: T,
-    outcome: Option<Result<Embedded, E>>,
+    outcome: Option<Result<O, E>>,
     /// Until the outcome is there.
     admission: Option<Admission>,
 }
 
 /// Sends the outcome of a recording with its number; if a worker panics, that.
-struct Reply<E: From<WorkerPanicked>> {
+struct Reply<O, E: From<WorkerPanicked>> {
     number: usize,
-    sender: Sender<(usize, Result<Embedded, E>)>,
+    sender: Sender<(usize, Result<O, E>)>,
     is_sent: bool,
 }
 
-impl<E: From<WorkerPanicked>> Reply<E> {
-    fn send(mut self, outcome: Result<Embedded, E>) {
+impl<O, E: From<WorkerPanicked>> Reply<O, E> {
+    fn send(mut self, outcome: Result<O, E>) {
         self.is_sent = true;
         // Nobody waits for it once the caller has stopped.
         let _ = self.sender.send((self.number, outcome));
     }
 }
 
-impl<E: From<WorkerPanicked>> Drop for Reply<E> {
+impl<O, E: From<WorkerPanicked>> Drop for Reply<O, E> {
     fn drop(&mut self) {
         if !self.is_sent {
             let _ = self.sender.send((self.number, Err(WorkerPanicked.into())));
@@ -79,12 +70,12 @@ impl<E: From<WorkerPanicked>> Drop for Reply<E> {
     }
 }
 
-impl<T, E: From<EmbedError> + From<WorkerPanicked> + Send + 'static> InOrder<T, E> {
-    /// Recordings for one model, on an embedder with so many workers.
-    pub fn new(embedder: Arc<Embedder>, model: Arc<EmbedderModel>, workers: NonZeroUsize) -> Self {
+impl<T, O: Send + 'static, E: From<WorkerPanicked> + Send + 'static> InOrder<T, O, E> {
+    /// Recordings on an embedder with so many workers.
+    pub fn new(embedder: Arc<Embedder>, workers: NonZeroUsize) -> Self {
         let (sender, outcomes) = channel();
         let max_ahead = workers.get() * AHEAD_PER_WORKER;
-        Self { in_work: VecDeque::new(), embedder, model, max_ahead, first: 0, sender, outcomes }
+        Self { in_work: VecDeque::new(), embedder, max_ahead, first: 0, sender, outcomes }
     }
 
     /// Whether nothing is in work and no outcome is left.
@@ -97,19 +88,11 @@ impl<T, E: From<EmbedError> + From<WorkerPanicked> + Send + 'static> InOrder<T, 
         if self.in_work.len() < self.max_ahead { self.embedder.admit().ok() } else { None }
     }
 
-    /// Submits the next recording. `unpack` reads the audio file and tells how to decode it; it runs on a worker, so that no more files
-    /// than are in work are in memory.
-    pub fn submit<R: AsRef<[u8]> + Send + 'static>(
-        &mut self,
-        admission: Admission,
-        recording: Submitted<T>,
-        unpack: impl FnOnce() -> Result<(R, RecordingOptions), E> + Send + 'static,
-    ) {
-        let Submitted { tag, wanted, n_bytes } = recording;
+    /// Submits the next recording; `tag` comes back with its outcome.
+    pub fn submit(&mut self, admission: Admission, tag: T, submit: impl FnOnce(&Admission, Done<O, E>)) {
         let number = self.first + self.in_work.len();
         let reply = Reply { number, sender: self.sender.clone(), is_sent: false };
-        let done = move |outcome| reply.send(outcome);
-        admission.embed(&self.model, None, wanted, n_bytes, unpack, done);
+        submit(&admission, Box::new(move |outcome| reply.send(outcome)));
         self.in_work.push_back(InWork { tag, outcome: None, admission: Some(admission) });
     }
 
@@ -120,7 +103,7 @@ impl<T, E: From<EmbedError> + From<WorkerPanicked> + Send + 'static> InOrder<T, 
     }
 
     /// The next outcome in order, if it is there.
-    pub fn take_next(&mut self) -> Option<(T, Result<Embedded, E>)> {
+    pub fn take_next(&mut self) -> Option<(T, Result<O, E>)> {
         while let Ok(outcome) = self.outcomes.try_recv() {
             self.put(outcome);
         }
@@ -136,7 +119,7 @@ impl<T, E: From<EmbedError> + From<WorkerPanicked> + Send + 'static> InOrder<T, 
         }
     }
 
-    fn put(&mut self, (number, outcome): (usize, Result<Embedded, E>)) {
+    fn put(&mut self, (number, outcome): (usize, Result<O, E>)) {
         // What was cancelled may have been done already.
         if let Some(place) = number.checked_sub(self.first) {
             let in_work = &mut self.in_work[place];

@@ -2,9 +2,12 @@
 
 #[allow(clippy::module_inception, reason = "it is what the module is about")]
 mod embedder;
+mod hearing;
 mod in_order;
 
 pub use embedder::{
-    Admission, EmbedError, Embedded, EmbeddedVoice, Embedder, EmbedderLimits, EmbedderModel, Partial, Timings,
+    Admission, EmbedError, Embedded, EmbeddedVoice, Embedder, EmbedderLimits, EmbedderModel, Partial,
+    SegmentationNetwork, Timings,
 };
-pub use in_order::{InOrder, Submitted, WorkerPanicked, queue_capacity};
+pub use hearing::{HeardOnce, WantedTurns};
+pub use in_order::{Done, InOrder, WorkerPanicked, queue_capacity};

@@ -1,5 +1,6 @@
 //! The only file that names `ort`: ONNX Runtime, loaded at run time, and sessions that run the encoder's graph.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -53,7 +54,7 @@ impl Runtime {
     }
 
     /// What sessions are made from, for benchmarks to make their own.
-    #[cfg(feature = "internals")]
+    #[cfg(any(test, feature = "internals"))]
     pub fn environment(&self) -> &Environment {
         &self.0
     }
@@ -80,34 +81,32 @@ impl OrtSession {
     pub(super) fn new(runtime: &Runtime, onnx: &[u8], graph: Graph) -> Result<Self, EncoderError> {
         let _loading = loading();
         let session = load(&runtime.0, onnx).map_err(|e| EncoderError::Model(e.to_string()))?;
-        let shape = [-1, graph.n_frames.map_or(-1, |n| n as i64), graph.n_bands as i64];
-        check_outlets("input", session.inputs(), graph.input, &shape)?;
-        check_outlets("output", session.outputs(), graph.output, &[-1, graph.dimension as i64])?;
+        check_outlets("input", session.inputs(), graph.input, graph.input_shape)?;
+        check_outlets("output", session.outputs(), graph.output, graph.output_shape)?;
         Ok(Self { session, graph })
     }
 
     /// As [`Session::embed`](super::Session::embed).
     pub(super) fn embed(&mut self, units: &[&[f32]]) -> Result<Vec<Vec<f32>>, EncoderError> {
-        let Graph { input, n_frames, n_bands, output, dimension } = self.graph;
-        let n_values = n_frames.map_or(units[0].len(), |n_frames| n_frames * n_bands);
-        assert!(units.iter().all(|unit| unit.len() == n_values), "units are as long as the graph's");
-        let values = units.concat();
-        let shape = [units.len(), n_values / n_bands, n_bands];
-        let mut run = || {
+        let Graph { input, output, .. } = self.graph;
+        let n_values = units[0].len();
+        assert!(units.iter().all(|unit| unit.len() == n_values), "units are equally long");
+        let shape: Vec<usize> = [units.len()].into_iter().chain(self.graph.sizes_of(n_values)).collect();
+        // A single unit, which may be long, is not copied.
+        let values = if let [unit] = units { Cow::Borrowed(*unit) } else { Cow::Owned(units.concat()) };
+        let run = || {
             let values = TensorRef::from_array_view((shape, &*values))?;
             let outputs = self.session.run(ort::inputs![input => values])?;
-            let components: &[f32] = outputs[output].try_extract_tensor()?.1;
-            Ok(components.chunks(dimension).map(<[f32]>::to_vec).collect())
+            let (shape, results) = outputs[output].try_extract_tensor::<f32>()?;
+            let n_results = shape.first().copied().unwrap_or(0) as usize;
+            let length = results.len().checked_div(n_results).unwrap_or(0).max(1);
+            Ok(results.chunks(length).map(<[f32]>::to_vec).collect())
         };
-        let embeddings: Vec<Vec<f32>> = run().map_err(|e: ort::Error| EncoderError::Run(e.to_string()))?;
-        if embeddings.len() != units.len() {
-            return Err(EncoderError::Run(format!(
-                "{} embeddings of {} units",
-                embeddings.len(),
-                units.len()
-            )));
+        let results: Vec<Vec<f32>> = run().map_err(|e: ort::Error| EncoderError::Run(e.to_string()))?;
+        if results.len() != units.len() {
+            return Err(EncoderError::Run(format!("{} results of {} units", results.len(), units.len())));
         }
-        Ok(embeddings)
+        Ok(results)
     }
 }
 
@@ -122,11 +121,18 @@ fn load(environment: &Environment, onnx: &[u8]) -> ort::Result<ort::session::Ses
         .commit_from_memory(onnx)
 }
 
-/// Checks that the graph has one input (or output) of the given name and shape, -1 standing for any size.
-fn check_outlets(kind: &str, outlets: &[Outlet], name: &str, shape: &[i64]) -> Result<(), EncoderError> {
+/// Checks that the graph has one input (or output) of the given name and, behind the number of units, sizes.
+fn check_outlets(
+    kind: &str,
+    outlets: &[Outlet],
+    name: &str,
+    sizes: &[Option<usize>],
+) -> Result<(), EncoderError> {
+    let sizes = sizes.iter().map(|size| size.map_or(-1, |size| size as i64));
+    let shape: Vec<i64> = [-1].into_iter().chain(sizes).collect();
     let matches = |outlet: &Outlet| match outlet.dtype() {
         ValueType::Tensor { ty: TensorElementType::Float32, shape: actual, .. } => {
-            outlet.name() == name && actual[..] == *shape
+            outlet.name() == name && actual[..] == shape[..]
         }
         _ => false,
     };

@@ -26,6 +26,11 @@ impl FbankPieces {
         Self { parameters, pieces, partials, fbank: FbankExtractor::new(parameters) }
     }
 
+    /// Whole frames in so many samples.
+    pub(super) fn n_frames(&self, n_samples: usize) -> usize {
+        self.parameters.n_frames(n_samples)
+    }
+
     /// The frames of an utterance, without their mean over time, in pieces. Those of a recording of several pieces are kept in 16 bits.
     pub fn features(&self, utterance: &Utterance, pace: Pace<'_>) -> Result<Features, Cancelled> {
         let n_frames = self.parameters.n_frames(utterance.samples().len());
@@ -67,21 +72,13 @@ impl FbankPieces {
         features.with_units(windows.into_iter().map(|frames| self.unit(frames, true)).collect())
     }
 
-    /// Windows of a recording, each without its own mean.
-    pub(super) fn turn_windows(
-        &self,
-        samples: &[f32],
-        windows: Vec<Range<usize>>,
-        pace: Pace<'_>,
-    ) -> Result<Features, Cancelled> {
-        let n_frames = self.parameters.n_frames(samples.len());
-        let unit = |window: Range<usize>| {
-            let start = window.start / self.parameters.hop_samples;
-            let end = (start + self.parameters.n_frames(window.len())).min(n_frames);
-            Unit { frames: start..end, samples: window, is_centred: true }
-        };
-        let units = windows.into_iter().map(unit).collect();
-        Ok(Features::in_half_precision(self.halves(samples, n_frames, pace)?, units))
+    /// The values of a piece of a recording, without its own mean: whole frames of its samples.
+    pub(super) fn piece(&self, samples: &[f32]) -> Vec<f32> {
+        let energies = self.fbank.log_energies(samples, Pace::UNBROKEN).expect("nobody cancels it");
+        let n_frames = energies.nrows();
+        let mut values = energies.into_raw_vec_and_offset().0;
+        subtract_means(&mut values, n_frames);
+        values
     }
 
     /// Whether level and spectrum of the speech hardly move, as in noise, hum or a tone.

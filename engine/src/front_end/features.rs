@@ -8,6 +8,18 @@ use half::slice::HalfFloatSliceExt;
 
 use ndarray::{Array2, ArrayView2, Axis, CowArray, Ix2, concatenate};
 
+/// What an encoder takes one by one, each as values in a row.
+pub trait Units: Send + Sync {
+    /// The length of each unit, in frames of whatever the encoder takes. Units of one length can share a call of the encoder.
+    fn lengths(&self) -> Vec<usize>;
+
+    /// The values of unit `i`.
+    ///
+    /// # Panics
+    /// If there is no such unit.
+    fn values(&self, i: usize) -> Cow<'_, [f32]>;
+}
+
 /// The features of an utterance: frames of bands, and at least one unit into them.
 #[derive(Clone, Debug)]
 pub struct Features {
@@ -119,21 +131,6 @@ impl Features {
         &self.units
     }
 
-    /// The values of unit `i`: frame after frame.
-    ///
-    /// # Panics
-    /// If there is no such unit.
-    pub fn values(&self, i: usize) -> Cow<'_, [f32]> {
-        let Unit { frames, is_centred, .. } = &self.units[i];
-        let values = self.values_of(frames.clone());
-        if !is_centred {
-            return values;
-        }
-        let mut values = values.into_owned();
-        subtract_means(&mut values, frames.len());
-        values.into()
-    }
-
     /// The same frames with other units.
     pub(super) fn with_units(&self, units: Vec<Unit>) -> Self {
         Self::of(self.frames.clone(), units)
@@ -155,6 +152,24 @@ impl Features {
                 Cow::Owned(values)
             }
         }
+    }
+}
+
+impl Units for Features {
+    fn lengths(&self) -> Vec<usize> {
+        self.units.iter().map(|unit| unit.frames.len()).collect()
+    }
+
+    /// Frame after frame.
+    fn values(&self, i: usize) -> Cow<'_, [f32]> {
+        let Unit { frames, is_centred, .. } = &self.units[i];
+        let values = self.values_of(frames.clone());
+        if !is_centred {
+            return values;
+        }
+        let mut values = values.into_owned();
+        subtract_means(&mut values, frames.len());
+        values.into()
     }
 }
 

@@ -8,8 +8,8 @@ use super::features::Features;
 use super::mel::MelParameters;
 use super::mel_windows::MelWindows;
 use super::pieces::{PartialParameters, PieceParameters};
-use super::turn_windows::{TurnWindowParameters, turn_windows};
 use super::windows::WindowParameters;
+use crate::audio::CompactWaveform;
 use crate::pace::{Cancelled, Pace};
 use crate::speech::{Pauses, Utterance};
 
@@ -83,18 +83,21 @@ impl FrontEnd {
         }
     }
 
-    /// Windows within stretches of speech, for telling speakers apart, of a recording whose pauses stay.
-    pub fn turn_windows(
-        &self,
-        samples: &[f32],
-        stretches: &[Range<usize>],
-        parameters: TurnWindowParameters,
-        pace: Pace<'_>,
-    ) -> Result<Features, Cancelled> {
-        let windows = turn_windows(stretches, parameters);
+    /// Frames of the unit that a piece of so many samples becomes.
+    pub fn piece_frames(&self, n_samples: usize) -> usize {
         match self {
-            Self::Mel(of_mel) => of_mel.turn_windows(samples, windows, pace),
-            Self::Fbank(of_fbank) => of_fbank.turn_windows(samples, windows, pace),
+            Self::Mel(windows) => windows.n_frames(),
+            Self::Fbank(pieces) => pieces.n_frames(n_samples),
+        }
+    }
+
+    /// The values of a piece of a recording whose pauses stay, raised by a gain where the encoder takes raised recordings.
+    pub fn piece_values(&self, recording: &CompactWaveform, samples: Range<usize>, gain: f32) -> Vec<f32> {
+        match self {
+            Self::Mel(windows) => {
+                windows.window_around(recording, usize::midpoint(samples.start, samples.end), gain)
+            }
+            Self::Fbank(pieces) => pieces.piece(&recording.read(samples)),
         }
     }
 

@@ -1,13 +1,12 @@
 //! Windows of a mel spectrogram, as Resemblyzer's encoder takes them.
 
-use std::ops::Range;
-
 use ndarray::s;
 
 use super::features::{Features, Unit};
 use super::mel::{MelExtractor, MelParameters};
 use super::stationarity::hardly_moves;
 use super::windows::{WindowParameters, window_starts};
+use crate::audio::CompactWaveform;
 use crate::pace::{Cancelled, Pace};
 use crate::speech::Utterance;
 
@@ -60,22 +59,27 @@ impl MelWindows {
         (windows != self.windows).then(|| self.features_of(utterance.samples(), windows, pace)).transpose()
     }
 
-    /// Windows of a recording. One that is shorter than the encoder's takes in what lies around it, as far as there is something.
-    pub(super) fn turn_windows(
-        &self,
-        samples: &[f32],
-        windows: Vec<Range<usize>>,
-        pace: Pace<'_>,
-    ) -> Result<Features, Cancelled> {
-        let (hop_samples, length) = (self.parameters.hop_samples, self.windows.n_frames);
-        let n_frames = (samples.len() / hop_samples + 1).max(length);
-        let unit = |window: Range<usize>| {
-            let middle = usize::midpoint(window.start, window.end) / hop_samples;
-            let start = middle.saturating_sub(length / 2).min(n_frames - length);
-            Unit { frames: start..start + length, samples: window, is_centred: false }
-        };
-        let units = windows.into_iter().map(unit).collect();
-        Ok(Features::new(self.mel.spectrogram(samples, n_frames, pace)?, units))
+    /// Frames of a window.
+    pub(super) fn n_frames(&self) -> usize {
+        self.windows.n_frames
+    }
+
+    /// The values of the window around a sample of a recording, as far as there is something, raised by a gain.
+    pub(super) fn window_around(&self, recording: &CompactWaveform, middle: usize, gain: f32) -> Vec<f32> {
+        let MelParameters { hop_samples, frame_samples, n_mels, .. } = self.parameters;
+        let n_frames = self.windows.n_frames;
+        let last_start = (recording.len() / hop_samples + 1).saturating_sub(n_frames);
+        let start = (middle / hop_samples).saturating_sub(n_frames / 2).min(last_start);
+        // A frame reaches half its length before its middle.
+        let n_before = start.min(frame_samples.div_ceil(2 * hop_samples));
+        let end = (start + n_frames) * hop_samples + frame_samples / 2;
+        let samples = recording.read((start - n_before) * hop_samples..end);
+        let frames = self.mel.spectrogram(&samples, n_before + n_frames, Pace::UNBROKEN);
+        let mut values = frames.expect("nobody cancels it").into_raw_vec_and_offset().0;
+        values.drain(..n_before * n_mels);
+        // Power grows with the square.
+        values.iter_mut().for_each(|power| *power *= gain * gain);
+        values
     }
 
     /// Whether level and spectrum of an utterance hardly move, as in noise, hum or a tone: what its features tell.

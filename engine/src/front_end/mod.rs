@@ -10,15 +10,13 @@ mod mel;
 mod mel_windows;
 mod pieces;
 mod stationarity;
-mod turn_windows;
 mod windows;
 
 pub use fbank::{FbankExtractor, FbankParameters};
 pub use fbank_pieces::FbankPieces;
-pub use features::{Features, Unit};
+pub use features::{Features, Unit, Units};
 pub use front_end::{FrontEnd, FrontEndParameters};
 pub use mel::{MelExtractor, MelParameters};
 pub use mel_windows::MelWindows;
 pub use pieces::{PartialParameters, PieceParameters};
-pub use turn_windows::TurnWindowParameters;
 pub use windows::{WindowParameters, window_starts};

@@ -3,8 +3,8 @@
 
 use serde::Deserialize;
 
-use super::digest::FileDigest;
 use super::error::ConvertError;
+use crate::encoder::FileDigest;
 
 /// A checkpoint, as a manifest describes it.
 #[derive(Clone, Debug, Deserialize)]
@@ -36,6 +36,13 @@ pub(super) struct Tensors<'a> {
 }
 
 impl Checkpoint {
+    /// What the ONNX file says of its source.
+    pub(super) fn metadata(&self, licence: &str) -> Vec<(String, String)> {
+        let entries =
+            [("source", self.url.as_str()), ("source_sha256", &self.digest.sha256), ("license", licence)];
+        entries.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec()
+    }
+
     /// Checks that a file is this checkpoint.
     pub(super) fn open<'a>(&'a self, file: &'a [u8]) -> Result<Tensors<'a>, ConvertError> {
         let found = FileDigest::of(file);
@@ -59,5 +66,13 @@ impl Tensors<'_> {
         let end = place.offset + 4 * place.shape.iter().product::<usize>();
         let data = self.bytes.get(place.offset..end).ok_or_else(missing)?;
         Ok((&place.shape, data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()))
+    }
+
+    /// The values of a LSTM's tensor, its rows of four gates in ONNX's order: PyTorch's input, forget, cell, output -> input, output,
+    /// forget, cell.
+    pub(super) fn read_gates(&self, name: &str) -> Result<Vec<f32>, ConvertError> {
+        let rows = self.read(name)?.1;
+        let gate = |i: usize| &rows[i * rows.len() / 4..(i + 1) * rows.len() / 4];
+        Ok([gate(0), gate(3), gate(1), gate(2)].concat())
     }
 }

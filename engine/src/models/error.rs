@@ -1,6 +1,6 @@
 //! Why a checkpoint was not converted.
 
-use super::digest::FileDigest;
+use crate::encoder::FileDigest;
 
 /// Why a checkpoint was not converted.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 use super::checkpoint::Checkpoint;
-use super::digest::FileDigest;
+use crate::encoder::FileDigest;
 
 /// A parsed manifest.
 #[derive(Clone, Debug, Deserialize)]
@@ -28,6 +28,11 @@ impl Manifest {
     /// CAM++'s.
     pub(super) fn campplus() -> Self {
         Self::committed(include_str!("../../../models/campplus/manifest.json"))
+    }
+
+    /// The segmentation network's.
+    pub(super) fn segmentation() -> Self {
+        Self::committed(include_str!("../../../models/segmentation/manifest.json"))
     }
 
     fn committed(json: &str) -> Self {

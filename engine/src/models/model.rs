@@ -2,32 +2,34 @@
 
 use std::sync::Arc;
 
-use super::digest::FileDigest;
 use super::spec::ModelSpec;
 use crate::calibration::Calibration;
 use crate::embedding::ModelId;
+use crate::encoder::OnnxFile;
 
 /// A model and the ONNX file that holds its weights.
 #[derive(Clone)]
 pub struct Model {
     /// What is known of it.
     pub spec: Arc<ModelSpec>,
-    /// The ONNX file's bytes.
-    pub onnx: Vec<u8>,
+    /// The ONNX file.
+    pub onnx: OnnxFile,
     /// Names weights and preprocessing.
     pub id: ModelId,
-    /// SHA-256 of the ONNX file.
-    pub sha256: String,
 }
 
 impl Model {
     /// The model with the weights of an ONNX file. One that is not the spec's own file has a fingerprint of its own.
-    pub fn new(spec: Arc<ModelSpec>, onnx: Vec<u8>) -> Self {
-        let digest = FileDigest::of(&onnx);
-        let fingerprint =
-            if digest == spec.files.onnx { spec.fingerprint() } else { format!("custom/{}", digest.short()) };
+    pub fn new(spec: Arc<ModelSpec>, onnx: impl Into<OnnxFile>) -> Self {
+        let onnx = onnx.into();
+        let digest = onnx.digest();
+        let fingerprint = if *digest == spec.files.onnx {
+            spec.fingerprint()
+        } else {
+            format!("custom/{}", digest.short())
+        };
         let id = ModelId::new(spec.id, fingerprint, spec.dimension);
-        Self { spec, onnx, id, sha256: digest.sha256 }
+        Self { spec, onnx, id }
     }
 
     /// What is known of the errors of these weights, if anything is.
@@ -37,7 +39,7 @@ impl Model {
 
     /// Hash of what the native encoder's self-check must give with these weights, if that is known.
     pub fn native_check_sha256(&self) -> Option<&str> {
-        let is_own = self.sha256 == self.spec.files.onnx.sha256;
+        let is_own = *self.onnx.digest() == self.spec.files.onnx;
         self.spec.files.native_check_sha256.as_deref().filter(|_| is_own)
     }
 }

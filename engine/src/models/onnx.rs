@@ -13,6 +13,7 @@ const ELEM_TYPE_FLOAT16: u64 = 10;
 
 const ATTRIBUTE_TYPE_FLOAT: u64 = 1;
 const ATTRIBUTE_TYPE_INT: u64 = 2;
+const ATTRIBUTE_TYPE_STRING: u64 = 3;
 const ATTRIBUTE_TYPE_INTS: u64 = 7;
 
 /// Who files say has made them; the native encoder takes those alone that are the same to the last byte.
@@ -97,6 +98,14 @@ pub(super) fn int(name: &str, value: u64) -> Message {
     attribute.string(1, name);
     attribute.varint(3, value);
     attribute.varint(20, ATTRIBUTE_TYPE_INT);
+    attribute
+}
+
+pub(super) fn text(name: &str, value: &str) -> Message {
+    let mut attribute = Message::default();
+    attribute.string(1, name);
+    attribute.string(4, value);
+    attribute.varint(20, ATTRIBUTE_TYPE_STRING);
     attribute
 }
 

@@ -1,18 +1,16 @@
 //! What is known of a model before its weights are read.
 
-use super::digest::FileDigest;
 use super::error::ConvertError;
 use crate::calibration::{Calibration, Threshold};
+use crate::encoder::FileDigest;
 use crate::encoder::Graph;
-use crate::front_end::{FrontEndParameters, TurnWindowParameters};
+use crate::front_end::FrontEndParameters;
 
 /// A speaker model: what it takes, what it makes, and where its weights come from.
 #[derive(Clone, Debug)]
 pub struct ModelSpec {
     /// The name that people choose it by.
     pub id: &'static str,
-    /// What the names of its variables begin with.
-    pub variables: &'static str,
     /// Name and version, as fingerprints begin.
     pub release: String,
     /// Components of an embedding.
@@ -27,6 +25,8 @@ pub struct ModelSpec {
     pub calibration: Calibration,
     /// How it tells speakers of a recording apart.
     pub turns: TurnParameters,
+    /// And those of a recording that was sampled below 16 kHz.
+    pub narrowband_turns: TurnParameters,
     /// What encoding a frame takes on one core, in nanoseconds: only the ratio between models counts.
     pub frame_cost_ns: u32,
     /// Whether its windows tell if there is more than one voice in a recording.
@@ -53,13 +53,17 @@ impl ModelSpec {
     }
 }
 
-/// How a model tells speakers of a recording apart.
+/// How a model's embeddings tell speakers apart.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TurnParameters {
-    /// The windows.
-    pub windows: TurnWindowParameters,
-    /// Speakers whose means are as alike as this are one.
-    pub merged_from: f64,
+    /// Feature frames of a piece at the most.
+    pub max_piece_frames: usize,
+    /// Clusters whose mean cosine is at least this are one speaker; so are two of one window.
+    pub joined_from: f64,
+    /// What the network hears as one speaker of a window are two, if the mean cosine of their pieces is below this.
+    pub split_below: f64,
+    /// A piece goes to another speaker than the network says if it is more alike to that one by this.
+    pub moved_from: f64,
 }
 
 /// The calibration that is committed for a model.
@@ -67,9 +71,13 @@ pub(super) fn committed_calibration(json: &[u8]) -> Calibration {
     Calibration::of_json(json).expect("the committed calibrations are valid: tests read them")
 }
 
-/// The files of a model.
+/// The files of a network.
 #[derive(Clone, Debug)]
 pub struct ModelFiles {
+    /// The network's name.
+    pub id: &'static str,
+    /// What the names of its variables begin with.
+    pub variables: &'static str,
     /// Name of the ONNX file in a folder of models.
     pub local: &'static str,
     /// The ONNX file that this version of the program is built for.

@@ -5,6 +5,6 @@ mod sliced;
 mod workers;
 
 pub use workers::{
-    Estimate, Finish, Finished, Group, LongStart, OnBatch, Place, Queue, QueueFull, QueueLimits, Start,
+    Estimate, Finished, Group, LongStart, Next, OnBatch, Place, Queue, QueueFull, QueueLimits, Start,
     StartInSlices, Started,
 };

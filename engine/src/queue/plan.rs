@@ -11,6 +11,10 @@ use std::collections::VecDeque;
 /// much as its most units of this kind.
 const BATCH_UNIT_COST_US: u64 = 2_200;
 
+/// A unit that costs more than a batch goes alone, but one of up to this cost with another: two windows of the segmentation network take a
+/// fifth less than one and one.
+const PAIRED_UNIT_COST_US: u64 = 30_000;
+
 /// Share of the workers' time that long jobs are promised; the rest is for short ones, and for what estimates miss.
 const PROMISED_PERCENT: u64 = 80;
 
@@ -93,6 +97,8 @@ struct Group<S, J> {
     waiting_us: u64,
     /// Of a group with long jobs: what it was promised.
     promise: Option<Promise>,
+    /// Whether a job of it will go on: its promise is kept until then.
+    is_continued: bool,
     /// Whether more jobs may come: it is kept without any until then, with what it has cost.
     is_open: bool,
 }
@@ -173,6 +179,7 @@ impl<S, J: Clone> Plan<S, J> {
             // Turns that it did not need are lost.
             group.spent_us = group.spent_us.max(busy.unwrap_or(0));
         }
+        group.is_continued = false;
         group.to_start.push_back(Waiting { job, stage: Stage::New });
     }
 
@@ -247,6 +254,11 @@ impl<S, J: Clone> Plan<S, J> {
         self.groups.iter().all(Group::is_idle)
     }
 
+    /// Notes that a job will go on once its units are encoded.
+    pub fn expect_more(&mut self, group: GroupId) {
+        self.group(group).is_continued = true;
+    }
+
     /// Adds the units of a started job.
     pub fn add_units(&mut self, group: GroupId, job: J, units: Vec<UnitKind>) {
         let added = StartedJob { job, units, n_taken: 0, spent_us: 0 };
@@ -292,6 +304,7 @@ impl<S, J: Clone> Plan<S, J> {
                 jobs: Vec::new(),
                 waiting_us: 0,
                 promise: None,
+                is_continued: false,
                 is_open: false,
             });
             self.groups.len() - 1
@@ -325,7 +338,7 @@ impl<S, J: Clone> Plan<S, J> {
     fn drop_empty_groups(&mut self) {
         let is_idle = self.is_empty();
         for group in self.groups.iter_mut().filter(|group| group.is_idle()) {
-            group.promise = None;
+            group.promise = group.promise.filter(|_| group.is_continued);
             if is_idle {
                 // Nobody waited for what they cost.
                 group.spent_us = 0;
@@ -394,11 +407,15 @@ impl<S, J: Clone> Plan<S, J> {
         let max_us = self.max_batch_us();
         let mut batch = Vec::new();
         let (mut cost_us, mut kind): (u64, Option<UnitKind>) = (0, None);
-        while cost_us < enough_us && batch.len() < self.limits.max_batch {
+        loop {
+            let may_pair = batch.len() == 1 && cost_us <= PAIRED_UNIT_COST_US;
+            if cost_us >= enough_us && !may_pair || batch.len() == self.limits.max_batch {
+                break;
+            }
             let fits = |unit: UnitKind| {
                 kind.is_none_or(|kind| {
                     (kind.model, kind.n_frames) == (unit.model, unit.n_frames)
-                        && cost_us + u64::from(unit.cost_us) <= max_us
+                        && (cost_us + u64::from(unit.cost_us) <= max_us || may_pair && cost_us > max_us)
                 })
             };
             let Some((group, job)) = self.next_turn(&is_eligible, fits) else { break };

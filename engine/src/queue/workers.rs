@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use super::plan::{GroupId, Plan, PlanLimits, Task, UnitKind};
 use super::sliced::{Slice, Sliced, unpanicked};
-use crate::encoder::{EncoderError, Session};
-use crate::front_end::{Features, Unit};
+use crate::encoder::{EncoderError, LazySession};
+use crate::front_end::Units;
 use crate::memory::give_back_memory;
 use crate::pace::{Cancelled, Pace};
 
@@ -23,6 +23,9 @@ const FIRST_SLOWNESS: f64 = 2.0;
 
 /// Share of what is thought of the speed that the last batch decides.
 const LEARNED_SHARE: f64 = 0.1;
+
+/// Units from which on a job takes so much memory that it is given back at its end.
+const MANY_UNITS: usize = 64;
 
 /// How much is computed at once.
 #[derive(Clone, Copy, Debug)]
@@ -36,8 +39,8 @@ pub struct QueueLimits {
 /// Called on a worker with the number of units that it encodes at once.
 pub type OnBatch = Box<dyn Fn(usize) + Send + Sync>;
 
-/// What is done with the embeddings of a job's units, in their order.
-pub type Finish = Box<dyn FnOnce(Result<Vec<Vec<f32>>, EncoderError>) + Send>;
+/// What becomes of a job once its units are encoded: it is finished, or has further units.
+pub type Next = Box<dyn FnOnce(Result<Vec<Vec<f32>>, EncoderError>) -> Started + Send>;
 
 /// What is done at the end of a job without units.
 pub type Finished = Box<dyn FnOnce() + Send>;
@@ -71,17 +74,19 @@ pub type StartInSlices = Box<dyn FnOnce(Pace<'_>) -> Started + Send>;
 pub enum Started {
     /// It is long: the rest is done in slices, when few enough other long jobs are being started.
     Long(LongStart),
-    /// It has units to encode. `finish` is called once, on a worker, when the job's place is free. It is dropped uncalled if
-    /// the job is cancelled or a worker panics.
+    /// It has units to encode. `next` is called once, on a worker, with the result of each, in their order. It is dropped uncalled if the
+    /// job is cancelled or a worker panics.
     Units {
-        /// Place of the model in the engine.
+        /// Place of the network in the engine.
         model: usize,
         /// What encoding a frame takes on one core, in nanoseconds.
         frame_cost_ns: u32,
         /// The units.
-        features: Features,
-        /// What to do with their embeddings.
-        finish: Finish,
+        units: Box<dyn Units>,
+        /// Whether `next` has further units.
+        is_continued: bool,
+        /// What to do with what they become.
+        next: Next,
     },
     /// It has none. The function is called once, on the worker, when the job's place is free.
     Finished(Finished),
@@ -112,7 +117,7 @@ pub struct Queue {
 
 impl Queue {
     /// Starts a worker for each entry, which holds the worker's session of each model.
-    pub fn start(workers: Vec<Vec<Session>>, limits: QueueLimits, on_batch: OnBatch) -> Self {
+    pub fn start(workers: Vec<Vec<LazySession>>, limits: QueueLimits, on_batch: OnBatch) -> Self {
         let plan_limits = PlanLimits { n_workers: workers.len(), max_batch: limits.max_batch.get() };
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
@@ -247,9 +252,9 @@ struct Job {
 
 /// A job whose units are being encoded.
 struct Encoding {
-    model: usize,
-    frame_cost_ns: u32,
-    features: Features,
+    group: GroupId,
+    units: Box<dyn Units>,
+    kinds: Vec<UnitKind>,
     is_long: bool,
     cancelled: Arc<AtomicBool>,
     progress: Mutex<Progress>,
@@ -258,16 +263,12 @@ struct Encoding {
 struct Progress {
     /// Units that are still to be encoded.
     left: usize,
-    embeddings: Vec<Vec<f32>>,
+    results: Vec<Vec<f32>>,
     /// What is left to do at the end; `None` once that is done or will not be.
-    end: Option<(Option<Place>, Finish)>,
+    end: Option<(Option<Place>, Next)>,
 }
 
 impl Encoding {
-    fn unit_us(&self, unit: usize) -> u64 {
-        cost_us(self.features.units()[unit].frames.len(), self.frame_cost_ns)
-    }
-
     /// Whether the result is still needed. If not, the job's end is dropped, and with it its place.
     fn is_wanted(&self) -> bool {
         let mut progress = lock(&self.progress);
@@ -283,7 +284,7 @@ impl Shared {
         lock(&self.state)
     }
 
-    fn work_until_closed(self: &Arc<Self>, mut sessions: Vec<Session>) {
+    fn work_until_closed(self: &Arc<Self>, mut sessions: Vec<LazySession>) {
         let mut has_encoded = false;
         while let Some(task) = self.next_task(has_encoded) {
             has_encoded = matches!(task, Task::Encode(_));
@@ -292,7 +293,7 @@ impl Shared {
                 Task::Encode(batch) => {
                     (self.on_batch)(batch.len());
                     let begun = Instant::now();
-                    encode(&mut sessions, &batch);
+                    self.encode(&mut sessions, &batch);
                     self.learn(&batch, begun.elapsed());
                     let has_ended =
                         |(encoding, _): &(Arc<Encoding>, usize)| lock(&encoding.progress).end.is_none();
@@ -366,7 +367,8 @@ impl Shared {
 
     /// Learns from a batch how long units take here.
     fn learn(&self, batch: &[(Arc<Encoding>, usize)], took: Duration) {
-        let cost_us: u64 = batch.iter().map(|(encoding, unit)| encoding.unit_us(*unit)).sum();
+        let cost_us: u64 =
+            batch.iter().map(|(encoding, unit)| u64::from(encoding.kinds[*unit].cost_us)).sum();
         if cost_us > 0 {
             let measured = (micros(took) as f64 / cost_us as f64).clamp(0.1, 10.0);
             let mut state = self.lock();
@@ -415,9 +417,9 @@ impl Shared {
             self.lock().plan.started(group, is_long, micros(took));
             self.work.notify_all();
         };
-        let (model, frame_cost_ns, features, finish) = match started {
-            Some(Started::Units { model, frame_cost_ns, features, finish }) => {
-                (model, frame_cost_ns, features, finish)
+        let (model, frame_cost_ns, units, is_continued, next) = match started {
+            Some(Started::Units { model, frame_cost_ns, units, is_continued, next }) => {
+                (model, frame_cost_ns, units, is_continued, next)
             }
             Some(Started::Finished(finished)) => {
                 end_start();
@@ -428,17 +430,81 @@ impl Shared {
             // A worker panicked, the job was cancelled, or what was long says so again, which nothing does.
             None | Some(Started::Long(_)) => return end_start(),
         };
-        let kind = |unit: &Unit| {
-            let n_frames = unit.frames.len();
-            UnitKind { model, n_frames, cost_us: cost_us(n_frames, frame_cost_ns) as u32 }
-        };
-        let kinds: Vec<UnitKind> = features.units().iter().map(kind).collect();
-        let embeddings = vec![Vec::new(); kinds.len()];
-        let progress = Progress { left: kinds.len(), embeddings, end: Some((place, finish)) };
-        let encoding =
-            Encoding { model, frame_cost_ns, features, is_long, cancelled, progress: Mutex::new(progress) };
-        self.lock().plan.add_units(group, Arc::new(encoding), kinds);
+        let kind =
+            |n_frames: usize| UnitKind { model, n_frames, cost_us: cost_us(n_frames, frame_cost_ns) as u32 };
+        let kinds: Vec<UnitKind> = units.lengths().into_iter().map(kind).collect();
+        let results = vec![Vec::new(); kinds.len()];
+        let progress = Mutex::new(Progress { left: kinds.len(), results, end: Some((place, next)) });
+        let is_long = is_long || kinds.len() >= MANY_UNITS;
+        let encoding = Encoding { group, units, kinds: kinds.clone(), is_long, cancelled, progress };
+        let mut state = self.lock();
+        if is_continued {
+            state.plan.expect_more(group);
+        }
+        state.plan.add_units(group, Arc::new(encoding), kinds);
+        drop(state);
         end_start();
+    }
+
+    /// Encodes a batch and ends the jobs that it completes. After an error, the jobs in the batch end with it.
+    fn encode(&self, sessions: &mut [LazySession], batch: &[(Arc<Encoding>, usize)]) {
+        let (first, unit) = &batch[0];
+        let session = &mut sessions[first.kinds[*unit].model];
+        if !session.is_loaded() {
+            // An error is told by the units.
+            let _ = unpanicked(|| session.get().map(drop));
+            give_back_memory();
+        }
+        let results = unpanicked(|| {
+            let values: Vec<Cow<'_, [f32]>> =
+                batch.iter().map(|(encoding, unit)| encoding.units.values(*unit)).collect();
+            let values: Vec<&[f32]> = values.iter().map(AsRef::as_ref).collect();
+            session.get()?.embed(&values)
+        });
+        match results.unwrap_or_else(|| Err(EncoderError::Run("it panicked".into()))) {
+            Ok(results) => {
+                for ((encoding, unit), result) in batch.iter().zip(results) {
+                    let mut progress = lock(&encoding.progress);
+                    progress.results[*unit] = result;
+                    progress.left -= 1;
+                    if progress.left == 0 {
+                        let results = std::mem::take(&mut progress.results);
+                        self.end(encoding, progress, Ok(results));
+                    }
+                }
+            }
+            Err(error) => {
+                for (encoding, _) in batch {
+                    let error = EncoderError::Run(error.to_string());
+                    self.end(encoding, lock(&encoding.progress), Err(error));
+                }
+            }
+        }
+    }
+
+    /// Ends a job, or goes on with its further units.
+    fn end(
+        &self,
+        encoding: &Encoding,
+        mut progress: MutexGuard<'_, Progress>,
+        outcome: Result<Vec<Vec<f32>>, EncoderError>,
+    ) {
+        let Some((place, next)) = progress.end.take() else { return };
+        drop(progress);
+        match unpanicked(|| next(outcome)) {
+            // The place is free before the answer is out, so that a client that has its answer finds it free.
+            Some(Started::Finished(finished)) => {
+                drop(place);
+                unpanicked(finished);
+            }
+            Some(more) => {
+                let job = Job { place, cancelled: Arc::clone(&encoding.cancelled) };
+                let start = ToStart::New(job, Box::new(|| more));
+                self.lock().plan.submit(encoding.group, start);
+                self.work.notify_one();
+            }
+            None => {}
+        }
     }
 }
 
@@ -448,42 +514,6 @@ fn cost_us(n_frames: usize, frame_cost_ns: u32) -> u64 {
 
 fn micros(duration: Duration) -> u64 {
     duration.as_micros() as u64
-}
-
-/// Encodes a batch and ends the jobs that it completes. After an error, the jobs in the batch end with it.
-fn encode(sessions: &mut [Session], batch: &[(Arc<Encoding>, usize)]) {
-    let units: Vec<Cow<'_, [f32]>> =
-        batch.iter().map(|(encoding, unit)| encoding.features.values(*unit)).collect();
-    let units: Vec<&[f32]> = units.iter().map(AsRef::as_ref).collect();
-    let session = &mut sessions[batch[0].0.model];
-    let embeddings =
-        unpanicked(|| session.embed(&units)).unwrap_or_else(|| Err(EncoderError::Run("it panicked".into())));
-    match embeddings {
-        Ok(embeddings) => {
-            for ((encoding, unit), embedding) in batch.iter().zip(embeddings) {
-                let mut progress = lock(&encoding.progress);
-                progress.embeddings[*unit] = embedding;
-                progress.left -= 1;
-                if progress.left == 0 {
-                    let embeddings = std::mem::take(&mut progress.embeddings);
-                    end(progress, Ok(embeddings));
-                }
-            }
-        }
-        Err(error) => {
-            for (encoding, _) in batch {
-                end(lock(&encoding.progress), Err(EncoderError::Run(error.to_string())));
-            }
-        }
-    }
-}
-
-fn end(mut progress: MutexGuard<'_, Progress>, outcome: Result<Vec<Vec<f32>>, EncoderError>) {
-    if let Some((place, finish)) = progress.end.take() {
-        // The place is free before the answer is out, so that a client that has its answer finds it free.
-        drop((progress, place));
-        unpanicked(|| finish(outcome));
-    }
 }
 
 /// Nothing is left half-changed when a worker panics, so a poisoned lock is as good as any.

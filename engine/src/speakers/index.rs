@@ -151,6 +151,14 @@ impl Index {
         }
     }
 
+    /// The model of all profiles of a collection, if it is one.
+    pub fn only_model(&self, collection: &Identifier) -> Option<&ModelId> {
+        match &self.collections.get(collection)?.profiles[..] {
+            [(model, _)] => Some(model),
+            _ => None,
+        }
+    }
+
     /// The profiles that are most like a voice, of its model.
     pub fn search(&self, probe: &UnitEmbedding, wanted: &Wanted) -> Found {
         let Some(collection) = self.collections.get(&wanted.collection) else {

@@ -13,7 +13,12 @@ pub fn level_dbfs(samples: &[f32]) -> f64 {
         sums.iter_mut().zip(block).for_each(|(sum, s)| *sum += f64::from(*s).powi(2));
     }
     let energy = sums.iter().sum::<f64>() + rest.iter().map(|s| f64::from(*s).powi(2)).sum::<f64>();
-    10.0 * (energy / samples.len() as f64).log10()
+    level_of(energy, samples.len())
+}
+
+/// The level of so many samples whose squares have this sum.
+pub fn level_of(energy: f64, n_samples: usize) -> f64 {
+    10.0 * (energy / n_samples as f64).log10()
 }
 
 /// What scales samples (full scale ±1) to [`TARGET_LEVEL_DBFS`] RMS if they are below it; 1 for louder audio and digital silence.
@@ -21,7 +26,12 @@ pub fn level_dbfs(samples: &[f32]) -> f64 {
 /// Source: `normalize_volume(increase_only=True)` of resemblyzer's `audio.py`. Error: 1e-6 of full scale (the original
 /// sums squares in `f32`).
 pub fn gain_to_target(samples: &[f32]) -> f32 {
-    let gain_db = TARGET_LEVEL_DBFS - level_dbfs(samples);
+    gain_to(level_dbfs(samples))
+}
+
+/// The same by the level.
+pub fn gain_to(level_dbfs: f64) -> f32 {
+    let gain_db = TARGET_LEVEL_DBFS - level_dbfs;
     if gain_db.is_finite() && gain_db > 0.0 { 10f64.powf(gain_db / 20.0) as f32 } else { 1.0 }
 }
 

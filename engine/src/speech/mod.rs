@@ -4,9 +4,7 @@
 
 pub mod detector;
 pub mod level;
-mod stretches;
 pub mod trim;
 mod utterance;
 
-pub use stretches::stretches_of_speech;
 pub use utterance::{Pauses, Utterance};

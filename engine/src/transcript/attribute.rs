@@ -47,12 +47,16 @@ impl Timeline {
     }
 
     /// The speaker who speaks longest within a stretch. Where several speak equally long, or nobody speaks, it is the one with a
-    /// turn nearest to the middle of the stretch. The time this takes grows with the speakers, not with the turns.
+    /// turn nearest to the middle of the stretch; where several speak there, the one who began first. The time this takes grows with the
+    /// speakers, not with the turns.
     pub fn speaker_of(&self, seconds: &Range<f64>) -> Option<usize> {
         let middle = f64::midpoint(seconds.start, seconds.end);
         // A thousandth of a second decides nothing.
         let rounded = |seconds: f64| (seconds * 1e3).round() as i64;
-        let rank = |of: &&SpeakerTurns| (-rounded(of.within(seconds)), rounded(of.away_from(middle)));
+        let rank = |of: &&SpeakerTurns| {
+            let (within, away) = (of.within(seconds), of.away_from(middle));
+            (-rounded(within), rounded(away), rounded(of.begun_by(middle)))
+        };
         self.speakers.iter().min_by_key(rank).map(|of| of.speaker)
     }
 }
@@ -84,6 +88,12 @@ impl SpeakerTurns {
 
     fn within(&self, seconds: &Range<f64>) -> f64 {
         (self.up_to(seconds.end) - self.up_to(seconds.start)).max(0.0)
+    }
+
+    /// When the last turn begins that begins by a time; 0 if none does.
+    fn begun_by(&self, time: f64) -> f64 {
+        let next = self.turns.partition_point(|turn| turn.start <= time);
+        next.checked_sub(1).map_or(0.0, |last| self.turns[last].start)
     }
 
     /// Seconds from a time to the nearest turn.
@@ -125,6 +135,14 @@ mod tests {
             assert_eq!(Timeline::new(&turns).speaker_of(&seconds), Some(expected), "{seconds:?}");
         }
         assert_eq!(Timeline::new(&[]).speaker_of(&(0.0..1.0)), None);
+    }
+
+    #[test]
+    fn where_two_speak_it_is_the_one_who_began_first() {
+        let turns = [turn(0.0, 1.0, 1), turn(2.0, 6.0, 0), turn(4.0, 8.0, 1)];
+        for (seconds, expected) in [(4.5..5.0, 0), (5.8..6.2, 1), (5.5..6.0, 0), (6.5..7.0, 1)] {
+            assert_eq!(Timeline::new(&turns).speaker_of(&seconds), Some(expected), "{seconds:?}");
+        }
     }
 
     #[test]

@@ -82,7 +82,7 @@ pub(in crate::http) fn complete(mut document: OpenApi, dimension: usize) -> Open
     document
 }
 
-/// The embeddings that the root's routes answer and take are the default model's.
+/// The embeddings that the root's routes answer and take are Resemblyzer's, unless another model is loaded alone.
 fn set_dimension(document: &mut OpenApi, dimension: usize) {
     let schemas = document.components.iter_mut().flat_map(|components| components.schemas.iter_mut());
     let of_root = schemas.filter(|(name, _)| ["ExtractResponse", "CompareRequest"].contains(&name.as_str()));

@@ -10,7 +10,7 @@ use super::one_voice::{VOICE_PARTS, one_voice};
 use super::parts::{Part, Received, Takes};
 use super::voice::{Source, Voice, VoiceFields, VoiceRecording};
 use crate::audio;
-use crate::diarization::{MAX_SPEAKERS, SpeakerCount};
+use crate::diarization::{MAX_SPEAKERS, SpeakerCount, TurnOptions};
 use crate::http::error::ApiError;
 use crate::http::pages::document::example_recording;
 use crate::pipeline::PipelineError;
@@ -42,6 +42,8 @@ pub(in crate::http) struct DiarizeRequest {
     #[schema(minimum = 1, maximum = 30)]
     #[param(minimum = 1, maximum = 30)]
     max_speakers: Option<usize>,
+    /// Whether turns of different speakers may overlap; true if missing. If not, who is heard most speaks.
+    overlap: Option<bool>,
     /// Name the speakers that are enrolled in this collection.
     #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -103,7 +105,7 @@ pub(in crate::http) struct Asked {
     pub(in crate::http) recording: VoiceRecording,
     /// Whether each channel is analysed by itself.
     pub(in crate::http) is_split: bool,
-    pub(in crate::http) count: SpeakerCount,
+    pub(in crate::http) options: TurnOptions,
     pub(in crate::http) collection: Option<Identifier>,
     pub(in crate::http) transcript: Option<Transcript>,
     pub(in crate::http) format: ResponseFormat,
@@ -142,7 +144,7 @@ impl Parse for Asked {
         if recording.segments.is_some() {
             return Err(ApiError::field("segments", "A recording is taken as a whole here"));
         }
-        let count = request.count()?;
+        let options = TurnOptions { count: request.count()?, overlap: request.overlap.unwrap_or(true) };
         let transcript = match transcript_part.take() {
             Some(part) if part.bytes.len() > MAX_TRANSCRIPT_BYTES => {
                 Some(Err(TranscriptError::TooLarge { max_bytes: MAX_TRANSCRIPT_BYTES }))
@@ -156,7 +158,7 @@ impl Parse for Asked {
             return Err(ApiError::field("response_format", "RTTM holds no transcript"));
         }
         let DiarizeRequest { collection, model, .. } = request;
-        Ok(Self { recording, is_split, count, collection, transcript, format, model })
+        Ok(Self { recording, is_split, options, collection, transcript, format, model })
     }
 }
 

@@ -2,14 +2,46 @@
 
 use std::sync::Arc;
 
-use crate::embedder::{Embedder, EmbedderModel};
+use crate::embedder::{Embedder, EmbedderModel, SegmentationNetwork};
 use crate::http::error::ApiError;
+use crate::http::state::AppState;
+use crate::http::store::follow_store;
+use crate::models::segmentation;
+use crate::speakers::Identifier;
 
 /// The model that a request and its embeddings name, by id or fingerprint; the default one if none does.
 pub(in crate::http) fn resolve<'a>(
     embedder: &'a Embedder,
     names: impl Iterator<Item = &'a str>,
 ) -> Result<&'a Arc<EmbedderModel>, ApiError> {
+    Ok(named(embedder, names)?.unwrap_or_else(|| embedder.default_model()))
+}
+
+/// As [`resolve`], of a request about a collection: one whose profiles are all of one model goes on with it.
+pub(in crate::http) async fn resolve_in(
+    state: &AppState,
+    names: impl Iterator<Item = &str>,
+    collection: Option<&Identifier>,
+) -> Result<Arc<EmbedderModel>, ApiError> {
+    let embedder = state.embedder_in_hand()?;
+    if let Some(named) = named(embedder, names)? {
+        return Ok(Arc::clone(named));
+    }
+    // With one model there is no choice, and with no store no collection.
+    if let Some(collection) = collection.filter(|_| embedder.models().len() > 1 && state.store().is_ok()) {
+        let only = follow_store(state).await?.only_model(collection);
+        let only = embedder.models().iter().find(|model| Some(model.id()) == only.as_ref());
+        if let Some(only) = only {
+            return Ok(Arc::clone(only));
+        }
+    }
+    Ok(Arc::clone(embedder.default_model()))
+}
+
+fn named<'a, 'n>(
+    embedder: &'a Embedder,
+    names: impl Iterator<Item = &'n str>,
+) -> Result<Option<&'a Arc<EmbedderModel>>, ApiError> {
     let mut chosen: Option<&Arc<EmbedderModel>> = None;
     for name in names {
         let model = find(embedder, name)?;
@@ -23,7 +55,7 @@ pub(in crate::http) fn resolve<'a>(
             _ => chosen = Some(model),
         }
     }
-    Ok(chosen.unwrap_or_else(|| embedder.default_model()))
+    Ok(chosen)
 }
 
 /// A loaded model by its id or fingerprint.
@@ -45,6 +77,15 @@ pub(in crate::http) fn find<'a>(
             other: model.id().fingerprint().to_owned(),
         });
     }
-    let loaded: Vec<&str> = models.iter().map(|model| model.id().id()).collect();
-    Err(ApiError::ModelNotFound { model: name.to_owned(), loaded: loaded.join(", ") })
+    Err(not_found(embedder, name))
+}
+
+/// The network that turns take.
+pub(in crate::http) fn segmentation(embedder: &Embedder) -> Result<SegmentationNetwork, ApiError> {
+    embedder.segmentation().ok_or_else(|| not_found(embedder, segmentation::files().id))
+}
+
+fn not_found(embedder: &Embedder, name: &str) -> ApiError {
+    let loaded: Vec<&str> = embedder.models().iter().map(|model| model.id().id()).collect();
+    ApiError::ModelNotFound { model: name.to_owned(), loaded: loaded.join(", ") }
 }

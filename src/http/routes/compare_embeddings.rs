@@ -27,7 +27,7 @@ const TAKES: Takes = Takes {
 /// Two embeddings to compare.
 #[derive(ToSchema)]
 pub(in crate::http) struct CompareRequest {
-    /// An embedding of the default model: finite numbers, as many as it makes, not necessarily of norm 1.
+    /// An embedding of `/extract-embedding`: finite numbers, as many as it makes, not necessarily of norm 1.
     #[schema(example = json!([0.085, 0.0, 0.0694]))]
     embedding1: Vec<f64>,
     /// Another.
@@ -87,8 +87,8 @@ pub(in crate::http) async fn compare_embeddings(
     } else {
         CompareRequest::parse(&bytes)?
     };
-    let threshold = request.threshold.unwrap_or(state.default_threshold);
-    let similarity = request.similarity(&state.default_model)?;
+    let threshold = request.threshold.unwrap_or(state.root_threshold);
+    let similarity = request.similarity(&state.root_model)?;
     Ok(Json(CompareResponse {
         similarity,
         is_same_speaker: is_same_speaker(similarity, threshold),

@@ -15,7 +15,7 @@ use crate::report::AudioReport;
 /// An embedding, and what it was made from.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct ExtractResponse<'a> {
-    /// As many numbers as the default model makes (Resemblyzer 256, none negative; CAM++ 192), L2 norm 1.
+    /// Resemblyzer's 256 numbers, none negative, L2 norm 1; CAM++'s 192 where it is loaded alone.
     #[schema(value_type = Vec<f32>, example = json!([0.085, 0.0, 0.0694]))]
     #[serde(serialize_with = "in_single_precision")]
     embedding: &'a Embedding,

@@ -52,7 +52,7 @@ pub(in crate::http) async fn extract_embedding(
     Call { caller, admission, request }: Call<RecordingInBody>,
 ) -> Result<Response, ApiError> {
     let RecordingInBody(recording) = request;
-    let model = state.embedder_in_hand()?.default_model();
+    let model = state.root_embedder_model()?;
     let (voice, timings) = admission.embed_one(&caller, model, &Wanted::default(), recording).await?;
     Ok(ExtractResponse::answer(&voice, &timings))
 }

@@ -49,7 +49,7 @@ pub(in crate::http) async fn upload(
     Call { caller, admission, request }: Call<RecordingInForm>,
 ) -> Result<Response, ApiError> {
     let RecordingInForm(recording) = request;
-    let model = state.embedder_in_hand()?.default_model();
+    let model = state.root_embedder_model()?;
     let (voice, timings) = admission.embed_one(&caller, model, &Wanted::default(), recording).await?;
     Ok(ExtractResponse::answer(&voice, &timings))
 }

@@ -46,7 +46,8 @@ impl Server {
         let server = Self::spawn(
             program
                 .current_dir(repository())
-                .envs([("API_KEY", KEY), ("DATABASE_URL", "memory:")])
+                // What most tests know the numbers of.
+                .envs([("API_KEY", KEY), ("DATABASE_URL", "memory:"), ("MODELS", "resemblyzer")])
                 .envs(variables.to_vec()),
         );
         server.wait_until_ready();

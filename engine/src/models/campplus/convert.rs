@@ -9,10 +9,5 @@ use crate::models::onnx;
 pub fn convert(checkpoint: &[u8]) -> Result<Vec<u8>, ConvertError> {
     let manifest = Manifest::campplus();
     let graph = network(&manifest.checkpoint.open(checkpoint)?)?;
-    let metadata = [
-        ("source", manifest.checkpoint.url.as_str()),
-        ("source_sha256", manifest.checkpoint.digest.sha256.as_str()),
-        ("license", "Apache-2.0"),
-    ];
-    Ok(onnx::file(&graph, &metadata.map(|(key, value)| (key.to_owned(), value.to_owned()))))
+    Ok(onnx::file(&graph, &manifest.checkpoint.metadata("Apache-2.0")))
 }

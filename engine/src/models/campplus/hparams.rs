@@ -1,7 +1,7 @@
 //! Every number of the model. Source: 3D-Speaker's `FBank` and its recipe for CAM++.
 
 use crate::audio::SAMPLE_RATE_HZ;
-use crate::front_end::{FbankParameters, PartialParameters, PieceParameters, TurnWindowParameters};
+use crate::front_end::{FbankParameters, PartialParameters, PieceParameters};
 use crate::models::spec::TurnParameters;
 
 /// Frames of 25 ms every 10 ms.
@@ -35,14 +35,10 @@ pub(super) const OUTPUT_NAME: &str = "embeds";
 /// to 30 s a side, false rejects 2.6 % at 1 to 2 s and 0.1 % from 2 s on.
 pub(super) const THRESHOLD: f64 = 0.40;
 
-/// Windows and clusters of a recording with several speakers, chosen on six conversations of five speakers of LibriSpeech.
-pub(super) const TURNS: TurnParameters = TurnParameters {
-    windows: TurnWindowParameters {
-        length: 24_000,
-        step: 12_000,
-        least: 4_800,
-        joined_gap: 3_200,
-        rest: 800,
-    },
-    merged_from: 0.60,
-};
+/// Pieces and clusters of a recording with several speakers. Source: the measurements in docs/diarization.md.
+pub(super) const TURNS: TurnParameters =
+    TurnParameters { max_piece_frames: 200, joined_from: 0.45, split_below: 0.20, moved_from: 0.10 };
+
+/// The same for recordings without frequencies above 4 kHz, of which all embeddings are more alike.
+pub(super) const NARROWBAND_TURNS: TurnParameters =
+    TurnParameters { joined_from: 0.55, split_below: 0.35, ..TURNS };

@@ -7,4 +7,4 @@ mod spec;
 
 pub use convert::convert;
 pub use hparams::{FBANK, PARTIALS, PIECES};
-pub use spec::{VARIABLES, spec};
+pub use spec::{ID, spec};

@@ -3,15 +3,11 @@
 //! Source: Wang et al., *CAM++: A Fast and Efficient Network for Speaker Verification Using Context-Aware Masking*, 2023; 3D-Speaker's
 //! `DTDNN.py` with `config_str='batchnorm_'`, that is, without an activation at the end.
 
-use half::f16;
-
 use super::hparams::{DIMENSION, FBANK, INPUT_NAME, OUTPUT_NAME};
 use crate::models::checkpoint::Tensors;
 use crate::models::error::ConvertError;
-use crate::models::onnx::{
-    Dim, ELEM_TYPE_FLOAT, Message, float, float_tensor, half_tensor, int, int64_tensor, ints, node,
-    value_info,
-};
+use crate::models::graph::Graph;
+use crate::models::onnx::{Dim, ELEM_TYPE_FLOAT, Message, float, int, ints, value_info};
 
 /// Layers and dilation of each dense block.
 const BLOCKS: [(usize, u64); 3] = [(12, 1), (24, 2), (16, 2)];
@@ -33,7 +29,7 @@ const BATCH_NORM_EPSILON: f32 = 1e-5;
 /// 3. Dense blocks of convolutions, each masked by its context: the mean of the recording and of segments.
 /// 4. Mean and deviation over time, linear.
 pub(super) fn network(tensors: &Tensors<'_>) -> Result<Message, ConvertError> {
-    let mut graph = Graph { tensors, nodes: Vec::new(), initializers: Vec::new() };
+    let mut graph = Graph::new(tensors);
     let bands = graph.op("Transpose", &[INPUT_NAME], &[ints("perm", &[0, 2, 1])]);
     let axis = graph.int64("axis_1", &[1]);
     let image = graph.op("Unsqueeze", &[&bands, &axis], &[]);
@@ -73,8 +69,11 @@ pub(super) fn network(tensors: &Tensors<'_>) -> Result<Message, ConvertError> {
     let conv = Conv { bias: Bias::BatchNorm("xvector.dense.nonlinear.batchnorm"), ..Conv::default() };
     let embedding = graph.conv(&statistics, "xvector.dense.linear.weight", conv)?;
     let axis = graph.int64("axis_2", &[2]);
-    graph.nodes.push(node("Squeeze", &[&embedding, &axis], &[OUTPUT_NAME], &[]));
-    Ok(graph.finish())
+    graph.op_named("Squeeze", &[&embedding, &axis], OUTPUT_NAME, &[]);
+    let n = Dim::Any("n");
+    let input = value_info(INPUT_NAME, &[n, Dim::Any("frames"), Dim::Size(FBANK.n_bands)]);
+    let output = value_info(OUTPUT_NAME, &[n, Dim::Size(DIMENSION)]);
+    Ok(graph.finish("speaker_encoder", &input, &output))
 }
 
 /// Step 1, with channels and bands joined.
@@ -167,36 +166,7 @@ enum Bias<'a> {
     BatchNorm(&'a str),
 }
 
-/// A graph in the making.
-struct Graph<'a> {
-    tensors: &'a Tensors<'a>,
-    nodes: Vec<Message>,
-    initializers: Vec<Message>,
-}
-
 impl Graph<'_> {
-    /// Adds a node with one output, and names that.
-    fn op(&mut self, op_type: &str, inputs: &[&str], attributes: &[Message]) -> String {
-        let output = format!("{}_{}", op_type.to_lowercase(), self.nodes.len());
-        self.nodes.push(node(op_type, inputs, &[&output], attributes));
-        output
-    }
-
-    fn int64(&mut self, name: &str, values: &[i64]) -> String {
-        self.initializers.push(int64_tensor(name, &[values.len()], values));
-        name.to_owned()
-    }
-
-    fn scalar(&mut self, name: &str, value: i64) -> String {
-        self.initializers.push(int64_tensor(name, &[], &[value]));
-        name.to_owned()
-    }
-
-    fn floats(&mut self, name: &str, values: &[f32]) -> String {
-        self.initializers.push(float_tensor(name, &[values.len()], values));
-        name.to_owned()
-    }
-
     fn relu(&mut self, x: &str) -> String {
         self.op("Relu", &[x], &[])
     }
@@ -222,9 +192,7 @@ impl Graph<'_> {
                 Some(shift.iter().map(|shift| *shift as f32).collect())
             }
         };
-        let halves: Vec<f16> = values.iter().map(|value| f16::from_f32(*value)).collect();
-        self.initializers.push(half_tensor(weight, &shape, &halves));
-        let widened = self.op("Cast", &[weight], &[int("to", ELEM_TYPE_FLOAT)]);
+        let widened = self.halves(weight, &shape, &values);
         let bias = bias.map(|bias| self.floats(&format!("{weight}.bias"), &bias));
         let inputs: Vec<&str> = [x, &widened].into_iter().chain(bias.as_deref()).collect();
         let attributes = [("strides", conv.strides), ("pads", conv.pads), ("dilations", conv.dilations)];
@@ -303,17 +271,6 @@ impl Graph<'_> {
         let variance = self.op("Div", &[&sum, &divisor], &[]);
         let deviation = self.op("Sqrt", &[&variance], &[]);
         self.op("Concat", &[&mean, &deviation], &[int("axis", 1)])
-    }
-
-    fn finish(self) -> Message {
-        let mut graph = Message::default();
-        self.nodes.iter().for_each(|node| graph.message(1, node));
-        graph.string(2, "speaker_encoder");
-        self.initializers.iter().for_each(|tensor| graph.message(5, tensor));
-        let n = Dim::Any("n");
-        graph.message(11, &value_info(INPUT_NAME, &[n, Dim::Any("frames"), Dim::Size(FBANK.n_bands)]));
-        graph.message(12, &value_info(OUTPUT_NAME, &[n, Dim::Size(DIMENSION)]));
-        graph
     }
 }
 

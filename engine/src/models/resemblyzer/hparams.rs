@@ -2,7 +2,7 @@
 
 use crate::audio::SAMPLE_RATE_HZ;
 use crate::encoder::native::N_MELS;
-use crate::front_end::{MelParameters, TurnWindowParameters, WindowParameters};
+use crate::front_end::{MelParameters, WindowParameters};
 use crate::models::spec::TurnParameters;
 
 /// Samples between two spectrogram frames: 10 ms (`mel_window_step`).
@@ -33,14 +33,6 @@ pub(super) const OUTPUT_NAME: &str = "embeds";
 /// Cosine similarity above which two embeddings count as the same speaker (the Python service's threshold).
 pub(super) const THRESHOLD: f64 = 0.75;
 
-/// Windows and clusters of a recording with several speakers, chosen on six conversations of five speakers of LibriSpeech.
-pub(super) const TURNS: TurnParameters = TurnParameters {
-    windows: TurnWindowParameters {
-        length: 25_600,
-        step: 12_320,
-        least: 6_400,
-        joined_gap: 3_200,
-        rest: 800,
-    },
-    merged_from: 0.80,
-};
+/// Pieces and clusters of a recording with several speakers. Source: the measurements in docs/diarization.md.
+pub(super) const TURNS: TurnParameters =
+    TurnParameters { max_piece_frames: 160, joined_from: 0.70, split_below: 0.60, moved_from: 0.10 };

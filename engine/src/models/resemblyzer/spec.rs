@@ -17,20 +17,19 @@ pub fn spec() -> ModelSpec {
     let manifest = Manifest::resemblyzer();
     ModelSpec {
         id: ID,
-        variables: "MODEL",
         release: manifest.name,
         dimension: EMBEDDING_DIM,
         front_end: FrontEndParameters::Mel { mel: MEL, windows: WINDOWS },
         graph: Graph {
             input: INPUT_NAME,
-            n_frames: Some(N_FRAMES),
-            n_bands: N_MELS,
+            input_shape: &[Some(N_FRAMES), Some(N_MELS)],
             output: OUTPUT_NAME,
-            dimension: EMBEDDING_DIM,
+            output_shape: &[Some(EMBEDDING_DIM)],
         },
         threshold: Threshold::of_model(THRESHOLD),
         calibration: committed_calibration(include_bytes!("../../../../models/resemblyzer/calibration.json")),
         turns: TURNS,
+        narrowband_turns: TURNS,
         frame_cost_ns: 13_750,
         several_speakers: true,
         publisher: "resemble-ai",
@@ -38,6 +37,8 @@ pub fn spec() -> ModelSpec {
         published: 1_568_073_600,
         licence: "Apache-2.0",
         files: ModelFiles {
+            id: ID,
+            variables: "MODEL",
             local: "resemblyzer.onnx",
             onnx: manifest.onnx,
             checkpoint_url: manifest.checkpoint.url,

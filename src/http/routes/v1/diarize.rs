@@ -13,8 +13,8 @@ use crate::config::Right;
 use crate::decisions::{
     DiarizeAnswer, Diarized, DiarizedChannel, Names, name_speakers, naming_search, voices_of,
 };
-use crate::diarization::{Diarization, diarize};
-use crate::embedder::{EmbeddedVoice, EmbedderModel, Timings};
+use crate::diarization::Diarization;
+use crate::embedder::{EmbedderModel, Timings};
 use crate::http::admission::{Admission, Caller};
 use crate::http::answer;
 use crate::http::error::ApiError;
@@ -22,22 +22,22 @@ use crate::http::request::call::Call;
 use crate::http::request::diarization::{
     Asked, DiarizeForm, DiarizeRequest, ResponseFormat, bad_transcript, unpacked,
 };
-use crate::http::request::model::resolve;
+use crate::http::request::model::resolve_in;
 use crate::http::request::one_voice::RecordingFields;
 use crate::http::request::voice::VoiceRecording;
 use crate::http::routes::extract_embedding::RawRecording;
 use crate::http::state::AppState;
 use crate::http::store::follow_store;
+use crate::listening::HeardRecording;
 use crate::pace::Pace;
-use crate::pipeline::{PipelineError, Wanted, WantedTurns};
+use crate::pipeline::PipelineError;
 use crate::speakers::Identifier;
 use crate::transcript::CueFormat;
 
 /// Say who spoke when and, with a transcript, who said what.
 ///
-/// Speakers get labels, S1 and so on, in the order in which they are heard; the number of speakers is found, unless it is given. Of
-/// several voices at once one is told. Resemblyzer merges voices that are alike; turns of less than a second, and speakers of a few seconds, may be missed,
-/// also where the number is given: try one more.
+/// Speakers get labels, S1 and so on, in the order in which they are first heard. The number of speakers is found, unless it is given. Turns
+/// overlap where several speak at once, unless `overlap` is false. Speakers of less than a second may be missed.
 #[utoipa::path(post, path = "/v1/diarize", tag = "Voices", security(("ApiKey" = []), ("Bearer" = [])),
     params(DiarizeRequest, RecordingFields),
     request_body(content((DiarizeRequest = "application/json"), (DiarizeForm = "multipart/form-data"), (RawRecording = "application/octet-stream"))),
@@ -60,27 +60,35 @@ pub(in crate::http) async fn diarize_recording(
         }
         None => caller.key.require(Right::Embed)?,
     }
-    let model = Arc::clone(resolve(state.embedder_in_hand()?, asked.model.as_deref().into_iter())?);
-    let Asked { recording, is_split, count, collection, transcript, format, .. } = asked;
+    let model = resolve_in(&state, asked.model.as_deref().into_iter(), asked.collection.as_ref()).await?;
+    let Asked { recording, is_split, options, collection, transcript, format, .. } = asked;
     let recording = admission.run(move || unpacked(recording, is_split)).await??;
     let (channels, timings) = hear(&caller, &admission, &model, recording).await?;
-    let audio_seconds = channels[0].voice.audio.duration_seconds;
+    let audio_seconds = channels[0].heard.duration_seconds();
     if let Some(transcript) = &transcript {
         transcript.check_length(audio_seconds).map_err(|error| bad_transcript(&error))?;
     }
-    let mut found = Vec::with_capacity(channels.len());
-    for channel in channels {
-        let HeardChannel { number, voice } = channel;
-        let (count, merged_from) = (count.clone(), model.spec().turns.merged_from);
-        let (heard, audio) = voice.into_heard();
-        let diarized = admission.run_in_slices(move |pace| diarize(heard, count, merged_from, pace)).await?;
-        // What was cancelled has nobody who waits for an answer.
-        let diarized = diarized.map_err(PipelineError::from)?;
+    let (mut found, mut silent) = (Vec::with_capacity(channels.len()), None);
+    for HeardChannel { number, heard } in channels {
+        let options = options.clone();
+        let diarized = admission.run_in_slices(move |pace| heard.diarize(&options, pace)).await?;
+        let (diarized, audio) = match diarized {
+            Ok(diarized) => diarized,
+            Err(error @ PipelineError::NoSpeech { .. }) => {
+                silent = Some(error);
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        state.metrics.embedding.speech_seconds.inc_by(audio.speech_seconds);
         let names = match &collection {
             Some(collection) => name(&state, &admission, &model, collection, &diarized).await?,
             None => Names::none(diarized.speakers.len()),
         };
         found.push(DiarizedChannel { number, found: diarized, names, audio });
+    }
+    if let Some(error) = silent.filter(|_| found.is_empty()) {
+        return Err(error.into());
     }
     let with_embeddings = caller.key.may(Right::Embed);
     let text = admission.run(move || {
@@ -109,10 +117,10 @@ pub(in crate::http) async fn diarize_recording(
 struct HeardChannel {
     /// Its number, where they were split.
     number: Option<u16>,
-    voice: EmbeddedVoice,
+    heard: HeardRecording,
 }
 
-/// The windows of the recording or, where their number is given, of each of its channels that has speech.
+/// What is heard of the recording or, where their number is given, of each of its channels that has speech.
 async fn hear(
     caller: &Caller,
     admission: &Admission,
@@ -121,23 +129,23 @@ async fn hear(
 ) -> Result<(Vec<HeardChannel>, Timings), ApiError> {
     let mut timings = Timings::default();
     let Some(n_channels) = n_channels else {
-        let voice = hear_channel(caller, admission, model, (recording, None), &mut timings).await?;
-        return Ok((vec![HeardChannel { number: None, voice }], timings));
+        let heard = hear_channel(caller, admission, model, (recording, None), &mut timings).await?;
+        return Ok((vec![HeardChannel { number: None, heard }], timings));
     };
     // Each further channel is a further recording; all of them are paid for before the first is heard.
     caller.key.take_more_tokens(usize::from(n_channels).saturating_sub(1))?;
-    let (mut heard, mut silent) = (Vec::new(), None);
+    let (mut channels, mut silent) = (Vec::new(), None);
     for number in 0..n_channels {
         let channel = (recording.clone(), Some(number));
         match hear_channel(caller, admission, model, channel, &mut timings).await {
-            Ok(voice) => heard.push(HeardChannel { number: Some(number), voice }),
+            Ok(heard) => channels.push(HeardChannel { number: Some(number), heard }),
             Err(error @ ApiError::Pipeline(PipelineError::NoSpeech { .. })) => silent = Some(error),
             Err(error) => return Err(error),
         }
     }
     match silent {
-        Some(error) if heard.is_empty() => Err(error),
-        _ => Ok((heard, timings)),
+        Some(error) if channels.is_empty() => Err(error),
+        _ => Ok((channels, timings)),
     }
 }
 
@@ -148,16 +156,13 @@ async fn hear_channel(
     model: &Arc<EmbedderModel>,
     (mut recording, channel): (VoiceRecording, Option<u16>),
     timings: &mut Timings,
-) -> Result<EmbeddedVoice, ApiError> {
+) -> Result<HeardRecording, ApiError> {
     if let Some(channel) = channel {
         recording.options.channel = Channel::One(channel);
     }
-    // Its length adds to the request's time.
-    let turns = Some(WantedTurns { on_length: Some(caller.time_limit.for_length()) });
-    let wanted = Wanted { turns, ..Wanted::default() };
-    let (voice, own) = admission.embed_one(caller, model, &wanted, recording).await?;
-    timings.add(&own);
-    Ok(voice)
+    let heard = admission.hear(caller, model, recording).await?;
+    timings.add(&heard.timings);
+    Ok(heard.recording)
 }
 
 /// Of each speaker of a recording, the enrolled one.

@@ -126,7 +126,8 @@ pub(in crate::http) async fn identify(
         top: request.top.unwrap_or(DEFAULT_TOP),
     };
     let has_segments = voice.has_segments();
-    let voices = Voices::resolve(&state, request.model.as_deref(), vec![voice], |_| "voice".into())?;
+    let model = (request.model.as_deref(), Some(&collection));
+    let voices = Voices::resolve(&state, model, vec![voice], |_| "voice".into()).await?;
     let embedded = voices.embed(&state, &caller, &admission).await.map_err(ApiError::of_the_only_one)?;
     let wanted = criteria.search(collection, embedded.speakers.first().copied());
     let (store, metrics) = (store::follow_store(&state).await?, state.metrics.clone());

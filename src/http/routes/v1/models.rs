@@ -40,7 +40,7 @@ pub(in crate::http) struct ModelAnswer {
     licence: &'static str,
 }
 
-/// The models that are loaded; the first is the default.
+/// The models that requests may name. Those that name none use CAM++ if it is one of them.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct ModelsAnswer {
     /// Always `list`.

@@ -108,7 +108,9 @@ pub(in crate::http) async fn similarities(
     Call { caller, admission, request: (request, voices) }: Call<(SimilaritiesRequest, Vec<Voice>)>,
 ) -> Result<Response, ApiError> {
     let n_voices = voices.len();
-    let voices = Voices::resolve(&state, request.model.as_deref(), voices, |i| format!("voices[{i}]"))?;
+    let voices =
+        Voices::resolve(&state, (request.model.as_deref(), None), voices, |i| format!("voices[{i}]"));
+    let voices = voices.await?;
     voices.require_rights(&caller.key)?;
     // A matrix grows with the square of its voices, so a large one counts as several requests.
     caller.key.take_more_tokens(n_voices / VOICES_OF_A_TOKEN)?;

@@ -86,7 +86,9 @@ pub(in crate::http) async fn verify(
     State(state): State<AppState>,
     Call { caller, admission, request: (request, voices) }: Call<(VerifyRequest, Vec<Voice>)>,
 ) -> Result<Response, ApiError> {
-    let voices = Voices::resolve(&state, request.model.as_deref(), voices, |i| ["a", "b"][i].to_owned())?;
+    let voices =
+        Voices::resolve(&state, (request.model.as_deref(), None), voices, |i| ["a", "b"][i].to_owned());
+    let voices = voices.await?;
     voices.require_rights(&caller.key)?;
     let mut embedded = voices.embed(&state, &caller, &admission).await?;
     let sides = embedded.take_all()?.try_into();

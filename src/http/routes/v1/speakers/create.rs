@@ -89,7 +89,7 @@ pub(in crate::http) async fn create(
 ) -> Result<Response, ApiError> {
     let collection = collection(&caller.key, request.collection)?;
     let voices = to_enrol(&admission, voices, |i| vec!["voices".into(), i.to_string()]).await?;
-    let (model, name) = (request.model.as_deref(), |i| format!("voices[{i}]"));
+    let (model, name) = ((request.model.as_deref(), &collection), |i| format!("voices[{i}]"));
     let (model, voices) = voices_of(&state, (&caller, &admission), model, voices, name).await?;
     let rules = rules(&state, &model, request.force);
     let details =

@@ -110,7 +110,7 @@ pub(in crate::http) async fn enrol(
     // With chosen embeddings a profile could be found out by the similarities.
     let may_probe = caller.key.may(Right::Read) || !matches!(voice, Voice::Embedding(_));
     let voices = to_enrol(&admission, vec![voice], |_| vec!["voice".into()]).await?;
-    let model = request.model.as_deref();
+    let model = (request.model.as_deref(), &address.collection);
     let (model, voices) = voices_of(&state, (&caller, &admission), model, voices, |_| "voice".into()).await?;
     let [voice] = <[_; 1]>::try_from(voices).map_err(|_| ApiError::Internal("a voice is lost".into()))?;
     let (rules, probe, logged) =
@@ -175,12 +175,13 @@ pub(super) async fn to_enrol(
 pub(super) async fn voices_of(
     state: &AppState,
     (caller, admission): (&Caller, &Admission),
-    model: Option<&str>,
+    (model, collection): (Option<&str>, &Identifier),
     voices: Vec<ToEnrol>,
     name: impl Fn(usize) -> String,
 ) -> Result<(Arc<EmbedderModel>, Vec<speakers::Voice>), ApiError> {
     let (voices, digests): (Vec<_>, Vec<_>) = voices.into_iter().map(|one| (one.voice, one.digest)).unzip();
-    let mut embedded = Voices::resolve(state, model, voices, name)?.embed(state, caller, admission).await?;
+    let voices = Voices::resolve(state, (model, Some(collection)), voices, name).await?;
+    let mut embedded = voices.embed(state, caller, admission).await?;
     let voice = |(digest, side): (_, Side)| speakers::Voice {
         digest,
         embedding: side.embedding,

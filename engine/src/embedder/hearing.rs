@@ -1,0 +1,177 @@
+//! Recordings of several speakers on the queue's workers: decoded, heard by the segmentation network window by window, then embedded piece by piece.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::{Span, info_span};
+
+use super::embedder::{Admission, EmbedError, EmbedderModel, RecordingWork, SegmentationNetwork, Timings};
+use crate::audio::{Length, SAMPLE_RATE_HZ};
+use crate::encoder::EncoderError;
+use crate::front_end::Units;
+use crate::listening::{HeardRecording, Listening};
+use crate::models::segmentation::SAMPLE_COST_NS;
+use crate::pace::Pace;
+use crate::pipeline::{Deadline, PipelineError, RecordingOptions};
+use crate::queue::{Estimate, Started};
+
+/// Seconds of audio that windows hold together, for each second of the recording: they overlap by half.
+const WINDOW_OVERLAP: f64 = 2.0;
+
+/// What is wanted of a recording of several speakers.
+#[derive(Clone, Default)]
+pub struct WantedTurns {
+    /// Called with the length of the recording, in seconds, once it is known.
+    pub on_length: Option<Arc<dyn Fn(f64) + Send + Sync>>,
+    /// When nobody waits for it any more, if that is known.
+    pub deadline: Option<Deadline>,
+}
+
+impl fmt::Debug for WantedTurns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WantedTurns").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+/// What was heard of a recording, and how long each stage took.
+pub struct HeardOnce {
+    /// What was heard.
+    pub recording: HeardRecording,
+    /// How long each stage took.
+    pub timings: Timings,
+}
+
+impl Admission {
+    /// Queues a recording of several speakers, as [`Admission::embed`] does another.
+    pub fn hear<R: AsRef<[u8]> + Send + 'static, E: From<EmbedError> + Send + 'static>(
+        &self,
+        model: &Arc<EmbedderModel>,
+        network: SegmentationNetwork,
+        wanted: WantedTurns,
+        n_bytes: usize,
+        unpack: impl FnOnce() -> Result<(R, RecordingOptions), E> + Send + 'static,
+        done: impl FnOnce(Result<HeardOnce, E>) + Send + 'static,
+    ) {
+        let (model, request, submitted) = (Arc::clone(model), Span::current(), Instant::now());
+        let work = move || HearingWork { model, network, request, wanted, queue: submitted.elapsed() };
+        self.submit(None, n_bytes, work, unpack, done);
+    }
+}
+
+/// The work on a recording of several speakers.
+struct HearingWork {
+    model: Arc<EmbedderModel>,
+    network: SegmentationNetwork,
+    request: Span,
+    wanted: WantedTurns,
+    /// How long it waited.
+    queue: Duration,
+}
+
+impl RecordingWork for HearingWork {
+    type Outcome = HeardOnce;
+
+    fn max_seconds(&self) -> f64 {
+        self.model.pipeline.limits().max_turns_seconds
+    }
+
+    /// As if all of it were speech.
+    fn estimate(&self, length: Length) -> Option<Estimate> {
+        let deadline = self.wanted.deadline.as_ref()?.of(length.seconds);
+        let n_samples = length.seconds * WINDOW_OVERLAP * f64::from(SAMPLE_RATE_HZ);
+        let windows_us = n_samples * f64::from(SAMPLE_COST_NS) / 1e3;
+        let encode_us = self.model.frame_us(length.seconds);
+        Some(Estimate { cost_us: (length.decode_us + windows_us + encode_us) as u64, deadline })
+    }
+
+    fn start<R: AsRef<[u8]>, E: From<EmbedError> + Send + 'static>(
+        self,
+        unpacked: Result<(R, RecordingOptions), E>,
+        done: impl FnOnce(Result<HeardOnce, E>) + Send + 'static,
+        pace: Pace<'_>,
+    ) -> Started {
+        let listening = unpacked
+            .and_then(|(bytes, options)| Ok(self.listen(bytes, options, pace).map_err(EmbedError::from)?));
+        let (listening, timings) = match listening {
+            Ok(listening) => listening,
+            Err(error) => return failed(done, error),
+        };
+        let Self { model, network, request, .. } = self;
+        let span = info_span!(parent: &request, "segment");
+        let begun = Instant::now();
+        let windows = listening.windows();
+        let next = move |outputs: Result<Vec<Vec<f32>>, EncoderError>| {
+            drop(span);
+            let listened =
+                outputs.map_err(PipelineError::from).and_then(|outputs| listening.segmented(&outputs));
+            let listened = match listened {
+                Ok(listened) => listened,
+                Err(error) => return failed(done, EmbedError::from(error).into()),
+            };
+            let span = info_span!(parent: &request, "encode");
+            let pieces = listened.pieces();
+            let finish = move |units: Result<Vec<Vec<f32>>, EncoderError>| {
+                drop(span);
+                let heard = units.map(|units| HeardOnce {
+                    recording: listened.heard(units),
+                    timings: Timings { encode: begun.elapsed(), ..timings },
+                });
+                let heard = heard.map_err(|error| EmbedError::from(PipelineError::from(error)).into());
+                Started::Finished(Box::new(move || done(heard)))
+            };
+            if pieces.lengths().is_empty() {
+                return finish(Ok(Vec::new()));
+            }
+            Started::Units {
+                model: model.place,
+                frame_cost_ns: model.spec.frame_cost_ns,
+                units: Box::new(pieces),
+                is_continued: false,
+                next: Box::new(finish),
+            }
+        };
+        Started::Units {
+            model: network.place,
+            frame_cost_ns: SAMPLE_COST_NS,
+            units: Box::new(windows),
+            is_continued: true,
+            next: Box::new(next),
+        }
+    }
+}
+
+impl HearingWork {
+    /// The stages before the network, each a span of its request.
+    fn listen<R: AsRef<[u8]>>(
+        &self,
+        bytes: R,
+        options: RecordingOptions,
+        pace: Pace<'_>,
+    ) -> Result<(Listening, Timings), PipelineError> {
+        let _request = self.request.enter();
+        let pipeline = &self.model.pipeline;
+        let begun = Instant::now();
+        let recording =
+            info_span!("decode").in_scope(|| Listening::decode(pipeline, bytes.as_ref(), options, pace))?;
+        // The file is not needed any more, and what follows takes memory.
+        drop(bytes);
+        let decode = begun.elapsed();
+        if let Some(on_length) = &self.wanted.on_length {
+            on_length(recording.duration_seconds);
+        }
+        let begun = Instant::now();
+        let listening = info_span!("preprocess")
+            .in_scope(|| Listening::new(pipeline, &self.model.spec, recording, pace))?;
+        let timings =
+            Timings { queue: self.queue, decode, preprocess: begun.elapsed(), encode: Duration::ZERO };
+        Ok((listening, timings))
+    }
+}
+
+fn failed<T: 'static, E: Send + 'static>(
+    done: impl FnOnce(Result<T, E>) + Send + 'static,
+    error: E,
+) -> Started {
+    Started::Finished(Box::new(move || done(Err(error))))
+}

@@ -1,0 +1,55 @@
+//! A network's file, in memory or on the disk.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::digest::FileDigest;
+use super::error::EncoderError;
+
+/// An ONNX file. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct OnnxFile {
+    contents: Contents,
+    digest: FileDigest,
+}
+
+#[derive(Clone, Debug)]
+enum Contents {
+    Bytes(Arc<[u8]>),
+    /// They are read again when they are needed.
+    At(PathBuf),
+}
+
+impl OnnxFile {
+    /// Size and hash.
+    pub fn digest(&self) -> &FileDigest {
+        &self.digest
+    }
+
+    /// The same without its bytes, which are read again from a file when they are needed.
+    #[must_use]
+    pub fn left_at(self, path: PathBuf) -> Self {
+        Self { contents: Contents::At(path), ..self }
+    }
+
+    /// The bytes. Those of another file by now are refused.
+    pub fn bytes(&self) -> Result<Cow<'_, [u8]>, EncoderError> {
+        let path = match &self.contents {
+            Contents::Bytes(bytes) => return Ok(Cow::Borrowed(bytes)),
+            Contents::At(path) => path,
+        };
+        let failed = |reason: String| EncoderError::Model(format!("{}: {reason}", path.display()));
+        let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+        if FileDigest::of(&bytes) != self.digest {
+            return Err(failed("it is another file than at the start".to_owned()));
+        }
+        Ok(Cow::Owned(bytes))
+    }
+}
+
+impl From<Vec<u8>> for OnnxFile {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { digest: FileDigest::of(&bytes), contents: Contents::Bytes(bytes.into()) }
+    }
+}

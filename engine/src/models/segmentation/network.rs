@@ -1,0 +1,169 @@
+//! The network as an ONNX graph.
+//!
+//! Source: Plaquet and Bredin, *Powerset multi-class cross entropy loss for neural speaker diarization*, 2023; `PyanNet` of pyannote.audio with
+//! the SincNet of Ravanelli and Bengio, *Speaker Recognition from Raw Waveform with SincNet*, 2018.
+
+use super::hparams::{CLASSES, INPUT_NAME, OUTPUT_NAME};
+use crate::audio::SAMPLE_RATE_HZ;
+use crate::models::checkpoint::Tensors;
+use crate::models::error::ConvertError;
+use crate::models::graph::Graph;
+use crate::models::onnx::{Dim, Message, float, int, ints, text, value_info};
+
+/// Samples from one position of the fixed filters to the next.
+const FILTER_STEP: u64 = 10;
+
+/// Units of a LSTM layer in each direction.
+const HIDDEN_UNITS: usize = 128;
+
+const LSTM_LAYERS: usize = 4;
+
+/// PyTorch's default.
+const NORM_EPSILON: f32 = 1e-5;
+
+/// PyTorch's default slope of a leaky ReLU below zero.
+const LEAK: f32 = 0.01;
+
+/// Lowest frequency of a filter, and the least width of its band, in Hz.
+const LEAST_HZ: f64 = 50.0;
+
+/// The graph `samples [n, samples]` -> `log_probabilities [n, frames, 7]`. Weights of the LSTMs and of convolutions are stored in 16 bits and
+/// widened when the graph is loaded.
+///
+/// 1. Instance norm of the samples, 80 fixed filters, absolute value.
+/// 2. Three times, with a convolution before the second and the third: maximum of 3, instance norm, leaky ReLU.
+/// 3. Four bidirectional LSTMs, two linear layers with leaky ReLU.
+/// 4. Linear, log softmax over the classes.
+pub(super) fn network(tensors: &Tensors<'_>) -> Result<Message, ConvertError> {
+    let mut graph = Graph::new(tensors);
+    let axis = graph.int64("axis_1", &[1]);
+    let signal = graph.op("Unsqueeze", &[INPUT_NAME, &axis], &[]);
+    let signal = graph.instance_norm(&signal, "sincnet.wav_norm1d")?;
+    // Not rounded: they were computed, not learned.
+    let filters = sinc_filters(tensors)?;
+    let shape = [filters.len() / FILTER_SAMPLES, 1, FILTER_SAMPLES];
+    let filters = graph.tensor("sincnet.filters", &shape, &filters);
+    let filtered = graph.op("Conv", &[&signal, &filters], &[ints("strides", &[FILTER_STEP])]);
+    let mut x = graph.op("Abs", &[&filtered], &[]);
+    for block in 0..3 {
+        if block > 0 {
+            x = graph.convolution(&x, &format!("sincnet.conv1d.{block}"))?;
+        }
+        let pool = [ints("kernel_shape", &[3]), ints("strides", &[3])];
+        let pooled = graph.op("MaxPool", &[&x], &pool);
+        let normed = graph.instance_norm(&pooled, &format!("sincnet.norm1d.{block}"))?;
+        x = graph.leaky_relu(&normed);
+    }
+    x = graph.op_named("Transpose", &[&x], "sincnet", &[ints("perm", &[2, 0, 1])]);
+    let joined_shape = graph.int64("joined_shape", &[0, 0, -1]);
+    for layer in 0..LSTM_LAYERS {
+        x = graph.lstm(&x, layer, &joined_shape)?;
+    }
+    for layer in 0..2 {
+        x = graph.linear(&x, &format!("linear.{layer}"))?;
+        x = graph.op_named("LeakyRelu", &[&x], &format!("linear{layer}"), &[float("alpha", LEAK)]);
+    }
+    let scores = graph.linear(&x, "classifier")?;
+    let scores = graph.op("Transpose", &[&scores], &[ints("perm", &[1, 0, 2])]);
+    graph.op_named("LogSoftmax", &[&scores], OUTPUT_NAME, &[int("axis", 2)]);
+    let n = Dim::Any("n");
+    let input = value_info(INPUT_NAME, &[n, Dim::Any("samples")]);
+    let output = value_info(OUTPUT_NAME, &[n, Dim::Any("frames"), Dim::Size(CLASSES)]);
+    Ok(graph.finish("speaker_segmentation", &input, &output))
+}
+
+impl Graph<'_> {
+    fn leaky_relu(&mut self, x: &str) -> String {
+        self.op("LeakyRelu", &[x], &[float("alpha", LEAK)])
+    }
+
+    /// A list of the checkpoint.
+    fn own(&mut self, name: &str) -> Result<String, ConvertError> {
+        let values = self.tensors.read(name)?.1;
+        Ok(self.floats(name, &values))
+    }
+
+    /// Weights of the checkpoint.
+    fn weights(&mut self, name: &str) -> Result<String, ConvertError> {
+        let (shape, values) = self.tensors.read(name)?;
+        Ok(self.halves(name, shape, &values))
+    }
+
+    fn instance_norm(&mut self, x: &str, name: &str) -> Result<String, ConvertError> {
+        let weight = self.own(&format!("{name}.weight"))?;
+        let bias = self.own(&format!("{name}.bias"))?;
+        Ok(self.op("InstanceNormalization", &[x, &weight, &bias], &[float("epsilon", NORM_EPSILON)]))
+    }
+
+    fn convolution(&mut self, x: &str, name: &str) -> Result<String, ConvertError> {
+        let weight = self.weights(&format!("{name}.weight"))?;
+        let bias = self.own(&format!("{name}.bias"))?;
+        Ok(self.op("Conv", &[x, &weight, &bias], &[]))
+    }
+
+    /// `[frames, n, inputs]` -> `[frames, n, outputs]`.
+    fn linear(&mut self, x: &str, name: &str) -> Result<String, ConvertError> {
+        let weight = self.weights(&format!("{name}.weight"))?;
+        let bias = self.own(&format!("{name}.bias"))?;
+        let transposed = self.op("Transpose", &[&weight], &[ints("perm", &[1, 0])]);
+        let product = self.op("MatMul", &[x, &transposed], &[]);
+        Ok(self.op("Add", &[&product, &bias], &[]))
+    }
+
+    /// `[frames, n, inputs]` -> `[frames, n, 256]`: forward, then backward.
+    fn lstm(&mut self, x: &str, layer: usize, joined_shape: &str) -> Result<String, ConvertError> {
+        let directions = [format!("_l{layer}"), format!("_l{layer}_reverse")];
+        let tensors = self.tensors;
+        let gates = |kind: &str, direction: &String| tensors.read_gates(&format!("lstm.{kind}{direction}"));
+        let both = |kinds: &[&str]| -> Result<Vec<f32>, ConvertError> {
+            let parts =
+                directions.iter().flat_map(|direction| kinds.iter().map(|kind| gates(kind, direction)));
+            Ok(parts.collect::<Result<Vec<_>, _>>()?.concat())
+        };
+        let (input, recurrent) = (both(&["weight_ih"])?, both(&["weight_hh"])?);
+        let bias = both(&["bias_ih", "bias_hh"])?;
+        let n_gates = 4 * HIDDEN_UNITS;
+        let input_shape = [2, n_gates, input.len() / (2 * n_gates)];
+        let recurrent_shape = [2, n_gates, HIDDEN_UNITS];
+        let input = self.halves(&format!("lstm{layer}_w"), &input_shape, &input);
+        let recurrent = self.halves(&format!("lstm{layer}_r"), &recurrent_shape, &recurrent);
+        let bias = self.tensor(&format!("lstm{layer}_b"), &[2, 2 * n_gates], &bias);
+        let attributes = [text("direction", "bidirectional"), int("hidden_size", HIDDEN_UNITS as u64)];
+        let states = self.op("LSTM", &[x, &input, &recurrent, &bias], &attributes);
+        let side_by_side = self.op("Transpose", &[&states], &[ints("perm", &[0, 2, 1, 3])]);
+        Ok(self.op_named("Reshape", &[&side_by_side, joined_shape], &format!("lstm{layer}"), &[]))
+    }
+}
+
+/// Samples of a fixed filter.
+const FILTER_SAMPLES: usize = 251;
+
+/// The fixed filters, `[80, 251]`: band passes, the even ones first, then the odd ones, of height 1.
+fn sinc_filters(tensors: &Tensors<'_>) -> Result<Vec<f32>, ConvertError> {
+    let read = |name: &str| -> Result<Vec<f64>, ConvertError> {
+        let values = tensors.read(&format!("sincnet.conv1d.0.filterbank.{name}"))?.1;
+        Ok(values.into_iter().map(f64::from).collect())
+    };
+    let (low_hz, band_hz, window, n) = (read("low_hz_")?, read("band_hz_")?, read("window_")?, read("n_")?);
+    let highest_hz = f64::from(SAMPLE_RATE_HZ) / 2.0;
+    let mut filters = Vec::with_capacity(2 * low_hz.len() * FILTER_SAMPLES);
+    for is_odd in [false, true] {
+        for (low, band) in low_hz.iter().zip(&band_hz) {
+            let low = LEAST_HZ + low.abs();
+            let high = (low + LEAST_HZ + band.abs()).clamp(LEAST_HZ, highest_hz);
+            let twice_band = 2.0 * (high - low);
+            let left = n.iter().zip(&window).map(|(n, window)| {
+                let (low, high) = (low * n, high * n);
+                let difference = if is_odd { low.cos() - high.cos() } else { high.sin() - low.sin() };
+                difference / (n / 2.0) * window / twice_band
+            });
+            let left: Vec<f64> = left.collect();
+            let sign = if is_odd { -1.0 } else { 1.0 };
+            let right = left.iter().rev().map(|value| sign * value);
+            let centre = if is_odd { 0.0 } else { 1.0 };
+            let filter = left.iter().copied().chain([centre]).chain(right);
+            filters.extend(filter.map(|value| value as f32));
+        }
+    }
+    Ok(filters)
+}

@@ -1,0 +1,33 @@
+//! The network's files and graph.
+
+use super::convert::convert;
+use super::hparams::{CLASSES, INPUT_NAME, OUTPUT_NAME};
+use crate::encoder::Graph;
+use crate::models::manifest::Manifest;
+use crate::models::spec::ModelFiles;
+
+/// What encoding a sample takes on one core, in nanoseconds, as [`frame_cost_ns`](crate::models::ModelSpec::frame_cost_ns).
+pub const SAMPLE_COST_NS: u32 = 160;
+
+/// Input and output of the network's graph.
+pub const GRAPH: Graph = Graph {
+    input: INPUT_NAME,
+    input_shape: &[None],
+    output: OUTPUT_NAME,
+    output_shape: &[None, Some(CLASSES)],
+};
+
+/// Where the network comes from.
+pub fn files() -> ModelFiles {
+    let manifest = Manifest::segmentation();
+    ModelFiles {
+        id: "segmentation",
+        variables: "SEGMENTATION_MODEL",
+        local: "segmentation.onnx",
+        onnx: manifest.onnx,
+        checkpoint_url: manifest.checkpoint.url,
+        checkpoint: manifest.checkpoint.digest,
+        convert,
+        native_check_sha256: manifest.native_check_sha256,
+    }
+}
