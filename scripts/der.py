@@ -1,79 +1,76 @@
-"""Write the table of docs/diarization.md and docs/diarization.svg: how well `diarize` tells the speakers of conversations apart.
+"""Write the tables of docs/diarization.md and docs/diarization.svg: how far `diarize` is from what is known of recordings.
 
-der.py BINARY PARITY_DATA: PARITY_DATA has `conversations/*.rttm` with the recordings, and `conversations/phone`. Diarization error rates are
-those of pyannote.metrics, overlap counted. Exit status 1 if a number of speakers is wrong on the first set.
+der.py BINARY PARITY_DATA SETS: PARITY_DATA has `conversations` and `meetings`, SETS is where der_sets.py makes others. Rates are those of the
+command `score`. Exit status 1 if a number of speakers is wrong on the conversations.
 """
 
+import json
 import os
 import pathlib
 import subprocess
 import sys
 import time
 
-from pyannote.core import Annotation, Segment
-from pyannote.metrics.diarization import DiarizationErrorRate
+import der_sets
 
-MODELS = ("resemblyzer", "campplus")
-
-# As NIST counts: a quarter of a second before and behind each boundary is left out, which pyannote calls 0.5.
-COLLARS = (0.5, 0.0)
+MODELS = ("campplus", "resemblyzer")
 
 # Where the table stands in the page.
 BEGIN, END = "<!-- make der -->\n", "<!-- end -->\n"
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#000000", "#999999")
 
-
-def annotations(text):
-    found = {}
-    for line in text.splitlines():
-        fields = line.split()
-        if fields and fields[0] == "SPEAKER":
-            annotation = found.setdefault(fields[1], Annotation())
-            start, length = float(fields[3]), float(fields[4])
-            annotation[Segment(start, start + length), len(annotation)] = fields[7]
-    return found
+HEAD = ("set", "model", "DER", "missed, false alarm, confusion", "JER", "DER, ±0.25 s", "wrong number of speakers", "time, of the audio's")
 
 
-def diarized(binary, folder, model):
+def run(*command):
+    environment = os.environ | {"WORKERS": "1"}
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True, env=environment).stdout
+
+
+def score(binary, folder, found, collar):
+    return json.loads(run(binary, "score", "--format", "json", "--collar", collar, "--reference", folder, found))
+
+
+def row(binary, title, folder, model, found):
     begun = time.monotonic()
-    command = [binary, "diarize", "--quiet", "--model", model, folder]
-    run = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"WORKERS": "1"})
-    return annotations(run.stdout), time.monotonic() - begun
+    found.write_text(run(binary, "diarize", "--quiet", "--model", model, folder))
+    seconds = time.monotonic() - begun
+    exact, forgiving = score(binary, folder, found, 0), score(binary, folder, found, 0.25)
+    everything = exact["all"]
+    parts = ", ".join(f"{everything[name]:.1f}" for name in ("missed", "false_alarm", "confusion"))
+    audio = sum(turns[-1][2] for path in folder.glob("*.rttm") if (turns := sorted(der_sets.annotation(path), key=lambda t: t[2])))
+    wrong = exact["wrong_speaker_counts"]
+    cells = (title, model, f"{everything['error_rate']:.1f}", parts, f"{everything['jaccard_error_rate']:.1f}",
+             f"{forgiving['all']['error_rate']:.1f}", f"{wrong} of {len(exact['recordings'])}", f"{seconds / audio:.4f}")
+    return cells, wrong
 
 
-def row(binary, folder, model):
-    reference = annotations("".join(path.read_text() for path in sorted(folder.glob("*.rttm"))))
-    hypothesis, seconds = diarized(binary, folder, model)
-    cells = []
-    for collar in COLLARS:
-        metric = DiarizationErrorRate(collar=collar)
-        for name in reference:
-            metric(reference[name], hypothesis.get(name, Annotation()), uem=None)
-        total = metric[:]
-        cells += [100 * abs(metric), 100 * total["confusion"] / total["total"]]
-    wrong = sum(len(reference[name].labels()) != len(hypothesis[name].labels()) for name in reference)
-    audio = sum(reference[name].get_timeline().extent().end for name in reference)
-    return cells, wrong, len(reference), seconds / audio, reference, hypothesis
+def together(a, b):
+    """Seconds that are in both of two lists of turns."""
+    return sum(max(0, min(x[1], y[1]) - max(x[0], y[0])) for x in a for y in b)
 
 
-def timeline(reference, hypothesis, name):
+def timeline(reference, found, name):
     """A picture: the turns of a conversation, as they are and as they are told."""
-    end = reference[name].get_timeline().extent().end
+    def by_speaker(turns):
+        speakers = {}
+        for who, start, end in turns:
+            speakers.setdefault(who, []).append((start, end))
+        return speakers
+
+    reference, found = by_speaker(reference), by_speaker(found)
+    end = max(turn[1] for turns in reference.values() for turn in turns)
     width, left, height = 1000, 90, 24
-    rows = []
-    pairs = DiarizationErrorRate().optimal_mapping(reference[name], hypothesis[name])
-    own = {speaker: label for label, speaker in pairs.items()}
-    y = 24
-    for speaker, colour in zip(sorted(reference[name].labels()), COLOURS):
-        for title, turns in ((f"{speaker}", reference[name].label_timeline(speaker)),
-                             ("told", hypothesis[name].label_timeline(own[speaker]) if speaker in own else ())):
+    rows, y = [], 24
+    for (speaker, turns), colour in zip(sorted(reference.items()), COLOURS):
+        told = max(found.values(), key=lambda other: together(turns, other), default=())
+        for title, own in ((speaker, turns), ("told", told)):
             rows.append(f'<text x="{left - 8}" y="{y + 14}" text-anchor="end">{title}</text>')
-            opacity = 1 if title != "told" else 0.55
-            for turn in turns:
-                x, length = left + turn.start / end * width, (turn.end - turn.start) / end * width
-                rows.append(f'<rect x="{x:.1f}" y="{y}" width="{length:.1f}" height="{height - 6}" '
-                            f'fill="{colour}" fill-opacity="{opacity}"/>')
+            opacity = 0.55 if title == "told" else 1
+            for start, stop in own:
+                rows.append(f'<rect x="{left + start / end * width:.1f}" y="{y}" width="{(stop - start) / end * width:.1f}" '
+                            f'height="{height - 6}" fill="{colour}" fill-opacity="{opacity}"/>')
             y += height
         y += 8
     ticks = "".join(f'<text x="{left + s / end * width:.1f}" y="{y + 12}" text-anchor="middle">{s} s</text>'
@@ -85,23 +82,30 @@ def timeline(reference, hypothesis, name):
 
 
 def main():
-    binary, data = sys.argv[1], pathlib.Path(sys.argv[2]) / "conversations"
-    lines = ["| set | model | DER at ±0.25 s | confusion | DER at 0 s | confusion | wrong number of speakers | time, of the audio's |",
-             "| --- | --- | --- | --- | --- | --- | --- | --- |"]
+    binary, data, made = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
+    if not made.is_dir():
+        der_sets.make(data, made)
+    sets = [("conversations", data / "conversations"), ("conversations, 8 kHz mu-law", data / "conversations/phone"),
+            ("meetings (AMI)", data / "meetings")]
+    sets += [(folder.name.replace("-", " "), folder) for folder in sorted(made.iterdir())]
+    lines = [f"| {' | '.join(HEAD)} |", "| --- " * len(HEAD) + "|"]
     any_wrong = False
-    for title, folder in (("conversations", data), ("telephone", data / "phone")):
+    found = made.with_suffix(".rttm")
+    for title, folder in sets:
         for model in MODELS:
-            cells, wrong, n, factor, reference, hypothesis = row(binary, folder, model)
-            any_wrong |= wrong > 0 and folder == data
-            numbers = " | ".join(f"{cell:.2f}" for cell in cells)
-            lines.append(f"| {title} | {model} | {numbers} | {wrong} of {n} | {factor:.4f} |")
-            if model == "campplus" and folder == data:
-                pathlib.Path("docs/diarization.svg").write_text(timeline(reference, hypothesis, "conv05"))
-    text = "\n".join(lines) + "\n"
+            cells, wrong = row(binary, title, folder, model, found)
+            lines.append(f"| {' | '.join(cells)} |")
+            print(lines[-1], flush=True)
+            any_wrong |= wrong > 0 and title == "conversations" and model == "campplus"
+            if model == "campplus" and title == "conversations":
+                name = "conv05"
+                told = [line.split() for line in found.read_text().splitlines()]
+                told = [(f[7], float(f[3]), float(f[3]) + float(f[4])) for f in told if f[1] == name]
+                picture = timeline(der_sets.annotation(folder / f"{name}.rttm"), told, name)
+                pathlib.Path("docs/diarization.svg").write_text(picture)
     page = pathlib.Path("docs/diarization.md")
     before, _, rest = page.read_text().partition(BEGIN)
-    page.write_text(before + BEGIN + text + END + rest.partition(END)[2])
-    print(text)
+    page.write_text(before + BEGIN + "\n".join(lines) + "\n" + END + rest.partition(END)[2])
     sys.exit(any_wrong)
 
 
