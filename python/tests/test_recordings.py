@@ -201,6 +201,22 @@ def test_who_spoke_when() -> None:
     assert of_file.rttm.startswith("SPEAKER beth-1 ") and len(of_file.speakers) == 1
 
 
+def test_people_who_speak_at_once() -> None:
+    alan, beth = (voice_embedding.decode(voices(name)).samples for name in ("alan-1", "beth-1"))
+    start = len(alan) // 2
+    both = np.zeros(start + len(beth), np.float32)
+    both[: len(alan)] += alan
+    both[start:] += beth
+    found = voice_embedding.diarize(both, sample_rate=16_000, num_speakers=2)
+    first, second = found.turns
+    assert first.speaker != second.speaker
+    assert first.end - second.start == pytest.approx((len(alan) - start) / 16_000, abs=0.5)
+    assert found.overlap_seconds == pytest.approx(first.end - second.start, abs=0.003)
+    in_turn = voice_embedding.diarize(both, sample_rate=16_000, num_speakers=2, overlap=False)
+    assert in_turn.overlap_seconds == 0.0
+    assert all(turn.end <= following.start for turn, following in zip(in_turn.turns, in_turn.turns[1:]))
+
+
 @pytest.mark.skipif(PARITY_DATA is None, reason="PARITY_DATA names no folder of real speech")
 def test_conversations_have_their_speakers() -> None:
     for recording in sorted((PARITY_DATA / "conversations").glob("conv0[1-3].flac")):

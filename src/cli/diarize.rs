@@ -21,7 +21,7 @@ use crate::decisions::{
     DiarizeAnswer, Diarized, DiarizedChannel, Names, name_speakers, naming_search, voices_of,
 };
 use crate::diarization::{Diarization, MAX_SPEAKERS, SpeakerCount, TurnOptions};
-use crate::embedder::{EmbedError, EmbedderModel, HeardOnce};
+use crate::embedder::{EmbedError, EmbedderModel, Hearing};
 use crate::pace::Pace;
 use crate::speakers::Identifier;
 use crate::store::Store;
@@ -106,7 +106,7 @@ pub(super) fn run(args: &DiarizeArgs) -> anyhow::Result<ExitCode> {
     });
     let mut out = anstream::stdout();
     embedding.hear_all(sources, &is_stopped, |name, outcome| {
-        let diarized = outcome.and_then(|HeardOnce { recording, .. }| {
+        let diarized = outcome.and_then(|Hearing { recording, .. }| {
             Ok(recording.diarize(&options, Pace::UNBROKEN).map_err(EmbedError::from)?)
         });
         let (found, audio) = match diarized {

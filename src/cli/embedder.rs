@@ -14,7 +14,7 @@ use super::store;
 use crate::audio::Channel;
 use crate::config::{ConfiguredModel, EngineArgs, Environment, LogConfig, StoreArgs, not_negative, positive};
 use crate::embedder::{
-    Admission, Done, EmbedError, Embedded, Embedder, EmbedderLimits, EmbedderModel, HeardOnce, InOrder,
+    Admission, Done, EmbedError, Embedded, Embedder, EmbedderLimits, EmbedderModel, Hearing, InOrder,
     WantedTurns, WorkerPanicked, queue_capacity,
 };
 use crate::embedding::ModelId;
@@ -210,7 +210,7 @@ impl Embedding {
         &self,
         sources: impl Iterator<Item = Source>,
         is_stopped: &AtomicBool,
-        each: impl FnMut(String, Outcome<HeardOnce>) -> anyhow::Result<()>,
+        each: impl FnMut(String, Outcome<Hearing>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let network = self.embedder.segmentation().expect("it was started for turns");
         let (model, options) = (&self.model, self.options);

@@ -14,7 +14,7 @@ use super::request::model::segmentation;
 use super::request::voice::VoiceRecording;
 use super::state::AppState;
 use crate::embedder::{
-    self, EmbedError, Embedded, EmbeddedVoice, EmbedderModel, HeardOnce, Timings, WantedTurns,
+    self, EmbedError, Embedded, EmbeddedVoice, EmbedderModel, Hearing, Timings, WantedTurns,
 };
 use crate::pace::Pace;
 use crate::pipeline::Wanted;
@@ -140,7 +140,7 @@ impl Admission {
         caller: &Caller,
         model: &Arc<EmbedderModel>,
         recording: VoiceRecording,
-    ) -> Result<HeardOnce, ApiError> {
+    ) -> Result<Hearing, ApiError> {
         let embedder = self.state.embedder_in_hand()?;
         let network = segmentation(embedder)?;
         let VoiceRecording { source, options, .. } = recording;
@@ -151,7 +151,7 @@ impl Admission {
         let n_bytes = source.len();
         let (answer, answered) = oneshot::channel();
         let unpack = move || Ok((source.unpack()?, options));
-        let done = move |outcome: Result<HeardOnce, ApiError>| drop(answer.send(outcome));
+        let done = move |outcome: Result<Hearing, ApiError>| drop(answer.send(outcome));
         self.admission.hear(model, network, wanted, n_bytes, unpack, done);
         let heard = answered.await.map_err(|_| ApiError::Panicked)??;
         let metrics = &self.state.metrics.embedding;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::windows::{Segmentation, WINDOW_FRAMES, alone, frame_of, n_feature_frames, speakers};
+use super::windows::{Segmentation, WINDOW_FRAMES, alone, frame_of, speakers};
 use crate::models::segmentation::MAX_LOCAL_SPEAKERS;
 
 /// Feature frames of the shortest piece, and of a silence that a piece may span.
@@ -72,16 +72,13 @@ impl LocalSpeaker {
 /// All local speakers that are heard at all, window by window.
 pub(super) fn local_speakers(segmentation: &Segmentation, pieces: &[Range<usize>]) -> Vec<LocalSpeaker> {
     let mut found = Vec::new();
-    let n_feature_frames = n_feature_frames(segmentation.n_samples);
     let mut first_piece = 0;
     for window in 0..segmentation.n_windows() {
         let frames = segmentation.frames(window);
         let first = segmentation.first_frame(window) as isize;
         let is_within = |t: &usize| (first..first + WINDOW_FRAMES as isize).contains(&frame_of(*t));
-        while first_piece < pieces.len()
-            && pieces[first_piece].end <= n_feature_frames
-            && frame_of(pieces[first_piece].end - 1) < first
-        {
+        // Those before this window are before all that follow.
+        while pieces.get(first_piece).is_some_and(|piece| frame_of(piece.end - 1) < first) {
             first_piece += 1;
         }
         let mut alone_in: [Vec<(usize, usize)>; MAX_LOCAL_SPEAKERS] = Default::default();

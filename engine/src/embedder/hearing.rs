@@ -35,7 +35,7 @@ impl fmt::Debug for WantedTurns {
 }
 
 /// What was heard of a recording, and how long each stage took.
-pub struct HeardOnce {
+pub struct Hearing {
     /// What was heard.
     pub recording: HeardRecording,
     /// How long each stage took.
@@ -51,7 +51,7 @@ impl Admission {
         wanted: WantedTurns,
         n_bytes: usize,
         unpack: impl FnOnce() -> Result<(R, RecordingOptions), E> + Send + 'static,
-        done: impl FnOnce(Result<HeardOnce, E>) + Send + 'static,
+        done: impl FnOnce(Result<Hearing, E>) + Send + 'static,
     ) {
         let (model, request, submitted) = (Arc::clone(model), Span::current(), Instant::now());
         let work = move || HearingWork { model, network, request, wanted, queue: submitted.elapsed() };
@@ -70,7 +70,7 @@ struct HearingWork {
 }
 
 impl RecordingWork for HearingWork {
-    type Outcome = HeardOnce;
+    type Outcome = Hearing;
 
     fn max_seconds(&self) -> f64 {
         self.model.pipeline.limits().max_turns_seconds
@@ -88,7 +88,7 @@ impl RecordingWork for HearingWork {
     fn start<R: AsRef<[u8]>, E: From<EmbedError> + Send + 'static>(
         self,
         unpacked: Result<(R, RecordingOptions), E>,
-        done: impl FnOnce(Result<HeardOnce, E>) + Send + 'static,
+        done: impl FnOnce(Result<Hearing, E>) + Send + 'static,
         pace: Pace<'_>,
     ) -> Started {
         let listening = unpacked
@@ -113,7 +113,7 @@ impl RecordingWork for HearingWork {
             let pieces = listened.pieces();
             let finish = move |units: Result<Vec<Vec<f32>>, EncoderError>| {
                 drop(span);
-                let heard = units.map(|units| HeardOnce {
+                let heard = units.map(|units| Hearing {
                     recording: listened.heard(units),
                     timings: Timings { encode: begun.elapsed(), ..timings },
                 });

@@ -9,5 +9,5 @@ pub use embedder::{
     Admission, EmbedError, Embedded, EmbeddedVoice, Embedder, EmbedderLimits, EmbedderModel, Partial,
     SegmentationNetwork, Timings,
 };
-pub use hearing::{HeardOnce, WantedTurns};
+pub use hearing::{Hearing, WantedTurns};
 pub use in_order::{Done, InOrder, WorkerPanicked, queue_capacity};
