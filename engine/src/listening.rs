@@ -19,23 +19,23 @@ use crate::report::{AudioReport, Warning};
 use crate::speech::detector::{DETECTOR_WINDOW_SAMPLES, voice_flags};
 use crate::speech::level::{gain_to, level_of};
 
-/// Samples that are looked at between two pauses: half a minute.
+/// Samples between two pauses of the analysis: half a minute.
 const SAMPLES_A_SLICE: usize = 1_000 * DETECTOR_WINDOW_SAMPLES;
 
-/// What is added to the power of a frame, so that digital silence has a level: -120 dB.
+/// Added to the power of a frame, so that the level of digital silence is finite: -120 dB.
 const SILENCE_POWER: f32 = 1e-12;
 
 /// The voice detector hears so much more speech than the network where a recording is noise or music, rather than speech.
 const NOISE_RATIO: f64 = 4.0;
 
-/// A recording before the network has heard it.
+/// A decoded recording, ready for the segmentation network.
 pub struct Listening {
     sound: Sound,
     known: Known,
     windows: Vec<Range<usize>>,
 }
 
-/// A recording once the network has heard it.
+/// A segmented recording, ready for the encoder.
 pub struct Listened {
     sound: Sound,
     known: Known,
@@ -43,13 +43,13 @@ pub struct Listened {
     pieces: Vec<Range<usize>>,
 }
 
-/// What was heard of a recording, and what is known of it.
+/// A recording with its segmentation and embeddings, ready to be clustered.
 pub struct HeardRecording {
     heard: Heard,
     known: Known,
 }
 
-/// What units are made of.
+/// The samples, and how units are made of them.
 struct Sound {
     samples: Arc<CompactWaveform>,
     front_end: Arc<FrontEnd>,
@@ -60,7 +60,7 @@ struct Sound {
     levels_db: Vec<f32>,
 }
 
-/// What is known of a recording besides.
+/// Facts about a recording for its report.
 struct Known {
     report: AudioReport,
     /// Speech by the voice detector.
@@ -125,12 +125,12 @@ impl Listening {
         Ok(Self { sound, known, windows })
     }
 
-    /// What the segmentation network is to hear.
+    /// The input of the segmentation network.
     pub fn windows(&self) -> impl Units + use<> {
         Windows { samples: Arc::clone(&self.sound.samples), windows: self.windows.clone() }
     }
 
-    /// Goes on with what the network made of each window.
+    /// Continues with the network's output for each window.
     pub fn segmented(self, outputs: &[Vec<f32>]) -> Result<Listened, PipelineError> {
         let Self { sound, known, windows } = self;
         let mut segmentation = Segmentation::new(sound.samples.len());
@@ -146,14 +146,14 @@ impl Listening {
 }
 
 impl Listened {
-    /// What is to be embedded; nothing, if nobody is heard alone.
+    /// The pieces to embed. There are none if all speech overlaps.
     pub fn pieces(&self) -> impl Units + use<> {
         let Sound { samples, front_end, gain, .. } = &self.sound;
         let places = self.pieces.iter().map(samples_of).collect();
         Pieces { samples: Arc::clone(samples), front_end: Arc::clone(front_end), gain: *gain, places }
     }
 
-    /// Goes on with the embedding of each piece. The samples are not needed any more.
+    /// Continues with the embedding of each piece, and drops the samples.
     pub fn heard(self, units: Vec<Vec<f32>>) -> HeardRecording {
         let Self { sound: Sound { parameters, levels_db, .. }, known, segmentation, pieces } = self;
         let units = units.into_iter().map(normalized).collect();
@@ -189,7 +189,7 @@ impl HeardRecording {
 
 /// The level of each frame of the segmentation network, in dB.
 fn frame_levels_db(samples: &CompactWaveform, pace: Pace<'_>) -> Result<Vec<f32>, Cancelled> {
-    /// Frames that are looked at between two pauses: half a minute.
+    /// Frames between two pauses of the analysis: half a minute.
     const FRAMES_A_SLICE: usize = 1_800;
 
     let first = FIRST_FRAME_CENTRE - FRAME_STEP_SAMPLES / 2;

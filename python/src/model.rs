@@ -51,7 +51,7 @@ pub(crate) struct Model {
 struct Pool(Mutex<Vec<Session>>);
 
 impl Pool {
-    /// So many sessions, for one caller alone; those that are missing are made.
+    /// Takes `n` sessions for one caller, and makes those that are missing.
     fn take(
         &self,
         n: usize,
@@ -110,7 +110,7 @@ impl Model {
             sessions: Pool::default(),
             segmentation: Pool::default(),
         };
-        // What cannot be run is told at once.
+        // Fails now if the model cannot run.
         model.give_back(model.sessions(1).map_err(cannot_run)?);
         Ok(model)
     }
@@ -224,7 +224,7 @@ impl Model {
         self.encoder.session(&self.loaded.onnx, self.loaded.spec.graph)
     }
 
-    /// So many sessions, for one caller alone.
+    /// Takes `n` sessions of the model for one caller.
     pub(crate) fn sessions(&self, n: usize) -> Result<Vec<Session>, EncoderError> {
         self.sessions.take(n, || self.session())
     }
@@ -233,11 +233,11 @@ impl Model {
         self.sessions.give_back(sessions);
     }
 
-    /// So many sessions of the segmentation network, for one caller alone.
+    /// Takes `n` sessions of the segmentation network for one caller.
     pub(crate) fn segmentation_sessions(&self, n: usize) -> PyResult<Vec<Session>> {
         let runtime = runtime_of(self.library.as_ref())?;
-        let onnx = OnnxFile::from(SEGMENTATION.to_vec());
-        self.segmentation.take(n, || Session::new(&runtime, &onnx, segmentation::GRAPH)).map_err(cannot_run)
+        let make = || Session::new(&runtime, &OnnxFile::from(SEGMENTATION.to_vec()), segmentation::GRAPH);
+        self.segmentation.take(n, make).map_err(cannot_run)
     }
 
     pub(crate) fn give_back_segmentation(&self, sessions: Vec<Session>) {

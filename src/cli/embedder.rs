@@ -51,9 +51,9 @@ pub(super) struct EmbeddingArgs {
 /// How the embedder of a command is started.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct StartOptions {
-    /// Turns are to be found, too.
+    /// Load the segmentation network as well.
     pub(super) finds_turns: bool,
-    /// Nothing is said of the model.
+    /// Do not print which model is used.
     pub(super) is_quiet: bool,
 }
 
@@ -144,7 +144,7 @@ impl EmbeddingArgs {
             config.check([&*spec])?;
             Ok::<_, anyhow::Error>(Model::new(spec, source.obtain()?.0))
         };
-        // Whoever has named a model knows.
+        // A model that the caller named needs no message.
         let is_default = wanted.is_optional;
         let model = match obtain(wanted) {
             Err(error) if is_default => {

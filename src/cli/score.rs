@@ -118,7 +118,7 @@ impl Scored {
         let percent = |part: f64| rounded(100.0 * if part == 0.0 { 0.0 } else { part / score.total }, 2);
         Self {
             recording,
-            error_rate: percent(score.missed + score.false_alarm + score.confusion),
+            error_rate: rounded(100.0 * score.error_rate(), 2),
             missed: percent(score.missed),
             false_alarm: percent(score.false_alarm),
             confusion: percent(score.confusion),

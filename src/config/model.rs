@@ -11,7 +11,7 @@ use super::places::{cache_directory, model_directories};
 use crate::model_files::{FetchPolicy, ModelSource, Remote, checked_hash};
 use crate::models::{self, ModelFiles, ModelSpec, PREFERRED, campplus, resemblyzer, segmentation};
 
-/// How patiently what a service can do without is fetched.
+/// The fetch policy for networks that the service can start without.
 const IMPATIENT: FetchPolicy = FetchPolicy {
     attempts: 2,
     first_delay: Duration::from_millis(500),
@@ -73,7 +73,7 @@ pub struct ConfiguredModel {
     pub spec: Arc<ModelSpec>,
     /// Where its file comes from.
     pub source: ModelSource,
-    /// Whether it is left out if it cannot be had: it was not asked for.
+    /// Whether the service starts without it if it cannot be loaded: MODELS does not name it.
     pub is_optional: bool,
 }
 
@@ -87,7 +87,7 @@ impl ModelArgs {
         let Some(models) = &self.models else {
             let [resemblyzer, campplus] = models::all();
             let source = self.source(campplus.files.clone(), IMPATIENT)?;
-            // Whoever says where it is wants it.
+            // A configured path or URL makes it required.
             let is_optional = self.campplus_model_path.is_none() && self.campplus_model_url.is_none();
             let campplus = ConfiguredModel { spec: Arc::new(campplus), source, is_optional };
             return Ok(vec![self.configured(resemblyzer)?, campplus]);

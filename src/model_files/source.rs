@@ -94,7 +94,7 @@ impl ModelSource {
         let (bytes, origin) = self.obtain()?;
         let onnx = OnnxFile::from(bytes);
         let onnx = match &origin {
-            // What comes out of a pipe comes once.
+            // A pipe can be read only once.
             Origin::Local(path) | Origin::Cache(path) | Origin::Fetched(path) if path.is_file() => {
                 onnx.left_at(path.clone())
             }
@@ -155,7 +155,7 @@ impl ModelSource {
         }
         let part = cache.part_path(&self.remote.sha256);
         let onnx = self.fetch(Some(&part)).inspect_err(|_| {
-            // Nothing has come that the next fetch could go on with.
+            // An empty partial file does not help the next fetch.
             if std::fs::metadata(&part).is_ok_and(|part| part.len() == 0) {
                 let _ = std::fs::remove_file(&part);
             }

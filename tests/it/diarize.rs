@@ -535,7 +535,7 @@ fn turns_overlap_where_two_speak_at_once_unless_one_at_a_time_is_wanted() {
     for (label, heard) in [("S1", 0), ("S2", 1)] {
         let speaker = &both["speakers"][heard];
         assert_eq!(speaker["label"], label);
-        // What is heard with another is not what the voice is made of.
+        // Overlapping speech does not count towards the embedding.
         let (seconds, clean) =
             (speaker["seconds"].as_f64().unwrap(), speaker["speech_seconds"].as_f64().unwrap());
         assert!(clean < seconds && clean > seconds - 4.0, "{speaker}");
@@ -548,7 +548,7 @@ fn turns_overlap_where_two_speak_at_once_unless_one_at_a_time_is_wanted() {
     assert_eq!(rttm.lines().count(), times(&both).len());
     let vtt = ask(&[("response_format", "vtt")]).text().unwrap();
     assert_eq!(vtt.matches(" --> ").count(), times(&both).len(), "{vtt}");
-    // A word in the overlap goes to whoever spoke before.
+    // A word in the overlap is assigned to the speaker who began first.
     let (start, end) = (times(&both)[1].0, times(&both)[0].1);
     let middle = f64::midpoint(start, end);
     let words = json!([{"start": middle - 0.1, "end": middle + 0.1, "text": "word"}]).to_string();

@@ -44,7 +44,7 @@ impl<S: Samples> To16Khz<S> {
         Self { filter, output: S::default() }
     }
 
-    /// Makes room for so many samples that are to come.
+    /// Reserves room for `n_samples` more.
     pub fn reserve(&mut self, n_samples: usize) {
         let rate_hz = self.filter.as_ref().map_or(SAMPLE_RATE_HZ, |filter| filter.rate_hz);
         self.output

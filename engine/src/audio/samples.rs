@@ -10,19 +10,19 @@ const BLOCK_SAMPLES: usize = 160;
 
 /// A signal that grows.
 pub trait Samples: Default {
-    /// What it becomes.
+    /// The type of the finished signal.
     type Whole;
 
-    /// Makes room for so many samples that are to come.
+    /// Reserves room for `n_samples` more.
     fn reserve(&mut self, n_samples: usize);
 
     /// Adds samples.
     fn add(&mut self, samples: &[f32]);
 
-    /// How many there are.
+    /// The number of samples so far.
     fn n_samples(&self) -> usize;
 
-    /// The whole signal, cut after so many samples. It is not empty.
+    /// The first `n_samples`. A signal without samples is an error.
     fn finish(self, n_samples: usize) -> Result<Self::Whole, AudioError>;
 }
 
@@ -97,7 +97,7 @@ impl CompactWaveform {
         self.values.len()
     }
 
-    /// Whether there is none; one that is decoded has some.
+    /// Whether there are no samples. A decoded recording always has some.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }
@@ -129,7 +129,7 @@ impl CompactWaveform {
     }
 }
 
-/// Samples that are there already.
+/// Packs existing samples.
 impl From<&[f32]> for CompactWaveform {
     fn from(samples: &[f32]) -> Self {
         let mut compact = Self::default();

@@ -5,17 +5,17 @@ use std::ops::Range;
 use super::windows::{Segmentation, WINDOW_FRAMES, speakers};
 use crate::models::segmentation::FRAME_STEP_SAMPLES;
 
-/// Frames of a recording of so many samples.
+/// Frames of a recording of `n_samples`.
 fn n_frames(n_samples: usize) -> usize {
     n_samples / FRAME_STEP_SAMPLES + 2
 }
 
-/// Of each speaker in each frame, the weighted share of the windows that hear them.
+/// The weighted share of the windows in which each speaker is active, for each frame.
 pub(super) struct Activity {
     n_speakers: usize,
     /// `[frames, speakers]`.
     shares: Vec<f32>,
-    /// Of each frame, how probable it is that nobody speaks: the weighted mean of the windows.
+    /// The probability of silence in each frame: the weighted mean of the windows.
     silence: Vec<f32>,
 }
 
@@ -63,7 +63,7 @@ impl Activity {
         Self { n_speakers, shares, silence }
     }
 
-    /// How many frames there are.
+    /// The number of frames.
     pub(super) fn n_frames(&self) -> usize {
         self.shares.len() / self.n_speakers
     }
@@ -73,7 +73,7 @@ impl Activity {
         &self.shares[frame * self.n_speakers..][..self.n_speakers]
     }
 
-    /// How probable it is that nobody speaks.
+    /// The probability of silence in a frame.
     pub(super) fn silence(&self, frame: usize) -> f32 {
         self.silence[frame]
     }
@@ -87,7 +87,7 @@ impl Activity {
         (0..self.n_speakers).rev().max_by(|a, b| sums[*a].total_cmp(&sums[*b])).unwrap_or(0)
     }
 
-    /// Gives what one speaker has of some frames to another, where the other has less.
+    /// Swaps the shares of two speakers in some frames, where `from` has the larger one.
     pub(super) fn give(&mut self, frames: Range<usize>, from: usize, to: usize) {
         for row in self.shares[frames.start * self.n_speakers..frames.end * self.n_speakers]
             .chunks_mut(self.n_speakers)

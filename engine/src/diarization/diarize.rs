@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::activity::Activity;
 use super::assignment::best_pairs;
 use super::count::SpeakerCount;
-use super::linkage::{Member, average_linkage};
+use super::linkage::{Member, average_linkage, dot};
 use super::pieces::{LocalSpeaker, local_speakers};
 use super::timeline::{Turn, frame_seconds, turns};
 use super::windows::{FEATURE_FRAMES_A_SECOND, Segmentation, frame_of};
@@ -16,13 +16,13 @@ use crate::pace::{Cancelled, Pace};
 /// Feature frames without others from which on a group of pieces founds a cluster; the further ones where there are too few clusters.
 const FOUNDING_FRAMES: [f64; 3] = [100.0, 50.0, 20.0];
 
-/// Groups that found clusters at the most, the largest: those of two hours are fewer, and memory grows with their square.
+/// At most this many groups found clusters, the largest ones: memory grows with the square of their number. Two hours have fewer.
 const MAX_FOUNDERS: usize = 3_000;
 
-/// Share of all clean speech that a speaker has at the least.
+/// A speaker has at least this share of all clean speech.
 const MIN_SHARE: f64 = 0.01;
 
-/// What is asked of turns.
+/// How turns are to be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TurnOptions {
     /// How many speakers there are.
@@ -37,7 +37,7 @@ impl Default for TurnOptions {
     }
 }
 
-/// What was heard of a recording.
+/// The segmentation of a recording, and the embeddings of its pieces.
 #[derive(Clone, Debug)]
 pub struct Heard {
     /// Who speaks in each window.
@@ -68,7 +68,7 @@ pub struct Speaker {
     pub seconds: f64,
     /// Seconds without others that the embedding is made of.
     pub clean_seconds: f64,
-    /// The mean of the speaker's pieces, L2 norm 1; without components where nobody is ever heard alone.
+    /// The mean of the speaker's pieces, L2 norm 1. Empty if all speech of the recording overlaps.
     pub embedding: Vec<f64>,
 }
 
@@ -93,9 +93,9 @@ pub fn diarize(heard: &Heard, options: &TurnOptions, pace: Pace<'_>) -> Result<D
     Ok(found.diarization(heard, &activity, options.overlap))
 }
 
-/// The speakers, and whose pieces and local speakers are.
+/// The speakers, and which local speakers belong to each.
 pub(super) struct Speakers {
-    /// Of each speaker, a unit vector; one without components if no piece tells anything.
+    /// A unit vector for each speaker. Empty if there are no pieces.
     pub(super) centroids: Vec<Vec<f64>>,
     locals: Vec<LocalSpeaker>,
     /// Whose each local speaker is.
@@ -336,10 +336,6 @@ fn unit(mut vector: Vec<f64>) -> Vec<f64> {
         vector.iter_mut().for_each(|component| *component /= norm);
     }
     vector
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 /// The place of the largest; of equals the first.

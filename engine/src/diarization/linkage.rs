@@ -62,7 +62,7 @@ impl Linkage {
         };
         for (i, a) in members.iter().enumerate() {
             for (j, b) in members.iter().enumerate().skip(i + 1) {
-                let cosine: f64 = a.unit.iter().zip(&b.unit).map(|(x, y)| x * y).sum();
+                let cosine = dot(&a.unit, &b.unit);
                 let are_apart = a.window == b.window && cosine < threshold;
                 let sum = if are_apart { f64::NEG_INFINITY } else { a.weight * b.weight * cosine };
                 linkage.sums[i * n + j] = sum;
@@ -116,6 +116,11 @@ impl Linkage {
             }
         }
     }
+}
+
+/// The scalar product: of unit vectors, their cosine.
+pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 fn numbered(cluster_of: &[usize]) -> Vec<usize> {

@@ -6,7 +6,7 @@ use std::ops::{AddAssign, Range};
 
 use super::assignment::best_pairs;
 
-/// Speakers of a recording at the most.
+/// A recording has at most this many speakers.
 pub const MAX_SCORED_SPEAKERS: usize = 1_000;
 
 /// A turn of a speaker, by the speaker's number.
@@ -26,20 +26,20 @@ pub struct ScoreOptions {
 pub struct Score {
     /// Speech of the reference, that of each speaker.
     pub total: f64,
-    /// Nobody was told, or fewer than speak.
+    /// The hypothesis has no speaker, or fewer than the reference.
     pub missed: f64,
-    /// Somebody was told, or more than speak.
+    /// The hypothesis has a speaker where the reference has none, or more speakers.
     pub false_alarm: f64,
-    /// Somebody else was told.
+    /// The hypothesis has another speaker.
     pub confusion: f64,
     /// The sum over the reference's speakers of their Jaccard error rates.
     pub jaccard_errors: f64,
-    /// The reference's speakers, those of which something is scored.
+    /// Speakers of the reference with speech in the scored stretches.
     pub scored_speakers: usize,
 }
 
 impl Score {
-    /// The diarization error rate; 0 where nothing is to be told and nothing is.
+    /// The diarization error rate. It is 0 if neither side has speech.
     pub fn error_rate(&self) -> f64 {
         let errors = self.missed + self.false_alarm + self.confusion;
         if errors == 0.0 { 0.0 } else { errors / self.total }
@@ -69,7 +69,7 @@ pub fn score(reference: &[ScoredTurn], hypothesis: &[ScoredTurn], options: Score
     let (reference, hypothesis) = (speakers(reference, &scored), speakers(hypothesis, &scored));
     let together: Vec<Vec<f64>> =
         reference.iter().map(|a| hypothesis.iter().map(|b| common_seconds(a, b)).collect()).collect();
-    // Whoever is never heard together is no pair.
+    // Speakers who never speak at the same time are not paired.
     let pairs = best_pairs(&together).into_iter().zip(&together);
     let pairs: Vec<Option<usize>> =
         pairs.map(|(pair, row)| pair.filter(|column| row[*column] > 0.0)).collect();
@@ -131,7 +131,7 @@ fn add_errors(
     }
 }
 
-/// What is scored, in order.
+/// The stretches to score, in order.
 fn scored_stretches(
     reference: &[ScoredTurn],
     hypothesis: &[ScoredTurn],
@@ -162,7 +162,7 @@ fn scored_stretches(
     scored
 }
 
-/// Where more than one turn is.
+/// The stretches with more than one turn.
 fn overlaps(turns: &[ScoredTurn]) -> Vec<Range<f64>> {
     let mut edges: Vec<(f64, i32)> =
         turns.iter().flat_map(|(seconds, _)| [(seconds.start, 1), (seconds.end, -1)]).collect();
@@ -179,7 +179,7 @@ fn overlaps(turns: &[ScoredTurn]) -> Vec<Range<f64>> {
     found
 }
 
-/// The speech of each speaker within what is scored.
+/// The speech of each speaker within the scored stretches.
 fn speakers(turns: &[ScoredTurn], scored: &[Range<f64>]) -> Vec<Vec<Range<f64>>> {
     let n_speakers = turns.iter().map(|(_, speaker)| speaker + 1).max().unwrap_or(0);
     let mut speakers = vec![Vec::new(); n_speakers];

@@ -63,7 +63,7 @@ pub struct Segmentation {
     first: Vec<usize>,
     /// Of each window, in each frame, the local speakers that speak, a bit each.
     active: Vec<u8>,
-    /// And how probable it is that nobody speaks, of 255.
+    /// The probability of silence in the same frames, times 255.
     silence: Vec<u8>,
 }
 
@@ -107,7 +107,7 @@ impl Segmentation {
         &self.active[window * WINDOW_FRAMES..][..WINDOW_FRAMES]
     }
 
-    /// How probable it is that nobody speaks, of 255, in each frame of a window.
+    /// The probability of silence in each frame of a window, times 255.
     pub(super) fn silence(&self, window: usize) -> &[u8] {
         &self.silence[window * WINDOW_FRAMES..][..WINDOW_FRAMES]
     }

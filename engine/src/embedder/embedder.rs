@@ -350,6 +350,14 @@ fn length_of(bytes: &[u8], options: RecordingOptions) -> Length {
     audio::measure(bytes, options.raw, Pace::UNBROKEN).unwrap_or_default()
 }
 
+/// A job that ends with an error.
+pub(super) fn failed<T: 'static, E: Send + 'static>(
+    done: impl FnOnce(Result<T, E>) + Send + 'static,
+    error: E,
+) -> Started {
+    Started::Finished(Box::new(move || done(Err(error))))
+}
+
 /// Takes what can be taken once.
 fn take<T>(once: &Mutex<Option<T>>) -> Option<T> {
     once.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -416,7 +424,7 @@ impl RecordingWork for AnalysisWork {
                 let timings = Timings { queue, decode, preprocess, encode: Duration::ZERO };
                 model.encode(analyses, wanted.partials.is_some(), &request, timings, done)
             }
-            Err(error) => Started::Finished(Box::new(move || done(Err(error)))),
+            Err(error) => failed(done, error),
         }
     }
 }

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use tracing::{Span, info_span};
 
-use super::embedder::{Admission, EmbedError, EmbedderModel, RecordingWork, SegmentationNetwork, Timings};
+use super::embedder::{
+    Admission, EmbedError, EmbedderModel, RecordingWork, SegmentationNetwork, Timings, failed,
+};
 use crate::audio::{Length, SAMPLE_RATE_HZ};
 use crate::encoder::EncoderError;
 use crate::front_end::Units;
@@ -167,11 +169,4 @@ impl HearingWork {
             Timings { queue: self.queue, decode, preprocess: begun.elapsed(), encode: Duration::ZERO };
         Ok((listening, timings))
     }
-}
-
-fn failed<T: 'static, E: Send + 'static>(
-    done: impl FnOnce(Result<T, E>) + Send + 'static,
-    error: E,
-) -> Started {
-    Started::Finished(Box::new(move || done(Err(error))))
 }

@@ -450,16 +450,16 @@ impl Shared {
     fn encode(&self, sessions: &mut [LazySession], batch: &[(Arc<Encoding>, usize)]) {
         let (first, unit) = &batch[0];
         let session = &mut sessions[first.kinds[*unit].model];
-        if !session.is_loaded() {
-            // An error is told by the units.
-            let _ = unpanicked(|| session.get().map(drop));
-            give_back_memory();
-        }
         let results = unpanicked(|| {
             let values: Vec<Cow<'_, [f32]>> =
                 batch.iter().map(|(encoding, unit)| encoding.units.values(*unit)).collect();
             let values: Vec<&[f32]> = values.iter().map(AsRef::as_ref).collect();
-            session.get()?.embed(&values)
+            let was_loaded = session.is_loaded();
+            let session = session.get()?;
+            if !was_loaded {
+                give_back_memory();
+            }
+            session.embed(&values)
         });
         match results.unwrap_or_else(|| Err(EncoderError::Run("it panicked".into()))) {
             Ok(results) => {

@@ -26,7 +26,7 @@ pub(super) const INPUT_NAME: &str = "samples";
 /// Name of the graph's output.
 pub(super) const OUTPUT_NAME: &str = "log_probabilities";
 
-/// Frames of a window of so many samples: convolutions of 251, 5 and 5 and three maxima of 3, one behind the other.
+/// Frames of a window of `n_samples`: three convolutions (kernels of 251, 5 and 5), each followed by max pooling over 3.
 pub const fn n_frames(n_samples: usize) -> usize {
     if n_samples < MIN_SAMPLES {
         return 0;
