@@ -6,7 +6,8 @@ use base64::prelude::BASE64_STANDARD;
 /// A number to so many decimals.
 pub fn rounded(number: f64, decimals: i32) -> f64 {
     let scale = 10_f64.powi(decimals);
-    (number * scale).round() / scale
+    // Adding 0 makes 0 of -0.
+    (number * scale).round() / scale + 0.0
 }
 
 /// Seconds to a millisecond.
@@ -47,6 +48,12 @@ pub fn numbers_of_base64(text: &str) -> Result<Vec<f32>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_rounded_to_minus_0() {
+        assert!(milliseconds(-1e-9).is_sign_positive() && milliseconds(-0.0).is_sign_positive());
+        assert_eq!((milliseconds(1.0016), milliseconds(-1.0016)), (1.002, -1.002));
+    }
 
     #[test]
     fn hexadecimal_digits_are_bytes() {

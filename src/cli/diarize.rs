@@ -63,7 +63,8 @@ pub(super) struct DiarizeArgs {
     /// How to write [default: the transcript's own format, else rttm].
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// A transcript of the recording: Whisper's JSON, a list of {"start", "end", "text"}, VTT or SRT.
+    /// A transcript of the recording: VTT, SRT, a list of {"start", "end", "text"}, or the JSON of Whisper, whisper.cpp, whisperX, Hugging
+    /// Face, Vosk, Deepgram, AWS or AssemblyAI.
     #[arg(long, value_name = "FILE")]
     transcript: Option<PathBuf>,
     /// Name the speakers that are enrolled in this collection.
@@ -117,9 +118,8 @@ pub(super) fn run(args: &DiarizeArgs) -> anyhow::Result<ExitCode> {
             }
         };
         progress.embedded(audio.duration_seconds);
-        if let Some(transcript) = &transcript {
-            transcript.check_length(audio.duration_seconds)?;
-        }
+        let transcript = transcript.clone().map(|transcript| transcript.of_recording(audio.duration_seconds));
+        let transcript = transcript.transpose()?;
         let model = embedding.model();
         let names = match &naming {
             Some(naming) => naming.name(&found, model)?,
@@ -158,9 +158,8 @@ impl DiarizeArgs {
         let Some(path) = &self.transcript else { return Ok(None) };
         ensure!(is_one, "a transcript is of one recording");
         ensure!(self.format != Some(Format::Rttm), "RTTM holds no transcript: --format json, vtt or srt");
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(Some(Transcript::of_text(&text).with_context(|| path.display().to_string())?))
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Some(Transcript::of_bytes(&bytes).with_context(|| path.display().to_string())?))
     }
 
     fn naming(&self, model: &Arc<EmbedderModel>) -> anyhow::Result<Option<Naming>> {
@@ -195,7 +194,9 @@ fn text_of(
     format: Option<Format>,
     transcript: Option<&Transcript>,
 ) -> anyhow::Result<String> {
-    Ok(match (format, transcript) {
+    // Of silence, recognisers make an empty transcript; the turns are all there is.
+    let said = transcript.filter(|transcript| !transcript.is_empty());
+    Ok(match (format, said) {
         (None, Some(Transcript::Cues(format, _))) => diarized.cues(*format, transcript),
         (None, Some(transcript)) => format!("{}\n", diarized.attributed(transcript)),
         (None | Some(Format::Rttm), _) => {

@@ -91,7 +91,7 @@ fn speakers_are_told_apart_enrolled_and_known_again() {
     assert_eq!((status, &*content_type), (200, "text/plain; charset=utf-8"));
     let fields: Vec<Vec<&str>> = rttm.lines().map(|line| line.split(' ').collect()).collect();
     assert!(fields.iter().all(|fields| fields.len() == 10 && fields[0] == "SPEAKER"), "{rttm}");
-    assert_eq!(fields.iter().map(|fields| fields[7]).collect::<Vec<_>>(), ["S1", "ann"]);
+    assert_eq!(fields.iter().map(|fields| fields[7]).collect::<Vec<_>>(), ["S1", "Ann"]);
     let (_, content_type, vtt) = text("vtt");
     assert_eq!(content_type, "text/vtt; charset=utf-8");
     assert!(vtt.starts_with("WEBVTT\n\n") && vtt.contains("<v Ann>Ann\n"), "{vtt}");
@@ -289,8 +289,92 @@ fn names_break_neither_vtt_nor_rttm() {
     };
     let vtt = text("vtt");
     assert!(vtt.contains("<v A &lt;b&gt;&amp; Lee -&gt; 1 2>"), "{vtt}");
-    assert!(text("rttm").contains(" a.1 <NA> <NA>\n"), "an id is one word");
+    assert!(text("rttm").contains(" <NA> <NA> A_<b>&_Lee_-->_1_2 <NA> <NA>\n"), "a name is one word");
     assert!(text("srt").contains("\nA <b>& Lee -> 1 2\n"));
+}
+
+#[test]
+fn a_request_brings_names_and_recordings_of_speakers() {
+    let server = Server::start();
+    let (samples, turns) = conversation(&["alan-1", "beth-1"]);
+    let recording = |name: &str| std::fs::read(fixture(&format!("audio/{name}.wav"))).unwrap();
+    let file = || Form::new().part("file", part(samples.clone()).file_name("Team call.final.wav"));
+    let reference = |name: &str| Part::bytes(recording(name)).file_name("reference.wav");
+    let with_beth = || {
+        file().text("known_speaker_names[]", "Beth Lee").text(
+            "known_speaker_references[]",
+            format!("data:audio/wav;base64,{}", base64(&recording("beth-2"))),
+        )
+    };
+    let names = |answer: &Value| -> Vec<Value> {
+        let speakers = answer["speakers"].as_array().unwrap();
+        speakers.iter().map(|speaker| json!([speaker["speaker"], speaker["name"]])).collect()
+    };
+    let expected = [json!([null, null]), json!([null, "Beth Lee"])];
+    let answer = answered(200, send(&server, with_beth()));
+    assert_eq!(names(&answer), expected, "{answer}");
+    assert!(answer["speakers"][1]["similarity"].as_f64().unwrap() > 0.7, "{answer}");
+    let json = json!({
+        "voice": {"audio_base64": base64(&wav(samples.clone()))},
+        "known_speaker_names": ["Beth Lee", "Alan"],
+        "known_speaker_references": [base64(&recording("beth-2")), base64(&recording("alan-2"))],
+    });
+    let answer = answered(200, server.post_json("/v1/diarize", json.to_string()));
+    assert_eq!(names(&answer), [json!([null, "Alan"]), json!([null, "Beth Lee"])], "{answer}");
+    // The names are of this request alone.
+    assert_eq!(names(&answered(200, send(&server, file()))), [json!([null, null]), json!([null, null])]);
+    // Two references of one voice leave open whose it is.
+    let twins = file()
+        .text("known_speaker_names", "Beth")
+        .part("known_speaker_references", reference("beth-2"))
+        .text("known_speaker_names", "Liz")
+        .part("known_speaker_references", reference("beth-2"));
+    assert_eq!(names(&answered(200, send(&server, twins)))[1], json!([null, null]));
+
+    let rttm = send(&server, with_beth().text("response_format", "rttm")).text().unwrap();
+    let fields: Vec<Vec<&str>> = rttm.lines().map(|line| line.split(' ').collect()).collect();
+    let fields: Vec<(&str, &str)> = fields.iter().map(|fields| (fields[1], fields[7])).collect();
+    assert_eq!(fields, [("Team_call.final", "S1"), ("Team_call.final", "Beth_Lee")]);
+
+    // As OpenAI answers it.
+    let transcript = json!({"segments": [
+        {"start": turns[0].start, "end": turns[0].end, "text": " Shall we?"},
+        {"start": turns[1].start, "end": turns[1].end, "text": " Yes."},
+    ]});
+    let form = with_beth().text("response_format", "diarized_json");
+    let said = answered(200, send(&server, form.text("transcript", transcript.to_string())));
+    let segment = |i: usize, text: &str, speaker: &str| {
+        let (start, end) = (&transcript["segments"][i]["start"], &transcript["segments"][i]["end"]);
+        let millisecond = |time: &Value| (time.as_f64().unwrap() * 1e3).round() / 1e3;
+        json!({"type": "transcript.text.segment", "id": format!("seg_00{}", i + 1), "start": millisecond(start), "end": millisecond(end), "text": text, "speaker": speaker})
+    };
+    let duration = samples.len() as f64 / 16_000.0;
+    let expected = json!({
+        "task": "transcribe",
+        "duration": (duration * 1e3).round() / 1e3,
+        "text": "A: Shall we?\nBeth Lee: Yes.",
+        "segments": [segment(0, "Shall we?", "A"), segment(1, "Yes.", "Beth Lee")],
+        "usage": {"type": "duration", "seconds": duration.ceil() as u64},
+    });
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn of_an_empty_transcript_the_turns_are_answered() {
+    let server = Server::start();
+    let (samples, _) = conversation(&["alan-1", "beth-1"]);
+    let ask = |transcript: &str, format: &str| {
+        let form = Form::new().part("file", part(samples.clone())).text("response_format", format.to_owned());
+        send(&server, form.part("transcript", Part::text(transcript.to_owned()).file_name("a")))
+    };
+    let silent = json!({"text": "", "segments": [], "language": "en"});
+    let answer = answered(200, ask(&silent.to_string(), "json"));
+    assert_eq!((&answer["transcript"], labels(&answer)), (&silent, vec!["S1", "S2"]), "{answer}");
+    assert_eq!(answered(200, ask("", "json"))["transcript"], "");
+    let vtt = ask("WEBVTT\n", "vtt").text().unwrap();
+    assert!(vtt.contains("<v S1>S1\n") && vtt.contains("<v S2>S2\n"), "{vtt}");
+    let said = answered(200, ask("", "diarized_json"));
+    assert_eq!((&said["text"], &said["segments"][1]["speaker"]), (&json!(""), &json!("B")), "{said}");
 }
 
 #[test]
@@ -300,6 +384,13 @@ fn bad_requests_say_what_is_wrong() {
         Form::new()
             .part("file", Part::bytes(std::fs::read(fixture("audio/alan-1.wav")).unwrap()).file_name("a.wav"))
     };
+    let known = |names: &[&str]| {
+        names.iter().fold(file(), |form, name| {
+            let reference = part(voice("alan-1"));
+            form.text("known_speaker_names[]", (*name).to_owned())
+                .part("known_speaker_references[]", reference)
+        })
+    };
     let cases: Vec<(Form, u16, &str, &str)> = vec![
         (file().text("num_speakers", "0"), 422, "validation_error", "from 1 to 30"),
         (file().text("num_speakers", "500"), 422, "validation_error", "from 1 to 30"),
@@ -307,10 +398,16 @@ fn bad_requests_say_what_is_wrong() {
         (file().text("min_speakers", "4").text("max_speakers", "3"), 422, "validation_error", "max_speakers"),
         (file().text("overlap", "maybe"), 422, "validation_error", "overlap"),
         (file().text("response_format", "docx"), 422, "validation_error", "docx"),
-        (file().text("transcript", "what was said"), 422, "validation_error", "neither Whisper's JSON"),
-        (file().text("transcript", "[]"), 422, "validation_error", "no parts"),
-        (file().text("transcript", "WEBVTT\n\n"), 422, "validation_error", "no parts"),
-        (file().text("transcript", "{\"text\": \"x\"}"), 422, "validation_error", "neither Whisper's JSON"),
+        (file().text("transcript", "what was said"), 422, "validation_error", "neither JSON of a known form"),
+        (file().text("transcript", "{\"text\": \"x\"}"), 422, "validation_error", "its keys are text."),
+        (file().text("response_format", "diarized_json"), 422, "validation_error", "send transcript"),
+        (file().text("known_speaker_names[]", "Ann"), 422, "validation_error", "1 names and 0 references"),
+        (known(&["Ann"]).text("collection", "default"), 422, "validation_error", "not both"),
+        (known(&["Ann", "Ann"]), 422, "validation_error", "twice"),
+        (known(&[" "]), 422, "validation_error", "1 to 200 characters"),
+        (known(&["a"; 31]), 422, "validation_error", "up to 30"),
+        (file().text("known_speaker_names[]", "Ann").text("known_speaker_references[]", "data:audio/wav;base64,UklGRg=="), 422, "corrupt_audio", "known_speaker_references[0]"),
+        (file().text("known_speaker_names[]", "Ann").text("known_speaker_references[]", "!"), 400, "invalid_base64", ""),
         (file().text("transcript", "[{\"start\": 2, \"end\": 1, \"text\": \"x\"}]"), 422, "validation_error", "before it begins"),
         (file().text("transcript", "[{\"start\": -2, \"end\": 1, \"text\": \"x\"}]"), 422, "validation_error", "begins at -2"),
         (file().text("transcript", "[{\"start\": 0, \"end\": 1}]"), 422, "validation_error", "no text"),

@@ -550,6 +550,29 @@ fn bodies_that_lie_are_answered_soon_and_in_little_memory() {
                 (0..200_000).map(|i| format!("\"{i}\":0")).collect::<Vec<_>>().join(",")
             )),
         ),
+        (
+            "/v1/diarize",
+            "a transcript of a million channels",
+            transcript(&format!(r#"{{"results":{{"channels":{}}}}}"#, list("{}", 1_000_000))),
+        ),
+        (
+            "/v1/diarize",
+            "a transcript of 300,000 lists of channels with lists of words",
+            transcript(&format!(
+                r#"{{"results":{{"channels":{}}}}}"#,
+                list(r#"{"alternatives":[{"words":[]}]}"#, 300_000)
+            )),
+        ),
+        (
+            "/v1/diarize",
+            "a transcript of 500,001 items",
+            transcript(&format!(r#"{{"results":{{"items":{}}}}}"#, list("{}", 500_001))),
+        ),
+        (
+            "/v1/diarize",
+            "a million names",
+            format!(r#"{{"voice":{audio},"known_speaker_names":{}}}"#, list("\"a\"", 1_000_000)),
+        ),
         ("/v1/diarize", "a transcript of a million lists", transcript(&nested(1_000_000))),
         ("/v1/diarize", "a transcript of 40 MB", transcript(&format!("\"{}\"", "a".repeat(40_000_000)))),
     ];

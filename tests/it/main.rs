@@ -41,6 +41,7 @@ mod speakers_on_postgres;
 mod store;
 mod support;
 mod times;
+mod transcripts;
 mod transfer;
 mod voices;
 mod warnings;

@@ -9,7 +9,7 @@ use crate::embedding::ModelId;
 use crate::notation::milliseconds;
 use crate::report::AudioReport;
 use crate::speakers::Identifier;
-use crate::transcript::{CueFormat, Transcript, cues_of_turns};
+use crate::transcript::{CueFormat, Said, Transcript, cues_of_turns, said_of_turns};
 
 /// Who spoke when in a recording, or in one of its channels.
 pub struct DiarizedChannel {
@@ -108,12 +108,60 @@ pub struct HeardSpeaker {
     /// The enrolled speaker's id; null if there is none, or none was looked for.
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>, example = "anna"))]
     pub speaker: Option<Identifier>,
-    /// The enrolled speaker's name.
+    /// The name of the enrolled speaker, or of the speaker of a reference.
     #[cfg_attr(feature = "schema", schema(example = "Anna"))]
     pub name: Option<String>,
-    /// Cosine similarity to the enrolled speaker's profile.
+    /// Cosine similarity to the enrolled speaker's profile, or to the reference.
     #[cfg_attr(feature = "schema", schema(example = 0.87))]
     pub similarity: Option<f64>,
+}
+
+/// Who said what, as OpenAI's `gpt-4o-transcribe-diarize` answers it.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct DiarizedTranscript {
+    /// Always `transcribe`.
+    pub task: &'static str,
+    /// Length of the recording, in seconds.
+    pub duration: f64,
+    /// A line for each segment: the speaker, a colon and the text.
+    #[cfg_attr(feature = "schema", schema(example = "Anna: Shall we begin?\nA: Yes."))]
+    pub text: String,
+    /// What was said, in the order of the transcript.
+    pub segments: Vec<SegmentAnswer>,
+    /// What the request is billed by at OpenAI.
+    pub usage: UsageAnswer,
+}
+
+/// A segment of a transcript with its speaker.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct SegmentAnswer {
+    /// Always `transcript.text.segment`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Its name.
+    #[cfg_attr(feature = "schema", schema(example = "seg_001"))]
+    pub id: String,
+    /// When it begins, in seconds of the recording.
+    pub start: f64,
+    /// When it ends.
+    pub end: f64,
+    /// What was said.
+    pub text: String,
+    /// The name of a known speaker, or a letter.
+    pub speaker: Option<String>,
+}
+
+/// How long the recording is.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct UsageAnswer {
+    /// Always `duration`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Seconds of the recording, rounded up.
+    pub seconds: u64,
 }
 
 impl Diarized {
@@ -148,13 +196,14 @@ impl Diarized {
     /// RTTM, under a name for the recording.
     pub fn rttm(&self, recording: &str) -> String {
         let channel = |speaker: usize| self.channels[speaker].map_or(1, |channel| channel + 1);
-        rttm(recording, &self.turns, &|speaker| self.names.id(speaker), &channel)
+        let names = self.names.distinct_names();
+        rttm(recording, &self.turns, &|speaker| names[speaker].clone(), &channel)
     }
 
-    /// Subtitles: of the transcript or, without one, a cue for each turn.
+    /// Subtitles: of the transcript or, where nothing is in it or there is none, a cue for each turn.
     pub fn cues(&self, format: CueFormat, transcript: Option<&Transcript>) -> String {
         let name = |speaker: usize| self.names.display_name(speaker);
-        match transcript {
+        match transcript.filter(|transcript| !transcript.is_empty()) {
             Some(transcript) => transcript.cues(format, &self.turns, &name),
             None => cues_of_turns(format, &self.turns, &name),
         }
@@ -163,6 +212,40 @@ impl Diarized {
     /// The transcript, in its own format, with speakers.
     pub fn attributed(&self, transcript: &Transcript) -> Box<RawValue> {
         transcript.with_speakers(&self.turns, &|speaker| self.names.display_name(speaker))
+    }
+
+    /// Who said what, as OpenAI's `gpt-4o-transcribe-diarize` answers it: the parts of the transcript or, where nothing is in it, the turns
+    /// without text. Speakers who are not known are A, B and so on.
+    pub fn diarized_transcript(&self, transcript: &Transcript) -> DiarizedTranscript {
+        let known: Vec<Option<String>> =
+            (0..self.speakers.len()).map(|speaker| self.names.known_name(speaker)).collect();
+        let mut letters =
+            (0..).map(letters).filter(|letters| !known.iter().flatten().any(|name| name == letters));
+        let names: Vec<String> =
+            known.iter().map(|name| name.clone().or_else(|| letters.next()).unwrap_or_default()).collect();
+        let segment = |(i, said): (usize, Said)| SegmentAnswer {
+            kind: "transcript.text.segment",
+            id: format!("seg_{:03}", i + 1),
+            start: milliseconds(said.seconds.start),
+            end: milliseconds(said.seconds.end),
+            text: said.text.trim().to_owned(),
+            speaker: said.speaker.map(|speaker| names[speaker].clone()),
+        };
+        let said =
+            if transcript.is_empty() { said_of_turns(&self.turns) } else { transcript.said(&self.turns) };
+        let segments: Vec<SegmentAnswer> = said.into_iter().enumerate().map(segment).collect();
+        let line = |segment: &SegmentAnswer| match &segment.speaker {
+            Some(speaker) => format!("{speaker}: {}", segment.text),
+            None => segment.text.clone(),
+        };
+        let with_text = segments.iter().filter(|segment| !segment.text.is_empty());
+        DiarizedTranscript {
+            task: "transcribe",
+            duration: milliseconds(self.audio.duration_seconds),
+            text: with_text.map(line).collect::<Vec<_>>().join("\n"),
+            segments,
+            usage: UsageAnswer { kind: "duration", seconds: self.audio.duration_seconds.ceil() as u64 },
+        }
     }
 
     /// Everything.
@@ -176,7 +259,7 @@ impl Diarized {
             channel: self.channels[turn.speaker],
         };
         let speaker = |(number, speaker): (usize, &Speaker)| {
-            let enrolled = self.names.enrolled(number);
+            let named = self.names.of(number);
             let seconds = milliseconds(speaker.seconds);
             HeardSpeaker {
                 label: label(number),
@@ -185,9 +268,9 @@ impl Diarized {
                     .then(|| speaker.embedding.iter().map(|c| *c as f32).collect()),
                 model: model.to_owned(),
                 speech_seconds: milliseconds(speaker.clean_seconds),
-                speaker: enrolled.map(|enrolled| enrolled.speaker.clone()),
-                name: enrolled.map(|enrolled| enrolled.name.clone()),
-                similarity: enrolled.map(|enrolled| enrolled.similarity),
+                speaker: named.and_then(|named| named.speaker.clone()),
+                name: named.map(|named| named.name.clone()),
+                similarity: named.map(|named| named.similarity),
             }
         };
         DiarizeAnswer {
@@ -198,6 +281,31 @@ impl Diarized {
             transcript: transcript.map(|transcript| self.attributed(transcript)),
             model: model.to_owned(),
             audio: self.audio,
+        }
+    }
+}
+
+/// A, B to Z, AA and so on.
+fn letters(mut number: usize) -> String {
+    let mut letters = Vec::new();
+    loop {
+        letters.push((b'A' + (number % 26) as u8) as char);
+        if number < 26 {
+            return letters.iter().rev().collect();
+        }
+        number = number / 26 - 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_go_on_behind_z() {
+        let cases = [(0, "A"), (25, "Z"), (26, "AA"), (51, "AZ"), (52, "BA"), (701, "ZZ"), (702, "AAA")];
+        for (number, expected) in cases {
+            assert_eq!(letters(number), expected, "{number}");
         }
     }
 }

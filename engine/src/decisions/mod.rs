@@ -5,7 +5,10 @@ mod identify;
 mod naming;
 mod verify;
 
-pub use diarize::{DiarizeAnswer, Diarized, DiarizedChannel, HeardSpeaker, TurnAnswer};
+pub use diarize::{
+    DiarizeAnswer, Diarized, DiarizedChannel, DiarizedTranscript, HeardSpeaker, SegmentAnswer, TurnAnswer,
+    UsageAnswer,
+};
 pub use identify::{Candidacy, DEFAULT_MARGIN, Identification, IdentifyCriteria, Reason, identify};
-pub use naming::{Names, name_speakers, naming_search, voices_of};
+pub use naming::{NamedVoice, Names, Reference, name_by_references, name_speakers, naming_search, voices_of};
 pub use verify::{Side, SideAnswer, Verification, verify};

@@ -2,6 +2,7 @@
 
 use super::identify::{DEFAULT_MARGIN, decide, threshold};
 use crate::calibration::{Criterion, Evidence, Judge};
+use crate::compare::cosine;
 use crate::diarization::{Diarization, label};
 use crate::embedding::{Embedding, EmbeddingError, ModelId, UnitEmbedding};
 use crate::speakers::{Candidate, Found, Identifier, Wanted};
@@ -14,7 +15,28 @@ const TOP: usize = 100;
 
 /// Whom the voices of a recording are of, by their numbers.
 #[derive(Clone, Debug, Default)]
-pub struct Names(Vec<Option<Candidate>>);
+pub struct Names(Vec<Option<NamedVoice>>);
+
+/// Whom a voice is of.
+#[derive(Clone, Debug)]
+pub struct NamedVoice {
+    /// The enrolled speaker's id; none of a speaker whom a reference names.
+    pub speaker: Option<Identifier>,
+    /// The name, which an enrolled speaker may lack.
+    pub name: String,
+    /// Cosine similarity to the speaker's profile, or to the reference.
+    pub similarity: f64,
+}
+
+/// A speaker whom a request names, with a recording of the speaker.
+pub struct Reference {
+    /// The name.
+    pub name: String,
+    /// The voice.
+    pub embedding: UnitEmbedding,
+    /// What claims depend on.
+    pub evidence: Evidence,
+}
 
 impl Names {
     /// Adds the voices of another channel.
@@ -27,22 +49,32 @@ impl Names {
         Self(vec![None; n_voices])
     }
 
-    /// The enrolled speaker, if there is one.
-    pub fn enrolled(&self, voice: usize) -> Option<&Candidate> {
+    /// Whom the voice is of, if that is known.
+    pub fn of(&self, voice: usize) -> Option<&NamedVoice> {
         self.0.get(voice)?.as_ref()
     }
 
-    /// The enrolled speaker's id, or the voice's label: one word.
-    pub fn id(&self, voice: usize) -> String {
-        self.enrolled(voice).map_or_else(|| label(voice), |enrolled| enrolled.speaker.to_string())
+    /// The speaker's name, or the id of one without; none of a voice that is not known.
+    pub fn known_name(&self, voice: usize) -> Option<String> {
+        let NamedVoice { speaker, name, .. } = self.of(voice)?;
+        let id = || speaker.as_ref().map(ToString::to_string);
+        if name.trim().is_empty() { id() } else { Some(name.clone()) }
     }
 
-    /// The enrolled speaker's name or, without one, id; or the voice's label.
+    /// The speaker's name or, without one, id; or the voice's label.
     pub fn display_name(&self, voice: usize) -> String {
-        match self.enrolled(voice) {
-            Some(enrolled) if !enrolled.name.trim().is_empty() => enrolled.name.clone(),
-            _ => self.id(voice),
-        }
+        self.known_name(voice).unwrap_or_else(|| label(voice))
+    }
+
+    /// As [`Self::display_name`], but different for each voice of a recording: the ids of enrolled speakers of one name.
+    pub fn distinct_names(&self) -> Vec<String> {
+        let names: Vec<String> = (0..self.0.len()).map(|voice| self.display_name(voice)).collect();
+        let distinct = |(voice, name): (usize, &String)| {
+            let is_shared = names.iter().enumerate().any(|(other, of)| other != voice && of == name);
+            let id = self.of(voice).and_then(|named| named.speaker.as_ref()).map(ToString::to_string);
+            if is_shared { id.unwrap_or_else(|| label(voice)) } else { name.clone() }
+        };
+        names.iter().enumerate().map(distinct).collect()
     }
 }
 
@@ -74,6 +106,32 @@ pub fn name_speakers(
     names
 }
 
+/// Names the speakers of a recording by recordings of them that came with it, as [`name_speakers`] does by profiles.
+pub fn name_by_references(
+    found: &Diarization,
+    voices: &[UnitEmbedding],
+    references: &[Reference],
+    criterion: Criterion,
+    judge: Judge<'_>,
+) -> Names {
+    // References take the place of profiles; their places, that of ids.
+    let id = |place: usize| format!("reference-{place}").parse::<Identifier>().expect("it is an identifier");
+    let search = |voice: &UnitEmbedding| {
+        let candidate = |(place, reference): (usize, &Reference)| Candidate {
+            speaker: id(place),
+            name: reference.name.clone(),
+            similarity: cosine(voice, &reference.embedding).expect("both are of the judge's model"),
+            evidence: reference.evidence,
+        };
+        let mut candidates: Vec<Candidate> = references.iter().enumerate().map(candidate).collect();
+        candidates.sort_by(|a, b| b.similarity.total_cmp(&a.similarity));
+        Found { searched: candidates.len(), speakers: candidates.len(), candidates }
+    };
+    let mut names = name_speakers(found, voices.iter().map(search).collect(), criterion, judge);
+    names.0.iter_mut().flatten().for_each(|named| named.speaker = None);
+    names
+}
+
 /// Names voices of one recording, each with its seconds of speech and what a search for it has found.
 ///
 /// A voice is named as a search would name it (`identify`), by the criterion; and the speaker must be as much ahead at
@@ -87,8 +145,14 @@ fn name_voices(voices: &[(f64, Found)], criterion: Criterion, judge: Judge<'_>, 
             rival.is_none_or(|rival| best.similarity - rival.similarity >= margin)
         })
     };
-    let named =
-        best.into_iter().enumerate().map(|(place, best)| best.filter(|best| is_ahead(place, best)).cloned());
+    let named = best.into_iter().enumerate().map(|(place, best)| best.filter(|best| is_ahead(place, best)));
+    let named = named.map(|best| {
+        best.map(|Candidate { speaker, name, similarity, .. }| NamedVoice {
+            speaker: Some(speaker.clone()),
+            name: name.clone(),
+            similarity: *similarity,
+        })
+    });
     Names(named.collect())
 }
 
@@ -121,6 +185,16 @@ mod tests {
     }
 
     #[test]
+    fn speakers_of_one_name_have_their_ids() {
+        let named = |id: &str, name: &str| {
+            Some(NamedVoice { speaker: Some(id.parse().unwrap()), name: name.into(), similarity: 0.9 })
+        };
+        let names =
+            Names(vec![named("a1", "Ann"), named("a2", "Ann"), None, named("ben", ""), named("s", "S3")]);
+        assert_eq!(names.distinct_names(), ["a1", "a2", "S3", "ben", "s"]);
+    }
+
+    #[test]
     fn a_speaker_names_one_voice_at_the_most() {
         let judge = Judge { calibration: None, threshold: Threshold::of_model(0.75) };
         let cases = [
@@ -143,7 +217,7 @@ mod tests {
         for (voices, expected) in cases {
             let named = name_voices(&voices, Criterion::Default, judge, 0.05);
             let named: Vec<Option<&str>> = (0..voices.len())
-                .map(|voice| named.enrolled(voice).map(|enrolled| enrolled.speaker.as_str()))
+                .map(|voice| named.of(voice)?.speaker.as_ref().map(Identifier::as_str))
                 .collect();
             assert_eq!(named, expected, "{voices:?}");
         }

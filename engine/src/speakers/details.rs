@@ -3,6 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use unicode_normalization::UnicodeNormalization;
 
 use super::identifier::Identifier;
 
@@ -146,15 +147,15 @@ impl SpeakerName {
         &self.0
     }
 
-    /// Whether a text is part of the name; case is ignored, by Unicode's simple mappings.
+    /// Whether a text is part of the name, in any case and normalization form (Unicode's simple mappings, NFC).
     pub fn contains(&self, text: &str) -> bool {
         folded(&self.0).contains(&folded(text))
     }
 }
 
-/// The text without case: upper case first, so that `ß` and `SS`, and the two forms of a small sigma, are one.
+/// The text in NFC without case: upper case first, so that `ß` and `SS`, and the two forms of a small sigma, are one.
 fn folded(text: &str) -> String {
-    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+    text.nfc().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfc().collect()
 }
 
 impl Metadata {
@@ -224,6 +225,9 @@ mod tests {
         for (name, part, expected) in [
             ("Anna Müller", "MÜLL", true),
             ("Straße", "STRASSE", true),
+            ("Andr\u{e9}", "ANDRE\u{301}", true),
+            ("Andre\u{301}", "dr\u{e9}", true),
+            ("Andre\u{301}", "Andre", false),
             ("ΣΊΣΥΦΟΣ", "σίσυφος", true),
             ("Anna", "", true),
             ("Anna", "Hanna", false),

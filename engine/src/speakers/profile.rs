@@ -52,7 +52,8 @@ impl Profile {
         }
         Some(Self {
             vector: mean.iter().map(|c| (c / norm) as f32).collect(),
-            seconds: samples.iter().filter_map(|sample| sample.speech_seconds).sum(),
+            // A sum of nothing would be -0.
+            seconds: samples.iter().filter_map(|sample| sample.speech_seconds).fold(0.0, |sum, s| sum + s),
             enrolments: samples.len(),
             without_seconds: samples.iter().filter(|sample| sample.speech_seconds.is_none()).count(),
             warnings: samples.iter().flat_map(|sample| sample.warnings.iter().cloned()).collect(),
@@ -87,6 +88,12 @@ mod tests {
         assert!((f64::from(profile.vector[0]) - 9.0 / 90f64.sqrt()).abs() < 1e-7, "{profile:?}");
         assert!((f64::from(profile.vector[1]) - 3.0 / 90f64.sqrt()).abs() < 1e-7, "{profile:?}");
         assert_eq!((profile.seconds, profile.enrolments), (9.0, 2), "what is not known is not claimed");
+    }
+
+    #[test]
+    fn unknown_seconds_are_0_not_minus_0() {
+        let profile = Profile::of(&[sample([1.0, 0.0], None)]).unwrap();
+        assert!(profile.seconds == 0.0 && profile.seconds.is_sign_positive());
     }
 
     #[test]

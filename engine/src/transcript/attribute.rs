@@ -7,13 +7,23 @@ use crate::diarization::Turn;
 
 /// A stretch of a transcript with its speaker.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Said {
+pub struct Said {
     /// When.
-    pub(super) seconds: Range<f64>,
+    pub seconds: Range<f64>,
     /// The speaker's number; none if the recording has no turns.
-    pub(super) speaker: Option<usize>,
+    pub speaker: Option<usize>,
     /// What.
-    pub(super) text: String,
+    pub text: String,
+}
+
+/// Turns as stretches without text.
+pub fn said_of_turns(turns: &[Turn]) -> Vec<Said> {
+    let said = |turn: &Turn| Said {
+        seconds: turn.seconds.clone(),
+        speaker: Some(turn.speaker),
+        text: String::new(),
+    };
+    turns.iter().map(said).collect()
 }
 
 /// Turns that are asked for stretches. Those of different speakers may overlap.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::attribute::Said;
 use super::error::TranscriptError;
-use super::json::check;
+use super::times::{checked, stamp};
 use crate::diarization::Turn;
 
 /// Characters of a line that an error shows.
@@ -44,22 +44,24 @@ pub(super) fn of_cues(text: &str) -> Result<(CueFormat, Vec<Cue>), TranscriptErr
             let wrong = |reason: String| TranscriptError::Part { place: cues.len() + 1, reason };
             let shown: String = line.chars().take(MAX_SHOWN_CHARS).collect();
             let seconds = cue_times(line).ok_or_else(|| wrong(format!("has no times: {shown:?}")))?;
-            check(&seconds).map_err(wrong)?;
+            let seconds = checked(seconds).map_err(wrong)?;
             if cues.len() == MAX_CUES {
                 return Err(TranscriptError::TooLong { max_parts: MAX_CUES, max_words: MAX_CUES });
             }
             cues.push((seconds, Vec::new()));
             is_in_cue = true;
         } else if line.trim().is_empty() {
-            is_in_cue = false;
+            // A first line may be blank, as in YouTube's captions. In VTT, one without a blank in it ends a cue without text.
+            let has_text = cues.last().is_some_and(|(_, lines)| !lines.is_empty());
+            is_in_cue &= !has_text && (format == CueFormat::Srt || !line.is_empty());
         } else if is_in_cue && let Some((_, lines)) = cues.last_mut() {
             lines.push(line);
         }
     }
     let cues: Vec<Cue> =
         cues.into_iter().map(|(seconds, lines)| (seconds, without_voices(&lines.join("\n")))).collect();
-    if cues.is_empty() && format == CueFormat::Srt {
-        return Err(TranscriptError::UnknownFormat);
+    if cues.is_empty() && format == CueFormat::Srt && !text.is_empty() {
+        return Err(TranscriptError::UnknownForm);
     }
     Ok((format, cues))
 }
@@ -146,16 +148,27 @@ pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
+/// The text of a cue of VTT without tags and escapes.
+pub(super) fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, tag)) = rest.split_once('<') {
+        plain.push_str(before);
+        let Some((_, after)) = tag.split_once('>') else {
+            plain.push('<');
+            plain.push_str(tag);
+            rest = "";
+            break;
+        };
+        rest = after;
+    }
+    plain.push_str(rest);
+    plain.replace("&lt;", "<").replace("&gt;", ">").replace("&nbsp;", "\u{a0}").replace("&amp;", "&")
+}
+
 /// Without what would end a line, or make an arrow of a time line.
 fn one_line(name: &str) -> String {
     name.split_whitespace().collect::<Vec<_>>().join(" ").replace("-->", "->")
-}
-
-fn stamp(seconds: f64, mark: char) -> String {
-    let milliseconds = (seconds * 1e3).round() as u64;
-    let (hours, minutes) = (milliseconds / 3_600_000, milliseconds / 60_000 % 60);
-    let (seconds, milliseconds) = (milliseconds / 1_000 % 60, milliseconds % 1_000);
-    format!("{hours:02}:{minutes:02}:{seconds:02}{mark}{milliseconds:03}")
 }
 
 #[cfg(test)]
@@ -174,6 +187,18 @@ mod tests {
             let (_, read) = of_cues(&written).unwrap();
             assert_eq!(read.len(), 1, "{written}");
         }
+    }
+
+    #[test]
+    fn a_first_line_may_be_blank() {
+        let captions = "WEBVTT\n\n00:00.500 --> 00:02.400 align:start\n \nfirst<00:00.900><c> words</c>\n\n00:02.400 --> 00:02.410\n\n\
+            NOTE nothing\n\n00:02.410 --> 00:04.400\nsecond &amp; last\n \n";
+        let (_, read) = of_cues(captions).unwrap();
+        let texts: Vec<String> = read.iter().map(|(_, text)| plain(text)).collect();
+        assert_eq!(texts, [" \nfirst words", "", "second & last"].map(|text| text.trim().to_owned()));
+        let subtitles = "1\n00:00:01,000 --> 00:00:02,000\n\nfirst\n\n2\n00:00:02,000 --> 00:00:03,000\n\n3\n00:00:03,000 --> 00:00:04,000\nthird";
+        let (_, read) = of_cues(subtitles).unwrap();
+        assert_eq!(read.iter().map(|(_, text)| &**text).collect::<Vec<_>>(), ["first", "", "third"]);
     }
 
     #[test]

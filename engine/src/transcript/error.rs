@@ -1,16 +1,20 @@
 //! Why a text is no transcript of a recording.
 
+const KNOWN_FORMS: &str = "Known are Whisper's JSON (segments, words), whisper.cpp's (transcription), Hugging Face's (chunks), Vosk's \
+    (result), Deepgram's (results.channels), AWS's (results.items), AssemblyAI's (words, audio_url), and a list of {\"start\", \"end\", \"text\"}";
+
 /// Why a text is no transcript of a recording.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum TranscriptError {
-    /// It is in no format that is known.
-    #[error(
-        "The transcript is neither Whisper's JSON, nor a list of {{\"start\", \"end\", \"text\"}}, nor VTT, nor SRT"
-    )]
-    UnknownFormat,
-    /// There is nothing in it.
-    #[error("The transcript has no parts")]
-    Empty,
+    /// It is in no form that is known.
+    #[error("The transcript is neither JSON of a known form, nor VTT, nor SRT: {}", KNOWN_FORMS)]
+    UnknownForm,
+    /// It is JSON of no form that is known.
+    #[error("The transcript is in no known form: its keys are {}. {}", keys.join(", "), KNOWN_FORMS)]
+    UnknownKeys {
+        /// Its keys, or those of its first object; not all of many.
+        keys: Vec<String>,
+    },
     /// It is larger than any recording's.
     #[error("The transcript is larger than {max_bytes} bytes")]
     TooLarge {

@@ -1,9 +1,11 @@
-//! Whisper's JSON, and lists of parts: what is not understood stays as it is.
+//! Transcripts in JSON: what is not understood stays as it is.
 //!
 //! A transcript is kept as the text it came in. Its parts and words are places in that text, so that memory grows with its bytes alone, and
 //! numbers come back as they were written.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt::{self, Write as _};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -11,24 +13,24 @@ use serde_json::value::RawValue;
 
 use super::attribute::{Said, Timeline};
 use super::error::TranscriptError;
-use super::raw::{ListError, ObjectWriter, fields, items, number, string};
-
-/// Parts and words at the most: a day of speech has fewer. Words are those of all parts, and those beside them.
-const MAX_PARTS: usize = 100_000;
-const MAX_WORDS: usize = 500_000;
+use super::forms::{Form, FormName, Lists, MAX_PARTS, MAX_WORDS, WordsBeside};
+use super::raw::{MAX_FIELDS, ObjectWriter, fields, items, number, string};
+use super::times::checked;
 
 /// A transcript in JSON, checked.
 #[derive(Clone, Debug)]
 pub struct JsonTranscript {
     text: Arc<str>,
-    /// Whether it is an object with parts and words in it, not a list of parts.
-    is_object: bool,
-    /// None of a transcript of words alone.
+    form: &'static Form,
+    parts_at: Option<Place>,
     parts: Vec<Part>,
     /// Words in the parts, part by part.
     words_in_parts: Vec<Word>,
-    /// Words beside the parts, as OpenAI's API answers them.
+    word_lists: Vec<WordList>,
+    /// Words beside the parts, list by list.
     words: Vec<Word>,
+    /// Further objects that get a speaker, and when they were said.
+    labelled: Vec<(Place, Range<f64>)>,
 }
 
 /// A place in the text.
@@ -37,6 +39,7 @@ type Place = Range<usize>;
 #[derive(Clone, Debug)]
 struct Part {
     at: Place,
+    /// The end is infinite until [`JsonTranscript::end_at`] if it is unknown.
     seconds: Range<f64>,
     /// Which of the words in parts are in it.
     words: Range<usize>,
@@ -49,43 +52,78 @@ struct Word {
     at: Place,
     /// None of a word that was not aligned.
     seconds: Option<Range<f64>>,
+    /// Whether it is punctuation or a syllable of the word before, and has that word's speaker.
+    is_joined: bool,
+}
+
+/// A list of words that is not in a part.
+#[derive(Clone, Debug)]
+struct WordList {
+    at: Place,
+    words: Range<usize>,
+    are_said: bool,
 }
 
 impl JsonTranscript {
     pub(super) fn new(text: &str) -> Result<Self, TranscriptError> {
+        // Nothing but one value of JSON: what is read of it later need not be checked.
+        serde_json::from_str::<&RawValue>(text).map_err(|_| TranscriptError::UnknownForm)?;
+        let text: Arc<str> = text.into();
+        let lists = Lists::of(&text)?;
         let mut transcript = Self {
-            text: text.into(),
-            is_object: text.starts_with('{'),
+            text: Arc::clone(&text),
+            form: lists.form,
+            parts_at: None,
             parts: Vec::new(),
             words_in_parts: Vec::new(),
+            word_lists: Vec::new(),
             words: Vec::new(),
+            labelled: Vec::new(),
         };
-        // The places refer to this text.
-        let text = Arc::clone(&transcript.text);
-        let (parts, words) = if transcript.is_object {
-            let fields = fields(&text).ok_or(TranscriptError::UnknownFormat)?;
-            let list = |name: &str| fields.get(name).filter(|list| list.starts_with('['));
-            if list("segments").is_none() && list("words").is_none() {
-                return Err(TranscriptError::UnknownFormat);
+        for WordsBeside { list, are_said } in lists.words {
+            let begin = transcript.words.len();
+            for word in items(list, MAX_WORDS - begin)? {
+                let word = transcript.word(word, 1)?;
+                transcript.words.push(word);
             }
-            (list("segments"), list("words"))
-        } else {
-            (Some(&*text), None)
-        };
-        let (parts, words) = (read_list(parts, MAX_PARTS)?, read_list(words, MAX_WORDS)?);
-        if parts.is_empty() && words.is_empty() {
-            return Err(TranscriptError::Empty);
+            let words = begin..transcript.words.len();
+            transcript.word_lists.push(WordList { at: transcript.place(list), words, are_said });
         }
-        for (i, part) in parts.into_iter().enumerate() {
-            let words_left = MAX_WORDS - words.len() - transcript.words_in_parts.len();
-            transcript.add_part(part, i + 1, words_left)?;
+        if let Some(parts) = lists.parts {
+            transcript.parts_at = Some(transcript.place(parts));
+            for (i, part) in items(parts, MAX_PARTS)?.into_iter().enumerate() {
+                transcript.add_part(part, i + 1)?;
+            }
         }
-        for word in words {
-            let word = transcript.word(word, 1)?;
-            transcript.words.push(word);
+        for object in lists.labelled {
+            if let Some(seconds) = fields(object).and_then(|fields| transcript.form.seconds(&fields)) {
+                transcript.labelled.push((transcript.place(object), seconds));
+            }
         }
-        share_out(&transcript.words, &mut transcript.parts);
+        for i in 1..transcript.parts.len() {
+            let next = transcript.parts[i].seconds.start;
+            let seconds = &mut transcript.parts[i - 1].seconds;
+            if seconds.end.is_infinite() {
+                seconds.end = next.max(seconds.start);
+            }
+        }
+        if let [list, ..] = &transcript.word_lists[..] {
+            share_out(&transcript.words[list.words.clone()], &mut transcript.parts);
+        }
         Ok(transcript)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.parts.is_empty() && self.words.is_empty()
+    }
+
+    /// Ends a last part without an end where the recording ends.
+    pub(super) fn end_at(&mut self, duration_seconds: f64) {
+        for part in &mut self.parts {
+            if part.seconds.end.is_infinite() {
+                part.seconds.end = duration_seconds.max(part.seconds.start);
+            }
+        }
     }
 
     /// Where a piece of the text lies in it.
@@ -94,37 +132,64 @@ impl JsonTranscript {
         start..start + piece.len()
     }
 
-    fn add_part(&mut self, part: &str, place: usize, words_left: usize) -> Result<(), TranscriptError> {
+    fn add_part(&mut self, part: &str, place: usize) -> Result<(), TranscriptError> {
         let wrong = |reason: &str| TranscriptError::Part { place, reason: reason.to_owned() };
-        let fields = fields(part).ok_or_else(|| wrong("is no object of up to 100 fields"))?;
-        let seconds = times(&fields).ok_or_else(|| wrong("has no start and end"))?;
-        check(&seconds).map_err(|reason| wrong(&reason))?;
-        if !fields.get("text").is_some_and(|text| text.starts_with('"')) {
-            return Err(wrong("has no text"));
+        let form = self.form;
+        let fields =
+            fields(part).ok_or_else(|| wrong(&format!("is no object of up to {MAX_FIELDS} fields")))?;
+        if !fields.get(form.text).is_some_and(|text| text.starts_with('"')) {
+            return Err(wrong(&format!("has no {}", form.text)));
         }
         let begin = self.words_in_parts.len();
-        if let Some(words) = fields.get("words").filter(|words| words.starts_with('[')) {
-            for word in read_list(Some(words), words_left)? {
+        if let Some(words) = fields.get(form.words).filter(|words| words.starts_with(['[', '{'])) {
+            // A form's numbers of tokens are no words.
+            for word in items(words, MAX_WORDS - self.words.len() - begin)? {
                 let word = self.word(word, place)?;
                 self.words_in_parts.push(word);
             }
         }
+        if form.name == FormName::WhisperCpp {
+            self.join_tokens(begin);
+        }
         let words = begin..self.words_in_parts.len();
+        let seconds = if form.name == FormName::Vosk {
+            // Vosk says when words were said; a pause has none, and is where the part before ends.
+            let mut times = self.words_in_parts[words.clone()].iter().filter_map(|word| word.seconds.clone());
+            let before = self.parts.last().map_or(0.0, |part| part.seconds.end);
+            let first = times.next().unwrap_or(before..before);
+            first.start..times.next_back().map_or(first.end, |last| last.end)
+        } else {
+            form.seconds(&fields).ok_or_else(|| wrong("has no start and end"))?
+        };
+        let seconds = checked(seconds).map_err(|reason| wrong(&reason))?;
         self.parts.push(Part { at: self.place(part), seconds, words, words_beside: 0..0 });
         Ok(())
     }
 
     fn word(&self, word: &str, place: usize) -> Result<Word, TranscriptError> {
         let wrong = |reason: String| TranscriptError::Part { place, reason };
-        let fields =
-            fields(word).ok_or_else(|| wrong("has a word that is no object of up to 100 fields".into()))?;
-        let seconds = times(&fields);
-        if let Some(seconds) = &seconds {
-            check(seconds).map_err(|reason| wrong(format!("has a word that {reason}")))?;
-        }
-        Ok(Word { at: self.place(word), seconds })
+        let no_object = || wrong(format!("has a word that is no object of up to {MAX_FIELDS} fields"));
+        let fields = fields(word).ok_or_else(no_object)?;
+        let seconds = self.form.seconds(&fields).map(|seconds| {
+            // The end of a word is of no importance.
+            let end = if seconds.end.is_infinite() { seconds.start } else { seconds.end };
+            checked(seconds.start..end).map_err(|reason| wrong(format!("has a word that {reason}")))
+        });
+        let is_joined = self.form.name == FormName::Aws && fields.get("type") == Some(r#""punctuation""#);
+        Ok(Word { at: self.place(word), seconds: seconds.transpose()?, is_joined })
     }
 
+    /// Joins the tokens of a part from a place on to words: a word begins with a blank, unless the language has none.
+    fn join_tokens(&mut self, begin: usize) {
+        let begins_word: Vec<bool> =
+            self.words_in_parts[begin..].iter().map(|token| self.word_text(token).starts_with(' ')).collect();
+        let has_blanks = begins_word.contains(&true);
+        for (token, begins_word) in self.words_in_parts[begin..].iter_mut().zip(begins_word) {
+            token.is_joined = has_blanks && !begins_word;
+        }
+    }
+
+    /// When the parts begin or, if there are none, the words.
     pub(super) fn starts(&self) -> Vec<f64> {
         if self.parts.is_empty() {
             return self.words.iter().filter_map(|word| Some(word.seconds.as_ref()?.start)).collect();
@@ -132,27 +197,64 @@ impl JsonTranscript {
         self.parts.iter().map(|part| part.seconds.start).collect()
     }
 
-    /// The same with `speaker` on each part and word.
+    /// The same with a speaker on each part and word, in the fields that the form has for it.
     pub(super) fn with_speakers(&self, timeline: &Timeline, name: &dyn Fn(usize) -> String) -> Box<RawValue> {
-        let mut out = String::with_capacity(self.text.len() + self.text.len() / 4);
-        let named = |speaker: Option<usize>| speaker.map_or("null".into(), |speaker| string(&name(speaker)));
-        if !self.is_object {
-            self.write_parts(&mut out, timeline, &named);
-            return raw(out);
+        let named = |speaker: Option<usize>| match speaker {
+            None => "null".to_owned(),
+            // The form has numbers.
+            Some(speaker) if self.form.name == FormName::Deepgram => speaker.to_string(),
+            Some(speaker) => string(&name(speaker)),
+        };
+        let mut changes: Vec<(Place, String)> = Vec::new();
+        let mut change = |at: &Place, write: &mut dyn FnMut(&mut String)| {
+            let mut out = String::with_capacity(at.len() + at.len() / 4);
+            write(&mut out);
+            changes.push((at.clone(), out));
+        };
+        if let Some(at) = &self.parts_at {
+            change(at, &mut |out| self.write_parts(out, timeline, &named));
         }
-        let mut object = ObjectWriter::new(&mut out, &self.text);
-        if !self.parts.is_empty() {
-            object.replace("segments", |out| self.write_parts(out, timeline, &named));
-        }
-        if !self.words.is_empty() {
-            let speakers = speakers_of_words(&self.words, timeline);
-            let words = self.words.iter().zip(speakers);
-            object.replace("words", |out| {
-                write_list(out, words, |out, (word, speaker)| self.write_word(out, word, &named(speaker)));
+        for list in &self.word_lists {
+            let words = &self.words[list.words.clone()];
+            let speakers = speakers_of_words(words, timeline);
+            change(&list.at, &mut |out| {
+                write_list(out, words.iter().zip(&speakers), |out, (word, speaker)| {
+                    self.write_word(out, word, &named(*speaker));
+                });
+            });
+            // What each speaker said, as the form lists it besides.
+            let (at, before, behind) = match self.form.name {
+                FormName::Aws => self.place_for(&["results"], "speaker_labels"),
+                FormName::AssemblyAi => self.place_for(&[], "utterances"),
+                _ => continue,
+            };
+            let runs = self.runs(words, &speakers);
+            change(&at, &mut |out| {
+                out.push_str(&before);
+                match self.form.name {
+                    FormName::Aws => write_speaker_labels(out, &runs, &named),
+                    _ => self.write_utterances(out, &runs, &named),
+                }
+                out.push_str(behind);
             });
         }
-        object.end();
-        raw(out)
+        for (at, seconds) in &self.labelled {
+            change(at, &mut |out| {
+                let mut object = ObjectWriter::new(out, &self.text[at.clone()]);
+                object.put(self.form.speaker, &named(timeline.speaker_of(seconds)));
+                object.end();
+            });
+        }
+        changes.sort_by_key(|(at, _)| at.start);
+        let mut out = String::with_capacity(self.text.len() + self.text.len() / 4);
+        let mut end = 0;
+        for (at, text) in changes {
+            out.push_str(&self.text[end..at.start]);
+            out.push_str(&text);
+            end = at.end;
+        }
+        out.push_str(&self.text[end..]);
+        RawValue::from_string(out).expect("it is made of JSON")
     }
 
     fn write_parts(&self, out: &mut String, timeline: &Timeline, named: &dyn Fn(Option<usize>) -> String) {
@@ -160,26 +262,24 @@ impl JsonTranscript {
         let is_renumbered = self.parts.iter().any(|part| self.is_split(part, timeline));
         let mut n_written = 0;
         let pieces = self.parts.iter().flat_map(|part| {
-            let pieces = self.pieces(part, timeline);
+            let pieces = self.pieces_of(part, timeline);
             let is_split = pieces.len() > 1;
             pieces.into_iter().map(move |piece| (part, piece, is_split))
         });
         write_list(out, pieces, |out, (part, piece, is_split)| {
             let mut object = ObjectWriter::new(out, &self.text[part.at.clone()]);
-            object.put("speaker", &named(piece.said.speaker));
+            object.put(self.form.speaker, &named(piece.said.speaker));
             if is_split {
-                object.put("start", &number(piece.said.seconds.start));
-                object.put("end", &number(piece.said.seconds.end));
-                object.put("text", &string(&piece.said.text));
-                // Numbers of tokens are of the whole part.
-                object.remove("tokens");
+                self.form.put_seconds(&mut object, &piece.said.seconds);
+                object.put(self.form.text, &string(&piece.said.text));
+                self.form.of_whole_parts.iter().for_each(|field| object.remove(field));
             }
             let has_number = object.get("id").is_some_and(|id| id.parse::<f64>().is_ok());
             if is_renumbered && has_number {
                 object.put("id", &n_written.to_string());
             }
             if !part.words.is_empty() {
-                object.replace("words", |out| {
+                object.replace(self.form.words, |out| {
                     let words = piece.words.iter().copied();
                     write_list(out, words, |out, (word, speaker)| {
                         self.write_word(out, word, &named(speaker));
@@ -193,16 +293,59 @@ impl JsonTranscript {
 
     fn write_word(&self, out: &mut String, word: &Word, speaker: &str) {
         let mut object = ObjectWriter::new(out, &self.text[word.at.clone()]);
-        object.put("speaker", speaker);
+        object.put(self.form.speaker, speaker);
         object.end();
     }
 
+    /// AssemblyAI's utterances: an object a run of words.
+    fn write_utterances(
+        &self,
+        out: &mut String,
+        runs: &[Piece<'_>],
+        named: &dyn Fn(Option<usize>) -> String,
+    ) {
+        write_list(out, runs.iter(), |out, run| {
+            let speaker = named(run.said.speaker);
+            let confidence = |(word, _): &(&Word, Option<usize>)| -> Option<f64> {
+                let confidence = fields(&self.text[word.at.clone()])?.get("confidence")?;
+                serde_json::from_str(confidence).ok()
+            };
+            let sum: Option<f64> = run.words.iter().map(confidence).sum();
+            let confidence = sum.map_or("null".to_owned(), |sum| number(sum / run.words.len() as f64));
+            let Range { start, end } = run.said.seconds;
+            append(
+                out,
+                format_args!(
+                    r#"{{"speaker":{speaker},"text":{},"confidence":{confidence},"start":{:.0},"end":{:.0},"words":"#,
+                    string(&run.said.text),
+                    start * 1e3,
+                    end * 1e3
+                ),
+            );
+            write_list(out, run.words.iter(), |out, (word, _)| self.write_word(out, word, &speaker));
+            out.push('}');
+        });
+    }
+
+    /// What was said, part by part; a part with words is split where the speaker changes.
     pub(super) fn said(&self, timeline: &Timeline) -> Vec<Said> {
-        if self.parts.is_empty() {
-            let words: Vec<&Word> = self.words.iter().collect();
-            return self.pieces_of_words(&words, timeline).into_iter().map(|piece| piece.said).collect();
+        let pieces: Vec<Piece<'_>> = if self.parts.is_empty() {
+            let mut pieces = Vec::new();
+            for list in self.word_lists.iter().filter(|list| list.are_said) {
+                let words = &self.words[list.words.clone()];
+                pieces.extend(self.runs(words, &speakers_of_words(words, timeline)));
+            }
+            pieces
+        } else {
+            self.parts.iter().flat_map(|part| self.pieces_of(part, timeline)).collect()
+        };
+        // Of several channels, each has a list of words; and a pause has no text.
+        let mut said: Vec<Said> = pieces.into_iter().map(|piece| piece.said).collect();
+        said.retain(|said| !said.text.trim().is_empty());
+        if self.word_lists.len() > 1 {
+            said.sort_by(|a, b| a.seconds.start.total_cmp(&b.seconds.start));
         }
-        self.parts.iter().flat_map(|part| self.pieces(part, timeline)).map(|piece| piece.said).collect()
+        said
     }
 
     /// A part's own words or, if it has none, those of the list beside the parts that are in it.
@@ -220,11 +363,11 @@ impl JsonTranscript {
     }
 
     /// A part, split at words where the speaker changes.
-    fn pieces<'a>(&'a self, part: &'a Part, timeline: &Timeline) -> Vec<Piece<'a>> {
-        let words: Vec<&Word> = self.words_of(part).iter().collect();
-        let mut pieces = self.pieces_of_words(&words, timeline);
+    fn pieces_of<'a>(&'a self, part: &'a Part, timeline: &Timeline) -> Vec<Piece<'a>> {
+        let words = self.words_of(part);
+        let mut pieces = self.runs(words, &speakers_of_words(words, timeline));
         let speaker = timeline.speaker_of(&part.seconds);
-        let text = self.text_of(&part.at, &["text"]);
+        let text = self.text_of(&part.at, &[self.form.text]);
         if pieces.len() < 2 {
             let words = pieces.pop().map(|piece| piece.words).unwrap_or_default();
             let speaker = words.iter().find_map(|(_, speaker)| *speaker).or(speaker);
@@ -242,22 +385,33 @@ impl JsonTranscript {
         pieces
     }
 
-    fn pieces_of_words<'a>(&'a self, words: &[&'a Word], timeline: &Timeline) -> Vec<Piece<'a>> {
-        let speakers = speakers_of_words(words.iter().copied(), timeline);
-        let words: Vec<(&Word, Option<usize>)> = words.iter().copied().zip(speakers).collect();
+    /// Words, split where the speaker changes.
+    fn runs<'a>(&'a self, words: &'a [Word], speakers: &[Option<usize>]) -> Vec<Piece<'a>> {
+        let words: Vec<(&Word, Option<usize>)> = words.iter().zip(speakers.iter().copied()).collect();
         let mut end = 0.0;
         let mut pieces = Vec::new();
         for run in words.chunk_by(|a, b| a.1 == b.1) {
             let mut times = run.iter().filter_map(|(word, _)| word.seconds.clone());
             let first = times.next().unwrap_or(end..end);
             end = times.next_back().unwrap_or(first.clone()).end.max(first.start);
-            let text = joined(&run.iter().map(|(word, _)| self.word_text(word)).collect::<Vec<_>>());
-            pieces.push(Piece {
-                said: Said { seconds: first.start..end, speaker: run[0].1, text },
-                words: run.to_vec(),
-            });
+            let said = Said { seconds: first.start..end, speaker: run[0].1, text: self.joined(run) };
+            pieces.push(Piece { said, words: run.to_vec() });
         }
         pieces
+    }
+
+    /// The text of words: with blanks between, unless they bring their own.
+    fn joined(&self, words: &[(&Word, Option<usize>)]) -> String {
+        let texts: Vec<Cow<'_, str>> = words.iter().map(|(word, _)| self.word_text(word)).collect();
+        let bring_blanks = texts.iter().any(|text| text.starts_with(' '));
+        let mut joined = String::new();
+        for ((word, _), text) in words.iter().zip(texts) {
+            if !bring_blanks && !joined.is_empty() && !word.is_joined {
+                joined.push(' ');
+            }
+            joined.push_str(&text);
+        }
+        joined
     }
 
     /// A text, cut where the first word of each piece but the first begins; none if it is not the text of the words.
@@ -270,7 +424,7 @@ impl JsonTranscript {
                 let word = word.trim();
                 let found = at + text[at..].find(word)?;
                 if i == 0 && !cuts.is_empty() {
-                    // The blank before a word goes with it, as Whisper has it.
+                    // The blank before a word goes with it, as in Whisper's texts, unless the text begins without one.
                     cuts.push(text[..found].trim_end().len());
                 } else if i == 0 {
                     cuts.push(0);
@@ -279,12 +433,40 @@ impl JsonTranscript {
             }
         }
         cuts.push(text.len());
-        Some(cuts.windows(2).map(|cut| text[cut[0]..cut[1].max(cut[0])].to_owned()).collect())
+        let begins_with_blank = text.starts_with(char::is_whitespace);
+        let piece = |cut: &[usize]| {
+            let piece = &text[cut[0]..cut[1].max(cut[0])];
+            if begins_with_blank { piece.to_owned() } else { piece.trim_start().to_owned() }
+        };
+        Some(cuts.windows(2).map(piece).collect())
     }
 
-    /// Whisper's `word`, or `text`.
     fn word_text(&self, word: &Word) -> Cow<'_, str> {
-        self.text_of(&word.at, &["word", "text"])
+        if self.form.name == FormName::Aws {
+            let best = fields(&self.text[word.at.clone()]).and_then(|item| {
+                let alternatives = items(item.get("alternatives")?, MAX_WORDS).ok()?;
+                super::raw::text(fields(alternatives.first()?)?.get("content")?)
+            });
+            return best.unwrap_or_default();
+        }
+        match self.text_of(&word.at, self.form.word_text) {
+            // A mark of Whisper's decoder, as of the beginning and of a time.
+            mark if self.form.name == FormName::WhisperCpp && mark.starts_with("[_") => Cow::Borrowed(""),
+            text => text,
+        }
+    }
+
+    /// Where a field's value is in an object of the text, found by the names of its fields; or where the field may be added, with what goes
+    /// before its value and behind it.
+    fn place_for(&self, path: &[&str], name: &str) -> (Place, String, &'static str) {
+        let object = path.iter().fold(&*self.text, |object, name| {
+            fields(object).and_then(|fields| fields.get(name)).unwrap_or(object)
+        });
+        if let Some(value) = fields(object).and_then(|fields| fields.get(name)) {
+            return (self.place(value), String::new(), "");
+        }
+        let begin = self.place(object).start + 1;
+        (begin..begin, format!("{}:", string(name)), ",")
     }
 
     /// The first of the fields of an object that is a string.
@@ -297,14 +479,34 @@ impl JsonTranscript {
     }
 }
 
+/// AWS's list of who spoke when: an object a run of words, with the times of the words.
+fn write_speaker_labels(out: &mut String, runs: &[Piece<'_>], named: &dyn Fn(Option<usize>) -> String) {
+    let speakers: BTreeSet<Option<usize>> = runs.iter().map(|run| run.said.speaker).collect();
+    append(out, format_args!(r#"{{"channel_label":"ch_0","speakers":{},"segments":"#, speakers.len()));
+    write_list(out, runs.iter(), |out, run| {
+        let label = named(run.said.speaker);
+        let times = |seconds: &Range<f64>| {
+            format!(
+                r#""start_time":"{:.3}","end_time":"{:.3}","speaker_label":{label}"#,
+                seconds.start, seconds.end
+            )
+        };
+        append(out, format_args!("{{{},\"items\":", times(&run.said.seconds)));
+        let words = run.words.iter().filter_map(|(word, _)| word.seconds.as_ref());
+        write_list(out, words, |out, seconds| append(out, format_args!("{{{}}}", times(seconds))));
+        out.push('}');
+    });
+    out.push('}');
+}
+
 /// The speaker of each word. A word without times has the speaker of the word before it; the first ones, that of the first word
 /// with times.
-fn speakers_of_words<'a>(
-    words: impl IntoIterator<Item = &'a Word>,
-    timeline: &Timeline,
-) -> Vec<Option<usize>> {
-    let own = |word: &Word| word.seconds.as_ref().and_then(|seconds| timeline.speaker_of(seconds));
-    let mut speakers: Vec<Option<usize>> = words.into_iter().map(own).collect();
+fn speakers_of_words(words: &[Word], timeline: &Timeline) -> Vec<Option<usize>> {
+    let own = |word: &Word| {
+        let seconds = word.seconds.as_ref().filter(|_| !word.is_joined)?;
+        timeline.speaker_of(seconds)
+    };
+    let mut speakers: Vec<Option<usize>> = words.iter().map(own).collect();
     let mut last = speakers.iter().flatten().next().copied();
     for speaker in &mut speakers {
         last = speaker.or(last);
@@ -336,13 +538,8 @@ struct Piece<'a> {
     words: Vec<(&'a Word, Option<usize>)>,
 }
 
-/// The items of a list; none of a list that is missing.
-fn read_list(list: Option<&str>, max: usize) -> Result<Vec<&str>, TranscriptError> {
-    let Some(list) = list else { return Ok(Vec::new()) };
-    items(list, max).map_err(|error| match error {
-        ListError::NoList => TranscriptError::UnknownFormat,
-        ListError::TooLong => TranscriptError::TooLong { max_parts: MAX_PARTS, max_words: MAX_WORDS },
-    })
+fn append(out: &mut String, text: fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("a string takes any text");
 }
 
 /// Writes a list of JSON.
@@ -353,29 +550,4 @@ fn write_list<T>(out: &mut String, items: impl Iterator<Item = T>, mut write: im
         write(out, item);
     }
     out.push(']');
-}
-
-fn raw(text: String) -> Box<RawValue> {
-    RawValue::from_string(text).expect("it is made of JSON")
-}
-
-/// Words with spaces between, unless they bring their own.
-fn joined(words: &[Cow<'_, str>]) -> String {
-    let bring_spaces = words.iter().any(|word| word.starts_with(' '));
-    words.join(if bring_spaces { "" } else { " " })
-}
-
-fn times(fields: &super::raw::Fields<'_>) -> Option<Range<f64>> {
-    let time = |name: &str| fields.get(name).and_then(|time| serde_json::from_str::<f64>(time).ok());
-    Some(time("start")?..time("end")?)
-}
-
-pub(super) fn check(seconds: &Range<f64>) -> Result<(), String> {
-    if seconds.start < 0.0 {
-        return Err(format!("begins at {} s", seconds.start));
-    }
-    if seconds.end < seconds.start {
-        return Err(format!("ends at {} s, before it begins at {} s", seconds.end, seconds.start));
-    }
-    Ok(())
 }

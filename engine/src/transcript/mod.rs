@@ -3,11 +3,13 @@
 mod attribute;
 mod cues;
 mod error;
+mod forms;
 mod json;
 mod parse;
 mod raw;
+mod times;
 
-pub use attribute::Timeline;
+pub use attribute::{Said, Timeline, said_of_turns};
 pub use cues::{Cue, CueFormat, cues_of_turns};
 pub use error::TranscriptError;
 pub use parse::{MAX_TRANSCRIPT_BYTES, Transcript};

@@ -1,9 +1,12 @@
 //! Texts in any of the formats -> transcripts.
 
+use std::borrow::Cow;
+
+use encoding_rs::{Encoding, WINDOWS_1252};
 use serde_json::value::RawValue;
 
 use super::attribute::{Said, Timeline};
-use super::cues::{Cue, CueFormat, cues, escaped, of_cues};
+use super::cues::{Cue, CueFormat, cues, escaped, of_cues, plain};
 use super::error::TranscriptError;
 use super::json::JsonTranscript;
 use crate::diarization::Turn;
@@ -17,50 +20,63 @@ const ROUNDING_SECONDS: f64 = 1.0;
 /// A transcript, in its own format.
 #[derive(Clone, Debug)]
 pub enum Transcript {
-    /// Whisper's `verbose_json`, with words or without, or a list of parts.
+    /// One of the forms of recognisers, or a list of parts.
     Json(JsonTranscript),
     /// VTT or SRT.
     Cues(CueFormat, Vec<Cue>),
 }
 
 impl Transcript {
+    /// Reads a file: UTF-8, UTF-16 with a byte order mark, or Windows-1252.
+    pub fn of_bytes(bytes: &[u8]) -> Result<Self, TranscriptError> {
+        check_size(bytes.len())?;
+        Self::of_text(&decoded(bytes))
+    }
+
     /// Reads JSON, VTT or SRT; which it is, the text tells.
     pub fn of_text(text: &str) -> Result<Self, TranscriptError> {
-        if text.len() > MAX_TRANSCRIPT_BYTES {
-            return Err(TranscriptError::TooLarge { max_bytes: MAX_TRANSCRIPT_BYTES });
-        }
+        check_size(text.len())?;
         let text = text.trim_start_matches('\u{feff}').trim();
-        if text.is_empty() {
-            return Err(TranscriptError::Empty);
-        }
         if text.starts_with(['{', '[']) {
             return JsonTranscript::new(text).map(Self::Json);
         }
-        let (format, cues) = of_cues(text)?;
-        if cues.is_empty() { Err(TranscriptError::Empty) } else { Ok(Self::Cues(format, cues)) }
+        of_cues(text).map(|(format, cues)| Self::Cues(format, cues))
     }
 
-    /// Reads what a JSON body holds: the text of an object, of a list, or of a string with a text in any format.
+    /// Reads what a JSON body holds: the text of an object, of a list, or of a string with a text in any form.
     pub fn of_json(json: &str) -> Result<Self, TranscriptError> {
         match super::raw::text(json) {
             Some(text) => Self::of_text(&text),
             None if json.starts_with(['{', '[']) => Self::of_text(json),
-            None => Err(TranscriptError::UnknownFormat),
+            None => Err(TranscriptError::UnknownForm),
         }
     }
 
-    /// Refuses one that is of another recording.
-    pub fn check_length(&self, duration_seconds: f64) -> Result<(), TranscriptError> {
-        let starts: Vec<f64> = match self {
+    /// Whether nothing is said in it, as Whisper answers silence.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Json(json) => json.is_empty(),
+            Self::Cues(_, cues) => cues.is_empty(),
+        }
+    }
+
+    /// The transcript of a recording of this length: a last part without an end ends with it. Refuses one that is of another recording.
+    pub fn of_recording(mut self, duration_seconds: f64) -> Result<Self, TranscriptError> {
+        let starts: Vec<f64> = match &self {
             Self::Json(json) => json.starts(),
             Self::Cues(_, cues) => cues.iter().map(|(seconds, _)| seconds.start).collect(),
         };
-        match starts.iter().position(|start| *start >= duration_seconds + ROUNDING_SECONDS) {
-            Some(place) => {
-                Err(TranscriptError::PastEnd { place: place + 1, start: starts[place], duration_seconds })
-            }
-            None => Ok(()),
+        if let Some(place) = starts.iter().position(|start| *start >= duration_seconds + ROUNDING_SECONDS) {
+            return Err(TranscriptError::PastEnd {
+                place: place + 1,
+                start: starts[place],
+                duration_seconds,
+            });
         }
+        if let Self::Json(json) = &mut self {
+            json.end_at(duration_seconds);
+        }
+        Ok(self)
     }
 
     /// The transcript with the name of who said each part. JSON stays JSON; VTT and SRT are text.
@@ -76,17 +92,30 @@ impl Transcript {
 
     /// The transcript as cues, with the name of who said each.
     pub fn cues(&self, format: CueFormat, turns: &[Turn], name: &dyn Fn(usize) -> String) -> String {
-        let mut said = self.said(turns);
+        let mut said = self.said_in_markup(turns);
         // What comes from VTT is written as VTT has it.
-        let is_markup = matches!(self, Self::Cues(CueFormat::Vtt, _));
-        if format == CueFormat::Vtt && !is_markup {
-            said.iter_mut().for_each(|part| part.text = escaped(&part.text));
+        match (self, format) {
+            (Self::Cues(CueFormat::Vtt, _), CueFormat::Vtt) => {}
+            (Self::Cues(CueFormat::Vtt, _), CueFormat::Srt) => {
+                said.iter_mut().for_each(|part| part.text = plain(&part.text));
+            }
+            (_, CueFormat::Vtt) => said.iter_mut().for_each(|part| part.text = escaped(&part.text)),
+            (_, CueFormat::Srt) => {}
         }
         cues(format, &said, name)
     }
 
-    /// What was said, part by part; a part with words is split where the speaker changes.
-    fn said(&self, turns: &[Turn]) -> Vec<Said> {
+    /// What was said, part by part, as plain text; a part with words is split where the speaker changes.
+    pub fn said(&self, turns: &[Turn]) -> Vec<Said> {
+        let mut said = self.said_in_markup(turns);
+        if matches!(self, Self::Cues(CueFormat::Vtt, _)) {
+            said.iter_mut().for_each(|part| part.text = plain(&part.text));
+        }
+        said
+    }
+
+    /// As [`Self::said`], with the tags of VTT.
+    fn said_in_markup(&self, turns: &[Turn]) -> Vec<Said> {
         let timeline = Timeline::new(turns);
         match self {
             Self::Json(json) => json.said(&timeline),
@@ -100,4 +129,26 @@ impl Transcript {
                 .collect(),
         }
     }
+}
+
+fn check_size(n_bytes: usize) -> Result<(), TranscriptError> {
+    if n_bytes > MAX_TRANSCRIPT_BYTES {
+        return Err(TranscriptError::TooLarge { max_bytes: MAX_TRANSCRIPT_BYTES });
+    }
+    Ok(())
+}
+
+/// The text of a file.
+fn decoded(bytes: &[u8]) -> Cow<'_, str> {
+    if let Some((encoding, _)) = Encoding::for_bom(bytes) {
+        return encoding.decode(bytes).0;
+    }
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return Cow::Borrowed(text);
+    }
+    // UTF-8 that is damaged, as where whisper.cpp cuts a character in two, has more characters of several bytes than errors.
+    let text = String::from_utf8_lossy(bytes);
+    let n_errors = text.chars().filter(|c| *c == char::REPLACEMENT_CHARACTER).count();
+    let n_beyond_ascii = text.chars().filter(|c| !c.is_ascii()).count() - n_errors;
+    if n_beyond_ascii > n_errors { text } else { WINDOWS_1252.decode(bytes).0 }
 }

@@ -8,8 +8,8 @@ use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// The most fields an object may have.
-const MAX_FIELDS: usize = 100;
+/// Fields that an object may have.
+pub(super) const MAX_FIELDS: usize = 200;
 
 /// The fields of an object, in their order, each with the text of its value.
 pub(super) struct Fields<'a>(Vec<(Cow<'a, str>, &'a str)>);
@@ -18,6 +18,10 @@ impl<'a> Fields<'a> {
     /// The value of a field; of several of one name the last.
     pub(super) fn get(&self, name: &str) -> Option<&'a str> {
         self.0.iter().rev().find(|(field, _)| field == name).map(|(_, value)| *value)
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| &**name)
     }
 }
 

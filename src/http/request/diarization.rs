@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
+use super::bounded::Bounded;
 use super::call::Parse;
 use super::one_voice::{VOICE_PARTS, one_voice};
 use super::parts::{Part, Received, Takes};
@@ -13,12 +14,26 @@ use crate::audio;
 use crate::diarization::{MAX_SPEAKERS, SpeakerCount, TurnOptions};
 use crate::http::error::ApiError;
 use crate::http::pages::document::example_recording;
-use crate::pipeline::PipelineError;
+use crate::pipeline::{PipelineError, RecordingOptions};
 use crate::speakers::Identifier;
 use crate::transcript::{MAX_TRANSCRIPT_BYTES, Transcript, TranscriptError};
 
-/// Parts of a form that are files.
-const PARTS: &[&str] = &[VOICE_PARTS[0], VOICE_PARTS[1], "transcript"];
+/// Parts of a form that are no options: files, and names, of which there may be several.
+const PARTS: &[&str] = &[
+    VOICE_PARTS[0],
+    VOICE_PARTS[1],
+    "transcript",
+    "known_speaker_names",
+    "known_speaker_names[]",
+    "known_speaker_references",
+    "known_speaker_references[]",
+];
+
+/// Speakers that a request may bring: as many as a recording may have.
+const MAX_KNOWN: usize = MAX_SPEAKERS;
+
+/// Characters of a known speaker's name.
+const MAX_NAME_CHARS: usize = 200;
 
 /// A recording of several speakers. Where the body is the recording, the others are parameters of the query.
 #[derive(Deserialize, IntoParams, ToSchema)]
@@ -49,9 +64,18 @@ pub(in crate::http) struct DiarizeRequest {
     #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     collection: Option<Identifier>,
     #[schema(value_type = Option<serde_json::Value>)]
-    /// What was said: Whisper's `verbose_json`, a list of `{"start", "end", "text"}`, or the text of a VTT or SRT file. It comes back with speakers.
+    /// What was said, as a recogniser writes it: the JSON of Whisper, whisper.cpp, whisperX, Hugging Face, Vosk, Deepgram, AWS or AssemblyAI, a
+    /// list of `{"start", "end", "text"}`, or the text of a VTT or SRT file. It comes back with speakers.
     #[param(value_type = Option<String>)]
     transcript: Option<TranscriptText>,
+    /// Instead of a collection: names of speakers who are looked for in this recording alone.
+    #[schema(value_type = Option<Vec<String>>)]
+    #[param(ignore)]
+    known_speaker_names: Option<Bounded<String, MAX_KNOWN>>,
+    /// A recording of each of them, in base64 or as a data URL.
+    #[schema(value_type = Option<Vec<String>>)]
+    #[param(ignore)]
+    known_speaker_references: Option<Bounded<String, MAX_KNOWN>>,
     /// How to answer; `json` if missing.
     response_format: Option<ResponseFormat>,
     /// The model, by id or fingerprint.
@@ -86,15 +110,23 @@ pub(in crate::http) struct DiarizeForm {
     /// As in JSON.
     #[schema(minimum = 1, maximum = 30)]
     num_speakers: Option<usize>,
+    /// As in JSON; the part may be repeated.
+    #[schema(rename = "known_speaker_names[]")]
+    known_speaker_names: Option<Vec<String>>,
+    /// As in JSON, or audio files; the part may be repeated.
+    #[schema(rename = "known_speaker_references[]", value_type = Option<Vec<String>>)]
+    known_speaker_references: Option<Vec<Vec<u8>>>,
     /// As in JSON.
     response_format: Option<ResponseFormat>,
 }
 
 /// How turns are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub(in crate::http) enum ResponseFormat {
     Json,
+    /// OpenAI's, of a transcript.
+    DiarizedJson,
     Rttm,
     Vtt,
     Srt,
@@ -107,31 +139,114 @@ pub(in crate::http) struct Asked {
     pub(in crate::http) is_split: bool,
     pub(in crate::http) options: TurnOptions,
     pub(in crate::http) collection: Option<Identifier>,
+    pub(in crate::http) known: Known,
+    /// The recording's name in RTTM.
+    pub(in crate::http) name: String,
     pub(in crate::http) transcript: Option<Transcript>,
     pub(in crate::http) format: ResponseFormat,
     pub(in crate::http) model: Option<String>,
 }
 
+/// Speakers whom the request itself names, and a recording of each.
+#[derive(Default)]
+pub(in crate::http) struct Known {
+    pub(in crate::http) names: Vec<String>,
+    pub(in crate::http) references: Vec<Voice>,
+}
+
+impl Known {
+    fn new(names: Vec<String>, references: Vec<Source>) -> Result<Self, ApiError> {
+        let wrong = |msg: String| ApiError::field("known_speaker_names", &msg);
+        if names.len() != references.len() || names.len() > MAX_KNOWN {
+            return Err(wrong(format!(
+                "There should be a name for each of known_speaker_references, up to {MAX_KNOWN}; there are {} names and {} references",
+                names.len(),
+                references.len()
+            )));
+        }
+        for (i, name) in names.iter().enumerate() {
+            if name.trim().is_empty() || name.chars().count() > MAX_NAME_CHARS {
+                return Err(wrong(format!("A name should have 1 to {MAX_NAME_CHARS} characters")));
+            }
+            if names[..i].contains(name) {
+                return Err(wrong("A name is there twice".to_owned()));
+            }
+        }
+        let voice = |source| {
+            Voice::Recording(VoiceRecording { source, options: RecordingOptions::default(), segments: None })
+        };
+        Ok(Self { names, references: references.into_iter().map(voice).collect() })
+    }
+}
+
+/// The parts of a form that are neither the recording nor an option.
+#[derive(Default)]
+struct OtherParts {
+    transcript: Option<Part>,
+    names: Vec<String>,
+    references: Vec<Source>,
+}
+
+impl OtherParts {
+    /// Takes them out.
+    fn take(files: &mut Vec<Part>) -> Result<Self, ApiError> {
+        let mut others = Self::default();
+        for part in std::mem::take(files) {
+            match part.name.trim_end_matches("[]") {
+                "transcript" if others.transcript.is_some() => return Err(two_transcripts()),
+                "transcript" => others.transcript = Some(part),
+                "known_speaker_names" => others.names.push(String::from_utf8_lossy(&part.bytes).into_owned()),
+                // A text is a data URL or base64, and a file is audio.
+                "known_speaker_references" if part.is_json || part.bytes.starts_with(b"data:") => {
+                    let text = String::from_utf8_lossy(&part.bytes).into_owned();
+                    others.references.push(Source::Base64(text));
+                }
+                "known_speaker_references" => others.references.push(Source::File(part.bytes)),
+                _ => files.push(part),
+            }
+        }
+        Ok(others)
+    }
+}
+
+fn two_transcripts() -> ApiError {
+    ApiError::field("transcript", "There should be one transcript")
+}
+
+/// The name of a recording by that of its file: without folders and the ending.
+fn recording_name(file_name: Option<&str>) -> String {
+    let file = file_name.and_then(|name| name.rsplit(['/', '\\']).next()).unwrap_or_default();
+    let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
+    let stem = if stem.is_empty() { file } else { stem };
+    let name: String = stem.chars().take(MAX_NAME_CHARS).collect();
+    if name.trim().is_empty() { "recording".to_owned() } else { name }
+}
+
 impl Parse for Asked {
-    const TAKES: Takes = Takes { texts: &["transcript"], ..Takes::voices(PARTS) };
+    const TAKES: Takes = Takes {
+        texts: &["transcript", "known_speaker_names", "known_speaker_names[]"],
+        ..Takes::voices(PARTS)
+    };
     const IS_LONG: bool = true;
 
     fn parse(received: Received) -> Result<Self, ApiError> {
         let mut is_split = false;
-        let (mut transcript_part, received) = match received {
-            Received::Parts { files, mut options } => {
+        let mut others = OtherParts::default();
+        let mut name = recording_name(None);
+        let received = match received {
+            Received::Parts { mut files, mut options } => {
                 is_split = options.get("channel") == Some("split");
                 if is_split {
                     options.remove("channel");
                 }
-                let (mut transcripts, files): (Vec<Part>, Vec<Part>) =
-                    files.into_iter().partition(|part| part.name == "transcript");
-                if transcripts.len() > 1 || !transcripts.is_empty() && options.get("transcript").is_some() {
-                    return Err(ApiError::field("transcript", "There should be one transcript"));
+                others = OtherParts::take(&mut files)?;
+                if others.transcript.is_some() && options.get("transcript").is_some() {
+                    return Err(two_transcripts());
                 }
-                (transcripts.pop(), Received::Parts { files, options })
+                name = recording_name(files.first().and_then(|file| file.file_name.as_deref()));
+                Received::Parts { files, options }
             }
-            json @ Received::Json(_) => (None, json),
+            json @ Received::Json(_) => json,
         };
         let (request, voice) = one_voice(received, |request: &mut DiarizeRequest| {
             let mut voice = request.voice.take()?;
@@ -145,20 +260,34 @@ impl Parse for Asked {
             return Err(ApiError::field("segments", "A recording is taken as a whole here"));
         }
         let options = TurnOptions { count: request.count()?, overlap: request.overlap.unwrap_or(true) };
-        let transcript = match transcript_part.take() {
-            Some(part) if part.bytes.len() > MAX_TRANSCRIPT_BYTES => {
-                Some(Err(TranscriptError::TooLarge { max_bytes: MAX_TRANSCRIPT_BYTES }))
-            }
-            Some(part) => Some(Transcript::of_text(&String::from_utf8_lossy(&part.bytes))),
+        let transcript = match &others.transcript {
+            Some(part) => Some(Transcript::of_bytes(&part.bytes)),
             None => request.transcript.map(|TranscriptText(text)| Transcript::of_json(&text)),
         };
         let transcript = transcript.transpose().map_err(|error| bad_transcript(&error))?;
+        let list =
+            |list: Option<Bounded<String, MAX_KNOWN>>| list.map_or_else(Vec::new, |Bounded(list)| list);
+        others.names.extend(list(request.known_speaker_names));
+        others.references.extend(list(request.known_speaker_references).into_iter().map(Source::Base64));
+        let known = Known::new(others.names, others.references)?;
+        if !known.names.is_empty() && request.collection.is_some() {
+            return Err(ApiError::field(
+                "known_speaker_names",
+                "Send known speakers or a collection, not both",
+            ));
+        }
         let format = request.response_format.unwrap_or(ResponseFormat::Json);
         if transcript.is_some() && format == ResponseFormat::Rttm {
             return Err(ApiError::field("response_format", "RTTM holds no transcript"));
         }
+        if transcript.is_none() && format == ResponseFormat::DiarizedJson {
+            return Err(ApiError::field(
+                "response_format",
+                "diarized_json is a transcript with speakers: send transcript, too",
+            ));
+        }
         let DiarizeRequest { collection, model, .. } = request;
-        Ok(Self { recording, is_split, options, collection, transcript, format, model })
+        Ok(Self { recording, is_split, options, collection, known, name, transcript, format, model })
     }
 }
 

@@ -7,7 +7,7 @@ use axum::http::header::CONTENT_DISPOSITION;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::http) struct Disposition {
     pub(in crate::http) name: String,
-    pub(in crate::http) has_file_name: bool,
+    pub(in crate::http) file_name: Option<String>,
 }
 
 impl Disposition {
@@ -21,13 +21,22 @@ impl Disposition {
             let (value, after) = parameter_value(after);
             match name.trim_matches([' ', '\t', ';']).to_ascii_lowercase().as_str() {
                 "name" => disposition.name = value,
-                "filename" | "filename*" => disposition.has_file_name = true,
+                "filename" => disposition.file_name = Some(value),
+                "filename*" => {
+                    disposition.file_name.get_or_insert_with(|| extended(&value));
+                }
                 _ => {}
             }
             rest = after;
         }
         disposition
     }
+}
+
+/// A value with its encoding and language, RFC 8187: `UTF-8''r%C3%A9union.wav`.
+fn extended(value: &str) -> String {
+    let value = value.rsplit('\'').next().unwrap_or_default();
+    percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned()
 }
 
 /// The value at the beginning of a text, in quotation marks or up to a semicolon, and what is behind it.
@@ -58,18 +67,23 @@ mod tests {
     #[test]
     fn a_parts_name_is_found_however_it_is_written() {
         let cases = [
-            ("form-data; name=\"file\"; filename=\"a.wav\"", "file", true),
-            ("form-data; Name=\"file\"", "file", false),
-            ("form-data; filename=\"name=\\\"channel\\\".wav\"; name=\"file\"", "file", true),
-            ("form-data; filename=\"x; name=channel\"; name=file", "file", true),
-            ("form-data;NAME=file;filename*=UTF-8''a.wav", "file", true),
-            ("form-data; filename=\"C:\\a.wav\"; name=\"file\"", "file", true),
-            ("form-data", "", false),
-            ("form-data; name=\"file", "file", false),
+            ("form-data; name=\"file\"; filename=\"a.wav\"", "file", Some("a.wav")),
+            ("form-data; Name=\"file\"", "file", None),
+            (
+                "form-data; filename=\"name=\\\"channel\\\".wav\"; name=\"file\"",
+                "file",
+                Some("name=\"channel\".wav"),
+            ),
+            ("form-data; filename=\"x; name=channel\"; name=file", "file", Some("x; name=channel")),
+            ("form-data;NAME=file;filename*=UTF-8''r%C3%A9union.wav", "file", Some("réunion.wav")),
+            ("form-data; filename=\"C:\\a.wav\"; name=\"file\"", "file", Some("C:\\a.wav")),
+            ("form-data", "", None),
+            ("form-data; name=\"file", "file", None),
         ];
-        for (text, name, has_file_name) in cases {
+        for (text, name, file_name) in cases {
             let headers = HeaderMap::from_iter([(CONTENT_DISPOSITION, text.parse().unwrap())]);
-            assert_eq!(Disposition::of(&headers), Disposition { name: name.into(), has_file_name }, "{text}");
+            let file_name = file_name.map(str::to_owned);
+            assert_eq!(Disposition::of(&headers), Disposition { name: name.into(), file_name }, "{text}");
         }
     }
 }

@@ -57,6 +57,8 @@ pub(in crate::http) enum Received {
 /// A part of a form that is no option.
 pub(in crate::http) struct Part {
     pub(in crate::http) name: String,
+    /// The name of the file, if it has one.
+    pub(in crate::http) file_name: Option<String>,
     pub(in crate::http) bytes: Bytes,
     /// JSON that describes a voice, not a recording.
     pub(in crate::http) is_json: bool,
@@ -97,7 +99,8 @@ impl Received {
                 }
                 let raw = raw_format_of(request.headers())?;
                 let bytes = body::read(request.into_body(), max_bytes).await?;
-                let file = Part { name: "file".into(), bytes, is_json: false, is_text: false, raw };
+                let file =
+                    Part { name: "file".into(), file_name: None, bytes, is_json: false, is_text: false, raw };
                 return Ok(Self::Parts { files: vec![file], options });
             }
             BodyKind::Json | BodyKind::Unnamed | BodyKind::Other => {}
@@ -126,19 +129,19 @@ impl Received {
         while let Some(mut part) = form.next_field().await.map_err(bad_form)? {
             n_parts += 1;
             body::check_part_count(n_parts)?;
-            let Disposition { name, has_file_name } = Disposition::of(part.headers());
+            let Disposition { name, file_name } = Disposition::of(part.headers());
             if takes.files.contains(&name.as_str()) {
                 let content_type = content_type::text(part.headers());
                 let is_json = takes.lenient.is_none()
                     && (content_type.starts_with("application/json")
-                        || (content_type.is_empty() && !has_file_name));
+                        || (content_type.is_empty() && file_name.is_none()));
                 let raw = raw_format_of(part.headers())?;
                 if takes.lenient.is_some() {
                     files.clear();
                 }
                 let is_text = takes.texts.contains(&name.as_str());
                 let bytes = part.bytes().await.map_err(bad_form)?;
-                files.push(Part { name, bytes, is_json, is_text, raw });
+                files.push(Part { name, file_name, bytes, is_json, is_text, raw });
                 continue;
             }
             if takes.lenient.is_some_and(|known| !known.contains(&name.as_str())) {

@@ -11,7 +11,8 @@ use crate::audio::Channel;
 use crate::calibration::Criterion;
 use crate::config::Right;
 use crate::decisions::{
-    DiarizeAnswer, Diarized, DiarizedChannel, Names, name_speakers, naming_search, voices_of,
+    DiarizeAnswer, Diarized, DiarizedChannel, DiarizedTranscript, Names, Reference, Side, name_by_references,
+    name_speakers, naming_search, voices_of,
 };
 use crate::diarization::Diarization;
 use crate::embedder::{EmbedderModel, Timings};
@@ -20,7 +21,7 @@ use crate::http::answer;
 use crate::http::error::ApiError;
 use crate::http::request::call::Call;
 use crate::http::request::diarization::{
-    Asked, DiarizeForm, DiarizeRequest, ResponseFormat, bad_transcript, unpacked,
+    Asked, DiarizeForm, DiarizeRequest, Known, ResponseFormat, bad_transcript, unpacked,
 };
 use crate::http::request::model::resolve_in;
 use crate::http::request::one_voice::RecordingFields;
@@ -28,11 +29,21 @@ use crate::http::request::voice::VoiceRecording;
 use crate::http::routes::extract_embedding::RawRecording;
 use crate::http::state::AppState;
 use crate::http::store::follow_store;
+use crate::http::voices::Voices;
 use crate::listening::HeardRecording;
 use crate::pace::Pace;
 use crate::pipeline::PipelineError;
 use crate::speakers::Identifier;
 use crate::transcript::CueFormat;
+
+/// The turns, or a transcript with speakers.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "it describes answers to OpenAPI")]
+pub(in crate::http) enum DiarizeResponse {
+    Turns(DiarizeAnswer),
+    DiarizedJson(DiarizedTranscript),
+}
 
 /// Say who spoke when and, with a transcript, who said what.
 ///
@@ -42,8 +53,8 @@ use crate::transcript::CueFormat;
     params(DiarizeRequest, RecordingFields),
     request_body(content((DiarizeRequest = "application/json"), (DiarizeForm = "multipart/form-data"), (RawRecording = "application/octet-stream"))),
     responses(
-        (status = 200, description = "The turns; with `response_format` `rttm`, `vtt` or `srt` a text",
-            content((DiarizeAnswer = "application/json"), (String = "text/plain"), (String = "text/vtt")),
+        (status = 200, description = "The turns; with `response_format` `diarized_json` what OpenAI's `gpt-4o-transcribe-diarize` answers, with `rttm`, `vtt` or `srt` a text",
+            content((DiarizeResponse = "application/json"), (String = "text/plain"), (String = "text/vtt")),
             headers(("Server-Timing" = String, description = "The time of each stage: `queue`, `decode`, `preprocess`, `encode`."))),
         VoiceErrors,
     ),
@@ -61,13 +72,13 @@ pub(in crate::http) async fn diarize_recording(
         None => caller.key.require(Right::Embed)?,
     }
     let model = resolve_in(&state, asked.model.as_deref().into_iter(), asked.collection.as_ref()).await?;
-    let Asked { recording, is_split, options, collection, transcript, format, .. } = asked;
+    let Asked { recording, is_split, options, collection, known, name, transcript, format, .. } = asked;
+    let references = embed_references(&state, &caller, &admission, &model, known).await?;
     let recording = admission.run(move || unpacked(recording, is_split)).await??;
     let (channels, timings) = hear(&caller, &admission, &model, recording).await?;
     let audio_seconds = channels[0].heard.duration_seconds();
-    if let Some(transcript) = &transcript {
-        transcript.check_length(audio_seconds).map_err(|error| bad_transcript(&error))?;
-    }
+    let transcript = transcript.map(|transcript| transcript.of_recording(audio_seconds));
+    let transcript = transcript.transpose().map_err(|error| bad_transcript(&error))?;
     let (mut found, mut silent) = (Vec::with_capacity(channels.len()), None);
     for HeardChannel { number, heard } in channels {
         let options = options.clone();
@@ -82,7 +93,13 @@ pub(in crate::http) async fn diarize_recording(
         };
         state.metrics.embedding.speech_seconds.inc_by(audio.speech_seconds);
         let names = match &collection {
-            Some(collection) => name(&state, &admission, &model, collection, &diarized).await?,
+            Some(collection) => {
+                name_from_collection(&state, &admission, &model, collection, &diarized).await?
+            }
+            None if !references.is_empty() => {
+                let voices = voices_of(&diarized, model.id()).map_err(|error| internal(error.to_string()))?;
+                name_by_references(&diarized, &voices, &references, Criterion::Default, model.judge())
+            }
             None => Names::none(diarized.speakers.len()),
         };
         found.push(DiarizedChannel { number, found: diarized, names, audio });
@@ -95,17 +112,23 @@ pub(in crate::http) async fn diarize_recording(
         let diarized = Diarized::new(found, model.id().clone());
         let transcript = transcript.as_ref();
         Ok::<_, ApiError>(match format {
-            ResponseFormat::Rttm => diarized.rttm("recording").into_bytes(),
+            ResponseFormat::Rttm => diarized.rttm(&name).into_bytes(),
             ResponseFormat::Vtt => diarized.cues(CueFormat::Vtt, transcript).into_bytes(),
             ResponseFormat::Srt => diarized.cues(CueFormat::Srt, transcript).into_bytes(),
             ResponseFormat::Json => {
                 answer::to_json(&diarized.answer(transcript, with_embeddings), Pace::UNBROKEN)?
             }
+            ResponseFormat::DiarizedJson => {
+                let transcript = transcript.ok_or_else(|| internal("there is no transcript"))?;
+                answer::to_json(&diarized.diarized_transcript(transcript), Pace::UNBROKEN)?
+            }
         })
     });
     let text = text.await??;
     let content_type = match format {
-        ResponseFormat::Json => return Ok(answer::json_text(text, &timings, audio_seconds)),
+        ResponseFormat::Json | ResponseFormat::DiarizedJson => {
+            return Ok(answer::json_text(text, &timings, audio_seconds));
+        }
         ResponseFormat::Vtt => "text/vtt; charset=utf-8",
         ResponseFormat::Rttm | ResponseFormat::Srt => "text/plain; charset=utf-8",
     };
@@ -165,15 +188,40 @@ async fn hear_channel(
     Ok(heard.recording)
 }
 
+/// The speakers whom the request itself names, with the embeddings of their recordings.
+async fn embed_references(
+    state: &AppState,
+    caller: &Caller,
+    admission: &Admission,
+    model: &Arc<EmbedderModel>,
+    Known { names, references }: Known,
+) -> Result<Vec<Reference>, ApiError> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    // The first recording of a request is paid for with the request; that is the one that is diarized.
+    caller.key.take_more_tokens(1)?;
+    let place = |i: usize| format!("known_speaker_references[{i}]");
+    let voices = Voices::resolve(state, (Some(model.id().fingerprint()), None), references, place).await?;
+    let sides = voices.embed(state, caller, admission).await?.take_all()?;
+    let reference =
+        |(name, side): (String, Side)| Reference { name, embedding: side.embedding, evidence: side.evidence };
+    Ok(names.into_iter().zip(sides).map(reference).collect())
+}
+
+fn internal(error: impl Into<String>) -> ApiError {
+    ApiError::Internal(error.into())
+}
+
 /// Of each speaker of a recording, the enrolled one.
-async fn name(
+async fn name_from_collection(
     state: &AppState,
     admission: &Admission,
     model: &Arc<EmbedderModel>,
     collection: &Identifier,
     found: &Diarization,
 ) -> Result<Names, ApiError> {
-    let embeddings = voices_of(found, model.id()).map_err(|error| ApiError::Internal(error.to_string()))?;
+    let embeddings = voices_of(found, model.id()).map_err(|error| internal(error.to_string()))?;
     let wanted = naming_search(collection.clone());
     let store = follow_store(state).await?;
     let searched = admission.run(move || store.search_known(&embeddings, &wanted)).await?;
