@@ -95,7 +95,7 @@ fn what_has_no_embedding_says_why() {
         ("zero sample rate", zero_rate, 422, "corrupt_audio", "0 Hz"),
         ("3 kHz", wav_at(3_000, vec![0.1; 9_000]), 422, "corrupt_audio", "3000 Hz"),
         ("65,535 channels", many_channels, 422, "corrupt_audio", ""),
-        ("9 channels", nine_channels, 422, "corrupt_audio", "9 channels"),
+        ("9 channels", nine_channels, 415, "unsupported_audio", "9 channels"),
         ("no channels", voice_with(CHANNELS, &[0, 0]), 422, "corrupt_audio", "zero channels"),
         ("not-a-number samples", float_wav([0.1, f32::NAN, 0.1]), 422, "corrupt_audio", "not-a-number"),
         ("infinite samples", float_wav([0.1, f32::INFINITY]), 422, "corrupt_audio", "infinite"),

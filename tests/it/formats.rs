@@ -7,7 +7,7 @@ use voice_embedding_service::report::Warning;
 use super::support::{Server, assert_error, cosine, fixture, pipeline, session};
 
 /// The same two seconds of a synthetic voice in each encoding, and the least cosine to the plain WAV.
-const ENCODINGS: [(&str, f64); 16] = [
+const ENCODINGS: [(&str, f64); 17] = [
     ("clip.flac", 0.999_999),
     ("clip.aiff", 0.999_999),
     ("clip.caf", 0.999_999),
@@ -24,6 +24,7 @@ const ENCODINGS: [(&str, f64); 16] = [
     ("clip-live.webm", 0.95),
     ("clip-mulaw.wav", 0.7),
     ("clip-alaw.wav", 0.7),
+    ("clip.amr", 0.7),
 ];
 
 fn file(name: &str) -> Vec<u8> {
@@ -76,6 +77,7 @@ fn a_file_cut_short_is_answered_from_what_decodes() {
         "clip-f64.wav",
         "clip-mulaw.wav",
         "clip-rf64.wav",
+        "clip.amr",
     ] {
         let whole = file(name);
         let recording = decode(&whole[..whole.len() * 7 / 10], DecodeOptions::up_to(10.0))

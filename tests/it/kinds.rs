@@ -1,6 +1,8 @@
 //! Every kind of recording that README lists, in every usual wrapping: as long as what decodes, with the embedding of the plain
 //! file, and no warning that is not true.
 
+use std::ops::Range;
+
 use voice_embedding_service::audio::{
     AudioError, Channel, DecodeOptions, Endian, RawFormat, Recording, SampleFormat, decode, decode_raw,
 };
@@ -134,7 +136,7 @@ fn companded_wav_is_read_behind_every_header() {
 }
 
 /// Files made with ffmpeg from the clip, and the least cosine to it. What an encoder adds is at most 0.12 seconds.
-const FILES: [(&str, f64); 27] = [
+const FILES: [(&str, f64); 30] = [
     ("vbr-without-xing.mp3", 0.98),
     ("clip.mp2", 0.96),
     ("clip.aac", 0.98),
@@ -160,6 +162,9 @@ const FILES: [(&str, f64); 27] = [
     ("ulaw.aifc", 0.95),
     ("ima4.aifc", 0.95),
     ("ms-adpcm.wav", 0.95),
+    ("clip.3gp", 0.7),
+    ("clip.awb", 0.9),
+    ("clip-wb.3gp", 0.9),
     ("mp3.wav", 0.98),
     ("../encodings/clip.flac", 0.999_999),
 ];
@@ -190,6 +195,20 @@ fn opus_is_the_same_in_every_container() {
         assert_eq!(recording.waveform.samples().len(), 32_000, "{name}");
     }
     assert_eq!(decoded(&read("odd/opus.mp4")).unwrap().waveform.samples().len(), 32_000);
+}
+
+#[test]
+fn amr_is_the_same_in_a_file_and_in_3gp() {
+    for (alone, in_3gp, n_frames) in
+        [("encodings/clip.amr", "odd/clip.3gp", 101), ("odd/clip.awb", "odd/clip-wb.3gp", 100)]
+    {
+        let (alone, in_3gp) = (decoded(&read(alone)).unwrap(), decoded(&read(in_3gp)).unwrap());
+        assert_eq!(alone.waveform.samples().len(), n_frames * 320);
+        // An edit list may leave out what fills the last frame, and the resampler hears that a little earlier.
+        let (alone, in_3gp) = (alone.waveform.samples(), in_3gp.waveform.samples());
+        assert!((32_000..=alone.len()).contains(&in_3gp.len()), "{}", in_3gp.len());
+        assert!(alone[..31_000] == in_3gp[..31_000]);
+    }
 }
 
 /// The length is what decodes, whatever a header counts.
@@ -281,8 +300,29 @@ fn shifted(file: &[u8], by: u64) -> Vec<u8> {
     for at in pages.into_iter().skip(2) {
         let position = u64::from_le_bytes(file[at + 6..at + 14].try_into().unwrap());
         file[at + 6..at + 14].copy_from_slice(&(position + by).to_le_bytes());
+        let n_segments = usize::from(file[at + 26]);
+        let len: usize = file[at + 27..at + 27 + n_segments].iter().map(|len| usize::from(*len)).sum();
+        file[at + 22..at + 26].fill(0);
+        let checksum = ogg_checksum(&file[at..at + 27 + n_segments + len]);
+        file[at + 22..at + 26].copy_from_slice(&checksum.to_le_bytes());
     }
     file
+}
+
+/// As RFC 3533 describes it.
+fn ogg_checksum(page: &[u8]) -> u32 {
+    let shift = |sum: u32| if sum >> 31 == 1 { sum << 1 ^ 0x04c1_1db7 } else { sum << 1 };
+    page.iter().fold(0, |sum, byte| (0..8).fold(sum ^ u32::from(*byte) << 24, |sum, _| shift(sum)))
+}
+
+/// A file without a stretch of bytes.
+fn without(file: &[u8], stretch: Range<usize>) -> Vec<u8> {
+    [&file[..stretch.start], &file[stretch.end..]].concat()
+}
+
+/// Where some bytes stand in a file.
+fn places(file: &[u8], bytes: &[u8]) -> Vec<usize> {
+    (0..file.len()).filter(|at| file[*at..].starts_with(bytes)).collect()
 }
 
 #[test]
@@ -307,6 +347,24 @@ fn what_is_missing_is_said() {
         ("a WebM without lengths", live[..live.len() * 3 / 4].to_vec()),
         ("a FLAC of unknown length", flac[..flac.len() - 200].to_vec()),
         ("an MP3 in a frame", mp3[..mp3.len() - 10].to_vec()),
+        ("an Ogg with a page whose checksum is wrong", {
+            let mut opus = read("encodings/clip.opus");
+            *opus.last_mut().unwrap() ^= 1;
+            opus
+        }),
+        ("a WebM without its second cluster", {
+            let clusters = places(&live, b"\x1f\x43\xb6\x75");
+            without(&live, clusters[1]..clusters[2])
+        }),
+        ("an MP4 without its second fragment", {
+            let moofs = places(&fragments, b"moof");
+            without(&fragments, moofs[1] - 4..moofs[2] - 4)
+        }),
+        ("an AMR with 40 wrong bytes", {
+            let mut amr = read("encodings/clip.amr");
+            amr[1_000..1_040].fill(0xff);
+            amr
+        }),
         ("an Ogg in a page", read("encodings/clip.ogg")[..9_000].to_vec()),
     ];
     for (name, file) in cases {
@@ -318,6 +376,9 @@ fn what_is_missing_is_said() {
 #[test]
 fn a_refusal_names_what_was_recognised() {
     let m4a = read("encodings/clip.m4a");
+    let (live, fragments) = (read("encodings/clip-live.webm"), read("odd/fragments.mp4"));
+    let mut twelve_channels = fmt(1, 24, 16, &[]);
+    twelve_channels[2] = 12;
     let replaced = |file: &[u8], from: &[u8], to: &[u8]| {
         let mut file = file.to_vec();
         let at = file.windows(from.len()).position(|bytes| bytes == from).unwrap();
@@ -331,7 +392,33 @@ fn a_refusal_names_what_was_recognised() {
         ("no audio track", read("odd/video-alone.mp4"), true, "MP4 without an audio track"),
         ("Speex", speex, true, "Ogg with Speex"),
         ("Monkey's Audio", b"MAC \x96\x0f\0\0".to_vec(), true, "Monkey's Audio"),
-        ("AMR", b"#!AMR\n\x3c".to_vec(), true, "AMR"),
+        ("AMR of two channels", b"#!AMR_MC1.0\n\0\0\0\x02".to_vec(), true, "AMR of several channels"),
+        (
+            "AC-3 behind a tag",
+            b"ID3\x04\0\0\0\0\0\x04\0\0\0\0\x0b\x77\x0c\xc0\x14\x40".to_vec(),
+            true,
+            "AC-3",
+        ),
+        ("12 channels", wav(*b"RIFF", 0, &twelve_channels, 4_800, &[0; 4_800]), true, "12 channels"),
+        (
+            "a cluster alone",
+            live[places(&live, b"\x1f\x43\xb6\x75")[1]..].to_vec(),
+            true,
+            "send the first piece",
+        ),
+        ("blocks alone", live[places(&live, b"\x81\0\0")[1] - 2..].to_vec(), true, "send the first piece"),
+        (
+            "a fragment alone",
+            fragments[places(&fragments, b"moof")[1] - 4..].to_vec(),
+            true,
+            "send the first piece",
+        ),
+        (
+            "samples alone",
+            samples().iter().flat_map(|sample| sample.to_le_bytes()).collect(),
+            true,
+            "audio/pcm;rate=16000",
+        ),
         ("WMA", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9".to_vec(), true, "ASF"),
         ("text", b"@voice.wav".to_vec(), true, "the @ of curl's -F"),
         ("GSM", wav(*b"RIFF", 0, &fmt(0x31, 65, 0, &[]), 65, &[0; 65]), true, "WAV with GSM"),

@@ -13,6 +13,7 @@ use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters, AudioDe
 use symphonia::core::packet::Packet;
 use symphonia::core::units::{Duration, Timestamp};
 
+use super::amr::{AmrDecoder, AmrKind};
 use super::bytes::Bytes;
 use super::error::AudioError;
 use super::ima_adpcm;
@@ -51,6 +52,8 @@ pub(super) enum Codec {
     Opus(OpusLayout),
     /// ADPCM in blocks.
     Adpcm(Adpcm),
+    /// AMR.
+    Amr(AmrKind),
 }
 
 /// ADPCM in blocks of `frames_per_block`.
@@ -177,6 +180,7 @@ enum Program {
         decoder: Box<ropus::Decoder>,
         channels: u8,
     },
+    Amr(AmrDecoder),
     /// ADPCM as IMA describes it: symphonia rounds differences otherwise.
     ImaWav(Adpcm),
     /// Several streams of one or two channels.
@@ -210,6 +214,10 @@ impl Decoder {
             Codec::Opus(layout) => opus_decoder(layout).ok_or_else(|| unsupported("Opus of these channels")),
             Codec::Adpcm(adpcm) => {
                 adpcm_decoder(*adpcm).ok_or_else(|| unsupported("ADPCM of this many channels"))
+            }
+            Codec::Amr(kind) => {
+                let decoder = AmrDecoder::new(*kind).ok_or_else(|| unsupported("AMR of this kind"))?;
+                Ok(Self(Program::Amr(decoder)))
             }
         }
     }
@@ -246,6 +254,11 @@ impl Decoder {
                 let n_frames = decoded.map_err(|_| BadPacket)?;
                 block.samples.truncate(n_frames * usize::from(*channels));
                 (block.channels, block.sample_rate_hz) = (u16::from(*channels), OPUS_RATE_HZ);
+            }
+            Program::Amr(decoder) => {
+                let samples = decoder.decode(data).ok_or(BadPacket)?;
+                block.samples.extend(samples.iter().map(|sample| f32::from(*sample) / 32_768.0));
+                (block.channels, block.sample_rate_hz) = (1, decoder.sample_rate_hz());
             }
             Program::ImaWav(Adpcm { channels, sample_rate_hz, frames_per_block, .. }) => {
                 let n_frames = *frames_per_block as usize;

@@ -1,11 +1,12 @@
 //! How long packets are, without decoding them.
 
+use super::amr::AmrKind;
 use super::bytes::Bytes;
 use super::codec::{AlacConfig, Codec, OPUS_RATE_HZ, aac_rate_hz, opus_packet_frames};
 use super::demux::{Demux, Heard, Item};
 use super::error::AudioError;
 use super::recording::SAMPLE_RATES_HZ;
-use super::{flac, mpeg};
+use super::{amr, flac, mpeg};
 use crate::pace::{Cancelled, Pace};
 
 /// Frames of a packet of AAC (ISO/IEC 14496-3, section 4.5.1.1).
@@ -34,6 +35,8 @@ fn sample_cost_ns(codec: &Codec) -> f64 {
         Codec::Mpeg(_) | Codec::Aac(_) => 12.0,
         Codec::Vorbis(_) => 20.0,
         Codec::Opus(_) => 25.0,
+        Codec::Amr(AmrKind::Narrow) => 160.0,
+        Codec::Amr(AmrKind::Wide) => 350.0,
     }
 }
 
@@ -69,6 +72,7 @@ fn packet_length(codec: &Codec, packet: &[u8]) -> Option<(f64, u32)> {
         }
         Codec::Opus(_) => at_rate(opus_packet_frames(packet) as f64, OPUS_RATE_HZ),
         Codec::Adpcm(adpcm) => at_rate(adpcm.frames_per_block.into(), adpcm.sample_rate_hz),
+        Codec::Amr(kind) => Some((1.0 / amr::FRAME_RATE_HZ, kind.sample_rate_hz())),
     }
 }
 
@@ -77,6 +81,7 @@ fn n_channels(codec: &Codec) -> u16 {
     let channels = match codec {
         Codec::Pcm(pcm) => Some(pcm.channels),
         Codec::Adpcm(adpcm) => Some(adpcm.channels),
+        Codec::Amr(_) => Some(1),
         Codec::Vorbis(headers) => Some(headers.channels().into()),
         Codec::Opus(layout) => Some(layout.channels().into()),
         Codec::Alac(cookie) => AlacConfig::read(cookie).map(|config| config.channels.into()),

@@ -1,7 +1,7 @@
 //! Why bytes are not a recording.
 
 /// What the service decodes, as error messages name it.
-pub const SUPPORTED_FORMATS: &str = "WAV (PCM, float, mu-law, A-law, IMA and MS ADPCM), FLAC, MP3, MP2, AAC (ADTS), Ogg (Vorbis, Opus, FLAC), WebM and Matroska, MP4, M4A and MOV (AAC, ALAC, Opus, MP3, PCM), AIFF, AU, CAF";
+pub const SUPPORTED_FORMATS: &str = "WAV (PCM, float, mu-law, A-law, IMA and MS ADPCM), FLAC, MP3, MP2, AAC (ADTS), Ogg (Vorbis, Opus, FLAC), WebM and Matroska, MP4, M4A and MOV (AAC, ALAC, Opus, MP3, PCM, AMR), AIFF, AU, CAF, AMR";
 
 /// Why bytes are not a recording.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -35,5 +35,12 @@ impl AudioError {
     /// An error about a container with something in it that is not decoded.
     pub(super) fn unsupported(container: &str, content: &str) -> Self {
         Self::Unsupported(format!("{container} with {content} is not supported"))
+    }
+
+    /// An error about a later piece of a recording.
+    pub(super) fn headless(container: &str) -> Self {
+        Self::Unsupported(format!(
+            "The file is a piece of a {container} recording without the header that its first piece has: send the first piece, too, in front of it"
+        ))
     }
 }

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use super::bytes::Bytes;
 use super::codec::{Codec, read_opus_head};
 use super::demux::{Demux, Heard, Item, Part};
+use super::durations::packet_seconds;
 use super::error::AudioError;
 use super::flac;
 use super::pcm::{Endian, RawFormat, SampleFormat};
@@ -21,6 +22,9 @@ pub(super) const EBML_ID: [u8; 4] = [0x1a, 0x45, 0xdf, 0xa3];
 mod id {
     pub(super) const SEGMENT: u32 = 0x1853_8067;
     pub(super) const CLUSTER: u32 = 0x1f43_b675;
+    pub(super) const INFO: u32 = 0x1549_a966;
+    pub(super) const TIMESTAMP_SCALE: u32 = 0x2a_d7b1;
+    pub(super) const TIMESTAMP: u32 = 0xe7;
     pub(super) const TRACKS: u32 = 0x1654_ae6b;
     pub(super) const TRACK_ENTRY: u32 = 0xae;
     pub(super) const TRACK_NUMBER: u32 = 0xd7;
@@ -43,17 +47,15 @@ mod id {
 }
 
 /// Other elements beside clusters, in them and in groups of blocks (RFC 9559, section 5.1).
-const OTHERS: [u32; 23] = [
+const OTHERS: [u32; 21] = [
     0x1a45_dfa3,
     0xec,
     0xbf,
     0x114d_9b74,
-    0x1549_a966,
     0x1c53_bb6b,
     0x1941_a469,
     0x1043_a770,
     0x1254_c367,
-    0xe7,
     0x5854,
     0xa7,
     0xab,
@@ -86,6 +88,13 @@ const MAX_STRIPPED_BYTES: usize = 64;
 /// Elements without a block that are read between two pauses.
 const SEARCH_ELEMENTS: usize = 16_384;
 
+/// Seconds between the end of a block and the next block's time from which on something is missing. Where nobody speaks, encoders may leave
+/// out 0.4 s.
+const GAP_SECONDS: f64 = 0.5;
+
+/// Nanoseconds of a unit of time, unless the file says otherwise.
+const TIMESTAMP_SCALE_NS: u64 = 1_000_000;
+
 /// Frames at the most that fill the last block.
 const MAX_PADDING: u64 = 48_000;
 
@@ -115,7 +124,10 @@ impl<'a> Element<'a> {
     fn is_known(&self) -> bool {
         MASTERS.contains(&self.id)
             || OTHERS.contains(&self.id)
-            || matches!(self.id, id::TRACKS | id::SIMPLE_BLOCK | id::BLOCK | id::DISCARD_PADDING)
+            || matches!(
+                self.id,
+                id::INFO | id::TIMESTAMP | id::TRACKS | id::SIMPLE_BLOCK | id::BLOCK | id::DISCARD_PADDING
+            )
     }
 
     fn is_entered(&self) -> bool {
@@ -267,6 +279,21 @@ fn xiph_packets(private: &[u8]) -> Option<[&[u8]; 3]> {
     Some([first, second, third])
 }
 
+/// Whether a file is a later piece of a recording, without the header before it: clusters or blocks, as browsers deliver them.
+pub(super) fn is_headless(file: &[u8]) -> bool {
+    let mut at = 0;
+    for n in 0..ELEMENTS_IN_A_ROW {
+        let Some(element) = Element::read(file, at).filter(Element::is_known) else { return false };
+        match element.id {
+            id::CLUSTER if n == 0 => return true,
+            id::SIMPLE_BLOCK | id::BLOCK_GROUP | id::CLUSTER => {}
+            _ => return false,
+        }
+        at = element.next_at();
+    }
+    true
+}
+
 /// The name of the container, by its DocType.
 fn container_of(file: &[u8]) -> &'static str {
     if file[..file.len().min(64)].windows(4).any(|bytes| bytes == b"webm") { "WebM" } else { "Matroska" }
@@ -291,6 +318,13 @@ pub(super) struct Elements<'a> {
     clock_hz: u32,
     /// What the last block says of its end.
     padding_ns: u64,
+    /// Nanoseconds of a unit of time.
+    scale_ns: u64,
+    /// The cluster's time, in those units.
+    cluster_time: u64,
+    codec: Option<Codec>,
+    /// Where the last block ends, in seconds.
+    block_end: Option<f64>,
     truncated: bool,
 }
 
@@ -308,6 +342,10 @@ impl<'a> Elements<'a> {
             has_ended: false,
             clock_hz: 0,
             padding_ns: 0,
+            scale_ns: TIMESTAMP_SCALE_NS,
+            cluster_time: 0,
+            codec: None,
+            block_end: None,
             truncated: false,
         }
     }
@@ -347,6 +385,11 @@ impl<'a> Elements<'a> {
 
     fn element(&mut self, element: &Element<'a>) {
         match element.id {
+            id::INFO => {
+                let scale = element.child(id::TIMESTAMP_SCALE).map(|scale| scale.number());
+                self.scale_ns = scale.filter(|scale| *scale > 0).unwrap_or(TIMESTAMP_SCALE_NS);
+            }
+            id::TIMESTAMP => self.cluster_time = element.number(),
             id::TRACKS => {
                 self.has_tracks = true;
                 let mut entries = element.children().filter(|child| child.id == id::TRACK_ENTRY);
@@ -372,10 +415,19 @@ impl<'a> Elements<'a> {
         if number? != track.number {
             return None;
         }
+        let time = i16::from_be_bytes([*block.get(len)?, *block.get(len + 1)?]);
         let flags = *block.get(len + 2)?;
         let frames = block.get(len + 3..)?;
         self.frames.extend(laced(frames, flags >> 1 & 3)?);
+        self.follow_time(self.cluster_time as f64 + f64::from(time));
         Some(())
+    }
+
+    /// Notices whether a block's time lies behind the end of the block before.
+    fn follow_time(&mut self, time: f64) {
+        let seconds = time * self.scale_ns as f64 / 1e9;
+        self.truncated |= self.block_end.is_some_and(|end| seconds - end > GAP_SECONDS);
+        self.block_end = Some(seconds);
     }
 
     /// What decodes the track.
@@ -398,19 +450,24 @@ impl<'a> Elements<'a> {
         let (sample_rate_hz, channels) = (track.sample_rate_hz, track.channels);
         if let Some(format) = track.sample_format() {
             let codec = Codec::Pcm(RawFormat { format, sample_rate_hz, channels });
+            self.codec = Some(codec.clone());
             return Ok(Part { codec, heard: Heard::ALL });
         }
         let (codec, skip) = track.codec(self.container)?;
         self.clock_hz =
             if matches!(codec, Codec::Opus(_)) { super::codec::OPUS_RATE_HZ } else { sample_rate_hz };
+        self.codec = Some(codec.clone());
         Ok(Part { codec, heard: Heard::Trimmed { skip, max_padding: MAX_PADDING } })
     }
 
-    fn packet(&self, frame: &'a [u8]) -> Cow<'a, [u8]> {
-        match self.track.as_ref().map_or(&[][..], |track| track.stripped) {
+    fn packet(&mut self, frame: &'a [u8]) -> Cow<'a, [u8]> {
+        let packet: Cow<'a, [u8]> = match self.track.as_ref().map_or(&[][..], |track| track.stripped) {
             [] => frame.into(),
             stripped => [stripped, frame].concat().into(),
-        }
+        };
+        let seconds = self.codec.as_ref().and_then(|codec| packet_seconds(codec, &packet));
+        self.block_end = self.block_end.map(|end| end + seconds.unwrap_or(0.0));
+        packet
     }
 }
 

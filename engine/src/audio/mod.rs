@@ -5,6 +5,7 @@
 //! something is missing.
 
 mod aiff;
+mod amr;
 mod au;
 mod budget;
 mod bytes;
@@ -104,6 +105,7 @@ fn open(file: &[u8], raw: Option<RawFormat>) -> Result<Box<dyn Demux<'_> + '_>, 
     Ok(match sniff::recognise(file)? {
         Container::Wav => wav::demux(file)?,
         Container::Aiff => Box::new(aiff::demux(file)?),
+        Container::Amr(kind, start) => Box::new(amr::Frames::new("AMR", kind, file[start..].into())),
         Container::Au => Box::new(au::demux(file)?),
         Container::Flac(start) => Box::new(flac::Frames::new(file, start)),
         Container::Ogg => Box::new(ogg::Pages::new(file)),

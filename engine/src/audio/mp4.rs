@@ -11,12 +11,16 @@
 use std::iter::Peekable;
 use std::ops::Range;
 
+use super::amr::AmrKind;
 use super::bytes::Bytes;
 use super::codec::{Adpcm, AdpcmKind, Codec, OpusLayout};
 use super::demux::{Demux, Heard, Item, Part};
 use super::error::AudioError;
-use super::mpeg;
 use super::pcm::{BLOCK_FRAMES, Endian, RawFormat, SampleFormat};
+use super::{amr, mpeg};
+
+/// Seconds between two fragments from which on one is missing.
+const GAP_SECONDS: f64 = 0.1;
 
 /// Stretches of an edit list at the most: editors write dozens.
 const MAX_EDITS: usize = 10_000;
@@ -89,7 +93,11 @@ fn container_of(file: &[u8]) -> &'static str {
 pub(super) fn demux(file: &[u8]) -> Result<Box<dyn Demux<'_> + '_>, AudioError> {
     let container = container_of(file);
     let Some(moov) = atoms(file).find(|atom| atom.name == *b"moov" && !atom.is_cut) else {
-        return Err(AudioError::Corrupt("the index at its end is missing".into()));
+        return Err(if atoms(file).any(|atom| atom.name == *b"moof") {
+            AudioError::headless(container)
+        } else {
+            AudioError::Corrupt("the index at its end is missing".into())
+        });
     };
     let tracks = || atoms(moov.content).filter(|atom| atom.name == *b"trak");
     let Some(track) = tracks().find_map(Track::read) else {
@@ -295,7 +303,8 @@ impl<'a> Track<'a> {
         let fragments = Fragments::new(moov, &self);
         let chunks = || self.chunks(file).into_iter().flatten().chain(fragments.chunks(file));
         let first = chunks().next().map_or(0, |chunk| place(&chunk));
-        let mut is_cut = atoms(file).any(|atom| atom.name == *b"mdat" && atom.is_cut);
+        let mut is_cut = atoms(file).any(|atom| atom.name == *b"mdat" && atom.is_cut)
+            || fragments.lack_one(file, self.ticks_per_second);
         match kinds[first].clone()? {
             EntryKind::Samples(pcm) => {
                 let frame_len = pcm.frame_len();
@@ -313,6 +322,10 @@ impl<'a> Track<'a> {
             EntryKind::Mpeg => {
                 let data = joined(file, chunks().map(|chunk| (chunk.at, chunk.len())), &mut is_cut)?;
                 Ok(Box::new(mpeg::Frames::found_in(data.into(), is_cut)?.edited(self.heard(moov))))
+            }
+            EntryKind::Amr(kind) => {
+                let data = joined(file, chunks().map(|chunk| (chunk.at, chunk.len())), &mut is_cut)?;
+                Ok(Box::new(amr::Frames::new(container, kind, data.into()).edited(self.heard(moov), is_cut)))
             }
             EntryKind::Blocks { adpcm, block_len } => {
                 let frames = adpcm.frames_per_block as usize;
@@ -543,6 +556,7 @@ enum EntryKind {
     Codec(Codec),
     Samples(RawFormat),
     Mpeg,
+    Amr(AmrKind),
     Blocks { adpcm: Adpcm, block_len: usize },
 }
 
@@ -606,8 +620,8 @@ impl<'a> Entry<'a> {
             b"ac-3" | b"sac3" => return Err(unsupported("AC-3")),
             b"ec-3" => return Err(unsupported("E-AC-3")),
             b"ac-4" => return Err(unsupported("AC-4")),
-            b"samr" => return Err(unsupported("AMR")),
-            b"sawb" => return Err(unsupported("AMR-WB")),
+            b"samr" => EntryKind::Amr(AmrKind::Narrow),
+            b"sawb" => EntryKind::Amr(AmrKind::Wide),
             b"enca" => return Err(unsupported("encrypted audio")),
             b"dtsc" | b"dtsh" | b"dtsl" | b"dtse" => return Err(unsupported("DTS")),
             name => return Err(unsupported(&format!("the codec {:?}", String::from_utf8_lossy(name)))),
@@ -717,6 +731,8 @@ struct Fragments {
     track_id: u32,
     /// Length of the samples, where a fragment does not say.
     default_size: u32,
+    /// Their duration, in ticks, likewise.
+    default_duration: u32,
 }
 
 impl Fragments {
@@ -725,8 +741,48 @@ impl Fragments {
             let mut all = atoms(mvex.content).filter(|atom| atom.name == *b"trex");
             all.find(|trex| trex.bytes().u32_be(4) == Some(track.id))
         });
-        let default_size = defaults.and_then(|trex| trex.bytes().u32_be(16)).unwrap_or(0);
-        Self { track_id: track.id, default_size }
+        let default = |at| defaults.and_then(|trex| trex.bytes().u32_be(at)).unwrap_or(0);
+        Self { track_id: track.id, default_size: default(16), default_duration: default(12) }
+    }
+
+    /// Whether a fragment begins later than the one before ends.
+    fn lack_one(self, file: &[u8], ticks_per_second: u32) -> bool {
+        let max_gap = (GAP_SECONDS * f64::from(ticks_per_second)) as u64;
+        let mut last_end: Option<u64> = None;
+        let moofs = atoms(file).filter(|atom| atom.name == *b"moof");
+        for fragment in moofs.flat_map(|moof| atoms(moof.content).filter(|atom| atom.name == *b"traf")) {
+            let Some(time) = self.time(fragment) else { continue };
+            if last_end.is_some_and(|end| time.start > end.saturating_add(max_gap)) {
+                return true;
+            }
+            last_end = Some(time.end);
+        }
+        false
+    }
+
+    /// When a fragment of the track is, in ticks.
+    fn time(self, fragment: Atom) -> Option<Range<u64>> {
+        let header = TrackHeader::read(fragment)?;
+        if header.track_id != self.track_id {
+            return None;
+        }
+        let time = fragment.child(*b"tfdt")?.bytes();
+        let start = if time.u8(0)? == 1 { time.u64_be(4)? } else { time.u32_be(4)?.into() };
+        let default = u64::from(header.duration.unwrap_or(self.default_duration));
+        let runs = atoms(fragment.content).filter(|atom| atom.name == *b"trun");
+        let durations = runs.map(|run| {
+            let bytes = run.bytes();
+            let flags = bytes.u32_be(0).unwrap_or(0);
+            let n_samples = u64::from(bytes.u32_be(4).unwrap_or(0));
+            if flags & 0x100 == 0 {
+                return default.saturating_mul(n_samples);
+            }
+            let first = 8 + [1, 4].iter().filter(|bit| flags & **bit != 0).count() * 4;
+            let stride = 4 * (flags & 0xf00).count_ones() as usize;
+            let listed = (first..bytes.0.len()).step_by(stride).map_while(|at| bytes.u32_be(at));
+            listed.take(usize::try_from(n_samples).unwrap_or(usize::MAX)).map(u64::from).sum()
+        });
+        Some(start..durations.fold(start, u64::saturating_add))
     }
 
     fn chunks(self, file: &[u8]) -> impl Iterator<Item = Chunk<'_>> + use<'_> {
@@ -744,23 +800,13 @@ impl Fragments {
         moof_at: usize,
         file: &'a [u8],
     ) -> Option<impl Iterator<Item = Chunk<'a>> + use<'a>> {
-        let header = fragment.child(*b"tfhd")?.bytes();
-        if header.u32_be(4)? != self.track_id {
+        let header = TrackHeader::read(fragment)?;
+        if header.track_id != self.track_id {
             return None;
         }
-        let flags = header.u32_be(0)? & 0x00ff_ffff;
-        let mut at = 8;
-        let mut field = |bit: u32, len: usize| {
-            let present = flags & bit != 0;
-            let here = at;
-            at += if present { len } else { 0 };
-            present.then_some(here)
-        };
-        let base = field(1, 8).and_then(|at| header.u64_be(at)).map_or(moof_at as u64, |base| base);
-        let entry = field(2, 4).and_then(|at| header.u32_be(at)).unwrap_or(1);
-        field(8, 4);
-        let default_size = field(0x10, 4).and_then(|at| header.u32_be(at)).unwrap_or(self.default_size);
-        let entry = (entry as usize).saturating_sub(1);
+        let base = header.base.unwrap_or(moof_at as u64);
+        let default_size = header.size.unwrap_or(self.default_size);
+        let entry = (header.entry.unwrap_or(1) as usize).saturating_sub(1);
         let mut next = usize::try_from(base).ok()?;
         let runs = atoms(fragment.content).filter(|atom| atom.name == *b"trun");
         Some(runs.map_while(move |run| {
@@ -786,6 +832,37 @@ impl Fragments {
             next = next.saturating_add(chunk.len());
             Some(chunk)
         }))
+    }
+}
+
+/// What the header of a track's fragment gives for all its samples.
+struct TrackHeader {
+    track_id: u32,
+    /// Where offsets count from.
+    base: Option<u64>,
+    entry: Option<u32>,
+    duration: Option<u32>,
+    size: Option<u32>,
+}
+
+impl TrackHeader {
+    fn read(fragment: Atom) -> Option<Self> {
+        let header = fragment.child(*b"tfhd")?.bytes();
+        let flags = header.u32_be(0)? & 0x00ff_ffff;
+        let mut at = 8;
+        let mut field = |bit: u32, len: usize| {
+            let present = flags & bit != 0;
+            let here = at;
+            at += if present { len } else { 0 };
+            present.then_some(here)
+        };
+        Some(Self {
+            track_id: header.u32_be(4)?,
+            base: field(1, 8).and_then(|at| header.u64_be(at)),
+            entry: field(2, 4).and_then(|at| header.u32_be(at)),
+            duration: field(8, 4).and_then(|at| header.u32_be(at)),
+            size: field(0x10, 4).and_then(|at| header.u32_be(at)),
+        })
     }
 }
 

@@ -7,6 +7,8 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
+use crc::{Algorithm, Crc, Table};
+
 use super::bytes::Bytes;
 use super::codec::{Codec, opus_packet_frames, read_opus_head};
 use super::demux::{Demux, Heard, Item, Part};
@@ -14,6 +16,23 @@ use super::error::AudioError;
 use super::vorbis::VorbisHeaders;
 
 const MAGIC: &[u8] = b"OggS";
+
+/// The checksum of a page, with zeros in its own place.
+const CHECKSUM: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&Algorithm {
+    width: 32,
+    poly: 0x04c1_1db7,
+    init: 0,
+    refin: false,
+    refout: false,
+    xorout: 0,
+    check: 0x89a1_897f,
+    residue: 0,
+});
+
+/// Where the checksum is in a page, and its length.
+const CHECKSUM_AT: usize = 22;
+const CHECKSUM_LEN: usize = 4;
+
 const CONTINUED: u8 = 1;
 const FIRST: u8 = 2;
 
@@ -35,6 +54,8 @@ struct Page<'a> {
     body: &'a [u8],
     /// The file ends within it.
     is_cut: bool,
+    /// Its checksum is right.
+    is_sound: bool,
     end: usize,
 }
 
@@ -46,7 +67,13 @@ impl<'a> Page<'a> {
         let lacing = file.get(at + 27..at + 27 + n_segments)?;
         let len: usize = lacing.iter().map(|len| usize::from(*len)).sum();
         let body = bytes.up_to(at + 27 + n_segments, len);
+        let mut checksum = CHECKSUM.digest();
+        checksum.update(file.get(at..at + CHECKSUM_AT)?);
+        checksum.update(&[0; CHECKSUM_LEN]);
+        checksum.update(file.get(at + CHECKSUM_AT + CHECKSUM_LEN..at + 27 + n_segments)?);
+        checksum.update(body);
         Some(Self {
+            is_sound: checksum.finalize() == bytes.u32_le(at + CHECKSUM_AT)?,
             flags: bytes.u8(at + 5)?,
             position: bytes.u64_le(at + 6)?,
             serial: bytes.u32_le(at + 14)?,
@@ -268,6 +295,8 @@ pub(super) struct Pages<'a> {
     /// What is left of a stream that has ended.
     ended: VecDeque<Item<'a>>,
     has_streams: bool,
+    /// Whether the writer made checksums: the first page tells.
+    has_checksums: Option<bool>,
     /// The name of what a stream holds that is not decoded.
     other: Option<&'static str>,
     truncated: bool,
@@ -281,6 +310,7 @@ impl<'a> Pages<'a> {
             current: None,
             ended: VecDeque::new(),
             has_streams: false,
+            has_checksums: None,
             other: None,
             truncated: false,
         }
@@ -288,6 +318,12 @@ impl<'a> Pages<'a> {
 
     fn page(&mut self, page: &Page<'a>) -> Result<(), AudioError> {
         self.truncated |= page.is_cut;
+        let has_checksums = *self.has_checksums.get_or_insert(page.is_sound);
+        let has_packets = self.current.as_ref().is_some_and(|logical| logical.has_packets);
+        if has_checksums && has_packets && !page.is_sound && !page.is_cut {
+            self.truncated = true;
+            return Ok(());
+        }
         let first_packet = page.packets().next().map_or(&b""[..], |(packet, _)| packet);
         match &mut self.current {
             Some(logical) if logical.serial == page.serial && page.flags & FIRST == 0 => {

@@ -114,7 +114,12 @@ pub(super) fn check_channels(channels: u16) -> Result<(), AudioError> {
     if (1..=MAX_CHANNELS).contains(&channels) {
         return Ok(());
     }
-    Err(AudioError::Corrupt(format!("it has {channels} channels, not 1 to {MAX_CHANNELS}")))
+    Err(match channels {
+        0 => AudioError::Corrupt("it has no channels".into()),
+        _ => AudioError::Unsupported(format!(
+            "Audio of {channels} channels is not supported, only of up to {MAX_CHANNELS}"
+        )),
+    })
 }
 
 pub(super) fn check_magnitudes(samples: &[f32]) -> Result<(), AudioError> {

@@ -1,15 +1,18 @@
 //! What a file is, by its content.
 
+use super::amr::AmrKind;
 use super::bytes::Bytes;
 use super::error::AudioError;
 use super::matroska::EBML_ID;
-use super::{mp4, mpeg};
+use super::{matroska, mp4, mpeg};
 
 /// A container that is decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Container {
     Wav,
     Aiff,
+    /// Where the frames begin.
+    Amr(AmrKind, usize),
     Au,
     Caf,
     /// Where the marker stands: an ID3 tag may come first.
@@ -36,6 +39,9 @@ pub(super) fn recognise(file: &[u8]) -> Result<Container, AudioError> {
     if bytes.has(0, b"FORM") && (form(b"AIFF") || form(b"AIFC")) {
         return Ok(Container::Aiff);
     }
+    if let Some((kind, start)) = AmrKind::of_file(file) {
+        return Ok(Container::Amr(kind, start));
+    }
     let known: [(&[u8], Container); 5] = [
         (b".snd", Container::Au),
         (b"caff", Container::Caf),
@@ -52,7 +58,10 @@ pub(super) fn recognise(file: &[u8]) -> Result<Container, AudioError> {
     if let Some(at) = mpeg::behind_tags(file).filter(|at| bytes.has(*at, b"fLaC")) {
         return Ok(Container::Flac(at));
     }
-    if other_name(bytes).is_none()
+    if matroska::is_headless(file) {
+        return Err(AudioError::headless("WebM or Matroska"));
+    }
+    if other_name(file).is_none()
         && let Some(at) = mpeg::find_start(file)
     {
         return Ok(Container::Frames(at));
@@ -65,6 +74,7 @@ pub(super) fn header_name(file: &[u8]) -> Option<&'static str> {
     match recognise(file) {
         Ok(Container::Wav) => Some("a WAV file"),
         Ok(Container::Aiff) => Some("an AIFF file"),
+        Ok(Container::Amr(..)) => Some("an AMR file"),
         Ok(Container::Au) => Some("an AU file"),
         Ok(Container::Caf) => Some("a CAF file"),
         Ok(Container::Flac(_)) => Some("a FLAC file"),
@@ -76,12 +86,17 @@ pub(super) fn header_name(file: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Files that are recognised, and not decoded.
-fn other_name(bytes: Bytes) -> Option<&'static str> {
+/// The name of a file that is recognised, and not decoded. Tags may come first.
+fn other_name(file: &[u8]) -> Option<&'static str> {
+    let behind_tags = || Some(Bytes(file.get(mpeg::behind_tags(file)?..)?));
+    name_of(Bytes(file)).or_else(|| name_of(behind_tags()?))
+}
+
+fn name_of(bytes: Bytes) -> Option<&'static str> {
     const NAMES: [(usize, &[u8], &str); 30] = [
         (0, b"MAC ", "Monkey's Audio"),
         (0, b"wvpk", "WavPack"),
-        (0, b"#!AMR", "AMR"),
+        (0, b"#!AMR", "AMR of several channels"),
         (0, b"#!SILK", "SILK"),
         (1, b"#!SILK", "SILK"),
         (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "ASF (WMA or WMV)"),
@@ -125,7 +140,7 @@ fn other_name(bytes: Bytes) -> Option<&'static str> {
 }
 
 fn unknown(file: &[u8]) -> AudioError {
-    if let Some(name) = other_name(Bytes(file)) {
+    if let Some(name) = other_name(file) {
         return AudioError::Unsupported(format!("The file is {name}, which is not supported"));
     }
     let head = &file[..file.len().min(512)];
@@ -135,5 +150,7 @@ fn unknown(file: &[u8]) -> AudioError {
             "The file is text, not audio (was the @ of curl's -F forgotten?)".into(),
         );
     }
-    AudioError::Unsupported("The audio format is not supported".into())
+    AudioError::Unsupported(
+        "The audio format is not supported; samples without a header need their format (Content-Type: audio/pcm;rate=16000, or format and sample_rate)".into(),
+    )
 }

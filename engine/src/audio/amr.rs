@@ -1,0 +1,157 @@
+//! AMR and AMR-WB: frames of 20 ms in files and in 3GP, and their decoder.
+//!
+//! Sources: RFC 4867, section 5 (files); 3GPP TS 26.244, annex D (3GP has the same frames).
+
+use std::borrow::Cow;
+
+use codec_core::codecs::amr::{AmrCodec, AmrFrameType, AmrVariant};
+use codec_core::types::{CodecConfig, CodecType, CodedFrame, FrameKind, VariableRateCodec};
+
+use super::codec::Codec;
+use super::demux::{Demux, Heard, Item, Part};
+use super::error::AudioError;
+
+/// Frames a second.
+pub(super) const FRAME_RATE_HZ: f64 = 50.0;
+
+/// What files of the two begin with.
+const MAGICS: [(&[u8], AmrKind); 2] = [(b"#!AMR\n", AmrKind::Narrow), (b"#!AMR-WB\n", AmrKind::Wide)];
+
+/// Bits of a frame's header that are zero.
+const PADDING_BITS: u8 = 0b1000_0011;
+
+/// Set in the header of a frame that has arrived whole.
+const IS_GOOD: u8 = 0b100;
+
+/// Bytes that are searched for a frame between two pauses.
+const SEARCH_BYTES: usize = 1 << 18;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AmrKind {
+    /// AMR at 8 kHz.
+    Narrow,
+    /// AMR-WB at 16 kHz.
+    Wide,
+}
+
+impl AmrKind {
+    /// The kind of a file, and where its frames begin.
+    pub(super) fn of_file(file: &[u8]) -> Option<(Self, usize)> {
+        MAGICS.iter().find(|(magic, _)| file.starts_with(magic)).map(|(magic, kind)| (*kind, magic.len()))
+    }
+
+    pub(super) fn sample_rate_hz(self) -> u32 {
+        match self {
+            Self::Narrow => 8_000,
+            Self::Wide => 16_000,
+        }
+    }
+
+    fn variant(self) -> AmrVariant {
+        match self {
+            Self::Narrow => AmrVariant::NarrowBand,
+            Self::Wide => AmrVariant::WideBand,
+        }
+    }
+
+    /// What the frame with this header holds; none of a header that no encoder writes.
+    fn frame_type(self, header: u8) -> Option<AmrFrameType> {
+        let is_written = header & PADDING_BITS == 0;
+        AmrFrameType::from_index(self.variant(), header >> 3 & 15).ok().filter(|_| is_written)
+    }
+}
+
+/// Frames of a file, or of the samples of a track.
+pub(super) struct Frames<'a> {
+    container: &'static str,
+    data: Cow<'a, [u8]>,
+    at: usize,
+    part: Option<Part>,
+    kind: AmrKind,
+    truncated: bool,
+}
+
+impl<'a> Frames<'a> {
+    pub(super) fn new(container: &'static str, kind: AmrKind, data: Cow<'a, [u8]>) -> Self {
+        let part = Part { codec: Codec::Amr(kind), heard: Heard::ALL };
+        Self { container, data, at: 0, part: Some(part), kind, truncated: false }
+    }
+
+    /// With what an edit list leaves to be heard.
+    pub(super) fn edited(mut self, heard: Heard, truncated: bool) -> Self {
+        self.part = Some(Part { codec: Codec::Amr(self.kind), heard });
+        Self { truncated, ..self }
+    }
+}
+
+impl<'a> Demux<'a> for Frames<'a> {
+    fn container(&self) -> &'static str {
+        self.container
+    }
+
+    fn next(&mut self) -> Result<Option<Item<'a>>, AudioError> {
+        if let Some(part) = self.part.take() {
+            return Ok(Some(Item::Part(part)));
+        }
+        let searched = self.data.len().min(self.at.saturating_add(SEARCH_BYTES));
+        while let Some(header) = self.data[self.at..searched].first() {
+            let Some(frame_type) = self.kind.frame_type(*header) else {
+                // Damage.
+                self.truncated = true;
+                self.at += 1;
+                continue;
+            };
+            let end = self.at + 1 + frame_type.octet_aligned_bytes();
+            let Some(frame) = self.data.get(self.at..end) else {
+                self.truncated = true;
+                return Ok(None);
+            };
+            self.at = end;
+            return Ok(Some(Item::Packet(frame.to_vec().into())));
+        }
+        Ok((searched < self.data.len()).then_some(Item::Searching))
+    }
+
+    fn is_truncated(&self) -> bool {
+        self.truncated
+    }
+}
+
+/// Decodes frames, each with its header.
+pub(super) struct AmrDecoder {
+    kind: AmrKind,
+    codec: Box<AmrCodec>,
+    /// The mode of the last frame with speech.
+    mode: u8,
+}
+
+impl AmrDecoder {
+    pub(super) fn new(kind: AmrKind) -> Option<Self> {
+        let codec_type = match kind {
+            AmrKind::Narrow => CodecType::AmrNb,
+            AmrKind::Wide => CodecType::AmrWb,
+        };
+        let codec = Box::new(AmrCodec::new(&CodecConfig::new(codec_type)).ok()?);
+        Some(Self { kind, codec, mode: 0 })
+    }
+
+    pub(super) fn sample_rate_hz(&self) -> u32 {
+        self.kind.sample_rate_hz()
+    }
+
+    /// The samples of a frame; none if it is none.
+    pub(super) fn decode(&mut self, frame: &[u8]) -> Option<Vec<i16>> {
+        let (header, data) = frame.split_first()?;
+        let kind = match self.kind.frame_type(*header)? {
+            AmrFrameType::Speech(mode) => {
+                self.mode = mode.index();
+                FrameKind::Speech
+            }
+            AmrFrameType::Sid(_) => FrameKind::ComfortNoise,
+            AmrFrameType::SpeechLost => FrameKind::Lost,
+            AmrFrameType::NoData => FrameKind::NoData,
+        };
+        let quality_ok = header & IS_GOOD != 0;
+        self.codec.decode_frame(&CodedFrame { kind, mode: self.mode, quality_ok, data: data.to_vec() }).ok()
+    }
+}
