@@ -106,6 +106,13 @@ def test_a_transcript_comes_back_with_speakers(client: AnyClient) -> None:
     assert answer["transcript"][0]["speaker"] == "S1"
 
 
+def test_a_request_brings_speakers(client: AnyClient) -> None:
+    said = [{"start": 0.5, "end": 5.0, "text": "hello"}]
+    known = {"Beth Lee": voices("beth-2"), "Alan": voices("alan-2")}
+    answer = client.diarize(voices("alan-1"), known_speakers=known, transcript=said, response_format="diarized_json")
+    assert answer["text"] == "Alan: hello"
+
+
 def test_refusals_are_exceptions(client: AnyClient, tmp_path: pathlib.Path) -> None:
     text = tmp_path / "text.wav"
     text.write_text("no recording")

@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional, TypedDict, Union
+from typing import TYPE_CHECKING, Any, Literal, Optional, TypedDict, Union
 from urllib.parse import quote
 
 import httpx
@@ -117,8 +117,12 @@ class DiarizeOptions(TypedDict, total=False):
     min_speakers: int
     max_speakers: int
     channel: Union[int, str]
+    overlap: bool
     collection: str
+    known_speakers: Mapping[str, Recording]
+    """Instead of a collection: a recording of each speaker to look for, by name."""
     transcript: Any
+    response_format: Literal["json", "diarized_json"]
     model: str
 
 
@@ -146,9 +150,13 @@ def _form(path: str, voices: Mapping[str, AnyVoice], options: Mapping[str, Any],
 
 
 def _of_recording(path: str, recording: Recording, options: Mapping[str, Any], least_timeout: float = 0.0) -> _Call:
+    return _form(path, {"file": _recording(recording)}, options, least_timeout)
+
+
+def _recording(recording: Recording) -> Recording:
     if not isinstance(recording, (str, os.PathLike, bytes, bytearray, memoryview)):
         raise TypeError(f"a recording is a path or the bytes of a file, not {type(recording).__name__}")
-    return _form(path, {"file": recording}, options, least_timeout)
+    return recording
 
 
 def _part(voice: AnyVoice, model: Optional[str]) -> tuple[Optional[str], bytes, str]:
@@ -218,7 +226,14 @@ def _enrol(speaker: str, voice: AnyVoice, options: EnrolOptions) -> _Call:
 
 
 def _diarize(recording: Recording, options: DiarizeOptions) -> _Call:
-    return _of_recording("v1/diarize", recording, options, DIARIZE_TIMEOUT_SECONDS)
+    known = options.get("known_speakers", {})
+    others = {name: value for name, value in options.items() if name != "known_speakers"}
+    call = _of_recording("v1/diarize", recording, others, DIARIZE_TIMEOUT_SECONDS)
+    assert call.parts is not None
+    for name, reference in known.items():
+        call.parts.append(("known_speaker_names[]", (None, name.encode(), "text/plain")))
+        call.parts.append(("known_speaker_references[]", _part(_recording(reference), None)))
+    return call
 
 
 def _embedded(answer: JSON) -> Voice:

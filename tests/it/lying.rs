@@ -106,6 +106,11 @@ fn mp4_files() -> Vec<(&'static str, Vec<u8>)> {
         ("12,000 runs of the default size", fragments(0, 1 << 20, &alac())),
         ("12,000 runs of the default size, PCM", fragments(0, MAX, &sample_entry(b"sowt", 1, 16, NONE))),
         ("12,000 runs of 2^32 - 1 sizes", fragments(0x200, MAX, &alac())),
+        ("AMR with 50,000 chunks at one place", many_offsets(&sample_entry(b"samr", 1, 16, NONE), 1)),
+        (
+            "AMR with 2^32 - 1 samples of one byte",
+            with_audio(once(&sample_entry(b"sawb", 1, 16, NONE), &[1, MAX])),
+        ),
         ("2^32 - 1 edits", edits(MAX, 3)),
         ("80,000 edits", edits(80_000, 80_000)),
         ("50,000 changes of the decoder", turns),
@@ -315,6 +320,9 @@ fn other_files() -> Vec<(&'static str, Vec<u8>)> {
         ("AIFF-C of IMA ADPCM with 65,535 channels", common(65_535, b"ima4")),
         ("AU of 2^32 - 1 channels", au(u32::MAX)),
         ("AU without channels", au(0)),
+        ("five hours of AMR in single bytes", [&b"#!AMR\n"[..], &[0x7c; 900_000]].concat()),
+        ("five hours of AMR-WB in single bytes", [&b"#!AMR-WB\n"[..], &[0x7c; 900_000]].concat()),
+        ("AMR of 2,000,000 bytes that begin no frame", [&b"#!AMR\n"[..], &[0xff; 2_000_000]].concat()),
         ("an ID3 tag of 256 MB", id3),
         ("MP3 whose Xing header counts 2^32 - 1", xing),
     ]
