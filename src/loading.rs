@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::config::{Config, ConfiguredModel};
 use crate::embedder::Embedder;
 use crate::encoder::{EncoderError, InstructionSet};
-use crate::engine::{EncoderChoice, Engine, UnlikeCalibration};
+use crate::engine::{Engine, ORT_NAME, UnlikeCalibration};
 use crate::memory::give_back_memory;
 use crate::model_files::{ModelError, ModelSource};
 use crate::models::Model;
@@ -96,16 +96,10 @@ pub(crate) fn load(config: &Config, on_batch: OnBatch) -> Result<Embedder, LoadE
     give_back_memory();
     let embedder = Embedder::start(engine, config.embedder, on_batch);
     for (model, origin) in embedder.models().iter().zip(origins) {
-        let is_native = model.spec().files.native_check_sha256.is_some();
-        let hint = match (config.engine.encoder, InstructionSet::fast()) {
-            (EncoderChoice::Ort, Some(set)) if is_native => {
-                Some(format!("this CPU has {}: ENCODER=native would embed about twice as fast", set.name()))
-            }
-            (EncoderChoice::Native, _) if !is_native => {
-                Some("ENCODER=native is Resemblyzer's alone: ONNX Runtime runs this model".to_owned())
-            }
-            _ => None,
-        };
+        let may_be_native = model.spec().files.native.is_some() && model.encoder() == ORT_NAME;
+        let hint = InstructionSet::fast().filter(|_| may_be_native).map(|set| {
+            format!("this CPU has {}: ENCODER=native would embed about twice as fast", set.name())
+        });
         tracing::info!(
             model = model.id().fingerprint(),
             origin,

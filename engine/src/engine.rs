@@ -2,11 +2,11 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use crate::calibration::Calibration;
 use crate::encoder::native::NativeEncoder;
 use crate::encoder::{EncoderError, Graph, InstructionSet, LazySession, Runtime, Session};
-use crate::models::resemblyzer::onnx;
 use crate::models::{FileDigest, Model, ModelSpec, OnnxFile, segmentation as segmentation_network};
 
 /// What runs the encoder.
@@ -18,6 +18,8 @@ pub enum EncoderChoice {
     Native,
     /// The native encoder where the CPU has instructions that make it fast, else ONNX Runtime.
     Auto,
+    /// As [`Self::Auto`] for the models of which that is the default, as [`Self::Ort`] for others.
+    ByModel,
 }
 
 /// How to run models.
@@ -40,6 +42,9 @@ pub struct Engine {
     /// Whether there is one.
     pub has_segmentation: bool,
 }
+
+/// What ONNX Runtime is called in logs and metrics.
+pub const ORT_NAME: &str = "ort";
 
 /// A model, and what runs it.
 pub struct EngineModel {
@@ -74,16 +79,19 @@ impl EngineConfig {
         Runtime::load(&self.onnx_runtime).map(drop)
     }
 
-    /// The native encoder runs one model alone: ONNX Runtime runs the others.
     fn choose(&self, spec: &ModelSpec) -> Result<Chosen, EncoderError> {
-        let is_native = spec.files.native_check_sha256.is_some();
-        match (self.encoder, InstructionSet::fast()) {
-            (EncoderChoice::Ort, _) | (EncoderChoice::Auto, None) => {
-                Runtime::load(&self.onnx_runtime).map(Chosen::Ort)
+        let native = spec.files.native.as_ref();
+        let is_native = match self.encoder {
+            EncoderChoice::Ort => false,
+            EncoderChoice::Native | EncoderChoice::Auto => native.is_some(),
+            EncoderChoice::ByModel => native.is_some_and(|native| native.is_default),
+        };
+        match InstructionSet::fast().filter(|_| is_native) {
+            Some(set) => Ok(Chosen::Native(set)),
+            None if is_native && self.encoder == EncoderChoice::Native => {
+                Err(EncoderError::NoInstructions("AVX2"))
             }
-            _ if !is_native => Runtime::load(&self.onnx_runtime).map(Chosen::Ort),
-            (EncoderChoice::Native, None) => Err(EncoderError::NoInstructions("AVX2")),
-            (EncoderChoice::Native | EncoderChoice::Auto, Some(set)) => Ok(Chosen::Native(set)),
+            None => Runtime::load(&self.onnx_runtime).map(Chosen::Ort),
         }
     }
 
@@ -93,10 +101,10 @@ impl EngineConfig {
             Chosen::Native(set) => set,
         };
         Encoder::native(model, set).or_else(|error| {
-            if self.encoder != EncoderChoice::Auto {
+            if self.encoder == EncoderChoice::Native {
                 return Err(error);
             }
-            tracing::warn!(%error, "the native encoder is not used");
+            tracing::warn!(%error, model = model.spec.id, "the native encoder is not used");
             Runtime::load(&self.onnx_runtime).map(Encoder::Ort)
         })
     }
@@ -120,12 +128,17 @@ impl Engine {
         let mut engine = Self { models: Vec::new(), workers: Vec::new(), has_segmentation };
         engine.workers.resize_with(config.workers.get(), Vec::new);
         for model in models {
-            let encoder = config.encoder(&model)?;
-            let (name, calibration) = (encoder.name(), model.calibration().cloned());
+            let is_own = *model.onnx.digest() != model.spec.files.onnx;
+            // Weights are packed when they are first needed, unless they may turn out not to be what they should.
+            let encoder = if is_own || config.encoder != EncoderChoice::ByModel {
+                LazyEncoder::of(config.encoder(&model)?)
+            } else {
+                LazyEncoder::new(config, &model)?
+            };
+            let (name, calibration) = (encoder.name.clone(), model.calibration().cloned());
             let (id, onnx, graph) = (model.spec.id, model.onnx.clone(), model.spec.graph);
-            let is_own = *onnx.digest() != model.spec.files.onnx;
-            let lazy =
-                LazySession::new(move || encoder.session(&onnx, graph).map_err(|error| error.of_model(id)));
+            let session = move || encoder.get()?.session(&onnx, graph);
+            let lazy = LazySession::new(move || session().map_err(|error| error.of_model(id)));
             engine.add(&lazy, is_own)?;
             engine.models.push(EngineModel { model, encoder: name, calibration });
         }
@@ -168,6 +181,45 @@ impl Engine {
     }
 }
 
+/// An encoder that all workers share, once one of them needs it.
+struct LazyEncoder {
+    name: String,
+    encoder: Mutex<Option<Encoder>>,
+    load: Box<dyn Fn() -> Result<Encoder, EncoderError> + Send + Sync>,
+}
+
+impl LazyEncoder {
+    fn of(encoder: Encoder) -> Self {
+        let name = encoder.name();
+        let load = Box::new(|| Err(EncoderError::Run("the encoder is there".into())));
+        Self { name, encoder: Mutex::new(Some(encoder)), load }
+    }
+
+    /// What the configuration chooses for a model.
+    fn new(config: &EngineConfig, model: &Model) -> Result<Self, EncoderError> {
+        match config.choose(&model.spec)? {
+            Chosen::Ort(runtime) => Ok(Self::of(Encoder::Ort(runtime))),
+            Chosen::Native(set) => {
+                let (config, model) = (config.clone(), model.clone());
+                let load = Box::new(move || config.encoder(&model));
+                Ok(Self { name: native_name(set), encoder: Mutex::new(None), load })
+            }
+        }
+    }
+
+    fn get(&self) -> Result<Encoder, EncoderError> {
+        let mut encoder = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*encoder {
+            Some(encoder) => Ok(encoder.clone()),
+            None => Ok(encoder.insert((self.load)()?).clone()),
+        }
+    }
+}
+
+fn native_name(set: InstructionSet) -> String {
+    format!("native-{}", set.name())
+}
+
 /// What makes sessions of one model. Cheap to clone.
 #[derive(Clone)]
 pub enum Encoder {
@@ -194,8 +246,8 @@ impl Encoder {
     /// Its name in logs and metrics: `ort`, or `native-` and the instruction set.
     pub fn name(&self) -> String {
         match self {
-            Self::Ort(_) => "ort".to_owned(),
-            Self::Native(encoder) => format!("native-{}", encoder.instruction_set().name()),
+            Self::Ort(_) => ORT_NAME.to_owned(),
+            Self::Native(encoder) => native_name(encoder.instruction_set()),
         }
     }
 }
@@ -203,7 +255,9 @@ impl Encoder {
 /// The native encoder, once it has computed what it should on this machine: the embedding of one window is compared with the
 /// known one or, for a model without a known one, with that of plain instructions.
 fn checked_encoder(model: &Model, set: InstructionSet) -> Result<NativeEncoder, EncoderError> {
-    let weights = onnx::read(&model.onnx.bytes()?)?;
+    let native = model.spec.files.native.as_ref();
+    let read = native.ok_or_else(|| EncoderError::other_graph("ONNX Runtime alone runs it"))?.read;
+    let weights = read(&model.onnx.bytes()?)?;
     let encoder = NativeEncoder::new(&weights, set)?;
     let expected = match model.native_check_sha256() {
         Some(known) => known.to_owned(),
@@ -221,7 +275,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::models::resemblyzer;
+    use crate::encoder::native::NetworkWeights;
+    use crate::models::resemblyzer::{self, onnx};
 
     fn model(onnx: Vec<u8>) -> Model {
         Model::new(Arc::new(resemblyzer::spec()), onnx)
@@ -244,7 +299,8 @@ mod tests {
 
     #[test]
     fn a_model_without_a_known_result_is_checked_with_plain_instructions() {
-        let mut weights = onnx::read(&committed().onnx.bytes().unwrap()).unwrap();
+        let weights = onnx::read(&committed().onnx.bytes().unwrap()).unwrap();
+        let NetworkWeights::Lstm(mut weights) = weights else { panic!("it is an LSTM") };
         weights.layers[0].bias[0] += 1.0;
         let other = model(onnx::write(&weights));
         assert_eq!(other.native_check_sha256(), None);
@@ -253,7 +309,8 @@ mod tests {
         assert_ne!(Some(&*check_sha256(&encoder)), committed().native_check_sha256());
         // A result other than the known one.
         let mut mistaken = committed();
-        Arc::make_mut(&mut mistaken.spec).files.native_check_sha256 = Some("0".repeat(64));
+        let native = &mut Arc::make_mut(&mut mistaken.spec).files.native;
+        native.as_mut().unwrap().check_sha256 = "0".repeat(64);
         assert!(matches!(checked_encoder(&mistaken, set), Err(EncoderError::SelfCheck(_))));
     }
 }

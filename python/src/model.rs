@@ -268,7 +268,7 @@ fn onnx_of(spec: &ModelSpec, weights: Option<Vec<u8>>) -> PyResult<Vec<u8>> {
 
 /// What is asked for or, if nothing is, what suits the model and the CPU.
 fn encoder_of(model: &models::Model, wanted: Option<&str>, library: Option<PathBuf>) -> PyResult<Encoder> {
-    let has_native = model.spec.files.native_check_sha256.is_some();
+    let has_native = model.spec.files.native.is_some();
     let any_set = || InstructionSet::available().next().unwrap_or(InstructionSet::Portable);
     let native = |set| Encoder::native(model, set).map_err(cannot_run);
     match (wanted, library) {

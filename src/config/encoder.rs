@@ -15,12 +15,14 @@ pub(super) enum EncoderName {
     Auto,
 }
 
-impl From<EncoderName> for EncoderChoice {
-    fn from(name: EncoderName) -> Self {
+impl EncoderName {
+    /// What is chosen, if anything is.
+    pub(super) fn choice(name: Option<Self>) -> EncoderChoice {
         match name {
-            EncoderName::Ort => Self::Ort,
-            EncoderName::Native => Self::Native,
-            EncoderName::Auto => Self::Auto,
+            None => EncoderChoice::ByModel,
+            Some(Self::Ort) => EncoderChoice::Ort,
+            Some(Self::Native) => EncoderChoice::Native,
+            Some(Self::Auto) => EncoderChoice::Auto,
         }
     }
 }

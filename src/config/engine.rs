@@ -18,10 +18,10 @@ use crate::model_files::ModelSource;
 pub struct EngineArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// What runs Resemblyzer's encoder: ONNX Runtime; the program itself, twice as fast, in integers of 16 bits; or that where the CPU
-    /// has AVX2, AVX-VNNI or AVX-512 VNNI, and ONNX Runtime elsewhere. ONNX Runtime runs other models.
-    #[arg(long, env, value_enum, default_value_t = EncoderName::Ort)]
-    encoder: EncoderName,
+    /// What runs the models: ONNX Runtime; the program itself, faster, in integers of 16 bits; or that where the CPU has AVX2, AVX-VNNI
+    /// or AVX-512 VNNI, and ONNX Runtime elsewhere [default: ort for Resemblyzer, auto for CAM++].
+    #[arg(long, env, value_enum)]
+    encoder: Option<EncoderName>,
     /// ONNX Runtime's shared library [default: beside the program, in ../lib, or the system's].
     #[arg(long, env)]
     ort_dylib_path: Option<PathBuf>,
@@ -54,7 +54,7 @@ impl EngineArgs {
     /// How models are run.
     pub fn config(self) -> EngineConfig {
         EngineConfig {
-            encoder: self.encoder.into(),
+            encoder: EncoderName::choice(self.encoder),
             onnx_runtime: self.ort_dylib_path.unwrap_or_else(find_onnx_runtime),
             workers: self.workers.unwrap_or_else(cores),
         }

@@ -28,6 +28,7 @@ mod model;
 mod model_store;
 mod models;
 mod native;
+mod native_campplus;
 mod odd;
 mod operation;
 mod options;

@@ -6,12 +6,12 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use voice_embedding_service::encoder::native::N_MELS;
+use voice_embedding_service::encoder::native::{N_MELS, NetworkWeights};
 use voice_embedding_service::encoder::{
     EncoderError, InstructionSet, NativeEncoder, Session, mean_embedding,
 };
 use voice_embedding_service::front_end::{Features, Units};
-use voice_embedding_service::models::resemblyzer::{N_FRAMES, onnx};
+use voice_embedding_service::models::resemblyzer::N_FRAMES;
 use voice_embedding_service::pipeline::{Pipeline, RecordingOptions};
 
 use super::support::{
@@ -25,9 +25,13 @@ const LEAST_WINDOW_COSINE: f64 = 0.999_9;
 /// What every recording's embedding has.
 const LEAST_COSINE: f64 = 0.999_998;
 
+fn read(file: &[u8]) -> Result<NetworkWeights, EncoderError> {
+    (model().spec.files.native.as_ref().unwrap().read)(file)
+}
+
 /// A session of every set of instructions that this CPU has, the fastest first.
 fn native_sessions() -> Vec<(InstructionSet, Session)> {
-    let weights = onnx::read(&committed()).unwrap();
+    let weights = read(&committed()).unwrap();
     let session = |set| (set, NativeEncoder::new(&weights, set).unwrap().session().into());
     InstructionSet::available().map(session).collect()
 }
@@ -201,7 +205,7 @@ fn another_graph_is_refused_with_the_reason() {
         ("truncated", committed()[..1_000_000].to_vec(), "not where they should be"),
         ("empty", Vec::new(), "not where they should be"),
     ] {
-        match onnx::read(&file) {
+        match read(&file) {
             Err(EncoderError::OtherModel(found)) => assert!(found.contains(reason), "{name}: {found}"),
             Err(error) => panic!("{name}: {error}"),
             Ok(_) => panic!("{name}: accepted"),

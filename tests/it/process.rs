@@ -7,9 +7,10 @@ use std::process::{Command, Stdio};
 
 use reqwest::blocking::Response;
 use serde_json::{Value, json};
+use voice_embedding_service::encoder::InstructionSet;
 
 use super::support::{
-    KEY, Server, assert_error, eventually, exit_code, long_voice, repository, status_of, voice, wav,
+    KEY, Server, assert_error, eventually, exit_code, long_voice, repository, say, status_of, voice, wav,
 };
 
 fn program() -> Command {
@@ -181,33 +182,43 @@ fn what_is_wrong_with_the_second_model_is_said_of_its_variables() {
 }
 
 #[test]
-fn models_come_from_their_folder_and_onnx_runtime_runs_the_second() {
+fn models_come_from_their_folder_and_each_has_its_encoder() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["resemblyzer.onnx", "campplus.onnx"] {
         std::fs::copy(repository().join("models").join(name), folder.path().join(name)).unwrap();
     }
-    let mut command = program();
-    command.env("API_KEY", KEY).env("MODELS", "campplus,resemblyzer").env("MODELS_DIR", folder.path());
-    let server = Server::spawn(command.env("ENCODER", "auto"));
-    server.wait_until_ready();
-    let loaded = server.logged("model loaded");
-    assert_eq!(loaded.len(), 2, "{loaded:?}");
-    for (line, name) in loaded.iter().zip(["campplus.onnx", "resemblyzer.onnx"]) {
-        assert!(line.contains(folder.path().join(name).to_str().unwrap()), "{line}");
+    let native = InstructionSet::fast().map_or("ort".to_owned(), |set| format!("native-{}", set.name()));
+    let cases = [(None, [&*native, "ort"]), (Some("ort"), ["ort"; 2]), (Some("auto"), [&*native; 2])];
+    for (encoder, expected) in cases {
+        let mut command = program();
+        command.env("API_KEY", KEY).env("MODELS", "campplus,resemblyzer").env("MODELS_DIR", folder.path());
+        let server = Server::spawn(command.envs(encoder.map(|encoder| ("ENCODER", encoder))));
+        server.wait_until_ready();
+        let loaded = server.logged("model loaded");
+        assert_eq!(loaded.len(), 2, "{loaded:?}");
+        for ((line, name), encoder) in loaded.iter().zip(["campplus.onnx", "resemblyzer.onnx"]).zip(expected)
+        {
+            assert!(line.contains(folder.path().join(name).to_str().unwrap()), "{line}");
+            assert!(line.contains(&format!("\"encoder\":\"{encoder}\"")), "{line}");
+        }
+        assert_eq!(server.upload(voice()).status(), 200);
     }
-    assert!(loaded[0].contains("\"encoder\":\"ort\""), "{loaded:?}");
-    assert_eq!(server.upload(voice()).status(), 200);
 }
 
 #[test]
-fn the_native_encoder_leaves_the_second_model_to_onnx_runtime() {
+fn campplus_runs_without_onnx_runtime() {
+    if InstructionSet::fast().is_none() {
+        say("SKIPPED campplus_runs_without_onnx_runtime: this CPU has no AVX2");
+        return;
+    }
     let mut command = program();
-    command.env("API_KEY", KEY).env("MODELS", "campplus").env("ENCODER", "native");
+    command.env("API_KEY", KEY).env("MODELS", "campplus").env("ORT_DYLIB_PATH", "/no/such/library.so");
     let server = Server::spawn(&mut command);
     server.wait_until_ready();
-    let loaded = server.logged("model loaded");
-    assert!(loaded[0].contains("ENCODER=native is Resemblyzer's alone"), "{loaded:?}");
     assert_eq!(server.upload(voice()).status(), 200);
+    // What tells turns runs in ONNX Runtime alone.
+    let turns = server.request("POST", "/v1/diarize").header("Content-Type", "audio/wav");
+    assert_error("turns", turns.body(voice()).send().unwrap(), 404, "model_not_found", "");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 mod aiff;
 mod amr;
+mod amr_frames;
 mod au;
 mod budget;
 mod bytes;
@@ -105,7 +106,7 @@ fn open(file: &[u8], raw: Option<RawFormat>) -> Result<Box<dyn Demux<'_> + '_>, 
     Ok(match sniff::recognise(file)? {
         Container::Wav => wav::demux(file)?,
         Container::Aiff => Box::new(aiff::demux(file)?),
-        Container::Amr(kind, start) => Box::new(amr::Frames::new("AMR", kind, file[start..].into())),
+        Container::Amr(kind, start) => Box::new(amr_frames::Frames::new("AMR", kind, file[start..].into())),
         Container::Au => Box::new(au::demux(file)?),
         Container::Flac(start) => Box::new(flac::Frames::new(file, start)),
         Container::Ogg => Box::new(ogg::Pages::new(file)),

@@ -17,7 +17,7 @@ use super::codec::{Adpcm, AdpcmKind, Codec, OpusLayout};
 use super::demux::{Demux, Heard, Item, Part};
 use super::error::AudioError;
 use super::pcm::{BLOCK_FRAMES, Endian, RawFormat, SampleFormat};
-use super::{amr, mpeg};
+use super::{amr_frames, mpeg};
 
 /// Seconds between two fragments from which on one is missing.
 const GAP_SECONDS: f64 = 0.1;
@@ -325,7 +325,9 @@ impl<'a> Track<'a> {
             }
             EntryKind::Amr(kind) => {
                 let data = joined(file, chunks().map(|chunk| (chunk.at, chunk.len())), &mut is_cut)?;
-                Ok(Box::new(amr::Frames::new(container, kind, data.into()).edited(self.heard(moov), is_cut)))
+                Ok(Box::new(
+                    amr_frames::Frames::new(container, kind, data.into()).edited(self.heard(moov), is_cut),
+                ))
             }
             EntryKind::Blocks { adpcm, block_len } => {
                 let frames = adpcm.frames_per_block as usize;

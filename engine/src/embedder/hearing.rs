@@ -127,7 +127,7 @@ impl RecordingWork for HearingWork {
             }
             Started::Units {
                 model: model.place,
-                frame_cost_ns: model.spec.frame_cost_ns,
+                frame_cost_ns: model.frame_cost_ns,
                 units: Box::new(pieces),
                 is_continued: false,
                 next: Box::new(finish),

@@ -31,6 +31,11 @@ pub enum EncoderError {
 }
 
 impl EncoderError {
+    /// About a file that the native encoder does not take.
+    pub(crate) fn other_graph(reason: &str) -> Self {
+        Self::OtherModel(format!("{reason}; ENCODER=ort runs other graphs"))
+    }
+
     /// The same, saying which model's file is meant.
     pub(crate) fn of_model(self, id: &str) -> Self {
         match self {

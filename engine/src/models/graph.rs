@@ -1,21 +1,20 @@
-//! An ONNX graph in the making, of a checkpoint's tensors.
+//! An ONNX graph in the making.
 
 use half::f16;
 
-use super::checkpoint::Tensors;
 use super::onnx::{ELEM_TYPE_FLOAT, Message, float_tensor, half_tensor, int, int64_tensor, node};
 
 /// Nodes and initializers, in the order in which they were added.
-pub(super) struct Graph<'a> {
-    /// The checkpoint.
-    pub(super) tensors: &'a Tensors<'a>,
+pub(super) struct Graph<'a, T: ?Sized> {
+    /// Where its weights come from.
+    pub(super) tensors: &'a T,
     nodes: Vec<Message>,
     initializers: Vec<Message>,
 }
 
-impl<'a> Graph<'a> {
+impl<'a, T: ?Sized> Graph<'a, T> {
     /// An empty graph.
-    pub(super) fn new(tensors: &'a Tensors<'a>) -> Self {
+    pub(super) fn new(tensors: &'a T) -> Self {
         Self { tensors, nodes: Vec::new(), initializers: Vec::new() }
     }
 

@@ -2,7 +2,11 @@
 //!
 //! Source of the field numbers: `onnx.proto` of ONNX 1.12 (IR version 8, opset 17).
 
+use std::collections::HashMap;
+
 use half::f16;
+
+use super::error::ConvertError;
 
 const IR_VERSION: u64 = 8;
 const OPSET_VERSION: u64 = 17;
@@ -188,6 +192,93 @@ pub(super) fn fields(message: &[u8], wanted: u64) -> impl Iterator<Item = &[u8]>
                     if tag >> 3 == wanted {
                         return Some(value);
                     }
+                }
+                _ => return None,
+            }
+        }
+    })
+}
+
+/// The tensors and the metadata of a file.
+pub(super) struct Stored<'a> {
+    file: &'a [u8],
+    tensors: HashMap<&'a str, &'a [u8]>,
+}
+
+impl<'a> Stored<'a> {
+    /// What can be found in a file.
+    pub(super) fn of_file(file: &'a [u8]) -> Self {
+        let tensors = fields(file, 7).flat_map(|graph| fields(graph, 5));
+        let named = |tensor| Some((std::str::from_utf8(fields(tensor, 8).next()?).ok()?, tensor));
+        Self { file, tensors: tensors.filter_map(named).collect() }
+    }
+
+    fn data(&self, name: &str) -> Result<&'a [u8], ConvertError> {
+        let tensor = self.tensors.get(name);
+        let data = tensor.and_then(|tensor| fields(tensor, 9).next());
+        data.ok_or_else(|| ConvertError::Tensor(name.to_owned()))
+    }
+
+    /// A tensor of `f32`.
+    pub(super) fn floats(&self, name: &str) -> Result<Vec<f32>, ConvertError> {
+        Ok(self.data(name)?.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+    }
+
+    /// The dimensions and values of a tensor of 16 bits.
+    pub(super) fn halves(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), ConvertError> {
+        let values = self.data(name)?.as_chunks().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32());
+        let shape = self.tensors.get(name).map_or_else(Vec::new, |tensor| shape_of(tensor));
+        Ok((shape, values.collect()))
+    }
+
+    /// Whether all numbers of 16 and 32 bits are finite.
+    pub(super) fn is_finite(&self) -> bool {
+        self.tensors.keys().all(|name| {
+            let finite_halves =
+                || self.halves(name).is_ok_and(|(_, values)| values.iter().all(|v| v.is_finite()));
+            let finite_floats = || self.floats(name).is_ok_and(|values| values.iter().all(|v| v.is_finite()));
+            match self.tensors.get(name).map(|tensor| elem_type_of(tensor)) {
+                Some(Some(ELEM_TYPE_FLOAT16)) => finite_halves(),
+                Some(Some(ELEM_TYPE_FLOAT)) => finite_floats(),
+                _ => true,
+            }
+        })
+    }
+
+    /// Key-value pairs.
+    pub(super) fn metadata(&self) -> Result<Vec<(String, String)>, ConvertError> {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
+        let entry = |entry| Some((text(fields(entry, 1).next()?)?, text(fields(entry, 2).next()?)?));
+        let entries: Option<Vec<_>> = fields(self.file, 14).map(entry).collect();
+        entries.ok_or_else(|| ConvertError::Tensor("metadata".to_owned()))
+    }
+}
+
+/// The dimensions of a tensor.
+fn shape_of(tensor: &[u8]) -> Vec<usize> {
+    varints(tensor, 1).filter_map(|dim| usize::try_from(dim).ok()).collect()
+}
+
+fn elem_type_of(tensor: &[u8]) -> Option<u64> {
+    varints(tensor, 2).next()
+}
+
+/// Fields of one number in a protobuf message that are integers; it ends where the message is damaged.
+fn varints(message: &[u8], wanted: u64) -> impl Iterator<Item = u64> {
+    let mut rest = message;
+    std::iter::from_fn(move || {
+        loop {
+            let tag = read_varint(&mut rest)?;
+            match tag & 7 {
+                0 => {
+                    let value = read_varint(&mut rest)?;
+                    if tag >> 3 == wanted {
+                        return Some(value);
+                    }
+                }
+                2 => {
+                    let len = usize::try_from(read_varint(&mut rest)?).ok()?;
+                    rest = rest.get(len..)?;
                 }
                 _ => return None,
             }

@@ -2,8 +2,8 @@
 
 use super::error::ConvertError;
 use crate::calibration::{Calibration, Threshold};
-use crate::encoder::FileDigest;
-use crate::encoder::Graph;
+use crate::encoder::native::NetworkWeights;
+use crate::encoder::{EncoderError, FileDigest, Graph};
 use crate::front_end::FrontEndParameters;
 
 /// A speaker model: what it takes, what it makes, and where its weights come from.
@@ -88,6 +88,17 @@ pub struct ModelFiles {
     pub checkpoint: FileDigest,
     /// Converts the checkpoint to the ONNX file; the same bytes in give the same bytes out.
     pub convert: fn(&[u8]) -> Result<Vec<u8>, ConvertError>,
-    /// SHA-256 of the native encoder's self-check with the ONNX file; none if ONNX Runtime alone runs the model.
-    pub native_check_sha256: Option<String>,
+    /// How the native encoder runs it; none if ONNX Runtime alone does.
+    pub native: Option<NativeFiles>,
+}
+
+/// What the native encoder must know of a network's files.
+#[derive(Clone, Debug)]
+pub struct NativeFiles {
+    /// Reads the weights of the ONNX file.
+    pub read: fn(&[u8]) -> Result<NetworkWeights, EncoderError>,
+    /// SHA-256 of the self-check with the network's own file.
+    pub check_sha256: String,
+    /// Whether it runs the network unless another choice is made.
+    pub is_default: bool,
 }

@@ -304,7 +304,7 @@ fn lstm_cell<S: Simd<LANES>, const LANES: usize>(
 
 /// 2^x for x within [`EXP2_BOUND`]; 2^±[`EXP2_BOUND`] beyond. Relative error: 1e-7.
 #[inline(always)]
-fn exp2<S: Simd<LANES>, const LANES: usize>(simd: S, x: S::Floats) -> S::Floats {
+pub(super) fn exp2<S: Simd<LANES>, const LANES: usize>(simd: S, x: S::Floats) -> S::Floats {
     let x = simd.clamp(x, -EXP2_BOUND, EXP2_BOUND);
     let shifted = simd.add(x, simd.splat(ROUNDING));
     let fraction = simd.sub(x, simd.sub(shifted, simd.splat(ROUNDING)));

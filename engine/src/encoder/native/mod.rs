@@ -1,5 +1,7 @@
-//! Resemblyzer's encoder without ONNX Runtime: the LSTM in 16-bit integers, with the same bits by every instruction set.
+//! Networks without ONNX Runtime: Resemblyzer's LSTM and CAM++ in 16-bit integers, with the same bits by every instruction set.
 
+mod campplus;
+mod convolution;
 mod kernel;
 #[cfg(all(feature = "internals", target_arch = "x86_64"))]
 mod peak;
@@ -12,8 +14,10 @@ use std::sync::Arc;
 use super::error::EncoderError;
 use kernel::{Embed, MAX_GROUP, Workspace};
 use simd::{Portable, Simd};
-use weights::{Network, WindowEmbedding};
+use weights::Network;
 
+pub use campplus::{CampplusWeights, DenseBlockWeights, MaskedLayerWeights, NormWeights, ResidualWeights};
+pub use convolution::ConvolutionWeights;
 pub use weights::{
     EMBEDDING_DIM, EncoderWeights, HIDDEN_UNITS, LSTM_LAYERS, LinearWeights, LstmWeights, N_MELS,
 };
@@ -31,11 +35,22 @@ pub enum InstructionSet {
     Portable,
 }
 
+/// The weights of a network.
+#[derive(Debug, PartialEq)]
+pub enum NetworkWeights {
+    /// Resemblyzer's.
+    Lstm(EncoderWeights),
+    /// CAM++'s.
+    Campplus(Box<CampplusWeights>),
+}
+
 /// The encoder's weights, packed for a CPU. Cheap to clone.
 #[derive(Clone)]
 pub struct NativeEncoder {
     packed: Packed,
     instruction_set: InstructionSet,
+    /// What [`Self::self_check`] embeds.
+    check: fn() -> Vec<f32>,
 }
 
 /// The encoder with memory of its own, for one thread.
@@ -46,27 +61,77 @@ type Packed = Arc<dyn Fn() -> Box<dyn Kernel> + Send + Sync>;
 
 /// The code that runs the weights, with memory of its own.
 trait Kernel: Send {
-    /// Embeds up to [`MAX_GROUP`] windows, of any number of frames.
-    fn embed(&mut self, mels: &[[f32; N_MELS]], embeddings: &mut [WindowEmbedding]);
+    /// Embeds units of equal length.
+    fn embed(&mut self, units: &[&[f32]]) -> Vec<Vec<f32>>;
 }
 
-fn packed<S: Simd<LANES>, const LANES: usize>(simd: S, weights: &EncoderWeights) -> Packed {
-    let network = Arc::new(Network::new(weights));
-    Arc::new(move || {
-        Box::new(KernelFor { simd, network: Arc::clone(&network), workspace: Workspace::default() })
-    })
+/// Packs weights; tiles of convolutions have `ROWS` rows.
+fn packed<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
+    simd: S,
+    weights: &NetworkWeights,
+) -> Packed {
+    match weights {
+        NetworkWeights::Lstm(weights) => {
+            let network = Arc::new(Network::new(weights));
+            Arc::new(move || {
+                Box::new(LstmKernel { simd, network: Arc::clone(&network), workspace: Workspace::default() })
+            })
+        }
+        NetworkWeights::Campplus(weights) => {
+            let network = Arc::new(campplus::Network::new(weights));
+            Arc::new(move || {
+                let (network, workspace) = (Arc::clone(&network), campplus::Workspace::default());
+                Box::new(CampplusKernel::<S, LANES, ROWS> { simd, network, workspace })
+            })
+        }
+    }
 }
 
-struct KernelFor<S, const LANES: usize> {
+struct LstmKernel<S, const LANES: usize> {
     simd: S,
     network: Arc<Network<LANES>>,
     workspace: Workspace<LANES>,
 }
 
-impl<S: Simd<LANES>, const LANES: usize> Kernel for KernelFor<S, LANES> {
-    fn embed(&mut self, mels: &[[f32; N_MELS]], embeddings: &mut [WindowEmbedding]) {
+impl<S: Simd<LANES>, const LANES: usize> Kernel for LstmKernel<S, LANES> {
+    fn embed(&mut self, units: &[&[f32]]) -> Vec<Vec<f32>> {
         let Self { simd, network, workspace } = self;
-        simd.run(Embed { simd: *simd, network, workspace, mels, embeddings });
+        let mut all = Vec::with_capacity(units.len());
+        for group in units.chunks(MAX_GROUP) {
+            let values = group.concat();
+            let (mels, rest) = values.as_chunks::<N_MELS>();
+            assert!(rest.is_empty(), "a frame has {N_MELS} bands");
+            let mut embeddings = vec![[0.0; EMBEDDING_DIM]; group.len()];
+            simd.run(Embed { simd: *simd, network, workspace, mels, embeddings: &mut embeddings });
+            all.extend(embeddings.iter().map(|embedding| embedding.to_vec()));
+        }
+        all
+    }
+}
+
+struct CampplusKernel<S, const LANES: usize, const ROWS: usize> {
+    simd: S,
+    network: Arc<campplus::Network<LANES>>,
+    workspace: campplus::Workspace,
+}
+
+impl<S: Simd<LANES>, const LANES: usize, const ROWS: usize> Kernel for CampplusKernel<S, LANES, ROWS> {
+    fn embed(&mut self, units: &[&[f32]]) -> Vec<Vec<f32>> {
+        let Self { simd, network, workspace } = self;
+        let embed = |unit: &&[f32]| {
+            let (frames, rest) = unit.as_chunks();
+            assert!(rest.is_empty() && !frames.is_empty(), "a frame has {} bands", campplus::N_BANDS);
+            let mut embedding = [0.0; campplus::DIMENSION];
+            simd.run(campplus::Embed::<S, LANES, ROWS> {
+                simd: *simd,
+                network,
+                workspace,
+                frames,
+                embedding: &mut embedding,
+            });
+            embedding.to_vec()
+        };
+        units.iter().map(embed).collect()
     }
 }
 
@@ -123,15 +188,15 @@ impl InstructionSet {
     }
 
     /// Packs weights for it; `None` where this CPU does not have it.
-    fn pack(self, weights: &EncoderWeights) -> Option<Packed> {
+    fn pack(self, weights: &NetworkWeights) -> Option<Packed> {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512Vnni => Some(packed(simd::Avx512Vnni::detect()?, weights)),
+            Self::Avx512Vnni => Some(packed::<_, _, 12>(simd::Avx512Vnni::detect()?, weights)),
             #[cfg(target_arch = "x86_64")]
-            Self::AvxVnni => Some(packed(simd::AvxVnni::detect()?, weights)),
+            Self::AvxVnni => Some(packed::<_, _, 6>(simd::AvxVnni::detect()?, weights)),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => Some(packed(simd::Avx2::detect()?, weights)),
-            Self::Portable => Some(packed(Portable, weights)),
+            Self::Avx2 => Some(packed::<_, _, 6>(simd::Avx2::detect()?, weights)),
+            Self::Portable => Some(packed::<_, _, 4>(Portable, weights)),
             #[cfg(not(target_arch = "x86_64"))]
             _ => None,
         }
@@ -140,10 +205,14 @@ impl InstructionSet {
 
 impl NativeEncoder {
     /// Quantises and packs weights.
-    pub fn new(weights: &EncoderWeights, instruction_set: InstructionSet) -> Result<Self, EncoderError> {
+    pub fn new(weights: &NetworkWeights, instruction_set: InstructionSet) -> Result<Self, EncoderError> {
         let packed = instruction_set.pack(weights);
         let packed = packed.ok_or(EncoderError::NoInstructions(instruction_set.name()))?;
-        Ok(Self { packed, instruction_set })
+        let check = match weights {
+            NetworkWeights::Lstm(_) => self_check::mels,
+            NetworkWeights::Campplus(_) => self_check::log_mels,
+        };
+        Ok(Self { packed, instruction_set, check })
     }
 
     /// What the weights are packed for.
@@ -156,12 +225,10 @@ impl NativeEncoder {
         NativeSession((self.packed)())
     }
 
-    /// The embedding of one fixed window, 256 little-endian `f32`: its hash tells whether this machine computes
-    /// correctly.
+    /// The embedding of one fixed unit, little-endian `f32`: its hash tells whether this machine computes correctly.
     pub fn self_check(&self) -> Vec<u8> {
-        let mut embedding = [[0.0; EMBEDDING_DIM]];
-        (self.packed)().embed(&self_check::window(), &mut embedding);
-        self_check::bytes(&embedding[0])
+        let embeddings = (self.packed)().embed(&[&(self.check)()]);
+        embeddings.iter().flatten().flat_map(|component| component.to_le_bytes()).collect()
     }
 }
 
@@ -170,17 +237,8 @@ impl NativeSession {
     pub(super) fn embed(&mut self, units: &[&[f32]]) -> Result<Vec<Vec<f32>>, EncoderError> {
         // In integers, a not-a-number would become a number.
         if !units.iter().all(|unit| unit.iter().all(|mel| mel.is_finite())) {
-            return Err(EncoderError::Run("a mel band is not finite".into()));
+            return Err(EncoderError::Run("a band is not finite".into()));
         }
-        let mut embeddings = Vec::with_capacity(units.len());
-        for group in units.chunks(MAX_GROUP) {
-            let values = group.concat();
-            let (mels, rest) = values.as_chunks::<N_MELS>();
-            assert!(rest.is_empty(), "a frame has {N_MELS} bands");
-            let mut of_group = vec![[0.0; EMBEDDING_DIM]; group.len()];
-            self.0.embed(mels, &mut of_group);
-            embeddings.extend(of_group.iter().map(|embedding| embedding.to_vec()));
-        }
-        Ok(embeddings)
+        Ok(self.0.embed(units))
     }
 }

@@ -1,23 +1,31 @@
-//! Whether this machine computes what it should.
+//! Whether this machine computes what it should: units of noise whose embeddings are known.
 
-use super::weights::{N_MELS, WindowEmbedding};
+use super::campplus::N_BANDS;
+use super::weights::N_MELS;
 
-/// Frames of the window that is embedded for the check: 1.6 s, as the encoder's windows are.
-const N_FRAMES: usize = 160;
+/// Frames of a window of mel power: 1.6 s, as the encoder's windows are.
+const N_MEL_FRAMES: usize = 160;
 
-/// A fixed window: noise of a linear congruential generator, as loud as speech.
-pub(super) fn window() -> Vec<[f32; N_MELS]> {
+/// Frames of logarithms: an odd number in more than one segment.
+const N_LOG_FRAMES: usize = 251;
+
+/// Numbers from 0 to 1, of a linear congruential generator.
+fn noise() -> impl FnMut() -> f32 {
     let mut state = 1_u32;
-    let mut noise = || {
+    move || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 8) as f32 / 16_777_216.0
-    };
-    let mut mels = vec![[0.0; N_MELS]; N_FRAMES];
-    mels.as_flattened_mut().iter_mut().for_each(|mel| *mel = noise() * noise());
-    mels
+    }
 }
 
-/// An embedding as bytes, to be hashed: its components in order, little-endian.
-pub(super) fn bytes(embedding: &WindowEmbedding) -> Vec<u8> {
-    embedding.iter().flat_map(|component| component.to_le_bytes()).collect()
+/// A window as loud as speech.
+pub(super) fn mels() -> Vec<f32> {
+    let mut noise = noise();
+    std::iter::repeat_with(|| noise() * noise()).take(N_MEL_FRAMES * N_MELS).collect()
+}
+
+/// Logarithms of mel power less their mean, from -6 to 6.
+pub(super) fn log_mels() -> Vec<f32> {
+    let mut noise = noise();
+    std::iter::repeat_with(|| 12.0 * noise() - 6.0).take(N_LOG_FRAMES * N_BANDS).collect()
 }

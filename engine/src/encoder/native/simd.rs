@@ -40,6 +40,9 @@ pub(super) trait Simd<const LANES: usize>: Copy + Send + Sync + 'static {
     /// Numbers (no not-a-numbers) brought between two bounds.
     fn clamp(self, value: Self::Floats, low: f32, high: f32) -> Self::Floats;
 
+    /// The larger of two numbers (no not-a-numbers).
+    fn max(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+
     /// Adds the lowest nine bits of `exponent` to the exponent of `value`.
     fn add_exponent(self, value: Self::Floats, exponent: Self::Floats) -> Self::Floats;
 
@@ -55,6 +58,9 @@ pub(super) trait Simd<const LANES: usize>: Copy + Send + Sync + 'static {
 
     /// Integers of 16 bits in lanes of 32 -> lanes that hold a pair.
     fn pair(self, low: Self::Ints, high: Self::Ints) -> Self::Ints;
+
+    /// Lanes that hold a pair of integers of 16 bits -> the low and the high ones.
+    fn unpair(self, pairs: Self::Ints) -> [Self::Ints; 2];
 
     fn to_floats(self, value: Self::Ints) -> Self::Floats;
 
@@ -133,6 +139,12 @@ impl Simd<PORTABLE_LANES> for Portable {
     }
 
     #[inline(always)]
+    fn max(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
+        // As the instruction: the second of two zeros.
+        std::array::from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
     fn add_exponent(self, value: Self::Floats, exponent: Self::Floats) -> Self::Floats {
         std::array::from_fn(|i| {
             f32::from_bits(
@@ -169,6 +181,11 @@ impl Simd<PORTABLE_LANES> for Portable {
     }
 
     #[inline(always)]
+    fn unpair(self, pairs: Self::Ints) -> [Self::Ints; 2] {
+        [pairs.map(|pair| i32::from(pair as i16)), pairs.map(|pair| pair >> 16)]
+    }
+
+    #[inline(always)]
     fn to_floats(self, value: Self::Ints) -> Self::Floats {
         value.map(|value| value as f32)
     }
@@ -196,7 +213,7 @@ mod x86 {
             detected by [$($detected:tt)+], compiled with $features:literal,
             $load:ident $store:ident $load_ints:ident $store_ints:ident $splat:ident $splat_bits:ident
             $add:ident $sub:ident $mul:ident $div:ident $mul_add:ident $min:ident $max:ident
-            $bits:ident $from_bits:ident $add_ints:ident $shift_left:ident $and:ident $or:ident
+            $bits:ident $from_bits:ident $add_ints:ident $shift_left:ident $shift_right:ident $and:ident $or:ident
             $to_floats:ident $round:ident, $dot:expr
         ) => {
             $(#[$doc])*
@@ -284,6 +301,12 @@ mod x86 {
                 }
 
                 #[inline(always)]
+                fn max(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
+                    // SAFETY: see above.
+                    unsafe { $max(a, b) }
+                }
+
+                #[inline(always)]
                 fn add_exponent(self, value: Self::Floats, exponent: Self::Floats) -> Self::Floats {
                     // SAFETY: see above.
                     unsafe { $from_bits($add_ints($bits(value), $shift_left::<23>($bits(exponent)))) }
@@ -320,6 +343,12 @@ mod x86 {
                 }
 
                 #[inline(always)]
+                fn unpair(self, pairs: Self::Ints) -> [Self::Ints; 2] {
+                    // SAFETY: see above.
+                    unsafe { [$shift_right::<16>($shift_left::<16>(pairs)), $shift_right::<16>(pairs)] }
+                }
+
+                #[inline(always)]
                 fn to_floats(self, value: Self::Ints) -> Self::Floats {
                     // SAFETY: see above.
                     unsafe { $to_floats(value) }
@@ -340,7 +369,7 @@ mod x86 {
         detected by ["avx512f" "avx512vnni"], compiled with "avx512f,avx512vnni",
         _mm512_loadu_ps _mm512_storeu_ps _mm512_loadu_si512 _mm512_storeu_si512 _mm512_set1_ps _mm512_set1_epi32
         _mm512_add_ps _mm512_sub_ps _mm512_mul_ps _mm512_div_ps _mm512_fmadd_ps _mm512_min_ps _mm512_max_ps
-        _mm512_castps_si512 _mm512_castsi512_ps _mm512_add_epi32 _mm512_slli_epi32 _mm512_and_si512 _mm512_or_si512
+        _mm512_castps_si512 _mm512_castsi512_ps _mm512_add_epi32 _mm512_slli_epi32 _mm512_srai_epi32 _mm512_and_si512 _mm512_or_si512
         _mm512_cvtepi32_ps _mm512_cvtps_epi32, _mm512_dpwssd_epi32
     }
 
@@ -350,7 +379,7 @@ mod x86 {
         detected by ["avx2" "fma" "avxvnni"], compiled with "avx2,fma,avxvnni",
         _mm256_loadu_ps _mm256_storeu_ps _mm256_loadu_si256 _mm256_storeu_si256 _mm256_set1_ps _mm256_set1_epi32
         _mm256_add_ps _mm256_sub_ps _mm256_mul_ps _mm256_div_ps _mm256_fmadd_ps _mm256_min_ps _mm256_max_ps
-        _mm256_castps_si256 _mm256_castsi256_ps _mm256_add_epi32 _mm256_slli_epi32 _mm256_and_si256 _mm256_or_si256
+        _mm256_castps_si256 _mm256_castsi256_ps _mm256_add_epi32 _mm256_slli_epi32 _mm256_srai_epi32 _mm256_and_si256 _mm256_or_si256
         _mm256_cvtepi32_ps _mm256_cvtps_epi32, _mm256_dpwssd_avx_epi32
     }
 
@@ -360,7 +389,7 @@ mod x86 {
         detected by ["avx2" "fma"], compiled with "avx2,fma",
         _mm256_loadu_ps _mm256_storeu_ps _mm256_loadu_si256 _mm256_storeu_si256 _mm256_set1_ps _mm256_set1_epi32
         _mm256_add_ps _mm256_sub_ps _mm256_mul_ps _mm256_div_ps _mm256_fmadd_ps _mm256_min_ps _mm256_max_ps
-        _mm256_castps_si256 _mm256_castsi256_ps _mm256_add_epi32 _mm256_slli_epi32 _mm256_and_si256 _mm256_or_si256
+        _mm256_castps_si256 _mm256_castsi256_ps _mm256_add_epi32 _mm256_slli_epi32 _mm256_srai_epi32 _mm256_and_si256 _mm256_or_si256
         _mm256_cvtepi32_ps _mm256_cvtps_epi32, |sum, a, b| _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))
     }
 }

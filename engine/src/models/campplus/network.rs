@@ -4,13 +4,14 @@
 //! `DTDNN.py` with `config_str='batchnorm_'`, that is, without an activation at the end.
 
 use super::hparams::{DIMENSION, FBANK, INPUT_NAME, OUTPUT_NAME};
+use crate::encoder::native::ConvolutionWeights;
 use crate::models::checkpoint::Tensors;
 use crate::models::error::ConvertError;
 use crate::models::graph::Graph;
 use crate::models::onnx::{Dim, ELEM_TYPE_FLOAT, Message, float, int, ints, value_info};
 
 /// Layers and dilation of each dense block.
-const BLOCKS: [(usize, u64); 3] = [(12, 1), (24, 2), (16, 2)];
+pub(super) const BLOCKS: [(usize, u64); 3] = [(12, 1), (24, 2), (16, 2)];
 
 /// Frames, each of two of the input, over which a segment's mean is taken.
 const SEGMENT_FRAMES: i64 = 100;
@@ -28,8 +29,8 @@ const BATCH_NORM_EPSILON: f32 = 1e-5;
 /// 2. A convolution over time that halves the frames.
 /// 3. Dense blocks of convolutions, each masked by its context: the mean of the recording and of segments.
 /// 4. Mean and deviation over time, linear.
-pub(super) fn network(tensors: &Tensors<'_>) -> Result<Message, ConvertError> {
-    let mut graph = Graph::new(tensors);
+pub(super) fn network(source: &dyn Source) -> Result<Message, ConvertError> {
+    let mut graph = Graph::new(source);
     let bands = graph.op("Transpose", &[INPUT_NAME], &[ints("perm", &[0, 2, 1])]);
     let axis = graph.int64("axis_1", &[1]);
     let image = graph.op("Unsqueeze", &[&bands, &axis], &[]);
@@ -77,7 +78,7 @@ pub(super) fn network(tensors: &Tensors<'_>) -> Result<Message, ConvertError> {
 }
 
 /// Step 1, with channels and bands joined.
-fn head(graph: &mut Graph<'_>, image: &str) -> Result<String, ConvertError> {
+fn head(graph: &mut Graph<'_, dyn Source + '_>, image: &str) -> Result<String, ConvertError> {
     let same = Conv { bias: Bias::BatchNorm("head.bn1"), pads: &[1; 4], ..Conv::default() };
     let mut x = graph.conv(image, "head.conv1.weight", same)?;
     x = graph.relu(&x);
@@ -94,7 +95,12 @@ fn head(graph: &mut Graph<'_>, image: &str) -> Result<String, ConvertError> {
 }
 
 /// Two convolutions beside a shortcut. One that halves the bands has a convolution there too.
-fn residual(graph: &mut Graph<'_>, name: &str, x: &str, halves: bool) -> Result<String, ConvertError> {
+fn residual(
+    graph: &mut Graph<'_, dyn Source + '_>,
+    name: &str,
+    x: &str,
+    halves: bool,
+) -> Result<String, ConvertError> {
     let strides: &[u64] = if halves { &[2, 1] } else { &[1, 1] };
     let batch_norm = |i: &str| format!("{name}.{i}");
     let first = Conv { bias: Bias::BatchNorm(&batch_norm("bn1")), strides, pads: &[1; 4], ..Conv::default() };
@@ -117,7 +123,7 @@ fn residual(graph: &mut Graph<'_>, name: &str, x: &str, halves: bool) -> Result<
 /// The mask is the same for all frames of a segment, so it is computed once a segment and spread over its frames by a product with a
 /// matrix of zeros and ones.
 fn masked_layer(
-    graph: &mut Graph<'_>,
+    graph: &mut Graph<'_, dyn Source + '_>,
     name: &str,
     x: &str,
     segments: &str,
@@ -157,7 +163,7 @@ struct Conv<'a> {
 
 /// What is added to a convolution.
 #[derive(Clone, Copy, Default)]
-enum Bias<'a> {
+pub(super) enum Bias<'a> {
     #[default]
     None,
     /// A tensor of the checkpoint.
@@ -166,7 +172,7 @@ enum Bias<'a> {
     BatchNorm(&'a str),
 }
 
-impl Graph<'_> {
+impl Graph<'_, dyn Source + '_> {
     fn relu(&mut self, x: &str) -> String {
         self.op("Relu", &[x], &[])
     }
@@ -178,20 +184,7 @@ impl Graph<'_> {
 
     /// A convolution with the weights of a tensor.
     fn conv(&mut self, x: &str, weight: &str, conv: Conv<'_>) -> Result<String, ConvertError> {
-        let (shape, mut values) = self.tensors.read(weight)?;
-        let shape = shape.to_vec();
-        let bias = match conv.bias {
-            Bias::None => None,
-            Bias::Tensor(name) => Some(self.tensors.read(name)?.1),
-            Bias::BatchNorm(name) => {
-                let BatchNorm { scale, shift } = self.batch_norm(name)?;
-                let n = values.len() / scale.len();
-                for (row, scale) in values.chunks_mut(n).zip(&scale) {
-                    row.iter_mut().for_each(|weight| *weight = (f64::from(*weight) * scale) as f32);
-                }
-                Some(shift.iter().map(|shift| *shift as f32).collect())
-            }
-        };
+        let ConvolutionWeights { shape, values, bias } = self.tensors.convolution(weight, conv.bias)?;
         let widened = self.halves(weight, &shape, &values);
         let bias = bias.map(|bias| self.floats(&format!("{weight}.bias"), &bias));
         let inputs: Vec<&str> = [x, &widened].into_iter().chain(bias.as_deref()).collect();
@@ -204,34 +197,12 @@ impl Graph<'_> {
         Ok(self.op("Conv", &inputs, &attributes))
     }
 
-    /// A batch norm as scale and shift of each channel. One without weights has those of 1 and 0.
-    fn batch_norm(&self, name: &str) -> Result<BatchNorm, ConvertError> {
-        let mean = self.tensors.read(&format!("{name}.running_mean"))?.1;
-        let variance = self.tensors.read(&format!("{name}.running_var"))?.1;
-        let optional = |name: String, default: f32| {
-            let missing = vec![default; mean.len()];
-            if self.tensors.has(&name) {
-                self.tensors.read(&name).map(|(_, values)| values)
-            } else {
-                Ok(missing)
-            }
-        };
-        let weight = optional(format!("{name}.weight"), 1.0)?;
-        let bias = optional(format!("{name}.bias"), 0.0)?;
-        let deviation = |variance: &f32| (f64::from(*variance) + f64::from(BATCH_NORM_EPSILON)).sqrt();
-        let scale: Vec<f64> =
-            weight.iter().zip(&variance).map(|(weight, v)| f64::from(*weight) / deviation(v)).collect();
-        let moved = mean.iter().zip(&scale).map(|(mean, scale)| f64::from(*mean) * scale);
-        let shift = bias.iter().zip(moved).map(|(bias, moved)| f64::from(*bias) - moved).collect();
-        Ok(BatchNorm { scale, shift })
-    }
-
     /// A batch norm that no convolution precedes, and its activation.
     fn batch_norm_relu(&mut self, x: &str, name: &str) -> Result<String, ConvertError> {
         let mut inputs = vec![x.to_owned()];
         for part in ["weight", "bias", "running_mean", "running_var"] {
             let name = format!("{name}.{part}");
-            let values = self.tensors.read(&name)?.1;
+            let values = self.tensors.vector(&name)?;
             inputs.push(self.floats(&name, &values));
         }
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
@@ -274,8 +245,66 @@ impl Graph<'_> {
     }
 }
 
+/// Where the weights come from.
+pub(super) trait Source {
+    /// A convolution, with what follows it folded into it.
+    fn convolution(&self, weight: &str, bias: Bias<'_>) -> Result<ConvolutionWeights, ConvertError>;
+
+    /// A number for each channel.
+    fn vector(&self, name: &str) -> Result<Vec<f32>, ConvertError>;
+}
+
+impl Source for Tensors<'_> {
+    fn convolution(&self, weight: &str, bias: Bias<'_>) -> Result<ConvolutionWeights, ConvertError> {
+        let (shape, mut values) = self.read(weight)?;
+        let shape = shape.to_vec();
+        let bias = match bias {
+            Bias::None => None,
+            Bias::Tensor(name) => Some(self.read(name)?.1),
+            Bias::BatchNorm(name) => {
+                let BatchNorm { scale, shift } = batch_norm(self, name)?;
+                let n = values.len() / scale.len();
+                for (row, scale) in values.chunks_mut(n).zip(&scale) {
+                    row.iter_mut().for_each(|weight| *weight = (f64::from(*weight) * scale) as f32);
+                }
+                Some(shift.iter().map(|shift| *shift as f32).collect())
+            }
+        };
+        Ok(ConvolutionWeights { shape, values, bias })
+    }
+
+    fn vector(&self, name: &str) -> Result<Vec<f32>, ConvertError> {
+        self.read(name).map(|(_, values)| values)
+    }
+}
+
+/// A batch norm. One without weights has those of 1 and 0.
+fn batch_norm(tensors: &Tensors<'_>, name: &str) -> Result<BatchNorm, ConvertError> {
+    let mean = tensors.vector(&format!("{name}.running_mean"))?;
+    let variance = tensors.vector(&format!("{name}.running_var"))?;
+    let optional = |name: String, default: f32| {
+        let missing = vec![default; mean.len()];
+        if tensors.has(&name) { tensors.vector(&name) } else { Ok(missing) }
+    };
+    let weight = optional(format!("{name}.weight"), 1.0)?;
+    let bias = optional(format!("{name}.bias"), 0.0)?;
+    Ok(BatchNorm::new([&weight, &bias, &mean, &variance]))
+}
+
 /// A batch norm as scale and shift of each channel.
-struct BatchNorm {
-    scale: Vec<f64>,
-    shift: Vec<f64>,
+pub(super) struct BatchNorm {
+    pub(super) scale: Vec<f64>,
+    pub(super) shift: Vec<f64>,
+}
+
+impl BatchNorm {
+    /// Of its weight, bias, mean and variance.
+    pub(super) fn new([weight, bias, mean, variance]: [&[f32]; 4]) -> Self {
+        let deviation = |variance: &f32| (f64::from(*variance) + f64::from(BATCH_NORM_EPSILON)).sqrt();
+        let scale: Vec<f64> =
+            weight.iter().zip(variance).map(|(weight, v)| f64::from(*weight) / deviation(v)).collect();
+        let moved = mean.iter().zip(&scale).map(|(mean, scale)| f64::from(*mean) * scale);
+        let shift = bias.iter().zip(moved).map(|(bias, moved)| f64::from(*bias) - moved).collect();
+        Self { scale, shift }
+    }
 }

@@ -4,11 +4,12 @@ use super::convert::convert;
 use super::hparams::{
     DIMENSION, FBANK, INPUT_NAME, NARROWBAND_TURNS, OUTPUT_NAME, PARTIALS, PIECES, THRESHOLD, TURNS,
 };
+use super::onnx;
 use crate::calibration::Threshold;
 use crate::encoder::Graph;
 use crate::front_end::FrontEndParameters;
 use crate::models::manifest::Manifest;
-use crate::models::spec::{ModelFiles, ModelSpec, committed_calibration};
+use crate::models::spec::{ModelFiles, ModelSpec, NativeFiles, committed_calibration};
 
 /// The name that people choose the model by.
 pub const ID: &str = "campplus";
@@ -45,7 +46,11 @@ pub fn spec() -> ModelSpec {
             checkpoint_url: manifest.checkpoint.url,
             checkpoint: manifest.checkpoint.digest,
             convert,
-            native_check_sha256: manifest.native_check_sha256,
+            native: manifest.native_check_sha256.map(|check_sha256| NativeFiles {
+                read: onnx::read,
+                check_sha256,
+                is_default: true,
+            }),
         },
     }
 }

@@ -5,6 +5,7 @@ use super::hparams::{INPUT_NAME, N_FRAMES, OUTPUT_NAME};
 use crate::encoder::EncoderError;
 use crate::encoder::native::{
     EMBEDDING_DIM, EncoderWeights, HIDDEN_UNITS, LSTM_LAYERS, LinearWeights, LstmWeights, N_MELS,
+    NetworkWeights,
 };
 use crate::models::onnx::{
     Dim, Message, fields, file, float_tensor, int, int64_tensor, ints, node, value_info,
@@ -17,16 +18,16 @@ pub fn write(weights: &EncoderWeights) -> Vec<u8> {
 }
 
 /// Reads such a file. One of any other graph, even of the same weights, is refused.
-pub fn read(onnx: &[u8]) -> Result<EncoderWeights, EncoderError> {
-    let other = |reason: &str| EncoderError::OtherModel(format!("{reason}; ENCODER=ort runs other graphs"));
-    let weights = find_weights(onnx).ok_or_else(|| other("its weights are not where they should be"))?;
+pub fn read(onnx: &[u8]) -> Result<NetworkWeights, EncoderError> {
+    let weights = find_weights(onnx)
+        .ok_or_else(|| EncoderError::other_graph("its weights are not where they should be"))?;
     if !floats(&weights).all(|weight| weight.is_finite()) {
-        return Err(other("it has weights that are not finite"));
+        return Err(EncoderError::other_graph("it has weights that are not finite"));
     }
     if write(&weights) != onnx {
-        return Err(other("its graph is not the one that `model convert` writes"));
+        return Err(EncoderError::other_graph("its graph is not the one that `model convert` writes"));
     }
-    Ok(weights)
+    Ok(NetworkWeights::Lstm(weights))
 }
 
 fn floats(weights: &EncoderWeights) -> impl Iterator<Item = &f32> {
@@ -120,7 +121,8 @@ mod tests {
     #[test]
     fn no_sum_of_the_real_weights_can_overflow() {
         let file = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/resemblyzer.onnx")).unwrap();
-        let largest = read(&file).unwrap().largest_sum();
+        let NetworkWeights::Lstm(weights) = read(&file).unwrap() else { panic!("it is an LSTM") };
+        let largest = weights.largest_sum();
         assert!(largest <= i64::from(i32::MAX), "{largest}");
         // Nor is the room wasted.
         assert!(largest as f64 > 0.99 * f64::from(i32::MAX), "{largest}");

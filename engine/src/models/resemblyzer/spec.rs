@@ -2,12 +2,13 @@
 
 use super::convert::convert;
 use super::hparams::{INPUT_NAME, MEL, N_FRAMES, OUTPUT_NAME, THRESHOLD, TURNS, WINDOWS};
+use super::onnx;
 use crate::calibration::Threshold;
 use crate::encoder::Graph;
 use crate::encoder::native::{EMBEDDING_DIM, N_MELS};
 use crate::front_end::FrontEndParameters;
 use crate::models::manifest::Manifest;
-use crate::models::spec::{ModelFiles, ModelSpec, committed_calibration};
+use crate::models::spec::{ModelFiles, ModelSpec, NativeFiles, committed_calibration};
 
 /// The name that people choose the model by.
 pub const ID: &str = "resemblyzer";
@@ -44,7 +45,11 @@ pub fn spec() -> ModelSpec {
             checkpoint_url: manifest.checkpoint.url,
             checkpoint: manifest.checkpoint.digest,
             convert,
-            native_check_sha256: manifest.native_check_sha256,
+            native: manifest.native_check_sha256.map(|check_sha256| NativeFiles {
+                read: onnx::read,
+                check_sha256,
+                is_default: false,
+            }),
         },
     }
 }

@@ -72,7 +72,7 @@ pub(super) fn network(tensors: &Tensors<'_>) -> Result<Message, ConvertError> {
     Ok(graph.finish("speaker_segmentation", &input, &output))
 }
 
-impl Graph<'_> {
+impl Graph<'_, Tensors<'_>> {
     fn leaky_relu(&mut self, x: &str) -> String {
         self.op("LeakyRelu", &[x], &[float("alpha", LEAK)])
     }

@@ -28,6 +28,6 @@ pub fn files() -> ModelFiles {
         checkpoint_url: manifest.checkpoint.url,
         checkpoint: manifest.checkpoint.digest,
         convert,
-        native_check_sha256: manifest.native_check_sha256,
+        native: None,
     }
 }

@@ -45,7 +45,7 @@ class View {
         key.may("identify") ? field("Names from the collection", this.collection, key.may("embed") ? "Empty: without names." : null) : null),
       recordingInput({
         label: "A recording of a conversation",
-        hint: "And its transcript, if there is one: Whisper's JSON, VTT or SRT.",
+        hint: "And its transcript, if there is one: a recogniser's JSON, VTT or SRT.",
         multiple: true,
         more: ",.json,.vtt,.srt",
         onfiles: (files) => this.take(files),
@@ -71,7 +71,7 @@ class View {
     const options = {
       num_speakers: this.number.value && Number(this.number.value),
       collection: this.key.may("identify") ? this.collection.value.trim() : "",
-      transcript: transcript && (await transcript.text()),
+      transcript,
     };
     const isLast = this.turns.next();
     announce("Analysing …");
@@ -134,7 +134,9 @@ class Timeline {
   text() {
     const { transcript, segments } = this.answer;
     if (typeof transcript === "string") return h("pre", { tabindex: "0", role: "group", "aria-label": "Transcript" }, transcript);
-    const said = Array.isArray(transcript) ? transcript : transcript?.segments;
+    // Other forms of recognisers are for downloads; the turns are shown.
+    const isSaid = (parts) => Array.isArray(parts) && parts.length > 0 && parts.every(({ start, text }) => typeof start === "number" && typeof text === "string");
+    const said = [transcript, transcript?.segments].find(isSaid);
     const lines = said ?? segments.map(({ label, ...segment }) => ({ ...segment, speaker: this.name(label) }));
     const play = (start) => button(words.time(start), () => this.recording.play(start), { class: "quiet", "aria-label": `Play from ${words.time(start)}` });
     const row = ({ start, end, speaker, text }) => h("tr", {},

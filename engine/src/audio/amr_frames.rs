@@ -1,0 +1,69 @@
+//! Frames of AMR in files and in 3GP, one after the other.
+//!
+//! Sources: RFC 4867, section 5 (files); 3GPP TS 26.244, annex D (3GP has the same frames).
+
+use std::borrow::Cow;
+
+use super::amr::AmrKind;
+use super::codec::Codec;
+use super::demux::{Demux, Heard, Item, Part};
+use super::error::AudioError;
+
+/// Bytes that are searched for a frame between two pauses.
+const SEARCH_BYTES: usize = 1 << 18;
+
+/// Frames of a file, or of the samples of a track.
+pub(super) struct Frames<'a> {
+    container: &'static str,
+    data: Cow<'a, [u8]>,
+    at: usize,
+    part: Option<Part>,
+    kind: AmrKind,
+    truncated: bool,
+}
+
+impl<'a> Frames<'a> {
+    pub(super) fn new(container: &'static str, kind: AmrKind, data: Cow<'a, [u8]>) -> Self {
+        let part = Part { codec: Codec::Amr(kind), heard: Heard::ALL };
+        Self { container, data, at: 0, part: Some(part), kind, truncated: false }
+    }
+
+    /// With what an edit list leaves to be heard.
+    pub(super) fn edited(mut self, heard: Heard, truncated: bool) -> Self {
+        self.part = Some(Part { codec: Codec::Amr(self.kind), heard });
+        Self { truncated, ..self }
+    }
+}
+
+impl<'a> Demux<'a> for Frames<'a> {
+    fn container(&self) -> &'static str {
+        self.container
+    }
+
+    fn next(&mut self) -> Result<Option<Item<'a>>, AudioError> {
+        if let Some(part) = self.part.take() {
+            return Ok(Some(Item::Part(part)));
+        }
+        let searched = self.data.len().min(self.at.saturating_add(SEARCH_BYTES));
+        while let Some(header) = self.data[self.at..searched].first() {
+            let Some(frame_type) = self.kind.frame_type(*header) else {
+                // Damage.
+                self.truncated = true;
+                self.at += 1;
+                continue;
+            };
+            let end = self.at + 1 + frame_type.octet_aligned_bytes();
+            let Some(frame) = self.data.get(self.at..end) else {
+                self.truncated = true;
+                return Ok(None);
+            };
+            self.at = end;
+            return Ok(Some(Item::Packet(frame.to_vec().into())));
+        }
+        Ok((searched < self.data.len()).then_some(Item::Searching))
+    }
+
+    fn is_truncated(&self) -> bool {
+        self.truncated
+    }
+}

@@ -1,0 +1,701 @@
+//! CAM++ without ONNX Runtime: its convolutions in 16-bit integers, the rest in floats.
+//!
+//! Source: Wang et al., *CAM++: A Fast and Efficient Network for Speaker Verification Using Context-Aware Masking*, 2023, and the graph that
+//! `models/campplus/network.rs` writes.
+
+#![allow(clippy::inline_always, reason = "see `Task`")]
+
+use std::ops::Range;
+
+use super::convolution::{Convolution, ConvolutionWeights, Linear, quantise, quantise_up_to};
+use super::kernel::exp2;
+use super::simd::{Simd, Task};
+use super::weights::Aligned;
+
+/// Bands of a frame.
+pub(super) const N_BANDS: usize = 80;
+
+/// Components of an embedding.
+pub(super) const DIMENSION: usize = 192;
+
+/// Channels of the head's maps.
+const HEAD_CHANNELS: usize = 32;
+
+/// Pairs of a band's values.
+const BAND_PAIRS: usize = HEAD_CHANNELS / 2;
+
+/// Bands and frames, before and behind, that a convolution of the head takes.
+const KERNEL: usize = 3;
+
+/// Frames that the head computes together: rows fill whole tiles then, whatever the number of bands.
+const HEAD_CHUNK: usize = 6;
+
+/// Frames that a dense block computes together.
+const CHUNK: usize = 24;
+
+/// Frames over which the first convolution over time reaches, and its stride.
+const TIME_KERNEL: usize = 5;
+const TIME_STRIDE: usize = 2;
+
+/// Channels that a layer of a dense block narrows to, and those that it adds.
+const NARROW: usize = 128;
+const GROWTH: usize = 32;
+
+/// Channels of a mask between its two layers.
+const MASK_HIDDEN: usize = 64;
+
+/// Frames of a segment, of which a mask takes the mean.
+const SEGMENT_FRAMES: usize = 100;
+
+/// The most channels that a dense block comes to.
+const MAX_CHANNELS: usize = 1_024;
+
+/// Channels behind the last block.
+const OUT_CHANNELS: usize = 512;
+
+/// The weights of CAM++. Batch norms behind a convolution are folded into it.
+#[derive(Debug, PartialEq)]
+pub struct CampplusWeights {
+    /// The first convolution, over bands and frames.
+    pub first: ConvolutionWeights,
+    /// Four residual blocks, of which the first and the third halve the bands.
+    pub residuals: Vec<ResidualWeights>,
+    /// The last convolution over bands, which halves them.
+    pub last: ConvolutionWeights,
+    /// The convolution over time that halves the frames.
+    pub time: ConvolutionWeights,
+    /// Three dense blocks.
+    pub blocks: Vec<DenseBlockWeights>,
+    /// From means and deviations to the embedding.
+    pub embedding: ConvolutionWeights,
+    /// Key-value pairs stored with them.
+    pub metadata: Vec<(String, String)>,
+}
+
+/// Two convolutions beside a shortcut.
+#[derive(Debug, PartialEq)]
+pub struct ResidualWeights {
+    /// The first.
+    pub first: ConvolutionWeights,
+    /// The second.
+    pub second: ConvolutionWeights,
+    /// The shortcut's, where the bands are halved.
+    pub shortcut: Option<ConvolutionWeights>,
+}
+
+/// A dense block and what narrows its channels.
+#[derive(Debug, PartialEq)]
+pub struct DenseBlockWeights {
+    /// Frames between the taps of its convolutions.
+    pub dilation: usize,
+    /// Its layers.
+    pub layers: Vec<MaskedLayerWeights>,
+    /// The norm in front of what narrows them.
+    pub norm: NormWeights,
+    /// What narrows them.
+    pub transit: ConvolutionWeights,
+}
+
+/// A layer of a dense block.
+#[derive(Debug, PartialEq)]
+pub struct MaskedLayerWeights {
+    /// The norm in front of it.
+    pub norm: NormWeights,
+    /// To fewer channels.
+    pub narrow: ConvolutionWeights,
+    /// Over three frames.
+    pub local: ConvolutionWeights,
+    /// The mask's first layer.
+    pub mask_hidden: ConvolutionWeights,
+    /// The mask's second layer.
+    pub mask: ConvolutionWeights,
+}
+
+/// A batch norm: what each channel is multiplied with, and what is added.
+#[derive(Debug, PartialEq)]
+pub struct NormWeights {
+    /// The factor of each channel.
+    pub scale: Vec<f32>,
+    /// What is added to each.
+    pub shift: Vec<f32>,
+}
+
+/// The network, packed for vectors of `LANES`.
+pub(super) struct Network<const LANES: usize> {
+    first: Linear<LANES>,
+    residuals: Vec<Residual<LANES>>,
+    last: Convolution<LANES>,
+    time: Convolution<LANES>,
+    blocks: Vec<DenseBlock<LANES>>,
+    embedding: Linear<LANES>,
+}
+
+struct Residual<const LANES: usize> {
+    first: Convolution<LANES>,
+    second: Convolution<LANES>,
+    shortcut: Option<Convolution<LANES>>,
+}
+
+struct DenseBlock<const LANES: usize> {
+    dilation: usize,
+    layers: Vec<MaskedLayer<LANES>>,
+    norm: NormWeights,
+    transit: Convolution<LANES>,
+    n_outputs: usize,
+}
+
+struct MaskedLayer<const LANES: usize> {
+    norm: NormWeights,
+    narrow: Convolution<LANES>,
+    local: Convolution<LANES>,
+    mask_hidden: Linear<LANES>,
+    mask: Linear<LANES>,
+}
+
+impl<const LANES: usize> Network<LANES> {
+    pub(super) fn new(weights: &CampplusWeights) -> Self {
+        let residual = |weights: &ResidualWeights| Residual {
+            first: over_bands(&weights.first),
+            second: over_bands(&weights.second),
+            shortcut: weights.shortcut.as_ref().map(over_bands),
+        };
+        let masked = |weights: &MaskedLayerWeights| MaskedLayer {
+            norm: NormWeights { scale: weights.norm.scale.clone(), shift: weights.norm.shift.clone() },
+            narrow: over_time(&weights.narrow),
+            local: over_time(&weights.local),
+            mask_hidden: Linear::new(&weights.mask_hidden),
+            mask: Linear::new(&weights.mask),
+        };
+        let block = |weights: &DenseBlockWeights| DenseBlock {
+            dilation: weights.dilation,
+            layers: weights.layers.iter().map(masked).collect(),
+            norm: NormWeights { scale: weights.norm.scale.clone(), shift: weights.norm.shift.clone() },
+            transit: over_time(&weights.transit),
+            n_outputs: weights.transit.shape[0],
+        };
+        Self {
+            first: Linear::new(&weights.first),
+            residuals: weights.residuals.iter().map(residual).collect(),
+            last: over_bands(&weights.last),
+            time: over_joined_bands(&weights.time),
+            blocks: weights.blocks.iter().map(block).collect(),
+            embedding: Linear::new(&weights.embedding),
+        }
+    }
+}
+
+/// A convolution of the head `[outputs, channels, bands, frames]`: a tap is a frame, and its values are bands of channels.
+fn over_bands<const LANES: usize>(weights: &ConvolutionWeights) -> Convolution<LANES> {
+    let [n_outputs, n_channels, n_bands, n_frames] = weights.shape[..] else { panic!("four dimensions") };
+    let weight = |output: usize, frame: usize, value: usize| {
+        let (band, channel) = (value / n_channels, value % n_channels);
+        weights.values[((output * n_channels + channel) * n_bands + band) * n_frames + frame]
+    };
+    Convolution::new([n_outputs, n_frames, n_bands * n_channels], weight, weights.bias.as_deref())
+}
+
+/// A convolution `[outputs, channels, frames]`.
+fn over_time<const LANES: usize>(weights: &ConvolutionWeights) -> Convolution<LANES> {
+    let [n_outputs, n_channels, n_frames] = weights.shape[..] else { panic!("three dimensions") };
+    let weight = |output: usize, frame: usize, channel: usize| {
+        weights.values[(output * n_channels + channel) * n_frames + frame]
+    };
+    Convolution::new([n_outputs, n_frames, n_channels], weight, weights.bias.as_deref())
+}
+
+/// The same, where channels are those of the head with the bands of each, and values are the bands with their channels.
+fn over_joined_bands<const LANES: usize>(weights: &ConvolutionWeights) -> Convolution<LANES> {
+    let [n_outputs, n_joined, n_frames] = weights.shape[..] else { panic!("three dimensions") };
+    let n_bands = n_joined / HEAD_CHANNELS;
+    let weight = |output: usize, frame: usize, value: usize| {
+        let channel = value % HEAD_CHANNELS * n_bands + value / HEAD_CHANNELS;
+        weights.values[(output * n_joined + channel) * n_frames + frame]
+    };
+    Convolution::new([n_outputs, n_frames, n_joined], weight, weights.bias.as_deref())
+}
+
+/// Frames of pairs, each with its scale.
+#[derive(Default)]
+struct Frames {
+    pairs: Vec<i32>,
+    scales: Vec<f32>,
+    /// Pairs of a frame.
+    n_pairs: usize,
+}
+
+/// Where a convolution reaches beyond the frames.
+static NOTHING: [i32; MAX_CHANNELS] = [0; MAX_CHANNELS];
+
+impl Frames {
+    /// Makes room for frames.
+    fn fit(&mut self, n_frames: usize, n_pairs: usize) {
+        self.pairs.resize(n_frames * n_pairs, 0);
+        self.scales.resize(n_frames, 0.0);
+        self.n_pairs = n_pairs;
+    }
+
+    /// As [`Self::fit`], of bands with nothing before the first and behind the last.
+    fn fit_bands(&mut self, n_frames: usize, n_bands: usize) {
+        self.fit(n_frames, (n_bands + 2) * BAND_PAIRS);
+        for frame in self.pairs.chunks_exact_mut(self.n_pairs) {
+            frame[..BAND_PAIRS].fill(0);
+            frame[(n_bands + 1) * BAND_PAIRS..].fill(0);
+        }
+    }
+
+    /// A frame from one of its pairs on, and its scale.
+    #[inline(always)]
+    fn from(&self, frame: usize, pair: usize) -> (&[i32], f32) {
+        if frame >= self.scales.len() {
+            return (&NOTHING, 0.0);
+        }
+        (&self.pairs[frame * self.n_pairs + pair..(frame + 1) * self.n_pairs], self.scales[frame])
+    }
+
+    /// The pairs of a frame's bands, and its scale.
+    fn bands_mut(&mut self, frame: usize) -> (&mut [i32], &mut f32) {
+        let begin = frame * self.n_pairs;
+        let pairs = &mut self.pairs[begin + BAND_PAIRS..begin + self.n_pairs - BAND_PAIRS];
+        (pairs, &mut self.scales[frame])
+    }
+
+    fn frame_mut(&mut self, frame: usize) -> (&mut [i32], &mut f32) {
+        let begin = frame * self.n_pairs;
+        (&mut self.pairs[begin..begin + self.n_pairs], &mut self.scales[frame])
+    }
+}
+
+/// Frames and their bands, one after the other.
+#[derive(Clone)]
+struct Rows {
+    next: (usize, usize),
+    n_bands: usize,
+    n_left: usize,
+}
+
+impl Rows {
+    fn new(frames: Range<usize>, n_bands: usize) -> Self {
+        Self { next: (frames.start, 0), n_bands, n_left: frames.len() * n_bands }
+    }
+}
+
+impl Iterator for Rows {
+    type Item = (usize, usize);
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<(usize, usize)> {
+        self.n_left = self.n_left.checked_sub(1)?;
+        let (frame, band) = self.next;
+        self.next = if band + 1 == self.n_bands { (frame + 1, 0) } else { (frame, band + 1) };
+        Some((frame, band))
+    }
+
+    #[inline(always)]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.n_left, Some(self.n_left))
+    }
+}
+
+impl ExactSizeIterator for Rows {}
+
+/// What a unit is computed in; kept from unit to unit.
+#[derive(Default)]
+pub(super) struct Workspace {
+    /// Maps of the head: what a layer takes, and what it makes.
+    input: Frames,
+    output: Frames,
+    between: Frames,
+    /// What a dense layer takes, of some frames.
+    active: Frames,
+    /// What it narrows to.
+    narrow: Frames,
+    /// Outputs of some rows, before they are quantised.
+    rows: Vec<f32>,
+    shortcuts: Vec<f32>,
+    /// The channels of a dense block, frame after frame.
+    channels: Vec<f32>,
+    /// A frame behind a norm.
+    normed: Vec<f32>,
+    /// Sums of the narrowed channels over each segment, then masks.
+    sums: Vec<[f32; NARROW]>,
+    masks: Vec<Aligned<[f32; GROWTH]>>,
+}
+
+/// Embeds a unit of frames: [`Simd::run`] it. `ROWS` are those of a tile.
+pub(super) struct Embed<'a, S, const LANES: usize, const ROWS: usize> {
+    pub(super) simd: S,
+    pub(super) network: &'a Network<LANES>,
+    pub(super) workspace: &'a mut Workspace,
+    pub(super) frames: &'a [[f32; N_BANDS]],
+    pub(super) embedding: &'a mut [f32; DIMENSION],
+}
+
+impl<S: Simd<LANES>, const LANES: usize, const ROWS: usize> Task for Embed<'_, S, LANES, ROWS> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { simd, network, workspace, frames, embedding } = self;
+        first_map(simd, &network.first, frames, workspace);
+        let mut n_bands = N_BANDS;
+        for residual in &network.residuals {
+            let stride = if residual.shortcut.is_some() { 2 } else { 1 };
+            n_bands = run_residual::<S, LANES, ROWS>(simd, residual, n_bands, stride, workspace);
+        }
+        let Workspace { input, output, rows, .. } = workspace;
+        n_bands = run_bands::<S, LANES, ROWS>(simd, &network.last, n_bands, 2, input, output, rows);
+        debug_assert_eq!(n_bands * HEAD_CHANNELS, network.time_values());
+        std::mem::swap(input, output);
+        let n_frames = (frames.len() - 1) / TIME_STRIDE + 1;
+        let mut n_channels = run_time::<S, LANES, ROWS>(simd, &network.time, n_frames, workspace);
+        for block in &network.blocks {
+            n_channels = run_block::<S, LANES, ROWS>(simd, block, n_frames, n_channels, workspace);
+        }
+        debug_assert_eq!(n_channels, OUT_CHANNELS);
+        let statistics = statistics(simd, &mut workspace.channels, n_frames);
+        network.embedding.run(simd, &statistics, embedding);
+    }
+}
+
+impl<const LANES: usize> Network<LANES> {
+    /// Values that the convolution over time takes of a frame.
+    fn time_values(&self) -> usize {
+        self.time.n_values()
+    }
+}
+
+/// The first convolution, of one channel: its nine weights for each output are floats.
+#[inline(always)]
+fn first_map<S: Simd<LANES>, const LANES: usize>(
+    simd: S,
+    first: &Linear<LANES>,
+    frames: &[[f32; N_BANDS]],
+    workspace: &mut Workspace,
+) {
+    let Workspace { input, rows, .. } = workspace;
+    input.fit_bands(frames.len(), N_BANDS);
+    rows.resize((HEAD_CHUNK * N_BANDS * HEAD_CHANNELS).max(CHUNK * OUT_CHANNELS), 0.0);
+    for frame in 0..frames.len() {
+        let around: [[f32; N_BANDS + 2]; KERNEL] = std::array::from_fn(|tap| {
+            let mut padded = [0.0; N_BANDS + 2];
+            if let Some(frame) = (frame + tap).checked_sub(1).and_then(|frame| frames.get(frame)) {
+                padded[1..=N_BANDS].copy_from_slice(frame);
+            }
+            padded
+        });
+        let rows = &mut rows[..N_BANDS * HEAD_CHANNELS];
+        for (band, row) in rows.chunks_exact_mut(HEAD_CHANNELS).enumerate() {
+            let mut inputs = [0.0; KERNEL * KERNEL];
+            for (i, input) in inputs.iter_mut().enumerate() {
+                *input = around[i % KERNEL][band + i / KERNEL];
+            }
+            first.run(simd, &inputs, row);
+        }
+        rectify(simd, rows);
+        let (pairs, scale) = input.bands_mut(frame);
+        *scale = quantise(simd, rows, pairs);
+    }
+}
+
+/// A residual block, from and to [`Workspace::input`]; the number of bands behind it.
+#[inline(always)]
+fn run_residual<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
+    simd: S,
+    residual: &Residual<LANES>,
+    n_bands: usize,
+    stride: usize,
+    workspace: &mut Workspace,
+) -> usize {
+    let Workspace { input, output, between, rows, shortcuts, .. } = workspace;
+    let n_outputs = run_bands::<S, LANES, ROWS>(simd, &residual.first, n_bands, stride, input, between, rows);
+    let n_frames = input.scales.len();
+    output.fit_bands(n_frames, n_outputs);
+    let frame_len = n_outputs * HEAD_CHANNELS;
+    shortcuts.resize(shortcuts.len().max(HEAD_CHUNK * frame_len), 0.0);
+    for begin in (0..n_frames).step_by(HEAD_CHUNK) {
+        let n_here = HEAD_CHUNK.min(n_frames - begin);
+        let rows_here = Rows::new(begin..begin + n_here, n_outputs);
+        let tap = |(frame, band): (usize, usize), tap: usize| {
+            between.from((frame + tap).wrapping_sub(1), band * BAND_PAIRS)
+        };
+        residual.second.run::<S, _, ROWS>(simd, rows_here.clone(), tap, f32::MIN, rows);
+        if let Some(shortcut) = &residual.shortcut {
+            let tap =
+                |(frame, band): (usize, usize), _: usize| input.from(frame, (stride * band + 1) * BAND_PAIRS);
+            shortcut.run::<S, _, ROWS>(simd, rows_here, tap, f32::MIN, shortcuts);
+        }
+        for frame in begin..begin + n_here {
+            let place = (frame - begin) * frame_len..(frame - begin + 1) * frame_len;
+            let sums = rows[place.clone()].as_chunks_mut::<LANES>().0.as_chunks_mut::<2>().0.iter_mut();
+            let mut largest = [simd.splat(0.0); 2];
+            if residual.shortcut.is_some() {
+                let shortcuts = shortcuts[place.clone()].as_chunks::<LANES>().0.as_chunks::<2>().0;
+                for (sums, shortcuts) in sums.zip(shortcuts) {
+                    for i in 0..2 {
+                        let total = simd.add(simd.load(&sums[i]), simd.load(&shortcuts[i]));
+                        let total = simd.max(total, simd.splat(0.0));
+                        largest[i] = simd.max(largest[i], total);
+                        simd.store(total, &mut sums[i]);
+                    }
+                }
+            } else {
+                let (pairs, scale) = input.from(frame, BAND_PAIRS);
+                let scale = simd.splat(scale);
+                for (sums, pair) in sums.zip(pairs.as_chunks::<LANES>().0) {
+                    let values = simd.unpair(simd.load_ints(pair));
+                    for i in 0..2 {
+                        let total = simd.mul_add(simd.to_floats(values[i]), scale, simd.load(&sums[i]));
+                        let total = simd.max(total, simd.splat(0.0));
+                        largest[i] = simd.max(largest[i], total);
+                        simd.store(total, &mut sums[i]);
+                    }
+                }
+            }
+            let (pairs, scale) = output.bands_mut(frame);
+            *scale = quantise_up_to(simd, largest, &rows[place], pairs);
+        }
+    }
+    std::mem::swap(input, output);
+    n_outputs
+}
+
+/// A convolution over bands and frames, rectified; the number of bands behind it.
+#[inline(always)]
+fn run_bands<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
+    simd: S,
+    convolution: &Convolution<LANES>,
+    n_bands: usize,
+    stride: usize,
+    input: &Frames,
+    output: &mut Frames,
+    rows: &mut [f32],
+) -> usize {
+    let n_outputs = n_bands / stride;
+    let n_frames = input.scales.len();
+    output.fit_bands(n_frames, n_outputs);
+    let frame_len = n_outputs * HEAD_CHANNELS;
+    for begin in (0..n_frames).step_by(HEAD_CHUNK) {
+        let n_here = HEAD_CHUNK.min(n_frames - begin);
+        let tap = |(frame, band): (usize, usize), tap: usize| {
+            input.from((frame + tap).wrapping_sub(1), stride * band * BAND_PAIRS)
+        };
+        let rows_here = Rows::new(begin..begin + n_here, n_outputs);
+        convolution.run::<S, _, ROWS>(simd, rows_here, tap, 0.0, rows);
+        for frame in begin..begin + n_here {
+            let row = &rows[(frame - begin) * frame_len..(frame - begin + 1) * frame_len];
+            let (pairs, scale) = output.bands_mut(frame);
+            *scale = quantise(simd, row, pairs);
+        }
+    }
+    n_outputs
+}
+
+/// The convolution that halves the frames, from [`Workspace::input`] to [`Workspace::channels`]; the number of channels.
+#[inline(always)]
+fn run_time<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
+    simd: S,
+    convolution: &Convolution<LANES>,
+    n_frames: usize,
+    workspace: &mut Workspace,
+) -> usize {
+    let Workspace { input, channels, rows, .. } = workspace;
+    let n_outputs = convolution.n_outputs();
+    channels.resize(channels.len().max(n_frames * MAX_CHANNELS), 0.0);
+    for begin in (0..n_frames).step_by(CHUNK) {
+        let n_here = CHUNK.min(n_frames - begin);
+        let tap = |row: usize, tap: usize| {
+            let frame = (TIME_STRIDE * (begin + row) + tap).wrapping_sub(TIME_KERNEL / 2);
+            input.from(frame, BAND_PAIRS)
+        };
+        convolution.run::<S, _, ROWS>(simd, 0..n_here, tap, 0.0, rows);
+        for (row, frame) in rows.chunks_exact(n_outputs).zip(begin..begin + n_here) {
+            channels[frame * MAX_CHANNELS..][..n_outputs].copy_from_slice(row);
+        }
+    }
+    n_outputs
+}
+
+/// A dense block and what narrows it; the number of channels behind it.
+#[inline(always)]
+fn run_block<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
+    simd: S,
+    block: &DenseBlock<LANES>,
+    n_frames: usize,
+    n_inputs: usize,
+    workspace: &mut Workspace,
+) -> usize {
+    workspace.narrow.fit(n_frames, NARROW / 2);
+    let mut n_channels = n_inputs;
+    for layer in &block.layers {
+        run_masked::<S, LANES, ROWS>(simd, layer, n_frames, n_channels, block.dilation, workspace);
+        n_channels += GROWTH;
+    }
+    let n_outputs = block.n_outputs;
+    for begin in (0..n_frames).step_by(CHUNK) {
+        let frames = begin..(begin + CHUNK).min(n_frames);
+        activate(simd, &block.norm, frames.clone(), n_channels, workspace);
+        let Workspace { active, channels, rows, .. } = &mut *workspace;
+        block.transit.run::<S, _, ROWS>(simd, 0..frames.len(), |row, _| active.from(row, 0), f32::MIN, rows);
+        for (row, frame) in rows.chunks_exact(n_outputs).zip(frames) {
+            channels[frame * MAX_CHANNELS..][..n_outputs].copy_from_slice(row);
+        }
+    }
+    n_outputs
+}
+
+/// Channels of some frames -> [`Workspace::active`], normed and rectified.
+#[inline(always)]
+fn activate<S: Simd<LANES>, const LANES: usize>(
+    simd: S,
+    norm: &NormWeights,
+    frames: Range<usize>,
+    n_channels: usize,
+    workspace: &mut Workspace,
+) {
+    let Workspace { active, channels, normed, .. } = workspace;
+    active.fit(frames.len(), n_channels / 2);
+    normed.resize(MAX_CHANNELS, 0.0);
+    let normed = &mut normed[..n_channels];
+    let scales = norm.scale.as_chunks::<LANES>().0.as_chunks::<2>().0;
+    let shifts = norm.shift.as_chunks::<LANES>().0.as_chunks::<2>().0;
+    for (row, frame) in frames.enumerate() {
+        let channels = channels[frame * MAX_CHANNELS..][..n_channels].as_chunks::<LANES>().0;
+        let mut largest = [simd.splat(0.0); 2];
+        let places = normed.as_chunks_mut::<LANES>().0.as_chunks_mut::<2>().0.iter_mut();
+        let channels = channels.as_chunks::<2>().0;
+        for (((places, channels), scales), shifts) in places.zip(channels).zip(scales).zip(shifts) {
+            for i in 0..2 {
+                let (scale, shift) = (simd.load(&scales[i]), simd.load(&shifts[i]));
+                let value = simd.mul_add(simd.load(&channels[i]), scale, shift);
+                let value = simd.max(value, simd.splat(0.0));
+                largest[i] = simd.max(largest[i], value);
+                simd.store(value, &mut places[i]);
+            }
+        }
+        let (pairs, scale) = active.frame_mut(row);
+        *scale = quantise_up_to(simd, largest, normed, pairs);
+    }
+}
+
+/// A layer of a dense block: adds channels to those there are.
+#[inline(always)]
+fn run_masked<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
+    simd: S,
+    layer: &MaskedLayer<LANES>,
+    n_frames: usize,
+    n_channels: usize,
+    dilation: usize,
+    workspace: &mut Workspace,
+) {
+    let n_segments = n_frames.div_ceil(SEGMENT_FRAMES);
+    workspace.sums.clear();
+    workspace.sums.resize(n_segments, [0.0; NARROW]);
+    for begin in (0..n_frames).step_by(CHUNK) {
+        let frames = begin..(begin + CHUNK).min(n_frames);
+        activate(simd, &layer.norm, frames.clone(), n_channels, workspace);
+        let Workspace { active, narrow, rows, sums, .. } = &mut *workspace;
+        layer.narrow.run::<S, _, ROWS>(simd, 0..frames.len(), |row, _| active.from(row, 0), 0.0, rows);
+        for (row, frame) in rows.chunks_exact(NARROW).zip(frames) {
+            let sums = sums[frame / SEGMENT_FRAMES].as_chunks_mut::<LANES>().0.iter_mut();
+            for (sum, value) in sums.zip(row.as_chunks::<LANES>().0) {
+                simd.store(simd.add(simd.load(sum), simd.load(value)), sum);
+            }
+            let (pairs, scale) = narrow.frame_mut(frame);
+            *scale = quantise(simd, row, pairs);
+        }
+    }
+    find_masks(simd, layer, n_frames, workspace);
+    let Workspace { narrow, rows, channels, masks, .. } = workspace;
+    for begin in (0..n_frames).step_by(CHUNK) {
+        let frames = begin..(begin + CHUNK).min(n_frames);
+        let tap =
+            |row: usize, tap: usize| narrow.from((begin + row + tap * dilation).wrapping_sub(dilation), 0);
+        layer.local.run::<S, _, ROWS>(simd, 0..frames.len(), tap, f32::MIN, rows);
+        for (row, frame) in rows.chunks_exact(GROWTH).zip(frames) {
+            let added = &mut channels[frame * MAX_CHANNELS + n_channels..][..GROWTH];
+            let mask = &masks[frame / SEGMENT_FRAMES].0;
+            let added = added.as_chunks_mut::<LANES>().0.iter_mut();
+            for ((added, value), mask) in
+                added.zip(row.as_chunks::<LANES>().0).zip(mask.as_chunks::<LANES>().0)
+            {
+                simd.store(simd.mul(simd.load(value), simd.load(mask)), added);
+            }
+        }
+    }
+}
+
+/// The mask of each segment, by its mean and that of all frames.
+#[inline(always)]
+fn find_masks<S: Simd<LANES>, const LANES: usize>(
+    simd: S,
+    layer: &MaskedLayer<LANES>,
+    n_frames: usize,
+    workspace: &mut Workspace,
+) {
+    let Workspace { sums, masks, .. } = workspace;
+    let mut mean = [0.0_f32; NARROW];
+    for sums in sums.iter() {
+        mean.iter_mut().zip(sums).for_each(|(mean, sum)| *mean += sum);
+    }
+    mean.iter_mut().for_each(|mean| *mean /= n_frames as f32);
+    masks.clear();
+    for (segment, sums) in sums.iter().enumerate() {
+        let n_here = SEGMENT_FRAMES.min(n_frames - segment * SEGMENT_FRAMES) as f32;
+        let context: [f32; NARROW] = std::array::from_fn(|i| sums[i] / n_here + mean[i]);
+        let (mut hidden, mut mask) = ([0.0; MASK_HIDDEN], [0.0; GROWTH]);
+        layer.mask_hidden.run(simd, &context, &mut hidden);
+        rectify(simd, &mut hidden);
+        layer.mask.run(simd, &hidden, &mut mask);
+        for value in mask.as_chunks_mut::<LANES>().0 {
+            simd.store(sigmoid(simd, simd.load(value)), value);
+        }
+        masks.push(Aligned(mask));
+    }
+}
+
+#[inline(always)]
+fn sigmoid<S: Simd<LANES>, const LANES: usize>(simd: S, value: S::Floats) -> S::Floats {
+    let one = simd.splat(1.0);
+    let exponent = simd.mul(value, simd.splat(-std::f32::consts::LOG2_E));
+    simd.div(one, simd.add(one, exp2(simd, exponent)))
+}
+
+/// Makes zeros of negative values.
+#[inline(always)]
+fn rectify<S: Simd<LANES>, const LANES: usize>(simd: S, values: &mut [f32]) {
+    for value in values.as_chunks_mut::<LANES>().0 {
+        simd.store(simd.max(simd.load(value), simd.splat(0.0)), value);
+    }
+}
+
+/// Means, then deviations, of the rectified channels over time.
+#[inline(always)]
+fn statistics<S: Simd<LANES>, const LANES: usize>(
+    simd: S,
+    channels: &mut [f32],
+    n_frames: usize,
+) -> [f32; 2 * OUT_CHANNELS] {
+    let mut statistics = [0.0; 2 * OUT_CHANNELS];
+    let (means, deviations) = statistics.split_at_mut(OUT_CHANNELS);
+    let means = means.as_chunks_mut::<LANES>().0;
+    let deviations = deviations.as_chunks_mut::<LANES>().0;
+    let frames = || (0..n_frames).map(|frame| frame * MAX_CHANNELS..frame * MAX_CHANNELS + OUT_CHANNELS);
+    for frame in frames() {
+        rectify(simd, &mut channels[frame.clone()]);
+        for (mean, value) in means.iter_mut().zip(channels[frame].as_chunks::<LANES>().0) {
+            simd.store(simd.add(simd.load(mean), simd.load(value)), mean);
+        }
+    }
+    let n = simd.splat(n_frames as f32);
+    for mean in &mut *means {
+        simd.store(simd.div(simd.load(mean), n), mean);
+    }
+    for frame in frames() {
+        let values = channels[frame].as_chunks::<LANES>().0;
+        for ((deviation, mean), value) in deviations.iter_mut().zip(&*means).zip(values) {
+            let centred = simd.sub(simd.load(value), simd.load(mean));
+            simd.store(simd.mul_add(centred, centred, simd.load(deviation)), deviation);
+        }
+    }
+    let divisor = n_frames as f32 - 1.0;
+    deviations.as_flattened_mut().iter_mut().for_each(|sum| *sum = (*sum / divisor).sqrt());
+    statistics
+}

@@ -1,0 +1,388 @@
+//! Convolutions in 16-bit integers, written once for all instruction sets.
+//!
+//! What a convolution takes is a sequence of frames; the values of a frame are multiples of one number, its scale, so that the largest is
+//! [`LARGEST`]. Weights have a scale for each output, such that no sum of products within one frame can leave 32 bits. Those sums are exact; the
+//! sums over frames and the rest are floats, with the same operations everywhere.
+
+#![allow(clippy::inline_always, reason = "see `Task`")]
+#![allow(clippy::needless_range_loop, reason = "loops over rows are unrolled, their arrays are registers")]
+
+use std::array;
+
+use super::simd::Simd;
+use super::weights::Aligned;
+
+/// What the largest value of a frame becomes.
+const LARGEST: f32 = 8_192.0;
+
+/// The most that the magnitudes of the weights of an output within a frame may sum up to: times [`LARGEST`], it still is an `i32`.
+const MAX_SUM: i32 = i32::MAX / LARGEST as i32;
+
+/// A frame whose largest value is below this counts as zeros.
+const SMALLEST: f32 = 1e-20;
+
+/// Vectors of outputs in a tile.
+const VECTORS: usize = 2;
+
+/// Added to a small number, it leaves the nearest integer in the lowest bits.
+const ROUNDING_F64: f64 = 6_755_399_441_055_744.0;
+
+/// The weights of a convolution, as floats.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConvolutionWeights {
+    /// `[outputs, inputs, ...]`, as in ONNX.
+    pub shape: Vec<usize>,
+    /// In row-major order.
+    pub values: Vec<f32>,
+    /// Of each output.
+    pub bias: Option<Vec<f32>>,
+}
+
+/// A convolution whose outputs are a multiple of `2 * LANES`.
+pub(super) struct Convolution<const LANES: usize> {
+    n_taps: usize,
+    /// Pairs of values that a tap takes.
+    n_pairs: usize,
+    blocks: Vec<Block<LANES>>,
+}
+
+/// Weights of two vectors of outputs.
+struct Block<const LANES: usize> {
+    /// Tap after tap, pair after pair.
+    weights: Vec<Aligned<[[i32; LANES]; VECTORS]>>,
+    scale: [[f32; LANES]; VECTORS],
+    bias: [[f32; LANES]; VECTORS],
+}
+
+impl<const LANES: usize> Convolution<LANES> {
+    /// Packs weights for so many outputs; `weight` gives that of an output, a tap and a value.
+    pub(super) fn new(
+        [n_outputs, n_taps, n_values]: [usize; 3],
+        weight: impl Fn(usize, usize, usize) -> f32,
+        bias: Option<&[f32]>,
+    ) -> Self {
+        assert!(n_outputs.is_multiple_of(VECTORS * LANES) && n_values.is_multiple_of(2 * LANES));
+        let n_pairs = n_values / 2;
+        let block = |block: usize| {
+            let mut packed = Block {
+                weights: vec![Aligned([[0; LANES]; VECTORS]); n_taps * n_pairs],
+                scale: [[0.0; LANES]; VECTORS],
+                bias: [[0.0; LANES]; VECTORS],
+            };
+            for (vector, lane) in (0..VECTORS).flat_map(|v| (0..LANES).map(move |lane| (v, lane))) {
+                let output = (block * VECTORS + vector) * LANES + lane;
+                let row: Vec<f32> = (0..n_taps)
+                    .flat_map(|tap| (0..n_values).map(move |value| (tap, value)))
+                    .map(|(tap, value)| weight(output, tap, value))
+                    .collect();
+                let (row, step) = quantised(&row, n_values);
+                packed.scale[vector][lane] = step as f32;
+                packed.bias[vector][lane] = bias.map_or(0.0, |bias| bias[output]);
+                for (tap, of_tap) in row.chunks(n_values).enumerate() {
+                    for pair in 0..n_pairs {
+                        let (low, high) = values_of_pair::<LANES>(pair);
+                        let both = i32::from(of_tap[low]) & 0xffff | i32::from(of_tap[high]) << 16;
+                        packed.weights[tap * n_pairs + pair].0[vector][lane] = both;
+                    }
+                }
+            }
+            packed
+        };
+        Self { n_taps, n_pairs, blocks: (0..n_outputs / (VECTORS * LANES)).map(block).collect() }
+    }
+
+    pub(super) fn n_outputs(&self) -> usize {
+        self.blocks.len() * VECTORS * LANES
+    }
+
+    /// Values that a tap takes.
+    pub(super) fn n_values(&self) -> usize {
+        2 * self.n_pairs
+    }
+
+    /// Computes rows of outputs, no less than `least`, `ROWS` at a time. `rows` gives the place of each; `tap`, by a place, the values of a tap and their scale.
+    #[inline(always)]
+    pub(super) fn run<'a, S: Simd<LANES>, P: Copy, const ROWS: usize>(
+        &self,
+        simd: S,
+        mut rows: impl ExactSizeIterator<Item = P>,
+        tap: impl Fn(P, usize) -> (&'a [i32], f32),
+        least: f32,
+        outputs: &mut [f32],
+    ) {
+        let least = simd.splat(least);
+        let n_rows = rows.len();
+        let Some(mut place) = rows.next() else { return };
+        let n_outputs = self.n_outputs();
+        let outputs = &mut outputs[..n_rows * n_outputs];
+        for first in (0..n_rows).step_by(ROWS) {
+            let n_here = ROWS.min(n_rows - first);
+            // The last row is computed again where there are fewer.
+            let mut places = [place; ROWS];
+            for row in 0..ROWS {
+                places[row] = place;
+                if let Some(next) = rows.next() {
+                    place = next;
+                }
+            }
+            for (b, block) in self.blocks.iter().enumerate() {
+                let mut totals = [[simd.splat(0.0); VECTORS]; ROWS];
+                for (t, weights) in block.weights.chunks_exact(self.n_pairs).enumerate() {
+                    let mut values: [&[i32]; ROWS] = [&[]; ROWS];
+                    let mut scales = [0.0; ROWS];
+                    for row in 0..ROWS {
+                        (values[row], scales[row]) = tap(places[row], t);
+                    }
+                    let sums = multiply::<S, LANES, ROWS>(simd, weights, values);
+                    for row in 0..ROWS {
+                        let scale = simd.splat(scales[row]);
+                        for vector in 0..VECTORS {
+                            let sum = simd.to_floats(sums[row][vector]);
+                            totals[row][vector] = simd.mul_add(sum, scale, totals[row][vector]);
+                        }
+                    }
+                }
+                for row in 0..n_here {
+                    let outputs = &mut outputs[(first + row) * n_outputs..][..n_outputs];
+                    let (outputs, _) = outputs.as_chunks_mut::<LANES>();
+                    for vector in 0..VECTORS {
+                        let (scale, bias) = (simd.load(&block.scale[vector]), simd.load(&block.bias[vector]));
+                        let output = simd.mul_add(totals[row][vector], scale, bias);
+                        simd.store(simd.max(output, least), &mut outputs[b * VECTORS + vector]);
+                    }
+                }
+            }
+        }
+        debug_assert_eq!(self.blocks[0].weights.len(), self.n_taps * self.n_pairs);
+    }
+}
+
+/// Rows of values times the weights of a block within a tap.
+#[inline(always)]
+fn multiply<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
+    simd: S,
+    weights: &[Aligned<[[i32; LANES]; VECTORS]>],
+    values: [&[i32]; ROWS],
+) -> [[S::Ints; VECTORS]; ROWS] {
+    let n_pairs = weights.len();
+    let mut inputs: [&[i32]; ROWS] = [&[]; ROWS];
+    for row in 0..ROWS {
+        inputs[row] = &values[row][..n_pairs];
+    }
+    let mut sums = [[simd.splat_bits(0); VECTORS]; ROWS];
+    for (pair, Aligned(weights)) in weights.iter().enumerate() {
+        let vectors = [simd.load_ints(&weights[0]), simd.load_ints(&weights[1])];
+        for row in 0..ROWS {
+            let value = simd.splat_bits(inputs[row][pair]);
+            for vector in 0..VECTORS {
+                sums[row][vector] = simd.dot(sums[row][vector], vectors[vector], value);
+            }
+        }
+    }
+    sums
+}
+
+/// The two values of a pair: the same lane of two vectors.
+fn values_of_pair<const LANES: usize>(pair: usize) -> (usize, usize) {
+    let low = pair / LANES * 2 * LANES + pair % LANES;
+    (low, low + LANES)
+}
+
+/// A row of weights in 16 bits, and the weight that an integer of 1 stands for: the finest with which each weight fits, and the sums within
+/// every tap of `n_values`.
+fn quantised(row: &[f32], n_values: usize) -> (Vec<i16>, f64) {
+    let largest = row.iter().fold(0.0_f64, |largest, weight| largest.max(f64::from(weight.abs())));
+    let sums = row.chunks(n_values).map(|tap| tap.iter().map(|weight| f64::from(weight.abs())).sum::<f64>());
+    let sum = sums.fold(0.0, f64::max);
+    // Rounding adds at most a half to each, and to the largest value.
+    let most = f64::from(MAX_SUM) - n_values as f64;
+    let step = (sum / most).max(largest / f64::from(i16::MAX)).max(f64::MIN_POSITIVE);
+    // As `round_ties_even`, which is a call into a library where the CPU of the build may lack the instruction.
+    let nearest = |x: f64| ((x + ROUNDING_F64) - ROUNDING_F64) as i16;
+    let steps_in_one = 1.0 / step;
+    (row.iter().map(|weight| nearest(f64::from(*weight) * steps_in_one)).collect(), step)
+}
+
+/// Values that are not negative -> pairs, and their scale. There are a multiple of `2 * LANES`.
+#[inline(always)]
+pub(super) fn quantise<S: Simd<LANES>, const LANES: usize>(
+    simd: S,
+    values: &[f32],
+    pairs: &mut [i32],
+) -> f32 {
+    let mut largest = [simd.splat(0.0); 2];
+    for [low, high] in values.as_chunks::<LANES>().0.as_chunks().0 {
+        largest = [simd.max(largest[0], simd.load(low)), simd.max(largest[1], simd.load(high))];
+    }
+    quantise_up_to(simd, largest, values, pairs)
+}
+
+/// As [`quantise`], where the largest value of each lane of every other vector is known.
+#[inline(always)]
+pub(super) fn quantise_up_to<S: Simd<LANES>, const LANES: usize>(
+    simd: S,
+    largest: [S::Floats; 2],
+    values: &[f32],
+    pairs: &mut [i32],
+) -> f32 {
+    let mut lanes = [0.0; LANES];
+    simd.store(simd.max(largest[0], largest[1]), &mut lanes);
+    let mut largest = 0.0;
+    for lane in lanes {
+        largest = if lane > largest { lane } else { largest };
+    }
+    if largest < SMALLEST {
+        pairs.fill(0);
+        return 0.0;
+    }
+    let in_scale = simd.splat(LARGEST / largest);
+    let pairs = pairs.as_chunks_mut::<LANES>().0.iter_mut();
+    for (pair, vectors) in pairs.zip(values.as_chunks::<LANES>().0.as_chunks::<2>().0) {
+        let low = simd.round(simd.mul(simd.load(&vectors[0]), in_scale));
+        let high = simd.round(simd.mul(simd.load(&vectors[1]), in_scale));
+        simd.store_ints(simd.pair(low, high), pair);
+    }
+    largest / LARGEST
+}
+
+/// A product with a matrix of floats, whose outputs are a multiple of `2 * LANES`.
+pub(super) struct Linear<const LANES: usize> {
+    n_inputs: usize,
+    /// For each two vectors of outputs, input after input.
+    blocks: Vec<Vec<Aligned<[[f32; LANES]; VECTORS]>>>,
+    bias: Vec<[[f32; LANES]; VECTORS]>,
+}
+
+impl<const LANES: usize> Linear<LANES> {
+    /// Of weights `[outputs, inputs]`.
+    pub(super) fn new(weights: &ConvolutionWeights) -> Self {
+        let n_outputs = weights.shape[0];
+        let n_inputs = weights.values.len() / n_outputs;
+        assert!(n_outputs.is_multiple_of(VECTORS * LANES));
+        let output = |block: usize, vector: usize, lane: usize| (block * VECTORS + vector) * LANES + lane;
+        let block = |block: usize| {
+            let of_input = |input: usize| {
+                let weight = |vector, lane| weights.values[output(block, vector, lane) * n_inputs + input];
+                Aligned(array::from_fn(|vector| array::from_fn(|lane| weight(vector, lane))))
+            };
+            (0..n_inputs).map(of_input).collect()
+        };
+        let bias = |block: usize| {
+            let bias =
+                |vector, lane| weights.bias.as_ref().map_or(0.0, |bias| bias[output(block, vector, lane)]);
+            array::from_fn(|vector| array::from_fn(|lane| bias(vector, lane)))
+        };
+        let blocks = 0..n_outputs / (VECTORS * LANES);
+        Self { n_inputs, blocks: blocks.clone().map(block).collect(), bias: blocks.map(bias).collect() }
+    }
+
+    #[inline(always)]
+    pub(super) fn run<S: Simd<LANES>>(&self, simd: S, inputs: &[f32], outputs: &mut [f32]) {
+        let inputs = &inputs[..self.n_inputs];
+        let (outputs, _) = outputs.as_chunks_mut::<LANES>();
+        for ((weights, bias), outputs) in
+            self.blocks.iter().zip(&self.bias).zip(outputs.as_chunks_mut::<VECTORS>().0)
+        {
+            let mut sums = [simd.load(&bias[0]), simd.load(&bias[1])];
+            for (Aligned(weights), input) in weights.iter().zip(inputs) {
+                let input = simd.splat(*input);
+                for vector in 0..VECTORS {
+                    sums[vector] = simd.mul_add(simd.load(&weights[vector]), input, sums[vector]);
+                }
+            }
+            for vector in 0..VECTORS {
+                simd.store(sums[vector], &mut outputs[vector]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simd::Portable;
+    use super::*;
+
+    const LANES: usize = 8;
+
+    fn noise() -> impl FnMut() -> f32 {
+        let mut state = 9_u32;
+        move || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / 8_388_608.0 - 1.0
+        }
+    }
+
+    #[test]
+    fn a_convolution_is_the_sum_over_its_taps() {
+        let ([n_outputs, n_taps, n_values], n_rows) = ([32, 3, 48], 7);
+        let mut noise = noise();
+        let weights: Vec<f32> = (0..n_outputs * n_taps * n_values).map(|_| noise()).collect();
+        let bias: Vec<f32> = (0..n_outputs).map(|_| noise()).collect();
+        let frames: Vec<Vec<f32>> =
+            (0..n_rows + 2).map(|i| (0..n_values).map(|_| (i as f32) * noise().abs()).collect()).collect();
+        let weight =
+            |output: usize, tap: usize, value: usize| weights[(output * n_taps + tap) * n_values + value];
+        let convolution = Convolution::<LANES>::new([n_outputs, n_taps, n_values], weight, Some(&bias));
+        let quantised: Vec<(Vec<i32>, f32)> = frames
+            .iter()
+            .map(|frame| {
+                let mut pairs = vec![0; n_values / 2];
+                let scale = quantise(Portable, frame, &mut pairs);
+                (pairs, scale)
+            })
+            .collect();
+        let mut outputs = vec![0.0; n_rows * n_outputs];
+        let tap = |row: usize, tap: usize| (&*quantised[row + tap].0, quantised[row + tap].1);
+        convolution.run::<_, _, 4>(Portable, 0..n_rows, tap, 0.0, &mut outputs);
+        for (row, of_row) in outputs.chunks(n_outputs).enumerate() {
+            for (output, actual) in of_row.iter().enumerate() {
+                let products = (0..n_taps).flat_map(|tap| (0..n_values).map(move |value| (tap, value)));
+                let sum: f64 = products
+                    .map(|(tap, value)| {
+                        f64::from(weight(output, tap, value)) * f64::from(frames[row + tap][value])
+                    })
+                    .sum();
+                let expected = (sum + f64::from(bias[output])).max(0.0);
+                assert!((f64::from(*actual) - expected).abs() < 2e-2, "{row} {output}: {actual}, {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_sum_of_a_tap_can_overflow() {
+        let mut noise = noise();
+        let rows: [Vec<f32>; 4] = [
+            (0..3_072).map(|_| noise()).collect(),
+            vec![f32::MAX; 3_072],
+            (0..3_072).map(|i| if i == 7 { -1e-20 } else { 0.0 }).collect(),
+            vec![0.0; 3_072],
+        ];
+        for row in rows {
+            for n_values in [96, 1_024] {
+                let (weights, step) = quantised(&row, n_values);
+                for (tap, floats) in weights.chunks(n_values).zip(row.chunks(n_values)) {
+                    let sum: i64 = tap.iter().map(|weight| i64::from(weight.abs())).sum();
+                    assert!(sum * LARGEST as i64 <= i64::from(i32::MAX), "{sum}");
+                    for (weight, float) in tap.iter().zip(floats) {
+                        assert!((f64::from(*weight) * step - f64::from(*float)).abs() <= 0.5001 * step);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn values_are_told_by_their_largest() {
+        let values: Vec<f32> = (0..32).map(|i| i as f32 * 0.3).collect();
+        let mut pairs = [0; 16];
+        let scale = quantise(Portable, &values, &mut pairs);
+        for (pair, both) in pairs.iter().enumerate() {
+            let (low, high) = values_of_pair::<LANES>(pair);
+            for (value, quantised) in [(low, both & 0xffff), (high, both >> 16)] {
+                assert!((quantised as f32 * scale - values[value]).abs() <= 0.5001 * scale, "{value}");
+            }
+        }
+        assert_eq!(quantise(Portable, &[0.0; 32], &mut pairs), 0.0);
+        assert_eq!(pairs, [0; 16]);
+    }
+}
