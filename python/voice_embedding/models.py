@@ -172,7 +172,7 @@ class SpeakerModel:
 
     Args:
         name: ``"resemblyzer"`` or ``"campplus"``.
-        encoder: ``"native"`` (Resemblyzer alone) or ``"ort"``; by default the faster one that the machine has.
+        encoder: ``"native"`` or ``"ort"``; by default the faster one that the machine has.
         weights: a file with other weights.
         max_audio_seconds: the longest recording.
         min_speech_seconds: the least speech; 0 accepts any.

@@ -19,7 +19,7 @@ pub struct EngineArgs {
     #[command(flatten)]
     model: ModelArgs,
     /// What runs the models: ONNX Runtime; the program itself, faster, in integers of 16 bits; or that where the CPU has AVX2, AVX-VNNI
-    /// or AVX-512 VNNI, and ONNX Runtime elsewhere [default: ort for Resemblyzer, auto for CAM++].
+    /// or AVX-512 VNNI, and ONNX Runtime elsewhere, as on ARM [default: ort for Resemblyzer, auto for CAM++].
     #[arg(long, env, value_enum)]
     encoder: Option<EncoderName>,
     /// ONNX Runtime's shared library [default: beside the program, in ../lib, or the system's].

@@ -48,7 +48,8 @@ fn numbers(value: &Value) -> Vec<f32> {
 
 #[test]
 fn both_models_answer_and_the_first_is_the_default() {
-    let server = both();
+    let variables = [("MODELS", "resemblyzer,campplus"), ("WORKERS", "2"), ("ENCODER", "ort")];
+    let server = Server::start_with(&variables);
     let listed = answered(200, server.request("GET", "/v1/models").send().unwrap());
     let models: Vec<_> = listed["data"].as_array().unwrap().iter().collect();
     let of = |field: &str| models.iter().map(|model| model[field].clone()).collect::<Vec<_>>();

@@ -245,7 +245,7 @@ impl Frames {
 
     /// A frame from one of its pairs on, and its scale.
     #[inline(always)]
-    fn from(&self, frame: usize, pair: usize) -> (&[i32], f32) {
+    fn values(&self, frame: usize, pair: usize) -> (&[i32], f32) {
         if frame >= self.scales.len() {
             return (&NOTHING, 0.0);
         }
@@ -414,12 +414,13 @@ fn run_residual<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
         let n_here = HEAD_CHUNK.min(n_frames - begin);
         let rows_here = Rows::new(begin..begin + n_here, n_outputs);
         let tap = |(frame, band): (usize, usize), tap: usize| {
-            between.from((frame + tap).wrapping_sub(1), band * BAND_PAIRS)
+            between.values((frame + tap).wrapping_sub(1), band * BAND_PAIRS)
         };
         residual.second.run::<S, _, ROWS>(simd, rows_here.clone(), tap, f32::MIN, rows);
         if let Some(shortcut) = &residual.shortcut {
-            let tap =
-                |(frame, band): (usize, usize), _: usize| input.from(frame, (stride * band + 1) * BAND_PAIRS);
+            let tap = |(frame, band): (usize, usize), _: usize| {
+                input.values(frame, (stride * band + 1) * BAND_PAIRS)
+            };
             shortcut.run::<S, _, ROWS>(simd, rows_here, tap, f32::MIN, shortcuts);
         }
         for frame in begin..begin + n_here {
@@ -437,7 +438,7 @@ fn run_residual<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
                     }
                 }
             } else {
-                let (pairs, scale) = input.from(frame, BAND_PAIRS);
+                let (pairs, scale) = input.values(frame, BAND_PAIRS);
                 let scale = simd.splat(scale);
                 for (sums, pair) in sums.zip(pairs.as_chunks::<LANES>().0) {
                     let values = simd.unpair(simd.load_ints(pair));
@@ -475,7 +476,7 @@ fn run_bands<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     for begin in (0..n_frames).step_by(HEAD_CHUNK) {
         let n_here = HEAD_CHUNK.min(n_frames - begin);
         let tap = |(frame, band): (usize, usize), tap: usize| {
-            input.from((frame + tap).wrapping_sub(1), stride * band * BAND_PAIRS)
+            input.values((frame + tap).wrapping_sub(1), stride * band * BAND_PAIRS)
         };
         let rows_here = Rows::new(begin..begin + n_here, n_outputs);
         convolution.run::<S, _, ROWS>(simd, rows_here, tap, 0.0, rows);
@@ -503,7 +504,7 @@ fn run_time<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
         let n_here = CHUNK.min(n_frames - begin);
         let tap = |row: usize, tap: usize| {
             let frame = (TIME_STRIDE * (begin + row) + tap).wrapping_sub(TIME_KERNEL / 2);
-            input.from(frame, BAND_PAIRS)
+            input.values(frame, BAND_PAIRS)
         };
         convolution.run::<S, _, ROWS>(simd, 0..n_here, tap, 0.0, rows);
         for (row, frame) in rows.chunks_exact(n_outputs).zip(begin..begin + n_here) {
@@ -533,7 +534,13 @@ fn run_block<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
         let frames = begin..(begin + CHUNK).min(n_frames);
         activate(simd, &block.norm, frames.clone(), n_channels, workspace);
         let Workspace { active, channels, rows, .. } = &mut *workspace;
-        block.transit.run::<S, _, ROWS>(simd, 0..frames.len(), |row, _| active.from(row, 0), f32::MIN, rows);
+        block.transit.run::<S, _, ROWS>(
+            simd,
+            0..frames.len(),
+            |row, _| active.values(row, 0),
+            f32::MIN,
+            rows,
+        );
         for (row, frame) in rows.chunks_exact(n_outputs).zip(frames) {
             channels[frame * MAX_CHANNELS..][..n_outputs].copy_from_slice(row);
         }
@@ -592,7 +599,7 @@ fn run_masked<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
         let frames = begin..(begin + CHUNK).min(n_frames);
         activate(simd, &layer.norm, frames.clone(), n_channels, workspace);
         let Workspace { active, narrow, rows, sums, .. } = &mut *workspace;
-        layer.narrow.run::<S, _, ROWS>(simd, 0..frames.len(), |row, _| active.from(row, 0), 0.0, rows);
+        layer.narrow.run::<S, _, ROWS>(simd, 0..frames.len(), |row, _| active.values(row, 0), 0.0, rows);
         for (row, frame) in rows.chunks_exact(NARROW).zip(frames) {
             let sums = sums[frame / SEGMENT_FRAMES].as_chunks_mut::<LANES>().0.iter_mut();
             for (sum, value) in sums.zip(row.as_chunks::<LANES>().0) {
@@ -607,7 +614,7 @@ fn run_masked<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     for begin in (0..n_frames).step_by(CHUNK) {
         let frames = begin..(begin + CHUNK).min(n_frames);
         let tap =
-            |row: usize, tap: usize| narrow.from((begin + row + tap * dilation).wrapping_sub(dilation), 0);
+            |row: usize, tap: usize| narrow.values((begin + row + tap * dilation).wrapping_sub(dilation), 0);
         layer.local.run::<S, _, ROWS>(simd, 0..frames.len(), tap, f32::MIN, rows);
         for (row, frame) in rows.chunks_exact(GROWTH).zip(frames) {
             let added = &mut channels[frame * MAX_CHANNELS + n_channels..][..GROWTH];

@@ -169,7 +169,7 @@ fn multiply<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     for row in 0..ROWS {
         inputs[row] = &values[row][..n_pairs];
     }
-    let mut sums = [[simd.splat_bits(0); VECTORS]; ROWS];
+    let mut sums = [[simd.no_sums(); VECTORS]; ROWS];
     for (pair, Aligned(weights)) in weights.iter().enumerate() {
         let vectors = [simd.load_ints(&weights[0]), simd.load_ints(&weights[1])];
         for row in 0..ROWS {
@@ -179,7 +179,13 @@ fn multiply<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
             }
         }
     }
-    sums
+    let mut totals = [[simd.splat_bits(0); VECTORS]; ROWS];
+    for row in 0..ROWS {
+        for vector in 0..VECTORS {
+            totals[row][vector] = simd.totals(sums[row][vector]);
+        }
+    }
+    totals
 }
 
 /// The two values of a pair: the same lane of two vectors.

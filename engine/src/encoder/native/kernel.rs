@@ -264,7 +264,7 @@ fn multiply<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     input: &[Aligned<[i32; PAIRS]>],
 ) -> [[S::Ints; GATES]; ROWS] {
     let inputs: [&[i32; PAIRS]; ROWS] = array::from_fn(|row| &input[row].0);
-    let mut sums = [[simd.splat_bits(0); GATES]; ROWS];
+    let mut sums = [[simd.no_sums(); GATES]; ROWS];
     for (pair, weights) in block.weights.iter().enumerate() {
         let mut vectors = [simd.splat_bits(0); GATES];
         for gate in 0..GATES {
@@ -277,7 +277,13 @@ fn multiply<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
             }
         }
     }
-    sums
+    let mut totals = [[simd.splat_bits(0); GATES]; ROWS];
+    for row in 0..ROWS {
+        for gate in 0..GATES {
+            totals[row][gate] = simd.totals(sums[row][gate]);
+        }
+    }
+    totals
 }
 
 /// Cell and hidden state of one step. Of the gates, there are the exponents of 2 that [`exponent_factor`] makes.

@@ -31,6 +31,8 @@ pub enum InstructionSet {
     AvxVnni,
     /// AVX2 with FMA.
     Avx2,
+    /// NEON.
+    Neon,
     /// Any CPU's: slower than ONNX Runtime, there to be compared with.
     Portable,
 }
@@ -137,16 +139,22 @@ impl<S: Simd<LANES>, const LANES: usize, const ROWS: usize> Kernel for CampplusK
 
 impl InstructionSet {
     /// All, the fastest first.
-    const ALL: [Self; 4] = [Self::Avx512Vnni, Self::AvxVnni, Self::Avx2, Self::Portable];
+    const ALL: [Self; 5] = [Self::Avx512Vnni, Self::AvxVnni, Self::Avx2, Self::Neon, Self::Portable];
 
     /// Those that this CPU has, the fastest first.
     pub fn available() -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().filter(|set| set.is_available())
     }
 
-    /// The fastest that this CPU has, if it is as fast as ONNX Runtime.
-    pub fn fast() -> Option<Self> {
+    /// The fastest that this CPU has, if it has any.
+    pub fn vectorised() -> Option<Self> {
         Self::available().next().filter(|set| *set != Self::Portable)
+    }
+
+    /// The fastest that this CPU has, if it is as fast as ONNX Runtime. On ARM an instruction multiplies as many integers as floats, and CPUs do
+    /// fewer of them at a time.
+    pub fn fast() -> Option<Self> {
+        Self::vectorised().filter(|set| *set != Self::Neon)
     }
 
     /// Its name in logs and metrics.
@@ -155,6 +163,7 @@ impl InstructionSet {
             Self::Avx512Vnni => "avx512-vnni",
             Self::AvxVnni => "avx-vnni",
             Self::Avx2 => "avx2",
+            Self::Neon => "neon",
             Self::Portable => "portable",
         }
     }
@@ -181,8 +190,10 @@ impl InstructionSet {
             Self::AvxVnni => simd::AvxVnni::detect().is_some(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => simd::Avx2::detect().is_some(),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => simd::Neon::detect().is_some(),
             Self::Portable => true,
-            #[cfg(not(target_arch = "x86_64"))]
+            #[allow(unreachable_patterns, reason = "sets of other CPUs")]
             _ => false,
         }
     }
@@ -196,8 +207,10 @@ impl InstructionSet {
             Self::AvxVnni => Some(packed::<_, _, 6>(simd::AvxVnni::detect()?, weights)),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => Some(packed::<_, _, 6>(simd::Avx2::detect()?, weights)),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => Some(packed::<_, _, 6>(simd::Neon::detect()?, weights)),
             Self::Portable => Some(packed::<_, _, 4>(Portable, weights)),
-            #[cfg(not(target_arch = "x86_64"))]
+            #[allow(unreachable_patterns, reason = "sets of other CPUs")]
             _ => None,
         }
     }

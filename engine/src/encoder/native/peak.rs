@@ -25,7 +25,7 @@ impl<S: Simd<LANES>, const LANES: usize> Task for Multiply<S, LANES> {
     #[inline(always)]
     fn run(self) {
         let Self { simd, rounds } = self;
-        let mut sums = [simd.splat_bits(0); SUMS];
+        let mut sums = [simd.no_sums(); SUMS];
         let factors = [simd.splat_bits(black_box(1)), simd.splat_bits(black_box(2))];
         for _ in 0..rounds {
             for i in 0..SUMS {
@@ -34,7 +34,7 @@ impl<S: Simd<LANES>, const LANES: usize> Task for Multiply<S, LANES> {
         }
         for sum in sums {
             let mut lanes = [0; LANES];
-            simd.store_ints(sum, &mut lanes);
+            simd.store_ints(simd.totals(sum), &mut lanes);
             black_box(lanes);
         }
     }

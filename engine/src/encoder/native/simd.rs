@@ -13,6 +13,9 @@ pub(super) trait Simd<const LANES: usize>: Copy + Send + Sync + 'static {
     /// A vector of `i32`.
     type Ints: Copy;
 
+    /// A vector of sums of products, perhaps in parts.
+    type Sums: Copy;
+
     /// Rows of a tile: as many as registers hold with four sums for each.
     const MAX_ROWS: usize;
 
@@ -53,8 +56,14 @@ pub(super) trait Simd<const LANES: usize>: Copy + Send + Sync + 'static {
 
     fn store_ints(self, value: Self::Ints, to: &mut [i32; LANES]);
 
+    /// Sums of nothing.
+    fn no_sums(self) -> Self::Sums;
+
     /// `sum + a.low * b.low + a.high * b.high`, where a lane of `a` and `b` holds two integers of 16 bits.
-    fn dot(self, sum: Self::Ints, a: Self::Ints, b: Self::Ints) -> Self::Ints;
+    fn dot(self, sum: Self::Sums, a: Self::Ints, b: Self::Ints) -> Self::Sums;
+
+    /// The sums, with all parts.
+    fn totals(self, sums: Self::Sums) -> Self::Ints;
 
     /// Integers of 16 bits in lanes of 32 -> lanes that hold a pair.
     fn pair(self, low: Self::Ints, high: Self::Ints) -> Self::Ints;
@@ -85,6 +94,7 @@ const PORTABLE_LANES: usize = 8;
 impl Simd<PORTABLE_LANES> for Portable {
     type Floats = [f32; PORTABLE_LANES];
     type Ints = [i32; PORTABLE_LANES];
+    type Sums = Self::Ints;
 
     const MAX_ROWS: usize = 4;
 
@@ -169,7 +179,17 @@ impl Simd<PORTABLE_LANES> for Portable {
     }
 
     #[inline(always)]
-    fn dot(self, sum: Self::Ints, a: Self::Ints, b: Self::Ints) -> Self::Ints {
+    fn no_sums(self) -> Self::Sums {
+        [0; PORTABLE_LANES]
+    }
+
+    #[inline(always)]
+    fn totals(self, sums: Self::Sums) -> Self::Ints {
+        sums
+    }
+
+    #[inline(always)]
+    fn dot(self, sum: Self::Sums, a: Self::Ints, b: Self::Ints) -> Self::Sums {
         let low = |x: i32| i32::from(x as i16);
         let high = |x: i32| x >> 16;
         std::array::from_fn(|i| sum[i] + low(a[i]) * low(b[i]) + high(a[i]) * high(b[i]))
@@ -233,6 +253,7 @@ mod x86 {
             impl Simd<$lanes> for $name {
                 type Floats = $floats;
                 type Ints = $ints;
+                type Sums = $ints;
 
                 const MAX_ROWS: usize = $rows;
 
@@ -331,7 +352,17 @@ mod x86 {
                 }
 
                 #[inline(always)]
-                fn dot(self, sum: Self::Ints, a: Self::Ints, b: Self::Ints) -> Self::Ints {
+                fn no_sums(self) -> Self::Sums {
+                    self.splat_bits(0)
+                }
+
+                #[inline(always)]
+                fn totals(self, sums: Self::Sums) -> Self::Ints {
+                    sums
+                }
+
+                #[inline(always)]
+                fn dot(self, sum: Self::Sums, a: Self::Ints, b: Self::Ints) -> Self::Sums {
                     // SAFETY: see above.
                     unsafe { $dot(sum, a, b) }
                 }
@@ -391,5 +422,181 @@ mod x86 {
         _mm256_add_ps _mm256_sub_ps _mm256_mul_ps _mm256_div_ps _mm256_fmadd_ps _mm256_min_ps _mm256_max_ps
         _mm256_castps_si256 _mm256_castsi256_ps _mm256_add_epi32 _mm256_slli_epi32 _mm256_srai_epi32 _mm256_and_si256 _mm256_or_si256
         _mm256_cvtepi32_ps _mm256_cvtps_epi32, |sum, a, b| _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+pub(super) use arm::Neon;
+
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    #[allow(clippy::wildcard_imports, reason = "there are thirty of them")]
+    use std::arch::aarch64::*;
+
+    use crate::encoder::native::simd::{Simd, Task};
+
+    /// NEON.
+    #[derive(Clone, Copy)]
+    pub(in super::super) struct Neon(());
+
+    impl Neon {
+        /// The set, where this CPU has it.
+        pub(in super::super) fn detect() -> Option<Self> {
+            std::arch::is_aarch64_feature_detected!("neon").then_some(Self(()))
+        }
+    }
+
+    // SAFETY of the blocks below: a value exists only where `detect` found NEON, which is all that these functions require; those that take
+    // pointers get them from references to arrays as long as a vector.
+    #[allow(clippy::inline_always, reason = "see Task")]
+    impl Simd<4> for Neon {
+        type Floats = float32x4_t;
+        type Ints = int32x4_t;
+
+        /// Products of the lower two lanes and of the upper two, those of a pair beside each other.
+        type Sums = [int32x4_t; 2];
+
+        const MAX_ROWS: usize = 3;
+
+        #[inline(always)]
+        fn run<T: Task>(self, task: T) {
+            #[target_feature(enable = "neon")]
+            fn run<T: Task>(task: T) {
+                task.run();
+            }
+            // SAFETY: see above.
+            unsafe { run(task) }
+        }
+
+        #[inline(always)]
+        fn splat(self, value: f32) -> Self::Floats {
+            // SAFETY: see above.
+            unsafe { vdupq_n_f32(value) }
+        }
+
+        #[inline(always)]
+        fn load(self, from: &[f32; 4]) -> Self::Floats {
+            // SAFETY: see above.
+            unsafe { vld1q_f32(from.as_ptr()) }
+        }
+
+        #[inline(always)]
+        fn store(self, value: Self::Floats, to: &mut [f32; 4]) {
+            // SAFETY: see above.
+            unsafe { vst1q_f32(to.as_mut_ptr(), value) }
+        }
+
+        #[inline(always)]
+        fn add(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
+            // SAFETY: see above.
+            unsafe { vaddq_f32(a, b) }
+        }
+
+        #[inline(always)]
+        fn sub(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
+            // SAFETY: see above.
+            unsafe { vsubq_f32(a, b) }
+        }
+
+        #[inline(always)]
+        fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
+            // SAFETY: see above.
+            unsafe { vmulq_f32(a, b) }
+        }
+
+        #[inline(always)]
+        fn div(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
+            // SAFETY: see above.
+            unsafe { vdivq_f32(a, b) }
+        }
+
+        #[inline(always)]
+        fn mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats {
+            // SAFETY: see above.
+            unsafe { vfmaq_f32(c, a, b) }
+        }
+
+        #[inline(always)]
+        fn clamp(self, value: Self::Floats, low: f32, high: f32) -> Self::Floats {
+            // SAFETY: see above.
+            unsafe { vminq_f32(vdupq_n_f32(high), vmaxq_f32(vdupq_n_f32(low), value)) }
+        }
+
+        #[inline(always)]
+        fn max(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
+            // SAFETY: see above.
+            unsafe { vmaxq_f32(a, b) }
+        }
+
+        #[inline(always)]
+        fn add_exponent(self, value: Self::Floats, exponent: Self::Floats) -> Self::Floats {
+            // SAFETY: see above.
+            unsafe {
+                let exponent = vshlq_n_s32::<23>(vreinterpretq_s32_f32(exponent));
+                vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(value), exponent))
+            }
+        }
+
+        #[inline(always)]
+        fn splat_bits(self, value: i32) -> Self::Ints {
+            // SAFETY: see above.
+            unsafe { vdupq_n_s32(value) }
+        }
+
+        #[inline(always)]
+        fn load_ints(self, from: &[i32; 4]) -> Self::Ints {
+            // SAFETY: see above.
+            unsafe { vld1q_s32(from.as_ptr()) }
+        }
+
+        #[inline(always)]
+        fn store_ints(self, value: Self::Ints, to: &mut [i32; 4]) {
+            // SAFETY: see above.
+            unsafe { vst1q_s32(to.as_mut_ptr(), value) }
+        }
+
+        #[inline(always)]
+        fn no_sums(self) -> Self::Sums {
+            [self.splat_bits(0); 2]
+        }
+
+        #[inline(always)]
+        fn dot(self, [lower, upper]: Self::Sums, a: Self::Ints, b: Self::Ints) -> Self::Sums {
+            // SAFETY: see above.
+            unsafe {
+                let (a, b) = (vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b));
+                [vmlal_s16(lower, vget_low_s16(a), vget_low_s16(b)), vmlal_high_s16(upper, a, b)]
+            }
+        }
+
+        #[inline(always)]
+        fn totals(self, [lower, upper]: Self::Sums) -> Self::Ints {
+            // SAFETY: see above.
+            unsafe { vpaddq_s32(lower, upper) }
+        }
+
+        #[inline(always)]
+        fn pair(self, low: Self::Ints, high: Self::Ints) -> Self::Ints {
+            // SAFETY: see above.
+            unsafe { vsliq_n_s32::<16>(low, high) }
+        }
+
+        #[inline(always)]
+        fn unpair(self, pairs: Self::Ints) -> [Self::Ints; 2] {
+            // SAFETY: see above.
+            unsafe { [vshrq_n_s32::<16>(vshlq_n_s32::<16>(pairs)), vshrq_n_s32::<16>(pairs)] }
+        }
+
+        #[inline(always)]
+        fn to_floats(self, value: Self::Ints) -> Self::Floats {
+            // SAFETY: see above.
+            unsafe { vcvtq_f32_s32(value) }
+        }
+
+        #[inline(always)]
+        fn round(self, value: Self::Floats) -> Self::Ints {
+            // SAFETY: see above.
+            unsafe { vcvtnq_s32_f32(value) }
+        }
     }
 }
