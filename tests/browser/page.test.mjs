@@ -222,7 +222,7 @@ test("turns are shown, named, enrolled and downloaded", async () => {
   await fs.writeFile(transcript, "WEBVTT\n\n00:00:01.000 --> 00:00:05.000\nhello\n\n00:00:07.000 --> 00:00:11.000\ngood day\n");
   await page.getByLabel(/A recording of a conversation/).setInputFiles(transcript);
   await main(page).getByText("<v Ann>hello").waitFor();
-  for (const [format, expected] of [["RTTM", /^SPEAKER recording 1 0\.\d+ \d/], ["VTT", /<v Ann>hello/], ["SRT", /Ann: hello/]]) {
+  for (const [format, expected] of [["RTTM", /^SPEAKER talk 1 0\.\d+ \d/], ["VTT", /<v Ann>hello/], ["SRT", /Ann: hello/]]) {
     const download = page.waitForEvent("download");
     await page.getByRole("button", { name: `Download ${format}` }).click();
     const file = await download;
