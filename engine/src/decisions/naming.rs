@@ -186,11 +186,11 @@ mod tests {
 
     #[test]
     fn speakers_of_one_name_have_their_ids() {
-        let named = |id: &str, name: &str| {
+        let voice = |id: &str, name: &str| {
             Some(NamedVoice { speaker: Some(id.parse().unwrap()), name: name.into(), similarity: 0.9 })
         };
         let names =
-            Names(vec![named("a1", "Ann"), named("a2", "Ann"), None, named("ben", ""), named("s", "S3")]);
+            Names(vec![voice("a1", "Ann"), voice("a2", "Ann"), None, voice("ben", ""), voice("s", "S3")]);
         assert_eq!(names.distinct_names(), ["a1", "a2", "S3", "ben", "s"]);
     }
 
