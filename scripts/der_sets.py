@@ -75,7 +75,7 @@ def voices(data):
 
 
 def part(sources, seconds, random):
-    """So many seconds of a voice, from where a stretch of speech begins."""
+    """Seconds of a voice, from the start of a stretch of speech."""
     source = sources[random.integers(len(sources))]
     starts = [a for a, b in speech(source) if a + seconds * RATE < len(source)]
     at = starts[random.integers(len(starts))] if starts else 0

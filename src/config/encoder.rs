@@ -16,7 +16,7 @@ pub(super) enum EncoderName {
 }
 
 impl EncoderName {
-    /// What is chosen, if anything is.
+    /// The engine's choice for a name, or for none.
     pub(super) fn choice(name: Option<Self>) -> EncoderChoice {
         match name {
             None => EncoderChoice::ByModel,

@@ -539,7 +539,7 @@ fn made_up(n_turns: usize, n_speakers: usize, spread: f32) -> Heard {
         let frame = |i: usize| {
             let seconds = (window.start + 270 * i + 495) as f64 / 16_000.0;
             let turn = turn_at(seconds);
-            // A window has three turns at the most; the first speaker may be the third again.
+            // A window has at most three turns; the third may be the first speaker's again.
             let local = |turn: usize| 1 + (turn - first) % n_speakers.min(3);
             let is_spoken_into = seconds % 4.0 < 0.5 && turn > first && n_speakers > 1;
             let other = if is_spoken_into { turn - 1 } else { turn };

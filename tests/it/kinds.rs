@@ -321,7 +321,7 @@ fn without(file: &[u8], stretch: Range<usize>) -> Vec<u8> {
     [&file[..stretch.start], &file[stretch.end..]].concat()
 }
 
-/// Where some bytes stand in a file.
+/// The offsets of some bytes in a file.
 fn places(file: &[u8], bytes: &[u8]) -> Vec<usize> {
     (0..file.len()).filter(|at| file[*at..].starts_with(bytes)).collect()
 }

@@ -6,17 +6,15 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use voice_embedding_service::encoder::native::{N_MELS, NetworkWeights};
-use voice_embedding_service::encoder::{
-    EncoderError, InstructionSet, NativeEncoder, Session, mean_embedding,
-};
+use voice_embedding_service::encoder::native::N_MELS;
+use voice_embedding_service::encoder::{EncoderError, InstructionSet, mean_embedding};
 use voice_embedding_service::front_end::{Features, Units};
 use voice_embedding_service::models::resemblyzer::N_FRAMES;
 use voice_embedding_service::pipeline::{Pipeline, RecordingOptions};
 
 use super::support::{
-    KEY, Server, committed, cosine, exit_code, fixture, golden, model, parity_data, pipeline, repository,
-    say, session, voice,
+    KEY, Server, bits, committed, cosine, exit_code, fixture, golden, model, native_sessions, parity_data,
+    pipeline, read_weights, repository, say, session, voice,
 };
 
 /// What every window's embedding has as cosine to ONNX Runtime's.
@@ -24,17 +22,6 @@ const LEAST_WINDOW_COSINE: f64 = 0.999_9;
 
 /// What every recording's embedding has.
 const LEAST_COSINE: f64 = 0.999_998;
-
-fn read(file: &[u8]) -> Result<NetworkWeights, EncoderError> {
-    (model().spec.files.native.as_ref().unwrap().read)(file)
-}
-
-/// A session of every set of instructions that this CPU has, the fastest first.
-fn native_sessions() -> Vec<(InstructionSet, Session)> {
-    let weights = read(&committed()).unwrap();
-    let session = |set| (set, NativeEncoder::new(&weights, set).unwrap().session().into());
-    InstructionSet::available().map(session).collect()
-}
 
 fn features_of(pipeline: &Pipeline, file: &PathBuf) -> Features {
     let recording = pipeline.decode(&std::fs::read(file).unwrap(), RecordingOptions::default()).unwrap();
@@ -49,15 +36,11 @@ fn windows(features: &Features) -> Vec<&[f32]> {
     (0..features.units().len()).map(values).collect()
 }
 
-fn bits(embeddings: &[Vec<f32>]) -> Vec<u32> {
-    embeddings.iter().flatten().map(|component| component.to_bits()).collect()
-}
-
 /// Two embeddings of each file: ONNX Runtime's, and the native one, which every set of instructions must give.
 fn embeddings_of(files: &[PathBuf]) -> Vec<[Vec<f64>; 2]> {
     let (next, embeddings) = (AtomicUsize::new(0), Mutex::new(vec![None; files.len()]));
     let embed_some = || {
-        let (mut ort, mut natives) = (session(), native_sessions());
+        let (mut ort, mut natives) = (session(), native_sessions(model()));
         let pipeline = pipeline();
         while let Some((i, file)) =
             Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, files.get(i)?)))
@@ -151,7 +134,7 @@ fn equal_error_rate(same: &[f64], different: &[f64]) -> f64 {
 fn a_window_gets_the_same_bits_in_every_batch() {
     let features = features_of(&pipeline(), &fixture("audio/alan-1.wav"));
     let windows = windows(&features);
-    for (set, mut session) in native_sessions() {
+    for (set, mut session) in native_sessions(model()) {
         let alone: Vec<Vec<f32>> =
             windows.iter().map(|window| session.embed(&[window]).unwrap().remove(0)).collect();
         // Two, three and seven rows take tiles of other shapes; 29 take several groups.
@@ -167,7 +150,7 @@ fn a_window_gets_the_same_bits_in_every_batch() {
 #[test]
 fn strange_spectra_are_embedded_or_refused() {
     let window = |value: f32| vec![value; N_FRAMES * N_MELS];
-    for (set, mut session) in native_sessions() {
+    for (set, mut session) in native_sessions(model()) {
         for value in [0.0, 1e-30, 1.0, 1e10, 1e30] {
             let embedding = session.embed(&[&window(value)]).unwrap().remove(0);
             assert!(embedding.iter().all(|component| component.is_finite()), "{} {value}", set.name());
@@ -205,7 +188,7 @@ fn another_graph_is_refused_with_the_reason() {
         ("truncated", committed()[..1_000_000].to_vec(), "not where they should be"),
         ("empty", Vec::new(), "not where they should be"),
     ] {
-        match read(&file) {
+        match read_weights(model(), &file) {
             Err(EncoderError::OtherModel(found)) => assert!(found.contains(reason), "{name}: {found}"),
             Err(error) => panic!("{name}: {error}"),
             Ok(_) => panic!("{name}: accepted"),

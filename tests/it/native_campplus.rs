@@ -1,11 +1,13 @@
 //! CAM++ in the native encoder: the same bits from every set of instructions, ONNX Runtime's embeddings within its promise.
 
 use serde_json::Value;
-use voice_embedding_service::encoder::native::NetworkWeights;
-use voice_embedding_service::encoder::{EncoderError, InstructionSet, NativeEncoder, Session};
+use voice_embedding_service::encoder::EncoderError;
 use voice_embedding_service::models::campplus::FBANK;
 
-use super::support::{campplus, campplus_pipeline, campplus_session, committed, cosine, parity_data, say};
+use super::support::{
+    bits, campplus, campplus_pipeline, campplus_session, committed, cosine, native_sessions, parity_data,
+    read_weights, say,
+};
 
 /// What every recording's embedding of CAM++ has as cosine to ONNX Runtime's, on every reference file.
 const LEAST_COSINE: f64 = 0.999_9;
@@ -14,26 +16,11 @@ fn file() -> Vec<u8> {
     campplus().onnx.bytes().unwrap().into_owned()
 }
 
-fn read(file: &[u8]) -> Result<NetworkWeights, EncoderError> {
-    (campplus().spec.files.native.as_ref().unwrap().read)(file)
-}
-
-/// A session of CAM++ for every set of instructions that this CPU has, the fastest first.
-fn native_sessions() -> Vec<(InstructionSet, Session)> {
-    let weights = read(&file()).unwrap();
-    let session = |set| (set, NativeEncoder::new(&weights, set).unwrap().session().into());
-    InstructionSet::available().map(session).collect()
-}
-
-fn bits(embeddings: &[Vec<f32>]) -> Vec<u32> {
-    embeddings.iter().flatten().map(|component| component.to_bits()).collect()
-}
-
 fn doubles(embedding: &[f32]) -> Vec<f64> {
     embedding.iter().map(|component| f64::from(*component)).collect()
 }
 
-/// So many frames of logarithms of mel power, as loud as speech.
+/// Frames of log mel power, as loud as speech.
 fn log_mels(n_frames: usize) -> Vec<f32> {
     let mut random = fastrand::Rng::with_seed(n_frames as u64);
     std::iter::repeat_with(|| 12.0 * random.f32() - 6.0).take(n_frames * FBANK.n_bands).collect()
@@ -41,7 +28,7 @@ fn log_mels(n_frames: usize) -> Vec<f32> {
 
 #[test]
 fn campplus_has_the_same_bits_everywhere_and_ort_s_embedding() {
-    let (mut ort, mut natives) = (campplus_session(), native_sessions());
+    let (mut ort, mut natives) = (campplus_session(), native_sessions(campplus()));
     // Frames that fill neither tiles nor segments, and those that do.
     for n_frames in [3, 12, 61, 148, 199, 200, 201, 402, 1_005] {
         let unit = log_mels(n_frames);
@@ -64,7 +51,7 @@ fn campplus_has_the_same_bits_everywhere_and_ort_s_embedding() {
 #[test]
 fn campplus_embeds_real_speech_as_onnx_runtime_does() {
     let Some(data) = parity_data("campplus_embeds_real_speech_as_onnx_runtime_does") else { return };
-    let (mut native, mut ort) = (native_sessions().swap_remove(0).1, campplus_session());
+    let (mut native, mut ort) = (native_sessions(campplus()).swap_remove(0).1, campplus_session());
     let mut worst = 1.0_f64;
     let lines = std::fs::read_to_string(data.join("golden/campplus/embeddings.jsonl")).unwrap();
     assert!(lines.lines().count() > 100);
@@ -86,7 +73,7 @@ fn campplus_embeds_real_speech_as_onnx_runtime_does() {
 #[test]
 fn strange_features_are_embedded_by_campplus_or_refused() {
     let unit = |value: f32| vec![value; 60 * FBANK.n_bands];
-    for (set, mut session) in native_sessions() {
+    for (set, mut session) in native_sessions(campplus()) {
         for value in [0.0, -1e-30, 1.0, -50.0, 1e6] {
             let embedding = session.embed(&[&unit(value)]).unwrap().remove(0);
             assert!(embedding.iter().all(|component| component.is_finite()), "{} {value}", set.name());
@@ -115,7 +102,7 @@ fn another_graph_of_campplus_is_refused() {
         ("empty", Vec::new(), "not where they should be"),
         ("Resemblyzer's", committed(), "not where they should be"),
     ] {
-        match read(&file) {
+        match read_weights(campplus(), &file) {
             Err(EncoderError::OtherModel(found)) => assert!(found.contains(reason), "{name}: {found}"),
             Err(error) => panic!("{name}: {error}"),
             Ok(_) => panic!("{name}: accepted"),

@@ -257,7 +257,7 @@ fn founders(
     Ok(groups)
 }
 
-/// Step 2, second half: the unit vector of each speaker. Where that makes fewer speakers than there are at the least, briefer groups are founders
+/// Step 2, second half: the unit vector of each speaker. Where that makes fewer speakers than the minimum, briefer groups become founders
 /// too; where it still does, the least alike stay apart.
 fn clusters(
     groups: &[Member],

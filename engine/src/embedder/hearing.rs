@@ -21,12 +21,12 @@ use crate::queue::{Estimate, Started};
 /// Seconds of audio that windows hold together, for each second of the recording: they overlap by half.
 const WINDOW_OVERLAP: f64 = 2.0;
 
-/// What is wanted of a recording of several speakers.
+/// How a recording of several speakers is to be analysed.
 #[derive(Clone, Default)]
 pub struct WantedTurns {
     /// Called with the length of the recording, in seconds, once it is known.
     pub on_length: Option<Arc<dyn Fn(f64) + Send + Sync>>,
-    /// When nobody waits for it any more, if that is known.
+    /// When the caller stops waiting, if that is known.
     pub deadline: Option<Deadline>,
 }
 

@@ -177,25 +177,46 @@ pub(super) fn value_info(name: &str, dims: &[Dim]) -> Message {
     info
 }
 
-/// Fields of one number in a protobuf message that are strings, bytes or messages; it ends where the message is damaged.
-pub(super) fn fields(message: &[u8], wanted: u64) -> impl Iterator<Item = &[u8]> {
+/// The value of a field in a protobuf message.
+enum Value<'a> {
+    Int(u64),
+    /// A string, bytes or a message.
+    Bytes(&'a [u8]),
+}
+
+/// The values of the fields of one number in a protobuf message; it ends where the message is damaged.
+fn values(message: &[u8], wanted: u64) -> impl Iterator<Item = Value<'_>> {
     let mut rest = message;
-    std::iter::from_fn(move || {
-        loop {
-            let tag = read_varint(&mut rest)?;
-            match tag & 7 {
-                0 => drop(read_varint(&mut rest)?),
-                2 => {
-                    let len = usize::try_from(read_varint(&mut rest)?).ok()?;
-                    let (value, after) = rest.split_at_checked(len)?;
-                    rest = after;
-                    if tag >> 3 == wanted {
-                        return Some(value);
-                    }
-                }
-                _ => return None,
+    let next = move || {
+        let tag = read_varint(&mut rest)?;
+        let value = match tag & 7 {
+            0 => Value::Int(read_varint(&mut rest)?),
+            2 => {
+                let len = usize::try_from(read_varint(&mut rest)?).ok()?;
+                let (bytes, after) = rest.split_at_checked(len)?;
+                rest = after;
+                Value::Bytes(bytes)
             }
-        }
+            _ => return None,
+        };
+        Some((tag >> 3, value))
+    };
+    std::iter::from_fn(next).filter(move |(number, _)| *number == wanted).map(|(_, value)| value)
+}
+
+/// Those that are strings, bytes or messages.
+pub(super) fn fields(message: &[u8], wanted: u64) -> impl Iterator<Item = &[u8]> {
+    values(message, wanted).filter_map(|value| match value {
+        Value::Bytes(bytes) => Some(bytes),
+        Value::Int(_) => None,
+    })
+}
+
+/// Those that are integers.
+fn varints(message: &[u8], wanted: u64) -> impl Iterator<Item = u64> {
+    values(message, wanted).filter_map(|value| match value {
+        Value::Int(value) => Some(value),
+        Value::Bytes(_) => None,
     })
 }
 
@@ -261,29 +282,6 @@ fn shape_of(tensor: &[u8]) -> Vec<usize> {
 
 fn elem_type_of(tensor: &[u8]) -> Option<u64> {
     varints(tensor, 2).next()
-}
-
-/// Fields of one number in a protobuf message that are integers; it ends where the message is damaged.
-fn varints(message: &[u8], wanted: u64) -> impl Iterator<Item = u64> {
-    let mut rest = message;
-    std::iter::from_fn(move || {
-        loop {
-            let tag = read_varint(&mut rest)?;
-            match tag & 7 {
-                0 => {
-                    let value = read_varint(&mut rest)?;
-                    if tag >> 3 == wanted {
-                        return Some(value);
-                    }
-                }
-                2 => {
-                    let len = usize::try_from(read_varint(&mut rest)?).ok()?;
-                    rest = rest.get(len..)?;
-                }
-                _ => return None,
-            }
-        }
-    })
 }
 
 fn read_varint(bytes: &mut &[u8]) -> Option<u64> {

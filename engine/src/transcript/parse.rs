@@ -105,7 +105,7 @@ impl Transcript {
         cues(format, &said, name)
     }
 
-    /// What was said, part by part, as plain text; a part with words is split where the speaker changes.
+    /// The parts with their speakers, as plain text. A part with words is split where the speaker changes.
     pub fn said(&self, turns: &[Turn]) -> Vec<Said> {
         let mut said = self.said_in_markup(turns);
         if matches!(self, Self::Cues(CueFormat::Vtt, _)) {

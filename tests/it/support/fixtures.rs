@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use serde::Deserialize;
-use voice_embedding_service::encoder::{Runtime, Session};
+use voice_embedding_service::encoder::native::NetworkWeights;
+use voice_embedding_service::encoder::{EncoderError, InstructionSet, NativeEncoder, Runtime, Session};
 use voice_embedding_service::models::{Model, campplus, resemblyzer};
 use voice_embedding_service::pipeline::{Pipeline, PipelineLimits};
 
@@ -135,4 +136,21 @@ pub(crate) fn campplus_session() -> Session {
 /// CAM++'s pipeline, without limits on speech.
 pub(crate) fn campplus_pipeline() -> Pipeline {
     Pipeline::new(campplus(), PipelineLimits::default())
+}
+
+/// The weights of a model's file, as the native encoder reads them.
+pub(crate) fn read_weights(model: &Model, file: &[u8]) -> Result<NetworkWeights, EncoderError> {
+    (model.spec.files.native.as_ref().unwrap().read)(file)
+}
+
+/// A session of a model for every set of instructions that this CPU has, the fastest first.
+pub(crate) fn native_sessions(model: &Model) -> Vec<(InstructionSet, Session)> {
+    let weights = read_weights(model, &model.onnx.bytes().unwrap()).unwrap();
+    let session = |set| (set, NativeEncoder::new(&weights, set).unwrap().session().into());
+    InstructionSet::available().map(session).collect()
+}
+
+/// The bits of all components.
+pub(crate) fn bits(embeddings: &[Vec<f32>]) -> Vec<u32> {
+    embeddings.iter().flatten().map(|component| component.to_bits()).collect()
 }

@@ -112,7 +112,7 @@ pub struct MaskedLayerWeights {
 }
 
 /// A batch norm: what each channel is multiplied with, and what is added.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct NormWeights {
     /// The factor of each channel.
     pub scale: Vec<f32>,
@@ -141,7 +141,6 @@ struct DenseBlock<const LANES: usize> {
     layers: Vec<MaskedLayer<LANES>>,
     norm: NormWeights,
     transit: Convolution<LANES>,
-    n_outputs: usize,
 }
 
 struct MaskedLayer<const LANES: usize> {
@@ -160,7 +159,7 @@ impl<const LANES: usize> Network<LANES> {
             shortcut: weights.shortcut.as_ref().map(over_bands),
         };
         let masked = |weights: &MaskedLayerWeights| MaskedLayer {
-            norm: NormWeights { scale: weights.norm.scale.clone(), shift: weights.norm.shift.clone() },
+            norm: weights.norm.clone(),
             narrow: over_time(&weights.narrow),
             local: over_time(&weights.local),
             mask_hidden: Linear::new(&weights.mask_hidden),
@@ -169,9 +168,8 @@ impl<const LANES: usize> Network<LANES> {
         let block = |weights: &DenseBlockWeights| DenseBlock {
             dilation: weights.dilation,
             layers: weights.layers.iter().map(masked).collect(),
-            norm: NormWeights { scale: weights.norm.scale.clone(), shift: weights.norm.shift.clone() },
+            norm: weights.norm.clone(),
             transit: over_time(&weights.transit),
-            n_outputs: weights.transit.shape[0],
         };
         Self {
             first: Linear::new(&weights.first),
@@ -341,8 +339,7 @@ impl<S: Simd<LANES>, const LANES: usize, const ROWS: usize> Task for Embed<'_, S
             n_bands = run_residual::<S, LANES, ROWS>(simd, residual, n_bands, stride, workspace);
         }
         let Workspace { input, output, rows, .. } = workspace;
-        n_bands = run_bands::<S, LANES, ROWS>(simd, &network.last, n_bands, 2, input, output, rows);
-        debug_assert_eq!(n_bands * HEAD_CHANNELS, network.time_values());
+        run_bands::<S, LANES, ROWS>(simd, &network.last, n_bands, 2, input, output, rows);
         std::mem::swap(input, output);
         let n_frames = (frames.len() - 1) / TIME_STRIDE + 1;
         let mut n_channels = run_time::<S, LANES, ROWS>(simd, &network.time, n_frames, workspace);
@@ -352,13 +349,6 @@ impl<S: Simd<LANES>, const LANES: usize, const ROWS: usize> Task for Embed<'_, S
         debug_assert_eq!(n_channels, OUT_CHANNELS);
         let statistics = statistics(simd, &mut workspace.channels, n_frames);
         network.embedding.run(simd, &statistics, embedding);
-    }
-}
-
-impl<const LANES: usize> Network<LANES> {
-    /// Values that the convolution over time takes of a frame.
-    fn time_values(&self) -> usize {
-        self.time.n_values()
     }
 }
 
@@ -529,7 +519,7 @@ fn run_block<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
         run_masked::<S, LANES, ROWS>(simd, layer, n_frames, n_channels, block.dilation, workspace);
         n_channels += GROWTH;
     }
-    let n_outputs = block.n_outputs;
+    let n_outputs = block.transit.n_outputs();
     for begin in (0..n_frames).step_by(CHUNK) {
         let frames = begin..(begin + CHUNK).min(n_frames);
         activate(simd, &block.norm, frames.clone(), n_channels, workspace);

@@ -10,22 +10,16 @@
 use std::array;
 
 use super::simd::Simd;
-use super::weights::Aligned;
+use super::weights::{Aligned, HIDDEN_SCALE, QuantisedRow, paired};
 
-/// What the largest value of a frame becomes.
-const LARGEST: f32 = 8_192.0;
-
-/// The most that the magnitudes of the weights of an output within a frame may sum up to: times [`LARGEST`], it still is an `i32`.
-const MAX_SUM: i32 = i32::MAX / LARGEST as i32;
+/// What the largest value of a frame becomes: as a hidden value of 1, for which rows of weights are bounded.
+const LARGEST: f32 = HIDDEN_SCALE;
 
 /// A frame whose largest value is below this counts as zeros.
 const SMALLEST: f32 = 1e-20;
 
 /// Vectors of outputs in a tile.
 const VECTORS: usize = 2;
-
-/// Added to a small number, it leaves the nearest integer in the lowest bits.
-const ROUNDING_F64: f64 = 6_755_399_441_055_744.0;
 
 /// The weights of a convolution, as floats.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +34,6 @@ pub struct ConvolutionWeights {
 
 /// A convolution whose outputs are a multiple of `2 * LANES`.
 pub(super) struct Convolution<const LANES: usize> {
-    n_taps: usize,
     /// Pairs of values that a tap takes.
     n_pairs: usize,
     blocks: Vec<Block<LANES>>,
@@ -75,29 +68,23 @@ impl<const LANES: usize> Convolution<LANES> {
                     .flat_map(|tap| (0..n_values).map(move |value| (tap, value)))
                     .map(|(tap, value)| weight(output, tap, value))
                     .collect();
-                let (row, step) = quantised(&row, n_values);
-                packed.scale[vector][lane] = step as f32;
+                // Rounding adds at most a half to each, and to the largest value.
+                let row = QuantisedRow::of_taps(&row, n_values, n_values as f64);
+                packed.scale[vector][lane] = row.step as f32;
                 packed.bias[vector][lane] = bias.map_or(0.0, |bias| bias[output]);
-                for (tap, of_tap) in row.chunks(n_values).enumerate() {
+                for (tap, of_tap) in row.weights.chunks(n_values).enumerate() {
                     for pair in 0..n_pairs {
-                        let (low, high) = values_of_pair::<LANES>(pair);
-                        let both = i32::from(of_tap[low]) & 0xffff | i32::from(of_tap[high]) << 16;
-                        packed.weights[tap * n_pairs + pair].0[vector][lane] = both;
+                        packed.weights[tap * n_pairs + pair].0[vector][lane] = paired::<LANES>(of_tap, pair);
                     }
                 }
             }
             packed
         };
-        Self { n_taps, n_pairs, blocks: (0..n_outputs / (VECTORS * LANES)).map(block).collect() }
+        Self { n_pairs, blocks: (0..n_outputs / (VECTORS * LANES)).map(block).collect() }
     }
 
     pub(super) fn n_outputs(&self) -> usize {
         self.blocks.len() * VECTORS * LANES
-    }
-
-    /// Values that a tap takes.
-    pub(super) fn n_values(&self) -> usize {
-        2 * self.n_pairs
     }
 
     /// Computes rows of outputs, no less than `least`, `ROWS` at a time. `rows` gives the place of each; `tap`, by a place, the values of a tap and their scale.
@@ -153,7 +140,6 @@ impl<const LANES: usize> Convolution<LANES> {
                 }
             }
         }
-        debug_assert_eq!(self.blocks[0].weights.len(), self.n_taps * self.n_pairs);
     }
 }
 
@@ -186,27 +172,6 @@ fn multiply<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
         }
     }
     totals
-}
-
-/// The two values of a pair: the same lane of two vectors.
-fn values_of_pair<const LANES: usize>(pair: usize) -> (usize, usize) {
-    let low = pair / LANES * 2 * LANES + pair % LANES;
-    (low, low + LANES)
-}
-
-/// A row of weights in 16 bits, and the weight that an integer of 1 stands for: the finest with which each weight fits, and the sums within
-/// every tap of `n_values`.
-fn quantised(row: &[f32], n_values: usize) -> (Vec<i16>, f64) {
-    let largest = row.iter().fold(0.0_f64, |largest, weight| largest.max(f64::from(weight.abs())));
-    let sums = row.chunks(n_values).map(|tap| tap.iter().map(|weight| f64::from(weight.abs())).sum::<f64>());
-    let sum = sums.fold(0.0, f64::max);
-    // Rounding adds at most a half to each, and to the largest value.
-    let most = f64::from(MAX_SUM) - n_values as f64;
-    let step = (sum / most).max(largest / f64::from(i16::MAX)).max(f64::MIN_POSITIVE);
-    // As `round_ties_even`, which is a call into a library where the CPU of the build may lack the instruction.
-    let nearest = |x: f64| ((x + ROUNDING_F64) - ROUNDING_F64) as i16;
-    let steps_in_one = 1.0 / step;
-    (row.iter().map(|weight| nearest(f64::from(*weight) * steps_in_one)).collect(), step)
 }
 
 /// Values that are not negative -> pairs, and their scale. There are a multiple of `2 * LANES`.
@@ -306,6 +271,7 @@ impl<const LANES: usize> Linear<LANES> {
 #[cfg(test)]
 mod tests {
     use super::super::simd::Portable;
+    use super::super::weights::places_of_pair;
     use super::*;
 
     const LANES: usize = 8;
@@ -365,7 +331,7 @@ mod tests {
         ];
         for row in rows {
             for n_values in [96, 1_024] {
-                let (weights, step) = quantised(&row, n_values);
+                let QuantisedRow { weights, step } = QuantisedRow::of_taps(&row, n_values, n_values as f64);
                 for (tap, floats) in weights.chunks(n_values).zip(row.chunks(n_values)) {
                     let sum: i64 = tap.iter().map(|weight| i64::from(weight.abs())).sum();
                     assert!(sum * LARGEST as i64 <= i64::from(i32::MAX), "{sum}");
@@ -383,7 +349,7 @@ mod tests {
         let mut pairs = [0; 16];
         let scale = quantise(Portable, &values, &mut pairs);
         for (pair, both) in pairs.iter().enumerate() {
-            let (low, high) = values_of_pair::<LANES>(pair);
+            let (low, high) = places_of_pair::<LANES>(pair);
             for (value, quantised) in [(low, both & 0xffff), (high, both >> 16)] {
                 assert!((quantised as f32 * scale - values[value]).abs() <= 0.5001 * scale, "{value}");
             }

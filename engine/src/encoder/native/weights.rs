@@ -112,23 +112,30 @@ pub(super) struct Network<const LANES: usize> {
 
 /// A row of weights in 16 bits.
 pub(super) struct QuantisedRow {
-    pub(super) weights: [i16; HIDDEN_UNITS],
+    pub(super) weights: Vec<i16>,
     /// The weight that an integer of 1 represents.
     pub(super) step: f64,
 }
 
 impl QuantisedRow {
-    /// The finest step with which the row fits: each weight into 16 bits, and the sum of all products with hidden values into 32.
+    /// A row of weights of hidden values.
     pub(super) fn new(row: &[f32; HIDDEN_UNITS]) -> Self {
-        let largest = row.iter().fold(0.0_f64, |largest, weight| largest.max(f64::from(weight.abs())));
-        let sum: f64 = row.iter().map(|weight| f64::from(weight.abs())).sum();
         // Rounding adds at most a half to each.
-        let most = f64::from(MAX_ROW_SUM) - HIDDEN_UNITS as f64 / 2.0;
+        Self::of_taps(row, HIDDEN_UNITS, HIDDEN_UNITS as f64 / 2.0)
+    }
+
+    /// The finest step with which the row fits: each weight into 16 bits, and the sum of the products of each `n_values` weights in a row into 32.
+    /// `room` is what rounding may add to the magnitudes of those weights.
+    pub(super) fn of_taps(row: &[f32], n_values: usize, room: f64) -> Self {
+        let largest = row.iter().fold(0.0_f64, |largest, weight| largest.max(f64::from(weight.abs())));
+        let sum_of = |tap: &[f32]| tap.iter().map(|weight| f64::from(weight.abs())).sum::<f64>();
+        let sum = row.chunks(n_values).map(sum_of).fold(0.0, f64::max);
+        let most = f64::from(MAX_ROW_SUM) - room;
         let step = (sum / most).max(largest / f64::from(i16::MAX)).max(f64::MIN_POSITIVE);
         // As `round_ties_even`, which is a call into a library where the CPU of the build may lack the instruction.
         let nearest = |x: f64| ((x + ROUNDING_F64) - ROUNDING_F64) as i16;
         let steps_in_one = 1.0 / step;
-        Self { weights: row.map(|weight| nearest(f64::from(weight) * steps_in_one)), step }
+        Self { weights: row.iter().map(|weight| nearest(f64::from(*weight) * steps_in_one)).collect(), step }
     }
 }
 
@@ -207,9 +214,9 @@ pub(super) fn int_block<const LANES: usize>(rows: &[[f32; HIDDEN_UNITS]], block:
     packed
 }
 
-/// Two of 256 numbers in one.
-pub(super) fn paired<const LANES: usize>(numbers: &[i16; HIDDEN_UNITS], pair: usize) -> i32 {
-    let (low, high) = units_of_pair::<LANES>(pair);
+/// Two numbers in one.
+pub(super) fn paired<const LANES: usize>(numbers: &[i16], pair: usize) -> i32 {
+    let (low, high) = places_of_pair::<LANES>(pair);
     i32::from(numbers[low]) & 0xffff | i32::from(numbers[high]) << 16
 }
 
@@ -226,8 +233,8 @@ pub(super) fn lanes<const LANES: usize>() -> impl Iterator<Item = (usize, usize)
     (0..GATES).flat_map(|vector| (0..LANES).map(move |lane| (vector, lane)))
 }
 
-/// The two units of a pair: the same lane of two blocks, since two vectors of hidden values become one of pairs.
-fn units_of_pair<const LANES: usize>(pair: usize) -> (usize, usize) {
+/// The two values of a pair: the same lane of two vectors, which become one of pairs.
+pub(super) fn places_of_pair<const LANES: usize>(pair: usize) -> (usize, usize) {
     let low = pair / LANES * 2 * LANES + pair % LANES;
     (low, low + LANES)
 }

@@ -18,10 +18,9 @@ const GROWTH: usize = 32;
 /// Reads a file that `model convert` has written. One of any other graph, even of the same weights, is refused.
 pub(super) fn read(onnx: &[u8]) -> Result<NetworkWeights, EncoderError> {
     let stored = Stored::of_file(onnx);
-    let weights = weights(&stored)
-        .map_err(|_| EncoderError::other_graph("its weights are not where they should be"))?;
-    let graph = network(&stored)
-        .map_err(|_| EncoderError::other_graph("its weights are not where they should be"))?;
+    let misplaced = |_| EncoderError::other_graph("its weights are not where they should be");
+    let weights = weights(&stored).map_err(misplaced)?;
+    let graph = network(&stored).map_err(misplaced)?;
     if file(&graph, &weights.metadata) != onnx {
         return Err(EncoderError::other_graph("its graph is not the one that `model convert` writes"));
     }

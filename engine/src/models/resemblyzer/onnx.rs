@@ -8,7 +8,7 @@ use crate::encoder::native::{
     NetworkWeights,
 };
 use crate::models::onnx::{
-    Dim, Message, fields, file, float_tensor, int, int64_tensor, ints, node, value_info,
+    Dim, Message, Stored, file, float_tensor, int, int64_tensor, ints, node, value_info,
 };
 
 /// The encoder's ONNX file: `mels [n, 160, 40]` -> LSTM layers -> last hidden state -> linear -> ReLU -> L2 norm ->
@@ -19,9 +19,10 @@ pub fn write(weights: &EncoderWeights) -> Vec<u8> {
 
 /// Reads such a file. One of any other graph, even of the same weights, is refused.
 pub fn read(onnx: &[u8]) -> Result<NetworkWeights, EncoderError> {
-    let weights = find_weights(onnx)
+    let stored = Stored::of_file(onnx);
+    let weights = find_weights(&stored)
         .ok_or_else(|| EncoderError::other_graph("its weights are not where they should be"))?;
-    if !floats(&weights).all(|weight| weight.is_finite()) {
+    if !stored.is_finite() {
         return Err(EncoderError::other_graph("it has weights that are not finite"));
     }
     if write(&weights) != onnx {
@@ -30,20 +31,9 @@ pub fn read(onnx: &[u8]) -> Result<NetworkWeights, EncoderError> {
     Ok(NetworkWeights::Lstm(weights))
 }
 
-fn floats(weights: &EncoderWeights) -> impl Iterator<Item = &f32> {
-    let layers = weights.layers.iter().flat_map(|layer| [&layer.input, &layer.recurrent, &layer.bias]);
-    layers.chain([&weights.linear.weight, &weights.linear.bias]).flatten()
-}
-
 /// The weights by their names, as long as they should be, and the metadata.
-fn find_weights(onnx: &[u8]) -> Option<EncoderWeights> {
-    let graph = fields(onnx, 7).next()?;
-    let weights = |name: String, len: usize| {
-        let tensor = fields(graph, 5).find(|tensor| fields(tensor, 8).eq([name.as_bytes()]))?;
-        let (values, rest) = fields(tensor, 9).next()?.as_chunks();
-        let values: Vec<f32> = values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        (values.len() == len && rest.is_empty()).then_some(values)
-    };
+fn find_weights(stored: &Stored<'_>) -> Option<EncoderWeights> {
+    let weights = |name: String, len: usize| stored.floats(&name).ok().filter(|values| values.len() == len);
     let layer = |i: usize| {
         let n_inputs = if i == 0 { N_MELS } else { HIDDEN_UNITS };
         Some(LstmWeights {
@@ -52,16 +42,13 @@ fn find_weights(onnx: &[u8]) -> Option<EncoderWeights> {
             bias: weights(format!("layer{i}_b"), 8 * HIDDEN_UNITS)?,
         })
     };
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
-    let metadata = fields(onnx, 14)
-        .map(|entry| Some((text(fields(entry, 1).next()?)?, text(fields(entry, 2).next()?)?)));
     Some(EncoderWeights {
         layers: (0..LSTM_LAYERS).map(layer).collect::<Option<_>>()?,
         linear: LinearWeights {
             weight: weights("linear_weight".into(), EMBEDDING_DIM * HIDDEN_UNITS)?,
             bias: weights("linear_bias".into(), EMBEDDING_DIM)?,
         },
-        metadata: metadata.collect::<Option<_>>()?,
+        metadata: stored.metadata().ok()?,
     })
 }
 
