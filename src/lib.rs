@@ -4,7 +4,7 @@
 
 pub use voice_embedding_engine::{
     audio, calibration, compare, decisions, diarization, embedder, embedding, encoder, engine, front_end,
-    listening, memory, models, notation, pace, pipeline, queue, report, speakers, speech, transcript,
+    listening, live, memory, models, notation, pace, pipeline, queue, report, speakers, speech, transcript,
 };
 
 mod random;

@@ -61,10 +61,12 @@ pub mod listening;
 
 pub mod transcript;
 
-pub mod engine;
-
-pub mod embedder;
-
 pub mod speakers;
 
 pub mod decisions;
+
+pub mod live;
+
+pub mod engine;
+
+pub mod embedder;

@@ -363,16 +363,8 @@ impl Pipeline {
 
 /// What is known of a recording before it is looked into.
 pub(crate) fn report_of<W>(recording: &Recording<W>, level_dbfs: f64) -> AudioReport {
-    AudioReport {
-        duration_seconds: recording.duration_seconds,
-        speech_seconds: 0.0,
-        sample_rate_hz: recording.sample_rate_hz,
-        channels: recording.channels,
-        level_dbfs,
-        windows: 0,
-        warnings: Vec::new(),
-        speech_segments: None,
-    }
+    let Recording { duration_seconds, sample_rate_hz, channels, .. } = *recording;
+    AudioReport { duration_seconds, level_dbfs, ..AudioReport::of_nothing(sample_rate_hz, channels) }
 }
 
 impl PipelineError {

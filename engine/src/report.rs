@@ -48,9 +48,28 @@ pub struct AudioReport {
 }
 
 impl AudioReport {
+    /// A recording without a sample.
+    pub(crate) fn of_nothing(sample_rate_hz: u32, channels: u16) -> Self {
+        Self {
+            duration_seconds: 0.0,
+            speech_seconds: 0.0,
+            sample_rate_hz,
+            channels,
+            level_dbfs: f64::NEG_INFINITY,
+            windows: 0,
+            warnings: Vec::new(),
+            speech_segments: None,
+        }
+    }
+
     /// Whether the recording lacks frequencies that encoders were trained on.
     pub(crate) fn is_narrowband(&self) -> bool {
-        self.sample_rate_hz < NARROWBAND_BELOW_HZ
+        Self::is_narrowband_rate(self.sample_rate_hz)
+    }
+
+    /// Whether recordings of a rate do.
+    pub(crate) fn is_narrowband_rate(sample_rate_hz: u32) -> bool {
+        sample_rate_hz < NARROWBAND_BELOW_HZ
     }
 }
 
@@ -111,11 +130,16 @@ impl Warning {
             (Self::ShortSpeech, report.speech_seconds < SHORT_SPEECH_SECONDS),
             (Self::Narrowband, report.is_narrowband()),
             (Self::Clipped, is_clipped),
-            (Self::LowLevel, report.level_dbfs < LOW_LEVEL_DBFS),
+            (Self::LowLevel, Self::is_low_level(report.level_dbfs)),
             (Self::Truncated, is_truncated),
             (Self::Noise, is_noise),
         ];
         warnings.into_iter().filter_map(|(warning, applies)| applies.then_some(warning)).collect()
+    }
+
+    /// Whether a recording of a level is mostly noise once it is raised.
+    pub(crate) fn is_low_level(level_dbfs: f64) -> bool {
+        level_dbfs < LOW_LEVEL_DBFS
     }
 
     /// The code that answers carry.

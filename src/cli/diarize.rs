@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use anyhow::{Context, ensure};
@@ -162,24 +161,33 @@ impl DiarizeArgs {
         Ok(Some(Transcript::of_bytes(&bytes).with_context(|| path.display().to_string())?))
     }
 
-    fn naming(&self, model: &Arc<EmbedderModel>) -> anyhow::Result<Option<Naming>> {
+    fn naming(&self, model: &EmbedderModel) -> anyhow::Result<Option<Naming>> {
         let Some(collection) = self.collection.clone() else { return Ok(None) };
-        let store = store::open(self.store.clone().into(), vec![model.id().clone()])?;
         let decider = self.decision.decider(model, &self.calibration, None)?;
-        Ok(Some(Naming { store, collection, decider }))
+        Naming::new(self.store.clone(), collection, model, decider).map(Some)
     }
 }
 
 /// Enrolled speakers that may be in a recording.
-struct Naming {
+pub(super) struct Naming {
     store: Store,
     collection: Identifier,
     decider: Decider,
 }
 
 impl Naming {
+    pub(super) fn new(
+        store: StorePlaceArgs,
+        collection: Identifier,
+        model: &EmbedderModel,
+        decider: Decider,
+    ) -> anyhow::Result<Self> {
+        let store = store::open(store.into(), vec![model.id().clone()])?;
+        Ok(Self { store, collection, decider })
+    }
+
     /// Of each speaker of a recording, the enrolled one.
-    fn name(&self, found: &Diarization, model: &EmbedderModel) -> anyhow::Result<Names> {
+    pub(super) fn name(&self, found: &Diarization, model: &EmbedderModel) -> anyhow::Result<Names> {
         let embeddings = voices_of(found, model.id())?;
         let wanted = naming_search(self.collection.clone());
         let searched = self.store.search(&embeddings, &wanted).map_err(store::explain)?;

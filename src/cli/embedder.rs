@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use clap::Args;
@@ -15,16 +16,20 @@ use crate::audio::Channel;
 use crate::config::{ConfiguredModel, EngineArgs, Environment, LogConfig, StoreArgs, not_negative, positive};
 use crate::embedder::{
     Admission, Done, EmbedError, Embedded, Embedder, EmbedderLimits, EmbedderModel, Hearing, InOrder,
-    WantedTurns, WorkerPanicked, queue_capacity,
+    LiveStep, SegmentationNetwork, WantedTurns, WorkerPanicked, queue_capacity,
 };
 use crate::embedding::ModelId;
 use crate::encoder::MAX_BATCH;
 use crate::engine::Engine;
+use crate::listening::HeardRecording;
+use crate::live::{LiveEvent, LiveOptions, LiveSession, Purpose};
 use crate::logging::{self, Logging};
 use crate::models::{self, Model};
-use crate::pipeline::{PipelineLimits, RecordingOptions, Wanted};
+use crate::pipeline::{PipelineError, PipelineLimits, RecordingOptions, Wanted};
 use crate::queue::QueueLimits;
+use crate::report::AudioReport;
 use crate::speakers::Identifier;
+use crate::transcript::Transcript;
 
 /// Between two looks at whether the command is stopped.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -178,6 +183,51 @@ impl EmbeddingArgs {
     }
 }
 
+/// A live session on the embedder's workers, for a caller that waits.
+pub(super) struct Live {
+    admission: Admission,
+    model: Arc<EmbedderModel>,
+    network: SegmentationNetwork,
+    /// None after an error.
+    session: Option<Box<LiveSession>>,
+}
+
+impl Live {
+    /// The session, between two steps.
+    pub(super) fn session(&mut self) -> &mut LiveSession {
+        self.session.as_mut().expect("no step has failed")
+    }
+
+    /// Does a step, and waits for it.
+    pub(super) fn step(
+        &mut self,
+        audio: Vec<u8>,
+        purpose: Purpose,
+    ) -> Result<Vec<LiveEvent>, RecordingError> {
+        let session = self.session.take().expect("no step has failed");
+        let (sender, stepped) = channel();
+        self.admission.live_step(
+            &self.model,
+            self.network,
+            session,
+            (vec![audio], purpose),
+            move |outcome| {
+                // The caller waits for it.
+                let _ = sender.send(outcome);
+            },
+        );
+        let LiveStep { session, events } =
+            stepped.recv().map_err(|_| WorkerPanicked)?.map_err(EmbedError::from)?;
+        self.session = Some(session);
+        Ok(events)
+    }
+
+    /// The session after its last step.
+    pub(super) fn conclude(self) -> (Result<HeardRecording, AudioReport>, Option<Transcript>) {
+        self.session.expect("no step has failed").conclude()
+    }
+}
+
 type Outcome<O> = Result<O, RecordingError>;
 
 impl Embedding {
@@ -219,6 +269,20 @@ impl Embedding {
             admission.hear(model, network, wanted, n_bytes, move || Ok((source.read()?, options)), done);
         };
         self.in_order(sources.map(|source| (source.name(), source)), is_stopped, submit, each)
+    }
+
+    /// Opens a live session.
+    ///
+    /// # Panics
+    /// If it was not started for turns.
+    pub(super) fn live(&self, options: LiveOptions) -> Result<Live, PipelineError> {
+        let session = LiveSession::new(self.model.pipeline(), self.model.spec(), options)?;
+        Ok(Live {
+            admission: self.embedder.admit_live(),
+            model: Arc::clone(&self.model),
+            network: self.embedder.segmentation().expect("it was started for turns"),
+            session: Some(Box::new(session)),
+        })
     }
 
     fn in_order<T, S, O: Send + 'static>(

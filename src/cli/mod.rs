@@ -11,6 +11,7 @@ mod healthcheck;
 mod identify;
 mod interrupt;
 mod key;
+mod live;
 mod manual;
 mod model;
 mod outcome;
@@ -37,6 +38,7 @@ use diarize::DiarizeArgs;
 use embed::EmbedArgs;
 use identify::IdentifyArgs;
 use key::KeyCommand;
+use live::LiveArgs;
 use model::ModelCommand;
 use outcome::COULD_NOT_TELL;
 use score::ScoreArgs;
@@ -62,6 +64,7 @@ enum Command {
     Similarities(Box<SimilaritiesArgs>),
     Identify(Box<IdentifyArgs>),
     Diarize(Box<DiarizeArgs>),
+    Live(Box<LiveArgs>),
     Score(Box<ScoreArgs>),
     Calibrate(Box<CalibrateArgs>),
     /// List, show, enrol or delete speakers, in the same store as a running service's.
@@ -114,6 +117,7 @@ pub fn run() -> ExitCode {
             | Command::Similarities(_)
             | Command::Identify(_)
             | Command::Diarize(_)
+            | Command::Live(_)
             | Command::Score(_)
             | Command::Calibrate(_)
     );
@@ -124,6 +128,7 @@ pub fn run() -> ExitCode {
         Command::Similarities(args) => similarities::run(*args),
         Command::Identify(args) => identify::run(*args),
         Command::Diarize(args) => diarize::run(&args),
+        Command::Live(args) => live::run(&args),
         Command::Score(args) => score::run(&args),
         Command::Calibrate(args) => calibrate::run(*args),
         Command::Speakers(command) => succeeded(speakers::run(command)),

@@ -80,6 +80,12 @@ pub struct ServeArgs {
     /// Longest recording whose turns are told, in seconds.
     #[arg(long, env, default_value = "7200", value_parser = positive)]
     max_diarize_seconds: f64,
+    /// Longest live session, in seconds.
+    #[arg(long, env, default_value = "14400", value_parser = positive)]
+    max_live_seconds: f64,
+    /// Live sessions at once; 0 for none [default: as many as half of the workers' time allows].
+    #[arg(long, env)]
+    max_live_sessions: Option<u16>,
     /// Largest request body of /v1/diarize, in bytes.
     #[arg(long, env, default_value = "268435456")]
     max_diarize_body_bytes: NonZeroUsize,
@@ -167,6 +173,10 @@ pub struct HttpConfig {
     pub max_body_bytes: usize,
     /// Largest request body of `/v1/diarize`.
     pub max_diarize_body_bytes: usize,
+    /// Longest live session, in seconds.
+    pub max_live_seconds: f64,
+    /// Live sessions at once; none for what the workers can do.
+    pub max_live_sessions: Option<usize>,
     /// Largest request body of `/v1/import`, which is kept in a file.
     pub max_import_bytes: usize,
     /// Least speech in a recording that is enrolled, in seconds.
@@ -244,6 +254,8 @@ impl TryFrom<ServeArgs> for Config {
             http: HttpConfig {
                 max_body_bytes: args.max_body_bytes.get(),
                 max_diarize_body_bytes: args.max_diarize_body_bytes.get(),
+                max_live_seconds: args.max_live_seconds,
+                max_live_sessions: args.max_live_sessions.map(usize::from),
                 max_import_bytes: args.max_import_bytes.get(),
                 min_enrolment_seconds: args.min_enrolment_seconds,
                 request_timeout: Duration::from_secs_f64(args.request_timeout_seconds),

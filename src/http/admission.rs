@@ -13,11 +13,18 @@ use super::metrics::EmbeddingMetrics;
 use super::request::model::segmentation;
 use super::request::voice::VoiceRecording;
 use super::state::AppState;
+use super::store::follow_store;
+use crate::calibration::Criterion;
+use crate::decisions::{Names, name_speakers, naming_search, voices_of};
+use crate::diarization::Diarization;
 use crate::embedder::{
-    self, EmbedError, Embedded, EmbeddedVoice, EmbedderModel, Hearing, Timings, WantedTurns,
+    self, EmbedError, Embedded, EmbeddedVoice, EmbedderModel, Hearing, LiveStep, SegmentationNetwork,
+    Timings, WantedTurns,
 };
+use crate::live::{LiveSession, Purpose};
 use crate::pace::Pace;
 use crate::pipeline::Wanted;
+use crate::speakers::Identifier;
 
 /// Windows a second that a recording's token pays for: those of its embedding.
 const RATE_OF_A_TOKEN: f64 = 1.3;
@@ -51,6 +58,39 @@ impl Admission {
     /// Takes a place in the queue. A stop waits for requests in hand, so it does not matter whether it has begun.
     pub(super) fn new(state: &AppState) -> Result<Self, ApiError> {
         Ok(Self { state: state.clone(), admission: state.embedder_in_hand()?.admit()? })
+    }
+
+    /// Admits a live session, which takes no place.
+    pub(super) fn live(state: &AppState) -> Result<Self, ApiError> {
+        Ok(Self { state: state.clone(), admission: state.embedder_in_hand()?.admit_live() })
+    }
+
+    /// Does a step of a live session.
+    pub(super) async fn live_step(
+        &self,
+        model: &Arc<EmbedderModel>,
+        network: SegmentationNetwork,
+        session: Box<LiveSession>,
+        work: (Vec<Vec<u8>>, Purpose),
+    ) -> Result<LiveStep, ApiError> {
+        let (answer, answered) = oneshot::channel();
+        self.admission.live_step(model, network, session, work, move |outcome| drop(answer.send(outcome)));
+        let step = answered.await.map_err(|_| ApiError::Panicked)?;
+        Ok(step.map_err(EmbedError::from)?)
+    }
+
+    /// Of each speaker of a recording, the enrolled one.
+    pub(super) async fn name_speakers(
+        &self,
+        model: &Arc<EmbedderModel>,
+        collection: &Identifier,
+        found: &Diarization,
+    ) -> Result<Names, ApiError> {
+        let voices = voices_of(found, model.id()).map_err(|error| ApiError::Internal(error.to_string()))?;
+        let wanted = naming_search(collection.clone());
+        let store = follow_store(&self.state).await?;
+        let searched = self.run(move || store.search_known(&voices, &wanted)).await?;
+        Ok(name_speakers(found, searched, Criterion::Default, model.judge()))
     }
 
     /// Does work of a few milliseconds on a worker.

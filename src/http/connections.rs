@@ -15,15 +15,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio_io_timeout::TimeoutStream;
 use tower::Service;
 
 use super::layers::drain::BodyState;
 use super::layers::watched::{Watch, watched};
-use super::open_connections::{Busy, ConnectionLimits, OpenConnections};
+use super::open_connections::{Busy, ConnectionLimits, OfConnection, OpenConnections};
 use super::state::AppState;
 
 /// Headers of a request that are read; those with more than `layers::headers` allows are refused in the service's own words.
@@ -56,7 +55,7 @@ pub(super) async fn serve(
     let per_address = state.config.max_connections_per_address.get();
     let server = Server {
         open: OpenConnections::new(ConnectionLimits { all: max_connections, per_address }),
-        graceful: GracefulShutdown::new(),
+        closing: watch::Sender::new(()),
         state,
         router,
     };
@@ -81,18 +80,20 @@ pub(super) async fn serve(
         }
     }
     drop(listener);
-    let all_closed = async {
+    let all_closed = async || {
         while server.open.count() > 0 {
             tokio::time::sleep(CLOSING).await;
         }
     };
-    let _ = tokio::time::timeout(LINGER, all_closed).await;
-    server.graceful.shutdown().await;
+    let _ = tokio::time::timeout(LINGER, all_closed()).await;
+    server.closing.send_replace(());
+    all_closed().await;
 }
 
 struct Server {
     open: OpenConnections,
-    graceful: GracefulShutdown,
+    /// Told once connections are to be closed with their answers.
+    closing: watch::Sender<()>,
     state: AppState,
     router: Router,
 }
@@ -114,6 +115,7 @@ impl Server {
         let service = service_fn(move |mut request: Request<Incoming>| {
             let busy = asked.busy();
             request.extensions_mut().insert(ConnectInfo(peer));
+            request.extensions_mut().insert(OfConnection::new(&asked));
             let body_state = Arc::<BodyState>::default();
             request.extensions_mut().insert(Arc::clone(&body_state));
             let expects_continue = request.headers().contains_key(EXPECT);
@@ -134,8 +136,9 @@ impl Server {
             .max_buf_size(MAX_BUFFER_BYTES)
             .max_headers(MAX_READ_HEADERS)
             .header_read_timeout(self.state.config.keep_alive)
-            .serve_connection(TokioIo::new(Box::pin(stream)), service);
-        let connection = self.graceful.watch(connection);
+            .serve_connection(TokioIo::new(Box::pin(stream)), service)
+            .with_upgrades();
+        let mut closing = self.closing.subscribe();
         tokio::spawn(async move {
             metrics.connections.open.inc();
             let is_silent = async {
@@ -143,6 +146,14 @@ impl Server {
                 if open.has_asked() {
                     std::future::pending::<()>().await;
                 }
+            };
+            let connection = async {
+                let mut connection = std::pin::pin!(connection);
+                tokio::select! {
+                    ended = connection.as_mut() => return ended,
+                    _ = closing.changed() => connection.as_mut().graceful_shutdown(),
+                }
+                connection.await
             };
             tokio::select! {
                 // An error here is a client that is slow or has gone.

@@ -1,6 +1,6 @@
 //! Every error that a client can see. `error_table.rs` has the status of each.
 
-use axum::http::header::{CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{CONNECTION, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -53,6 +53,15 @@ pub(super) enum ApiError {
         "While API_KEY is not set, only this machine may ask: Host should be localhost, 127.0.0.1 or [::1], and Origin, if there is one, local or in CORS_ORIGINS"
     )]
     NotLocal,
+    /// A page of another origin asks for a live session.
+    #[error("Pages of {origin} may not open live sessions; CORS_ORIGINS lists those that may")]
+    ForeignOrigin {
+        /// The origin.
+        origin: String,
+    },
+    /// The request is no handshake of a WebSocket.
+    #[error("A live session is a WebSocket: send Upgrade: websocket")]
+    UpgradeRequired,
     /// No such path.
     #[error("Not Found")]
     NotFound,
@@ -396,7 +405,11 @@ impl ApiError {
             Self::InvalidBase64(_) => "invalid_base64",
             Self::WrongDimension { .. } | Self::Dimensions { .. } => "wrong_dimension",
             Self::InvalidApiKey | Self::MissingApiKey => "invalid_api_key",
-            Self::Forbidden { .. } | Self::ForbiddenCollection { .. } | Self::NotLocal => "forbidden",
+            Self::Forbidden { .. }
+            | Self::ForbiddenCollection { .. }
+            | Self::NotLocal
+            | Self::ForeignOrigin { .. } => "forbidden",
+            Self::UpgradeRequired => "upgrade_required",
             Self::At { error, .. } => error.code(),
             Self::NothingEmbedded { .. } => "nothing_embedded",
             Self::TooManyRecordings { .. } => "too_many_recordings",
@@ -546,6 +559,9 @@ impl IntoResponse for ApiError {
         }
         if status == StatusCode::REQUEST_TIMEOUT {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if status == StatusCode::UPGRADE_REQUIRED {
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         }
         if let Some(seconds) = self.retry_after_seconds() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));

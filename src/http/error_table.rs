@@ -20,7 +20,7 @@ const fn kind(code: &'static str, status: u16, when: &'static str, example: &'st
 }
 
 /// Every kind of error.
-pub(super) const ERROR_KINDS: [ErrorKind; 41] = [
+pub(super) const ERROR_KINDS: [ErrorKind; 42] = [
     kind(
         "invalid_base64",
         400,
@@ -187,6 +187,12 @@ pub(super) const ERROR_KINDS: [ErrorKind; 41] = [
         422,
         "no recording or segment of a request has an embedding",
         "None of the 2 recordings or segments has an embedding; the first: No speech was found in the audio",
+    ),
+    kind(
+        "upgrade_required",
+        426,
+        "a request for a live session that is no handshake of a WebSocket",
+        "A live session is a WebSocket: send Upgrade: websocket",
     ),
     kind(
         "rate_limited",

@@ -95,6 +95,11 @@ impl ApiKeys {
         (found != NONE).then(|| Arc::clone(&holders[found as usize]))
     }
 
+    /// Whether the key of a holder is still valid.
+    pub(super) fn is_valid(&self, holder: &Holder) -> bool {
+        self.holders().iter().any(|known| known.key.digest == holder.key.digest)
+    }
+
     /// Whether an address has recently sent too many wrong keys.
     pub(super) fn is_guessing(&self, address: IpAddr) -> bool {
         let bucket = self.bucket_hasher.hash_one(network(address)) % WRONG_KEY_BUCKETS;

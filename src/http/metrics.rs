@@ -36,6 +36,8 @@ pub(super) struct Metrics {
     pub(super) speakers: SpeakerMetrics,
     /// Counted for each connection.
     pub(super) connections: ConnectionMetrics,
+    /// Counted for each live session.
+    pub(super) live: LiveMetrics,
     /// Always 1; the labels name what runs.
     pub(super) build_info: IntGaugeVec,
 }
@@ -102,6 +104,22 @@ pub(super) struct ConnectionMetrics {
     pub(super) refused: IntCounter,
 }
 
+/// Counted for each live session.
+pub(super) struct LiveMetrics {
+    /// Sessions that are open.
+    pub(super) sessions: IntGauge,
+    /// Sessions that may be open.
+    pub(super) capacity: IntGauge,
+    /// Seconds of audio received.
+    pub(super) audio_seconds: Counter,
+    /// Seconds from when audio is due to be looked at until its events are ready.
+    pub(super) latency_seconds: Histogram,
+    /// Sessions whose audio arrives faster than it is processed.
+    pub(super) behind: IntGauge,
+    /// Sessions that have ended, by how their connection was closed.
+    pub(super) ended: IntCounterVec,
+}
+
 impl Metrics {
     /// What counts the windows of each call of an encoder.
     pub(super) fn on_batch(self: &Arc<Self>) -> OnBatch {
@@ -125,6 +143,7 @@ impl Metrics {
             embedding: EmbeddingMetrics::new(&maker),
             speakers: SpeakerMetrics::new(&maker),
             connections: ConnectionMetrics::new(&maker),
+            live: LiveMetrics::new(&maker),
             build_info: maker.made(IntGaugeVec::new(
                 opts("build_info", "Always 1; the labels say what runs."),
                 &["version", "model", "encoder"],
@@ -191,6 +210,34 @@ impl EmbeddingMetrics {
             queue_depth: maker.gauge("queue_depth", "Recordings that wait or are in work."),
             queue_capacity: maker.gauge("queue_capacity", "Recordings that may wait or be in work."),
             model_loaded: maker.gauge("model_loaded", "Whether the models are loaded."),
+        }
+    }
+}
+
+impl LiveMetrics {
+    fn new(maker: &Maker) -> Self {
+        let latency_seconds = histogram_opts(
+            "live_latency_seconds",
+            "Time from when audio of a live session is due to be looked at until its events are ready.",
+            &REQUEST_BUCKETS,
+        );
+        Self {
+            sessions: maker.gauge("live_sessions", "Live sessions that are open."),
+            capacity: maker.gauge("live_sessions_capacity", "Live sessions that may be open."),
+            audio_seconds: maker
+                .made(Counter::with_opts(opts("live_audio_seconds_total", "Audio of live sessions."))),
+            latency_seconds: maker.made(Histogram::with_opts(latency_seconds)),
+            behind: maker.gauge(
+                "live_sessions_behind",
+                "Live sessions whose audio arrives faster than it is processed.",
+            ),
+            ended: maker.made(IntCounterVec::new(
+                opts(
+                    "live_sessions_ended_total",
+                    "Live sessions that have ended, by the code of their close.",
+                ),
+                &["code"],
+            )),
         }
     }
 }

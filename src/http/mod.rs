@@ -10,6 +10,7 @@ pub mod internals;
 mod key_file;
 mod keys;
 mod layers;
+mod live;
 mod metrics;
 mod open_connections;
 mod pages;

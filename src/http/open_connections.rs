@@ -30,7 +30,9 @@ struct Open {
 
 struct State {
     address: IpAddr,
-    /// Since when no request is in work; none while one is.
+    /// Requests in work, and live sessions.
+    n_busy: usize,
+    /// Since when there are none; none while there are.
     idle_since: Option<Instant>,
     has_asked: bool,
     close: Arc<Notify>,
@@ -41,6 +43,21 @@ pub(super) struct OpenConnection {
     number: u64,
     all: OpenConnections,
     close: Arc<Notify>,
+}
+
+/// The connection of a request: an extension of the request.
+#[derive(Clone)]
+pub(super) struct OfConnection(Arc<OpenConnection>);
+
+impl OfConnection {
+    pub(super) fn new(open: &Arc<OpenConnection>) -> Self {
+        Self(Arc::clone(open))
+    }
+
+    /// Keeps the connection's place, and busy, although its request is answered.
+    pub(super) fn hold(&self) -> (Arc<OpenConnection>, Busy) {
+        (Arc::clone(&self.0), self.0.busy())
+    }
 }
 
 /// A request of a connection, which is busy until this is dropped.
@@ -71,7 +88,7 @@ impl OpenConnections {
         open.next += 1;
         *open.per_address.entry(address).or_default() += 1;
         let idle_since = Some(Instant::now());
-        let state = State { address, idle_since, has_asked: false, close: Arc::clone(&close) };
+        let state = State { address, n_busy: 0, idle_since, has_asked: false, close: Arc::clone(&close) };
         open.connections.insert(number, state);
         Some(OpenConnection { number, all: self.clone(), close })
     }
@@ -103,6 +120,7 @@ impl OpenConnection {
     /// A request has come.
     pub(super) fn busy(&self) -> Busy {
         if let Some(state) = self.all.lock().connections.get_mut(&self.number) {
+            state.n_busy += 1;
             state.idle_since = None;
             state.has_asked = true;
         }
@@ -129,7 +147,10 @@ impl Drop for OpenConnection {
 impl Drop for Busy {
     fn drop(&mut self) {
         if let Some(state) = self.all.lock().connections.get_mut(&self.number) {
-            state.idle_since = Some(Instant::now());
+            state.n_busy -= 1;
+            if state.n_busy == 0 {
+                state.idle_since = Some(Instant::now());
+            }
         }
     }
 }

@@ -71,6 +71,7 @@ pub(super) fn router(state: AppState, cors_origins: &CorsOrigins) -> Router {
         .routes(keyed(routes!(v1::similarities::similarities), Right::Verify, Voices))
         .routes(keyed(routes!(v1::identify::identify), Right::Identify, Voices))
         .routes(with_any_key(routes!(v1::diarize::diarize_recording), LongRecording))
+        .routes(keyed(routes!(v1::live::live), Right::Embed, Options))
         .routes(keyed(routes!(speakers::create::create), Right::Enrol, Voices))
         .routes(keyed(routes!(speakers::list::list), Right::Read, Options))
         .routes(keyed(routes!(speakers::one::speaker), Right::Read, Options))

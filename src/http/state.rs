@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, watch};
 use super::error::ApiError;
 use super::keys::ApiKeys;
 use super::metrics::Metrics;
-use crate::config::{Config, HttpConfig};
+use crate::config::{Config, CorsOrigins, HttpConfig};
 use crate::embedder::{Embedder, EmbedderModel};
 use crate::embedding::ModelId;
 use crate::models::resemblyzer;
@@ -37,6 +37,10 @@ pub(super) struct AppState {
     /// For exports and imports, few at once: each takes a connection, and maybe a file.
     pub(super) transfers: Arc<Semaphore>,
     pub(super) metrics: Arc<Metrics>,
+    /// Pages of which origins may open live sessions.
+    pub(super) cors_origins: Arc<CorsOrigins>,
+    /// Live sessions that are open.
+    pub(super) live_sessions: Arc<AtomicUsize>,
 }
 
 /// Exports and imports at once.
@@ -59,6 +63,8 @@ impl AppState {
             diarize_body_bytes: Arc::default(),
             transfers: Arc::new(Semaphore::new(MAX_TRANSFERS)),
             metrics: Arc::new(Metrics::new()),
+            cors_origins: Arc::new(config.cors_origins.clone()),
+            live_sessions: Arc::default(),
         }
     }
 

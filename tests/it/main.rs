@@ -23,6 +23,7 @@ mod golden_stages;
 mod hostile;
 mod keys;
 mod kinds;
+mod live;
 mod lying;
 mod model;
 mod model_store;

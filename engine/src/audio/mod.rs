@@ -24,6 +24,7 @@ mod mpeg;
 mod ogg;
 mod pcm;
 mod raw;
+mod raw_stream;
 mod recording;
 pub mod resample;
 mod samples;
@@ -37,6 +38,7 @@ pub use durations::Length;
 pub use error::{AudioError, SUPPORTED_FORMATS};
 pub use pcm::{Endian, RawFormat, SampleFormat};
 pub use raw::of_samples;
+pub use raw_stream::RawStream;
 pub use recording::{
     Channel, DecodeOptions, MAX_CHANNELS, MAX_MAGNITUDE, Recording, SAMPLE_RATE_HZ, SAMPLE_RATES_HZ, Waveform,
 };

@@ -109,18 +109,38 @@ impl<S: Samples> MonoMix<S> {
         self.channels
     }
 
+    /// What has come out so far at 16 kHz.
+    pub(super) fn output(&self) -> &S {
+        self.resampled.output()
+    }
+
+    /// The same, to be changed.
+    pub(super) fn output_mut(&mut self) -> &mut S {
+        self.resampled.output_mut()
+    }
+
+    /// Seconds of what has come.
+    pub(super) fn seconds(&self) -> f64 {
+        self.n_frames as f64 / f64::from(self.sample_rate_hz)
+    }
+
+    /// Whether too many samples are at full scale.
+    pub(super) fn is_clipped(&self) -> bool {
+        let n_samples = self.n_frames * u64::from(self.channels);
+        self.n_full_scale as f64 > CLIPPED_SHARE * n_samples as f64
+    }
+
     /// The recording.
     pub(super) fn finish(self, truncated: bool) -> Result<Recording<S::Whole>, AudioError> {
-        let n_samples = self.n_frames * u64::from(self.channels);
         let power_of_one = self.power / f64::from(self.channels);
         Ok(Recording {
-            waveform: self.resampled.finish()?,
-            duration_seconds: self.n_frames as f64 / f64::from(self.sample_rate_hz),
+            duration_seconds: self.seconds(),
             sample_rate_hz: self.sample_rate_hz,
             channels: self.channels,
-            clipped: self.n_full_scale as f64 > CLIPPED_SHARE * n_samples as f64,
+            clipped: self.is_clipped(),
             truncated,
             channels_cancel: self.power_of_mean < CANCELLED_SHARE * power_of_one,
+            waveform: self.resampled.finish()?,
         })
     }
 }

@@ -59,6 +59,16 @@ impl<S: Samples> To16Khz<S> {
         }
     }
 
+    /// What has come out so far.
+    pub fn output(&self) -> &S {
+        &self.output
+    }
+
+    /// The same, to be changed.
+    pub fn output_mut(&mut self) -> &mut S {
+        &mut self.output
+    }
+
     /// The signal at 16 kHz.
     pub fn finish(mut self) -> Result<S::Whole, AudioError> {
         let n_samples = match &mut self.filter {

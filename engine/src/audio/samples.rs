@@ -56,6 +56,8 @@ pub struct CompactWaveform {
     scales: Vec<f32>,
     /// The block that is not full yet.
     pending: Vec<f32>,
+    /// Blocks at the beginning that were forgotten.
+    n_forgotten: usize,
 }
 
 impl Samples for CompactWaveform {
@@ -78,13 +80,13 @@ impl Samples for CompactWaveform {
     }
 
     fn n_samples(&self) -> usize {
-        self.values.len() + self.pending.len()
+        self.len() + self.pending.len()
     }
 
     fn finish(mut self, n_samples: usize) -> Result<Self, AudioError> {
         self.pack();
-        self.values.truncate(n_samples);
-        if self.values.is_empty() {
+        self.values.truncate(n_samples - self.n_forgotten * BLOCK_SAMPLES);
+        if self.is_empty() {
             return Err(AudioError::Corrupt("it holds no samples".into()));
         }
         Ok(self)
@@ -92,29 +94,42 @@ impl Samples for CompactWaveform {
 }
 
 impl CompactWaveform {
-    /// How many samples there are.
+    /// How many samples there are, in whole blocks while the signal grows.
     pub fn len(&self) -> usize {
-        self.values.len()
+        self.n_forgotten * BLOCK_SAMPLES + self.values.len()
     }
 
     /// Whether there are no samples. A decoded recording always has some.
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.len() == 0
     }
 
     /// Some of the samples, full scale at ±1; zeros beyond the end.
+    ///
+    /// # Panics
+    /// If some of them were forgotten.
     pub fn read(&self, range: Range<usize>) -> Vec<f32> {
         let mut samples = Vec::with_capacity(range.len());
         let mut at = range.start;
-        while at < range.end.min(self.values.len()) {
+        let first = self.n_forgotten * BLOCK_SAMPLES;
+        while at < range.end.min(self.len()) {
             let block = at / BLOCK_SAMPLES;
-            let end = ((block + 1) * BLOCK_SAMPLES).min(range.end).min(self.values.len());
-            let scale = self.scales[block];
-            samples.extend(self.values[at..end].iter().map(|value| f32::from(*value) * scale));
+            let end = ((block + 1) * BLOCK_SAMPLES).min(range.end).min(self.len());
+            let scale = self.scales[block - self.n_forgotten];
+            samples
+                .extend(self.values[at - first..end - first].iter().map(|value| f32::from(*value) * scale));
             at = end;
         }
         samples.resize(range.len(), 0.0);
         samples
+    }
+
+    /// Frees the memory of the samples before one, which are not read any more.
+    pub fn forget_before(&mut self, sample: usize) {
+        let n_blocks = (sample / BLOCK_SAMPLES).saturating_sub(self.n_forgotten).min(self.scales.len());
+        self.scales.drain(..n_blocks);
+        self.values.drain(..(n_blocks * BLOCK_SAMPLES).min(self.values.len()));
+        self.n_forgotten += n_blocks;
     }
 
     fn pack(&mut self) {
@@ -163,5 +178,21 @@ mod tests {
             }
         }
         assert!(CompactWaveform::default().finish(0).is_err());
+    }
+
+    #[test]
+    fn forgetting_moves_nothing() {
+        let samples: Vec<f32> = (0..2_000).map(|i| (i as f32 * 0.37).sin()).collect();
+        let whole = CompactWaveform::from(&samples[..]);
+        let mut compact = CompactWaveform::default();
+        for chunk in samples.chunks(130) {
+            compact.add(chunk);
+            compact.forget_before(compact.n_samples().saturating_sub(500));
+        }
+        assert_eq!(compact.n_samples(), 2_000);
+        let compact = compact.finish(1_990).unwrap();
+        assert_eq!(compact.len(), 1_990);
+        assert!(compact.values.len() < 700);
+        assert_eq!(compact.read(1_500..1_990), whole.read(1_500..1_990));
     }
 }

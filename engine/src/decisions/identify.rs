@@ -185,7 +185,7 @@ pub(super) fn threshold(
 }
 
 /// How often a search for somebody who is not there scores what the best candidate does.
-fn claim(judge: Judge<'_>, found: &Found, probe: &Evidence) -> Claim {
+pub(super) fn claim(judge: Judge<'_>, found: &Found, probe: &Evidence) -> Claim {
     match found.candidates.first() {
         Some(best) => {
             judge.claim(best.similarity, Comparison::Search(found.searched), [probe, &best.evidence])

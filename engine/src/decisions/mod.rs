@@ -10,5 +10,8 @@ pub use diarize::{
     UsageAnswer,
 };
 pub use identify::{Candidacy, DEFAULT_MARGIN, Identification, IdentifyCriteria, Reason, identify};
-pub use naming::{NamedVoice, Names, Reference, name_by_references, name_speakers, naming_search, voices_of};
+pub use naming::{
+    LEAST_SECONDS as LEAST_NAMED_SECONDS, NamedVoice, Names, Reference, name_by_references, name_speakers,
+    naming_search, voices_of,
+};
 pub use verify::{Side, SideAnswer, Verification, verify};

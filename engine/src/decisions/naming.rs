@@ -1,6 +1,6 @@
 //! Which voices of a recording are enrolled speakers.
 
-use super::identify::{DEFAULT_MARGIN, decide, threshold};
+use super::identify::{DEFAULT_MARGIN, claim, decide, threshold};
 use crate::calibration::{Criterion, Evidence, Judge};
 use crate::compare::cosine;
 use crate::diarization::{Diarization, label};
@@ -8,7 +8,7 @@ use crate::embedding::{Embedding, EmbeddingError, ModelId, UnitEmbedding};
 use crate::speakers::{Candidate, Found, Identifier, Wanted};
 
 /// Seconds of speech from which on a voice may be named.
-const LEAST_SECONDS: f64 = 3.0;
+pub const LEAST_SECONDS: f64 = 3.0;
 
 /// Candidates of a search: what is not among them is no rival.
 const TOP: usize = 100;
@@ -26,6 +26,8 @@ pub struct NamedVoice {
     pub name: String,
     /// Cosine similarity to the speaker's profile, or to the reference.
     pub similarity: f64,
+    /// The share of searches with as much speech in which a stranger scores as much, where that can be told.
+    pub false_identification_rate: Option<f64>,
 }
 
 /// A speaker whom a request names, with a recording of the speaker.
@@ -145,15 +147,23 @@ fn name_voices(voices: &[(f64, Found)], criterion: Criterion, judge: Judge<'_>, 
             rival.is_none_or(|rival| best.similarity - rival.similarity >= margin)
         })
     };
-    let named = best.into_iter().enumerate().map(|(place, best)| best.filter(|best| is_ahead(place, best)));
-    let named = named.map(|best| {
-        best.map(|Candidate { speaker, name, similarity, .. }| NamedVoice {
+    let named = best.into_iter().enumerate().map(|(place, best)| {
+        let Candidate { speaker, name, similarity, .. } = best.filter(|best| is_ahead(place, best))?;
+        let (seconds, found) = &voices[place];
+        let claim = claim(judge, found, &evidence_of(*seconds));
+        Some(NamedVoice {
             speaker: Some(speaker.clone()),
             name: name.clone(),
             similarity: *similarity,
+            false_identification_rate: claim.error_rate.map(|rate| rate.value),
         })
     });
     Names(named.collect())
+}
+
+/// What a claim about a voice depends on: its seconds of speech.
+fn evidence_of(seconds: f64) -> Evidence {
+    Evidence::new(Some(seconds), [], 1)
 }
 
 fn decided<'a>(
@@ -163,8 +173,7 @@ fn decided<'a>(
     judge: Judge<'_>,
     margin: f64,
 ) -> Option<&'a Candidate> {
-    let evidence = Evidence::new(Some(seconds), [], 1);
-    let threshold = threshold(judge, found, criterion, &evidence).ok()?;
+    let threshold = threshold(judge, found, criterion, &evidence_of(seconds)).ok()?;
     decide(found, threshold, margin).ok().filter(|_| seconds >= LEAST_SECONDS)
 }
 
@@ -187,7 +196,12 @@ mod tests {
     #[test]
     fn speakers_of_one_name_have_their_ids() {
         let voice = |id: &str, name: &str| {
-            Some(NamedVoice { speaker: Some(id.parse().unwrap()), name: name.into(), similarity: 0.9 })
+            Some(NamedVoice {
+                speaker: Some(id.parse().unwrap()),
+                name: name.into(),
+                similarity: 0.9,
+                false_identification_rate: None,
+            })
         };
         let names =
             Names(vec![voice("a1", "Ann"), voice("a2", "Ann"), None, voice("ben", ""), voice("s", "S3")]);

@@ -8,7 +8,7 @@ const STEPS: f64 = 1e6;
 
 /// The column of each row of scores, each column at most once, so that the sum of the scores is largest; `None` for rows that are
 /// left over. All rows are equally long.
-pub(super) fn best_pairs(scores: &[Vec<f64>]) -> Vec<Option<usize>> {
+pub(crate) fn best_pairs(scores: &[Vec<f64>]) -> Vec<Option<usize>> {
     let n_columns = scores.first().map_or(0, Vec::len);
     if n_columns == 0 {
         return vec![None; scores.len()];

@@ -21,6 +21,11 @@ struct Stretch {
 /// The pieces of a recording, in feature frames and in order: where the window whose middle is nearest hears one local speaker alone, over short
 /// silences. One longer than `max_frames` is cut into equal parts.
 pub fn pieces(segmentation: &Segmentation, max_frames: usize) -> Vec<Range<usize>> {
+    owned_pieces(segmentation, max_frames).into_iter().map(|(_, piece)| piece).collect()
+}
+
+/// The same, each with the window whose middle is nearest.
+pub(crate) fn owned_pieces(segmentation: &Segmentation, max_frames: usize) -> Vec<(usize, Range<usize>)> {
     let mut stretches: Vec<Stretch> = Vec::new();
     for (t, window) in segmentation.owners() {
         let frame = frame_of(t) - segmentation.first_frame(window) as isize;
@@ -42,8 +47,11 @@ pub fn pieces(segmentation: &Segmentation, max_frames: usize) -> Vec<Range<usize
             _ => stretches.push(Stretch { frames: t..t + 1, window, speaker, is_open: true }),
         }
     }
-    let long_enough = stretches.into_iter().map(|stretch| stretch.frames).filter(|s| s.len() >= MIN_FRAMES);
-    long_enough.flat_map(|stretch| equal_parts(stretch, max_frames)).collect()
+    let long_enough = stretches.into_iter().filter(|stretch| stretch.frames.len() >= MIN_FRAMES);
+    let parts = |Stretch { frames, window, .. }| {
+        equal_parts(frames, max_frames).map(move |part| (window, part)).collect::<Vec<_>>()
+    };
+    long_enough.flat_map(parts).collect()
 }
 
 fn equal_parts(frames: Range<usize>, max_frames: usize) -> impl Iterator<Item = Range<usize>> {

@@ -235,7 +235,7 @@ fn check_steps(golden: &Path, recording: &Path) {
     let pipeline = Pipeline::new(&model, PipelineLimits::default());
     let mut session = Session::new(&runtime(), &model.onnx, model.spec.graph).unwrap();
     for (piece, expected) in pieces.iter().zip(embeddings.rows()) {
-        let values = pipeline.front_end().piece_values(&compact, samples_of(piece), 1.0);
+        let values = pipeline.front_end().piece_values(&compact, samples_of(piece));
         let embedding = session.embed(&[&values]).unwrap().swap_remove(0);
         let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
         let expected = expected.to_vec();

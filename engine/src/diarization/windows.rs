@@ -8,7 +8,10 @@ use crate::models::segmentation::{
 };
 
 /// Samples from the start of a window to that of the next.
-const STEP_SAMPLES: usize = WINDOW_SAMPLES / 2;
+pub(crate) const STEP_SAMPLES: usize = WINDOW_SAMPLES / 2;
+
+/// The starts of so many windows apart are whole frames, and whole feature frames, apart.
+pub(crate) const ALIGNED_WINDOWS: usize = 27;
 
 /// Samples of the shortest window: zeros follow a shorter recording.
 const MIN_WINDOW_SAMPLES: usize = SAMPLE_RATE_HZ as usize;
@@ -17,7 +20,7 @@ const MIN_WINDOW_SAMPLES: usize = SAMPLE_RATE_HZ as usize;
 pub(super) const WINDOW_FRAMES: usize = n_frames(WINDOW_SAMPLES);
 
 /// Samples from a feature frame to the next, and those before the middle of the first: the fbank's of CAM++.
-const FEATURE_STEP_SAMPLES: usize = 160;
+pub(crate) const FEATURE_STEP_SAMPLES: usize = 160;
 const FIRST_FEATURE_CENTRE: usize = 200;
 
 /// Feature frames in a second.
@@ -87,13 +90,24 @@ impl Segmentation {
         self.silence.resize(n_frames, u8::MAX);
     }
 
+    /// The windows from one on, a multiple of [`ALIGNED_WINDOWS`], as those of a recording that begins there.
+    pub(crate) fn from_window(&self, window: usize) -> Self {
+        let skipped_frames = window * STEP_SAMPLES / FRAME_STEP_SAMPLES;
+        Self {
+            n_samples: self.n_samples - window * STEP_SAMPLES,
+            first: self.first[window..].iter().map(|first| first - skipped_frames).collect(),
+            active: self.active[window * WINDOW_FRAMES..].to_vec(),
+            silence: self.silence[window * WINDOW_FRAMES..].to_vec(),
+        }
+    }
+
     /// Whether anybody speaks.
     pub fn has_speech(&self) -> bool {
         self.active.iter().any(|active| *active != 0)
     }
 
     /// How many windows there are.
-    pub(super) fn n_windows(&self) -> usize {
+    pub(crate) fn n_windows(&self) -> usize {
         self.first.len()
     }
 
@@ -118,7 +132,8 @@ impl Segmentation {
         let away = |window: usize, frame: isize| {
             (frame - (self.first[window] + WINDOW_FRAMES / 2) as isize).unsigned_abs()
         };
-        (0..n_feature_frames(self.n_samples)).map(move |t| {
+        let n_frames = if self.first.is_empty() { 0 } else { n_feature_frames(self.n_samples) };
+        (0..n_frames).map(move |t| {
             let frame = frame_of(t);
             while owner + 1 < self.first.len() && away(owner + 1, frame) < away(owner, frame) {
                 owner += 1;
@@ -159,6 +174,15 @@ mod tests {
         }
         let ends = [1_600, 20_000].map(|n| windows(n)[0].end);
         assert_eq!(ends, [16_000, 20_000]);
+    }
+
+    #[test]
+    fn aligned_windows_are_whole_frames_apart() {
+        let samples = ALIGNED_WINDOWS * STEP_SAMPLES;
+        assert!(samples.is_multiple_of(FRAME_STEP_SAMPLES) && samples.is_multiple_of(FEATURE_STEP_SAMPLES));
+        let mut segmentation = Segmentation::new(samples + WINDOW_SAMPLES);
+        (0..=ALIGNED_WINDOWS).for_each(|window| segmentation.push(window * STEP_SAMPLES, &[]));
+        assert_eq!(segmentation.from_window(ALIGNED_WINDOWS).first, [0]);
     }
 
     #[test]

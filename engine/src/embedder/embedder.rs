@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use tracing::{Span, info_span};
 
-use crate::audio::{self, Length};
+use crate::audio::{self, Length, SAMPLE_RATE_HZ};
 use crate::calibration::{Calibration, Judge};
 use crate::embedding::{Embedding, ModelId};
 use crate::encoder::{EncoderError, normalized};
 use crate::engine::{Engine, EngineModel, ORT_NAME};
 use crate::front_end::{Features, FrontEndParameters};
+use crate::models::segmentation::SAMPLE_COST_NS;
 use crate::models::{ModelSpec, PREFERRED};
 use crate::pace::Pace;
 use crate::pipeline::{Analysis, Pipeline, PipelineError, PipelineLimits, RecordingOptions, Wanted};
@@ -19,6 +20,11 @@ use crate::queue::{
     Estimate, Group, LongStart, OnBatch, Place, Queue, QueueFull, QueueLimits, StartInSlices, Started,
 };
 use crate::report::AudioReport;
+
+/// Seconds of audio that a live session has segmented, and embedded, for each second: the regular windows overlap by half, one of five seconds
+/// comes with each update, and what is not settled is embedded again.
+const LIVE_SEGMENTED_SECONDS: f64 = 7.0;
+const LIVE_ENCODED_SECONDS: f64 = 3.0;
 
 /// How much is taken.
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +128,8 @@ pub enum EmbedError {
 /// An admitted request: its place in the queue, and its share of the workers' time. Dropping it cancels the work that is left.
 pub struct Admission {
     group: Group,
-    _place: Place,
+    /// None of a live session.
+    _place: Option<Place>,
 }
 
 impl Timings {
@@ -157,6 +164,11 @@ impl EmbedderModel {
     /// The model's name, weights and preprocessing.
     pub fn id(&self) -> &ModelId {
         self.pipeline.model()
+    }
+
+    /// What comes before the encoder.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
     }
 
     /// What is known of the model.
@@ -244,7 +256,20 @@ impl Embedder {
 
     /// Takes a place for a request.
     pub fn admit(&self) -> Result<Admission, QueueFull> {
-        Ok(Admission { _place: self.queue.admit()?, group: self.queue.group() })
+        Ok(Admission { _place: Some(self.queue.admit()?), group: self.queue.group() })
+    }
+
+    /// Admits a live session, which takes no place: its steps are short, and its share is that of a request.
+    pub fn admit_live(&self) -> Admission {
+        Admission { _place: None, group: self.queue.group() }
+    }
+
+    /// Live sessions of the default model, with updates every second, that take half of the workers' time.
+    pub fn live_capacity(&self) -> usize {
+        let encode_us = self.default_model().frame_us(LIVE_ENCODED_SECONDS);
+        let segment_us = LIVE_SEGMENTED_SECONDS * f64::from(SAMPLE_RATE_HZ) * f64::from(SAMPLE_COST_NS) / 1e3;
+        let n_workers = self.queue.n_workers() as f64;
+        ((n_workers * 1e6 / 2.0 / (encode_us + segment_us)) as usize).max(1)
     }
 
     /// A further place for each recording of an admitted request behind the first, whether it is free or not.
@@ -254,6 +279,11 @@ impl Embedder {
 }
 
 impl Admission {
+    /// Queues a job.
+    pub(super) fn start(&self, start: impl FnOnce() -> Started + Send + 'static) {
+        self.group.submit(None, Box::new(start));
+    }
+
     /// Queues work without an encoder, of a few milliseconds. `done` is called on a worker with its outcome; it is dropped uncalled if
     /// the admission is dropped or a worker panics.
     pub fn compute<T: Send + 'static>(
@@ -261,11 +291,10 @@ impl Admission {
         work: impl FnOnce() -> T + Send + 'static,
         done: impl FnOnce(T) + Send + 'static,
     ) {
-        let start = move || {
+        self.start(move || {
             let outcome = work();
             Started::Finished(Box::new(move || done(outcome)))
-        };
-        self.group.submit(None, Box::new(start));
+        });
     }
 
     /// As [`Admission::compute`], for work that takes longer, and pauses.
@@ -279,7 +308,7 @@ impl Admission {
             Started::Finished(Box::new(move || done(outcome)))
         });
         let long = LongStart { rest, estimate: None, refuse: Box::new(|| {}) };
-        self.group.submit(None, Box::new(move || Started::Long(long)));
+        self.start(move || Started::Long(long));
     }
 
     /// Queues a recording, received in so many bytes; each behind the first takes a further place. `unpack` makes the audio file of what was

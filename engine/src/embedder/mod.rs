@@ -4,6 +4,7 @@
 mod embedder;
 mod hearing;
 mod in_order;
+mod live;
 
 pub use embedder::{
     Admission, EmbedError, Embedded, EmbeddedVoice, Embedder, EmbedderLimits, EmbedderModel, Partial,
@@ -11,3 +12,4 @@ pub use embedder::{
 };
 pub use hearing::{Hearing, WantedTurns};
 pub use in_order::{Done, InOrder, WorkerPanicked, queue_capacity};
+pub use live::LiveStep;

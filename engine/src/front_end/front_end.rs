@@ -91,11 +91,11 @@ impl FrontEnd {
         }
     }
 
-    /// The values of a piece of a recording whose pauses stay, raised by a gain where the encoder takes raised recordings.
-    pub fn piece_values(&self, recording: &CompactWaveform, samples: Range<usize>, gain: f32) -> Vec<f32> {
+    /// The values of a piece of a recording whose pauses stay.
+    pub fn piece_values(&self, recording: &CompactWaveform, samples: Range<usize>) -> Vec<f32> {
         match self {
             Self::Mel(windows) => {
-                windows.window_around(recording, usize::midpoint(samples.start, samples.end), gain)
+                windows.window_around(recording, usize::midpoint(samples.start, samples.end))
             }
             Self::Fbank(pieces) => pieces.piece(&recording.read(samples)),
         }

@@ -9,6 +9,7 @@ use super::windows::{WindowParameters, window_starts};
 use crate::audio::CompactWaveform;
 use crate::pace::{Cancelled, Pace};
 use crate::speech::Utterance;
+use crate::speech::level::gain_to_target;
 
 /// Computes windows; make it once and share it.
 pub struct MelWindows {
@@ -64,8 +65,9 @@ impl MelWindows {
         self.windows.n_frames
     }
 
-    /// The values of the window around a sample of a recording, as far as there is something, raised by a gain.
-    pub(super) fn window_around(&self, recording: &CompactWaveform, middle: usize, gain: f32) -> Vec<f32> {
+    /// The values of the window around a sample of a recording, as far as there is something, raised to the level of the encoder's training
+    /// data if it is quieter.
+    pub(super) fn window_around(&self, recording: &CompactWaveform, middle: usize) -> Vec<f32> {
         let MelParameters { hop_samples, frame_samples, n_mels, .. } = self.parameters;
         let n_frames = self.windows.n_frames;
         let last_start = (recording.len() / hop_samples + 1).saturating_sub(n_frames);
@@ -77,6 +79,7 @@ impl MelWindows {
         let frames = self.mel.spectrogram(&samples, n_before + n_frames, Pace::UNBROKEN);
         let mut values = frames.expect("nobody cancels it").into_raw_vec_and_offset().0;
         values.drain(..n_before * n_mels);
+        let gain = gain_to_target(&samples);
         // Power grows with the square.
         values.iter_mut().for_each(|power| *power *= gain * gain);
         values

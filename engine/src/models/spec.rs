@@ -47,6 +47,11 @@ impl ModelSpec {
         name == self.id || name == self.release || name == self.fingerprint()
     }
 
+    /// How it tells the speakers of a recording apart.
+    pub fn turns_of(&self, is_narrowband: bool) -> TurnParameters {
+        if is_narrowband { self.narrowband_turns } else { self.turns }
+    }
+
     /// The fingerprint of its own file.
     pub fn fingerprint(&self) -> String {
         format!("{}/{}", self.release, self.files.checkpoint.short())

@@ -155,6 +155,11 @@ impl Queue {
         self.capacity
     }
 
+    /// How many workers there are.
+    pub fn n_workers(&self) -> usize {
+        self.workers.len()
+    }
+
     /// Whether there is no place at the moment.
     pub fn is_full(&self) -> bool {
         self.depth() >= self.capacity

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
 use super::observe::KeyName;
+use super::offered_key::offered_key;
 use crate::config::Right;
 use crate::http::error::{ApiError, FieldError};
 use crate::http::keys::{Allowance, Holder};
@@ -68,7 +69,8 @@ pub(in crate::http) async fn require_api_key(
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let Some(key) = sent_key(request.headers()) else {
+    let offered = offered_key(&request);
+    let Some(key) = sent_key(request.headers()).or(offered.as_deref()) else {
         if request.uri().path().starts_with("/v1/") {
             return Err(ApiError::MissingApiKey);
         }

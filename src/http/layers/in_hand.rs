@@ -14,7 +14,14 @@ use crate::http::error::ApiError;
 use crate::http::state::AppState;
 
 /// A request that is counted until this is dropped.
-struct Counted(Arc<watch::Sender<usize>>);
+pub(in crate::http) struct Counted(Arc<watch::Sender<usize>>);
+
+impl Counted {
+    pub(in crate::http) fn new(state: &AppState) -> Self {
+        state.in_hand.send_modify(|in_hand| *in_hand += 1);
+        Self(Arc::clone(&state.in_hand))
+    }
+}
 
 impl Drop for Counted {
     fn drop(&mut self) {
@@ -34,8 +41,7 @@ pub(in crate::http) async fn take_in_hand(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    state.in_hand.send_modify(|in_hand| *in_hand += 1);
-    let counted = Counted(Arc::clone(&state.in_hand));
+    let counted = Counted::new(&state);
     if state.shutting_down.load(Ordering::Relaxed) {
         drop(counted);
         // The connection is closed behind the answer; a client that still sends would not get to read it.

@@ -8,6 +8,7 @@ pub(super) mod headers;
 pub(super) mod in_hand;
 pub(super) mod local;
 pub(super) mod observe;
+mod offered_key;
 pub(super) mod request_id;
 pub(super) mod time_limit;
 pub(super) mod uniform_errors;

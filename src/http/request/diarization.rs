@@ -259,7 +259,10 @@ impl Parse for Asked {
         if recording.segments.is_some() {
             return Err(ApiError::field("segments", "A recording is taken as a whole here"));
         }
-        let options = TurnOptions { count: request.count()?, overlap: request.overlap.unwrap_or(true) };
+        let options = TurnOptions {
+            count: speaker_count(request.num_speakers, request.min_speakers, request.max_speakers)?,
+            overlap: request.overlap.unwrap_or(true),
+        };
         let transcript = match &others.transcript {
             Some(part) => Some(Transcript::of_bytes(&part.bytes)),
             None => request.transcript.map(|TranscriptText(text)| Transcript::of_json(&text)),
@@ -302,26 +305,24 @@ pub(in crate::http) fn unpacked(
     Ok((VoiceRecording { source: Source::File(bytes), ..recording }, n_channels))
 }
 
-impl DiarizeRequest {
-    fn count(&self) -> Result<SpeakerCount, ApiError> {
-        let fields = [
-            ("num_speakers", self.num_speakers),
-            ("min_speakers", self.min_speakers),
-            ("max_speakers", self.max_speakers),
-        ];
-        for (name, value) in fields {
-            if value.is_some_and(|value| !(1..=MAX_SPEAKERS).contains(&value)) {
-                return Err(ApiError::field(name, &format!("Input should be from 1 to {MAX_SPEAKERS}")));
-            }
+/// How many speakers there are, by the options of that name.
+pub(in crate::http) fn speaker_count(
+    exactly: Option<usize>,
+    least: Option<usize>,
+    most: Option<usize>,
+) -> Result<SpeakerCount, ApiError> {
+    for (name, value) in [("num_speakers", exactly), ("min_speakers", least), ("max_speakers", most)] {
+        if value.is_some_and(|value| !(1..=MAX_SPEAKERS).contains(&value)) {
+            return Err(ApiError::field(name, &format!("Input should be from 1 to {MAX_SPEAKERS}")));
         }
-        match (self.num_speakers, self.min_speakers, self.max_speakers) {
-            (Some(n), None, None) => Ok(SpeakerCount::Exactly(n)),
-            (Some(_), ..) => {
-                Err(ApiError::field("num_speakers", "Send num_speakers, or min_speakers and max_speakers"))
-            }
-            (None, least, most) => SpeakerCount::within(least, most)
-                .ok_or_else(|| ApiError::field("min_speakers", "Input should not be above max_speakers")),
+    }
+    match (exactly, least, most) {
+        (Some(n), None, None) => Ok(SpeakerCount::Exactly(n)),
+        (Some(_), ..) => {
+            Err(ApiError::field("num_speakers", "Send num_speakers, or min_speakers and max_speakers"))
         }
+        (None, least, most) => SpeakerCount::within(least, most)
+            .ok_or_else(|| ApiError::field("min_speakers", "Input should not be above max_speakers")),
     }
 }
 

@@ -51,9 +51,9 @@ pub(in crate::http) fn of_content_type(value: &HeaderValue) -> Result<Option<Raw
     Ok(Some(RawFormat { format, sample_rate_hz: rate, channels }))
 }
 
-const ENCODINGS: &str = "s16le, s16be, f32le, mulaw, alaw";
+pub(in crate::http) const ENCODINGS: &str = "s16le, s16be, f32le, mulaw, alaw";
 
-fn sample_format(encoding: &str) -> Option<SampleFormat> {
+pub(in crate::http) fn sample_format(encoding: &str) -> Option<SampleFormat> {
     Some(match encoding {
         "s16le" => SampleFormat::S16(Endian::Little),
         "s16be" => SampleFormat::S16(Endian::Big),

@@ -12,9 +12,8 @@ use crate::calibration::Criterion;
 use crate::config::Right;
 use crate::decisions::{
     DiarizeAnswer, Diarized, DiarizedChannel, DiarizedTranscript, Names, Reference, Side, name_by_references,
-    name_speakers, naming_search, voices_of,
+    voices_of,
 };
-use crate::diarization::Diarization;
 use crate::embedder::{EmbedderModel, Timings};
 use crate::http::admission::{Admission, Caller};
 use crate::http::answer;
@@ -28,12 +27,10 @@ use crate::http::request::one_voice::RecordingFields;
 use crate::http::request::voice::VoiceRecording;
 use crate::http::routes::extract_embedding::RawRecording;
 use crate::http::state::AppState;
-use crate::http::store::follow_store;
 use crate::http::voices::Voices;
 use crate::listening::HeardRecording;
 use crate::pace::Pace;
 use crate::pipeline::PipelineError;
-use crate::speakers::Identifier;
 use crate::transcript::CueFormat;
 
 /// The turns, or a transcript with speakers.
@@ -93,9 +90,7 @@ pub(in crate::http) async fn diarize_recording(
         };
         state.metrics.embedding.speech_seconds.inc_by(audio.speech_seconds);
         let names = match &collection {
-            Some(collection) => {
-                name_from_collection(&state, &admission, &model, collection, &diarized).await?
-            }
+            Some(collection) => admission.name_speakers(&model, collection, &diarized).await?,
             None if !references.is_empty() => {
                 let voices = voices_of(&diarized, model.id()).map_err(|error| internal(error.to_string()))?;
                 name_by_references(&diarized, &voices, &references, Criterion::Default, model.judge())
@@ -211,19 +206,4 @@ async fn embed_references(
 
 fn internal(error: impl Into<String>) -> ApiError {
     ApiError::Internal(error.into())
-}
-
-/// Of each speaker of a recording, the enrolled one.
-async fn name_from_collection(
-    state: &AppState,
-    admission: &Admission,
-    model: &Arc<EmbedderModel>,
-    collection: &Identifier,
-    found: &Diarization,
-) -> Result<Names, ApiError> {
-    let embeddings = voices_of(found, model.id()).map_err(|error| internal(error.to_string()))?;
-    let wanted = naming_search(collection.clone());
-    let store = follow_store(state).await?;
-    let searched = admission.run(move || store.search_known(&embeddings, &wanted)).await?;
-    Ok(name_speakers(found, searched, Criterion::Default, model.judge()))
 }

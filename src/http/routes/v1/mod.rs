@@ -7,6 +7,7 @@ pub(in crate::http) mod diarize;
 pub(in crate::http) mod embeddings;
 pub(in crate::http) mod identify;
 pub(in crate::http) mod key;
+pub(in crate::http) mod live;
 pub(in crate::http) mod models;
 pub(in crate::http) mod similarities;
 pub(in crate::http) mod speakers;

@@ -1,29 +1,24 @@
 //! A decoded recording of several speakers -> [`Heard`], in two steps: windows for the segmentation network, then pieces for the encoder. What
 //! runs the two is the caller's.
 
+mod signal;
+
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::audio::{self, CompactWaveform, DecodeOptions, Recording, SAMPLE_RATE_HZ};
+use crate::audio::{self, CompactWaveform, DecodeOptions, Recording};
 use crate::diarization::{
     Diarization, Heard, Segmentation, TurnOptions, diarize, pieces, samples_of, spoken_seconds, windows,
 };
 use crate::encoder::normalized;
 use crate::front_end::{FrontEnd, Units};
-use crate::models::segmentation::{FIRST_FRAME_CENTRE, FRAME_STEP_SAMPLES};
 use crate::models::{ModelSpec, TurnParameters};
 use crate::pace::{Cancelled, Pace};
 use crate::pipeline::{Pipeline, PipelineError, RecordingOptions, report_of};
 use crate::report::{AudioReport, Warning};
-use crate::speech::detector::{DETECTOR_WINDOW_SAMPLES, voice_flags};
-use crate::speech::level::{gain_to, level_of};
 
-/// Samples between two pauses of the analysis: half a minute.
-const SAMPLES_A_SLICE: usize = 1_000 * DETECTOR_WINDOW_SAMPLES;
-
-/// Added to the power of a frame, so that the level of digital silence is finite: -120 dB.
-const SILENCE_POWER: f32 = 1e-12;
+pub(crate) use signal::Signal;
 
 /// The voice detector hears so much more speech than the network where a recording is noise or music, rather than speech.
 const NOISE_RATIO: f64 = 4.0;
@@ -47,24 +42,24 @@ pub struct Listened {
 pub struct HeardRecording {
     heard: Heard,
     known: Known,
+    /// Speech by the voice detector.
+    detected_seconds: f64,
 }
 
 /// The samples, and how units are made of them.
 struct Sound {
     samples: Arc<CompactWaveform>,
     front_end: Arc<FrontEnd>,
-    /// What raises the recording to the level that encoders of raised recordings take.
-    gain: f32,
     parameters: TurnParameters,
-    /// The level of each frame of the segmentation network.
-    levels_db: Vec<f32>,
+    signal: Signal,
 }
+
+/// The segmentation, the pieces in feature frames, the embedding of each, and how the model tells speakers apart.
+type HeardPieces = (Segmentation, Vec<Range<usize>>, Vec<Vec<f32>>, TurnParameters);
 
 /// Facts about a recording for its report.
 struct Known {
     report: AudioReport,
-    /// Speech by the voice detector.
-    detected_seconds: f64,
     is_clipped: bool,
     is_truncated: bool,
     channels_cancel: bool,
@@ -90,37 +85,15 @@ impl Listening {
         recording: Recording<CompactWaveform>,
         pace: Pace<'_>,
     ) -> Result<Self, Cancelled> {
-        let samples = &recording.waveform;
-        let slices = || (0..samples.len()).step_by(SAMPLES_A_SLICE);
-        let slice = |start: usize| samples.read(start..(start + SAMPLES_A_SLICE).min(samples.len()));
-        let mut energy = 0.0;
-        for start in slices() {
-            energy += slice(start).iter().map(|sample| f64::from(*sample).powi(2)).sum::<f64>();
-            pace.pause()?;
-        }
-        let level_dbfs = level_of(energy, samples.len());
-        let gain = gain_to(level_dbfs);
-        let levels_db = frame_levels_db(samples, pace)?;
-        let mut n_voiced = 0;
-        for start in slices() {
-            n_voiced +=
-                voice_flags(&slice(start), gain, pace)?.into_iter().filter(|is_voiced| *is_voiced).count();
-        }
-        let report = report_of(&recording, level_dbfs);
-        let windows = windows(samples.len());
+        let mut signal = Signal::default();
+        signal.advance(&recording.waveform, true, pace)?;
+        let known = Known::new(&recording, &signal);
+        let windows = windows(recording.waveform.len());
         let sound = Sound {
             front_end: Arc::clone(pipeline.front_end()),
-            gain,
-            parameters: if report.is_narrowband() { spec.narrowband_turns } else { spec.turns },
-            levels_db,
+            parameters: spec.turns_of(known.report.is_narrowband()),
+            signal,
             samples: Arc::new(recording.waveform),
-        };
-        let known = Known {
-            report,
-            detected_seconds: (n_voiced * DETECTOR_WINDOW_SAMPLES) as f64 / f64::from(SAMPLE_RATE_HZ),
-            is_clipped: recording.clipped,
-            is_truncated: recording.truncated,
-            channels_cancel: recording.channels_cancel,
         };
         Ok(Self { sound, known, windows })
     }
@@ -148,20 +121,65 @@ impl Listening {
 impl Listened {
     /// The pieces to embed. There are none if all speech overlaps.
     pub fn pieces(&self) -> impl Units + use<> {
-        let Sound { samples, front_end, gain, .. } = &self.sound;
+        let Sound { samples, front_end, .. } = &self.sound;
         let places = self.pieces.iter().map(samples_of).collect();
-        Pieces { samples: Arc::clone(samples), front_end: Arc::clone(front_end), gain: *gain, places }
+        Pieces { samples: Arc::clone(samples), front_end: Arc::clone(front_end), places }
     }
 
     /// Continues with the embedding of each piece, and drops the samples.
     pub fn heard(self, units: Vec<Vec<f32>>) -> HeardRecording {
-        let Self { sound: Sound { parameters, levels_db, .. }, known, segmentation, pieces } = self;
+        let Self { sound: Sound { parameters, signal, .. }, known, segmentation, pieces } = self;
         let units = units.into_iter().map(normalized).collect();
-        HeardRecording { heard: Heard { segmentation, pieces, units, levels_db, parameters }, known }
+        HeardRecording::of_known(known, signal, (segmentation, pieces, units, parameters))
+    }
+}
+
+impl Known {
+    fn new<W>(recording: &Recording<W>, signal: &Signal) -> Self {
+        Self {
+            report: report_of(recording, signal.level_dbfs()),
+            is_clipped: recording.clipped,
+            is_truncated: recording.truncated,
+            channels_cancel: recording.channels_cancel,
+        }
     }
 }
 
 impl HeardRecording {
+    /// Of windows and pieces that were heard one after the other, as the recording arrived.
+    pub(crate) fn new<W>(recording: &Recording<W>, signal: Signal, heard: HeardPieces) -> Self {
+        Self::of_known(Known::new(recording, &signal), signal, heard)
+    }
+
+    fn of_known(
+        known: Known,
+        signal: Signal,
+        (segmentation, pieces, units, parameters): HeardPieces,
+    ) -> Self {
+        let detected_seconds = signal.detected_seconds();
+        let levels_db = signal.into_levels_db();
+        let heard = Heard { segmentation, pieces, units, levels_db, parameters };
+        Self { heard, known, detected_seconds }
+    }
+
+    /// Whether the voice detector hears so much more than there is of turns that it is noise or music.
+    pub(crate) fn is_noise(detected_seconds: f64, speech_seconds: f64) -> bool {
+        detected_seconds > NOISE_RATIO * speech_seconds
+    }
+
+    /// What is known of a recording in which nobody speaks.
+    pub fn silent_report(&self) -> AudioReport {
+        self.report(0.0)
+    }
+
+    fn report(&self, speech_seconds: f64) -> AudioReport {
+        let Known { report, is_clipped, is_truncated, .. } = &self.known;
+        let mut report = AudioReport { speech_seconds, windows: self.heard.pieces.len(), ..report.clone() };
+        let is_noise = Self::is_noise(self.detected_seconds, speech_seconds);
+        report.warnings = Warning::that_apply(&report, *is_clipped, *is_truncated, is_noise);
+        report
+    }
+
     /// Length of the recording, in seconds.
     pub fn duration_seconds(&self) -> f64 {
         self.known.report.duration_seconds
@@ -174,38 +192,12 @@ impl HeardRecording {
         pace: Pace<'_>,
     ) -> Result<(Diarization, AudioReport), PipelineError> {
         let found = diarize(&self.heard, options, pace)?;
-        let Known { detected_seconds, report, is_clipped, is_truncated, channels_cancel } = &self.known;
         if found.turns.is_empty() {
-            return Err(PipelineError::NoSpeech { channels_cancel: *channels_cancel });
+            return Err(PipelineError::NoSpeech { channels_cancel: self.known.channels_cancel });
         }
-        let mut report = report.clone();
-        report.speech_seconds = spoken_seconds(&found.turns).0;
-        report.windows = self.heard.pieces.len();
-        let is_noise = *detected_seconds > NOISE_RATIO * report.speech_seconds;
-        report.warnings = Warning::that_apply(&report, *is_clipped, *is_truncated, is_noise);
+        let report = self.report(spoken_seconds(&found.turns).0);
         Ok((found, report))
     }
-}
-
-/// The level of each frame of the segmentation network, in dB.
-fn frame_levels_db(samples: &CompactWaveform, pace: Pace<'_>) -> Result<Vec<f32>, Cancelled> {
-    /// Frames between two pauses of the analysis: half a minute.
-    const FRAMES_A_SLICE: usize = 1_800;
-
-    let first = FIRST_FRAME_CENTRE - FRAME_STEP_SAMPLES / 2;
-    let n_frames = samples.len().saturating_sub(first) / FRAME_STEP_SAMPLES;
-    let mut levels = Vec::with_capacity(n_frames);
-    while levels.len() < n_frames {
-        let n = FRAMES_A_SLICE.min(n_frames - levels.len());
-        let start = first + levels.len() * FRAME_STEP_SAMPLES;
-        let slice = samples.read(start..start + n * FRAME_STEP_SAMPLES);
-        levels.extend(slice.chunks(FRAME_STEP_SAMPLES).map(|frame| {
-            let power = frame.iter().map(|sample| sample * sample).sum::<f32>() / frame.len() as f32;
-            10.0 * (power + SILENCE_POWER).log10()
-        }));
-        pace.pause()?;
-    }
-    Ok(levels)
 }
 
 /// Windows of samples.
@@ -228,7 +220,6 @@ impl Units for Windows {
 struct Pieces {
     samples: Arc<CompactWaveform>,
     front_end: Arc<FrontEnd>,
-    gain: f32,
     /// Where each is, in samples.
     places: Vec<Range<usize>>,
 }
@@ -239,6 +230,6 @@ impl Units for Pieces {
     }
 
     fn values(&self, i: usize) -> Cow<'_, [f32]> {
-        self.front_end.piece_values(&self.samples, self.places[i].clone(), self.gain).into()
+        self.front_end.piece_values(&self.samples, self.places[i].clone()).into()
     }
 }

@@ -1,0 +1,221 @@
+//! Which clusters have which labels: each keeps the one that its speech had before.
+
+use std::ops::Range;
+
+use super::events::LiveEvent;
+use crate::decisions::{NamedVoice, Names};
+use crate::diarization::{Diarization, Speaker, best_pairs, dot, label};
+use crate::notation::milliseconds;
+
+/// A cluster is a label's if it has this share of the label's speech, or this share of its own speech was the label's.
+const COMMON_SHARE: f64 = 0.5;
+
+/// A label whose speech is another's to this share ...
+const ABSORBED_SHARE: f64 = 0.8;
+
+/// ... for so many windows is merged with that one.
+const ABSORBED_WINDOWS: usize = 3;
+
+/// A name is withdrawn when it was not found so many times in a row.
+const LOST_NAMES: usize = 2;
+
+/// A label, and what is known of the person.
+#[derive(Default)]
+struct Labelled {
+    /// The cluster's embedding, when it was last found; L2 norm 1, or empty.
+    voice: Vec<f64>,
+    merged_into: Option<usize>,
+    /// Windows for which it has been absorbed.
+    n_absorbed: usize,
+    /// The enrolled speaker, as last told.
+    named: Option<NamedVoice>,
+    /// Searches in a row that did not find that name.
+    n_lost: usize,
+}
+
+/// The labels of a session.
+#[derive(Default)]
+pub(super) struct Labels {
+    labels: Vec<Labelled>,
+    /// The speakers of the last step, and their labels.
+    heard: Vec<Speaker>,
+    of_heard: Vec<usize>,
+    /// Seconds of each when it was last looked for.
+    searched_seconds: Vec<f64>,
+}
+
+impl Labels {
+    /// Gives each speaker of a step a label, by the labels that the same speech had. `joined_from` is the cosine from which on two voices
+    /// are one.
+    pub(super) fn assign(
+        &mut self,
+        found: &Diarization,
+        before: &[(Range<f64>, usize)],
+        offset: f64,
+        joined_from: f64,
+    ) -> &[usize] {
+        let common = self.common_seconds(found, before, offset);
+        let of_label = |label: usize| -> f64 {
+            before
+                .iter()
+                .filter(|(_, of)| *of == label)
+                .map(|(turn, _)| turn.end - turn.start.max(offset))
+                .sum()
+        };
+        let seconds_of_labels: Vec<f64> = (0..self.labels.len()).map(of_label).collect();
+        let score = |(speaker, row): (&Speaker, &Vec<f64>)| -> Vec<f64> {
+            let own: f64 = row.iter().sum();
+            let score = |(label, common): (usize, &f64)| {
+                let known = &self.labels[label];
+                let cosine = cosine(&known.voice, &speaker.embedding);
+                let is_same = *common > 0.0
+                    && (*common >= COMMON_SHARE * own || *common >= COMMON_SHARE * seconds_of_labels[label]);
+                let is_alike = cosine.is_some_and(|cosine| cosine >= joined_from);
+                if known.merged_into.is_some() || !(is_same || is_alike) {
+                    return -1.0;
+                }
+                // Speech decides; voices where it does not.
+                common + 0.01 * cosine.unwrap_or(0.0).max(0.0) + 1e-3
+            };
+            row.iter().enumerate().map(score).collect()
+        };
+        let scores: Vec<Vec<f64>> = found.speakers.iter().zip(&common).map(score).collect();
+        let pairs = best_pairs(&scores);
+        self.of_heard = pairs
+            .into_iter()
+            .enumerate()
+            .map(|(speaker, label)| {
+                label.filter(|label| scores[speaker][*label] > 0.0).unwrap_or_else(|| {
+                    self.labels.push(Labelled::default());
+                    self.labels.len() - 1
+                })
+            })
+            .collect();
+        for (speaker, label) in found.speakers.iter().zip(&self.of_heard) {
+            if !speaker.embedding.is_empty() {
+                self.labels[*label].voice.clone_from(&speaker.embedding);
+            }
+        }
+        self.heard.clone_from(&found.speakers);
+        &self.of_heard
+    }
+
+    /// Of each speaker, the seconds that each label has of the same speech.
+    fn common_seconds(
+        &self,
+        found: &Diarization,
+        before: &[(Range<f64>, usize)],
+        offset: f64,
+    ) -> Vec<Vec<f64>> {
+        let mut common = vec![vec![0.0; self.labels.len()]; found.speakers.len()];
+        for turn in &found.turns {
+            let seconds = turn.seconds.start + offset..turn.seconds.end + offset;
+            for (other, label) in before {
+                let both = other.end.min(seconds.end) - other.start.max(seconds.start);
+                common[turn.speaker][*label] += both.max(0.0);
+            }
+        }
+        common
+    }
+
+    /// Labels that have had no cluster of their own for some windows, since their speech is another's. Returns which is which.
+    pub(super) fn absorbed(
+        &mut self,
+        found: &Diarization,
+        before: &[(Range<f64>, usize)],
+        offset: f64,
+    ) -> Vec<(usize, usize)> {
+        let common = self.common_seconds(found, before, offset);
+        let mut merged = Vec::new();
+        for label in 0..self.labels.len() {
+            if self.labels[label].merged_into.is_some() {
+                continue;
+            }
+            let own = before.iter().filter(|(_, of)| *of == label);
+            let seconds: f64 = own.map(|(turn, _)| turn.end - turn.start.max(offset)).sum();
+            let most =
+                (0..self.of_heard.len()).max_by(|a, b| common[*a][label].total_cmp(&common[*b][label]));
+            let into = most.filter(|most| {
+                !self.of_heard.contains(&label)
+                    && seconds > 0.0
+                    && common[*most][label] >= ABSORBED_SHARE * seconds
+            });
+            let Some(into) = into else {
+                self.labels[label].n_absorbed = 0;
+                continue;
+            };
+            self.labels[label].n_absorbed += 1;
+            if self.labels[label].n_absorbed >= ABSORBED_WINDOWS {
+                self.labels[label].merged_into = Some(self.of_heard[into]);
+                merged.push((label, self.of_heard[into]));
+            }
+        }
+        merged
+    }
+
+    /// The label that one is by now.
+    pub(super) fn resolve(&self, mut label: usize) -> usize {
+        while let Some(into) = self.labels[label].merged_into {
+            label = into;
+        }
+        label
+    }
+
+    /// Who is called by a label.
+    pub(super) fn named(&self, label: usize) -> Option<&NamedVoice> {
+        self.labels[label].named.as_ref()
+    }
+
+    /// The speakers of the last step, if one of them is to be looked for again: a second more of speech may change who it is.
+    pub(super) fn to_search(&mut self, least_seconds: f64) -> Option<Diarization> {
+        let seconds = |speaker: &Speaker| speaker.clean_seconds;
+        let mut before = vec![0.0; self.labels.len()];
+        before[..self.searched_seconds.len()].copy_from_slice(&self.searched_seconds);
+        let is_due = self.heard.iter().zip(&self.of_heard).any(|(speaker, label)| {
+            let seconds = seconds(speaker);
+            seconds >= least_seconds && (seconds - before[*label]).abs() >= 1.0
+        });
+        if !is_due {
+            return None;
+        }
+        for (speaker, label) in self.heard.iter().zip(&self.of_heard) {
+            before[*label] = seconds(speaker);
+        }
+        self.searched_seconds = before;
+        Some(Diarization { turns: Vec::new(), speakers: self.heard.clone() })
+    }
+
+    /// Takes the names of the speakers of the last step.
+    pub(super) fn name(&mut self, names: &Names) -> Vec<LiveEvent> {
+        let mut events = Vec::new();
+        for (place, number) in self.of_heard.iter().enumerate() {
+            let known = &mut self.labels[*number];
+            let found = names.of(place);
+            let id = |named: &NamedVoice| named.speaker.clone();
+            if found.map(id) == known.named.as_ref().map(id) {
+                known.n_lost = 0;
+                continue;
+            }
+            if known.named.is_some() && known.n_lost + 1 < LOST_NAMES {
+                known.n_lost += 1;
+                continue;
+            }
+            known.n_lost = 0;
+            known.named = found.cloned();
+            events.push(LiveEvent::Speaker {
+                label: label(*number),
+                speaker: found.and_then(id),
+                name: found.map(|named| named.name.clone()),
+                similarity: found.map(|named| named.similarity),
+                false_identification_rate: found.and_then(|named| named.false_identification_rate),
+                seconds: milliseconds(self.heard[place].clean_seconds),
+            });
+        }
+        events
+    }
+}
+
+/// The cosine of two unit vectors; none if one is empty.
+fn cosine(a: &[f64], b: &[f64]) -> Option<f64> {
+    (!a.is_empty() && !b.is_empty()).then(|| dot(a, b))
+}

@@ -1,0 +1,105 @@
+//! A session of the program itself.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+
+use super::LiveArgs;
+use super::print::Printer;
+use super::source::AudioSource;
+use crate::audio::Channel;
+use crate::cli::diarize::Naming;
+use crate::cli::embedder::{Live, StartOptions};
+use crate::decisions::{Diarized, DiarizedChannel, Names};
+use crate::diarization::{Diarization, SpeakerCount, TurnOptions};
+use crate::embedder::EmbedderModel;
+use crate::live::{LiveEvent, LiveOptions, LiveWarning, Purpose, latency_seconds};
+use crate::pace::Pace;
+use crate::pipeline::PipelineError;
+
+/// Listens until the audio ends or the command is stopped, and then tells the result.
+pub(super) fn run(
+    args: &LiveArgs,
+    count: SpeakerCount,
+    source: &mut AudioSource,
+    is_stopped: &AtomicBool,
+    printer: &mut Printer,
+) -> anyhow::Result<()> {
+    let mut embedding = args.embedding.clone();
+    if let Some(collection) = &args.collection {
+        embedding = embedding.for_collection(args.store.clone(), collection)?;
+    }
+    let embedding = embedding.start_with(StartOptions { finds_turns: true, is_quiet: false })?;
+    let model = embedding.model();
+    let naming = match args.collection.clone() {
+        Some(collection) => {
+            let decider = args.decision.decider(model, &args.calibration, None)?;
+            Some(Naming::new(args.store.clone(), collection, model, decider)?)
+        }
+        None => None,
+    };
+    let turns = TurnOptions { count, overlap: true };
+    let channel = if source.is_recording() { Channel::Mix } else { args.embedding.options().channel };
+    let options =
+        LiveOptions { raw: source.raw(), channel, turns: turns.clone(), max_seconds: f64::from(u32::MAX) };
+    let mut live = embedding.live(options)?;
+    let ready = json!({
+        "type": "ready", "model": model.id().fingerprint(), "sample_rate": source.raw().sample_rate_hz,
+        "latency_seconds": latency_seconds(args.partial_seconds),
+    });
+    printer.event(ready, 0.0)?;
+    let (mut waiting, mut next_step) = (Vec::new(), args.partial_seconds);
+    while !is_stopped.load(Ordering::Relaxed)
+        && let Some(bytes) = source.next()?
+    {
+        waiting.extend(bytes);
+        if source.seconds() + 1e-6 >= next_step {
+            next_step += args.partial_seconds;
+            let events = live.step(std::mem::take(&mut waiting), Purpose::Update)?;
+            tell(events, &mut live, naming.as_ref(), model, source.seconds(), printer)?;
+        }
+    }
+    let events = live.step(waiting, Purpose::End)?;
+    tell(events, &mut live, naming.as_ref(), model, source.seconds(), printer)?;
+    let (heard, transcript) = live.conclude();
+    let (found, audio) = match heard {
+        Ok(heard) => match heard.diarize(&turns, Pace::UNBROKEN) {
+            Err(PipelineError::NoSpeech { .. }) => (Diarization::default(), heard.silent_report()),
+            diarized => diarized?,
+        },
+        Err(audio) => (Diarization::default(), audio),
+    };
+    let names = match &naming {
+        Some(naming) => naming.name(&found, model)?,
+        None => Names::none(found.speakers.len()),
+    };
+    let channel = DiarizedChannel { number: None, found, names, audio };
+    let answer = Diarized::new(vec![channel], model.id().clone()).answer(transcript.as_ref(), true);
+    let mut event = json!({"type": "final"});
+    let serde_json::Value::Object(fields) = serde_json::to_value(answer)? else { return Ok(()) };
+    event.as_object_mut().expect("it was just made").extend(fields);
+    printer.event(event, source.seconds())
+}
+
+/// Writes the events of a step, and looks for names.
+fn tell(
+    mut events: Vec<LiveEvent>,
+    live: &mut Live,
+    naming: Option<&Naming>,
+    model: &EmbedderModel,
+    received: f64,
+    printer: &mut Printer,
+) -> anyhow::Result<()> {
+    if let Some(naming) = naming
+        && let Some(voices) = live.session().to_search()
+    {
+        events.extend(match naming.name(&voices, model) {
+            Ok(names) => live.session().name(&names),
+            Err(_) => vec![LiveWarning::NamesUnavailable.event()],
+        });
+    }
+    for event in events {
+        printer.event(serde_json::to_value(event)?, received)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! `live`: who is speaking, while a recording plays or standard input comes.
+
+mod local;
+mod print;
+mod remote;
+mod source;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, ensure};
+use clap::{Args, ValueEnum};
+
+use self::print::Printer;
+use self::source::AudioSource;
+use super::decision::DecisionArgs;
+use super::embedder::EmbeddingArgs;
+use super::interrupt::on_interrupt;
+use crate::audio::{Endian, RawFormat, SampleFormat};
+use crate::config::{CalibrationArgs, StorePlaceArgs};
+use crate::diarization::{MAX_SPEAKERS, SpeakerCount};
+use crate::live::PARTIAL_SECONDS_RANGE;
+use crate::speakers::Identifier;
+
+/// How events are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A line for each turn that is settled, and for each name.
+    Text,
+    /// Every event as a JSON object on a line, with `received`: the seconds of audio that had been sent by then.
+    Jsonl,
+}
+
+/// How samples on standard input are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Encoding {
+    S16le,
+    S16be,
+    F32le,
+    Mulaw,
+    Alaw,
+}
+
+/// Say who is speaking, while a recording plays or standard input comes.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Example: arecord -q -t raw -f S16_LE -r 16000 | voice-embedding-service live --collection team -"
+)]
+pub(super) struct LiveArgs {
+    /// A recording, which is played, or `-` for samples without a header on standard input.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// How samples on standard input are written.
+    #[arg(long, value_enum, default_value = "s16le")]
+    encoding: Encoding,
+    /// Their rate, in Hz.
+    #[arg(long, default_value = "16000", value_parser = clap::value_parser!(u32).range(8_000..=48_000))]
+    sample_rate: u32,
+    /// Their channels.
+    #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..=2))]
+    channels: u16,
+    /// How much faster than it was spoken a recording is played; 0 for as fast as possible.
+    #[arg(long, default_value = "1", value_parser = crate::config::not_negative)]
+    speed: f64,
+    /// Seconds of audio between two updates of open turns.
+    #[arg(long, default_value = "1", value_parser = partial_seconds)]
+    partial_seconds: f64,
+    /// How many speakers there are, if that is known.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS as i64), conflicts_with_all = ["min_speakers", "max_speakers"])]
+    num_speakers: Option<u16>,
+    /// How many there are at the least [default: 1].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS as i64))]
+    min_speakers: Option<u16>,
+    /// How many there are at the most [default: 10].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS as i64))]
+    max_speakers: Option<u16>,
+    /// How to write.
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    /// Name the speakers that are enrolled in this collection.
+    #[arg(long)]
+    collection: Option<Identifier>,
+    /// Let the service at this address listen, such as https://voice.example.org, instead of the program itself.
+    #[arg(long)]
+    url: Option<String>,
+    /// The key for the service.
+    #[arg(long, env, default_value = crate::config::DEFAULT_API_KEY, hide_env_values = true)]
+    api_key: String,
+    #[command(flatten)]
+    store: StorePlaceArgs,
+    #[command(flatten)]
+    decision: DecisionArgs,
+    #[command(flatten)]
+    calibration: CalibrationArgs,
+    #[command(flatten)]
+    embedding: EmbeddingArgs,
+}
+
+fn partial_seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds| PARTIAL_SECONDS_RANGE.contains(seconds));
+    seconds.ok_or_else(|| "must be from 0.5 to 5".to_owned())
+}
+
+pub(super) fn run(args: &LiveArgs) -> anyhow::Result<ExitCode> {
+    let is_stopped = on_interrupt()?;
+    let count = args.count()?;
+    let mut printer = Printer::new(args.format);
+    // A missing file is told before models are loaded.
+    let mut source = AudioSource::open(args)?;
+    match &args.url {
+        Some(url) => remote::run(args, url, source, &is_stopped, &mut printer)?,
+        None => local::run(args, count, &mut source, &is_stopped, &mut printer)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl LiveArgs {
+    fn count(&self) -> anyhow::Result<SpeakerCount> {
+        if let Some(n) = self.num_speakers {
+            return Ok(SpeakerCount::Exactly(n.into()));
+        }
+        let bounds =
+            SpeakerCount::within(self.min_speakers.map(usize::from), self.max_speakers.map(usize::from));
+        bounds.context("--min-speakers is above --max-speakers")
+    }
+
+    /// What standard input holds.
+    fn raw(&self) -> RawFormat {
+        RawFormat {
+            format: match self.encoding {
+                Encoding::S16le => SampleFormat::S16(Endian::Little),
+                Encoding::S16be => SampleFormat::S16(Endian::Big),
+                Encoding::F32le => SampleFormat::F32(Endian::Little),
+                Encoding::Mulaw => SampleFormat::MuLaw,
+                Encoding::Alaw => SampleFormat::ALaw,
+            },
+            sample_rate_hz: self.sample_rate,
+            channels: self.channels,
+        }
+    }
+}
+
+/// A service answers events that are no JSON, or ends without `final`.
+fn ensure_whole(is_final: bool) -> anyhow::Result<()> {
+    ensure!(is_final, "the session ended before its result came");
+    Ok(())
+}
