@@ -15,6 +15,7 @@
 //! - `attack`: forty long recordings at once (MP3 and Opus), 4,096 idle connections, and sixty answers of 36 MB that nobody reads; clips
 //!   of 2 seconds meanwhile
 //! - `behind`: clips of 2 seconds behind 25 minutes of Opus sent to /v1/diarize, on one worker
+//! - `live`: as many live sessions as are allowed, with each model, for LIVE_SECONDS (60); clips of 2 seconds meanwhile
 //! - `replicas`: three processes on the empty database of PostgreSQL that `POSTGRES_URL` names: what a search costs beside one in
 //!   SQLite, changes a second; 100,000 speakers imported, exported and loaded in both
 
@@ -27,20 +28,23 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use reqwest::blocking::Client;
 use reqwest::blocking::multipart::{Form, Part};
 use serde_json::{Value, json};
 use support::clip;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 
 mod support;
 
 const KEY: &str = "load";
 
 fn main() -> Result<()> {
-    let scenarios: [(&str, fn() -> Result<()>); 13] = [
+    let scenarios: [(&str, fn() -> Result<()>); 14] = [
         ("spread", spread),
         ("fairness", fairness),
         ("long", long),
@@ -53,6 +57,7 @@ fn main() -> Result<()> {
         ("speakers", speakers),
         ("attack", attack),
         ("behind", behind),
+        ("live", live),
         ("replicas", replicas),
     ];
     let chosen: Vec<String> = std::env::args().skip(1).collect();
@@ -138,6 +143,66 @@ fn fairness() -> Result<()> {
     println!(
         "2-second clips: p95 alone {alone_p95}, beside a 10-minute recording {beside_p95}: {:.2} times",
         beside_p95.0 / alone_p95.0
+    );
+    Ok(())
+}
+
+/// Two people in turns, as samples of 16 bits.
+fn conversation() -> Result<Vec<u8>> {
+    let mut samples = Vec::new();
+    for name in ["alan-1", "beth-1", "alan-2", "beth-2"] {
+        let mut reader = hound::WavReader::open(format!("tests/fixtures/audio/{name}.wav"))?;
+        samples.extend(reader.samples::<i16>().collect::<Result<Vec<_>, _>>()?);
+        samples.extend([0; 12_800]);
+    }
+    Ok(samples.into_iter().flat_map(i16::to_le_bytes).collect())
+}
+
+fn live() -> Result<()> {
+    for model in ["resemblyzer", "campplus"] {
+        live_sessions(model)?;
+    }
+    Ok(())
+}
+
+fn live_sessions(model: &str) -> Result<()> {
+    let server = Server::start(&[("MODELS", model)])?;
+    let seconds = std::env::var("LIVE_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(60_u64);
+    let (audio, short) = (conversation()?, clip(2.0)?);
+    let (_, alone) = server.closed_loop(&short, 1, Duration::from_secs(5));
+    // The first session tells how many there may be.
+    drop(server.open_session()?);
+    let capacity = server.metric("voice_embedding_live_sessions_capacity")? as usize;
+    let (begun, cpu_before) = (Instant::now(), server.cpu_seconds());
+    let (beside, memory) = std::thread::scope(|scope| {
+        for number in 0..capacity {
+            let (server, audio) = (&server, &audio);
+            scope.spawn(move || server.play(number, audio, Duration::from_secs(seconds)).unwrap());
+        }
+        std::thread::sleep(Duration::from_secs(20.min(seconds / 2)));
+        let early = server.resident_megabytes();
+        let left = Duration::from_secs(seconds).saturating_sub(begun.elapsed());
+        let (_, beside) = server.closed_loop(&short, 1, left.saturating_sub(Duration::from_secs(3)));
+        (beside, (early, server.resident_megabytes()))
+    });
+    let cpu = server.cpu_seconds() - cpu_before;
+    let audio_seconds = server.metric("voice_embedding_live_audio_seconds_total")?;
+    let steps = server.metric("voice_embedding_live_latency_seconds_count")?;
+    let within = |bucket: &str| -> Result<f64> {
+        let name = format!("voice_embedding_live_latency_seconds_bucket{{le=\"{bucket}\"}}");
+        Ok(100.0 * server.metric(&name)? / steps)
+    };
+    println!(
+        "{model}: {capacity} sessions, {:.1} ms of a core a second each (clips included); steps within 0.1 s {:.1} %, 0.25 s {:.1} %, \
+         0.5 s {:.1} %; 2-second clips: p95 alone {}, beside {}; memory {:.0} MB, then {:.0} MB",
+        1e3 * cpu / audio_seconds,
+        within("0.1")?,
+        within("0.25")?,
+        within("0.5")?,
+        quantile(&alone, 0.95),
+        quantile(&beside, 0.95),
+        memory.0,
+        memory.1,
     );
     Ok(())
 }
@@ -820,6 +885,50 @@ impl Server {
         let accepted =
             answers.iter().filter(|answer| answer.status == 200).map(|answer| answer.time).collect();
         (answers, accepted)
+    }
+
+    fn open_session(&self) -> Result<WebSocket<TcpStream>> {
+        let mut request = format!("ws://{}/v1/live", self.address).into_client_request()?;
+        request.headers_mut().insert("X-API-Key", HeaderValue::from_static(KEY));
+        let stream = TcpStream::connect(&self.address)?;
+        stream.set_nodelay(true)?;
+        Ok(tungstenite::client(request, stream).map_err(|error| anyhow!("{error}"))?.0)
+    }
+
+    /// Plays audio in a live session, again and again, as it is spoken.
+    fn play(&self, number: usize, audio: &[u8], time: Duration) -> Result<()> {
+        const PIECE_BYTES: usize = 6_400;
+        const PIECE: Duration = Duration::from_millis(200);
+
+        // They do not begin at one time.
+        std::thread::sleep(Duration::from_millis(number as u64 * 73 % 1_000));
+        let mut socket = self.open_session()?;
+        socket.get_ref().set_read_timeout(Some(Duration::from_millis(1)))?;
+        let begun = Instant::now();
+        let mut pieces = audio.chunks_exact(PIECE_BYTES).cycle();
+        for n in 1.. {
+            socket.send(Message::binary(pieces.next().unwrap().to_vec()))?;
+            while socket.read().is_ok() {}
+            if begun.elapsed() >= time {
+                break;
+            }
+            std::thread::sleep((begun + PIECE * n).saturating_duration_since(Instant::now()));
+        }
+        socket.send(Message::text(r#"{"type": "end"}"#))?;
+        socket.get_ref().set_read_timeout(None)?;
+        while !matches!(socket.read()?, Message::Close(_)) {}
+        Ok(())
+    }
+
+    fn metric(&self, name: &str) -> Result<f64> {
+        let text = client().get(format!("http://{}/metrics", self.address)).send()?.text()?;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        value.with_context(|| format!("there is no metric {name}"))
+    }
+
+    /// What the process has used of all cores.
+    fn cpu_seconds(&self) -> f64 {
+        self.metric("process_cpu_seconds_total").unwrap_or(f64::NAN)
     }
 
     fn resident_megabytes(&self) -> f64 {

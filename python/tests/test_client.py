@@ -7,6 +7,7 @@ import inspect
 import json
 import pathlib
 import threading
+import wave
 from collections.abc import Awaitable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, Callable, Union
@@ -224,12 +225,105 @@ def test_what_may_be_repeated_is(
 
 
 def test_both_clients_have_the_same_methods() -> None:
-    def methods(of: type) -> dict[str, inspect.Signature]:
+    def methods(of: type) -> dict[str, str]:
         public = inspect.getmembers(of, inspect.isfunction)
+        # Samples may come from an asynchronous iterator, too.
         return {
-            name: inspect.signature(method).replace(return_annotation=None)
+            name: str(inspect.signature(method).replace(return_annotation=None)).replace(
+                "Union[AsyncIterable[Sent], Iterable[Sent]]", "Iterable[Sent]"
+            )
             for name, method in public
             if not name.startswith("_")
         }
 
     assert methods(Client) == methods(AsyncClient)
+
+
+def conversation() -> bytes:
+    """Two voices in turns, as samples of 16 bits."""
+    parts = []
+    for name in ("alan-1", "beth-1", "alan-2"):
+        with wave.open(voices(name)) as file:
+            parts.append(file.readframes(file.getnframes()) + bytes(25_600))
+    return b"".join(parts)
+
+
+def pieces(samples: bytes) -> list[bytes]:
+    return [samples[at : at + 6_400] for at in range(0, len(samples), 6_400)]
+
+
+class TestLive:
+    """Live sessions, by PyPI's websockets."""
+
+    @pytest.fixture(autouse=True)
+    def _websockets(self) -> None:
+        pytest.importorskip("websockets", reason="websockets is not installed")
+
+    def session(self, kind: type[AnyClient], service: str, samples: Any, **options: Any) -> list[dict[str, Any]]:
+        """The events of a session of either client."""
+        if kind is Client:
+            with Client(service, KEY) as client:
+                return list(client.live(samples, **options))
+
+        async def listen() -> list[dict[str, Any]]:
+            async def come() -> Any:
+                for sample in samples:
+                    yield sample
+                    await asyncio.sleep(0)
+
+            async with AsyncClient(service, KEY) as client:
+                return [event async for event in client.live(come(), **options)]
+
+        return asyncio.run(listen())
+
+    @pytest.mark.parametrize("kind", [Client, AsyncClient])
+    def test_a_session_ends_with_what_diarize_answers(self, kind: Any, service: str, tmp_path: pathlib.Path) -> None:
+        samples = conversation()
+        events = self.session(kind, service, [*pieces(samples), {"type": "flush"}])
+        kinds = [event["type"] for event in events]
+        assert (kinds[0], kinds[-1]) == ("ready", "final")
+        assert {"turn", "speech", "flushed"} <= set(kinds)
+        with wave.open(str(tmp_path / "call.wav"), "wb") as file:
+            file.setparams((1, 2, 16_000, 0, "NONE", ""))
+            file.writeframes(samples)
+        with Client(service, KEY) as client:
+            of_file = client.diarize(tmp_path / "call.wav")
+        for ours, theirs in zip(events[-1]["segments"], of_file["segments"]):
+            assert (ours["label"], ours["start"], ours["end"]) == (theirs["label"], theirs["start"], theirs["end"])
+        assert len(events[-1]["segments"]) == len(of_file["segments"]) > 2
+
+    @pytest.mark.parametrize("kind", [Client, AsyncClient])
+    def test_arrays_are_samples_too(self, kind: Any, service: str) -> None:
+        whole = np.frombuffer(conversation(), "<i2")
+        labels = []
+        for samples, options in (
+            (whole, {}),
+            (whole.astype(np.float32) / 32_767, {}),
+            (whole, {"encoding": "f32le"}),
+            (whole.astype(np.float32) / 32_768, {"encoding": "f32le", "partial_seconds": 2}),
+        ):
+            final = self.session(kind, service, np.array_split(samples, 40), **options)[-1]
+            labels.append([segment["label"] for segment in final["segments"]])
+        assert labels[0] and all(other == labels[0] for other in labels)
+
+    @pytest.mark.parametrize("kind", [Client, AsyncClient])
+    def test_refusals_and_errors_are_raised(self, kind: Any, service: str) -> None:
+        with pytest.raises(errors.ValidationError, match="8000"):
+            self.session(kind, service, [], sample_rate=1)
+        with pytest.raises(errors.CorruptAudio):
+            self.session(kind, service, [pathlib.Path(voices("alan-1")).read_bytes()])
+
+        def broken() -> Iterator[bytes]:
+            yield b"\0" * 6_400
+            raise RuntimeError("the microphone is gone")
+
+        with pytest.raises(RuntimeError, match="the microphone is gone"):
+            self.session(kind, service, broken())
+        with pytest.raises(errors.InvalidApiKey), Client(service, "wrong") as client:
+            next(client.live([]))
+
+    def test_a_session_that_nobody_listens_to_is_closed(self, service: str) -> None:
+        with Client(service, KEY) as client:
+            session = client.live(pieces(conversation() * 20))
+            assert next(session)["type"] == "ready"
+            session.close()  # type: ignore[attr-defined]

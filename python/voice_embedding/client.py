@@ -12,7 +12,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Optional, TypedDict, Union
@@ -22,6 +22,8 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _live
+from ._live import LiveOptions, Sent
 from .errors import VoiceEmbeddingError, of_code
 from .models import AudioReport, Voice
 
@@ -318,6 +320,7 @@ class Client:
         self._retries = _checked_retries(retries)
         self._timeout = timeout
         self._http = httpx.Client(base_url=url, headers=_headers(key))
+        self._live_headers = _headers(key)
 
     def __enter__(self) -> Client:
         return self
@@ -357,6 +360,15 @@ class Client:
         """Who spoke when and, with a transcript, who said what: the answer of ``POST /v1/diarize``."""
         return self._ask(_diarize(recording, options))
 
+    def live(self, samples: Iterable[Sent], **options: Unpack[LiveOptions]) -> Iterator[JSON]:
+        """Says who is speaking while samples come: the events of a live session, of which the last is ``final``.
+
+        Samples are bytes or arrays; an item that is a mapping is sent as a message, such as ``{"type": "flush"}``. They are taken on a thread of
+        their own. docs/live.md describes options and events. Needs websockets (``pip install voice-embedding[live]``).
+        """
+        url = _live.address(self._http.base_url, options)
+        return _live.events(url, self._live_headers, samples, options.get("encoding", "s16le"))
+
     def _ask(self, call: _Call) -> JSON:
         for left in reversed(range(self._retries + 1)):
             outcome = self._send(call)
@@ -384,6 +396,7 @@ class AsyncClient:
         self._retries = _checked_retries(retries)
         self._timeout = timeout
         self._http = httpx.AsyncClient(base_url=url, headers=_headers(key))
+        self._live_headers = _headers(key)
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -422,6 +435,13 @@ class AsyncClient:
     async def diarize(self, recording: Recording, **options: Unpack[DiarizeOptions]) -> JSON:
         """As :meth:`Client.diarize`."""
         return await self._ask(await asyncio.to_thread(_diarize, recording, options))
+
+    def live(
+        self, samples: Union[AsyncIterable[Sent], Iterable[Sent]], **options: Unpack[LiveOptions]
+    ) -> AsyncIterator[JSON]:
+        """As :meth:`Client.live`; samples may come from an asynchronous iterator."""
+        url = _live.address(self._http.base_url, options)
+        return _live.async_events(url, self._live_headers, samples, options.get("encoding", "s16le"))
 
     async def _ask(self, call: _Call) -> JSON:
         for left in reversed(range(self._retries + 1)):

@@ -29,6 +29,7 @@ use crate::transcript::Transcript;
 
 /// Seconds before the end of the audio that a step leaves to the next: the network needs something behind what it hears.
 const LOOK_BACK_SECONDS: f64 = 0.5;
+const LOOK_BACK_SAMPLES: usize = SAMPLE_RATE_HZ as usize / 2;
 
 /// Seconds between two updates, unless others are asked for.
 pub const PARTIAL_SECONDS: f64 = 1.0;
@@ -267,6 +268,10 @@ impl LiveSession {
             Purpose::Flush | Purpose::End => all.get(n_regular).cloned(),
             // Until the first regular window is there, all of it.
             Purpose::Update if n_regular == 0 => all.first().cloned(),
+            // The last regular one reaches as far as a step tells.
+            Purpose::Update if n_samples - (n_regular - 1) * STEP_SAMPLES - WINDOW_SAMPLES <= LOOK_BACK_SAMPLES => {
+                None
+            }
             Purpose::Update => Some(n_samples - LAST_WINDOW_SAMPLES..n_samples),
             Purpose::CatchUp => None,
         }
