@@ -200,6 +200,41 @@ test("speakers are enrolled, identified, corrected and deleted", async () => {
   await close(page);
 });
 
+test("a microphone is listened to live, with a name, and taken along", async () => {
+  const page = await open("Speakers", { permissions: ["microphone"] });
+  await enrol(page, "Alan", "alan-2");
+  await go(page, "Live");
+  await page.getByRole("button", { name: "Listen" }).click();
+  await page.getByText(/^Listening: 0:0[1-9]\.\d/).waitFor();
+  const name = page.getByLabel("Name of S1");
+  await name.waitFor();
+  await page.waitForFunction(() => document.querySelector("input[aria-label='Name of S1']")?.value === "Alan", null, { timeout: 30_000 });
+  await page.getByText(/^Listening: .* – Alan/).waitFor();
+  await name.fill("Alan himself");
+  await page.getByRole("button", { name: "Stop" }).click();
+  await main(page).getByText(/^1 speaker, \d+ turns? in 0:/).waitFor();
+  assert.equal(await name.inputValue(), "Alan himself");
+  const save = async (format) => {
+    const [file] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: `Download ${format}` }).click()]);
+    return fs.readFile(await file.path());
+  };
+  assert.match(String(await save("RTTM")), /^SPEAKER live 1 \d+\.\d{3} \d+\.\d{3} <NA> <NA> Alan_himself <NA> <NA>\n/);
+  assert.match(String(await save("VTT")), /^WEBVTT\n\n00:00:\d\d\.\d{3} --> 00:00:\d\d\.\d{3}\n<v Alan himself>/);
+  const wav = await save("WAV");
+  assert.deepEqual([String(wav.subarray(0, 4)), wav.readUInt32LE(40)], ["RIFF", wav.length - 44]);
+  // Once more, by itself.
+  await page.getByRole("button", { name: "Listen" }).click();
+  await page.getByText(/^Listening: 0:0[1-9]/).waitFor();
+  await page.getByRole("button", { name: "Stop" }).click();
+  await main(page).getByText(/in 0:0/).waitFor();
+  // The other tests' voices are too much like this one.
+  await go(page, "Speakers");
+  await page.getByRole("button", { name: "Delete Alan" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+  await main(page).getByText("Alan is deleted.").waitFor();
+  await close(page);
+});
+
 test("turns are shown, named, enrolled and downloaded", async () => {
   const talk = await conversation();
   const page = await open("Who spoke when", { acceptDownloads: true });
@@ -423,7 +458,7 @@ test("nothing stands in the way of screen readers and small screens", async () =
   const talk = await conversation();
   for (const options of [{}, DARK, PHONE]) {
     // axe is a script that the page's policy would not let in.
-    const page = await open("Compare", { ...options, bypassCSP: true });
+    const page = await open("Compare", { ...options, bypassCSP: true, permissions: ["microphone"] });
     const isWide = () => page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
     await page.getByLabel(/Recordings to compare/).setInputFiles(["alan-1", "alan-2", "beth-1"].map(voice));
     await page.getByRole("table").waitFor();
@@ -444,6 +479,13 @@ test("nothing stands in the way of screen readers and small screens", async () =
     await page.getByRole("table").waitFor();
     await axe(page, "turns");
     assert.equal(await isWide(), false, "turns");
+    await go(page, "Live");
+    await page.getByRole("button", { name: "Listen" }).click();
+    await page.getByLabel("Name of S1").waitFor();
+    await axe(page, "live");
+    assert.equal(await isWide(), false, "live");
+    await page.getByRole("button", { name: "Stop" }).click();
+    await main(page).getByText(/^\d+ speakers?, \d+ turns? in 0:/).waitFor();
     await close(page);
   }
 });

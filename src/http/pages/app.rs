@@ -24,6 +24,7 @@ const STYLE: &str = "text/css; charset=utf-8";
 const FILES: &[(&str, &str, &[u8])] = &[
     ("/", HTML, include_bytes!("app/index.html")),
     ("/app/style.css", STYLE, include_bytes!("app/style.css")),
+    ("/app/live.js", SCRIPT, include_bytes!("app/live.js")),
     ("/app/main.js", SCRIPT, include_bytes!("app/main.js")),
     ("/app/api.js", SCRIPT, include_bytes!("app/api.js")),
     ("/app/calibration.js", SCRIPT, include_bytes!("app/calibration.js")),
@@ -35,6 +36,7 @@ const FILES: &[(&str, &str, &[u8])] = &[
     ("/app/turns.js", SCRIPT, include_bytes!("app/turns.js")),
     ("/app/waveform.js", SCRIPT, include_bytes!("app/waveform.js")),
     ("/app/words.js", SCRIPT, include_bytes!("app/words.js")),
+    ("/app/worklet.js", SCRIPT, include_bytes!("app/worklet.js")),
 ];
 
 /// The routes of the page.

@@ -89,6 +89,25 @@ export async function ask(method, path, { body, query, as = "json" } = {}) {
   }
 }
 
+/** Opens a live session: its socket, once the service has accepted it. */
+export async function openSession(options) {
+  // A handshake that is refused tells a page nothing, so the key is checked before.
+  await ask("GET", "v1/key");
+  const parameters = Object.entries(options).filter(([, value]) => value !== "" && value !== null);
+  const url = new URL(`v1/live?${new URLSearchParams(parameters)}`, document.baseURI);
+  url.protocol = url.protocol.replace("http", "ws");
+  // What a header can hold is in one byte a character.
+  const key = btoa(sessionStorage.getItem(KEY)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  const socket = new WebSocket(url, ["voice-live.v1", `key.${key}`]);
+  socket.binaryType = "arraybuffer";
+  await new Promise((resolve, reject) => {
+    socket.addEventListener("open", resolve, { once: true });
+    const refused = "The session was refused: the service may be at capacity, or the key may lack a right.";
+    socket.addEventListener("error", () => reject(new ApiError(refused, "refused", 0)), { once: true });
+  });
+  return socket;
+}
+
 async function answer(response, as) {
   if (response.ok) return response.status === 204 ? null : response[as]();
   const { code } = await response.clone().json().catch(() => ({}));

@@ -3,6 +3,7 @@
 import { ask, useKey, whenKeyIsUsed } from "./api.js";
 import { compareView } from "./compare.js";
 import { button, h } from "./dom.js";
+import { liveView } from "./live.js";
 import { speakersView } from "./speakers.js";
 import { turnsView } from "./turns.js";
 
@@ -11,6 +12,7 @@ const VIEWS = {
   compare: { rights: [["embed", "verify"]], make: compareView },
   speakers: { rights: [["read"], ["enrol"], ["identify"]], make: speakersView },
   turns: { rights: [["embed"], ["identify"]], make: turnsView },
+  live: { rights: [["embed"]], make: liveView },
 };
 
 const main = document.getElementById("main");

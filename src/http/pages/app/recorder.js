@@ -20,6 +20,9 @@ const REFUSALS = {
   NotReadableError: "Another program uses the microphone.",
 };
 
+/** Why the microphone cannot be used. */
+export const refusal = (error) => REFUSALS[error.name] ?? error.message;
+
 let n_recordings = 0;
 
 /** Records until it is stopped: a file, or null. */
@@ -34,7 +37,7 @@ export function record() {
     const stop = button("Use recording", () => taking.recorder.stop(), { disabled: true });
     begin(taking, { level, told, enough, stop }, close).catch((error) => {
       told.hidden = true;
-      message.show("error", h("p", {}, REFUSALS[error.name] ?? error.message));
+      message.show("error", h("p", {}, refusal(error)));
     });
     return [told, enough, level, message.element, h("p", { class: "actions" }, button("Cancel", () => close(null)), stop)];
   });

@@ -1,0 +1,176 @@
+"""Live sessions of a running service, over websockets (``pip install voice-embedding[live]``)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Optional, TypedDict, Union
+from urllib.parse import urlencode
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import VoiceEmbeddingError, of_code
+
+if TYPE_CHECKING:
+    from websockets.exceptions import InvalidStatus
+
+JSON = dict[str, Any]
+
+# Samples as bytes or as an array (whole numbers of 16 bits, or floats), or a message such as {"type": "flush"}.
+Sent = Union[bytes, NDArray[Any], Mapping[str, Any]]
+
+# Seconds that a handshake may take.
+OPEN_TIMEOUT_SECONDS = 10.0
+
+END = json.dumps({"type": "end"})
+
+
+class LiveOptions(TypedDict, total=False):
+    """Options of ``live``."""
+
+    encoding: str
+    """How bytes are written: s16le, which is the default, s16be, f32le, mulaw or alaw. Arrays are sent as f32le unless it is s16le."""
+    sample_rate: int
+    channels: int
+    channel: Union[int, str]
+    model: str
+    collection: str
+    num_speakers: int
+    min_speakers: int
+    max_speakers: int
+    partial_seconds: float
+
+
+def address(base: httpx.URL, options: LiveOptions) -> str:
+    """The address of a session."""
+    scheme = {"http": "ws", "https": "wss"}[base.scheme]
+    given = {name: value for name, value in options.items() if value is not None}
+    query = f"?{urlencode(given)}" if given else ""
+    return f"{base.copy_with(scheme=scheme)}".rstrip("/") + f"/v1/live{query}"
+
+
+def message(sent: Sent, encoding: str) -> Union[bytes, str]:
+    """What goes over the socket."""
+    if isinstance(sent, (bytes, bytearray, memoryview)):
+        return bytes(sent)
+    if isinstance(sent, Mapping):
+        return json.dumps(dict(sent))
+    samples = np.asarray(sent)
+    if encoding == "f32le":
+        scale = np.float32(1 / 32_768) if np.issubdtype(samples.dtype, np.integer) else np.float32(1)
+        return (samples.astype("<f4") * scale).astype("<f4").tobytes()
+    if encoding != "s16le":
+        raise ValueError(f"arrays are sent as s16le or f32le, not {encoding}")
+    if not np.issubdtype(samples.dtype, np.integer):
+        samples = np.clip(np.rint(samples * 32_767), -32_768, 32_767)
+    return samples.astype("<i2").tobytes()
+
+
+def refused(error: InvalidStatus) -> VoiceEmbeddingError:
+    """The error that a refused handshake tells."""
+    from .client import _error
+
+    answer = error.response
+    return _error(httpx.Response(answer.status_code, headers=list(answer.headers.raw_items()), content=bytes(answer.body or b"")))
+
+
+def ended(last_error: Optional[JSON]) -> VoiceEmbeddingError:
+    """The error of a session that ended without its result."""
+    told = last_error or {"code": "internal", "message": "the session ended before its result came"}
+    return of_code(str(told["code"]), str(told["message"]))
+
+
+def events(url: str, headers: Mapping[str, str], samples: Iterable[Sent], encoding: str) -> Iterator[JSON]:
+    """The events of a session; samples are taken on a thread of its own."""
+    from websockets.exceptions import ConnectionClosed, InvalidStatus
+    from websockets.sync.client import connect
+
+    failed: list[BaseException] = []
+    try:
+        socket = connect(url, additional_headers=headers, max_size=None, open_timeout=OPEN_TIMEOUT_SECONDS)
+    except InvalidStatus as error:
+        raise refused(error) from None
+    with socket:
+
+        def send() -> None:
+            try:
+                for sent in samples:
+                    socket.send(message(sent, encoding))
+                socket.send(END)
+            except ConnectionClosed:
+                pass
+            except BaseException as error:
+                failed.append(error)
+                socket.close()
+
+        sender = threading.Thread(target=send, daemon=True)
+        sender.start()
+        last_error: Optional[JSON] = None
+        is_final = False
+        try:
+            for text in socket:
+                event: JSON = json.loads(text)
+                if event["type"] == "error":
+                    last_error = event
+                is_final = event["type"] == "final"
+                yield event
+        except ConnectionClosed:
+            pass
+        if failed:
+            raise failed[0]
+        if not is_final:
+            raise ended(last_error)
+
+
+async def async_events(
+    url: str, headers: Mapping[str, str], samples: Union[AsyncIterable[Sent], Iterable[Sent]], encoding: str
+) -> AsyncIterator[JSON]:
+    """The events of a session; samples are taken by a task of its own."""
+    from websockets.asyncio.client import connect
+    from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+    try:
+        socket = await connect(url, additional_headers=headers, max_size=None, open_timeout=OPEN_TIMEOUT_SECONDS)
+    except InvalidStatus as error:
+        raise refused(error) from None
+
+    async def send() -> None:
+        try:
+            if isinstance(samples, AsyncIterable):
+                async for sent in samples:
+                    await socket.send(message(sent, encoding))
+            else:
+                for sent in samples:
+                    await socket.send(message(sent, encoding))
+            await socket.send(END)
+        except ConnectionClosed:
+            pass
+        except Exception as error:
+            failed.append(error)
+            await socket.close()
+
+    failed: list[Exception] = []
+    async with socket:
+        sender = asyncio.ensure_future(send())
+        last_error: Optional[JSON] = None
+        is_final = False
+        try:
+            async for text in socket:
+                event: JSON = json.loads(text)
+                if event["type"] == "error":
+                    last_error = event
+                is_final = event["type"] == "final"
+                yield event
+        except ConnectionClosed:
+            pass
+        finally:
+            sender.cancel()
+            await asyncio.gather(sender, return_exceptions=True)
+        if failed:
+            raise failed[0]
+        if not is_final:
+            raise ended(last_error)

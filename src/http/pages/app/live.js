@@ -1,0 +1,252 @@
+// Who is speaking, as they speak: the microphone, a live session, and what it tells.
+
+import { ask, openSession } from "./api.js";
+import { announce, attempt, button, download, field, h, IDENTIFIER, Message } from "./dom.js";
+import { refusal } from "./recorder.js";
+import * as words from "./words.js";
+
+/** Colours of speakers, again from the first. */
+const N_COLOURS = 8;
+
+/** Seconds that the lanes show at the least. */
+const LEAST_SECONDS = 30;
+
+/** The highest rate that the service takes, in Hz. */
+const MAX_RATE = 48_000;
+
+/** The view for a key. */
+export function liveView(key) {
+  const view = new View(key);
+  return { element: view.element, forget: () => view.stop() };
+}
+
+class View {
+  constructor(key) {
+    this.key = key;
+    this.collection = h("input", { value: key.may("identify") ? key.collection : "", pattern: IDENTIFIER });
+    this.message = new Message();
+    this.status = h("p", { role: "timer" }, "Nobody is listened to.");
+    this.lanes = h("div", { class: "lanes" });
+    this.saves = h("p", { class: "actions", hidden: true }, "Download: ",
+      button("RTTM", () => this.save("rttm", "text/plain", this.rttm()), { "aria-label": "Download RTTM" }),
+      button("VTT", () => this.save("vtt", "text/vtt", this.vtt()), { "aria-label": "Download VTT" }),
+      button("WAV", () => this.save("wav", "audio/wav", this.wav()), { "aria-label": "Download WAV" }));
+    this.startButton = button("Listen", () => attempt(this.message, () => this.start()));
+    this.stopButton = button("Stop", () => this.stop(), { disabled: true });
+    // Speakers may not be kept here.
+    ask("GET", "ready").then(({ store }) => {
+      if (store === "none") this.collection.value = "";
+    }).catch(() => {});
+    this.element = h("section", { "aria-labelledby": "live-title" },
+      h("h2", { id: "live-title" }, "Live"),
+      h("p", {}, "Who is speaking, as they speak. Names of enrolled speakers come by themselves; you can write others."),
+      key.may("identify") ? h("div", { class: "row" }, field("Names from the collection", this.collection, "Empty: without names.")) : null,
+      h("p", { class: "actions" }, this.startButton, this.stopButton),
+      this.message.element, this.status, this.lanes, this.saves);
+  }
+
+  async start() {
+    if (!this.collection.reportValidity()) return;
+    this.startButton.disabled = true;
+    try {
+      Object.assign(this, { turns: new Map(), names: new Map(), written: new Set(), pieces: [], n: 0, speaking: false });
+      this.lanes.replaceChildren();
+      this.saves.hidden = true;
+      this.audio = await listen((piece) => this.heard(piece));
+      const collection = this.key.may("identify") ? this.collection.value.trim() : "";
+      const socket = await openSession({ sample_rate: this.audio.rate, collection });
+      this.socket = socket;
+      socket.addEventListener("message", ({ data }) => this.told(JSON.parse(data)));
+      socket.addEventListener("close", () => this.closed());
+      for (const piece of this.pieces) socket.send(piece);
+      this.stopButton.disabled = false;
+      this.stopButton.focus();
+      announce("Listening.");
+    } catch (error) {
+      this.audio?.end();
+      this.startButton.disabled = false;
+      throw new Error(refusal(error));
+    }
+  }
+
+  /** Ends the audio; what is said last comes with the result. */
+  stop() {
+    this.audio?.end();
+    this.stopButton.disabled = true;
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify({ type: "end" }));
+  }
+
+  heard(piece) {
+    this.pieces.push(piece);
+    this.n += piece.length;
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(piece);
+    this.tell();
+  }
+
+  get seconds() {
+    return this.n / (this.audio?.rate ?? MAX_RATE);
+  }
+
+  tell() {
+    const who = [...this.turns.values()].filter((turn) => !turn.settled && turn.end > this.seconds - 2.5).map(({ label }) => this.name(label));
+    const speaking = this.speaking && who.length > 0 ? ` – ${[...new Set(who)].join(" and ")}` : "";
+    this.status.textContent = `Listening: ${words.time(this.seconds)}${speaking}`;
+  }
+
+  told(event) {
+    const act = {
+      turn: () => {
+        if (event.settled && event.start === event.end) this.turns.delete(event.id);
+        else this.turns.set(event.id, event);
+      },
+      speech: () => {
+        this.speaking = event.active;
+      },
+      speaker: () => {
+        if (!this.written.has(event.label)) this.names.set(event.label, event.name || event.speaker);
+        if (event.speaker) announce(`${event.label} is ${event.name || event.speaker}`);
+      },
+      merged: () => {
+        for (const turn of this.turns.values()) if (turn.label === event.from) turn.label = event.into;
+        if (!this.names.get(event.into)) this.names.set(event.into, this.names.get(event.from));
+      },
+      warning: () => this.message.show("status", h("p", {}, event.message)),
+      error: () => this.message.error(event),
+      final: () => this.conclude(event),
+    }[event.type];
+    act?.();
+    this.draw();
+  }
+
+  /** The result, whose labels are its own: each gets the name of whom it was most of the time. */
+  conclude({ segments, speakers, audio }) {
+    const live = [...this.turns.values()];
+    const common = (a, b) => Math.max(0, Math.min(a.end, b.end) - Math.max(a.start, b.start));
+    const names = new Map(speakers.map(({ label, name, speaker }) => {
+      const mine = segments.filter((segment) => segment.label === label);
+      const seconds = new Map();
+      for (const turn of live) for (const own of mine) seconds.set(turn.label, (seconds.get(turn.label) ?? 0) + common(turn, own));
+      const [most] = [...seconds].sort((a, b) => b[1] - a[1])[0] ?? [];
+      return [label, this.written.has(most) ? this.names.get(most) : name || speaker || this.names.get(most)];
+    }));
+    this.names = names;
+    this.turns = new Map(segments.map((segment, id) => [id, { ...segment, settled: true }]));
+    this.lanes.replaceChildren();
+    this.saves.hidden = segments.length === 0;
+    const told = `${words.plural(speakers.length, "speaker")}, ${words.plural(segments.length, "turn")} in ${words.time(audio.duration_seconds)}`;
+    this.status.textContent = told;
+    announce(told);
+  }
+
+  closed() {
+    this.audio?.end();
+    this.socket = null;
+    this.startButton.disabled = false;
+    this.stopButton.disabled = true;
+    if (this.status.textContent.startsWith("Listening")) this.status.textContent = "The session has ended without its result.";
+  }
+
+  name(label) {
+    return this.names.get(label)?.trim() || label;
+  }
+
+  /** The lanes: those that are there are moved, so that a name can be written meanwhile. */
+  draw() {
+    const turns = [...this.turns.values()];
+    const length = Math.max(LEAST_SECONDS, this.seconds, ...turns.map(({ end }) => end));
+    const labels = [...new Set(turns.map(({ label }) => label))].sort((a, b) => Number(a.slice(1)) - Number(b.slice(1)));
+    const lanes = new Map([...this.lanes.children].map((lane) => [lane.dataset.label, lane]));
+    for (const [label, lane] of lanes) if (!labels.includes(label)) lane.remove();
+    for (const label of labels) {
+      const lane = lanes.get(label) ?? this.lane(label);
+      if (!lanes.has(label)) this.lanes.append(lane);
+      const mine = turns.filter((turn) => turn.label === label);
+      const input = lane.querySelector("input");
+      if (document.activeElement !== input) input.value = this.names.get(label) ?? "";
+      lane.querySelector(".quiet").textContent = words.seconds(mine.reduce((sum, { start, end }) => sum + end - start, 0));
+      const part = (value) => `${(100 * value) / length}%`;
+      const colour = (Number(label.slice(1)) - 1) % N_COLOURS;
+      lane.querySelector(".track").replaceChildren(...mine.map(({ start, end, settled }) => h("span", {
+        class: `turn colour-${colour}${settled ? "" : " open"}`, style: { left: part(start), width: part(end - start) },
+      })));
+    }
+  }
+
+  lane(label) {
+    const input = h("input", { "aria-label": `Name of ${label}`, placeholder: label, maxlength: "200" });
+    input.addEventListener("input", () => {
+      this.written.add(label);
+      this.names.set(label, input.value);
+    });
+    return h("div", { class: "lane", "data-label": label },
+      h("div", { class: "title" }, input, h("span", { class: "quiet" })),
+      h("div", { class: "track", role: "img", "aria-label": `Turns of ${label}` }));
+  }
+
+  save(ending, type, content) {
+    download(`live.${ending}`, type, content);
+  }
+
+  sorted() {
+    return [...this.turns.values()].sort((a, b) => a.start - b.start);
+  }
+
+  rttm() {
+    const line = ({ start, end, label }) =>
+      `SPEAKER live 1 ${start.toFixed(3)} ${(end - start).toFixed(3)} <NA> <NA> ${this.name(label).replaceAll(/\s/g, "_")} <NA> <NA>\n`;
+    return this.sorted().map(line).join("");
+  }
+
+  vtt() {
+    const stamp = (seconds) => new Date(Math.round(seconds * 1000)).toISOString().slice(11, 23);
+    const escaped = (name) => name.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+    const cue = ({ start, end, label }) => `${stamp(start)} --> ${stamp(end)}\n<v ${escaped(this.name(label))}>${escaped(this.name(label))}\n\n`;
+    return `WEBVTT\n\n${this.sorted().map(cue).join("")}`;
+  }
+
+  wav() {
+    const header = new DataView(new ArrayBuffer(44));
+    const text = (at, value) => [...value].forEach((character, i) => header.setUint8(at + i, character.charCodeAt(0)));
+    const { rate } = this.audio;
+    text(0, "RIFF");
+    header.setUint32(4, 36 + 2 * this.n, true);
+    text(8, "WAVEfmt ");
+    header.setUint32(16, 16, true);
+    header.setUint16(20, 1, true);
+    header.setUint16(22, 1, true);
+    header.setUint32(24, rate, true);
+    header.setUint32(28, 2 * rate, true);
+    header.setUint16(32, 2, true);
+    header.setUint16(34, 16, true);
+    text(36, "data");
+    header.setUint32(40, 2 * this.n, true);
+    return new Blob([header, ...this.pieces], { type: "audio/wav" });
+  }
+}
+
+/** The microphone's samples, in 16 bits, tenth by tenth of a second: their rate, and what ends them. */
+async function listen(onpiece) {
+  if (!navigator.mediaDevices) throw new Error("Browsers record on HTTPS and on localhost alone.");
+  // What makes speech pleasant for a call changes the voice.
+  const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false, channelCount: 1 };
+  const stream = await navigator.mediaDevices.getUserMedia({ audio });
+  let context = new AudioContext();
+  if (context.sampleRate > MAX_RATE) {
+    await context.close();
+    context = new AudioContext({ sampleRate: MAX_RATE });
+  }
+  const end = () => {
+    stream.getTracks().forEach((track) => track.stop());
+    if (context.state !== "closed") context.close();
+  };
+  try {
+    await context.audioWorklet.addModule("app/worklet.js");
+    const node = new AudioWorkletNode(context, "samples", { numberOfOutputs: 0 });
+    node.port.onmessage = ({ data }) => onpiece(new Int16Array(data));
+    context.createMediaStreamSource(stream).connect(node);
+  } catch (error) {
+    end();
+    throw error;
+  }
+  return { rate: context.sampleRate, end };
+}
