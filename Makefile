@@ -36,7 +36,7 @@ PYTHON_TESTS := target/python-tests
 PROFILE ?= release
 python-tests: PROFILE = local
 
-.PHONY: arm arm-all run dev test check parity bench bench-http bench-python browser screenshots load fuzz sanitize calibration der engines postgres setup onnxruntime checkpoint python python-modules \
+.PHONY: arm arm-all run dev test check parity bench bench-http bench-python browser screenshots load fuzz sanitize calibration der live engines postgres setup onnxruntime checkpoint python python-modules \
 	python-tests resemblyzer sdks schemathesis kills tools model fmt help
 
 help: ## List the targets.
@@ -125,6 +125,12 @@ der: onnxruntime ## Measure diarization on the recordings of PARITY_DATA and oth
 	@PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target target/der -r scripts/requirements-der.txt
 	$(CARGO) build --release
 	ORT_DYLIB_PATH=$${ORT_DYLIB_PATH:-target/onnxruntime/library} PYTHONPATH=target/der $(PYTHON) scripts/der.py \
+		target/release/voice-embedding-service $(or $(PARITY_DATA),../shared) target/der-sets
+
+live: onnxruntime ## Measure live sessions on the recordings of PARITY_DATA and others made of its voices, into docs/live.md.
+	@PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target target/der -r scripts/requirements-der.txt
+	$(CARGO) build --release
+	ORT_DYLIB_PATH=$${ORT_DYLIB_PATH:-target/onnxruntime/library} PYTHONPATH=target/der $(PYTHON) scripts/live.py \
 		target/release/voice-embedding-service $(or $(PARITY_DATA),../shared) target/der-sets
 
 model: checkpoint ## Convert the models from their checkpoints anew.

@@ -82,7 +82,7 @@ pub(crate) fn load(config: &Config, on_batch: OnBatch) -> Result<Embedder, LoadE
             Err(error) => return Err(error),
         }
     }
-    let segmentation = match config.engine.check_onnx_runtime() {
+    let segmentation = match config.engine.check_segmentation() {
         Ok(()) => config.segmentation.obtain_file().map_err(LoadError::from),
         Err(error) => Err(error.into()),
     };

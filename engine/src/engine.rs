@@ -7,7 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use crate::calibration::Calibration;
 use crate::encoder::native::NativeEncoder;
 use crate::encoder::{EncoderError, Graph, InstructionSet, LazySession, Runtime, Session};
-use crate::models::{FileDigest, Model, ModelSpec, OnnxFile, segmentation as segmentation_network};
+use crate::models::{
+    FileDigest, Model, ModelFiles, ModelSpec, OnnxFile, segmentation as segmentation_network,
+};
 
 /// What runs the encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +41,8 @@ pub struct Engine {
     pub models: Vec<EngineModel>,
     /// For each worker, a session of each model and, behind them, one of the segmentation network if there is one.
     pub workers: Vec<Vec<LazySession>>,
-    /// Whether there is one.
-    pub has_segmentation: bool,
+    /// What runs it, if there is one, as [`EngineModel::encoder`].
+    pub segmentation: Option<String>,
 }
 
 /// What ONNX Runtime is called in logs and metrics.
@@ -71,16 +73,16 @@ pub struct UnlikeCalibration {
 impl EngineConfig {
     /// Loads ONNX Runtime's library if one of the models needs it for sure: what can be found out before anything else.
     pub fn check<'a>(&self, models: impl IntoIterator<Item = &'a ModelSpec>) -> Result<(), EncoderError> {
-        models.into_iter().try_for_each(|spec| self.choose(spec).map(drop))
+        models.into_iter().try_for_each(|spec| self.choose(&spec.files).map(drop))
     }
 
-    /// Loads ONNX Runtime's library, which the segmentation network takes.
-    pub fn check_onnx_runtime(&self) -> Result<(), EncoderError> {
-        Runtime::load(&self.onnx_runtime).map(drop)
+    /// As [`Self::check`], for the segmentation network.
+    pub fn check_segmentation(&self) -> Result<(), EncoderError> {
+        self.choose(&segmentation_network::files()).map(drop)
     }
 
-    fn choose(&self, spec: &ModelSpec) -> Result<Chosen, EncoderError> {
-        let native = spec.files.native.as_ref();
+    fn choose(&self, files: &ModelFiles) -> Result<Chosen, EncoderError> {
+        let native = files.native.as_ref();
         let is_native = match self.encoder {
             EncoderChoice::Ort => false,
             EncoderChoice::Native | EncoderChoice::Auto => native.is_some(),
@@ -99,16 +101,16 @@ impl EngineConfig {
         }
     }
 
-    fn encoder(&self, model: &Model) -> Result<Encoder, EncoderError> {
-        let set = match self.choose(&model.spec)? {
+    fn encoder(&self, files: &ModelFiles, onnx: &OnnxFile) -> Result<Encoder, EncoderError> {
+        let set = match self.choose(files)? {
             Chosen::Ort(runtime) => return Ok(Encoder::Ort(runtime)),
             Chosen::Native(set) => set,
         };
-        Encoder::native(model, set).or_else(|error| {
+        Encoder::native(files, onnx, set).or_else(|error| {
             if self.encoder == EncoderChoice::Native {
                 return Err(error);
             }
-            tracing::warn!(%error, model = model.spec.id, "the native encoder is not used");
+            tracing::warn!(%error, model = files.id, "the native encoder is not used");
             Runtime::load(&self.onnx_runtime).map(Encoder::Ort)
         })
     }
@@ -128,46 +130,46 @@ impl Engine {
         models: Vec<Model>,
         segmentation: Option<OnnxFile>,
     ) -> Result<Self, EncoderError> {
-        let has_segmentation = segmentation.is_some();
-        let mut engine = Self { models: Vec::new(), workers: Vec::new(), has_segmentation };
+        let mut engine = Self { models: Vec::new(), workers: Vec::new(), segmentation: None };
         engine.workers.resize_with(config.workers.get(), Vec::new);
         for model in models {
-            let is_own = *model.onnx.digest() != model.spec.files.onnx;
-            // Weights are packed when they are first needed, unless they may turn out not to be what they should.
-            let encoder = if is_own || config.encoder != EncoderChoice::ByModel {
-                LazyEncoder::of(config.encoder(&model)?)
-            } else {
-                LazyEncoder::new(config, &model)?
-            };
-            let (name, calibration) = (encoder.name.clone(), model.calibration().cloned());
-            let (id, onnx, graph) = (model.spec.id, model.onnx.clone(), model.spec.graph);
-            let session = move || encoder.get()?.session(&onnx, graph);
-            let lazy = LazySession::new(move || session().map_err(|error| error.of_model(id)));
-            engine.add(&lazy, is_own)?;
+            let name = engine.add(config, &model.spec.files, &model.onnx, model.spec.graph)?;
+            let calibration = model.calibration().cloned();
             engine.models.push(EngineModel { model, encoder: name, calibration });
         }
         if let Some(onnx) = segmentation {
-            let runtime = Runtime::load(&config.onnx_runtime)?;
-            let files = segmentation_network::files();
-            let (id, is_own) = (files.id, *onnx.digest() != files.onnx);
-            let lazy = LazySession::new(move || {
-                let session = Session::new(&runtime, &onnx, segmentation_network::GRAPH);
-                session.map_err(|error| error.of_model(id))
-            });
-            engine.add(&lazy, is_own)?;
+            let (files, graph) = (segmentation_network::files(), segmentation_network::GRAPH);
+            engine.segmentation = Some(engine.add(config, &files, &onnx, graph)?);
         }
         Ok(engine)
     }
 
-    fn add(&mut self, session: &LazySession, is_loaded: bool) -> Result<(), EncoderError> {
+    /// Adds a network to each worker; what runs it.
+    fn add(
+        &mut self,
+        config: &EngineConfig,
+        files: &ModelFiles,
+        onnx: &OnnxFile,
+        graph: Graph,
+    ) -> Result<String, EncoderError> {
+        let is_own = *onnx.digest() != files.onnx;
+        // Weights are packed when they are first needed, unless they may turn out not to be what they should.
+        let encoder = if is_own || config.encoder != EncoderChoice::ByModel {
+            LazyEncoder::of(config.encoder(files, onnx)?)
+        } else {
+            LazyEncoder::new(config, files, onnx)?
+        };
+        let (name, id, onnx) = (encoder.name.clone(), files.id, onnx.clone());
+        let session = move || encoder.get()?.session(&onnx, graph);
+        let lazy = LazySession::new(move || session().map_err(|error| error.of_model(id)));
         for sessions in &mut self.workers {
-            let mut session = session.clone();
-            if is_loaded {
+            let mut session = lazy.clone();
+            if is_own {
                 session.get()?;
             }
             sessions.push(session);
         }
-        Ok(())
+        Ok(name)
     }
 }
 
@@ -198,13 +200,13 @@ impl LazyEncoder {
         Self { name, encoder: Mutex::new(None), load: Box::new(move || Ok(encoder.clone())) }
     }
 
-    /// What the configuration chooses for a model.
-    fn new(config: &EngineConfig, model: &Model) -> Result<Self, EncoderError> {
-        match config.choose(&model.spec)? {
+    /// What the configuration chooses for a network.
+    fn new(config: &EngineConfig, files: &ModelFiles, onnx: &OnnxFile) -> Result<Self, EncoderError> {
+        match config.choose(files)? {
             Chosen::Ort(runtime) => Ok(Self::of(Encoder::Ort(runtime))),
             Chosen::Native(set) => {
-                let (config, model) = (config.clone(), model.clone());
-                let load = Box::new(move || config.encoder(&model));
+                let (config, files, onnx) = (config.clone(), files.clone(), onnx.clone());
+                let load = Box::new(move || config.encoder(&files, &onnx));
                 Ok(Self { name: native_name(set), encoder: Mutex::new(None), load })
             }
         }
@@ -234,8 +236,8 @@ pub enum Encoder {
 
 impl Encoder {
     /// The native encoder for these instructions, once it has computed what it should on this machine.
-    pub fn native(model: &Model, set: InstructionSet) -> Result<Self, EncoderError> {
-        checked_encoder(model, set).map(Self::Native)
+    pub fn native(files: &ModelFiles, onnx: &OnnxFile, set: InstructionSet) -> Result<Self, EncoderError> {
+        checked_encoder(files, onnx, set).map(Self::Native)
     }
 
     /// A session of the model's file.
@@ -257,12 +259,16 @@ impl Encoder {
 
 /// The native encoder, once it has computed what it should on this machine: the embedding of one window is compared with the
 /// known one or, for a model without a known one, with that of plain instructions.
-fn checked_encoder(model: &Model, set: InstructionSet) -> Result<NativeEncoder, EncoderError> {
-    let native = model.spec.files.native.as_ref();
+fn checked_encoder(
+    files: &ModelFiles,
+    onnx: &OnnxFile,
+    set: InstructionSet,
+) -> Result<NativeEncoder, EncoderError> {
+    let native = files.native.as_ref();
     let read = native.ok_or_else(|| EncoderError::other_graph("ONNX Runtime alone runs it"))?.read;
-    let weights = read(&model.onnx.bytes()?)?;
+    let weights = read(&onnx.bytes()?)?;
     let encoder = NativeEncoder::new(&weights, set)?;
-    let expected = match model.native_check_sha256() {
+    let expected = match files.native_check_sha256(onnx) {
         Some(known) => known.to_owned(),
         None => check_sha256(&NativeEncoder::new(&weights, InstructionSet::Portable)?),
     };
@@ -294,14 +300,21 @@ mod tests {
     fn every_instruction_set_passes_the_self_check() {
         let campplus =
             std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/campplus.onnx")).unwrap();
-        for model in [committed(), Model::new(Arc::new(campplus::spec()), campplus)] {
-            let read = model.spec.files.native.as_ref().unwrap().read;
-            let weights = read(&model.onnx.bytes().unwrap()).unwrap();
+        let segmentation =
+            std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/segmentation.onnx")).unwrap();
+        let networks: [(ModelFiles, OnnxFile); 3] = [
+            (resemblyzer::spec().files, committed().onnx),
+            (campplus::spec().files, campplus.into()),
+            (segmentation_network::files(), segmentation.into()),
+        ];
+        for (files, onnx) in networks {
+            let read = files.native.as_ref().unwrap().read;
+            let weights = read(&onnx.bytes().unwrap()).unwrap();
             for set in InstructionSet::available() {
                 let computed = check_sha256(&NativeEncoder::new(&weights, set).unwrap());
-                let expected = model.native_check_sha256();
-                assert_eq!(Some(&*computed), expected, "{}, {}", model.spec.id, set.name());
-                checked_encoder(&model, set).unwrap();
+                let expected = files.native_check_sha256(&onnx);
+                assert_eq!(Some(&*computed), expected, "{}, {}", files.id, set.name());
+                checked_encoder(&files, &onnx, set).unwrap();
             }
         }
     }
@@ -312,14 +325,17 @@ mod tests {
         let NetworkWeights::Lstm(mut weights) = weights else { panic!("it is an LSTM") };
         weights.layers[0].bias[0] += 1.0;
         let other = model(onnx::write(&weights));
-        assert_eq!(other.native_check_sha256(), None);
+        let files = &other.spec.files;
+        assert_eq!(files.native_check_sha256(&other.onnx), None);
         let set = InstructionSet::available().next().unwrap();
-        let encoder = checked_encoder(&other, set).unwrap();
-        assert_ne!(Some(&*check_sha256(&encoder)), committed().native_check_sha256());
+        let encoder = checked_encoder(files, &other.onnx, set).unwrap();
+        assert_ne!(Some(&*check_sha256(&encoder)), files.native_check_sha256(&committed().onnx));
         // A result other than the known one.
-        let mut mistaken = committed();
-        let native = &mut Arc::make_mut(&mut mistaken.spec).files.native;
-        native.as_mut().unwrap().check_sha256 = "0".repeat(64);
-        assert!(matches!(checked_encoder(&mistaken, set), Err(EncoderError::SelfCheck(_))));
+        let mut mistaken = files.clone();
+        mistaken.native.as_mut().unwrap().check_sha256 = "0".repeat(64);
+        assert!(matches!(
+            checked_encoder(&mistaken, &committed().onnx, set),
+            Err(EncoderError::SelfCheck(_))
+        ));
     }
 }

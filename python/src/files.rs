@@ -70,7 +70,7 @@ impl Files {
                 calibration: None,
             }],
             workers: workers.map_err(cannot_run)?,
-            has_segmentation: false,
+            segmentation: None,
         };
         let queue = QueueLimits { capacity: queue_capacity(threads), max_batch: MAX_BATCH };
         let limits = EmbedderLimits { pipeline: model.limits, queue };

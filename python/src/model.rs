@@ -1,7 +1,7 @@
 //! A model, ready to run.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use numpy::{PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray3};
 use pyo3::exceptions::PyRuntimeError;
@@ -15,7 +15,7 @@ use voice_embedding_engine::encoder::{
 use voice_embedding_engine::engine::Encoder;
 use voice_embedding_engine::front_end::{Features, MelWindows, Unit};
 use voice_embedding_engine::models::resemblyzer::{self, MEL, WINDOWS};
-use voice_embedding_engine::models::{self, ModelSpec, OnnxFile, segmentation};
+use voice_embedding_engine::models::{self, ModelFiles, ModelSpec, OnnxFile, segmentation};
 use voice_embedding_engine::pace::Pace;
 use voice_embedding_engine::pipeline::{Pipeline, PipelineLimits};
 
@@ -41,9 +41,17 @@ pub(crate) struct Model {
     pub(crate) limits: PipelineLimits,
     pub(crate) pipeline: Pipeline,
     mel: MelWindows,
-    library: Option<PathBuf>,
     sessions: Pool,
+    /// What is asked for, for the segmentation network, too.
+    wanted: Wanted,
+    segmentation_encoder: OnceLock<Encoder>,
     segmentation: Pool,
+}
+
+/// Which encoder is asked for, and where ONNX Runtime is.
+struct Wanted {
+    encoder: Option<String>,
+    library: Option<PathBuf>,
 }
 
 /// Sessions that nobody uses. Locked with Python's lock held alone, so that no fork finds it locked.
@@ -99,15 +107,17 @@ impl Model {
         let onnx = onnx_of(&spec, weights)?;
         // ONNX Runtime is loaded under a lock of the process, so Python's is kept: no fork may find it locked.
         let model = models::Model::new(Arc::new(spec), onnx);
-        let encoder = encoder_of(&model, encoder, library.clone())?;
+        let wanted = Wanted { encoder: encoder.map(str::to_owned), library };
+        let encoder = wanted.encoder_of(&model.spec.files, &model.onnx)?;
         let model = Self {
             pipeline: Pipeline::new(&model, limits),
             loaded: model,
             encoder,
             limits,
             mel: MelWindows::new(MEL, WINDOWS),
-            library,
             sessions: Pool::default(),
+            wanted,
+            segmentation_encoder: OnceLock::new(),
             segmentation: Pool::default(),
         };
         // Fails now if the model cannot run.
@@ -235,9 +245,15 @@ impl Model {
 
     /// Takes `n` sessions of the segmentation network for one caller.
     pub(crate) fn segmentation_sessions(&self, n: usize) -> PyResult<Vec<Session>> {
-        let runtime = runtime_of(self.library.as_ref())?;
-        let make = || Session::new(&runtime, &OnnxFile::from(SEGMENTATION.to_vec()), segmentation::GRAPH);
-        self.segmentation.take(n, make).map_err(cannot_run)
+        let onnx = OnnxFile::from(SEGMENTATION.to_vec());
+        let encoder = match self.segmentation_encoder.get() {
+            Some(encoder) => encoder,
+            None => {
+                let encoder = self.wanted.encoder_of(&segmentation::files(), &onnx)?;
+                self.segmentation_encoder.get_or_init(|| encoder)
+            }
+        };
+        self.segmentation.take(n, || encoder.session(&onnx, segmentation::GRAPH)).map_err(cannot_run)
     }
 
     pub(crate) fn give_back_segmentation(&self, sessions: Vec<Session>) {
@@ -266,21 +282,24 @@ fn onnx_of(spec: &ModelSpec, weights: Option<Vec<u8>>) -> PyResult<Vec<u8>> {
     if is_checkpoint { (spec.files.convert)(&weights).map_err(value_error) } else { Ok(weights) }
 }
 
-/// What is asked for or, if nothing is, what suits the model and the CPU.
-fn encoder_of(model: &models::Model, wanted: Option<&str>, library: Option<PathBuf>) -> PyResult<Encoder> {
-    let has_native = model.spec.files.native.is_some();
-    let any_set = || InstructionSet::available().next().unwrap_or(InstructionSet::Portable);
-    let native = |set| Encoder::native(model, set).map_err(cannot_run);
-    match (wanted, library) {
-        (Some("native"), _) if !has_native => {
-            Err(value_error(format!("{} runs in ONNX Runtime alone: encoder=\"ort\"", model.spec.id)))
+impl Wanted {
+    /// What is asked for or, if nothing is, what suits the network and the CPU.
+    fn encoder_of(&self, files: &ModelFiles, onnx: &OnnxFile) -> PyResult<Encoder> {
+        let library = self.library.as_ref();
+        let has_native = files.native.is_some();
+        let any_set = || InstructionSet::available().next().unwrap_or(InstructionSet::Portable);
+        let native = |set| Encoder::native(files, onnx, set).map_err(cannot_run);
+        match self.encoder.as_deref() {
+            Some("native") if !has_native => {
+                Err(value_error(format!("{} runs in ONNX Runtime alone: encoder=\"ort\"", files.id)))
+            }
+            Some("native") => native(any_set()),
+            None if has_native && (InstructionSet::fast().is_some() || library.is_none()) => {
+                native(any_set())
+            }
+            Some("ort") | None => runtime_of(library).map(Encoder::Ort),
+            Some(other) => Err(value_error(format!("the encoder is \"native\" or \"ort\", not {other:?}"))),
         }
-        (Some("native"), _) => native(any_set()),
-        (None, library) if has_native && (InstructionSet::fast().is_some() || library.is_none()) => {
-            native(any_set())
-        }
-        (Some("ort") | None, library) => runtime_of(library.as_ref()).map(Encoder::Ort),
-        (Some(other), _) => Err(value_error(format!("the encoder is \"native\" or \"ort\", not {other:?}"))),
     }
 }
 

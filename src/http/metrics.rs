@@ -221,6 +221,11 @@ impl LiveMetrics {
             "Time from when audio of a live session is due to be looked at until its events are ready.",
             &REQUEST_BUCKETS,
         );
+        let ended = maker.made(IntCounterVec::new(
+            opts("live_sessions_ended_total", "Live sessions that have ended, by the code of their close."),
+            &["code"],
+        ));
+        ended.with_label_values(&["1000"]);
         Self {
             sessions: maker.gauge("live_sessions", "Live sessions that are open."),
             capacity: maker.gauge("live_sessions_capacity", "Live sessions that may be open."),
@@ -231,13 +236,7 @@ impl LiveMetrics {
                 "live_sessions_behind",
                 "Live sessions whose audio arrives faster than it is processed.",
             ),
-            ended: maker.made(IntCounterVec::new(
-                opts(
-                    "live_sessions_ended_total",
-                    "Live sessions that have ended, by the code of their close.",
-                ),
-                &["code"],
-            )),
+            ended,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::support::repository;
 
 /// A module may import only from those before it.
-const ORDER: [&str; 30] = [
+const ORDER: [&str; 31] = [
     "notation",
     "pseudo_random",
     "pace",
@@ -25,10 +25,11 @@ const ORDER: [&str; 30] = [
     "diarization",
     "listening",
     "transcript",
-    "engine",
-    "embedder",
     "speakers",
     "decisions",
+    "live",
+    "engine",
+    "embedder",
     "random",
     "tls",
     "store",
@@ -43,7 +44,7 @@ const ORDER: [&str; 30] = [
 const TOP: [&str; 3] = ["cli", "lib", "main"];
 
 /// What only one file (or folder) may name, from the root of `src`.
-const ENGINES: [(&str, &[&str]); 30] = [
+const ENGINES: [(&str, &[&str]); 31] = [
     ("ort::", &["encoder/onnxruntime.rs"]),
     ("axum", &["http"]),
     (
@@ -54,11 +55,13 @@ const ENGINES: [(&str, &[&str]); 30] = [
             "calibration",
             "speakers/details.rs",
             "decisions",
+            "live/events.rs",
             "store/reads.rs",
             "store/transfer/import.rs",
         ],
     ),
-    ("tokio::", &["http", "cli/interrupt.rs", "store/postgres/connection.rs"]),
+    ("tokio::", &["http", "cli/interrupt.rs", "cli/live/remote.rs", "store/postgres/connection.rs"]),
+    ("tokio_tungstenite", &["http/live", "cli/live/remote.rs"]),
     ("clap", &["cli", "config"]),
     ("hound", &["audio/wav.rs"]),
     ("symphonia::", &["audio/codec.rs"]),

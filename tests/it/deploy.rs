@@ -139,7 +139,7 @@ fn prometheus_scrapes_the_service_and_answers_the_dashboard() {
     let windows = prometheus.query("voice_embedding_windows_total");
     assert_ne!(windows["data"]["result"][0]["value"][1], "0", "{windows}");
     let rules = prometheus.get("rules", &[]).unwrap();
-    assert_eq!(rules["data"]["groups"][0]["rules"].as_array().unwrap().len(), 7, "{rules}");
+    assert_eq!(rules["data"]["groups"][0]["rules"].as_array().unwrap().len(), 8, "{rules}");
     for expression in dashboard_expressions() {
         let expression = expression.replace("$__rate_interval", "1m").replace("$instance", ".*");
         let answer = prometheus.query(&expression);

@@ -11,7 +11,7 @@ use super::support::{KEY, Server, assert_error, eventually, key_lines, voice};
 const RIGHTS: [&str; 6] = ["embed", "verify", "identify", "enrol", "read", "admin"];
 
 /// Each route that takes a key, and the right that it asks for.
-const ROUTES: [(&str, &str, Option<&str>); 29] = [
+const ROUTES: [(&str, &str, Option<&str>); 30] = [
     ("post", "/extract-embedding", Some("embed")),
     ("post", "/extract-embedding/upload", Some("embed")),
     ("post", "/compare-embeddings", Some("verify")),
@@ -25,6 +25,7 @@ const ROUTES: [(&str, &str, Option<&str>); 29] = [
     ("post", "/v1/similarities", Some("verify")),
     ("post", "/v1/identify", Some("identify")),
     ("post", "/v1/diarize", None),
+    ("get", "/v1/live", Some("embed")),
     ("post", "/v1/speakers", Some("enrol")),
     ("get", "/v1/speakers", Some("read")),
     ("get", "/v1/speakers/{id}", Some("read")),

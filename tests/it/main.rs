@@ -30,6 +30,7 @@ mod model_store;
 mod models;
 mod native;
 mod native_campplus;
+mod native_segmentation;
 mod odd;
 mod operation;
 mod options;

@@ -46,6 +46,8 @@ pub struct Embedder {
 #[derive(Clone, Copy, Debug)]
 pub struct SegmentationNetwork {
     pub(super) place: usize,
+    /// What segmenting a sample takes on one core.
+    pub(super) sample_cost_ns: u32,
 }
 
 /// A model as the embedder runs it.
@@ -204,14 +206,16 @@ impl Embedder {
             Arc::new(EmbedderModel {
                 place,
                 pipeline: Pipeline::new(&loaded.model, limits.pipeline),
-                frame_cost_ns: frame_cost_ns(&loaded),
+                frame_cost_ns: cost_ns(loaded.model.spec.frame_cost_ns, &loaded.encoder),
                 encoder: loaded.encoder,
                 calibration: loaded.calibration,
                 spec: loaded.model.spec,
             })
         };
-        let segmentation =
-            engine.has_segmentation.then_some(SegmentationNetwork { place: engine.models.len() });
+        let segmentation = engine.segmentation.as_ref().map(|encoder| SegmentationNetwork {
+            place: engine.models.len(),
+            sample_cost_ns: cost_ns(SAMPLE_COST_NS, encoder),
+        });
         Self {
             models: engine.models.into_iter().enumerate().map(model).collect(),
             segmentation,
@@ -267,7 +271,8 @@ impl Embedder {
     /// Live sessions of the default model, with updates every second, that take half of the workers' time.
     pub fn live_capacity(&self) -> usize {
         let encode_us = self.default_model().frame_us(LIVE_ENCODED_SECONDS);
-        let segment_us = LIVE_SEGMENTED_SECONDS * f64::from(SAMPLE_RATE_HZ) * f64::from(SAMPLE_COST_NS) / 1e3;
+        let sample_cost_ns = self.segmentation.map_or(0, |network| network.sample_cost_ns);
+        let segment_us = LIVE_SEGMENTED_SECONDS * f64::from(SAMPLE_RATE_HZ) * f64::from(sample_cost_ns) / 1e3;
         let n_workers = self.queue.n_workers() as f64;
         ((n_workers * 1e6 / 2.0 / (encode_us + segment_us)) as usize).max(1)
     }
@@ -378,8 +383,8 @@ impl Admission {
 }
 
 /// The native encoder takes half as long as ONNX Runtime.
-fn frame_cost_ns(loaded: &EngineModel) -> u32 {
-    loaded.model.spec.frame_cost_ns / if loaded.encoder == ORT_NAME { 1 } else { 2 }
+fn cost_ns(of_onnx_runtime: u32, encoder: &str) -> u32 {
+    of_onnx_runtime / if encoder == ORT_NAME { 1 } else { 2 }
 }
 
 /// How long a recording is. One that cannot be read has no length.

@@ -13,7 +13,6 @@ use crate::audio::{Length, SAMPLE_RATE_HZ};
 use crate::encoder::EncoderError;
 use crate::front_end::Units;
 use crate::listening::{HeardRecording, Listening};
-use crate::models::segmentation::SAMPLE_COST_NS;
 use crate::pace::Pace;
 use crate::pipeline::{Deadline, PipelineError, RecordingOptions};
 use crate::queue::{Estimate, Started};
@@ -82,7 +81,7 @@ impl RecordingWork for HearingWork {
     fn estimate(&self, length: Length) -> Option<Estimate> {
         let deadline = self.wanted.deadline.as_ref()?.of(length.seconds);
         let n_samples = length.seconds * WINDOW_OVERLAP * f64::from(SAMPLE_RATE_HZ);
-        let windows_us = n_samples * f64::from(SAMPLE_COST_NS) / 1e3;
+        let windows_us = n_samples * f64::from(self.network.sample_cost_ns) / 1e3;
         let encode_us = self.model.frame_us(length.seconds);
         Some(Estimate { cost_us: (length.decode_us + windows_us + encode_us) as u64, deadline })
     }
@@ -135,7 +134,7 @@ impl RecordingWork for HearingWork {
         };
         Started::Units {
             model: network.place,
-            frame_cost_ns: SAMPLE_COST_NS,
+            frame_cost_ns: network.sample_cost_ns,
             units: Box::new(windows),
             is_continued: true,
             next: Box::new(next),

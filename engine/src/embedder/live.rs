@@ -6,7 +6,6 @@ use super::embedder::{Admission, EmbedderModel, SegmentationNetwork};
 use crate::encoder::EncoderError;
 use crate::front_end::Units;
 use crate::live::{LiveEvent, LiveSession, Prepared, Purpose};
-use crate::models::segmentation::SAMPLE_COST_NS;
 use crate::pace::Pace;
 use crate::pipeline::PipelineError;
 use crate::queue::Started;
@@ -52,7 +51,7 @@ impl Admission {
                 };
                 encoded(model.place, model.frame_cost_ns, pieces, false, finish)
             };
-            encoded(network.place, SAMPLE_COST_NS, windows, true, next)
+            encoded(network.place, network.sample_cost_ns, windows, true, next)
         });
     }
 }

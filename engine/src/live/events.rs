@@ -6,6 +6,7 @@ use crate::speakers::Identifier;
 
 /// What a session tells. Times are seconds of its audio.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum LiveEvent {
     /// Speech starts or stops.
@@ -33,6 +34,7 @@ pub enum LiveEvent {
         /// Whose voice it is.
         label: String,
         /// The speaker's id; null if nobody can be named any more.
+        #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
         speaker: Option<Identifier>,
         /// The speaker's name.
         name: Option<String>,
@@ -71,6 +73,7 @@ pub enum LiveEvent {
 
 /// A part of a transcript with its speaker.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct LiveSaid {
     /// When it begins.
     pub start: f64,
@@ -81,6 +84,7 @@ pub struct LiveSaid {
     /// Who said it; null if nobody has spoken.
     pub label: Option<String>,
     /// The enrolled speaker's id, if that is known.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub speaker: Option<Identifier>,
     /// The enrolled speaker's name.
     pub name: Option<String>,
@@ -88,6 +92,7 @@ pub struct LiveSaid {
 
 /// Why the audio is hard to tell speakers by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LiveWarning {
     /// Mostly noise or music.
@@ -105,10 +110,6 @@ pub enum LiveWarning {
 }
 
 impl LiveWarning {
-    /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Noise, Self::Clipped, Self::LowLevel, Self::Truncated, Self::Behind, Self::NamesUnavailable];
-
     /// The event.
     pub fn event(self) -> LiveEvent {
         let message = match self {

@@ -269,7 +269,9 @@ impl LiveSession {
             // Until the first regular window is there, all of it.
             Purpose::Update if n_regular == 0 => all.first().cloned(),
             // The last regular one reaches as far as a step tells.
-            Purpose::Update if n_samples - (n_regular - 1) * STEP_SAMPLES - WINDOW_SAMPLES <= LOOK_BACK_SAMPLES => {
+            Purpose::Update
+                if n_samples - (n_regular - 1) * STEP_SAMPLES - WINDOW_SAMPLES <= LOOK_BACK_SAMPLES =>
+            {
                 None
             }
             Purpose::Update => Some(n_samples - LAST_WINDOW_SAMPLES..n_samples),

@@ -21,6 +21,8 @@ struct OpenTurn {
     id: u64,
     label: usize,
     seconds: Range<f64>,
+    /// Whether it goes on behind what is told.
+    goes_on: bool,
     /// As it was last told.
     told: Option<(usize, f64, f64)>,
 }
@@ -93,15 +95,17 @@ impl LiveTurns {
         let settled_until = self.settled_until;
         let mut before: Vec<Option<OpenTurn>> =
             std::mem::take(&mut self.open).into_iter().map(Some).collect();
-        let found: Vec<(Range<f64>, usize)> = found
+        let found: Vec<(Range<f64>, usize, bool)> = found
             .into_iter()
-            .map(|(seconds, label)| (seconds.start..seconds.end.min(horizon), label))
-            .filter(|(seconds, _)| seconds.end > settled_until && seconds.start < seconds.end)
+            .map(|(seconds, label)| (seconds.start..seconds.end.min(horizon), label, seconds.end > horizon))
+            .filter(|(seconds, _, goes_on)| {
+                (seconds.end > settled_until || *goes_on) && seconds.start < seconds.end
+            })
             .collect();
         // Each goes on with the turn that it was: of the same label first.
         let mut continued: Vec<Option<OpenTurn>> = vec![None; found.len()];
         for with_same_label in [true, false] {
-            for ((seconds, label), continued) in found.iter().zip(&mut continued) {
+            for ((seconds, label, _), continued) in found.iter().zip(&mut continued) {
                 if continued.is_some() {
                     continue;
                 }
@@ -131,14 +135,14 @@ impl LiveTurns {
             turn.seconds.end = turn.seconds.end.min(settled_until).max(turn.seconds.start);
             self.settle(turn, &mut events);
         }
-        for ((seconds, label), continued) in found.into_iter().zip(continued) {
+        for ((seconds, label, goes_on), continued) in found.into_iter().zip(continued) {
             let turn = match continued {
                 Some(turn) if turn.seconds.start < settled_until => {
-                    OpenTurn { seconds: turn.seconds.start..seconds.end, ..turn }
+                    OpenTurn { seconds: turn.seconds.start..seconds.end, goes_on, ..turn }
                 }
                 Some(turn) => {
                     let start = seconds.start.max(settled_until);
-                    OpenTurn { label, seconds: start..seconds.end.max(start), ..turn }
+                    OpenTurn { label, seconds: start..seconds.end.max(start), goes_on, ..turn }
                 }
                 None => {
                     let start = seconds.start.max(settled_until);
@@ -146,7 +150,7 @@ impl LiveTurns {
                         continue;
                     }
                     self.next_id += 1;
-                    OpenTurn { id: self.next_id, label, seconds: start..seconds.end, told: None }
+                    OpenTurn { id: self.next_id, label, seconds: start..seconds.end, goes_on, told: None }
                 }
             };
             self.open.push(turn);
@@ -154,7 +158,7 @@ impl LiveTurns {
         self.settled_until = settled_until.max(settle_until);
         self.open.sort_by(|a, b| a.seconds.start.total_cmp(&b.seconds.start));
         for turn in std::mem::take(&mut self.open) {
-            if turn.seconds.end <= self.settled_until {
+            if turn.seconds.end <= self.settled_until && !turn.goes_on {
                 self.settle(turn, &mut events);
             } else {
                 self.open.push(turn);
@@ -263,6 +267,13 @@ mod tests {
         assert_eq!(events[0], LiveEvent::Speech { at: 6.0, active: false });
         assert_eq!(told(&events), [(3, "S2", 4.0, 6.0, true)]);
         assert_eq!(turns.settled_seconds(), 2.2 + 0.9 + 2.0);
+    }
+
+    #[test]
+    fn what_goes_on_behind_what_is_told_stays_open() {
+        let mut turns = LiveTurns::default();
+        assert_eq!(told(&turns.update(vec![(1.0..9.0, 0)], 6.0, 6.0)), [(1, "S1", 1.0, 6.0, false)]);
+        assert_eq!(told(&turns.update(vec![(1.0..9.0, 0)], 11.0, 11.0)), [(1, "S1", 1.0, 9.0, true)]);
     }
 
     #[test]

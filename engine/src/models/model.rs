@@ -36,10 +36,4 @@ impl Model {
     pub fn calibration(&self) -> Option<&Calibration> {
         Some(&self.spec.calibration).filter(|calibration| calibration.model == self.id.fingerprint())
     }
-
-    /// Hash of what the native encoder's self-check must give with these weights, if that is known.
-    pub fn native_check_sha256(&self) -> Option<&str> {
-        let is_own = *self.onnx.digest() == self.spec.files.onnx;
-        self.spec.files.native.as_ref().filter(|_| is_own).map(|native| &*native.check_sha256)
-    }
 }

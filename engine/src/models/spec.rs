@@ -3,7 +3,7 @@
 use super::error::ConvertError;
 use crate::calibration::{Calibration, Threshold};
 use crate::encoder::native::NetworkWeights;
-use crate::encoder::{EncoderError, FileDigest, Graph};
+use crate::encoder::{EncoderError, FileDigest, Graph, OnnxFile};
 use crate::front_end::FrontEndParameters;
 
 /// A speaker model: what it takes, what it makes, and where its weights come from.
@@ -95,6 +95,14 @@ pub struct ModelFiles {
     pub convert: fn(&[u8]) -> Result<Vec<u8>, ConvertError>,
     /// How the native encoder runs it; none if ONNX Runtime alone does.
     pub native: Option<NativeFiles>,
+}
+
+impl ModelFiles {
+    /// Hash of what the native encoder's self-check must give with a file, if that is known.
+    pub fn native_check_sha256(&self, onnx: &OnnxFile) -> Option<&str> {
+        let is_own = *onnx.digest() == self.onnx;
+        self.native.as_ref().filter(|_| is_own).map(|native| &*native.check_sha256)
+    }
 }
 
 /// What the native encoder must know of a network's files.

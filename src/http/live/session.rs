@@ -67,13 +67,12 @@ impl Place {
         Ok(Self { taken: Arc::clone(&state.live_sessions), metrics: Arc::clone(&state.metrics) })
     }
 
-    fn capacity(state: &AppState) -> Result<usize, ApiError> {
-        let capacity = match state.config.max_live_sessions {
-            Some(sessions) => sessions,
-            None => state.embedder_in_hand()?.live_capacity(),
-        };
-        state.metrics.live.capacity.set(capacity as i64);
-        Ok(capacity)
+    /// How many sessions may be open.
+    pub(in crate::http) fn capacity(state: &AppState) -> Result<usize, ApiError> {
+        match state.config.max_live_sessions {
+            Some(sessions) => Ok(sessions),
+            None => Ok(state.embedder_in_hand()?.live_capacity()),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! `/openapi.json`, `/docs` (Swagger UI) and `/redoc` (ReDoc): the API for people and programs, all from the binary.
+//! `/openapi.json`, `/asyncapi.json`, `/docs` (Swagger UI) and `/redoc` (ReDoc): the API for people and programs, all from the binary.
 
 use std::sync::{Arc, LazyLock};
 
@@ -7,10 +7,10 @@ use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
 use axum::middleware::{from_fn, map_response};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::{packed, policy};
+use super::{asyncapi, packed, policy};
 use crate::http::error::ApiError;
 use crate::http::state::AppState;
 
@@ -20,7 +20,9 @@ const POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-
 
 /// The routes of the documentation.
 pub(in crate::http) fn routes(document: utoipa::openapi::OpenApi) -> Router<AppState> {
-    let document: Arc<LazyLock<Vec<u8>, _>> = Arc::new(LazyLock::new(move || packed_document(&document)));
+    let of_sessions = document.clone();
+    let document = packed_json(move || serde_json::json!(document));
+    let of_sessions = packed_json(move || asyncapi::document(&of_sessions));
     let swagger_config = Config::from("../openapi.json").try_it_out_enabled(true);
     let pages = Router::from(SwaggerUi::new("/docs").config(swagger_config))
         .route("/redoc", get(async || Html(include_str!("../../../assets/redoc/index.html"))))
@@ -28,17 +30,19 @@ pub(in crate::http) fn routes(document: utoipa::openapi::OpenApi) -> Router<AppS
         .layer(from_fn(packed::unpack_unless_accepted))
         .layer(map_response(with_relative_redirect))
         .layer(map_response(async |response| policy::with_policy(response, POLICY)));
-    let document = get(async move || {
-        let packed = tokio::task::spawn_blocking(move || document.to_vec());
-        let packed = packed.await.map_err(|error| ApiError::Internal(error.to_string()))?;
-        Ok::<_, ApiError>(([(CONTENT_TYPE, "application/json"), (CONTENT_ENCODING, "gzip")], packed))
-    });
-    pages.merge(Router::new().route("/openapi.json", document).layer(from_fn(packed::unpack_unless_accepted)))
+    let documents = Router::new().route("/openapi.json", document).route("/asyncapi.json", of_sessions);
+    pages.merge(documents.layer(from_fn(packed::unpack_unless_accepted)))
 }
 
-/// The document, compressed when it is first asked for.
-fn packed_document(document: &utoipa::openapi::OpenApi) -> Vec<u8> {
-    packed::pack(&serde_json::to_vec(document).expect("it has no map but of names"))
+/// Answers a document, which is made and compressed when it is first asked for.
+fn packed_json(make: impl FnOnce() -> serde_json::Value + Send + Sync + 'static) -> MethodRouter<AppState> {
+    let pack = move || packed::pack(make().to_string().as_bytes());
+    let packed: Arc<LazyLock<Vec<u8>, _>> = Arc::new(LazyLock::new(pack));
+    get(async move || {
+        let packed = tokio::task::spawn_blocking(move || packed.to_vec());
+        let packed = packed.await.map_err(|error| ApiError::Internal(error.to_string()))?;
+        Ok::<_, ApiError>(([(CONTENT_TYPE, "application/json"), (CONTENT_ENCODING, "gzip")], packed))
+    })
 }
 
 /// Swagger UI's own redirect, of `/docs` to `/docs/`, is absolute; behind a proxy's path prefix it would lead elsewhere.

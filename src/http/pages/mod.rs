@@ -1,6 +1,7 @@
 //! Pages for people, and the paths that lead to them.
 
 pub(super) mod app;
+mod asyncapi;
 pub(super) mod docs;
 pub(super) mod document;
 mod packed;

@@ -188,6 +188,24 @@ pub(super) fn quantise<S: Simd<LANES>, const LANES: usize>(
     quantise_up_to(simd, largest, values, pairs)
 }
 
+/// As [`quantise`], of values of either sign.
+#[inline(always)]
+pub(super) fn quantise_magnitudes<S: Simd<LANES>, const LANES: usize>(
+    simd: S,
+    values: &[f32],
+    pairs: &mut [i32],
+) -> f32 {
+    let zero = simd.splat(0.0);
+    let mut largest = [zero; 2];
+    for vectors in values.as_chunks::<LANES>().0.as_chunks::<2>().0 {
+        for half in 0..2 {
+            let value = simd.load(&vectors[half]);
+            largest[half] = simd.max(largest[half], simd.max(value, simd.sub(zero, value)));
+        }
+    }
+    quantise_up_to(simd, largest, values, pairs)
+}
+
 /// As [`quantise`], where the largest value of each lane of every other vector is known.
 #[inline(always)]
 pub(super) fn quantise_up_to<S: Simd<LANES>, const LANES: usize>(

@@ -290,7 +290,7 @@ fn multiply<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
 ///
 /// sigmoid(a) x tanh(b) = (1 - e^-2b) / ((1 + e^-a) (1 + e^-2b)).
 #[inline(always)]
-fn lstm_cell<S: Simd<LANES>, const LANES: usize>(
+pub(super) fn lstm_cell<S: Simd<LANES>, const LANES: usize>(
     simd: S,
     [input, candidate, forget, output]: [S::Floats; GATES],
     cell: S::Floats,

@@ -1,10 +1,11 @@
-//! Networks without ONNX Runtime: Resemblyzer's LSTM and CAM++ in 16-bit integers, with the same bits by every instruction set.
+//! Networks without ONNX Runtime: Resemblyzer's LSTM, CAM++ and the segmentation network in 16-bit integers, with the same bits by every instruction set.
 
 mod campplus;
 mod convolution;
 mod kernel;
 #[cfg(all(feature = "internals", target_arch = "x86_64"))]
 mod peak;
+mod segmentation;
 mod self_check;
 mod simd;
 mod weights;
@@ -18,6 +19,7 @@ use weights::Network;
 
 pub use campplus::{CampplusWeights, DenseBlockWeights, MaskedLayerWeights, NormWeights, ResidualWeights};
 pub use convolution::ConvolutionWeights;
+pub use segmentation::{BidirectionalWeights, SegmentationWeights};
 pub use weights::{
     EMBEDDING_DIM, EncoderWeights, HIDDEN_UNITS, LSTM_LAYERS, LinearWeights, LstmWeights, N_MELS,
 };
@@ -44,6 +46,8 @@ pub enum NetworkWeights {
     Lstm(EncoderWeights),
     /// CAM++'s.
     Campplus(Box<CampplusWeights>),
+    /// The segmentation network's.
+    Segmentation(Box<SegmentationWeights>),
 }
 
 /// The encoder's weights, packed for a CPU. Cheap to clone.
@@ -84,6 +88,13 @@ fn packed<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
             Arc::new(move || {
                 let (network, workspace) = (Arc::clone(&network), campplus::Workspace::default());
                 Box::new(CampplusKernel::<S, LANES, ROWS> { simd, network, workspace })
+            })
+        }
+        NetworkWeights::Segmentation(weights) => {
+            let network = Arc::new(segmentation::Network::new(weights));
+            Arc::new(move || {
+                let (network, workspace) = (Arc::clone(&network), segmentation::Workspace::default());
+                Box::new(SegmentationKernel::<S, LANES, ROWS> { simd, network, workspace })
             })
         }
     }
@@ -134,6 +145,30 @@ impl<S: Simd<LANES>, const LANES: usize, const ROWS: usize> Kernel for CampplusK
             embedding.to_vec()
         };
         units.iter().map(embed).collect()
+    }
+}
+
+struct SegmentationKernel<S, const LANES: usize, const ROWS: usize> {
+    simd: S,
+    network: Arc<segmentation::Network<LANES>>,
+    workspace: segmentation::Workspace,
+}
+
+impl<S: Simd<LANES>, const LANES: usize, const ROWS: usize> Kernel for SegmentationKernel<S, LANES, ROWS> {
+    fn embed(&mut self, units: &[&[f32]]) -> Vec<Vec<f32>> {
+        let Self { simd, network, workspace } = self;
+        let segment = |samples: &&[f32]| {
+            let mut output = Vec::new();
+            simd.run(segmentation::Segment::<S, LANES, ROWS> {
+                simd: *simd,
+                network,
+                workspace,
+                samples,
+                output: &mut output,
+            });
+            output
+        };
+        units.iter().map(segment).collect()
     }
 }
 
@@ -224,6 +259,7 @@ impl NativeEncoder {
         let check = match weights {
             NetworkWeights::Lstm(_) => self_check::mels,
             NetworkWeights::Campplus(_) => self_check::log_mels,
+            NetworkWeights::Segmentation(_) => self_check::samples,
         };
         Ok(Self { packed, instruction_set, check })
     }

@@ -9,6 +9,9 @@ const N_MEL_FRAMES: usize = 160;
 /// Frames of logarithms: an odd number in more than one segment.
 const N_LOG_FRAMES: usize = 251;
 
+/// Samples of a window: two seconds.
+const N_SAMPLES: usize = 32_000;
+
 /// Numbers from 0 to 1, of a linear congruential generator.
 fn noise() -> impl FnMut() -> f32 {
     let mut state = 1_u32;
@@ -28,4 +31,11 @@ pub(super) fn mels() -> Vec<f32> {
 pub(super) fn log_mels() -> Vec<f32> {
     let mut noise = noise();
     std::iter::repeat_with(|| 12.0 * noise() - 6.0).take(N_LOG_FRAMES * N_BANDS).collect()
+}
+
+/// Noise in bursts, as loud as speech.
+pub(super) fn samples() -> Vec<f32> {
+    let mut noise = noise();
+    let burst = |i: usize| if i / 4_000 % 3 == 0 { 0.01 } else { 0.3 };
+    (0..N_SAMPLES).map(|i| (noise() - 0.5) * burst(i)).collect()
 }

@@ -65,6 +65,8 @@ pub(super) trait Simd<const LANES: usize>: Copy + Send + Sync + 'static {
     /// The sums, with all parts.
     fn totals(self, sums: Self::Sums) -> Self::Ints;
 
+    fn add_ints(self, a: Self::Ints, b: Self::Ints) -> Self::Ints;
+
     /// Integers of 16 bits in lanes of 32 -> lanes that hold a pair.
     fn pair(self, low: Self::Ints, high: Self::Ints) -> Self::Ints;
 
@@ -193,6 +195,11 @@ impl Simd<PORTABLE_LANES> for Portable {
         let low = |x: i32| i32::from(x as i16);
         let high = |x: i32| x >> 16;
         std::array::from_fn(|i| sum[i] + low(a[i]) * low(b[i]) + high(a[i]) * high(b[i]))
+    }
+
+    #[inline(always)]
+    fn add_ints(self, a: Self::Ints, b: Self::Ints) -> Self::Ints {
+        std::array::from_fn(|i| a[i] + b[i])
     }
 
     #[inline(always)]
@@ -365,6 +372,12 @@ mod x86 {
                 fn dot(self, sum: Self::Sums, a: Self::Ints, b: Self::Ints) -> Self::Sums {
                     // SAFETY: see above.
                     unsafe { $dot(sum, a, b) }
+                }
+
+                #[inline(always)]
+                fn add_ints(self, a: Self::Ints, b: Self::Ints) -> Self::Ints {
+                    // SAFETY: see above.
+                    unsafe { $add_ints(a, b) }
                 }
 
                 #[inline(always)]
@@ -573,6 +586,12 @@ mod arm {
         fn totals(self, [lower, upper]: Self::Sums) -> Self::Ints {
             // SAFETY: see above.
             unsafe { vpaddq_s32(lower, upper) }
+        }
+
+        #[inline(always)]
+        fn add_ints(self, a: Self::Ints, b: Self::Ints) -> Self::Ints {
+            // SAFETY: see above.
+            unsafe { vaddq_s32(a, b) }
         }
 
         #[inline(always)]

@@ -163,6 +163,11 @@ impl<const LANES: usize> Network<LANES> {
     }
 }
 
+/// The place of a gate in ONNX's order.
+pub(super) fn onnx_gate(gate: usize) -> usize {
+    ONNX_GATES[gate]
+}
+
 /// Row of a gate's weights for a hidden unit.
 pub(super) fn gate_row(gate: usize, unit: usize) -> usize {
     ONNX_GATES[gate] * HIDDEN_UNITS + unit

@@ -4,6 +4,7 @@
 mod convert;
 mod hparams;
 mod network;
+mod onnx;
 mod spec;
 
 pub use convert::convert;

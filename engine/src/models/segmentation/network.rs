@@ -14,9 +14,9 @@ use crate::models::onnx::{Dim, Message, float, int, ints, text, value_info};
 const FILTER_STEP: u64 = 10;
 
 /// Units of a LSTM layer in each direction.
-const HIDDEN_UNITS: usize = 128;
+pub(super) const HIDDEN_UNITS: usize = 128;
 
-const LSTM_LAYERS: usize = 4;
+pub(super) const LSTM_LAYERS: usize = 4;
 
 /// PyTorch's default.
 const NORM_EPSILON: f32 = 1e-5;
@@ -27,6 +27,21 @@ const LEAK: f32 = 0.01;
 /// Lowest frequency of a filter, and the least width of its band, in Hz.
 const LEAST_HZ: f64 = 50.0;
 
+/// Where the network's weights come from.
+pub(in crate::models) trait Source {
+    /// A list of numbers.
+    fn vector(&self, name: &str) -> Result<Vec<f32>, ConvertError>;
+
+    /// The shape and the values of other weights.
+    fn matrix(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), ConvertError>;
+
+    /// The fixed filters, `[80, 251]`.
+    fn filters(&self) -> Result<Vec<f32>, ConvertError>;
+
+    /// Weights of a LSTM layer in ONNX's layout, both directions: of its input, of its recurrence, and biases.
+    fn lstm(&self, layer: usize) -> Result<[Vec<f32>; 3], ConvertError>;
+}
+
 /// The graph `samples [n, samples]` -> `log_probabilities [n, frames, 7]`. Weights of the LSTMs and of convolutions are stored in 16 bits and
 /// widened when the graph is loaded.
 ///
@@ -34,15 +49,15 @@ const LEAST_HZ: f64 = 50.0;
 /// 2. Three times, with a convolution before the second and the third: maximum of 3, instance norm, leaky ReLU.
 /// 3. Four bidirectional LSTMs, two linear layers with leaky ReLU.
 /// 4. Linear, log softmax over the classes.
-pub(super) fn network(tensors: &Tensors<'_>) -> Result<Message, ConvertError> {
-    let mut graph = Graph::new(tensors);
+pub(super) fn network(source: &impl Source) -> Result<Message, ConvertError> {
+    let mut graph = Graph::new(source);
     let axis = graph.int64("axis_1", &[1]);
     let signal = graph.op("Unsqueeze", &[INPUT_NAME, &axis], &[]);
     let signal = graph.instance_norm(&signal, "sincnet.wav_norm1d")?;
     // Not rounded: they were computed, not learned.
-    let filters = sinc_filters(tensors)?;
+    let filters = source.filters()?;
     let shape = [filters.len() / FILTER_SAMPLES, 1, FILTER_SAMPLES];
-    let filters = graph.tensor("sincnet.filters", &shape, &filters);
+    let filters = graph.tensor(FILTERS, &shape, &filters);
     let filtered = graph.op("Conv", &[&signal, &filters], &[ints("strides", &[FILTER_STEP])]);
     let mut x = graph.op("Abs", &[&filtered], &[]);
     for block in 0..3 {
@@ -72,21 +87,21 @@ pub(super) fn network(tensors: &Tensors<'_>) -> Result<Message, ConvertError> {
     Ok(graph.finish("speaker_segmentation", &input, &output))
 }
 
-impl Graph<'_, Tensors<'_>> {
+impl<T: Source> Graph<'_, T> {
     fn leaky_relu(&mut self, x: &str) -> String {
         self.op("LeakyRelu", &[x], &[float("alpha", LEAK)])
     }
 
     /// A list of the checkpoint.
     fn own(&mut self, name: &str) -> Result<String, ConvertError> {
-        let values = self.tensors.read(name)?.1;
+        let values = self.tensors.vector(name)?;
         Ok(self.floats(name, &values))
     }
 
     /// Weights of the checkpoint.
     fn weights(&mut self, name: &str) -> Result<String, ConvertError> {
-        let (shape, values) = self.tensors.read(name)?;
-        Ok(self.halves(name, shape, &values))
+        let (shape, values) = self.tensors.matrix(name)?;
+        Ok(self.halves(name, &shape, &values))
     }
 
     fn instance_norm(&mut self, x: &str, name: &str) -> Result<String, ConvertError> {
@@ -112,22 +127,14 @@ impl Graph<'_, Tensors<'_>> {
 
     /// `[frames, n, inputs]` -> `[frames, n, 256]`: forward, then backward.
     fn lstm(&mut self, x: &str, layer: usize, joined_shape: &str) -> Result<String, ConvertError> {
-        let directions = [format!("_l{layer}"), format!("_l{layer}_reverse")];
-        let tensors = self.tensors;
-        let gates = |kind: &str, direction: &String| tensors.read_gates(&format!("lstm.{kind}{direction}"));
-        let both = |kinds: &[&str]| -> Result<Vec<f32>, ConvertError> {
-            let parts =
-                directions.iter().flat_map(|direction| kinds.iter().map(|kind| gates(kind, direction)));
-            Ok(parts.collect::<Result<Vec<_>, _>>()?.concat())
-        };
-        let (input, recurrent) = (both(&["weight_ih"])?, both(&["weight_hh"])?);
-        let bias = both(&["bias_ih", "bias_hh"])?;
+        let [input, recurrent, bias] = self.tensors.lstm(layer)?;
         let n_gates = 4 * HIDDEN_UNITS;
         let input_shape = [2, n_gates, input.len() / (2 * n_gates)];
         let recurrent_shape = [2, n_gates, HIDDEN_UNITS];
-        let input = self.halves(&format!("lstm{layer}_w"), &input_shape, &input);
-        let recurrent = self.halves(&format!("lstm{layer}_r"), &recurrent_shape, &recurrent);
-        let bias = self.tensor(&format!("lstm{layer}_b"), &[2, 2 * n_gates], &bias);
+        let [input_name, recurrent_name, bias_name] = lstm_names(layer);
+        let input = self.halves(&input_name, &input_shape, &input);
+        let recurrent = self.halves(&recurrent_name, &recurrent_shape, &recurrent);
+        let bias = self.tensor(&bias_name, &[2, 2 * n_gates], &bias);
         let attributes = [text("direction", "bidirectional"), int("hidden_size", HIDDEN_UNITS as u64)];
         let states = self.op("LSTM", &[x, &input, &recurrent, &bias], &attributes);
         let side_by_side = self.op("Transpose", &[&states], &[ints("perm", &[0, 2, 1, 3])]);
@@ -135,8 +142,42 @@ impl Graph<'_, Tensors<'_>> {
     }
 }
 
+/// Names of a LSTM layer's weights in the file.
+pub(super) fn lstm_names(layer: usize) -> [String; 3] {
+    ["w", "r", "b"].map(|kind| format!("lstm{layer}_{kind}"))
+}
+
+/// Name of the fixed filters in the file.
+pub(super) const FILTERS: &str = "sincnet.filters";
+
+impl Source for Tensors<'_> {
+    fn vector(&self, name: &str) -> Result<Vec<f32>, ConvertError> {
+        Ok(self.read(name)?.1)
+    }
+
+    fn matrix(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), ConvertError> {
+        let (shape, values) = self.read(name)?;
+        Ok((shape.to_vec(), values))
+    }
+
+    fn filters(&self) -> Result<Vec<f32>, ConvertError> {
+        sinc_filters(self)
+    }
+
+    fn lstm(&self, layer: usize) -> Result<[Vec<f32>; 3], ConvertError> {
+        let directions = [format!("_l{layer}"), format!("_l{layer}_reverse")];
+        let gates = |kind: &str, direction: &String| self.read_gates(&format!("lstm.{kind}{direction}"));
+        let both = |kinds: &[&str]| -> Result<Vec<f32>, ConvertError> {
+            let parts =
+                directions.iter().flat_map(|direction| kinds.iter().map(|kind| gates(kind, direction)));
+            Ok(parts.collect::<Result<Vec<_>, _>>()?.concat())
+        };
+        Ok([both(&["weight_ih"])?, both(&["weight_hh"])?, both(&["bias_ih", "bias_hh"])?])
+    }
+}
+
 /// Samples of a fixed filter.
-const FILTER_SAMPLES: usize = 251;
+pub(super) const FILTER_SAMPLES: usize = 251;
 
 /// The fixed filters, `[80, 251]`: band passes, the even ones first, then the odd ones, of height 1.
 fn sinc_filters(tensors: &Tensors<'_>) -> Result<Vec<f32>, ConvertError> {

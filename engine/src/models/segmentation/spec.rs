@@ -4,7 +4,7 @@ use super::convert::convert;
 use super::hparams::{CLASSES, INPUT_NAME, OUTPUT_NAME};
 use crate::encoder::Graph;
 use crate::models::manifest::Manifest;
-use crate::models::spec::ModelFiles;
+use crate::models::spec::{ModelFiles, NativeFiles};
 
 /// What encoding a sample takes on one core, in nanoseconds, as [`frame_cost_ns`](crate::models::ModelSpec::frame_cost_ns).
 pub const SAMPLE_COST_NS: u32 = 160;
@@ -28,6 +28,10 @@ pub fn files() -> ModelFiles {
         checkpoint_url: manifest.checkpoint.url,
         checkpoint: manifest.checkpoint.digest,
         convert,
-        native: None,
+        native: manifest.native_check_sha256.map(|check_sha256| NativeFiles {
+            read: super::onnx::read,
+            check_sha256,
+            is_default: true,
+        }),
     }
 }

@@ -1,0 +1,102 @@
+//! The ONNX file's weights. A file that gives back its own bytes is known to hold this graph and no other.
+
+use super::hparams::CLASSES;
+use super::network::{FILTER_SAMPLES, FILTERS, HIDDEN_UNITS, LSTM_LAYERS, Source, lstm_names, network};
+use crate::encoder::EncoderError;
+use crate::encoder::native::{
+    BidirectionalWeights, ConvolutionWeights, NetworkWeights, NormWeights, SegmentationWeights,
+};
+use crate::models::error::ConvertError;
+use crate::models::onnx::{Stored, file};
+
+/// Channels behind the filters, behind each convolution, and values between the linear layers.
+const FILTERED: usize = 80;
+const CHANNELS: usize = 60;
+const LINEAR: usize = 128;
+
+/// Reads a file that `model convert` has written. One of any other graph, even of the same weights, is refused.
+pub(super) fn read(onnx: &[u8]) -> Result<NetworkWeights, EncoderError> {
+    let stored = Stored::of_file(onnx);
+    let misplaced = |_| EncoderError::other_graph("its weights are not where they should be");
+    let weights = weights(&stored).map_err(misplaced)?;
+    let graph = network(&stored).map_err(misplaced)?;
+    if file(&graph, &weights.metadata) != onnx {
+        return Err(EncoderError::other_graph("its graph is not the one that `model convert` writes"));
+    }
+    if !stored.is_finite() {
+        return Err(EncoderError::other_graph("it has weights that are not finite"));
+    }
+    Ok(NetworkWeights::Segmentation(Box::new(weights)))
+}
+
+impl Source for Stored<'_> {
+    fn vector(&self, name: &str) -> Result<Vec<f32>, ConvertError> {
+        self.floats(name)
+    }
+
+    fn matrix(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), ConvertError> {
+        self.halves(name)
+    }
+
+    fn filters(&self) -> Result<Vec<f32>, ConvertError> {
+        self.floats(FILTERS)
+    }
+
+    fn lstm(&self, layer: usize) -> Result<[Vec<f32>; 3], ConvertError> {
+        let [input, recurrent, bias] = lstm_names(layer);
+        Ok([self.halves(&input)?.1, self.halves(&recurrent)?.1, self.floats(&bias)?])
+    }
+}
+
+/// The weights by their names, of the shapes that the network has.
+fn weights(stored: &Stored<'_>) -> Result<SegmentationWeights, ConvertError> {
+    let of_length = |name: &str, values: Vec<f32>, length: usize| {
+        if values.len() == length { Ok(values) } else { Err(ConvertError::Tensor(name.to_owned())) }
+    };
+    let norm = |name: &str, n_channels: usize| {
+        let part = |part: &str| {
+            let name = format!("{name}.{part}");
+            of_length(&name, stored.vector(&name)?, n_channels)
+        };
+        Ok::<_, ConvertError>(NormWeights { scale: part("weight")?, shift: part("bias")? })
+    };
+    let layer = |name: &str, shape: &[usize]| {
+        let weight = format!("{name}.weight");
+        let (found, values) = stored.matrix(&weight)?;
+        let values = of_length(&weight, values, shape.iter().product())?;
+        if found != shape {
+            return Err(ConvertError::Tensor(weight));
+        }
+        let bias = format!("{name}.bias");
+        let bias = of_length(&bias, stored.vector(&bias)?, shape[0])?;
+        Ok(ConvolutionWeights { shape: found, values, bias: Some(bias) })
+    };
+    let n_gates = 4 * HIDDEN_UNITS;
+    let lstm = |number: usize| {
+        let n_inputs = if number == 0 { CHANNELS } else { 2 * HIDDEN_UNITS };
+        let [input, recurrent, bias] = stored.lstm(number)?;
+        let name = format!("lstm{number}");
+        Ok(BidirectionalWeights {
+            input: of_length(&name, input, 2 * n_gates * n_inputs)?,
+            recurrent: of_length(&name, recurrent, 2 * n_gates * HIDDEN_UNITS)?,
+            bias: of_length(&name, bias, 4 * n_gates)?,
+        })
+    };
+    Ok(SegmentationWeights {
+        wav_norm: norm("sincnet.wav_norm1d", 1)?,
+        filters: of_length(FILTERS, stored.filters()?, FILTERED * FILTER_SAMPLES)?,
+        norms: [
+            norm("sincnet.norm1d.0", FILTERED)?,
+            norm("sincnet.norm1d.1", CHANNELS)?,
+            norm("sincnet.norm1d.2", CHANNELS)?,
+        ],
+        convolutions: [
+            layer("sincnet.conv1d.1", &[CHANNELS, FILTERED, 5])?,
+            layer("sincnet.conv1d.2", &[CHANNELS, CHANNELS, 5])?,
+        ],
+        lstms: (0..LSTM_LAYERS).map(lstm).collect::<Result<_, ConvertError>>()?,
+        linear: [layer("linear.0", &[LINEAR, 2 * HIDDEN_UNITS])?, layer("linear.1", &[LINEAR, LINEAR])?],
+        classifier: layer("classifier", &[CLASSES, LINEAR])?,
+        metadata: stored.metadata()?,
+    })
+}
