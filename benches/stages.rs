@@ -22,12 +22,12 @@ use voice_embedding_service::diarization::{self, Heard, Segmentation, TurnOption
 use voice_embedding_service::embedding::{Embedding, UnitEmbedding};
 use voice_embedding_service::encoder::native::{HIDDEN_UNITS, LSTM_LAYERS, N_MELS};
 use voice_embedding_service::encoder::{
-    InstructionSet, NativeEncoder, Runtime, Session, embed_units, mean_embedding,
+    InstructionSet, NativeEncoder, OnnxFile, Runtime, Session, embed_units, mean_embedding,
 };
 use voice_embedding_service::front_end::{FbankExtractor, FrontEnd, MelExtractor, Units as _, window_starts};
 use voice_embedding_service::http::internals;
 use voice_embedding_service::models::resemblyzer::{self, HOP_SAMPLES, MEL, N_FRAMES, WINDOWS};
-use voice_embedding_service::models::{Model, campplus};
+use voice_embedding_service::models::{Model, ModelFiles, campplus, segmentation};
 use voice_embedding_service::pace::Pace;
 use voice_embedding_service::pipeline::{Pipeline, PipelineLimits, RecordingOptions};
 use voice_embedding_service::speakers::{Identifier, Index, Wanted};
@@ -49,7 +49,7 @@ const BATCHES: [usize; 7] = [1, 2, 4, 6, 8, 14, 32];
 criterion_group! {
     name = stages;
     config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2)).sample_size(30);
-    targets = decode, resample, preprocess, warnings, encode, peak, json, similarities, search, diarization, whole, side_by_side, campplus_beside_onnx_runtime
+    targets = decode, resample, preprocess, warnings, encode, peak, json, similarities, search, diarization, whole, side_by_side, campplus_beside_onnx_runtime, segmentation_beside_onnx_runtime
 }
 criterion_main!(stages);
 
@@ -183,7 +183,7 @@ fn warnings(c: &mut Criterion) {
 fn encode(c: &mut Criterion) {
     let (model, library) = model_and_library();
     let runtime = Runtime::load(&library).unwrap();
-    let mut natives = native_sessions(&model);
+    let mut natives = native_sessions(&model.spec.files, &model.onnx);
     let mut session = Session::new(&runtime, &model.onnx, model.spec.graph).unwrap();
     let mut bare = bare_onnx_runtime(&runtime, &model);
     let mut group = c.benchmark_group("encode");
@@ -222,9 +222,8 @@ fn bare_onnx_runtime(runtime: &Runtime, model: &Model) -> ort::session::Session 
 }
 
 /// Every set of instructions that is worth running.
-fn native_sessions(model: &Model) -> Vec<(InstructionSet, Session)> {
-    let native = model.spec.files.native.as_ref().unwrap();
-    let weights = (native.read)(&model.onnx.bytes().unwrap()).unwrap();
+fn native_sessions(files: &ModelFiles, onnx: &OnnxFile) -> Vec<(InstructionSet, Session)> {
+    let weights = (files.native.as_ref().unwrap().read)(&onnx.bytes().unwrap()).unwrap();
     let sets = InstructionSet::available().filter(|set| *set != InstructionSet::Portable);
     sets.map(|set| (set, NativeEncoder::new(&weights, set).unwrap().session().into())).collect()
 }
@@ -242,7 +241,11 @@ fn side_by_side(_: &mut Criterion) {
         "ort",
         Session::new(&Runtime::load(&library).unwrap(), &model.onnx, model.spec.graph).unwrap(),
     )];
-    sessions.extend(native_sessions(&model).into_iter().map(|(set, session)| (set.name(), session)));
+    sessions.extend(
+        native_sessions(&model.spec.files, &model.onnx)
+            .into_iter()
+            .map(|(set, session)| (set.name(), session)),
+    );
     for n_windows in BATCHES {
         let windows = windows(n_windows);
         let units = slices(&windows);
@@ -305,7 +308,7 @@ fn campplus_beside_onnx_runtime(_: &mut Criterion) {
     let (_, library) = model_and_library();
     let model = campplus_model();
     let mut bare = bare_onnx_runtime(&Runtime::load(&library).unwrap(), &model);
-    let mut natives = native_sessions(&model);
+    let mut natives = native_sessions(&model.spec.files, &model.onnx);
     let pipeline = pipeline(&model);
     for seconds in [2, 6, 15] {
         let recording = pipeline.decode(&wav(seconds), RecordingOptions::default()).unwrap();
@@ -331,6 +334,38 @@ fn campplus_beside_onnx_runtime(_: &mut Criterion) {
         };
         let cells: Vec<String> = natives.iter().zip(&medians[1..]).map(cell).collect();
         println!("campplus, {seconds} s: bare ONNX Runtime {:.1} ms, {}", medians[0], cells.join(", "));
+    }
+}
+
+/// The segmentation network in turn with ONNX Runtime as the service runs it: one thread, medians, and in brackets how many times as fast.
+fn segmentation_beside_onnx_runtime(_: &mut Criterion) {
+    const ROUNDS: usize = 21;
+
+    if std::env::args().skip(1).any(|argument| !argument.starts_with('-') && argument != "segmentation") {
+        return;
+    }
+    let runtime = Runtime::load(&model_and_library().1).unwrap();
+    let onnx = OnnxFile::from(std::fs::read(repository("models/segmentation.onnx")).unwrap());
+    let mut ort = Session::new(&runtime, &onnx, segmentation::GRAPH).unwrap();
+    let mut natives = native_sessions(&segmentation::files(), &onnx);
+    for seconds in [5, 10] {
+        let samples = audio::decode(&wav(seconds), LIMITS).unwrap().waveform;
+        let samples = samples.samples();
+        let mut times = vec![Vec::new(); 1 + natives.len()];
+        for _ in 0..ROUNDS {
+            let sessions = std::iter::once(&mut ort).chain(natives.iter_mut().map(|(_, session)| session));
+            for (session, times) in sessions.zip(&mut times) {
+                let begun = Instant::now();
+                black_box(session.embed(black_box(&[samples])).unwrap());
+                times.push(begun.elapsed().as_secs_f64() * 1e3);
+            }
+        }
+        let medians: Vec<f64> = times.into_iter().map(|times| median(times.into_iter())).collect();
+        let cell = |((set, _), time): (&(InstructionSet, Session), &f64)| {
+            format!("{} {time:.1} ms ({:.2})", set.name(), medians[0] / time)
+        };
+        let cells: Vec<String> = natives.iter().zip(&medians[1..]).map(cell).collect();
+        println!("segmentation, {seconds} s: ONNX Runtime {:.1} ms, {}", medians[0], cells.join(", "));
     }
 }
 
@@ -461,7 +496,7 @@ fn whole(c: &mut Criterion) {
     let (model, library) = model_and_library();
     let mut session = Session::new(&Runtime::load(&library).unwrap(), &model.onnx, model.spec.graph).unwrap();
     let pipeline = pipeline(&model);
-    let mut native = native_sessions(&model);
+    let mut native = native_sessions(&model.spec.files, &model.onnx);
     for seconds in [2, 5, 15, 60] {
         let file = wav(seconds);
         group.bench_function(format!("{seconds} s of WAV"), |b| {

@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 
 use reqwest::blocking::Client;
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::support::{
     KEY, KilledOnDrop, Postgres, Server, answered, components, embedding, eventually, key_lines, repository,
@@ -330,6 +333,28 @@ fn behind_nginx_a_single_retry_cures_what_a_killed_replica_does() {
 }
 
 /// What was asked of replicas that read a request and then die.
+#[test]
+fn nginx_passes_live_sessions_on() {
+    if !has("nginx", "nginx_passes_live_sessions_on") {
+        return;
+    }
+    let servers = [Server::start(), Server::start()];
+    let directory = tempfile::tempdir().unwrap();
+    let nginx = Nginx::start(directory.path(), [&servers[0].address, &servers[1].address]);
+    let mut request = format!("ws://{}/v1/live", nginx.address).into_client_request().unwrap();
+    request.headers_mut().insert("X-API-Key", HeaderValue::from_static(KEY));
+    let stream = TcpStream::connect(&nginx.address).unwrap();
+    let (mut socket, _) = tungstenite::client(request, stream).unwrap();
+    socket.send(Message::binary(vec![0; 64_000])).unwrap();
+    socket.send(Message::text(r#"{"type": "end"}"#)).unwrap();
+    let mut kinds = Vec::new();
+    while let Message::Text(text) = socket.read().unwrap() {
+        let event: Value = serde_json::from_str(&text).unwrap();
+        kinds.push(event["type"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(kinds, ["ready", "final"]);
+}
+
 #[test]
 fn nginx_repeats_only_requests_that_store_nothing() {
     if !has("nginx", "nginx_repeats_only_requests_that_store_nothing") {

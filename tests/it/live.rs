@@ -451,3 +451,35 @@ fn audio_that_comes_at_once_is_not_lost_and_the_client_is_told() {
     assert!(client.of_type("warning").any(|warning| warning["code"] == "behind"), "{:?}", client.events);
     assert!(server.metrics().contains("voice_embedding_live_sessions_behind 0"));
 }
+
+/// Every reference within the document leads somewhere, and every kind of event is described.
+#[test]
+fn messages_are_described_for_programs() {
+    let server = Server::start();
+    let document: Value = server.get("/asyncapi.json").send().unwrap().json().unwrap();
+    assert_eq!(document["asyncapi"], "3.0.0");
+    let mut references = Vec::new();
+    collect_references(&document, &mut references);
+    assert!(references.len() > 20);
+    for reference in references {
+        assert!(!document.pointer(&reference).unwrap_or(&Value::Null).is_null(), "{reference}");
+    }
+    let described = document["components"].to_string();
+    for kind in ["speech", "turn", "speaker", "merged", "transcript", "warning", "flushed", "final", "ready"]
+    {
+        assert!(described.contains(&format!("\"{kind}\"")), "{kind}");
+    }
+}
+
+fn collect_references(value: &Value, into: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            if let Some(Value::String(reference)) = fields.get("$ref") {
+                into.push(reference.trim_start_matches('#').to_owned());
+            }
+            fields.values().for_each(|value| collect_references(value, into));
+        }
+        Value::Array(items) => items.iter().for_each(|value| collect_references(value, into)),
+        _ => {}
+    }
+}
