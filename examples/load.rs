@@ -153,7 +153,7 @@ fn conversation() -> Result<Vec<u8>> {
     for name in ["alan-1", "beth-1", "alan-2", "beth-2"] {
         let mut reader = hound::WavReader::open(format!("tests/fixtures/audio/{name}.wav"))?;
         samples.extend(reader.samples::<i16>().collect::<Result<Vec<_>, _>>()?);
-        samples.extend([0; 12_800]);
+        samples.extend(vec![0; 12_800]);
     }
     Ok(samples.into_iter().flat_map(i16::to_le_bytes).collect())
 }

@@ -246,12 +246,11 @@ impl Model {
     /// Takes `n` sessions of the segmentation network for one caller.
     pub(crate) fn segmentation_sessions(&self, n: usize) -> PyResult<Vec<Session>> {
         let onnx = OnnxFile::from(SEGMENTATION.to_vec());
-        let encoder = match self.segmentation_encoder.get() {
-            Some(encoder) => encoder,
-            None => {
-                let encoder = self.wanted.encoder_of(&segmentation::files(), &onnx)?;
-                self.segmentation_encoder.get_or_init(|| encoder)
-            }
+        let encoder = if let Some(encoder) = self.segmentation_encoder.get() {
+            encoder
+        } else {
+            let encoder = self.wanted.encoder_of(&segmentation::files(), &onnx)?;
+            self.segmentation_encoder.get_or_init(|| encoder)
         };
         self.segmentation.take(n, || encoder.session(&onnx, segmentation::GRAPH)).map_err(cannot_run)
     }

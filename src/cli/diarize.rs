@@ -14,12 +14,13 @@ use super::files::{FileArgs, Found};
 use super::interrupt::{INTERRUPTED, on_interrupt};
 use super::outcome::{SOME_FAILED, ended_by_reader};
 use super::progress::Progress;
+use super::speaker_count::SpeakerCountArgs;
 use super::store;
 use crate::config::{CalibrationArgs, StorePlaceArgs};
 use crate::decisions::{
     DiarizeAnswer, Diarized, DiarizedChannel, Names, name_speakers, naming_search, voices_of,
 };
-use crate::diarization::{Diarization, MAX_SPEAKERS, SpeakerCount, TurnOptions};
+use crate::diarization::{Diarization, TurnOptions};
 use crate::embedder::{EmbedError, EmbedderModel, Hearing};
 use crate::pace::Pace;
 use crate::speakers::Identifier;
@@ -47,15 +48,8 @@ enum Format {
 pub(super) struct DiarizeArgs {
     #[command(flatten)]
     files: FileArgs,
-    /// How many speakers there are, if that is known.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS as i64), conflicts_with_all = ["min_speakers", "max_speakers"])]
-    num_speakers: Option<u16>,
-    /// How many there are at the least [default: 1].
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS as i64))]
-    min_speakers: Option<u16>,
-    /// How many there are at the most [default: 10].
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS as i64))]
-    max_speakers: Option<u16>,
+    #[command(flatten)]
+    speakers: SpeakerCountArgs,
     /// One speaker at a time: where several speak at once, the one who is heard most.
     #[arg(long)]
     no_overlap: bool,
@@ -84,7 +78,7 @@ pub(super) struct DiarizeArgs {
 
 pub(super) fn run(args: &DiarizeArgs) -> anyhow::Result<ExitCode> {
     args.files.check()?;
-    let options = TurnOptions { count: args.count()?, overlap: !args.no_overlap };
+    let options = TurnOptions { count: args.speakers.count()?, overlap: !args.no_overlap };
     let transcript = args.transcript()?;
     let recordings = args.files.recordings()?;
     let mut embedding = args.embedding.clone();
@@ -141,15 +135,6 @@ pub(super) fn run(args: &DiarizeArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl DiarizeArgs {
-    fn count(&self) -> anyhow::Result<SpeakerCount> {
-        if let Some(n) = self.num_speakers {
-            return Ok(SpeakerCount::Exactly(n.into()));
-        }
-        let bounds =
-            SpeakerCount::within(self.min_speakers.map(usize::from), self.max_speakers.map(usize::from));
-        bounds.context("--min-speakers is above --max-speakers")
-    }
-
     fn transcript(&self) -> anyhow::Result<Option<Transcript>> {
         let is_one = self.files.count() == Some(1);
         let is_of_one = matches!(self.format, Some(Format::Vtt | Format::Srt));

@@ -21,6 +21,7 @@ mod score;
 mod segments;
 mod serve;
 mod similarities;
+mod speaker_count;
 mod speakers;
 mod store;
 mod table;

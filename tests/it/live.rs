@@ -44,7 +44,7 @@ impl Client {
         }
         let address = server.url("").trim_start_matches("http://").trim_end_matches('/').to_owned();
         let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
         match client(request, stream) {
             Ok((socket, _)) => Ok(Self { socket, events: Vec::new() }),
             Err(HandshakeError::Failure(Error::Http(answer))) => {
@@ -430,7 +430,7 @@ fn a_key_that_is_revoked_ends_its_session_and_time_its_own() {
     assert_eq!(revoked.ended(), Some(1008));
 
     let mut long = Client::open(&server, "");
-    long.audio(&[0; 32_000 * 4]);
+    long.audio(&vec![0; 32_000 * 4]);
     assert_eq!(long.until("final")["audio"]["duration_seconds"], 3.0);
     assert_eq!(long.ended(), Some(4001));
 }

@@ -170,7 +170,7 @@ mod tests {
         let error = wav.push(&[0; 64]).unwrap_err().to_string();
         assert!(error.contains("a WAV file"), "{error}");
         assert!(stream().push(&f32::NAN.to_le_bytes().repeat(40)).is_err());
-        assert!(matches!(stream().push(&[0; 64_004]), Err(AudioError::TooLong { .. })));
+        assert!(matches!(stream().push(&vec![0; 64_004]), Err(AudioError::TooLong { .. })));
         assert!(stream().finish().unwrap().is_none());
     }
 }

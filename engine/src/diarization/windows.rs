@@ -91,7 +91,7 @@ impl Segmentation {
     }
 
     /// The windows from one on, a multiple of [`ALIGNED_WINDOWS`], as those of a recording that begins there.
-    pub(crate) fn from_window(&self, window: usize) -> Self {
+    pub(crate) fn since_window(&self, window: usize) -> Self {
         let skipped_frames = window * STEP_SAMPLES / FRAME_STEP_SAMPLES;
         Self {
             n_samples: self.n_samples - window * STEP_SAMPLES,
@@ -182,7 +182,7 @@ mod tests {
         assert!(samples.is_multiple_of(FRAME_STEP_SAMPLES) && samples.is_multiple_of(FEATURE_STEP_SAMPLES));
         let mut segmentation = Segmentation::new(samples + WINDOW_SAMPLES);
         (0..=ALIGNED_WINDOWS).for_each(|window| segmentation.push(window * STEP_SAMPLES, &[]));
-        assert_eq!(segmentation.from_window(ALIGNED_WINDOWS).first, [0]);
+        assert_eq!(segmentation.since_window(ALIGNED_WINDOWS).first, [0]);
     }
 
     #[test]

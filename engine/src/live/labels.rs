@@ -36,7 +36,7 @@ struct Labelled {
 /// The labels of a session.
 #[derive(Default)]
 pub(super) struct Labels {
-    labels: Vec<Labelled>,
+    known: Vec<Labelled>,
     /// The speakers of the last step, and their labels.
     heard: Vec<Speaker>,
     of_heard: Vec<usize>,
@@ -62,11 +62,11 @@ impl Labels {
                 .map(|(turn, _)| turn.end - turn.start.max(offset))
                 .sum()
         };
-        let seconds_of_labels: Vec<f64> = (0..self.labels.len()).map(of_label).collect();
+        let seconds_of_labels: Vec<f64> = (0..self.known.len()).map(of_label).collect();
         let score = |(speaker, row): (&Speaker, &Vec<f64>)| -> Vec<f64> {
             let own: f64 = row.iter().sum();
             let score = |(label, common): (usize, &f64)| {
-                let known = &self.labels[label];
+                let known = &self.known[label];
                 let cosine = cosine(&known.voice, &speaker.embedding);
                 let is_same = *common > 0.0
                     && (*common >= COMMON_SHARE * own || *common >= COMMON_SHARE * seconds_of_labels[label]);
@@ -86,14 +86,14 @@ impl Labels {
             .enumerate()
             .map(|(speaker, label)| {
                 label.filter(|label| scores[speaker][*label] > 0.0).unwrap_or_else(|| {
-                    self.labels.push(Labelled::default());
-                    self.labels.len() - 1
+                    self.known.push(Labelled::default());
+                    self.known.len() - 1
                 })
             })
             .collect();
         for (speaker, label) in found.speakers.iter().zip(&self.of_heard) {
             if !speaker.embedding.is_empty() {
-                self.labels[*label].voice.clone_from(&speaker.embedding);
+                self.known[*label].voice.clone_from(&speaker.embedding);
             }
         }
         self.heard.clone_from(&found.speakers);
@@ -107,7 +107,7 @@ impl Labels {
         before: &[(Range<f64>, usize)],
         offset: f64,
     ) -> Vec<Vec<f64>> {
-        let mut common = vec![vec![0.0; self.labels.len()]; found.speakers.len()];
+        let mut common = vec![vec![0.0; self.known.len()]; found.speakers.len()];
         for turn in &found.turns {
             let seconds = turn.seconds.start + offset..turn.seconds.end + offset;
             for (other, label) in before {
@@ -127,8 +127,8 @@ impl Labels {
     ) -> Vec<(usize, usize)> {
         let common = self.common_seconds(found, before, offset);
         let mut merged = Vec::new();
-        for label in 0..self.labels.len() {
-            if self.labels[label].merged_into.is_some() {
+        for (label, known) in self.known.iter_mut().enumerate() {
+            if known.merged_into.is_some() {
                 continue;
             }
             let own = before.iter().filter(|(_, of)| *of == label);
@@ -141,12 +141,12 @@ impl Labels {
                     && common[*most][label] >= ABSORBED_SHARE * seconds
             });
             let Some(into) = into else {
-                self.labels[label].n_absorbed = 0;
+                known.n_absorbed = 0;
                 continue;
             };
-            self.labels[label].n_absorbed += 1;
-            if self.labels[label].n_absorbed >= ABSORBED_WINDOWS {
-                self.labels[label].merged_into = Some(self.of_heard[into]);
+            known.n_absorbed += 1;
+            if known.n_absorbed >= ABSORBED_WINDOWS {
+                known.merged_into = Some(self.of_heard[into]);
                 merged.push((label, self.of_heard[into]));
             }
         }
@@ -155,7 +155,7 @@ impl Labels {
 
     /// The label that one is by now.
     pub(super) fn resolve(&self, mut label: usize) -> usize {
-        while let Some(into) = self.labels[label].merged_into {
+        while let Some(into) = self.known[label].merged_into {
             label = into;
         }
         label
@@ -163,13 +163,13 @@ impl Labels {
 
     /// Who is called by a label.
     pub(super) fn named(&self, label: usize) -> Option<&NamedVoice> {
-        self.labels[label].named.as_ref()
+        self.known[label].named.as_ref()
     }
 
     /// The speakers of the last step, if one of them is to be looked for again: a second more of speech may change who it is.
-    pub(super) fn to_search(&mut self, least_seconds: f64) -> Option<Diarization> {
+    pub(super) fn due_search(&mut self, least_seconds: f64) -> Option<Diarization> {
         let seconds = |speaker: &Speaker| speaker.clean_seconds;
-        let mut before = vec![0.0; self.labels.len()];
+        let mut before = vec![0.0; self.known.len()];
         before[..self.searched_seconds.len()].copy_from_slice(&self.searched_seconds);
         let is_due = self.heard.iter().zip(&self.of_heard).any(|(speaker, label)| {
             let seconds = seconds(speaker);
@@ -189,7 +189,7 @@ impl Labels {
     pub(super) fn name(&mut self, names: &Names) -> Vec<LiveEvent> {
         let mut events = Vec::new();
         for (place, number) in self.of_heard.iter().enumerate() {
-            let known = &mut self.labels[*number];
+            let known = &mut self.known[*number];
             let found = names.of(place);
             let id = |named: &NamedVoice| named.speaker.clone();
             if found.map(id) == known.named.as_ref().map(id) {

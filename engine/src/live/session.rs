@@ -241,7 +241,7 @@ impl LiveSession {
         let mut starts: Vec<usize> = regular.collect();
         let n_regular = starts.len();
         let n_regular_in_all = self.segmentation.n_windows() + n_regular;
-        let last = self.last_range(purpose, n_samples, n_regular_in_all);
+        let last = last_range(purpose, n_samples, n_regular_in_all);
         let mut ranges: Vec<Range<usize>> =
             starts.iter().map(|start| *start..start + WINDOW_SAMPLES).collect();
         if let Some(last) = last {
@@ -255,28 +255,6 @@ impl LiveSession {
         let prepared = Prepared(ranges.iter().map(values).collect());
         self.step = Some(Step { purpose, starts, n_regular, new: Vec::new() });
         Ok((prepared, events))
-    }
-
-    /// The window that ends with the audio so far, if one is needed behind the regular ones.
-    fn last_range(&self, purpose: Purpose, n_samples: usize, n_regular: usize) -> Option<Range<usize>> {
-        if n_samples == 0 {
-            return None;
-        }
-        let all = windows(n_samples);
-        match purpose {
-            // As in a recording that ends here.
-            Purpose::Flush | Purpose::End => all.get(n_regular).cloned(),
-            // Until the first regular window is there, all of it.
-            Purpose::Update if n_regular == 0 => all.first().cloned(),
-            // The last regular one reaches as far as a step tells.
-            Purpose::Update
-                if n_samples - (n_regular - 1) * STEP_SAMPLES - WINDOW_SAMPLES <= LOOK_BACK_SAMPLES =>
-            {
-                None
-            }
-            Purpose::Update => Some(n_samples - LAST_WINDOW_SAMPLES..n_samples),
-            Purpose::CatchUp => None,
-        }
     }
 
     /// Continues with the network's output for each window: the input of the encoder.
@@ -315,7 +293,7 @@ impl LiveSession {
     fn view(&self) -> (usize, Segmentation) {
         let base = self.segmentation.n_windows().saturating_sub(VIEW_WINDOWS);
         let base = base.min(self.n_owners) / ALIGNED_WINDOWS * ALIGNED_WINDOWS;
-        let mut view = self.segmentation.from_window(base);
+        let mut view = self.segmentation.since_window(base);
         if let Some((start, output)) = &self.last_window {
             view.push(start - base * STEP_SAMPLES, output);
         }
@@ -414,9 +392,9 @@ impl LiveSession {
         let last_middle = self.segmentation.n_windows() * STEP_SAMPLES;
         let (horizon, settle_until) = match purpose {
             Purpose::Flush | Purpose::End => (now, now),
-            Purpose::Update => (now - LOOK_BACK_SECONDS, self.settled_by(last_middle)),
+            Purpose::Update => (now - LOOK_BACK_SECONDS, settled_by(last_middle)),
             Purpose::CatchUp => {
-                let settled = self.settled_by(last_middle);
+                let settled = settled_by(last_middle);
                 (settled, settled)
             }
         };
@@ -426,14 +404,6 @@ impl LiveSession {
         }
         self.warn(now, &mut events);
         Ok(events)
-    }
-
-    /// Before which time turns are settled, in seconds, by the sample in the middle of the last regular window.
-    fn settled_by(&self, last_middle: usize) -> f64 {
-        if last_middle == 0 {
-            return 0.0;
-        }
-        last_middle as f64 / f64::from(SAMPLE_RATE_HZ) + SETTLED_SECONDS
     }
 
     fn warn(&mut self, now: f64, events: &mut Vec<LiveEvent>) {
@@ -457,8 +427,8 @@ impl LiveSession {
     }
 
     /// The voices that are to be looked for among enrolled speakers, if any may have another name by now.
-    pub fn to_search(&mut self) -> Option<Diarization> {
-        self.labels.to_search(LEAST_NAMED_SECONDS)
+    pub fn due_search(&mut self) -> Option<Diarization> {
+        self.labels.due_search(LEAST_NAMED_SECONDS)
     }
 
     /// Takes the names of the voices that were looked for.
@@ -514,6 +484,36 @@ impl LiveSession {
             HeardRecording::new(&recording, self.signal, (segmentation, pieces, units, self.parameters));
         (Ok(heard), transcript)
     }
+}
+
+/// The window that ends with the audio so far, if one is needed behind the regular ones.
+fn last_range(purpose: Purpose, n_samples: usize, n_regular: usize) -> Option<Range<usize>> {
+    if n_samples == 0 {
+        return None;
+    }
+    let all = windows(n_samples);
+    match purpose {
+        // As in a recording that ends here.
+        Purpose::Flush | Purpose::End => all.get(n_regular).cloned(),
+        // Until the first regular window is there, all of it.
+        Purpose::Update if n_regular == 0 => all.first().cloned(),
+        // The last regular one reaches as far as a step tells.
+        Purpose::Update
+            if n_samples - (n_regular - 1) * STEP_SAMPLES - WINDOW_SAMPLES <= LOOK_BACK_SAMPLES =>
+        {
+            None
+        }
+        Purpose::Update => Some(n_samples - LAST_WINDOW_SAMPLES..n_samples),
+        Purpose::CatchUp => None,
+    }
+}
+
+/// Before which time turns are settled, in seconds, by the sample in the middle of the last regular window.
+fn settled_by(last_middle: usize) -> f64 {
+    if last_middle == 0 {
+        return 0.0;
+    }
+    last_middle as f64 / f64::from(SAMPLE_RATE_HZ) + SETTLED_SECONDS
 }
 
 fn shifted(range: &Range<usize>, by: usize) -> Range<usize> {
@@ -679,7 +679,7 @@ mod tests {
         let mut session = LiveSession::new(&pipeline, &spec, options(SpeakerCount::default())).unwrap();
         let mut events = Vec::new();
         for _ in 0..60 {
-            session.push(&[0; 32_000]).unwrap();
+            session.push(&vec![0; 32_000]).unwrap();
             events.extend(step(&mut session, Purpose::Update));
         }
         session.push(&[0]).unwrap();

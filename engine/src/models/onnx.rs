@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use half::f16;
 
 use super::error::ConvertError;
+use crate::encoder::EncoderError;
 
 const IR_VERSION: u64 = 8;
 const OPSET_VERSION: u64 = 17;
@@ -252,8 +253,31 @@ impl<'a> Stored<'a> {
         Ok((shape, values.collect()))
     }
 
+    /// What is made of the weights. A tensor that is missing, or of another shape, is that of another graph.
+    pub(super) fn read<T>(
+        &self,
+        read: impl FnOnce(&Self) -> Result<T, ConvertError>,
+    ) -> Result<T, EncoderError> {
+        read(self).map_err(|_| EncoderError::other_graph("its weights are not where they should be"))
+    }
+
+    /// Whether the file is exactly what this graph and metadata make, with finite weights.
+    pub(super) fn check_graph(
+        &self,
+        graph: &Message,
+        metadata: &[(String, String)],
+    ) -> Result<(), EncoderError> {
+        if file(graph, metadata) != self.file {
+            return Err(EncoderError::other_graph("its graph is not the one that `model convert` writes"));
+        }
+        if !self.is_finite() {
+            return Err(EncoderError::other_graph("it has weights that are not finite"));
+        }
+        Ok(())
+    }
+
     /// Whether all numbers of 16 and 32 bits are finite.
-    pub(super) fn is_finite(&self) -> bool {
+    fn is_finite(&self) -> bool {
         self.tensors.keys().all(|name| {
             let finite_halves =
                 || self.halves(name).is_ok_and(|(_, values)| values.iter().all(|v| v.is_finite()));

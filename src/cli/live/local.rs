@@ -91,7 +91,7 @@ fn tell(
     printer: &mut Printer,
 ) -> anyhow::Result<()> {
     if let Some(naming) = naming
-        && let Some(voices) = live.session().to_search()
+        && let Some(voices) = live.session().due_search()
     {
         events.extend(match naming.name(&voices, model) {
             Ok(names) => live.session().name(&names),

@@ -8,7 +8,7 @@ mod source;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use clap::{Args, ValueEnum};
 
 use self::print::Printer;
@@ -16,9 +16,9 @@ use self::source::AudioSource;
 use super::decision::DecisionArgs;
 use super::embedder::EmbeddingArgs;
 use super::interrupt::on_interrupt;
+use super::speaker_count::SpeakerCountArgs;
 use crate::audio::{Endian, RawFormat, SampleFormat};
 use crate::config::{CalibrationArgs, StorePlaceArgs};
-use crate::diarization::{MAX_SPEAKERS, SpeakerCount};
 use crate::live::PARTIAL_SECONDS_RANGE;
 use crate::speakers::Identifier;
 
@@ -65,22 +65,15 @@ pub(super) struct LiveArgs {
     /// Seconds of audio between two updates of open turns.
     #[arg(long, default_value = "1", value_parser = partial_seconds)]
     partial_seconds: f64,
-    /// How many speakers there are, if that is known.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS as i64), conflicts_with_all = ["min_speakers", "max_speakers"])]
-    num_speakers: Option<u16>,
-    /// How many there are at the least [default: 1].
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS as i64))]
-    min_speakers: Option<u16>,
-    /// How many there are at the most [default: 10].
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS as i64))]
-    max_speakers: Option<u16>,
+    #[command(flatten)]
+    speakers: SpeakerCountArgs,
     /// How to write.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
     /// Name the speakers that are enrolled in this collection.
     #[arg(long)]
     collection: Option<Identifier>,
-    /// Let the service at this address listen, such as https://voice.example.org, instead of the program itself.
+    /// Let the service at this address listen instead of the program itself, such as `https://voice.example.org`.
     #[arg(long)]
     url: Option<String>,
     /// The key for the service.
@@ -103,7 +96,7 @@ fn partial_seconds(text: &str) -> Result<f64, String> {
 
 pub(super) fn run(args: &LiveArgs) -> anyhow::Result<ExitCode> {
     let is_stopped = on_interrupt()?;
-    let count = args.count()?;
+    let count = args.speakers.count()?;
     let mut printer = Printer::new(args.format);
     // A missing file is told before models are loaded.
     let mut source = AudioSource::open(args)?;
@@ -115,15 +108,6 @@ pub(super) fn run(args: &LiveArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl LiveArgs {
-    fn count(&self) -> anyhow::Result<SpeakerCount> {
-        if let Some(n) = self.num_speakers {
-            return Ok(SpeakerCount::Exactly(n.into()));
-        }
-        let bounds =
-            SpeakerCount::within(self.min_speakers.map(usize::from), self.max_speakers.map(usize::from));
-        bounds.context("--min-speakers is above --max-speakers")
-    }
-
     /// What standard input holds.
     fn raw(&self) -> RawFormat {
         RawFormat {

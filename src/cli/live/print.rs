@@ -44,17 +44,13 @@ impl Printer {
             }
             "speaker" => {
                 let called = ["name", "speaker"].map(|field| text(&event, field));
-                match called.into_iter().find(|text| !text.trim().is_empty()) {
-                    Some(name) => {
-                        let line =
-                            format!("{label} is {name}, similarity {:.2}", number(&event, "similarity"));
-                        self.names.insert(label, name);
-                        line
-                    }
-                    None => {
-                        self.names.remove(&label);
-                        format!("{label} is not {name} after all")
-                    }
+                if let Some(name) = called.into_iter().find(|text| !text.trim().is_empty()) {
+                    let line = format!("{label} is {name}, similarity {:.2}", number(&event, "similarity"));
+                    self.names.insert(label, name);
+                    line
+                } else {
+                    self.names.remove(&label);
+                    format!("{label} is not {name} after all")
                 }
             }
             "merged" => format!("{} is {}", text(&event, "from"), text(&event, "into")),

@@ -55,22 +55,22 @@ pub(super) fn run(
         };
         let (socket, _) = client_async(request, stream).await.map_err(refused)?;
         let received_ms = Arc::new(AtomicU64::new(0));
-        let (sender, mut audio) = channel(WAITING);
-        let (is_stopped, sent) = (Arc::clone(is_stopped), Arc::clone(&received_ms));
+        let (played, mut audio) = channel(WAITING);
+        let (is_stopped, played_ms) = (Arc::clone(is_stopped), Arc::clone(&received_ms));
         // Reading standard input, or waiting for a recording to play, blocks.
         std::thread::spawn(move || {
             while !is_stopped.load(Ordering::Relaxed) {
                 let next = source.next();
-                sent.store((source.seconds() * 1e3) as u64, Ordering::Relaxed);
+                played_ms.store((source.seconds() * 1e3) as u64, Ordering::Relaxed);
                 let has_ended = !matches!(next, Ok(Some(_)));
-                if has_ended || sender.blocking_send(next).is_err() {
+                if has_ended || played.blocking_send(next).is_err() {
                     return;
                 }
             }
         });
         let (mut to_service, mut from_service): (_, futures_util::stream::SplitStream<WebSocketStream<_>>) =
             socket.split();
-        let send = async move {
+        let sending = async move {
             while let Some(next) = audio.recv().await {
                 match next {
                     Ok(Some(bytes)) => to_service.send(Message::Binary(bytes.into())).await?,
@@ -79,7 +79,7 @@ pub(super) fn run(
             }
             to_service.send(Message::text(r#"{"type": "end"}"#)).await
         };
-        let receive = async {
+        let receiving = async {
             while let Some(message) = from_service.next().await {
                 match message {
                     Ok(Message::Text(text)) => {
@@ -93,11 +93,11 @@ pub(super) fn run(
             }
             ensure_whole(printer.has_ended())
         };
-        tokio::pin!(send, receive);
+        tokio::pin!(sending, receiving);
         tokio::select! {
             // What the service says counts, even if it takes no more audio.
-            received = &mut receive => received,
-            _ = &mut send => receive.await,
+            received = &mut receiving => received,
+            _ = &mut sending => receiving.await,
         }
     })
 }
@@ -141,9 +141,9 @@ fn session_url(args: &LiveArgs, url: &str, source: &AudioSource) -> anyhow::Resu
         query.append_pair("channel", &channel.to_string());
     }
     let counts = [
-        ("num_speakers", args.num_speakers),
-        ("min_speakers", args.min_speakers),
-        ("max_speakers", args.max_speakers),
+        ("num_speakers", args.speakers.num_speakers),
+        ("min_speakers", args.speakers.min_speakers),
+        ("max_speakers", args.speakers.max_speakers),
     ];
     for (name, count) in counts {
         if let Some(count) = count {

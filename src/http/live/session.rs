@@ -38,7 +38,7 @@ const TICK: Duration = Duration::from_millis(250);
 const PING: Duration = Duration::from_secs(20);
 
 /// A session without samples or `keep_alive` for so long is closed.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// The longest that a client may take to receive a message.
 const WRITE: Duration = Duration::from_secs(10);
@@ -276,9 +276,8 @@ impl Running {
                 }
                 message = from_client.next(), if may_read => {
                     match message {
-                        None => return Ok(None),
+                        None | Some(Ok(Message::Close(_))) => return Ok(None),
                         Some(Err(error)) => return closed_by(error),
-                        Some(Ok(Message::Close(_))) => return Ok(None),
                         Some(Ok(Message::Binary(bytes))) => {
                             last_heard = Instant::now();
                             ending = self.take_audio(bytes.into());
@@ -381,10 +380,10 @@ impl Running {
             let step = admission.live_step(&model, network, session, (audio, purpose)).await?;
             let LiveStep { mut session, mut events } = step;
             if let Some(collection) = collection
-                && let Some(voices) = session.to_search()
+                && let Some(voices) = session.due_search()
             {
-                let named = admission.name_speakers(&model, &collection, &voices);
-                match timeout(SEARCH, named).await {
+                let searched = admission.name_speakers(&model, &collection, &voices);
+                match timeout(SEARCH, searched).await {
                     Ok(Ok(names)) => events.extend(session.name(&names)),
                     // Turns go on without names.
                     _ if was_named => events.push(LiveWarning::NamesUnavailable.event()),
@@ -416,8 +415,8 @@ impl Running {
         };
         let names = match collection {
             Some(collection) => {
-                let named = timeout(SEARCH, admission.name_speakers(model, collection, &found)).await;
-                match named {
+                let searched = timeout(SEARCH, admission.name_speakers(model, collection, &found)).await;
+                match searched {
                     Ok(Ok(names)) => names,
                     _ => Names::none(found.speakers.len()),
                 }

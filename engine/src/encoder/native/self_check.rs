@@ -36,6 +36,6 @@ pub(super) fn log_mels() -> Vec<f32> {
 /// Noise in bursts, as loud as speech.
 pub(super) fn samples() -> Vec<f32> {
     let mut noise = noise();
-    let burst = |i: usize| if i / 4_000 % 3 == 0 { 0.01 } else { 0.3 };
+    let burst = |i: usize| if (i / 4_000).is_multiple_of(3) { 0.01 } else { 0.3 };
     (0..N_SAMPLES).map(|i| (noise() - 0.5) * burst(i)).collect()
 }

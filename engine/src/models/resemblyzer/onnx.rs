@@ -22,12 +22,7 @@ pub fn read(onnx: &[u8]) -> Result<NetworkWeights, EncoderError> {
     let stored = Stored::of_file(onnx);
     let weights = find_weights(&stored)
         .ok_or_else(|| EncoderError::other_graph("its weights are not where they should be"))?;
-    if !stored.is_finite() {
-        return Err(EncoderError::other_graph("it has weights that are not finite"));
-    }
-    if write(&weights) != onnx {
-        return Err(EncoderError::other_graph("its graph is not the one that `model convert` writes"));
-    }
+    stored.check_graph(&encoder_graph(&weights.layers, &weights.linear), &weights.metadata)?;
     Ok(NetworkWeights::Lstm(weights))
 }
 

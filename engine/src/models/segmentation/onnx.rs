@@ -7,7 +7,7 @@ use crate::encoder::native::{
     BidirectionalWeights, ConvolutionWeights, NetworkWeights, NormWeights, SegmentationWeights,
 };
 use crate::models::error::ConvertError;
-use crate::models::onnx::{Stored, file};
+use crate::models::onnx::Stored;
 
 /// Channels behind the filters, behind each convolution, and values between the linear layers.
 const FILTERED: usize = 80;
@@ -17,15 +17,8 @@ const LINEAR: usize = 128;
 /// Reads a file that `model convert` has written. One of any other graph, even of the same weights, is refused.
 pub(super) fn read(onnx: &[u8]) -> Result<NetworkWeights, EncoderError> {
     let stored = Stored::of_file(onnx);
-    let misplaced = |_| EncoderError::other_graph("its weights are not where they should be");
-    let weights = weights(&stored).map_err(misplaced)?;
-    let graph = network(&stored).map_err(misplaced)?;
-    if file(&graph, &weights.metadata) != onnx {
-        return Err(EncoderError::other_graph("its graph is not the one that `model convert` writes"));
-    }
-    if !stored.is_finite() {
-        return Err(EncoderError::other_graph("it has weights that are not finite"));
-    }
+    let weights = stored.read(weights)?;
+    stored.check_graph(&stored.read(network)?, &weights.metadata)?;
     Ok(NetworkWeights::Segmentation(Box::new(weights)))
 }
 

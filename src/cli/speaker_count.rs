@@ -1,0 +1,32 @@
+//! How many speakers a recording may have.
+
+use anyhow::Context;
+use clap::Args;
+
+use crate::diarization::{MAX_SPEAKERS, SpeakerCount};
+
+/// How many speakers there are.
+#[derive(Args, Clone, Debug)]
+pub(super) struct SpeakerCountArgs {
+    /// How many speakers there are, if that is known.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS as i64), conflicts_with_all = ["min_speakers", "max_speakers"])]
+    pub(super) num_speakers: Option<u16>,
+    /// How many there are at the least [default: 1].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS as i64))]
+    pub(super) min_speakers: Option<u16>,
+    /// How many there are at the most [default: 10].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS as i64))]
+    pub(super) max_speakers: Option<u16>,
+}
+
+impl SpeakerCountArgs {
+    /// The number, or its bounds.
+    pub(super) fn count(&self) -> anyhow::Result<SpeakerCount> {
+        if let Some(n) = self.num_speakers {
+            return Ok(SpeakerCount::Exactly(n.into()));
+        }
+        let bounds =
+            SpeakerCount::within(self.min_speakers.map(usize::from), self.max_speakers.map(usize::from));
+        bounds.context("--min-speakers is above --max-speakers")
+    }
+}
