@@ -121,6 +121,10 @@ fn text_of(identified: &Identification) -> String {
     let (rate, is_bound) =
         (identified.false_identification_rate, identified.false_identification_rate_is_bound);
     let rate = rate_text(rate, is_bound, "searches for others find as much");
-    let (path, candidates) = (identified.path.as_deref().unwrap_or_default(), candidates.join(", "));
-    format!("{path}: {verdict}  [{candidates}; {searched} searched, threshold {threshold}{rate}]")
+    let path = identified.path.as_deref().unwrap_or_default();
+    let candidates = match candidates[..] {
+        [] => String::new(),
+        _ => format!("{}; ", candidates.join(", ")),
+    };
+    format!("{path}: {verdict}  [{candidates}{searched} searched, threshold {threshold}{rate}]")
 }

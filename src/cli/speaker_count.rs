@@ -7,6 +7,7 @@ use crate::diarization::{MAX_SPEAKERS, SpeakerCount};
 
 /// How many speakers there are.
 #[derive(Args, Clone, Debug)]
+#[allow(clippy::struct_field_names, reason = "they are the names of the flags")]
 pub(super) struct SpeakerCountArgs {
     /// How many speakers there are, if that is known.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS as i64), conflicts_with_all = ["min_speakers", "max_speakers"])]

@@ -93,8 +93,11 @@ pub(super) fn router(state: AppState, cors_origins: &CorsOrigins) -> Router {
         .routes(routes!(metrics::metrics))
         .split_for_parts();
     let known_paths = redirects::known_paths(&api);
-    let page =
-        if state.config.has_page { app::routes() } else { Router::new().route("/", get(redirects::to_docs)) };
+    let page = if state.config.has_page {
+        app::routes(state.config.has_default_key)
+    } else {
+        Router::new().route("/", get(redirects::to_docs))
+    };
     let routes = routes
         .merge(docs::routes(document::complete(api, dimension)))
         .merge(page)

@@ -200,6 +200,35 @@ test("speakers are enrolled, identified, corrected and deleted", async () => {
   await close(page);
 });
 
+test("on this machine the well-known key is enough, and a click gives a result", async (t) => {
+  const local = await startService({ API_KEY: "" });
+  t.after(() => local.stop());
+  const page = await openPage(browser, local.url);
+  await page.getByRole("button", { name: "Try with sample voices" }).click();
+  await main(page).getByText("anna-1 and anna-2 are the same person; marcus-1 is somebody else.").waitFor();
+  await go(page, "Who spoke when");
+  await page.getByRole("button", { name: "Try with a sample meeting" }).click();
+  const table = page.getByRole("table", { name: "Who said what" });
+  await table.waitFor();
+  assert.equal(await page.locator(".lane").count(), 3);
+  assert.equal(await table.locator("tbody tr").first().locator("td").nth(2).textContent(), "Shall we start? Marcus, how did the test go?");
+  assert.ok((await table.locator(".dot").count()) > 5, "lines have their speaker's colour");
+  await table.getByRole("button").nth(1).click();
+  await table.locator("tr.now").waitFor();
+  await close(page);
+});
+
+test("a transcript of cues is shown as a table", async () => {
+  const page = await open("Who spoke when");
+  const file = path.join(await fs.mkdtemp(path.join(os.tmpdir(), "page-")), "talk.srt");
+  await fs.writeFile(file, "1\n00:00:00,500 --> 00:00:04,000\nOne &amp; two: three\n\n2\n00:00:08,000 --> 00:00:12,000\nFour\n");
+  await page.getByLabel(/A recording of a conversation/).setInputFiles([await conversation(), file]);
+  const rows = page.getByRole("table", { name: "Who said what" }).locator("tbody tr");
+  await rows.nth(1).waitFor();
+  assert.deepEqual(await rows.nth(1).locator("td").allTextContents(), ["0:08.0", "S2", "Four"]);
+  await close(page);
+});
+
 test("a microphone is listened to live, with a name, and taken along", async () => {
   const page = await open("Speakers", { permissions: ["microphone"] });
   await enrol(page, "Alan", "alan-2");
@@ -256,7 +285,7 @@ test("turns are shown, named, enrolled and downloaded", async () => {
   const transcript = talk.replace("talk.wav", "talk.vtt");
   await fs.writeFile(transcript, "WEBVTT\n\n00:00:01.000 --> 00:00:05.000\nhello\n\n00:00:07.000 --> 00:00:11.000\ngood day\n");
   await page.getByLabel(/A recording of a conversation/).setInputFiles(transcript);
-  await main(page).getByText("<v Ann>hello").waitFor();
+  await page.getByRole("row", { name: /Ann hello$/ }).waitFor();
   for (const [format, expected] of [["RTTM", /^SPEAKER talk 1 0\.\d+ \d/], ["VTT", /<v Ann>hello/], ["SRT", /Ann: hello/]]) {
     const download = page.waitForEvent("download");
     await page.getByRole("button", { name: `Download ${format}` }).click();
@@ -351,7 +380,7 @@ test("a wrong key is told and asked for again, and kept in the tab alone", async
   await other.goto(`${service.url}/`);
   await other.getByRole("dialog", { name: "API key" }).waitFor();
   await other.getByRole("button", { name: "Cancel" }).click();
-  await other.getByText("The service needs a key.").waitFor();
+  await other.getByText("Without a key, this page can show nothing.").waitFor();
   await close(page);
 });
 

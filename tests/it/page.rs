@@ -2,32 +2,33 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::Path;
+use std::path::PathBuf;
 
 use flate2::read::GzDecoder;
 use reqwest::blocking::Client;
 
-use super::support::{Server, repository};
+use super::support::{Server, files_under, repository};
 
-/// All files together, compressed.
+/// All files together, compressed, and the sample voices.
 const MAX_BYTES: usize = 60_000;
+const MAX_VOICES_BYTES: usize = 200_000;
 
 /// The page's files by the paths that they are served at.
 fn files() -> BTreeMap<String, Vec<u8>> {
-    let folder = repository().join("src/http/pages/app");
-    let file = |path: &Path| {
-        let name = path.file_name().unwrap().to_str().unwrap();
-        let at = if name == "index.html" { "/".to_owned() } else { format!("/app/{name}") };
-        (at, std::fs::read(path).unwrap())
+    let pages = repository().join("src/http/pages");
+    let file = |path: PathBuf| {
+        let name = path.strip_prefix(&pages).unwrap().to_str().unwrap();
+        let at = if name == "app/index.html" { "/".to_owned() } else { format!("/{name}") };
+        (at, std::fs::read(&path).unwrap())
     };
-    std::fs::read_dir(folder).unwrap().map(|entry| file(&entry.unwrap().path())).collect()
+    files_under(pages.join("app")).into_iter().map(file).collect()
 }
 
 #[test]
 fn every_file_is_served_compressed_or_not_and_may_load_nothing_from_elsewhere() {
     let server = Server::start();
     let client = Client::builder().no_proxy().build().unwrap();
-    let mut n_bytes = 0;
+    let (mut n_bytes, mut n_voices_bytes) = (0, 0);
     for (path, file) in files() {
         let packed = client.get(server.url(&path)).header("Accept-Encoding", "gzip").send().unwrap();
         assert_eq!(packed.status(), 200, "{path}");
@@ -39,7 +40,8 @@ fn every_file_is_served_compressed_or_not_and_may_load_nothing_from_elsewhere() 
         assert_eq!(headers["x-content-type-options"], "nosniff", "{path}");
         assert_eq!(headers["cache-control"], "no-cache", "{path}");
         let packed = packed.bytes().unwrap();
-        n_bytes += packed.len();
+        let of_voices = path.starts_with("/app/voices/");
+        *(if of_voices { &mut n_voices_bytes } else { &mut n_bytes }) += packed.len();
         let mut unpacked = Vec::new();
         GzDecoder::new(&*packed).read_to_end(&mut unpacked).unwrap();
         assert!(unpacked == file, "{path}");
@@ -50,6 +52,7 @@ fn every_file_is_served_compressed_or_not_and_may_load_nothing_from_elsewhere() 
         assert!(plain.bytes().unwrap() == file, "{path}");
     }
     assert!(n_bytes < MAX_BYTES, "{n_bytes} bytes");
+    assert!(n_voices_bytes < MAX_VOICES_BYTES, "{n_voices_bytes} bytes");
 }
 
 #[test]

@@ -749,7 +749,7 @@ fn bad_voices_get_clear_errors() {
         ("null", json!({"a": null, "b": good}), "a", "Field required"),
         ("a threshold", json!({"a": good, "b": good, "threshold": 1.5}), "threshold", "-1 to 1"),
         ("a channel beside them", json!({"a": good, "b": good, "channel": 0}), "channel", "its own channel"),
-        ("a number", json!({"a": 3, "b": good}), "a", "invalid type"),
+        ("a number", json!({"a": 3, "b": good}), "a", "Input should be"),
     ];
     for (name, body, param, detail) in cases {
         assert_v1_error(name, post(&server, "verify", &body), 422, "validation_error", Some(param), detail);

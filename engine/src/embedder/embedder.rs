@@ -270,7 +270,11 @@ impl Embedder {
 
     /// Live sessions of the default model, with updates every second, that take half of the workers' time.
     pub fn live_capacity(&self) -> usize {
-        let encode_us = self.default_model().frame_us(LIVE_ENCODED_SECONDS);
+        let model = self.default_model();
+        // A window of the former has its length however brief the piece is.
+        let has_windows = matches!(model.spec.front_end, FrontEndParameters::Mel { .. });
+        let encoded_seconds = LIVE_ENCODED_SECONDS * if has_windows { 2.0 } else { 1.0 };
+        let encode_us = model.frame_us(encoded_seconds);
         let sample_cost_ns = self.segmentation.map_or(0, |network| network.sample_cost_ns);
         let segment_us = LIVE_SEGMENTED_SECONDS * f64::from(SAMPLE_RATE_HZ) * f64::from(sample_cost_ns) / 1e3;
         let n_workers = self.queue.n_workers() as f64;

@@ -10,6 +10,7 @@ use axum::routing::get;
 use bytes::Bytes;
 
 use super::{packed, policy};
+use crate::config::DEFAULT_API_KEY;
 use crate::http::state::AppState;
 
 /// The page's own files and nothing else; recordings are played from memory.
@@ -19,6 +20,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
+const OGG: &str = "audio/ogg";
 
 /// The files by their paths, and their content types.
 const FILES: &[(&str, &str, &[u8])] = &[
@@ -32,22 +34,37 @@ const FILES: &[(&str, &str, &[u8])] = &[
     ("/app/dom.js", SCRIPT, include_bytes!("app/dom.js")),
     ("/app/recorder.js", SCRIPT, include_bytes!("app/recorder.js")),
     ("/app/recording.js", SCRIPT, include_bytes!("app/recording.js")),
+    ("/app/samples.js", SCRIPT, include_bytes!("app/samples.js")),
     ("/app/speakers.js", SCRIPT, include_bytes!("app/speakers.js")),
     ("/app/turns.js", SCRIPT, include_bytes!("app/turns.js")),
     ("/app/waveform.js", SCRIPT, include_bytes!("app/waveform.js")),
     ("/app/words.js", SCRIPT, include_bytes!("app/words.js")),
     ("/app/worklet.js", SCRIPT, include_bytes!("app/worklet.js")),
+    ("/app/voices/anna-1.opus", OGG, include_bytes!("app/voices/anna-1.opus")),
+    ("/app/voices/anna-2.opus", OGG, include_bytes!("app/voices/anna-2.opus")),
+    ("/app/voices/grace-1.opus", OGG, include_bytes!("app/voices/grace-1.opus")),
+    ("/app/voices/grace-2.opus", OGG, include_bytes!("app/voices/grace-2.opus")),
+    ("/app/voices/marcus-1.opus", OGG, include_bytes!("app/voices/marcus-1.opus")),
+    ("/app/voices/marcus-2.opus", OGG, include_bytes!("app/voices/marcus-2.opus")),
+    ("/app/voices/meeting.opus", OGG, include_bytes!("app/voices/meeting.opus")),
+    ("/app/voices/meeting.json", "application/json", include_bytes!("app/voices/meeting.json")),
 ];
 
-/// The routes of the page.
-pub(in crate::http) fn routes() -> Router<AppState> {
+/// Where the page finds the well-known key.
+const DEFAULT_KEY: &str = r#"<meta name="default-key" content="">"#;
+
+/// The routes of the page. While the well-known key is valid, which is on this machine alone, the page knows it.
+pub(in crate::http) fn routes(has_default_key: bool) -> Router<AppState> {
     let with_file = |routes: Router<AppState>,
                      &(path, content_type, file): &(&str, &'static str, &'static [u8])| {
         // Compressed when somebody looks at it first, so that a start waits for nothing.
         let packed = Arc::new(OnceLock::new());
-        let answer = async move || {
-            answer(content_type, packed.get_or_init(|| Bytes::from(packed::pack(file))).clone())
+        let knows_key = path == "/" && has_default_key;
+        let pack = move || {
+            let page = knows_key.then(|| with_default_key(file));
+            Bytes::from(packed::pack(page.as_deref().unwrap_or(file)))
         };
+        let answer = async move || answer(content_type, packed.get_or_init(pack).clone());
         routes.route(path, get(answer))
     };
     FILES
@@ -55,6 +72,11 @@ pub(in crate::http) fn routes() -> Router<AppState> {
         .fold(Router::new(), with_file)
         .layer(from_fn(packed::unpack_unless_accepted))
         .layer(map_response(async |response| policy::with_policy(response, POLICY)))
+}
+
+fn with_default_key(page: &[u8]) -> Vec<u8> {
+    let known = DEFAULT_KEY.replace("\"\"", &format!("\"{DEFAULT_API_KEY}\""));
+    String::from_utf8_lossy(page).replace(DEFAULT_KEY, &known).into_bytes()
 }
 
 /// A file; a browser asks for it again, since another version of the service may answer next time.

@@ -219,5 +219,73 @@ fn field_error(error: &serde_path_to_error::Error<serde_json::Error>) -> FieldEr
         return FieldError { kind: "missing", loc, msg: "Field required".into(), input: Value::Null };
     }
     let kind = if msg.starts_with("unknown field") { UNKNOWN_FIELD } else { "value_error" };
-    FieldError { kind, loc, msg, input: Value::Null }
+    FieldError { kind, loc, msg: in_plain_words(&msg), input: Value::Null }
+}
+
+/// What serde says, without the names of Rust's types: what is allowed, and what was found.
+fn in_plain_words(msg: &str) -> String {
+    if let Some(variants) =
+        msg.strip_prefix("unknown variant ").and_then(|rest| rest.split_once(", expected "))
+    {
+        return format!("Input should be {}, not {}", variants.1, variants.0);
+    }
+    let rest = ["invalid type: ", "invalid value: "].iter().find_map(|prefix| msg.strip_prefix(prefix));
+    let Some((found, expected)) = rest.and_then(|rest| rest.rsplit_once(", expected ")) else {
+        return msg.to_owned();
+    };
+    let expected = match expected {
+        "f32" | "f64" => "a number",
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        "i32" | "i64" => "a whole number",
+        "a string" | "a borrowed string" | "string" => "a text",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        "a map" => "an object",
+        struct_of if struct_of.starts_with("struct ") => "an object",
+        other => other,
+    };
+    let found = match found.split_once(' ') {
+        Some(("string", text)) => format!("the text {text}"),
+        Some(("integer" | "boolean", value)) => value.replace('`', ""),
+        Some(("floating", value)) => value.trim_start_matches("point ").replace('`', ""),
+        _ => match found {
+            "sequence" => "a list".to_owned(),
+            "map" => "an object".to_owned(),
+            "unit value" => "null".to_owned(),
+            other => other.to_owned(),
+        },
+    };
+    format!("Input should be {expected}, not {found}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_name_no_types_of_rust() {
+        let cases = [
+            ("invalid type: string \"x\", expected f64", "Input should be a number, not the text \"x\""),
+            (
+                "invalid value: integer `-1`, expected u16",
+                "Input should be a whole number from 0 to 65535, not -1",
+            ),
+            (
+                "invalid type: floating point `1.5`, expected usize",
+                "Input should be a whole number, 0 or more, not 1.5",
+            ),
+            ("invalid type: null, expected a sequence", "Input should be a list, not null"),
+            ("invalid type: map, expected a string", "Input should be a text, not an object"),
+            (
+                "unknown variant `xml`, expected `json` or `rttm`",
+                "Input should be `json` or `rttm`, not `xml`",
+            ),
+            ("unknown field `thing`, there are no fields", "unknown field `thing`, there are no fields"),
+        ];
+        for (serde, plain) in cases {
+            assert_eq!(in_plain_words(serde), plain);
+        }
+    }
 }

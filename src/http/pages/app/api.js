@@ -15,6 +15,9 @@ export class ApiError extends Error {
   }
 }
 
+/** The well-known key, where the service takes it: on this machine alone. */
+const defaultKey = () => document.querySelector("meta[name='default-key']").content || null;
+
 /** Called with what the service tells of a key once it is used. */
 let onKey = () => {};
 
@@ -74,18 +77,18 @@ export function form(parts) {
 export async function ask(method, path, { body, query, as = "json" } = {}) {
   const parameters = Object.entries(query ?? {}).filter(([, value]) => value !== null && value !== undefined && value !== "");
   const url = parameters.length > 0 ? `${path}?${new URLSearchParams(parameters)}` : path;
-  let reason = "The service asks for its key.";
+  let reason = "Enter an API key: the value of API_KEY where the service was started, or one of its KEYS_FILE.";
   for (;;) {
-    const key = sessionStorage.getItem(KEY);
+    const key = sessionStorage.getItem(KEY) ?? defaultKey();
     const response = key && (await send(method, url, body, key));
     if (response && response.status !== 401) return answer(response, as);
     if (response) {
       reason = await detail(response);
       // Another request may have led to a new key meanwhile.
-      if (sessionStorage.getItem(KEY) === key) sessionStorage.removeItem(KEY);
+      if ((sessionStorage.getItem(KEY) ?? defaultKey()) === key) sessionStorage.removeItem(KEY);
       else continue;
     }
-    if (!(await useKey(reason))) throw new ApiError("The service needs a key.", "no_key", 401);
+    if (!(await useKey(reason))) throw new ApiError("Without a key, this page can show nothing. It is the value of API_KEY where the service was started.", "no_key", 401);
   }
 }
 
@@ -97,7 +100,7 @@ export async function openSession(options) {
   const url = new URL(`v1/live?${new URLSearchParams(parameters)}`, document.baseURI);
   url.protocol = url.protocol.replace("http", "ws");
   // What a header can hold is in one byte a character.
-  const key = btoa(sessionStorage.getItem(KEY)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  const key = btoa(sessionStorage.getItem(KEY) ?? defaultKey()).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
   const socket = new WebSocket(url, ["voice-live.v1", `key.${key}`]);
   socket.binaryType = "arraybuffer";
   await new Promise((resolve, reject) => {

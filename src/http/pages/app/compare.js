@@ -2,9 +2,10 @@
 
 import { ask } from "./api.js";
 import { falseAcceptRate } from "./calibration.js";
-import { announce, attempt, button, copy, field, h, Message, recordingInput, Turns } from "./dom.js";
+import { attempt, button, copy, field, h, Message, recordingInput, Turns } from "./dom.js";
 import { record } from "./recorder.js";
 import { Recording } from "./recording.js";
+import { sampleButton, THREE_VOICES } from "./samples.js";
 import * as words from "./words.js";
 
 const MAX_RECORDINGS = 20;
@@ -38,7 +39,9 @@ class Compare {
     this.element = h("section", { "aria-labelledby": "compare-title" },
       h("h2", { id: "compare-title" }, "Compare voices"),
       h("p", {}, "Drop recordings or record some: which of them are of the same person?"),
-      this.input, this.message.element, this.list, this.results.element);
+      this.input,
+      h("p", { class: "actions" }, sampleButton("Try with sample voices", THREE_VOICES, this.message, (files) => this.add(files))),
+      this.message.element, this.results.sentence, this.list, this.results.element);
   }
 
   forget() {
@@ -115,6 +118,7 @@ class Results {
     this.table = h("table", { class: "matrix" });
     this.slider = h("input", { type: "range", step: "any", "aria-describedby": "meaning" });
     this.meaning = h("p", { id: "meaning" });
+    this.sentence = h("p", { class: "answer", role: "status", hidden: true });
     this.groups = h("ul", { class: "groups" });
     this.command = h("code", {});
     this.slider.addEventListener("input", () => {
@@ -142,6 +146,7 @@ class Results {
   async update(recordings) {
     const isLast = this.updates.next();
     this.found.hidden = recordings.length < 2;
+    this.sentence.hidden = recordings.length < 2;
     this.message.clear();
     if (recordings.length < 2) return;
     await attempt(this.message, async () => {
@@ -153,7 +158,6 @@ class Results {
       this.forget();
       Object.assign(this, { recordings, answer, calibration });
       this.draw();
-      announce(`${words.plural(recordings.length, "recording")} compared: ${words.plural(answer.clusters.length, "group")}`);
       // The threshold was moved meanwhile.
       if (asked !== undefined && asked !== this.threshold) this.regroup();
     }, isLast);
@@ -247,6 +251,8 @@ class Results {
     const { labels, clusters } = this.answer;
     const chip = (place) => h("span", { class: "chip" }, labels[place]);
     this.groups.replaceChildren(...clusters.map((group) => h("li", {}, group.map(chip))));
+    this.sentence.textContent = words.samePeople(clusters.map((group) => group.map((place) => labels[place].replace(/\.[^.]*$/, ""))));
+    this.sentence.hidden = false;
   }
 
   csv() {

@@ -4,6 +4,7 @@ import { ask, form } from "./api.js";
 import { announce, attempt, button, dialog, download, field, h, IDENTIFIER, Message, recordingInput, Turns, worker } from "./dom.js";
 import { record } from "./recorder.js";
 import { Recording } from "./recording.js";
+import { MEETING, sampleButton } from "./samples.js";
 import * as words from "./words.js";
 
 const TRANSCRIPT = /\.(json|vtt|srt|txt)$/i;
@@ -31,6 +32,7 @@ class View {
     this.again = worker("Analyse again", this.message, () => this.analyse(this.last.file, this.last.transcript));
     this.drop = worker("Without the transcript", this.message, () => this.analyse(this.last.file, null));
     this.turns = new Turns();
+    this.progress = h("p", { class: "quiet", role: "timer", hidden: true });
     this.actions = h("p", { class: "actions", hidden: true }, this.again, this.drop);
     // Speakers may not be kept here.
     ask("GET", "ready").then(({ store }) => {
@@ -50,7 +52,9 @@ class View {
         more: ",.json,.vtt,.srt",
         onfiles: (files) => this.take(files),
         record,
-      }), this.message.element, this.actions, this.place);
+      }),
+      h("p", { class: "actions" }, sampleButton("Try with a sample meeting", MEETING, this.message, (files) => this.take(files))),
+      this.message.element, this.progress, this.actions, this.place);
   }
 
   /** A recording, a transcript of the one that is there, or both. */
@@ -66,6 +70,21 @@ class View {
     });
   }
 
+  /** Tells for how long the service has been at work; returns what ends that. */
+  tellProgress(file) {
+    const begun = Date.now();
+    const tell = () => {
+      this.progress.textContent = `Analysing ${file.name}: ${Math.round((Date.now() - begun) / 1000)} s. An hour of conversation takes about half a minute.`;
+    };
+    tell();
+    this.progress.hidden = false;
+    const clock = setInterval(tell, 1000);
+    return () => {
+      clearInterval(clock);
+      this.progress.hidden = true;
+    };
+  }
+
   async analyse(file, transcript) {
     if (!this.number.reportValidity() || !this.collection.reportValidity()) return;
     const options = {
@@ -76,7 +95,8 @@ class View {
     const isLast = this.turns.next();
     announce("Analysing …");
     // What was there stays until this has succeeded.
-    const answer = await ask("POST", "v1/diarize", { body: form({ file, ...options }) });
+    const stopClock = this.tellProgress(file);
+    const answer = await ask("POST", "v1/diarize", { body: form({ file, ...options }) }).finally(stopClock);
     if (!isLast()) return;
     this.last?.recording.forget();
     const timeline = new Timeline(file, options, answer, {
@@ -91,16 +111,35 @@ class View {
   }
 }
 
+/** The cues of VTT or SRT as parts of a transcript; null if it is neither. */
+function partsOf(text) {
+  const seconds = (stamp) => stamp.replace(",", ".").split(":").reduce((sum, part) => 60 * sum + Number(part), 0);
+  const parts = text.split(/\r?\n\s*\r?\n/).map((block) => {
+    const lines = block.trim().split(/\r?\n/);
+    const at = lines.findIndex((line) => line.includes("-->"));
+    if (at < 0) return null;
+    const [start, end] = lines[at].split("-->").map((stamp) => seconds(stamp.trim().split(/\s/)[0]));
+    const said = lines.slice(at + 1).join(" ");
+    const voice = said.match(/^<v(?:\.[^ >]*)? ([^>]*)>/);
+    const [, speaker, rest] = voice ? [null, voice[1], said.slice(voice[0].length)] : said.match(/^([^:<]{1,80}): (.*)$/) ?? [null, null, said];
+    const plain = new DOMParser().parseFromString(rest, "text/html").body.textContent;
+    return { start, end, speaker: speaker && new DOMParser().parseFromString(speaker, "text/html").body.textContent, text: plain };
+  });
+  const found = parts.filter((part) => part && Number.isFinite(part.start));
+  return found.length > 0 ? found : null;
+}
+
 /** A recording's turns. */
 class Timeline {
   constructor(file, options, answer, { mayEnrol, again }) {
-    Object.assign(this, { file, options, answer, mayEnrol, again });
+    Object.assign(this, { file, options, answer, mayEnrol, again, marks: [], rows: [] });
     this.names = Object.fromEntries(answer.speakers.map(({ label, name, speaker }) => [label, name || speaker || null]));
     this.recording = new Recording(file);
     this.recording.draw();
     this.recording.tell(answer.audio);
     this.recording.waveform.set({ stretches: answer.segments.map(({ start, end }) => [start, end]) });
     this.message = new Message();
+    this.recording.audio.addEventListener("timeupdate", () => this.follow(this.recording.audio.currentTime));
     const save = (format) => worker(format.toUpperCase(), this.message, () => this.save(format), { "aria-label": `Download ${format.toUpperCase()}` });
     this.element = h("div", {},
       h("h3", {}, file.name), this.recording.element, this.message.element,
@@ -113,15 +152,25 @@ class Timeline {
     return this.names[label] ?? label;
   }
 
+  /** Marks the lines and turns that are heard. */
+  follow(at) {
+    for (const { start, end, line } of this.rows) line.classList.toggle("now", at >= start && at < end);
+    for (const { start, end, element } of this.marks) element.classList.toggle("now", at >= start && at < end);
+  }
+
   /** A speaker's turns over the recording's length. */
   lane({ label, seconds }, duration) {
     const part = (value) => `${(100 * value) / duration}%`;
     const colour = this.answer.speakers.findIndex((speaker) => speaker.label === label) % N_COLOURS;
-    const turn = ({ start, end }) => button("", () => this.recording.play(start), {
-      class: `turn colour-${colour}`,
-      style: { left: part(start), width: part(end - start) },
-      "aria-label": `Play ${this.name(label)} from ${words.time(start)} to ${words.time(end)}`,
-    });
+    const turn = ({ start, end }) => {
+      const element = button("", () => this.recording.play(start), {
+        class: `turn colour-${colour}`,
+        style: { left: part(start), width: part(end - start) },
+        "aria-label": `Play ${this.name(label)} from ${words.time(start)} to ${words.time(end)}`,
+      });
+      this.marks.push({ start, end, element });
+      return element;
+    };
     const mine = this.answer.segments.filter((segment) => segment.label === label);
     return h("div", { class: "lane" },
       h("div", { class: "title" },
@@ -132,15 +181,22 @@ class Timeline {
 
   /** What was said, or who spoke, line by line. */
   text() {
-    const { transcript, segments } = this.answer;
-    if (typeof transcript === "string") return h("pre", { tabindex: "0", role: "group", "aria-label": "Transcript" }, transcript);
+    const { segments } = this.answer;
+    const transcript = typeof this.answer.transcript === "string" ? partsOf(this.answer.transcript) : this.answer.transcript;
     // Other forms of recognisers are for downloads; the turns are shown.
     const isSaid = (parts) => Array.isArray(parts) && parts.length > 0 && parts.every(({ start, text }) => typeof start === "number" && typeof text === "string");
     const said = [transcript, transcript?.segments].find(isSaid);
     const lines = said ?? segments.map(({ label, ...segment }) => ({ ...segment, speaker: this.name(label) }));
     const play = (start) => button(words.time(start), () => this.recording.play(start), { class: "quiet", "aria-label": `Play from ${words.time(start)}` });
-    const row = ({ start, end, speaker, text }) => h("tr", {},
-      h("td", {}, play(start)), h("td", {}, speaker ?? ""), h("td", {}, said ? text : words.seconds(end - start)));
+    const colourOf = (speaker) => this.answer.speakers.findIndex(({ label }) => this.name(label) === speaker);
+    const mark = (speaker) => (colourOf(speaker) < 0 ? null : h("span", { class: `dot colour-${colourOf(speaker) % N_COLOURS}` }));
+    const row = ({ start, end, speaker, text }) => {
+      const line = h("tr", {},
+        h("td", {}, play(start)), h("td", {}, mark(speaker), speaker ?? ""), h("td", {}, said ? text.trim() : words.seconds(end - start)));
+      this.rows.push({ start, end, line });
+      return line;
+    };
+    this.rows = [];
     return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Turns" }, h("table", { class: "turns" },
       h("caption", {}, said ? "Who said what" : "Who spoke when"),
       h("thead", {}, h("tr", {}, ["Time", "Speaker", said ? "Text" : "Length"].map((name) => h("th", { scope: "col" }, name)))),

@@ -34,4 +34,17 @@ export function frequency(rate, isBound) {
 
 export const plural = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
 
+const listed = (names) => (names.length < 3 ? names.join(" and ") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`);
+
+/** Who is who, of groups of names: `a and b are the same person; c is somebody else.` */
+export function samePeople(groups) {
+  const several = groups.filter((group) => group.length > 1);
+  const alone = groups.filter((group) => group.length === 1).flat();
+  if (several.length === 0) return `${listed(alone)} are ${alone.length === 2 ? "two" : alone.length} different people.`;
+  if (alone.length === 0 && several.length === 1) return `${listed(several[0])} are the same person.`;
+  const same = several.map((group) => `${listed(group)} are the same person`);
+  const others = alone.length === 0 ? [] : [alone.length === 1 ? `${alone[0]} is somebody else` : `${listed(alone)} are ${alone.length} other people`];
+  return `${[...same, ...others].join("; ")}.`;
+}
+
 export const date = (iso) => new Date(iso).toLocaleDateString(undefined, { dateStyle: "medium" });
