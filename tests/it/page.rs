@@ -21,7 +21,8 @@ fn files() -> BTreeMap<String, Vec<u8>> {
         let at = if name == "app/index.html" { "/".to_owned() } else { format!("/{name}") };
         (at, std::fs::read(&path).unwrap())
     };
-    files_under(pages.join("app")).into_iter().map(file).collect()
+    let all = [files_under(pages.join("app")), files_under(pages.join("app/voices"))].concat();
+    all.into_iter().filter(|path| path.is_file()).map(file).collect()
 }
 
 #[test]
