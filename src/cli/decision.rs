@@ -14,7 +14,7 @@ pub(super) struct DecisionArgs {
     /// Similarity that voices of the same speaker exceed, whatever the model [default: SAME_SPEAKER_THRESHOLD; without it what the evidence says, or the model's own].
     #[arg(long, value_name = "COSINE", allow_negative_numbers = true, value_parser = config::cosine)]
     threshold: Option<f64>,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Decisions")]
     thresholds: ThresholdArgs,
 }
 

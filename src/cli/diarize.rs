@@ -63,16 +63,16 @@ pub(super) struct DiarizeArgs {
     /// Name the speakers that are enrolled in this collection.
     #[arg(long)]
     collection: Option<Identifier>,
-    #[command(flatten)]
-    store: StorePlaceArgs,
-    #[command(flatten)]
-    decision: DecisionArgs,
-    #[command(flatten)]
-    calibration: CalibrationArgs,
     /// No progress.
     #[arg(long, short)]
     quiet: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Enrolled speakers")]
+    store: StorePlaceArgs,
+    #[command(flatten, next_help_heading = "Decisions")]
+    decision: DecisionArgs,
+    #[command(flatten, next_help_heading = "Decisions")]
+    calibration: CalibrationArgs,
+    #[command(flatten, next_help_heading = "Model and recordings")]
     embedding: EmbeddingArgs,
 }
 

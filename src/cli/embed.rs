@@ -57,7 +57,7 @@ pub(super) struct EmbedArgs {
     /// Show no progress.
     #[arg(long, short)]
     quiet: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Model and recordings")]
     embedding: EmbeddingArgs,
 }
 

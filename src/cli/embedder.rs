@@ -49,7 +49,7 @@ pub(super) struct EmbeddingArgs {
     /// Least speech in a recording, in seconds; 0 accepts any, with a warning below 1.6.
     #[arg(long, env, default_value = "0", value_parser = not_negative)]
     min_speech_seconds: f64,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Models and encoder")]
     engine: EngineArgs,
 }
 

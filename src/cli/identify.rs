@@ -34,13 +34,9 @@ pub(super) struct IdentifyArgs {
     /// Candidates to show.
     #[arg(long, default_value = "5", value_parser = clap::value_parser!(u16).range(1..=100))]
     top: u16,
-    #[command(flatten)]
-    decision: DecisionArgs,
     /// Instead of a threshold: how often a search may name somebody for a voice of none of those enrolled [default: 0.05].
     #[arg(long, value_name = "RATE", value_parser = config::rate, conflicts_with = "threshold")]
     max_false_identification_rate: Option<f64>,
-    #[command(flatten)]
-    calibration: CalibrationArgs,
     /// How much more similar than the second best the best must be.
     #[arg(long, default_value_t = DEFAULT_MARGIN, value_parser = config::not_negative)]
     margin: f64,
@@ -49,7 +45,11 @@ pub(super) struct IdentifyArgs {
     format: Format,
     #[command(flatten)]
     of: CollectionArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Decisions")]
+    decision: DecisionArgs,
+    #[command(flatten, next_help_heading = "Decisions")]
+    calibration: CalibrationArgs,
+    #[command(flatten, next_help_heading = "Model and recordings")]
     embedding: EmbeddingArgs,
 }
 

@@ -45,12 +45,12 @@ pub(super) struct SimilaritiesArgs {
     /// Compare the recordings of one folder (or file) with those of another: the mean, and the best of each.
     #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["paths", "files_from"])]
     between: Option<Vec<PathBuf>>,
-    #[command(flatten)]
-    decision: DecisionArgs,
     /// How to write.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Decisions")]
+    decision: DecisionArgs,
+    #[command(flatten, next_help_heading = "Model and recordings")]
     embedding: EmbeddingArgs,
 }
 

@@ -43,7 +43,7 @@ pub(super) struct CollectionArgs {
     /// The collection.
     #[arg(long, default_value = "default")]
     pub(super) collection: Identifier,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Enrolled speakers")]
     pub(super) store: StoreArgs,
 }
 
@@ -89,7 +89,7 @@ pub(super) enum SpeakersCommand {
         /// The file to write, for its owner alone [default: standard output].
         #[arg(long, short)]
         output: Option<PathBuf>,
-        #[command(flatten)]
+        #[command(flatten, next_help_heading = "Enrolled speakers")]
         store: StoreArgs,
     },
     Import(ImportArgs),
@@ -107,7 +107,7 @@ pub(super) struct ImportArgs {
     /// What is done with enrolments of models that this program does not know.
     #[arg(long, value_enum, default_value_t = UnknownModelsArg::Refuse)]
     unknown_models: UnknownModelsArg,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Enrolled speakers")]
     store: StoreArgs,
 }
 
@@ -151,11 +151,11 @@ pub(super) struct EnrolArgs {
     /// Least speech in a recording, in seconds.
     #[arg(long, env, default_value = "3", value_parser = config::not_negative)]
     min_enrolment_seconds: f64,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Decisions")]
     decision: DecisionArgs,
     #[command(flatten)]
     of: CollectionArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Model and recordings")]
     embedding: EmbeddingArgs,
 }
 

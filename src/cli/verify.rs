@@ -34,17 +34,17 @@ pub(super) struct VerifyArgs {
     a: PathBuf,
     /// Another.
     b: PathBuf,
-    #[command(flatten)]
-    decision: DecisionArgs,
     /// Instead of a threshold: how often different speakers with as much speech may be taken for one.
     #[arg(long, value_name = "RATE", value_parser = config::rate, conflicts_with = "threshold")]
     max_false_accept_rate: Option<f64>,
-    #[command(flatten)]
-    calibration: CalibrationArgs,
     /// How to write.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Decisions")]
+    decision: DecisionArgs,
+    #[command(flatten, next_help_heading = "Decisions")]
+    calibration: CalibrationArgs,
+    #[command(flatten, next_help_heading = "Model and recordings")]
     embedding: EmbeddingArgs,
 }
 

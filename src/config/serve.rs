@@ -38,8 +38,6 @@ const QUEUE_CAPACITY_PER_WORKER: usize = 32;
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Example: API_KEY=secret voice-embedding-service serve --port 9000")]
 pub struct ServeArgs {
-    #[command(flatten)]
-    keys: KeyArgs,
     /// Recordings and comparisons that each key may send in a minute; 0 for any number.
     #[arg(long, env, default_value = "0")]
     rate_limit_per_minute: u32,
@@ -64,10 +62,6 @@ pub struct ServeArgs {
     /// What to log, e.g. `debug` or `voice_embedding_service=debug,tower_http=info`.
     #[arg(long, env = "RUST_LOG", value_name = "RUST_LOG", value_parser = checked_filter)]
     log: Option<String>,
-    #[command(flatten)]
-    engine: EngineArgs,
-    #[command(flatten)]
-    store: StoreArgs,
     /// Least speech in a recording that is enrolled, in seconds.
     #[arg(long, env, default_value = "3", value_parser = not_negative)]
     min_enrolment_seconds: f64,
@@ -95,10 +89,6 @@ pub struct ServeArgs {
     /// Least speech in a recording, in seconds; 0 accepts any, with a warning below 1.6.
     #[arg(long, env, default_value = "0", value_parser = not_negative)]
     min_speech_seconds: f64,
-    #[command(flatten)]
-    thresholds: ThresholdArgs,
-    #[command(flatten)]
-    calibration: CalibrationArgs,
     /// Time from a request's head to its answer, in seconds.
     #[arg(long, env, default_value = "30", value_parser = timeout)]
     request_timeout_seconds: f64,
@@ -130,6 +120,16 @@ pub struct ServeArgs {
     /// Name of the service in traces.
     #[arg(long, env, default_value = env!("CARGO_PKG_NAME"))]
     otel_service_name: String,
+    #[command(flatten, next_help_heading = "Keys")]
+    keys: KeyArgs,
+    #[command(flatten, next_help_heading = "Models and encoder")]
+    engine: EngineArgs,
+    #[command(flatten, next_help_heading = "Enrolled speakers")]
+    store: StoreArgs,
+    #[command(flatten, next_help_heading = "Decisions")]
+    thresholds: ThresholdArgs,
+    #[command(flatten, next_help_heading = "Decisions")]
+    calibration: CalibrationArgs,
 }
 
 /// Everything the service needs to know, checked.

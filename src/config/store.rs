@@ -33,7 +33,7 @@ pub struct StorePlaceArgs {
 /// Where speakers are kept, and how many.
 #[derive(Args, Clone, Debug)]
 pub struct StoreArgs {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Enrolled speakers")]
     place: StorePlaceArgs,
     /// Most speakers that are kept.
     #[arg(long, env, default_value_t = MAX_SPEAKERS, value_parser = count::<MAX_MAX_SPEAKERS>)]

@@ -71,7 +71,7 @@ pub(super) struct CalibrateArgs {
     /// No progress.
     #[arg(long, short)]
     quiet: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Model and recordings")]
     embedding: EmbeddingArgs,
 }
 

@@ -79,13 +79,13 @@ pub(super) struct LiveArgs {
     /// The key for the service.
     #[arg(long, env, default_value = crate::config::DEFAULT_API_KEY, hide_env_values = true)]
     api_key: String,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Enrolled speakers")]
     store: StorePlaceArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Decisions")]
     decision: DecisionArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Decisions")]
     calibration: CalibrationArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Model and recordings")]
     embedding: EmbeddingArgs,
 }
 
