@@ -115,8 +115,10 @@ pub enum PipelineError {
     #[error(transparent)]
     Audio(#[from] AudioError),
     /// The voice detector keeps nothing.
-    #[error("No speech was found in the audio{}", cancelling_hint(*.channels_cancel))]
+    #[error("No speech was found in the audio{}{}", length_and_level(*.found), cancelling_hint(*.channels_cancel))]
     NoSpeech {
+        /// What there is: its length in seconds and its level in dBFS, unless it is empty.
+        found: Option<(f64, f64)>,
         /// The channels cancel each other in their mean.
         channels_cancel: bool,
     },
@@ -157,8 +159,16 @@ pub enum PipelineError {
     Encoder(#[from] EncoderError),
 }
 
+fn length_and_level(found: Option<(f64, f64)>) -> String {
+    match found {
+        None => String::new(),
+        Some((seconds, f64::NEG_INFINITY)) => format!(": {seconds:.1} s of digital silence"),
+        Some((seconds, dbfs)) => format!(": {seconds:.1} s at a level of {dbfs:.0} dBFS"),
+    }
+}
+
 fn cancelling_hint(channels_cancel: bool) -> &'static str {
-    if channels_cancel { ": its channels cancel each other, take one of them with `channel`" } else { "" }
+    if channels_cancel { "; its channels cancel each other, take one of them with `channel`" } else { "" }
 }
 
 impl Analysis {
@@ -262,7 +272,7 @@ impl Pipeline {
         let cut = |segment: &Range<f64>| {
             let (start, end) = (sample_at(segment.start), sample_at(segment.end));
             let waveform = Waveform::new(samples[start..end.max(start)].to_vec())
-                .map_err(|_| PipelineError::NoSpeech { channels_cancel: false })?;
+                .map_err(|_| PipelineError::NoSpeech { found: None, channels_cancel: false })?;
             let part = Recording {
                 waveform,
                 duration_seconds: (end - start) as f64 / f64::from(SAMPLE_RATE_HZ),
@@ -295,7 +305,7 @@ impl Pipeline {
         let mut report = report_of(&recording, level::level_dbfs(recording.waveform.samples()));
         let utterance = Utterance::of(recording.waveform, self.front_end.pauses(), pace)?;
         let utterance =
-            utterance.ok_or(PipelineError::NoSpeech { channels_cancel: recording.channels_cancel })?;
+            utterance.ok_or_else(|| PipelineError::no_speech(&report, recording.channels_cancel))?;
         report.speech_seconds = utterance.speech_seconds();
         let min_seconds = self.limits.min_speech_seconds;
         if report.speech_seconds < min_seconds {
@@ -368,6 +378,11 @@ pub(crate) fn report_of<W>(recording: &Recording<W>, level_dbfs: f64) -> AudioRe
 }
 
 impl PipelineError {
+    /// Nothing was found in what a report is of.
+    pub(crate) fn no_speech(report: &AudioReport, channels_cancel: bool) -> Self {
+        Self::NoSpeech { found: Some((report.duration_seconds, report.level_dbfs)), channels_cancel }
+    }
+
     /// The kind of error, for programs.
     pub fn code(&self) -> &'static str {
         match self {

@@ -147,7 +147,7 @@ impl EmbeddingArgs {
         let config = self.engine.config();
         let obtain = |ConfiguredModel { spec, source, .. }: ConfiguredModel| {
             config.check([&*spec])?;
-            Ok::<_, anyhow::Error>(Model::new(spec, source.obtain()?.0))
+            Ok::<_, anyhow::Error>(Model::new(spec, source.for_command().obtain()?.0))
         };
         // A model that the caller named needs no message.
         let is_default = wanted.is_optional;
@@ -161,7 +161,7 @@ impl EmbeddingArgs {
         if is_default && !is_quiet {
             say(&format!("model: {}", model.id.fingerprint()));
         }
-        let network = network.map(|network| network.obtain()).transpose()?;
+        let network = network.map(|network| network.for_command().obtain()).transpose()?;
         let engine = Engine::load(&config, vec![model], network.map(|(onnx, _)| onnx.into()))?;
         let capacity = queue_capacity(config.workers);
         let limits = EmbedderLimits {

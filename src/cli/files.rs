@@ -46,7 +46,7 @@ pub(super) enum Source {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadError {
     /// The system does not let it be read.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] std::io::Error),
     /// It is larger than any recording.
     #[error("the file is larger than {} bytes", MAX_FILE_BYTES)]

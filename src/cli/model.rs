@@ -49,7 +49,7 @@ pub(super) enum ModelCommand {
 
 impl OneModel {
     fn source(&self) -> anyhow::Result<ModelSource> {
-        Ok(self.source.network(self.model.as_deref())?)
+        Ok(self.source.network(self.model.as_deref())?.for_command())
     }
 }
 

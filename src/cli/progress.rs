@@ -116,7 +116,8 @@ impl Progress {
 
     fn line(&self) -> String {
         let failed = if self.n_failed > 0 { format!(", {} failed", self.n_failed) } else { String::new() };
-        format!("{} files{failed}, {:.0} s of audio, {}", self.n_files, self.audio_seconds, self.rate())
+        let files = if self.n_files == 1 { "file" } else { "files" };
+        format!("{} {files}{failed}, {:.0} s of audio, {}", self.n_files, self.audio_seconds, self.rate())
     }
 }
 

@@ -70,7 +70,11 @@ pub(super) fn run(args: SimilaritiesArgs) -> anyhow::Result<ExitCode> {
         }
     }
     ensure!(left.len() + right.len() <= MAX_VOICES, "there are more than {MAX_VOICES} voices");
-    ensure!(!left.is_empty() && (!is_between || !right.is_empty()), "there is no embedding to compare");
+    if is_between {
+        ensure!(!left.is_empty() && !right.is_empty(), "there is no embedding to compare");
+    } else {
+        ensure!(left.len() > 1, "similarities are of two voices or more; there {}", found(left.len()));
+    }
     let mut out = anstream::stdout().lock();
     let written = if is_between {
         write_between(&mut out, &left, &right, args.format, threshold)?
@@ -79,6 +83,10 @@ pub(super) fn run(args: SimilaritiesArgs) -> anyhow::Result<ExitCode> {
     };
     ended_by_reader(written)?;
     Ok(if failures.0 == 0 { ExitCode::SUCCESS } else { ExitCode::from(SOME_FAILED) })
+}
+
+fn found(n_voices: usize) -> &'static str {
+    if n_voices == 0 { "is none" } else { "is one" }
 }
 
 /// How many recordings have failed.

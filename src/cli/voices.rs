@@ -1,5 +1,6 @@
 //! Voices of commands that compare: recordings, or embeddings in JSON.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -63,11 +64,25 @@ pub(super) fn load(
     args: EmbeddingArgs,
     sources: Vec<Source>,
 ) -> anyhow::Result<(Arc<EmbedderModel>, Vec<Placed>)> {
+    check_that_some_exist(&sources)?;
     let embedding = args.start()?;
     let mut loaded: Vec<Placed> = Vec::new();
     load_on(&embedding, sources, |place, voice| loaded.push((place, voice)))?;
     loaded.sort_by_key(|(place, _)| *place);
     Ok((Arc::clone(embedding.model()), loaded))
+}
+
+/// Fails before a model is loaded or fetched if there is nothing to load it for.
+fn check_that_some_exist(sources: &[Source]) -> anyhow::Result<()> {
+    let missing = |source: &Source| match source {
+        Source::File(path) => std::fs::metadata(path).err(),
+        Source::Stdin => None,
+    };
+    let all: Option<Vec<io::Error>> = sources.iter().map(missing).collect();
+    match all.as_deref() {
+        Some([reason, ..]) => bail!("cannot read {}: {reason}", sources[0].name()),
+        _ => Ok(()),
+    }
 }
 
 /// Loads voices, and gives each with the place of its file: those of JSON first, then those of recordings in their order.

@@ -17,6 +17,7 @@ const IMPATIENT: FetchPolicy = FetchPolicy {
     first_delay: Duration::from_millis(500),
     max_delay: Duration::from_secs(1),
     connect_timeout: Duration::from_secs(5),
+    unreachable_for: Duration::MAX,
     stall_timeout: Duration::from_secs(10),
 };
 
@@ -27,11 +28,11 @@ pub struct ModelArgs {
     /// [default: both, CAM++ only if it can be had].
     #[arg(long, env)]
     models: Option<String>,
-    /// Folder that holds models, looked into before `models` in the working directory and beside the program.
+    /// Folder that holds models, looked into before `models` in the working directory, beside the program and in the checkout that it was built in.
     #[arg(long, env)]
     models_dir: Option<PathBuf>,
     /// File of Resemblyzer's model; then no other place is tried [default: resemblyzer.onnx in MODELS_DIR, in `models` in the working
-    /// directory or beside the program, then the cache, then MODEL_URL].
+    /// directory, beside the program or in its checkout, then the cache, then MODEL_URL].
     #[arg(long, env)]
     model_path: Option<PathBuf>,
     /// Folder that keeps fetched models [default: voice-embedding-service in the platform's cache folder].

@@ -23,6 +23,9 @@ pub(super) enum ApiError {
     /// `audio_base64` does not decode.
     #[error("audio_base64 is not valid base64: {0}")]
     InvalidBase64(base64::DecodeError),
+    /// Words stand where a recording in base64 should.
+    #[error("This service embeds recordings, not text: send an audio file in base64")]
+    Text,
     /// An embedding of the wrong length.
     #[error("{field} must be {expected}-dimensional, got {got}")]
     WrongDimension {
@@ -402,7 +405,7 @@ impl ApiError {
     /// The code of the error.
     pub(super) fn code(&self) -> &'static str {
         match self {
-            Self::InvalidBase64(_) => "invalid_base64",
+            Self::InvalidBase64(_) | Self::Text => "invalid_base64",
             Self::WrongDimension { .. } | Self::Dimensions { .. } => "wrong_dimension",
             Self::InvalidApiKey | Self::MissingApiKey => "invalid_api_key",
             Self::Forbidden { .. }

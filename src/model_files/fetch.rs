@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use reqwest::StatusCode;
 use reqwest::blocking::{Client, Response};
@@ -35,6 +35,8 @@ pub struct FetchPolicy {
     pub max_delay: Duration,
     /// Time for a connection to come about.
     pub connect_timeout: Duration,
+    /// Time after which a fetch to which no connection comes about is given up.
+    pub unreachable_for: Duration,
     /// Time without a byte after which a connection counts as broken.
     pub stall_timeout: Duration,
 }
@@ -47,8 +49,17 @@ impl Default for FetchPolicy {
             first_delay: Duration::from_millis(500),
             max_delay: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
+            unreachable_for: Duration::MAX,
             stall_timeout: Duration::from_secs(30),
         }
+    }
+}
+
+impl FetchPolicy {
+    /// For a person who waits: an unreachable network is said after 2 seconds.
+    pub fn for_command() -> Self {
+        let at_most = Duration::from_secs(2);
+        Self { connect_timeout: at_most, unreachable_for: at_most, ..Self::default() }
     }
 }
 
@@ -75,6 +86,9 @@ pub enum FetchError {
     /// A local file cannot be read, or the client cannot be made.
     #[error("{0}")]
     Local(String),
+    /// No connection came about in the time of the policy.
+    #[error("no connection comes about: {0}")]
+    Unreachable(String),
     /// All attempts failed, the last one for this reason.
     #[error("{attempts} attempts failed, the last: {reason}")]
     GaveUp {
@@ -90,7 +104,7 @@ enum Failure {
     /// Another attempt would end the same way.
     Final(FetchError),
     /// Another attempt may succeed.
-    Transient { reason: String, retry_after: Option<Duration> },
+    Transient { reason: String, retry_after: Option<Duration>, is_unreachable: bool },
 }
 
 /// The bytes received so far, and a file that keeps them if the process dies.
@@ -116,6 +130,7 @@ pub(super) fn fetch(
     if FileDigest::of(&download.bytes).sha256 == remote.sha256 {
         return Ok(download.bytes);
     }
+    let begun = Instant::now();
     let mut attempt = 1;
     loop {
         let had = download.bytes.len();
@@ -126,8 +141,11 @@ pub(super) fn fetch(
             Err(Failure::Transient { reason, .. }) if attempt >= policy.attempts => {
                 return Err(FetchError::GaveUp { attempts: attempt, reason });
             }
-            Err(Failure::Transient { reason, retry_after }) => {
+            Err(Failure::Transient { reason, retry_after, is_unreachable }) => {
                 let delay = retry_after.unwrap_or_else(|| backoff(policy, attempt)).min(policy.max_delay);
+                if is_unreachable && begun.elapsed() + delay > policy.unreachable_for {
+                    return Err(FetchError::Unreachable(reason));
+                }
                 tracing::warn!(
                     attempt,
                     reason,
@@ -212,6 +230,7 @@ impl Download {
                 return Err(Failure::Transient {
                     reason: format!("the server answered {status}"),
                     retry_after,
+                    is_unreachable: false,
                 });
             }
             status => return Err(Failure::Final(FetchError::Refused(status))),
@@ -274,7 +293,7 @@ impl Download {
 }
 
 fn transient(reason: &str) -> Failure {
-    Failure::Transient { reason: reason.to_owned(), retry_after: None }
+    Failure::Transient { reason: reason.to_owned(), retry_after: None, is_unreachable: false }
 }
 
 fn failure_of(error: &reqwest::Error) -> Failure {
@@ -284,7 +303,7 @@ fn failure_of(error: &reqwest::Error) -> Failure {
         });
         return Failure::Final(FetchError::Redirect(to));
     }
-    transient(&full_reason(error))
+    Failure::Transient { reason: full_reason(error), retry_after: None, is_unreachable: error.is_connect() }
 }
 
 /// An error and what caused it, on one line, without the URL.

@@ -81,6 +81,12 @@ pub enum ModelError {
 }
 
 impl ModelSource {
+    /// The same for a person who waits.
+    #[must_use]
+    pub fn for_command(self) -> Self {
+        Self { policy: FetchPolicy::for_command(), ..self }
+    }
+
     /// Finds the model's ONNX file: the named file, a local one, the cached one, or a fetched one.
     pub fn obtain(&self) -> Result<(Vec<u8>, Origin), ModelError> {
         match self.local() {

@@ -69,8 +69,8 @@ fn what_has_no_embedding_says_why() {
         file
     };
     let cases = [
-        ("silence", wav(vec![0.0; 48_000]), 422, "no_speech", "No speech"),
-        ("a tone", tone(440.0), 422, "no_speech", "No speech"),
+        ("silence", wav(vec![0.0; 48_000]), 422, "no_speech", "audio: 3.0 s of digital silence"),
+        ("a tone", tone(440.0), 422, "no_speech", "dBFS"),
         ("a higher tone", tone(1_000.0), 422, "no_speech", "No speech"),
         ("10 ms", wav(voice_samples()[..160].to_vec()), 422, "no_speech", "No speech"),
         (

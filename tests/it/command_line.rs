@@ -348,6 +348,15 @@ fn similarities_are_a_table_csv_or_json() {
 }
 
 #[test]
+fn the_program_finds_what_it_needs_in_its_checkout() {
+    let folder = folder();
+    let mut command = program();
+    command.current_dir(folder.path()).env_remove("ORT_DYLIB_PATH");
+    let (code, out, err) = told(&command.args(["verify", "a.wav", "b.WAV"]).output().unwrap());
+    assert_eq!(code, Some(0), "{out}{err}");
+}
+
+#[test]
 fn bad_inputs_are_one_line_each() {
     let folder = folder();
     let path = |name: &str| folder.path().join(name);
@@ -356,9 +365,10 @@ fn bad_inputs_are_one_line_each() {
     std::fs::create_dir(path("loop")).unwrap();
     symlink(path("loop"), path("loop/again")).unwrap();
     std::fs::copy(path("a.wav"), path("loop/a.wav")).unwrap();
-    let cases: [(&[&str], i32, &str); 8] = [
+    let cases: [(&[&str], i32, &str); 9] = [
         (&["embed"], 2, "no recordings: name files"),
         (&["embed", &text("empty")], 2, "there are no recordings in"),
+        (&["similarities", &text("a.wav")], 2, "of two voices or more; there is one"),
         (&["embed", &text("missing.wav")], 1, "unreadable"),
         (&["embed", "--recursive", &text("loop")], 1, "unreadable: File system loop"),
         (&["embed", "--format", "npy", &text("a.wav")], 2, "need --output"),

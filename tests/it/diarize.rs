@@ -420,7 +420,12 @@ fn bad_requests_say_what_is_wrong() {
         (file().text("model", "whisper"), 404, "model_not_found", "resemblyzer"),
         (Form::new().part("file", part(vec![0.0; 32_000])), 422, "no_speech", "No speech"),
         (Form::new().part("file", Part::bytes(b"no audio".to_vec()).file_name("a.wav")), 415, "unsupported_audio", ""),
-        (Form::new().text("num_speakers", "2"), 422, "validation_error", "Field required"),
+        (
+            Form::new().text("num_speakers", "2"),
+            422,
+            "validation_error",
+            "Field required: a part named file or voice; the form has num_speakers",
+        ),
     ];
     for (i, (form, status, code, detail)) in cases.into_iter().enumerate() {
         assert_error(i, send(&server, form), status, code, detail);

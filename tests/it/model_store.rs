@@ -12,7 +12,9 @@ use voice_embedding_service::model_files::{
 };
 use voice_embedding_service::models::FileDigest;
 
-use super::support::{KEY, Server, committed, eventually, exit_code, model, repository, say, voice};
+use super::support::{
+    KEY, Server, committed, eventually, exit_code, model, program_outside, repository, say, voice,
+};
 
 /// The committed ONNX file.
 fn onnx_digest() -> &'static FileDigest {
@@ -151,6 +153,7 @@ fn source(url: &str, sha256: &str, cache: &Path) -> ModelSource {
             first_delay: Duration::from_millis(1),
             max_delay: Duration::from_millis(20),
             connect_timeout: Duration::from_secs(5),
+            unreachable_for: Duration::MAX,
             stall_timeout: Duration::from_millis(300),
         },
     }
@@ -324,12 +327,38 @@ fn the_checkpoint_is_fetched_and_becomes_the_committed_model() {
     assert_eq!(left, 2, "the model and the lock");
 }
 
+#[test]
+fn a_command_does_not_wait_for_a_network_that_is_not_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let recording = directory.path().join("a.wav");
+    std::fs::write(&recording, voice()).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(program_outside());
+        command
+            .current_dir(directory.path())
+            .args(arguments)
+            .env("MODEL_CACHE_DIR", directory.path().join("cache"))
+            .env("HTTPS_PROXY", "http://127.0.0.1:1")
+            .env_remove("MODELS");
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, error) = run(&["embed", "a.wav"]);
+    assert!(code == Some(2) && error.contains("no connection comes about"), "{error}");
+    let (code, error) = run(&["model", "fetch"]);
+    assert!(code == Some(1) && error.contains("no connection comes about"), "{error}");
+    // What is missing is said before anything is fetched.
+    let (code, error) = run(&["verify", "no.wav", "none.wav"]);
+    assert_eq!((code, error.lines().count()), (Some(2), 1), "{error}");
+    assert!(error.contains("cannot read no.wav: No such file"), "{error}");
+}
+
 /// The program in a folder that has no model, fetching from a host.
 fn program(host: &Host, directory: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"));
-    command.env("MODELS", "resemblyzer");
+    let mut command = Command::new(program_outside());
     command
         .current_dir(directory)
+        .env("MODELS", "resemblyzer")
         .env("API_KEY", KEY)
         .env("MODEL_URL", host.url("model.onnx"))
         .env("MODEL_SHA256", &onnx_digest().sha256)

@@ -14,7 +14,7 @@ use voice_embedding_service::{audio::Waveform, pipeline::PipelineError};
 
 use super::support::{
     KEY, Server, answered, assert_close, assert_error, campplus, campplus_pipeline, campplus_session, cosine,
-    fixture, long_voice, repository, voice, voice_samples, wav,
+    fixture, long_voice, program_outside, repository, voice, voice_samples, wav,
 };
 
 const CAMPPLUS: &str = "campplus-zh-en-common/92f29b94";
@@ -199,7 +199,7 @@ fn what_cannot_be_had_is_left_out_unless_it_was_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy(repository().join("models/resemblyzer.onnx"), folder.path().join("resemblyzer.onnx"))
         .unwrap();
-    let mut program = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"));
+    let mut program = Command::new(program_outside());
     program
         .current_dir(folder.path())
         .envs([("API_KEY", KEY), ("DATABASE_URL", "none"), ("HTTPS_PROXY", "http://127.0.0.1:1")])

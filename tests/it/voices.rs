@@ -16,6 +16,9 @@ use super::support::{
     voice_samples, wav,
 };
 
+/// What those who send text are told.
+const NOT_TEXT: &str = "embeds recordings, not text";
+
 fn base64(bytes: &[u8]) -> String {
     BASE64_STANDARD.encode(bytes)
 }
@@ -451,7 +454,23 @@ fn bad_batches_get_clear_errors() {
             Some("model"),
             FINGERPRINT,
         ),
-        ("no base64", json!({"input": ["!"]}), 400, "invalid_base64", Some("input[0]"), "base64"),
+        (
+            "no base64",
+            json!({"input": format!("{}!", "A".repeat(99))}),
+            400,
+            "invalid_base64",
+            Some("input[0]"),
+            "is not valid base64",
+        ),
+        ("a word", json!({"input": "hello"}), 400, "invalid_base64", Some("input[0]"), NOT_TEXT),
+        (
+            "words",
+            json!({"input": [clip, "The food was delicious"]}),
+            400,
+            "invalid_base64",
+            Some("input[1]"),
+            NOT_TEXT,
+        ),
     ];
     for (name, body, status, code, param, detail) in cases {
         let response = post(&server, "embeddings", &body);
@@ -459,6 +478,12 @@ fn bad_batches_get_clear_errors() {
             response.headers().get("x-should-retry").map(|value| value.to_str().unwrap().to_owned());
         assert_eq!(try_again.as_deref(), (status == 409).then_some("false"), "{name}");
         assert_v1_error(name, response, status, code, param, detail);
+    }
+    for (name, bytes) in [("a file of another name", voice()), ("a small one", wav(vec![0.0; 1_000]))] {
+        let form = Form::new().part("audio", file(bytes));
+        let response = server.request("POST", "/v1/identify").multipart(form).send().unwrap();
+        let detail = "Files are in parts named file or voice";
+        assert_v1_error(name, response, 422, "validation_error", Some("audio"), detail);
     }
     let form = Form::new().part("file", file(voice())).text("channel", "0");
     let request = server.request("POST", "/v1/embeddings?channel=0").multipart(form);
@@ -754,6 +779,10 @@ fn bad_voices_get_clear_errors() {
     for (name, body, param, detail) in cases {
         assert_v1_error(name, post(&server, "verify", &body), 422, "validation_error", Some(param), detail);
     }
+    let form = Form::new().part("a", file(voice()));
+    let response = server.request("POST", "/v1/verify").multipart(form).send().unwrap();
+    let detail = "Field required: two parts named a and b; the form has a";
+    assert_v1_error("one part", response, 422, "validation_error", Some("b"), detail);
     let form = Form::new().part("a", file(voice())).part("a", file(voice())).part("b", file(voice()));
     let response = server.request("POST", "/v1/verify").multipart(form).send().unwrap();
     assert_v1_error("a part twice", response, 422, "validation_error", Some("a"), "twice");

@@ -562,4 +562,4 @@ impl EmbedderModel {
     }
 }
 
-const NO_SPEECH: PipelineError = PipelineError::NoSpeech { channels_cancel: false };
+const NO_SPEECH: PipelineError = PipelineError::NoSpeech { found: None, channels_cancel: false };

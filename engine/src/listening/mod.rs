@@ -111,7 +111,7 @@ impl Listening {
             segmentation.push(window.start, output);
         }
         if !segmentation.has_speech() {
-            return Err(PipelineError::NoSpeech { channels_cancel: known.channels_cancel });
+            return Err(PipelineError::no_speech(&known.report, known.channels_cancel));
         }
         let pieces = pieces(&segmentation, sound.parameters.max_piece_frames);
         Ok(Listened { sound, known, segmentation, pieces })
@@ -193,7 +193,7 @@ impl HeardRecording {
     ) -> Result<(Diarization, AudioReport), PipelineError> {
         let found = diarize(&self.heard, options, pace)?;
         if found.turns.is_empty() {
-            return Err(PipelineError::NoSpeech { channels_cancel: self.known.channels_cancel });
+            return Err(PipelineError::no_speech(&self.known.report, self.known.channels_cancel));
         }
         let report = self.report(spoken_seconds(&found.turns).0);
         Ok((found, report))

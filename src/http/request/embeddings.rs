@@ -212,7 +212,10 @@ impl EmbeddingsRequest {
             return Err(ApiError::field("input", "Only JSON has this field; a form has parts named file"));
         }
         if sources.is_empty() {
-            return Err(ApiError::field("input", "There should be at least one recording"));
+            return Err(ApiError::field(
+                "input",
+                "There should be at least one recording: a part named file, or `input` in JSON",
+            ));
         }
         if self.rate.is_some() && self.partials != Some(true) {
             return Err(ApiError::field("rate", "Only partials have a rate"));

@@ -80,6 +80,11 @@ impl Options {
         self.0.remove(name)
     }
 
+    /// The names of all of them.
+    pub(in crate::http) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// The name of one of them.
     pub(in crate::http) fn first(&self) -> Option<&str> {
         self.0.keys().next().map(String::as_str)

@@ -16,6 +16,9 @@ use crate::speakers::{embedding_digest, recording_digest};
 /// Names of parts that are voices.
 pub(in crate::http) const VOICE_PARTS: &[&str] = &["file", "voice"];
 
+/// Names of a form's parts that an error shows at the most.
+const MAX_NAMES: usize = 8;
+
 /// Options in a form or query that say how to read its recordings.
 #[derive(Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -49,9 +52,10 @@ pub(in crate::http) fn one_voice<T: DeserializeOwned>(
             Ok((request, voice))
         }
         Received::Parts { files, options } => {
+            let absent = missing_part("voice", "a part named file or voice", options.names());
             let (request, recording) = options_of_parts(options, voice)?;
             let [part] = <[Part; 1]>::try_from(files).map_err(|files| match files.len() {
-                0 => missing("voice"),
+                0 => absent.into(),
                 n => wrong(&["voice"], &format!("There should be one part named file or voice, not {n}")),
             })?;
             Ok((request, voice_of_part(part, &["voice"], &recording)?))
@@ -158,6 +162,18 @@ fn with_digest(voice: Voice, loc: &[&str]) -> Result<ToEnrol, ApiError> {
             "An enrolment is a recording or an embedding; POST /v1/speakers/{id}/merge brings speakers together",
         )),
     }
+}
+
+/// A form lacks a part; `found` are the names of those that it has.
+pub(in crate::http) fn missing_part<'a>(
+    name: &str,
+    wanted: &str,
+    found: impl Iterator<Item = &'a str>,
+) -> FieldError {
+    let found: Vec<&str> = found.take(MAX_NAMES).collect();
+    let found = if found.is_empty() { "nothing else".into() } else { found.join(", ") };
+    let error = FieldError::missing(&["body", name], Value::Null);
+    FieldError { msg: format!("{}: {wanted}; the form has {found}", error.msg), ..error }
 }
 
 fn missing(name: &str) -> ApiError {

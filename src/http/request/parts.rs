@@ -150,15 +150,8 @@ impl Received {
             let text = body::option_text(&mut part).await.map_err(bad_form)?;
             match (takes.lenient, text) {
                 (Some(_), text) => options.put(&name, text.unwrap_or_default()),
-                (None, Some(text)) => options.add("body", &name, text)?,
-                (None, None) => {
-                    let msg = format!(
-                        "An option may have {} bytes; are files in parts named {}?",
-                        body::MAX_OPTION_BYTES,
-                        takes.files.join(" or ")
-                    );
-                    return Err(FieldError::at(&["body", &name], "value_error", &msg).into());
-                }
+                (None, Some(text)) if !text.contains('\0') => options.add("body", &name, text)?,
+                (None, _) => return Err(misplaced_file(&name, takes).into()),
             }
         }
         Ok(Self::Parts { files, options })
@@ -174,6 +167,16 @@ impl Received {
             }
         }
     }
+}
+
+/// A file, or what is too long for anything else, is in a part of another name.
+fn misplaced_file(name: &str, takes: &Takes) -> FieldError {
+    let msg = format!(
+        "Files are in parts named {}; other parts are options, of at most {} bytes",
+        takes.files.join(" or "),
+        body::MAX_OPTION_BYTES
+    );
+    FieldError::at(&["body", name], "value_error", &msg)
 }
 
 /// What the samples of a body or part are, if its content type names samples without a header.

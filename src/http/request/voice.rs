@@ -140,9 +140,22 @@ impl Source {
     pub(in crate::http) fn unpack(self) -> Result<Bytes, ApiError> {
         match self {
             Self::File(bytes) => Ok(bytes),
+            Self::Base64(text) if is_words(&text) => Err(ApiError::Text),
             Self::Base64(text) => lenient::decode(&text).map(Bytes::from),
         }
     }
+}
+
+/// Characters of base64 that the header of a recording takes.
+const MIN_RECORDING_CHARACTERS: usize = 56;
+
+/// Whether a text is meant to be read: no base64 has blanks between its first characters, and no recording is so short.
+fn is_words(text: &str) -> bool {
+    let mut begin = text.trim_start().bytes().take(MIN_RECORDING_CHARACTERS);
+    let has_data_prefix =
+        text.trim_start().get(..5).is_some_and(|prefix| prefix.eq_ignore_ascii_case("data:"));
+    let is_short = text.len() < MIN_RECORDING_CHARACTERS && lenient::decode(text).is_err();
+    !has_data_prefix && (is_short || begin.any(|byte| byte == b' '))
 }
 
 impl Voice {

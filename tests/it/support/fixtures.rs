@@ -2,7 +2,7 @@
 
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use serde::Deserialize;
 use voice_embedding_service::encoder::native::NetworkWeights;
@@ -26,6 +26,21 @@ pub(crate) fn files_under(directory: PathBuf) -> Vec<PathBuf> {
 /// The repository's root.
 pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The program where it finds no checkout: only what is in its working directory, its environment and its cache.
+pub(crate) fn program_outside() -> &'static Path {
+    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("outside");
+        std::fs::create_dir_all(&folder).unwrap();
+        let (new, program) = (folder.join(std::process::id().to_string()), folder.join("program"));
+        std::fs::hard_link(env!("CARGO_BIN_EXE_voice-embedding-service"), &new).unwrap();
+        std::fs::rename(&new, &program).unwrap();
+        // Nothing is renamed if both were the same file already.
+        let _ = std::fs::remove_file(new);
+        program
+    });
+    &PROGRAM
 }
 
 /// A synthetic voice, 6.2 seconds, 16 kHz, mono, 16 bits.

@@ -17,6 +17,7 @@ use crate::http::pages::document::example_recording;
 use crate::http::request::call::{Call, Parse};
 use crate::http::request::criterion::{criterion, not_met};
 use crate::http::request::json;
+use crate::http::request::one_voice::missing_part;
 use crate::http::request::parts::{Part, Received, Takes};
 use crate::http::request::voice::{ChannelName, Voice, VoiceFields};
 use crate::http::state::AppState;
@@ -108,11 +109,17 @@ impl Parse for (VerifyRequest, Vec<Voice>) {
 
 impl VerifyRequest {
     fn read(received: Received) -> Result<(Self, Vec<Voice>), ApiError> {
+        let mut missing: fn(&str) -> FieldError = |name| FieldError::missing(&["body", name], Value::Null);
         let (request, [a, b]) = match received {
             Received::Json(body) => Self::of_json(body)?,
-            Received::Parts { files, options } => Self::of_parts(files, options)?,
+            Received::Parts { files, options } => {
+                missing = |name| {
+                    let [this, other] = if name == "a" { ["a", "b"] } else { ["b", "a"] };
+                    missing_part(this, "two parts named a and b", [other].into_iter())
+                };
+                Self::of_parts(files, options)?
+            }
         };
-        let missing = |name| ApiError::from(FieldError::missing(&["body", name], Value::Null));
         let voices = vec![a.ok_or_else(|| missing("a"))?, b.ok_or_else(|| missing("b"))?];
         if let Some(i) = voices.iter().position(Voice::has_segments) {
             let msg = "A side is one voice; it cannot have segments";
