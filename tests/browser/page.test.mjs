@@ -100,6 +100,7 @@ test("recordings are compared, recoloured and taken along", async () => {
   await page.waitForFunction(() => document.querySelectorAll(".groups > li").length === 4);
 
   await page.getByRole("button", { name: "Copy as CSV" }).click();
+  await page.getByText("Copied", { exact: true }).waitFor();
   const csv = (await page.evaluate(() => navigator.clipboard.readText())).trim().split("\n");
   assert.equal(csv.length, 5);
   assert.match(csv[0], /^,"alan-2.wav","beth-1.wav","beth-2.wav","recording-1.webm"$/);
@@ -142,8 +143,15 @@ test("speakers are enrolled, identified, corrected and deleted", async () => {
   const page = await open("Speakers", { permissions: ["microphone"], acceptDownloads: true });
   await page.getByLabel("Collection").fill("family");
   await page.getByLabel("Collection").blur();
-  await enrol(page, "Alan", "alan-1", "alan-2");
   await enrol(page, "Beth", "beth-1");
+  await enrol(page, "alan", "alan-1", "alan-2");
+  const list = page.locator(".speakers");
+  assert.deepEqual(await list.locator("strong").allInnerTexts(), ["alan", "Beth"], "by name");
+  await page.locator(".detail").getByLabel("Name").fill("Alan");
+  await page.getByRole("button", { name: "Rename" }).click();
+  await list.getByRole("button", { name: /Beth/ }).click();
+  await page.getByRole("heading", { name: "Beth", level: 4 }).waitFor();
+  assert.match(await page.locator(".detail > p").first().textContent(), /^\d+\.\d s of speech/, "no id that was made");
 
   // What is wrong with a sample is told, and may be overruled.
   const sample = page.getByLabel("Another sample of Beth");
@@ -163,7 +171,6 @@ test("speakers are enrolled, identified, corrected and deleted", async () => {
   assert.match(ranking[0], /^Alan/);
   assert.match(await page.locator(".ranking + p").textContent(), /Of searches among 2 for somebody who is not there/);
 
-  const list = page.locator(".speakers");
   await page.getByLabel("Search by name").fill("ALA");
   await list.getByRole("button", { name: /Beth/ }).waitFor({ state: "detached" });
   await list.getByRole("button", { name: /Alan/ }).click();
@@ -196,6 +203,7 @@ test("speakers are enrolled, identified, corrected and deleted", async () => {
   await page.getByRole("button", { name: "Delete Alan T." }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
   await main(page).getByText("Alan T. is deleted.").waitFor();
+  assert.equal(await page.locator(".ranking").count(), 0, "whose voice it was is not known any more");
   await list.getByText("Nobody.").waitFor();
   await close(page);
 });

@@ -19,7 +19,9 @@ use crate::http::layers::auth::API_KEY_HEADER;
 #[openapi(
     info(
         title = "Voice Embedding Service",
-        description = "Turns voice recordings into speaker embeddings, and says whose voice it is.\n\n\
+        description = "Turns voice recordings into speaker embeddings, and says whose voice it is: [try it on the page](./).\n\n\
+            **The key** is the value of `API_KEY`, or one of `KEYS_FILE`. Where neither is set, which is for a machine of \
+            your own, it is `dev-key-change-me`.\n\n\
             **Recordings** are WAV, AIFF, CAF, FLAC, MP3, Ogg (Vorbis, Opus), MP4, M4A and QuickTime (AAC, ALAC), WebM and \
             Matroska, AAC (ADTS), or samples without a header; mono or up to 8 channels, 4 to 384 kHz. One holds a single \
             speaker.\n\n\
@@ -66,6 +68,11 @@ pub(in crate::http) fn head() -> OpenApi {
 /// Half a second of a synthetic voice in base64, small enough to be read over.
 pub(in crate::http) fn example_recording() -> String {
     BASE64_STANDARD.encode(include_bytes!("../../../assets/example.opus"))
+}
+
+/// The same of another voice.
+pub(in crate::http) fn other_example_recording() -> String {
+    BASE64_STANDARD.encode(include_bytes!("../../../assets/example-other.opus"))
 }
 
 /// Adds what every operation has: errors of any request, an example for each error, and headers; and how many components the default
@@ -128,16 +135,18 @@ fn complete_operation(operation: &mut Operation, is_v1: bool) {
 }
 
 fn complete_response(response: &mut Response, status: &str, has_key: bool, is_v1: bool) {
+    // Every answer to a key has them; a reader needs them once.
+    let tells_rate = has_key && (status.starts_with('2') || status == "429");
     let headers = [
         (true, "X-Request-Id", Type::String, "The request's id."),
         (
-            has_key && status != "401",
+            tells_rate,
             "RateLimit-Limit",
             Type::Integer,
             "Recordings a minute, if the key has a rate.",
         ),
-        (has_key && status != "401", "RateLimit-Remaining", Type::Integer, "What is left of them."),
-        (has_key && status != "401", "RateLimit-Reset", Type::Integer, "Seconds until all are back."),
+        (tells_rate, "RateLimit-Remaining", Type::Integer, "What is left of them."),
+        (tells_rate, "RateLimit-Reset", Type::Integer, "Seconds until all are back."),
         (
             ["429", "503"].contains(&status),
             "Retry-After",

@@ -2,7 +2,7 @@
 
 import { ask } from "./api.js";
 import { falseAcceptRate } from "./calibration.js";
-import { attempt, button, copy, field, h, Message, recordingInput, Turns } from "./dom.js";
+import { attempt, button, copyButton, field, h, Message, recordingInput, Turns } from "./dom.js";
 import { record } from "./recorder.js";
 import { Recording } from "./recording.js";
 import { sampleButton, THREE_VOICES } from "./samples.js";
@@ -135,9 +135,9 @@ class Results {
       h("h3", {}, "Who belongs together"), this.groups,
       h("h3", {}, "Export"),
       h("p", { class: "actions" },
-        button("Copy as CSV", () => copy(this.csv(), "CSV")),
-        button("Copy as JSON", () => copy(this.json(), "JSON")),
-        button("Copy the curl line", () => copy(this.command.textContent, "curl line"))),
+        copyButton("Copy as CSV", "CSV", () => this.csv()),
+        copyButton("Copy as JSON", "JSON", () => this.json()),
+        copyButton("Copy the curl line", "curl line", () => this.command.textContent)),
       h("pre", { tabindex: "0", role: "group", "aria-label": "The same with curl" }, this.command));
     this.element = h("div", {}, this.message.element, this.found);
   }

@@ -129,16 +129,29 @@ export function download(name, type, content) {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
-export async function copy(text, what) {
+/** A button that copies a text, and says beside it that it has. */
+export function copyButton(label, what, text) {
+  const told = h("span", { class: "quiet" });
+  const control = button(label, async () => {
+    if (!(await copy(text(), what))) return;
+    told.textContent = "Copied";
+    setTimeout(() => told.replaceChildren(), 2_000);
+  });
+  return h("span", {}, control, " ", told);
+}
+
+async function copy(text, what) {
   try {
     await navigator.clipboard.writeText(text);
     announce(`${what} copied`);
+    return true;
   } catch {
     // Without HTTPS there is no clipboard: show the text to be copied by hand.
     await dialog(what, (close) => [
       field("To copy", h("textarea", { rows: 8, readonly: true }, text)),
       h("p", { class: "actions" }, button("Close", () => close(null))),
     ]);
+    return false;
   }
 }
 

@@ -14,6 +14,9 @@ const SILENCE = 0.003;
 /** How much louder than the room speech is. */
 const OVER_ROOM = 3;
 
+/** What takes about ten seconds to read. */
+const EXAMPLE = "This morning I walked along the river, counted nine small boats, bought a loaf of warm bread, and met an old friend who asked me how I was.";
+
 const REFUSALS = {
   NotAllowedError: "The browser does not let this page use the microphone. Allow it (beside the address), then record again.",
   NotFoundError: "There is no microphone.",
@@ -39,7 +42,7 @@ export function record() {
       told.hidden = true;
       message.show("error", h("p", {}, refusal(error)));
     });
-    return [told, enough, level, message.element, h("p", { class: "actions" }, button("Cancel", () => close(null)), stop)];
+    return [h("p", {}, "For example, read: ", h("q", {}, EXAMPLE)), told, enough, level, message.element, h("p", { class: "actions" }, button("Cancel", () => close(null)), stop)];
   });
 }
 

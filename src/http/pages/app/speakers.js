@@ -13,6 +13,9 @@ const MAX_CHOICES = 2_000;
 /** Errors that the operator may overrule. */
 const MAY_BE_FORCED = ["too_little_speech", "unfit_recording", "not_this_speaker"];
 
+/** Ids that the service has made: they tell people nothing. */
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
 const REASONS = {
   below_threshold: "Nobody who is enrolled: nobody is similar enough.",
   ambiguous: "Undecided: two speakers are too much alike.",
@@ -39,6 +42,8 @@ class Speakers {
     this.loads = new Turns();
     this.shows = new Turns();
     this.current = null;
+    this.loaded = [];
+    this.forgetIdentified = () => {};
     this.collection.addEventListener("change", () => {
       this.close();
       this.load();
@@ -88,8 +93,10 @@ class Speakers {
     const query = { ...this.in, limit: PAGE, after: isFirst ? null : this.after, name: this.search.value.trim() };
     const { speakers, next } = await ask("GET", "v1/speakers", { query });
     if (!isLast()) return;
-    if (isFirst) this.list.replaceChildren();
-    this.list.append(...speakers.map((speaker) => h("li", {}, this.entry(speaker))));
+    // The service pages by id.
+    const shown = [...(isFirst ? [] : this.loaded), ...speakers].sort(byName);
+    this.loaded = shown;
+    this.list.replaceChildren(...shown.map((speaker) => h("li", {}, this.entry(speaker))));
     if (!this.list.firstChild) this.list.append(h("li", { class: "quiet" }, "Nobody."));
     this.after = next;
     this.more.hidden = !next;
@@ -128,7 +135,7 @@ class Speakers {
       const one = { speaker, name, path, inside, message: new Message() };
       this.detail.replaceChildren(
         h("h4", { tabindex: "-1" }, name),
-        h("p", { class: "quiet" }, `${speaker.id}; ${heard.join(", ") || "no profile yet"}; since ${words.date(speaker.created_at)}`),
+        h("p", { class: "quiet" }, `${UUID.test(speaker.id) ? "" : `${speaker.id}; `}${heard.join(", ") || "no profile yet"}; since ${words.date(speaker.created_at)}`),
         one.message.element,
         ...(this.may("enrol") ? [this.renaming(one), this.enrolling(one)] : []),
         h("h5", {}, "Samples"),
@@ -197,6 +204,7 @@ class Speakers {
     await ask("DELETE", path, { query: inside });
     this.close();
     await this.load();
+    this.forgetIdentified();
     this.message.show("good", h("p", {}, `${name} is deleted.`));
     this.search.focus();
   }
@@ -211,7 +219,12 @@ class Speakers {
       after = next;
     }
     return dialog(title, (close) => {
-      const select = h("select", {}, others.map(({ id, name }) => h("option", { value: id }, name ? `${name} (${id})` : id)));
+      const hasTwin = ({ id, name }) => others.some((other) => other.id !== id && other.name === name);
+      const shown = (one) => {
+        if (!one.name) return one.id;
+        return UUID.test(one.id) && !hasTwin(one) ? one.name : `${one.name} (${one.id})`;
+      };
+      const select = h("select", {}, others.sort(byName).map((other) => h("option", { value: other.id }, shown(other))));
       return [
         others.length > 0
           ? field("Speaker", select, others.length >= MAX_CHOICES ? `The first ${MAX_CHOICES} of the collection.` : null)
@@ -230,6 +243,10 @@ class Speakers {
   identification() {
     const result = h("div", {});
     const message = new Message();
+    this.forgetIdentified = () => {
+      result.replaceChildren();
+      message.clear();
+    };
     const identify = ([file]) => this.collection.reportValidity() && attempt(message, async () => {
       result.replaceChildren();
       message.show("good", h("p", {}, "Analysing …"));
@@ -310,6 +327,11 @@ class Speakers {
     const lines = await ask("GET", "v1/export", { query: inside, as: "blob" });
     download(`speakers-${inside.collection}.ndjson`, "application/x-ndjson", lines);
   }
+}
+
+/** The order of names, and of ids where there is none. */
+function byName(a, b) {
+  return (a.name || a.id).localeCompare(b.name || b.id, undefined, { sensitivity: "base" });
 }
 
 /** What was enrolled, and what was noticed. */

@@ -13,7 +13,7 @@ use crate::calibration::Criterion;
 use crate::decisions::{self, Verification};
 use crate::http::answer;
 use crate::http::error::{ApiError, FieldError};
-use crate::http::pages::document::example_recording;
+use crate::http::pages::document::{example_recording, other_example_recording};
 use crate::http::request::call::{Call, Parse};
 use crate::http::request::criterion::{criterion, not_met};
 use crate::http::request::json;
@@ -29,7 +29,7 @@ const RATE: &str = "max_false_accept_rate";
 /// Two voices to compare.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"a": {"audio_base64": example_recording()}, "b": {"audio_base64": example_recording()}}))]
+#[schema(example = json!({"a": {"audio_base64": example_recording()}, "b": {"audio_base64": other_example_recording()}}))]
 pub(in crate::http) struct VerifyRequest {
     #[schema(value_type = VoiceFields)]
     a: Option<VoiceFields>,
