@@ -139,12 +139,7 @@ fn complete_response(response: &mut Response, status: &str, has_key: bool, is_v1
     let tells_rate = has_key && (status.starts_with('2') || status == "429");
     let headers = [
         (true, "X-Request-Id", Type::String, "The request's id."),
-        (
-            tells_rate,
-            "RateLimit-Limit",
-            Type::Integer,
-            "Recordings a minute, if the key has a rate.",
-        ),
+        (tells_rate, "RateLimit-Limit", Type::Integer, "Recordings a minute, if the key has a rate."),
         (tells_rate, "RateLimit-Remaining", Type::Integer, "What is left of them."),
         (tells_rate, "RateLimit-Reset", Type::Integer, "Seconds until all are back."),
         (
