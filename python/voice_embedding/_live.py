@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Optional, TypedDict, Union
+from typing import TYPE_CHECKING, Any, TypedDict, Union
 from urllib.parse import urlencode
 
 import httpx
@@ -78,10 +78,25 @@ def refused(error: InvalidStatus) -> VoiceEmbeddingError:
     return _error(httpx.Response(answer.status_code, headers=list(answer.headers.raw_items()), content=bytes(answer.body or b"")))
 
 
-def ended(last_error: Optional[JSON]) -> VoiceEmbeddingError:
-    """The error of a session that ended without its result."""
-    told = last_error or {"code": "internal", "message": "the session ended before its result came"}
-    return of_code(str(told["code"]), str(told["message"]))
+class Told:
+    """What a session has told so far."""
+
+    def __init__(self) -> None:
+        self._error: JSON = {"code": "internal", "message": "the session ended before its result came"}
+        self._is_final = False
+
+    def event(self, text: Union[str, bytes]) -> JSON:
+        """The next event."""
+        event: JSON = json.loads(text)
+        if event["type"] == "error":
+            self._error = event
+        self._is_final = event["type"] == "final"
+        return event
+
+    def check(self) -> None:
+        """Raises the error of a session that has ended without its result."""
+        if not self._is_final:
+            raise of_code(str(self._error["code"]), str(self._error["message"]))
 
 
 def events(url: str, headers: Mapping[str, str], samples: Iterable[Sent], encoding: str) -> Iterator[JSON]:
@@ -109,21 +124,15 @@ def events(url: str, headers: Mapping[str, str], samples: Iterable[Sent], encodi
 
         sender = threading.Thread(target=send, daemon=True)
         sender.start()
-        last_error: Optional[JSON] = None
-        is_final = False
+        told = Told()
         try:
             for text in socket:
-                event: JSON = json.loads(text)
-                if event["type"] == "error":
-                    last_error = event
-                is_final = event["type"] == "final"
-                yield event
+                yield told.event(text)
         except ConnectionClosed:
             pass
         if failed:
             raise failed[0]
-        if not is_final:
-            raise ended(last_error)
+        told.check()
 
 
 async def async_events(
@@ -156,15 +165,10 @@ async def async_events(
     failed: list[Exception] = []
     async with socket:
         sender = asyncio.ensure_future(send())
-        last_error: Optional[JSON] = None
-        is_final = False
+        told = Told()
         try:
             async for text in socket:
-                event: JSON = json.loads(text)
-                if event["type"] == "error":
-                    last_error = event
-                is_final = event["type"] == "final"
-                yield event
+                yield told.event(text)
         except ConnectionClosed:
             pass
         finally:
@@ -172,5 +176,4 @@ async def async_events(
             await asyncio.gather(sender, return_exceptions=True)
         if failed:
             raise failed[0]
-        if not is_final:
-            raise ended(last_error)
+        told.check()

@@ -8,23 +8,16 @@ use std::sync::atomic::Ordering;
 use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 
-use super::decision::{Decider, DecisionArgs};
-use super::embedder::{EmbeddingArgs, StartOptions};
 use super::files::{FileArgs, Found};
 use super::interrupt::{INTERRUPTED, on_interrupt};
+use super::naming::NamingArgs;
 use super::outcome::{SOME_FAILED, ended_by_reader};
 use super::progress::Progress;
 use super::speaker_count::SpeakerCountArgs;
-use super::store;
-use crate::config::{CalibrationArgs, StorePlaceArgs};
-use crate::decisions::{
-    DiarizeAnswer, Diarized, DiarizedChannel, Names, name_speakers, naming_search, voices_of,
-};
-use crate::diarization::{Diarization, TurnOptions};
-use crate::embedder::{EmbedError, EmbedderModel, Hearing};
+use crate::decisions::{DiarizeAnswer, Diarized, DiarizedChannel};
+use crate::diarization::TurnOptions;
+use crate::embedder::{EmbedError, Hearing};
 use crate::pace::Pace;
-use crate::speakers::Identifier;
-use crate::store::Store;
 use crate::transcript::{CueFormat, Transcript};
 
 /// How turns are written.
@@ -60,20 +53,11 @@ pub(super) struct DiarizeArgs {
     /// Face, Vosk, Deepgram, AWS or AssemblyAI.
     #[arg(long, value_name = "FILE")]
     transcript: Option<PathBuf>,
-    /// Name the speakers that are enrolled in this collection.
-    #[arg(long)]
-    collection: Option<Identifier>,
     /// No progress.
     #[arg(long, short)]
     quiet: bool,
-    #[command(flatten, next_help_heading = "Enrolled speakers")]
-    store: StorePlaceArgs,
-    #[command(flatten, next_help_heading = "Decisions")]
-    decision: DecisionArgs,
-    #[command(flatten, next_help_heading = "Decisions")]
-    calibration: CalibrationArgs,
-    #[command(flatten, next_help_heading = "Model and recordings")]
-    embedding: EmbeddingArgs,
+    #[command(flatten)]
+    naming: NamingArgs,
 }
 
 pub(super) fn run(args: &DiarizeArgs) -> anyhow::Result<ExitCode> {
@@ -81,13 +65,7 @@ pub(super) fn run(args: &DiarizeArgs) -> anyhow::Result<ExitCode> {
     let options = TurnOptions { count: args.speakers.count()?, overlap: !args.no_overlap };
     let transcript = args.transcript()?;
     let recordings = args.files.recordings()?;
-    let mut embedding = args.embedding.clone();
-    if let Some(collection) = &args.collection {
-        embedding = embedding.for_collection(args.store.clone(), collection)?;
-    }
-    let start = StartOptions { finds_turns: true, is_quiet: args.quiet };
-    let embedding = embedding.start_with(start)?;
-    let naming = args.naming(embedding.model())?;
+    let (embedding, naming) = args.naming.start(args.quiet)?;
     let is_stopped = on_interrupt()?;
     let mut progress = Progress::begin(args.quiet, || args.files.count());
     let mut unreadable = Vec::new();
@@ -114,10 +92,7 @@ pub(super) fn run(args: &DiarizeArgs) -> anyhow::Result<ExitCode> {
         let transcript = transcript.clone().map(|transcript| transcript.of_recording(audio.duration_seconds));
         let transcript = transcript.transpose()?;
         let model = embedding.model();
-        let names = match &naming {
-            Some(naming) => naming.name(&found, model)?,
-            None => Names::none(found.speakers.len()),
-        };
+        let names = naming.name(&found, model)?;
         let channel = DiarizedChannel { number: None, found, names, audio };
         let diarized = Diarized::new(vec![channel], model.id().clone());
         let text = text_of(diarized, &name, args.format, transcript.as_ref())?;
@@ -144,39 +119,6 @@ impl DiarizeArgs {
         ensure!(self.format != Some(Format::Rttm), "RTTM holds no transcript: --format json, vtt or srt");
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(Some(Transcript::of_bytes(&bytes).with_context(|| path.display().to_string())?))
-    }
-
-    fn naming(&self, model: &EmbedderModel) -> anyhow::Result<Option<Naming>> {
-        let Some(collection) = self.collection.clone() else { return Ok(None) };
-        let decider = self.decision.decider(model, &self.calibration, None)?;
-        Naming::new(self.store.clone(), collection, model, decider).map(Some)
-    }
-}
-
-/// Enrolled speakers that may be in a recording.
-pub(super) struct Naming {
-    store: Store,
-    collection: Identifier,
-    decider: Decider,
-}
-
-impl Naming {
-    pub(super) fn new(
-        store: StorePlaceArgs,
-        collection: Identifier,
-        model: &EmbedderModel,
-        decider: Decider,
-    ) -> anyhow::Result<Self> {
-        let store = store::open(store.into(), vec![model.id().clone()])?;
-        Ok(Self { store, collection, decider })
-    }
-
-    /// Of each speaker of a recording, the enrolled one.
-    pub(super) fn name(&self, found: &Diarization, model: &EmbedderModel) -> anyhow::Result<Names> {
-        let embeddings = voices_of(found, model.id())?;
-        let wanted = naming_search(self.collection.clone());
-        let searched = self.store.search(&embeddings, &wanted).map_err(store::explain)?;
-        Ok(name_speakers(found, searched, self.decider.criterion, self.decider.judge()))
     }
 }
 

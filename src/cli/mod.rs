@@ -14,6 +14,7 @@ mod key;
 mod live;
 mod manual;
 mod model;
+mod naming;
 mod outcome;
 mod output;
 mod progress;

@@ -12,10 +12,10 @@ pub(super) struct SpeakerCountArgs {
     /// How many speakers there are, if that is known.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS as i64), conflicts_with_all = ["min_speakers", "max_speakers"])]
     pub(super) num_speakers: Option<u16>,
-    /// How many there are at the least [default: 1].
+    /// The least number of speakers [default: 1].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS as i64))]
     pub(super) min_speakers: Option<u16>,
-    /// How many there are at the most [default: 10].
+    /// The greatest number of speakers [default: 10].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS as i64))]
     pub(super) max_speakers: Option<u16>,
 }

@@ -15,26 +15,10 @@ use voice_embedding_service::models::campplus;
 use voice_embedding_service::models::segmentation::{CLASSES, n_frames};
 use voice_embedding_service::pace::Pace;
 
-use super::support::{Server, answered, assert_error, fixture, key_lines, parity_data, repository, say, wav};
-
-/// The samples of a fixture.
-fn voice(name: &str) -> Vec<f32> {
-    let reader = hound::WavReader::open(fixture(&format!("audio/{name}.wav"))).unwrap();
-    reader.into_samples::<i16>().map(|sample| f32::from(sample.unwrap()) / 32_768.0).collect()
-}
-
-/// Voices one after the other with pauses between, and when each has its turn.
-fn conversation(names: &[&str]) -> (Vec<f32>, Vec<Range<f64>>) {
-    let mut samples = vec![0.0; 8_000];
-    let mut turns = Vec::new();
-    for name in names {
-        let start = samples.len() as f64 / 16_000.0;
-        samples.extend(voice(name));
-        turns.push(start..samples.len() as f64 / 16_000.0);
-        samples.extend(vec![0.0; 12_800]);
-    }
-    (samples, turns)
-}
+use super::support::{
+    Server, answered, assert_error, conversation, fixture, key_lines, parity_data, repository, samples_of,
+    say, wav,
+};
 
 fn part(samples: Vec<f32>) -> Part {
     Part::bytes(wav(samples)).file_name("call.wav")
@@ -109,7 +93,7 @@ fn one_voice_is_one_speaker_and_a_given_number_is_kept() {
     let two = Form::new().part("file", part(samples)).text("num_speakers", "2");
     assert_eq!(answered(200, send(&server, two))["speakers"].as_array().unwrap().len(), 2);
     // Too short for more than one window, whatever is asked for.
-    let short = voice("alan-1")[8_000..18_000].to_vec();
+    let short = samples_of("alan-1")[8_000..18_000].to_vec();
     let form = Form::new().part("file", part(short)).text("num_speakers", "5");
     assert_eq!(answered(200, send(&server, form))["speakers"].as_array().unwrap().len(), 1);
 }
@@ -117,7 +101,7 @@ fn one_voice_is_one_speaker_and_a_given_number_is_kept() {
 #[test]
 fn channels_are_taken_one_by_one_if_that_is_wanted() {
     let server = Server::start();
-    let (alan, beth) = (voice("alan-1"), voice("beth-1"));
+    let (alan, beth) = (samples_of("alan-1"), samples_of("beth-1"));
     let n = alan.len().max(beth.len());
     let at = |samples: &[f32], i: usize| samples.get(i).copied().unwrap_or(0.0);
     let mut stereo = Vec::new();
@@ -386,7 +370,7 @@ fn bad_requests_say_what_is_wrong() {
     };
     let known = |names: &[&str]| {
         names.iter().fold(file(), |form, name| {
-            let reference = part(voice("alan-1"));
+            let reference = part(samples_of("alan-1"));
             form.text("known_speaker_names[]", (*name).to_owned())
                 .part("known_speaker_references[]", reference)
         })
@@ -466,10 +450,10 @@ fn a_recording_over_the_limits_is_refused_and_keys_need_their_right() {
             .send()
             .unwrap()
     };
-    let of = |seconds: usize| voice("alan-1")[..16_000 * seconds].to_vec();
+    let of = |seconds: usize| samples_of("alan-1")[..16_000 * seconds].to_vec();
     answered(200, send("embeds-secret", of(4), false));
     assert_error("too long", send("embeds-secret", of(6), false), 413, "audio_too_long", "5");
-    let large = voice("alan-1").repeat(2);
+    let large = samples_of("alan-1").repeat(2);
     assert_error("too large", send("embeds-secret", large, false), 413, "payload_too_large", "300000");
     let named = answered(200, send("identifies-secret", of(4), true));
     assert!(named["speakers"][0].get("embedding").is_none(), "a key that may only identify gets none");
@@ -603,7 +587,7 @@ fn any_number_of_speakers_is_found_whatever_the_length() {
 
 /// Two voices at once for some seconds, in the middle of 20.
 fn overlapping() -> Vec<f32> {
-    let (alan, beth) = (voice("alan-1"), voice("beth-1"));
+    let (alan, beth) = (samples_of("alan-1"), samples_of("beth-1"));
     let mut samples = vec![0.0; 20 * 16_000];
     let mut add = |voice: &[f32], at: usize| {
         samples[at..].iter_mut().zip(voice).for_each(|(to, sample)| *to += sample);
@@ -661,7 +645,7 @@ fn turns_overlap_where_two_speak_at_once_unless_one_at_a_time_is_wanted() {
 #[test]
 fn recordings_of_every_length_have_turns_and_what_is_no_speech_has_none() {
     let folder = tempfile::tempdir().unwrap();
-    let speech: Vec<f32> = voice("alan-1").into_iter().cycle().take(16 * 16_000).collect();
+    let speech: Vec<f32> = samples_of("alan-1").into_iter().cycle().take(16 * 16_000).collect();
     let tone = |hz: f32| {
         (0..320_000).map(|i| 0.3 * (i as f32 * hz * std::f32::consts::TAU / 16_000.0).sin()).collect()
     };

@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Bytes, Error, HandshakeError, Message, WebSocket, client};
 
-use super::support::{KEY, Server, answered, fixture, key_lines, wav};
+use super::support::{self, KEY, Server, answered, key_lines, wav};
 
 /// A client of a session.
 struct Client {
@@ -114,22 +114,10 @@ fn closed(error: &Error) -> Ended {
     }
 }
 
-fn samples(name: &str) -> Vec<f32> {
-    let reader = hound::WavReader::open(fixture(&format!("audio/{name}.wav"))).unwrap();
-    reader.into_samples::<i16>().map(|sample| f32::from(sample.unwrap()) / 32_768.0).collect()
-}
-
 /// Voices one after the other with pauses between, as samples of 16 bits, and when each has its turn.
 fn conversation(names: &[&str]) -> (Vec<u8>, Vec<Range<f64>>) {
-    let mut all = vec![0.0; 8_000];
-    let mut turns = Vec::new();
-    for name in names {
-        let start = all.len() as f64 / 16_000.0;
-        all.extend(samples(name));
-        turns.push(start..all.len() as f64 / 16_000.0);
-        all.extend(vec![0.0; 12_800]);
-    }
-    let bytes = all.iter().flat_map(|sample| ((sample * 32_767.0) as i16).to_le_bytes()).collect();
+    let (samples, turns) = support::conversation(names);
+    let bytes = samples.iter().flat_map(|sample| ((sample * 32_767.0) as i16).to_le_bytes()).collect();
     (bytes, turns)
 }
 

@@ -347,7 +347,7 @@ fn a_command_does_not_wait_for_a_network_that_is_not_there() {
     assert!(code == Some(2) && error.contains("no connection comes about"), "{error}");
     let (code, error) = run(&["model", "fetch"]);
     assert!(code == Some(1) && error.contains("no connection comes about"), "{error}");
-    // What is missing is said before anything is fetched.
+    // Missing files are reported before anything is fetched.
     let (code, error) = run(&["verify", "no.wav", "none.wav"]);
     assert_eq!((code, error.lines().count()), (Some(2), 1), "{error}");
     assert!(error.contains("cannot read no.wav: No such file"), "{error}");

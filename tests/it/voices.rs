@@ -783,6 +783,10 @@ fn bad_voices_get_clear_errors() {
     let response = server.request("POST", "/v1/verify").multipart(form).send().unwrap();
     let detail = "Field required: two parts named a and b; the form has a";
     assert_v1_error("one part", response, 422, "validation_error", Some("b"), detail);
+    let form = Form::new().text("threshold", "0.5");
+    let response = server.request("POST", "/v1/verify").multipart(form).send().unwrap();
+    let detail = "Field required: two parts named a and b; the form has nothing else";
+    assert_v1_error("no part", response, 422, "validation_error", Some("a"), detail);
     let form = Form::new().part("a", file(voice())).part("a", file(voice())).part("b", file(voice()));
     let response = server.request("POST", "/v1/verify").multipart(form).send().unwrap();
     assert_v1_error("a part twice", response, 422, "validation_error", Some("a"), "twice");

@@ -84,7 +84,7 @@ impl RawStream {
         self.mono.output_mut().forget_before(sample);
     }
 
-    /// Seconds of what has come.
+    /// Length of the audio received so far, in seconds.
     pub fn seconds(&self) -> f64 {
         self.mono.seconds()
     }

@@ -19,8 +19,8 @@ pub struct LiveStep {
 }
 
 impl Admission {
-    /// Queues a step of a session: the audio that came, in the order of its coming, and what is to be done with it. `done` is called on a
-    /// worker; it is dropped uncalled, with the session, if the admission is dropped or a worker panics.
+    /// Queues a step of a session, with the audio received since the last step, in order, and the step's purpose. `done` is called on a worker; it
+    /// is dropped uncalled, with the session, if the admission is dropped or a worker panics.
     pub fn live_step(
         &self,
         model: &Arc<EmbedderModel>,

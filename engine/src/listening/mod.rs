@@ -167,11 +167,6 @@ impl HeardRecording {
         detected_seconds > NOISE_RATIO * speech_seconds
     }
 
-    /// What is known of a recording in which nobody speaks.
-    pub fn silent_report(&self) -> AudioReport {
-        self.report(0.0)
-    }
-
     fn report(&self, speech_seconds: f64) -> AudioReport {
         let Known { report, is_clipped, is_truncated, .. } = &self.known;
         let mut report = AudioReport { speech_seconds, windows: self.heard.pieces.len(), ..report.clone() };
@@ -185,16 +180,26 @@ impl HeardRecording {
         self.known.report.duration_seconds
     }
 
-    /// Turns and speakers, and the report on the recording.
+    /// Turns and speakers, and the report on the recording; an error if nobody speaks.
     pub fn diarize(
         &self,
         options: &TurnOptions,
         pace: Pace<'_>,
     ) -> Result<(Diarization, AudioReport), PipelineError> {
-        let found = diarize(&self.heard, options, pace)?;
+        let (found, report) = self.diarize_any(options, pace)?;
         if found.turns.is_empty() {
             return Err(PipelineError::no_speech(&self.known.report, self.known.channels_cancel));
         }
+        Ok((found, report))
+    }
+
+    /// The same; if nobody speaks, there are no turns.
+    pub fn diarize_any(
+        &self,
+        options: &TurnOptions,
+        pace: Pace<'_>,
+    ) -> Result<(Diarization, AudioReport), PipelineError> {
+        let found = diarize(&self.heard, options, pace)?;
         let report = self.report(spoken_seconds(&found.turns).0);
         Ok((found, report))
     }

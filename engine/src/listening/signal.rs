@@ -1,4 +1,5 @@
-//! What is known of a signal besides who speaks. It grows with the signal, and does not depend on how the signal came.
+//! The level of a signal, its voice and the level of each frame, updated as samples arrive. The result does not depend on how the samples were
+//! split.
 
 use crate::audio::{CompactWaveform, SAMPLE_RATE_HZ};
 use crate::models::segmentation::{FIRST_FRAME_CENTRE, FRAME_STEP_SAMPLES};

@@ -6,7 +6,8 @@ use super::events::LiveEvent;
 use crate::diarization::{Turn, label};
 use crate::notation::milliseconds;
 
-/// A stretch shorter than this, in seconds, behind what is settled is how the edge of a turn moves.
+/// Shortest stretch of speech directly after what is settled that makes a turn, in seconds. A shorter one only moves the edge of the turn
+/// before it.
 const EDGE_SECONDS: f64 = 0.1;
 
 /// A turn begins where one ended that is as near as this, in seconds: both are one.

@@ -8,14 +8,13 @@ use super::LiveArgs;
 use super::print::Printer;
 use super::source::AudioSource;
 use crate::audio::Channel;
-use crate::cli::diarize::Naming;
-use crate::cli::embedder::{Live, StartOptions};
-use crate::decisions::{Diarized, DiarizedChannel, Names};
+use crate::cli::embedder::Live;
+use crate::cli::naming::Naming;
+use crate::decisions::{Diarized, DiarizedChannel};
 use crate::diarization::{Diarization, SpeakerCount, TurnOptions};
 use crate::embedder::EmbedderModel;
 use crate::live::{LiveEvent, LiveOptions, LiveWarning, Purpose, latency_seconds};
 use crate::pace::Pace;
-use crate::pipeline::PipelineError;
 
 /// Listens until the audio ends or the command is stopped, and then tells the result.
 pub(super) fn run(
@@ -25,21 +24,10 @@ pub(super) fn run(
     is_stopped: &AtomicBool,
     printer: &mut Printer,
 ) -> anyhow::Result<()> {
-    let mut embedding = args.embedding.clone();
-    if let Some(collection) = &args.collection {
-        embedding = embedding.for_collection(args.store.clone(), collection)?;
-    }
-    let embedding = embedding.start_with(StartOptions { finds_turns: true, is_quiet: false })?;
+    let (embedding, naming) = args.naming.start(false)?;
     let model = embedding.model();
-    let naming = match args.collection.clone() {
-        Some(collection) => {
-            let decider = args.decision.decider(model, &args.calibration, None)?;
-            Some(Naming::new(args.store.clone(), collection, model, decider)?)
-        }
-        None => None,
-    };
     let turns = TurnOptions { count, overlap: true };
-    let channel = if source.is_recording() { Channel::Mix } else { args.embedding.options().channel };
+    let channel = if source.is_recording() { Channel::Mix } else { args.naming.embedding.options().channel };
     let options =
         LiveOptions { raw: source.raw(), channel, turns: turns.clone(), max_seconds: f64::from(u32::MAX) };
     let mut live = embedding.live(options)?;
@@ -56,23 +44,17 @@ pub(super) fn run(
         if source.seconds() + 1e-6 >= next_step {
             next_step += args.partial_seconds;
             let events = live.step(std::mem::take(&mut waiting), Purpose::Update)?;
-            tell(events, &mut live, naming.as_ref(), model, source.seconds(), printer)?;
+            tell(events, &mut live, &naming, model, source.seconds(), printer)?;
         }
     }
     let events = live.step(waiting, Purpose::End)?;
-    tell(events, &mut live, naming.as_ref(), model, source.seconds(), printer)?;
+    tell(events, &mut live, &naming, model, source.seconds(), printer)?;
     let (heard, transcript) = live.conclude();
     let (found, audio) = match heard {
-        Ok(heard) => match heard.diarize(&turns, Pace::UNBROKEN) {
-            Err(PipelineError::NoSpeech { .. }) => (Diarization::default(), heard.silent_report()),
-            diarized => diarized?,
-        },
+        Ok(heard) => heard.diarize_any(&turns, Pace::UNBROKEN)?,
         Err(audio) => (Diarization::default(), audio),
     };
-    let names = match &naming {
-        Some(naming) => naming.name(&found, model)?,
-        None => Names::none(found.speakers.len()),
-    };
+    let names = naming.name(&found, model)?;
     let channel = DiarizedChannel { number: None, found, names, audio };
     let answer = Diarized::new(vec![channel], model.id().clone()).answer(transcript.as_ref(), true);
     let mut event = json!({"type": "final"});
@@ -85,12 +67,12 @@ pub(super) fn run(
 fn tell(
     mut events: Vec<LiveEvent>,
     live: &mut Live,
-    naming: Option<&Naming>,
+    naming: &Naming,
     model: &EmbedderModel,
     received: f64,
     printer: &mut Printer,
 ) -> anyhow::Result<()> {
-    if let Some(naming) = naming
+    if naming.is_wanted()
         && let Some(voices) = live.session().due_search()
     {
         events.extend(match naming.name(&voices, model) {

@@ -13,14 +13,11 @@ use clap::{Args, ValueEnum};
 
 use self::print::Printer;
 use self::source::AudioSource;
-use super::decision::DecisionArgs;
-use super::embedder::EmbeddingArgs;
 use super::interrupt::on_interrupt;
+use super::naming::NamingArgs;
 use super::speaker_count::SpeakerCountArgs;
 use crate::audio::{Endian, RawFormat, SampleFormat};
-use crate::config::{CalibrationArgs, StorePlaceArgs};
 use crate::live::PARTIAL_SECONDS_RANGE;
-use crate::speakers::Identifier;
 
 /// How events are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -70,23 +67,14 @@ pub(super) struct LiveArgs {
     /// How to write.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-    /// Name the speakers that are enrolled in this collection.
-    #[arg(long)]
-    collection: Option<Identifier>,
     /// Let the service at this address listen instead of the program itself, such as `https://voice.example.org`.
     #[arg(long)]
     url: Option<String>,
     /// The key for the service.
     #[arg(long, env, default_value = crate::config::DEFAULT_API_KEY, hide_env_values = true)]
     api_key: String,
-    #[command(flatten, next_help_heading = "Enrolled speakers")]
-    store: StorePlaceArgs,
-    #[command(flatten, next_help_heading = "Decisions")]
-    decision: DecisionArgs,
-    #[command(flatten, next_help_heading = "Decisions")]
-    calibration: CalibrationArgs,
-    #[command(flatten, next_help_heading = "Model and recordings")]
-    embedding: EmbeddingArgs,
+    #[command(flatten)]
+    naming: NamingArgs,
 }
 
 fn partial_seconds(text: &str) -> Result<f64, String> {

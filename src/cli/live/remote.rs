@@ -135,7 +135,7 @@ fn session_url(args: &LiveArgs, url: &str, source: &AudioSource) -> anyhow::Resu
     query.append_pair("sample_rate", &raw.sample_rate_hz.to_string());
     query.append_pair("channels", &raw.channels.to_string());
     query.append_pair("partial_seconds", &args.partial_seconds.to_string());
-    if let Channel::One(channel) = args.embedding.options().channel
+    if let Channel::One(channel) = args.naming.embedding.options().channel
         && !source.is_recording()
     {
         query.append_pair("channel", &channel.to_string());
@@ -150,10 +150,10 @@ fn session_url(args: &LiveArgs, url: &str, source: &AudioSource) -> anyhow::Resu
             query.append_pair(name, &count.to_string());
         }
     }
-    if let Some(collection) = &args.collection {
+    if let Some(collection) = &args.naming.collection {
         query.append_pair("collection", collection.as_str());
     }
-    if let Some(model) = args.embedding.model() {
+    if let Some(model) = args.naming.embedding.model() {
         query.append_pair("model", model);
     }
     drop(query);

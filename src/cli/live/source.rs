@@ -41,7 +41,7 @@ impl AudioSource {
         let path = args.file.display().to_string();
         let file = Source::of(&args.file).read().with_context(|| format!("cannot read {path}"))?;
         let options = DecodeOptions {
-            channel: args.embedding.options().channel,
+            channel: args.naming.embedding.options().channel,
             ..DecodeOptions::up_to(f64::from(u32::MAX))
         };
         let decoded = audio::decode_in_slices::<Vec<f32>>(&file, None, options, Pace::UNBROKEN);

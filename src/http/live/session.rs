@@ -28,7 +28,6 @@ use crate::http::state::AppState;
 use crate::live::{LiveEvent, LiveSession, LiveWarning, Purpose, latency_seconds};
 use crate::notation::milliseconds;
 use crate::pace::Pace;
-use crate::pipeline::PipelineError;
 use crate::speakers::Identifier;
 
 /// Between two looks at the clock, the key and whether the service stops.
@@ -206,7 +205,7 @@ pub(in crate::http) async fn run(opened: Opened, session: Box<LiveSession>, sock
     tracing::info!(session = id, key, code, audio_seconds = seconds, duration_ms, "a live session has ended");
 }
 
-/// Sends what waits, until the close.
+/// Sends the messages of the outbox to the client; ends with the close message, or when the client takes nothing.
 async fn write(mut to_client: SplitSink<WebSocket, Message>, outbox: Arc<Outbox>) {
     loop {
         let message = outbox.next().await;
@@ -237,7 +236,8 @@ impl Running {
         let admission = Arc::new(Admission::live(&self.opened.state)?);
         let mut session = Some(session);
         let mut stepping: Option<BoxFuture<'static, Result<Stepped, ApiError>>> = None;
-        let mut transcripts: Vec<String> = Vec::new();
+        // Comes into the session after the step that runs; nothing more is read before.
+        let mut transcript: Option<String> = None;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut last_heard, mut last_ping) = (Instant::now(), Instant::now());
@@ -245,7 +245,7 @@ impl Running {
         let mut ending: Option<Close> = None;
         loop {
             if let Some(idle) = session.as_mut() {
-                for transcript in transcripts.drain(..) {
+                if let Some(transcript) = transcript.take() {
                     let wrong = |error: crate::live::LiveTranscriptError| {
                         Failure::new(UNSUPPORTED, "validation_error", error.to_string())
                     };
@@ -257,7 +257,7 @@ impl Running {
                     stepping = Some(self.step(&admission, session, work));
                 }
             }
-            let may_read = ending.is_none() && self.inbox.has_room();
+            let may_read = ending.is_none() && transcript.is_none() && self.inbox.has_room();
             tokio::select! {
                 stepped = async { stepping.as_mut().expect("it is there").await }, if stepping.is_some() => {
                     stepping = None;
@@ -285,7 +285,7 @@ impl Running {
                         Some(Ok(Message::Text(text))) => {
                             let asked = Asked::of_text(&text);
                             match asked.map_err(|wrong| Failure::new(UNSUPPORTED, "validation_error", wrong))? {
-                                Asked::Transcript(segments) => transcripts.push(segments),
+                                Asked::Transcript(segments) => transcript = Some(segments),
                                 Asked::KeepAlive => last_heard = Instant::now(),
                                 Asked::Flush => self.inbox.mark(Purpose::Flush),
                                 Asked::End => {
@@ -335,7 +335,7 @@ impl Running {
         is_too_long.then_some(TOO_LONG)
     }
 
-    /// Whether the client is told that it is ahead of the service.
+    /// Tells the client, once, when more than [`BEHIND_SECONDS`] of audio wait.
     fn set_behind_by_what_waits(&mut self) -> Result<(), Failure> {
         let waiting = self.inbox.waiting_seconds();
         if !self.is_behind && waiting > BEHIND_SECONDS {
@@ -403,13 +403,7 @@ impl Running {
         let (found, audio) = match heard {
             Ok(heard) => {
                 let turns = turns.clone();
-                let diarized = admission.run_in_slices(move |pace| match heard.diarize(&turns, pace) {
-                    Err(PipelineError::NoSpeech { .. }) => {
-                        Ok((Diarization::default(), heard.silent_report()))
-                    }
-                    diarized => diarized,
-                });
-                diarized.await??
+                admission.run_in_slices(move |pace| heard.diarize_any(&turns, pace)).await??
             }
             Err(audio) => (Diarization::default(), audio),
         };

@@ -305,7 +305,7 @@ pub(in crate::http) fn unpacked(
     Ok((VoiceRecording { source: Source::File(bytes), ..recording }, n_channels))
 }
 
-/// How many speakers there are, by the options of that name.
+/// The number of speakers, or its bounds, from the options `num_speakers`, `min_speakers` and `max_speakers`.
 pub(in crate::http) fn speaker_count(
     exactly: Option<usize>,
     least: Option<usize>,

@@ -169,7 +169,7 @@ impl Received {
     }
 }
 
-/// A file, or what is too long for anything else, is in a part of another name.
+/// The error for a file, or for text too long for an option, in a part whose name is not one of those for files.
 fn misplaced_file(name: &str, takes: &Takes) -> FieldError {
     let msg = format!(
         "Files are in parts named {}; other parts are options, of at most {} bytes",

@@ -1,6 +1,7 @@
 //! Files, synthetic recordings and the committed model.
 
 use std::io::{Cursor, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, OnceLock};
 
@@ -168,4 +169,23 @@ pub(crate) fn native_sessions(model: &Model) -> Vec<(InstructionSet, Session)> {
 /// The bits of all components.
 pub(crate) fn bits(embeddings: &[Vec<f32>]) -> Vec<u32> {
     embeddings.iter().flatten().map(|component| component.to_bits()).collect()
+}
+
+/// The samples of a fixture.
+pub(crate) fn samples_of(name: &str) -> Vec<f32> {
+    let reader = hound::WavReader::open(fixture(&format!("audio/{name}.wav"))).unwrap();
+    reader.into_samples::<i16>().map(|sample| f32::from(sample.unwrap()) / 32_768.0).collect()
+}
+
+/// Voices one after the other with pauses between, and when each has its turn.
+pub(crate) fn conversation(names: &[&str]) -> (Vec<f32>, Vec<Range<f64>>) {
+    let mut samples = vec![0.0; 8_000];
+    let mut turns = Vec::new();
+    for name in names {
+        let start = samples.len() as f64 / 16_000.0;
+        samples.extend(samples_of(name));
+        turns.push(start..samples.len() as f64 / 16_000.0);
+        samples.extend(vec![0.0; 12_800]);
+    }
+    (samples, turns)
 }

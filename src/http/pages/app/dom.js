@@ -13,6 +13,9 @@ export function h(tag, properties = {}, ...children) {
   return element;
 }
 
+/** The class of a speaker's colour, by the speaker's place; there are eight. */
+export const colour = (place) => `colour-${place % 8}`;
+
 export function button(text, onclick, properties = {}) {
   return h("button", { type: "button", onclick, ...properties }, text);
 }

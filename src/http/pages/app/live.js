@@ -1,12 +1,9 @@
 // Who is speaking, as they speak: the microphone, a live session, and what it tells.
 
 import { ask, openSession } from "./api.js";
-import { announce, attempt, button, download, field, h, IDENTIFIER, Message } from "./dom.js";
-import { refusal } from "./recorder.js";
+import { announce, attempt, button, colour, download, field, h, IDENTIFIER, Message } from "./dom.js";
+import { microphone, refusal } from "./recorder.js";
 import * as words from "./words.js";
-
-/** Colours of speakers, again from the first. */
-const N_COLOURS = 8;
 
 /** Seconds that the lanes show at the least. */
 const LEAST_SECONDS = 30;
@@ -165,9 +162,8 @@ class View {
       if (document.activeElement !== input) input.value = this.names.get(label) ?? "";
       lane.querySelector(".quiet").textContent = words.seconds(mine.reduce((sum, { start, end }) => sum + end - start, 0));
       const part = (value) => `${(100 * value) / length}%`;
-      const colour = (Number(label.slice(1)) - 1) % N_COLOURS;
       lane.querySelector(".track").replaceChildren(...mine.map(({ start, end, settled }) => h("span", {
-        class: `turn colour-${colour}${settled ? "" : " open"}`, style: { left: part(start), width: part(end - start) },
+        class: `turn ${colour(Number(label.slice(1)) - 1)}${settled ? "" : " open"}`, style: { left: part(start), width: part(end - start) },
       })));
     }
   }
@@ -226,10 +222,7 @@ class View {
 
 /** The microphone's samples, in 16 bits, tenth by tenth of a second: their rate, and what ends them. */
 async function listen(onpiece) {
-  if (!navigator.mediaDevices) throw new Error("Browsers record on HTTPS and on localhost alone.");
-  // What makes speech pleasant for a call changes the voice.
-  const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false, channelCount: 1 };
-  const stream = await navigator.mediaDevices.getUserMedia({ audio });
+  const stream = await microphone({ channelCount: 1 });
   let context = new AudioContext();
   if (context.sampleRate > MAX_RATE) {
     await context.close();

@@ -26,6 +26,13 @@ const REFUSALS = {
 /** Why the microphone cannot be used. */
 export const refusal = (error) => REFUSALS[error.name] ?? error.message;
 
+/** The microphone's sound as it is: what makes speech pleasant for a call changes the voice. */
+export function microphone(more = {}) {
+  if (!navigator.mediaDevices) throw new Error("Browsers record on HTTPS and on localhost alone.");
+  const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false, ...more };
+  return navigator.mediaDevices.getUserMedia({ audio });
+}
+
 let n_recordings = 0;
 
 /** Records until it is stopped: a file, or null. */
@@ -47,14 +54,11 @@ export function record() {
 }
 
 async function begin(taking, { level, told, enough, stop }, close) {
-  if (!navigator.mediaDevices) throw new Error("Browsers record on HTTPS and on localhost alone.");
   let hasEnded = false;
   taking.end = () => {
     hasEnded = true;
   };
-  // What makes speech pleasant for a call changes the voice.
-  const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
-  const stream = await navigator.mediaDevices.getUserMedia({ audio });
+  const stream = await microphone();
   taking.end = () => stream.getTracks().forEach((track) => track.stop());
   if (hasEnded) return taking.end();
   const recorder = new MediaRecorder(stream);

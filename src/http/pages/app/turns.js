@@ -1,7 +1,7 @@
 // Who spoke when, and who said what.
 
 import { ask, form } from "./api.js";
-import { announce, attempt, button, dialog, download, field, h, IDENTIFIER, Message, recordingInput, Turns, worker } from "./dom.js";
+import { announce, attempt, button, colour, dialog, download, field, h, IDENTIFIER, Message, recordingInput, Turns, worker } from "./dom.js";
 import { record } from "./recorder.js";
 import { Recording } from "./recording.js";
 import { MEETING, sampleButton } from "./samples.js";
@@ -11,9 +11,6 @@ const TRANSCRIPT = /\.(json|vtt|srt|txt)$/i;
 
 /** Formats of downloads, and their content types. */
 const FORMATS = { rttm: "text/plain", vtt: "text/vtt", srt: "application/x-subrip" };
-
-/** Colours of speakers, again from the first. */
-const N_COLOURS = 8;
 
 /** The view for a key. */
 export function turnsView(key) {
@@ -161,10 +158,10 @@ class Timeline {
   /** A speaker's turns over the recording's length. */
   lane({ label, seconds }, duration) {
     const part = (value) => `${(100 * value) / duration}%`;
-    const colour = this.answer.speakers.findIndex((speaker) => speaker.label === label) % N_COLOURS;
+    const place = this.answer.speakers.findIndex((speaker) => speaker.label === label);
     const turn = ({ start, end }) => {
       const element = button("", () => this.recording.play(start), {
-        class: `turn colour-${colour}`,
+        class: `turn ${colour(place)}`,
         style: { left: part(start), width: part(end - start) },
         "aria-label": `Play ${this.name(label)} from ${words.time(start)} to ${words.time(end)}`,
       });
@@ -188,8 +185,10 @@ class Timeline {
     const said = [transcript, transcript?.segments].find(isSaid);
     const lines = said ?? segments.map(({ label, ...segment }) => ({ ...segment, speaker: this.name(label) }));
     const play = (start) => button(words.time(start), () => this.recording.play(start), { class: "quiet", "aria-label": `Play from ${words.time(start)}` });
-    const colourOf = (speaker) => this.answer.speakers.findIndex(({ label }) => this.name(label) === speaker);
-    const mark = (speaker) => (colourOf(speaker) < 0 ? null : h("span", { class: `dot colour-${colourOf(speaker) % N_COLOURS}` }));
+    const mark = (speaker) => {
+      const place = this.answer.speakers.findIndex(({ label }) => this.name(label) === speaker);
+      return place < 0 ? null : h("span", { class: `dot ${colour(place)}` });
+    };
     const row = ({ start, end, speaker, text }) => {
       const line = h("tr", {},
         h("td", {}, play(start)), h("td", {}, mark(speaker), speaker ?? ""), h("td", {}, said ? text.trim() : words.seconds(end - start)));

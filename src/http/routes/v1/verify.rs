@@ -109,18 +109,21 @@ impl Parse for (VerifyRequest, Vec<Voice>) {
 
 impl VerifyRequest {
     fn read(received: Received) -> Result<(Self, Vec<Voice>), ApiError> {
-        let mut missing: fn(&str) -> FieldError = |name| FieldError::missing(&["body", name], Value::Null);
-        let (request, [a, b]) = match received {
+        let is_form = matches!(received, Received::Parts { .. });
+        let (request, sides) = match received {
             Received::Json(body) => Self::of_json(body)?,
-            Received::Parts { files, options } => {
-                missing = |name| {
-                    let [this, other] = if name == "a" { ["a", "b"] } else { ["b", "a"] };
-                    missing_part(this, "two parts named a and b", [other].into_iter())
-                };
-                Self::of_parts(files, options)?
-            }
+            Received::Parts { files, options } => Self::of_parts(files, options)?,
         };
-        let voices = vec![a.ok_or_else(|| missing("a"))?, b.ok_or_else(|| missing("b"))?];
+        let (found, missing): (Vec<&str>, Vec<&str>) =
+            ["a", "b"].into_iter().partition(|name| sides[usize::from(*name == "b")].is_some());
+        match missing.first() {
+            Some(name) if is_form => {
+                return Err(missing_part(name, "two parts named a and b", found.into_iter()).into());
+            }
+            Some(name) => return Err(FieldError::missing(&["body", name], Value::Null).into()),
+            None => {}
+        }
+        let voices: Vec<Voice> = sides.into_iter().flatten().collect();
         if let Some(i) = voices.iter().position(Voice::has_segments) {
             let msg = "A side is one voice; it cannot have segments";
             return Err(FieldError::at(&["body", ["a", "b"][i], "segments"], "value_error", msg).into());
