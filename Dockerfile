@@ -40,6 +40,7 @@ COPY LICENSE /usr/local/share/doc/voice-embedding-service/
 
 ENV MODELS_DIR=/usr/local/share/voice-embedding-service/models \
     DATA_MOUNT=/data \
+    HOST=0.0.0.0 \
     PORT=8000
 LABEL org.opencontainers.image.title="Voice Embedding Service" \
       org.opencontainers.image.description="Speaker embeddings over HTTP: whose voice a recording is, exactly by Resemblyzer's model or by CAM++" \

@@ -47,7 +47,15 @@ pub(crate) fn open_store(config: &StoreConfig, embedder: &Embedder) -> Result<Op
     let models = embedder.models().iter().map(|model| model.id().clone()).collect();
     let store = Store::open(place, *max_speakers, models)?;
     let (place, speakers) = (place_name(place), store.speaker_count());
-    tracing::info!(place, speakers, "speakers are kept");
+    if store.has_others() {
+        tracing::warn!(
+            place,
+            speakers,
+            "speakers are kept in a database that another process has open too: both see all changes"
+        );
+    } else {
+        tracing::info!(place, speakers, "speakers are kept");
+    }
     for (model, enrolments) in store.unsearched().unwrap_or_default() {
         tracing::warn!(model, enrolments, "enrolments of a model that is not loaded are not searched");
     }

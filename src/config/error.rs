@@ -48,12 +48,22 @@ pub enum ConfigError {
     #[error("OTEL_EXPORTER_OTLP_ENDPOINT is no URL of a collector: {0}")]
     OtlpEndpoint(String),
     /// The well-known default key would be open to the network.
-    #[error("API_KEY is still {key}: set a key of your own to listen on HOST={host}")]
+    #[error(
+        "API_KEY is still {key}, which works on loopback only: set API_KEY, API_KEY_FILE, KEYS or KEYS_FILE to listen on HOST={host}"
+    )]
     DefaultKeyExposed {
         /// The default key.
         key: &'static str,
         /// The host.
         host: String,
+    },
+    /// The volume for speakers cannot be written.
+    #[error(
+        "DATA_MOUNT: {reason}; give the volume to the user of the service, or set DATABASE_URL=none to keep no speakers"
+    )]
+    DataMount {
+        /// What is wrong.
+        reason: String,
     },
     /// No address and port for metrics.
     #[error("METRICS_ADDRESS={address} is neither `off` nor an address and port like 127.0.0.1:9100")]

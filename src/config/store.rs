@@ -24,8 +24,8 @@ pub struct StorePlaceArgs {
     /// platform's data folder].
     #[arg(long, env, value_name = "URL")]
     database_url: Option<String>,
-    /// Folder that keeps them instead of the platform's, if something writable is mounted there; else they are not kept. Containers
-    /// set it, whose own folders end with them.
+    /// Folder that keeps them instead of the platform's, if a volume is mounted there; otherwise they are not kept. Container images
+    /// set it: their own folders are lost with the container.
     #[arg(long, env, value_name = "DIR")]
     data_mount: Option<PathBuf>,
 }
@@ -82,7 +82,11 @@ impl TryFrom<StoreArgs> for StoreConfig {
                 let note = format!("nothing is mounted at {}, which would keep them", mount.display());
                 return Ok(Self { note: Some(note), ..at(None) });
             }
-            (None, Some(mount)) => Some(mount.join(FILE)),
+            (None, Some(mount)) => {
+                let path = mount.join(FILE);
+                check_writable(&path).map_err(|reason| ConfigError::DataMount { reason })?;
+                return Ok(at(Some(StorePlace::File(path))));
+            }
             (None, None) => data_directory().map(|folder| folder.join(FILE)),
         };
         let Some(path) = path else {

@@ -54,6 +54,11 @@ pub(super) trait Database: Source + Send + Sync {
         Ok(())
     }
 
+    /// Whether another process had the database open when this one opened it, as far as that can be known.
+    fn has_others(&self) -> bool {
+        false
+    }
+
     /// Closes the connections that read, so that the one that writes is the last to be closed.
     fn close_readers(&self);
 

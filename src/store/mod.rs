@@ -274,6 +274,11 @@ impl Store {
         self.index.speakers()
     }
 
+    /// Whether another process had the database open at the start, as far as that can be known.
+    pub fn has_others(&self) -> bool {
+        self.database.has_others()
+    }
+
     /// Why nothing can be kept until somebody sees to it: the file was removed, or replaced by another.
     pub fn check_place(&self) -> Result<(), StoreError> {
         self.note_availability(self.database.check_place())

@@ -11,7 +11,8 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 
 use super::support::{
-    Server, assert_close, exit_code, fixture, parity_data, repository, say, voice, voice_samples, wav,
+    Server, assert_close, exit_code, fixture, is_root, parity_data, repository, say, voice, voice_samples,
+    wav,
 };
 
 fn program() -> Command {
@@ -424,11 +425,6 @@ fn bad_inputs_are_one_line_each() {
 fn csv_widths(text: &str) -> Vec<usize> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
     reader.records().map(|record| record.unwrap().len()).collect()
-}
-
-fn is_root() -> bool {
-    let id = Command::new("id").arg("-u").output().unwrap();
-    id.stdout.starts_with(b"0\n")
 }
 
 #[test]

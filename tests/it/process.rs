@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use voice_embedding_service::encoder::InstructionSet;
 
 use super::support::{
-    KEY, Server, assert_error, eventually, exit_code, long_voice, repository, say, status_of, voice, wav,
+    KEY, Server, assert_error, eventually, exit_code, is_root, long_voice, repository, say, status_of, voice,
+    wav,
 };
 
 fn program() -> Command {
@@ -95,6 +96,31 @@ fn what_prevents_serving_is_one_clear_line_and_status_1() {
         let line = line.as_str().unwrap();
         assert_eq!(line.matches(expected).count(), 1, "{name}: {line}");
     }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_volume_that_cannot_be_written_stops_the_start() {
+    use std::os::unix::fs::PermissionsExt;
+
+    // A program that a user without rights may run, from a folder that it may enter.
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = folder.path().join("service");
+    std::fs::copy(env!("CARGO_BIN_EXE_voice-embedding-service"), &copy).unwrap();
+    let mut command = Command::new("setpriv");
+    if is_root() {
+        command.args(["--reuid=65534", "--clear-groups"]);
+    }
+    command.arg("--no-new-privs").arg(copy).current_dir(&folder);
+    // Something is mounted there, and it takes no files.
+    command.env("DATA_MOUNT", "/proc").env_remove("DATABASE_URL").env("PORT", "0");
+    let (code, line) = give_up(&mut command);
+    assert_eq!(code, Some(1), "{line}");
+    assert!(
+        line.contains("DATA_MOUNT: /proc cannot be written") && line.contains("DATABASE_URL=none"),
+        "{line}"
+    );
 }
 
 #[test]

@@ -169,6 +169,10 @@ impl database::Database for Database {
         self.opened.check()
     }
 
+    fn has_others(&self) -> bool {
+        self.opened.has_others()
+    }
+
     fn close_readers(&self) {
         locked(&self.idle).clear();
     }

@@ -1,9 +1,13 @@
-//! Whether the file that was opened is still the one at its path.
+//! Whether the file that was opened is still the one at its path, and whether another process has it open.
 
-use std::os::unix::fs::MetadataExt;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
+use rustix::fs::{FlockOperation, flock};
+
+use super::open::beside;
 use crate::store::error::StoreError;
 
 /// The file of a database, remembered by device and inode once it exists. SQLite keeps writing to a file that was removed, and those
@@ -11,25 +15,56 @@ use crate::store::error::StoreError;
 pub(super) struct OpenedFile {
     path: Option<PathBuf>,
     identity: Mutex<Option<(u64, u64)>>,
+    presence: OnceLock<Presence>,
+}
+
+/// This process among those that have a database open: each holds a shared lock on an empty file beside it. (SQLite's own locks
+/// would be lost if this process opened and closed the database in another way.)
+struct Presence {
+    /// Locked until the process ends.
+    _file: Option<File>,
+    has_others: bool,
+}
+
+impl Presence {
+    /// Looks for other processes and shows them this one. Where the lock cannot be had, there seem to be no others.
+    fn show(path: &Path) -> Self {
+        let options = OpenOptions::new().create(true).append(true).mode(0o600).clone();
+        let Ok(file) = options.open(beside(path, "-lock")) else {
+            return Self { _file: None, has_others: false };
+        };
+        let has_others = flock(&file, FlockOperation::NonBlockingLockExclusive).is_err();
+        let is_locked = flock(&file, FlockOperation::NonBlockingLockShared).is_ok();
+        Self { _file: is_locked.then_some(file), has_others }
+    }
 }
 
 impl OpenedFile {
     /// The file at a path, if it is there.
     pub(super) fn new(path: &Path) -> Self {
-        let opened = Self { path: Some(path.to_owned()), identity: Mutex::default() };
+        let opened = Self { path: Some(path.to_owned()), ..Self::none() };
         opened.remember();
         opened
     }
 
     /// Of a database that is no file.
     pub(super) fn none() -> Self {
-        Self { path: None, identity: Mutex::default() }
+        Self { path: None, identity: Mutex::default(), presence: OnceLock::new() }
     }
 
     /// Remembers the file at the path, unless one is remembered.
     pub(super) fn remember(&self) {
+        let Some(path) = &self.path else { return };
         let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-        *identity = identity.or_else(|| identity_of(self.path.as_deref()?));
+        *identity = identity.or_else(|| identity_of(path));
+        if identity.is_some() {
+            self.presence.get_or_init(|| Presence::show(path));
+        }
+    }
+
+    /// Whether another process had the file open when this one opened it.
+    pub(super) fn has_others(&self) -> bool {
+        self.presence.get().is_some_and(|presence| presence.has_others)
     }
 
     /// Fails if the file that is remembered is not at its path any more.
@@ -54,6 +89,20 @@ fn identity_of(path: &Path) -> Option<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_second_who_opens_a_file_sees_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("speakers.db");
+        let [before, first] = [(); 2].map(|()| OpenedFile::new(&path));
+        assert!(!first.has_others(), "there is no file yet");
+        std::fs::write(&path, "one").unwrap();
+        first.remember();
+        let second = OpenedFile::new(&path);
+        assert_eq!([before.has_others(), first.has_others(), second.has_others()], [false, false, true]);
+        drop((first, second));
+        assert!(!OpenedFile::new(&path).has_others());
+    }
 
     #[test]
     fn a_file_that_is_gone_or_another_is_noticed() {

