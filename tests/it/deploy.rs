@@ -179,7 +179,7 @@ fn deployment_files_agree_with_the_service() {
         (file("Dockerfile"), file("docker-compose.yml"), file("fly.toml"), file("railway.json"));
     let (kubernetes, nginx) =
         (file("deploy/kubernetes/deployment.yaml"), file("deploy/nginx/voice-embedding-service.conf"));
-    let readme = file("README.md");
+    let (readme, release) = (file("README.md"), file(".github/workflows/release.yml"));
     let mut set = variables(&docker, "ENV ");
     set.extend(variables(&compose, "environment:"));
     set.extend(variables(&fly, "[env]"));
@@ -234,6 +234,8 @@ fn deployment_files_agree_with_the_service() {
         file("deploy/kubernetes/kustomization.yaml")
             .contains(&format!("newTag: {}", env!("CARGO_PKG_VERSION")))
     );
+    let image = release.lines().find_map(|line| line.strip_prefix("  IMAGE: ")).unwrap();
+    assert_eq!(readme.matches(image).count(), 1, "README shows the published image once");
     assert!(docker.contains(&format!("image.version=\"{}\"", env!("CARGO_PKG_VERSION"))));
     assert!(docker.contains(&format!("rust:{}-", env!("CARGO_PKG_RUST_VERSION"))));
 }

@@ -421,7 +421,7 @@ fn a_refusal_names_what_was_recognised() {
             "audio/pcm;rate=16000",
         ),
         ("WMA", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9".to_vec(), true, "ASF"),
-        ("text", b"@voice.wav".to_vec(), true, "the @ of curl's -F"),
+        ("text", b"@voice.wav".to_vec(), true, "it begins with \"@voice.wav\""),
         ("GSM", wav(*b"RIFF", 0, &fmt(0x31, 65, 0, &[]), 65, &[0; 65]), true, "WAV with GSM"),
         ("no index", without_index, false, "the index at its end is missing"),
     ];

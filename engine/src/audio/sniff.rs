@@ -139,18 +139,21 @@ fn name_of(bytes: Bytes) -> Option<&'static str> {
     NAMES.iter().find(|(at, magic, _)| bytes.has(*at, magic)).map(|(_, _, name)| *name)
 }
 
+/// Characters of a text that its error shows.
+const TEXT_SHOWN: usize = 40;
+
 fn unknown(file: &[u8]) -> AudioError {
     if let Some(name) = other_name(file) {
         return AudioError::Unsupported(format!("The file is {name}, which is not supported"));
     }
     let head = &file[..file.len().min(512)];
-    let is_text = head.iter().all(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | 0x20..=0x7e | 0x80..));
-    if is_text && std::str::from_utf8(head).is_ok_and(str::is_ascii) {
-        return AudioError::Unsupported(
-            "The file is text, not audio (was the @ of curl's -F forgotten?)".into(),
-        );
+    let is_text = head.iter().all(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | 0x20..=0x7e));
+    if is_text {
+        // Who sends a file's name instead of the file sees so.
+        let beginning: String = head.iter().map(|byte| char::from(*byte)).take(TEXT_SHOWN).collect();
+        return AudioError::Unsupported(format!("The file is text, not audio; it begins with {beginning:?}"));
     }
     AudioError::Unsupported(
-        "The audio format is not supported; samples without a header need their format (Content-Type: audio/pcm;rate=16000, or format and sample_rate)".into(),
+        "The audio format is not supported; samples without a header need their encoding and sample rate".into(),
     )
 }

@@ -20,10 +20,10 @@ pub enum EncoderError {
     #[error("the model file holds another encoder: {0}")]
     OtherModel(String),
     /// This CPU does not have the instructions.
-    #[error("this CPU does not have the instructions {0}; ENCODER=ort does not need them")]
+    #[error("this CPU does not have the instructions {0}; the encoder ort does not need them")]
     NoInstructions(&'static str),
     /// The native encoder's result on this machine differs from the known one.
-    #[error("the native encoder's check fails on this machine ({0}); ENCODER=ort does not use it")]
+    #[error("the native encoder's check fails on this machine ({0}); the encoder ort does not use it")]
     SelfCheck(&'static str),
     /// The computation failed.
     #[error("the encoder failed: {0}")]
@@ -33,7 +33,7 @@ pub enum EncoderError {
 impl EncoderError {
     /// About a file that the native encoder does not take.
     pub(crate) fn other_graph(reason: &str) -> Self {
-        Self::OtherModel(format!("{reason}; ENCODER=ort runs other graphs"))
+        Self::OtherModel(format!("{reason}; the encoder ort runs other graphs"))
     }
 
     /// The same, saying which model's file is meant.
