@@ -223,6 +223,32 @@ test("on this machine the well-known key is enough, and a click gives a result",
   assert.ok((await table.locator(".dot").count()) > 5, "lines have their speaker's colour");
   await table.getByRole("button").nth(1).click();
   await table.locator("tr.now").waitFor();
+
+  // Two speak at once: it is seen in both lanes.
+  const overlapping = page.locator(".lane").filter({ has: page.locator(".overlap") });
+  assert.equal(await overlapping.count(), 2);
+  await page.getByText(/^Told by CAM\+\+\. Hatched: several speak at once, for 0\.\d s/).waitFor();
+
+  // A name that is written is shown everywhere, and downloaded.
+  await page.getByLabel("Name of S2").fill("Marcus <M> & Co");
+  await table.getByRole("row", { name: /0:03\.8 Marcus <M> & Co It went well/ }).waitFor();
+  await page.getByRole("button", { name: /^Play Marcus <M> & Co from 0:03/ }).waitFor();
+  const save = async (format) => {
+    const [file] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: `Download ${format}` }).click()]);
+    return fs.readFile(await file.path(), "utf8");
+  };
+  const [rttm, vtt, srt] = [await save("RTTM"), await save("VTT"), await save("SRT")];
+  assert.match(rttm, / S1 .*\nSPEAKER meeting 1 3\.\d+ 3\.\d+ <NA> <NA> Marcus_<M>_&_Co <NA> <NA>\n/);
+  assert.match(vtt, /<v S1>Shall we start\?.*\n\n.*\n<v Marcus &lt;M&gt; &amp; Co>It went well/);
+  assert.match(srt, /\nS1: Shall we start\?.*\n\n2\n.*\nMarcus <M> & Co: It went well/);
+
+  // By the other model.
+  await page.getByLabel("Model").selectOption("Resemblyzer");
+  await page.getByText(/^Told by Resemblyzer\./).waitFor();
+  await go(page, "Compare");
+  await page.getByRole("table", { name: "Similarities by Resemblyzer, from -1 to 1" }).waitFor();
+  await page.getByLabel("Model").selectOption("automatic");
+  await page.getByRole("table", { name: "Similarities by CAM++, from -1 to 1" }).waitFor();
   await close(page);
 });
 
@@ -284,10 +310,13 @@ test("turns are shown, named, enrolled and downloaded", async () => {
   await page.getByRole("button", { name: /^Play S2 from/ }).first().click();
   await page.waitForFunction(() => document.querySelector("audio").currentTime > 5);
 
-  await page.getByRole("button", { name: "This is … (S1)" }).click();
-  await page.getByRole("dialog").getByLabel("Name").fill("Ann");
+  await page.getByLabel("Name of S1").fill("Ann");
+  await page.getByRole("button", { name: "Enrol S1 …" }).click();
+  assert.equal(await page.getByRole("dialog").getByLabel("Name").inputValue(), "Ann");
   await page.getByRole("dialog").getByRole("button", { name: "Enrol" }).click();
-  await page.getByRole("heading", { name: "Ann" }).waitFor();
+  await page.getByRole("button", { name: "Enrol S2 …" }).waitFor();
+  await page.getByRole("button", { name: "Enrol S1 …" }).waitFor({ state: "detached" });
+  assert.equal(await page.getByLabel("Name of S1").inputValue(), "Ann");
 
   // Enrolled, she has her name the next time, in a transcript too.
   const transcript = talk.replace("talk.wav", "talk.vtt");

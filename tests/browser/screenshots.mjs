@@ -3,7 +3,7 @@
 import fs from "node:fs/promises";
 import path from "node:path";
 
-import { conversation, giveKey, openPage, REPOSITORY, startBrowser, startService, voice } from "./harness.mjs";
+import { openPage, REPOSITORY, startBrowser, startService } from "./harness.mjs";
 
 const LOOKS = {
   light: { viewport: { width: 1000, height: 700 } },
@@ -13,7 +13,9 @@ const LOOKS = {
 
 const folder = path.join(REPOSITORY, "target/screenshots");
 await fs.mkdir(folder, { recursive: true });
-const [browser, service, talk] = await Promise.all([startBrowser(), startService(), conversation()]);
+// With the default key, which the page knows.
+const [browser, service] = await Promise.all([startBrowser(), startService({ API_KEY: "" })]);
+const sample = (name) => path.join(REPOSITORY, "src/http/pages/app/voices", `${name}.opus`);
 
 for (const [look, options] of Object.entries(LOOKS)) {
   const page = await openPage(browser, service.url, options);
@@ -22,30 +24,30 @@ for (const [look, options] of Object.entries(LOOKS)) {
     await page.evaluate(() => document.activeElement.blur());
     await page.waitForTimeout(300);
     await page.screenshot({ path: path.join(folder, `${view}-${look}.png`), fullPage: true });
+    // README's: what is seen of the result without scrolling.
+    await page.locator("main").getByRole("heading").nth(view === "turns" ? 1 : 0).evaluate((element) => element.scrollIntoView());
+    await page.screenshot({ path: path.join(folder, `${view}-${look}-top.png`) });
   };
-  await shoot("key");
-  await giveKey(page);
-  await page.getByLabel(/Recordings to compare/).setInputFiles(["alan-1", "alan-2", "beth-1", "beth-2"].map(voice));
+  await page.getByRole("button", { name: "Try with sample voices" }).click();
   await page.getByRole("table").waitFor();
   await shoot("compare");
 
   await page.getByRole("link", { name: "Speakers" }).click();
-  for (const [name, file] of [["Alan", "alan-1"], ["Beth", "beth-1"]]) {
+  for (const [name, file] of [["Anna", "anna-1"], ["Grace", "grace-1"], ["Marcus", "marcus-1"]]) {
     if (look !== "light") break;
     if (!(await page.getByLabel(/speaker alone/).isVisible())) await page.getByText("Enrol somebody").click();
     await page.locator("details").last().getByLabel("Name").fill(name);
-    await page.getByLabel(/speaker alone/).setInputFiles(voice(file));
+    await page.getByLabel(/speaker alone/).setInputFiles(sample(file));
     await page.locator("main").getByText(`${name} is enrolled.`).waitFor();
   }
-  await page.locator(".speakers").getByRole("button", { name: /Alan/ }).click();
-  await page.getByRole("heading", { name: "Alan", level: 4 }).waitFor();
-  await page.getByLabel("A recording of somebody").setInputFiles(voice("alan-2"));
-  await page.locator("main").getByText("This is Alan.").waitFor();
+  await page.locator(".speakers").getByRole("button", { name: /Anna/ }).click();
+  await page.getByRole("heading", { name: "Anna", level: 4 }).waitFor();
+  await page.getByLabel("A recording of somebody").setInputFiles(sample("anna-2"));
+  await page.locator("main").getByText("This is Anna.").waitFor();
   await shoot("speakers");
 
   await page.getByRole("link", { name: "Who spoke when" }).click();
-  await page.getByLabel("Number of speakers").fill("2");
-  await page.getByLabel(/A recording of a conversation/).setInputFiles(talk);
+  await page.getByRole("button", { name: "Try with a sample meeting" }).click();
   await page.getByRole("table").waitFor();
   await shoot("turns");
   await page.context().close();

@@ -3,6 +3,7 @@
 import { ask } from "./api.js";
 import { falseAcceptRate } from "./calibration.js";
 import { attempt, button, copyButton, field, h, Message, recordingInput, Turns } from "./dom.js";
+import { modelName } from "./models.js";
 import { record } from "./recorder.js";
 import { Recording } from "./recording.js";
 import { sampleButton, THREE_VOICES } from "./samples.js";
@@ -19,7 +20,7 @@ const SETTLED_MILLISECONDS = 200;
 /** The view: its element, and what forgets its recordings. */
 export function compareView() {
   const view = new Compare();
-  return { element: view.element, forget: () => view.forget() };
+  return { element: view.element, forget: () => view.forget(), modelChanged: () => view.embedAgain() };
 }
 
 class Compare {
@@ -48,6 +49,14 @@ class Compare {
     this.waiting = [];
     this.results.forget();
     this.recordings.forEach((recording) => recording.forget());
+  }
+
+  /** All of them, by the model that was chosen; its threshold is another. */
+  embedAgain() {
+    this.results.threshold = undefined;
+    for (const recording of this.recordings) recording.voice = null;
+    this.waiting = [...this.recordings];
+    for (let n = 0; n < AT_ONCE; n += 1) this.next();
   }
 
   add(files) {
@@ -114,7 +123,7 @@ class Results {
     this.groupings = new Turns();
     this.message = new Message();
     this.calibrations = {};
-    this.caption = h("caption", {}, "Similarities: from -1 to 1");
+    this.caption = h("caption", {});
     this.table = h("table", { class: "matrix" });
     this.slider = h("input", { type: "range", step: "any", "aria-describedby": "meaning" });
     this.meaning = h("p", { id: "meaning" });
@@ -200,7 +209,8 @@ class Results {
   }
 
   draw() {
-    const { labels, matrix } = this.answer;
+    const { labels, matrix, model } = this.answer;
+    this.caption.textContent = `Similarities by ${modelName(model)}, from -1 to 1`;
     const cell = (value) => h("td", { style: { "--closeness": Math.max(0, value) } });
     const row = (label, i) => h("tr", {}, h("th", { scope: "row" }, label), matrix[i].map((value, j) => cell(value, i, j)));
     this.table.replaceChildren(this.caption,

@@ -2,7 +2,9 @@
 
 import { ask, openSession } from "./api.js";
 import { announce, attempt, button, colour, download, field, h, IDENTIFIER, Message } from "./dom.js";
+import { model } from "./models.js";
 import { microphone, refusal } from "./recorder.js";
+import { rttm, vtt } from "./transcripts.js";
 import * as words from "./words.js";
 
 /** Seconds that the lanes show at the least. */
@@ -25,8 +27,8 @@ class View {
     this.status = h("p", { role: "timer" }, "Nobody is listened to.");
     this.lanes = h("div", { class: "lanes" });
     this.saves = h("p", { class: "actions", hidden: true }, "Download: ",
-      button("RTTM", () => this.save("rttm", "text/plain", this.rttm()), { "aria-label": "Download RTTM" }),
-      button("VTT", () => this.save("vtt", "text/vtt", this.vtt()), { "aria-label": "Download VTT" }),
+      button("RTTM", () => this.save("rttm", "text/plain", rttm("live", this.sorted())), { "aria-label": "Download RTTM" }),
+      button("VTT", () => this.save("vtt", "text/vtt", vtt(this.sorted())), { "aria-label": "Download VTT" }),
       button("WAV", () => this.save("wav", "audio/wav", this.wav()), { "aria-label": "Download WAV" }));
     this.startButton = button("Listen", () => attempt(this.message, () => this.start()));
     this.stopButton = button("Stop", () => this.stop(), { disabled: true });
@@ -51,7 +53,7 @@ class View {
       this.saves.hidden = true;
       this.audio = await listen((piece) => this.heard(piece));
       const collection = this.key.may("identify") ? this.collection.value.trim() : "";
-      const socket = await openSession({ sample_rate: this.audio.rate, collection });
+      const socket = await openSession({ sample_rate: this.audio.rate, collection, model: model() });
       this.socket = socket;
       socket.addEventListener("message", ({ data }) => this.told(JSON.parse(data)));
       socket.addEventListener("close", () => this.closed());
@@ -183,21 +185,10 @@ class View {
     download(`live.${ending}`, type, content);
   }
 
+  /** The turns, by their beginnings. */
   sorted() {
-    return [...this.turns.values()].sort((a, b) => a.start - b.start);
-  }
-
-  rttm() {
-    const line = ({ start, end, label }) =>
-      `SPEAKER live 1 ${start.toFixed(3)} ${(end - start).toFixed(3)} <NA> <NA> ${this.name(label).replaceAll(/\s/g, "_")} <NA> <NA>\n`;
-    return this.sorted().map(line).join("");
-  }
-
-  vtt() {
-    const stamp = (seconds) => new Date(Math.round(seconds * 1000)).toISOString().slice(11, 23);
-    const escaped = (name) => name.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
-    const cue = ({ start, end, label }) => `${stamp(start)} --> ${stamp(end)}\n<v ${escaped(this.name(label))}>${escaped(this.name(label))}\n\n`;
-    return `WEBVTT\n\n${this.sorted().map(cue).join("")}`;
+    const turns = [...this.turns.values()].sort((a, b) => a.start - b.start);
+    return turns.map(({ start, end, label }) => ({ start, end, name: this.name(label) }));
   }
 
   wav() {

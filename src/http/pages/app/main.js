@@ -4,6 +4,7 @@ import { ask, useKey, whenKeyIsUsed } from "./api.js";
 import { compareView } from "./compare.js";
 import { button, h } from "./dom.js";
 import { liveView } from "./live.js";
+import { showModels } from "./models.js";
 import { speakersView } from "./speakers.js";
 import { turnsView } from "./turns.js";
 
@@ -67,7 +68,10 @@ async function show() {
   }
   document.title = `${document.querySelector("nav [aria-current]").textContent} – Voice Embedding Service`;
   try {
-    if (!key) take(await ask("GET", "v1/key"));
+    if (!key) {
+      take(await ask("GET", "v1/key"));
+      await showModels(document.getElementById("models"), () => made.forEach((view) => view.modelChanged?.()));
+    }
   } catch (error) {
     main.replaceChildren(h("p", { class: "message error", role: "alert" }, error.message), h("p", {}, button("Try again", show)));
     return;

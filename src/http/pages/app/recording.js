@@ -2,6 +2,7 @@
 
 import { ask, form } from "./api.js";
 import { h } from "./dom.js";
+import { model } from "./models.js";
 import * as words from "./words.js";
 import { shapeOf, Waveform } from "./waveform.js";
 
@@ -32,7 +33,7 @@ export class Recording {
   async embed() {
     this.report.replaceChildren("Analysing …");
     this.report.classList.remove("error");
-    const answer = await ask("POST", "v1/embeddings", { body: form({ file: this.file, speech: true }) });
+    const answer = await ask("POST", "v1/embeddings", { body: form({ file: this.file, speech: true, model: model() }) });
     [this.voice] = answer.data;
     this.tell(this.voice.audio);
   }

@@ -2,6 +2,7 @@
 
 import { ask, form } from "./api.js";
 import { attempt, button, confirmed, dialog, download, field, h, IDENTIFIER, Message, recordingInput, Turns, worker } from "./dom.js";
+import { model, modelName } from "./models.js";
 import { record } from "./recorder.js";
 import * as words from "./words.js";
 
@@ -131,7 +132,7 @@ class Speakers {
         else entry.removeAttribute("aria-current");
       }
       const name = speaker.name || speaker.id;
-      const heard = speaker.profiles.map(({ model, seconds }) => `${words.seconds(seconds)} of speech (${model.split("/")[0]})`);
+      const heard = speaker.profiles.map(({ model: of, seconds }) => `${words.seconds(seconds)} of speech (${modelName(of)})`);
       const one = { speaker, name, path, inside, message: new Message() };
       this.detail.replaceChildren(
         h("h4", { tabindex: "-1" }, name),
@@ -163,7 +164,7 @@ class Speakers {
   enrolling({ speaker, name, path, inside, message }) {
     const enrol = (file, force) => attempt(message, async () => {
       try {
-        const body = form({ voice: file, ...inside, force });
+        const body = form({ voice: file, ...inside, model: model(), force });
         const enrolled = await ask("POST", `${path}/enrolments`, { body });
         await this.changed(speaker.id, inside);
         this.message.show("good", h("p", {}, sampleInWords(enrolled)));
@@ -250,7 +251,7 @@ class Speakers {
     const identify = ([file]) => this.collection.reportValidity() && attempt(message, async () => {
       result.replaceChildren();
       message.show("good", h("p", {}, "Analysing …"));
-      const found = await ask("POST", "v1/identify", { body: form({ file, ...this.in }) });
+      const found = await ask("POST", "v1/identify", { body: form({ file, ...this.in, model: model() }) });
       result.replaceChildren(...this.verdict(found));
       message.show("good", h("p", {}, this.sentence(found)));
     });
@@ -277,7 +278,7 @@ class Speakers {
       : `Of searches among ${searched} for somebody who is not there, ${words.frequency(rate, isBound)} find a voice as similar.`;
     return [
       h("ol", { class: "ranking" }, candidates.map(bar)),
-      candidates.length > 0 ? h("p", { class: "quiet" }, `Threshold ${threshold.toFixed(3)}. ${sure}`) : null,
+      candidates.length > 0 ? h("p", { class: "quiet" }, `Threshold ${threshold.toFixed(3)}, by ${modelName(found.model)}. ${sure}`) : null,
     ].filter(Boolean);
   }
 
@@ -289,7 +290,7 @@ class Speakers {
     const create = (file, wanted, { isNew, force }) => attempt(message, async () => {
       if (!isNew && (await this.isKnown(file, wanted, message, () => create(file, wanted, { isNew: true })))) return;
       try {
-        const speaker = await ask("POST", "v1/speakers", { body: form({ file, ...wanted, force }) });
+        const speaker = await ask("POST", "v1/speakers", { body: form({ file, ...wanted, model: model(), force }) });
         [name.value, id.value] = ["", ""];
         if (this.may("read")) await this.changed(speaker.id, { collection: wanted.collection });
         message.show("good", h("p", {}, `${speaker.name} is enrolled.`));
@@ -312,7 +313,7 @@ class Speakers {
   /** Whether the voice is an enrolled speaker's, which is told then. */
   async isKnown(file, { collection }, message, goOn) {
     if (!this.may("identify")) return false;
-    const { speaker, candidates } = await ask("POST", "v1/identify", { body: form({ file, collection }) });
+    const { speaker, candidates } = await ask("POST", "v1/identify", { body: form({ file, collection, model: model() }) });
     if (!speaker) return false;
     const { name, similarity } = candidates[0];
     message.show("error",

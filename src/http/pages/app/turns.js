@@ -2,9 +2,11 @@
 
 import { ask, form } from "./api.js";
 import { announce, attempt, button, colour, dialog, download, field, h, IDENTIFIER, Message, recordingInput, Turns, worker } from "./dom.js";
+import { model, modelName } from "./models.js";
 import { record } from "./recorder.js";
 import { Recording } from "./recording.js";
 import { MEETING, sampleButton } from "./samples.js";
+import { partsOf, renamed } from "./transcripts.js";
 import * as words from "./words.js";
 
 const TRANSCRIPT = /\.(json|vtt|srt|txt)$/i;
@@ -15,7 +17,11 @@ const FORMATS = { rttm: "text/plain", vtt: "text/vtt", srt: "application/x-subri
 /** The view for a key. */
 export function turnsView(key) {
   const view = new View(key);
-  return { element: view.element, forget: () => view.last?.recording.forget() };
+  return {
+    element: view.element,
+    forget: () => view.last?.recording.forget(),
+    modelChanged: () => view.last && attempt(view.message, () => view.analyse(view.last.file, view.last.transcript)),
+  };
 }
 
 class View {
@@ -87,6 +93,7 @@ class View {
     const options = {
       num_speakers: this.number.value && Number(this.number.value),
       collection: this.key.may("identify") ? this.collection.value.trim() : "",
+      model: model(),
       transcript,
     };
     const isLast = this.turns.next();
@@ -108,29 +115,12 @@ class View {
   }
 }
 
-/** The cues of VTT or SRT as parts of a transcript; null if it is neither. */
-function partsOf(text) {
-  const seconds = (stamp) => stamp.replace(",", ".").split(":").reduce((sum, part) => 60 * sum + Number(part), 0);
-  const parts = text.split(/\r?\n\s*\r?\n/).map((block) => {
-    const lines = block.trim().split(/\r?\n/);
-    const at = lines.findIndex((line) => line.includes("-->"));
-    if (at < 0) return null;
-    const [start, end] = lines[at].split("-->").map((stamp) => seconds(stamp.trim().split(/\s/)[0]));
-    const said = lines.slice(at + 1).join(" ");
-    const voice = said.match(/^<v(?:\.[^ >]*)? ([^>]*)>/);
-    const [, speaker, rest] = voice ? [null, voice[1], said.slice(voice[0].length)] : said.match(/^([^:<]{1,80}): (.*)$/) ?? [null, null, said];
-    const plain = new DOMParser().parseFromString(rest, "text/html").body.textContent;
-    return { start, end, speaker: speaker && new DOMParser().parseFromString(speaker, "text/html").body.textContent, text: plain };
-  });
-  const found = parts.filter((part) => part && Number.isFinite(part.start));
-  return found.length > 0 ? found : null;
-}
-
 /** A recording's turns. */
 class Timeline {
   constructor(file, options, answer, { mayEnrol, again }) {
     Object.assign(this, { file, options, answer, mayEnrol, again, marks: [], rows: [] });
-    this.names = Object.fromEntries(answer.speakers.map(({ label, name, speaker }) => [label, name || speaker || null]));
+    this.known = new Map(answer.speakers.map(({ label, name, speaker }) => [label, name || speaker || null]));
+    this.written = new Map();
     this.recording = new Recording(file);
     this.recording.draw();
     this.recording.tell(answer.audio);
@@ -141,12 +131,32 @@ class Timeline {
     this.element = h("div", {},
       h("h3", {}, file.name), this.recording.element, this.message.element,
       h("div", { class: "lanes" }, answer.speakers.map((speaker) => this.lane(speaker, answer.audio.duration_seconds))),
+      h("p", { class: "quiet" }, this.summary()),
       this.text(),
       h("p", { class: "actions" }, "Download: ", Object.keys(FORMATS).map(save)));
   }
 
+  /** What a speaker is called: as was written, as is enrolled, or by the label. */
   name(label) {
-    return this.names[label] ?? label;
+    return this.written.get(label) || this.known.get(label) || label;
+  }
+
+  /** Calls a speaker by another name, here and in downloads. */
+  rename(label, name) {
+    this.written.set(label, name.trim());
+    for (const row of this.rows) if (row.label === label) row.speaker.textContent = this.name(label);
+    for (const mark of this.marks) if (mark.label === label) mark.element.setAttribute("aria-label", this.playLabel(mark));
+  }
+
+  playLabel({ label, start, end }) {
+    return `Play ${this.name(label)} from ${words.time(start)} to ${words.time(end)}`;
+  }
+
+  /** By which model, and how long several spoke. */
+  summary() {
+    const { model: used, overlap_seconds: overlap } = this.answer;
+    const together = overlap > 0 ? ` Hatched: several speak at once, for ${words.seconds(overlap)} in all.` : "";
+    return `Told by ${modelName(used)}.${together}`;
   }
 
   /** Marks the lines and turns that are heard. */
@@ -159,21 +169,25 @@ class Timeline {
   lane({ label, seconds }, duration) {
     const part = (value) => `${(100 * value) / duration}%`;
     const place = this.answer.speakers.findIndex((speaker) => speaker.label === label);
-    const turn = ({ start, end }) => {
+    const turn = (segment) => {
+      const { start, end } = segment;
       const element = button("", () => this.recording.play(start), {
-        class: `turn ${colour(place)}`,
-        style: { left: part(start), width: part(end - start) },
-        "aria-label": `Play ${this.name(label)} from ${words.time(start)} to ${words.time(end)}`,
+        class: `turn ${colour(place)}`, style: { left: part(start), width: part(end - start) }, "aria-label": this.playLabel(segment),
       });
-      this.marks.push({ start, end, element });
+      this.marks.push({ label, start, end, element });
       return element;
     };
-    const mine = this.answer.segments.filter((segment) => segment.label === label);
+    const [mine, others] = [true, false].map((own) => this.answer.segments.filter((segment) => (segment.label === label) === own));
+    const shared = mine.flatMap((own) => others.map((other) => [Math.max(own.start, other.start), Math.min(own.end, other.end)]))
+      .filter(([start, end]) => start < end)
+      .map(([start, end]) => h("span", { class: "overlap", style: { left: part(start), width: part(end - start) } }));
+    const input = h("input", { "aria-label": `Name of ${label}`, placeholder: label, maxlength: "200", value: this.known.get(label) });
+    input.addEventListener("input", () => this.rename(label, input.value));
     return h("div", { class: "lane" },
       h("div", { class: "title" },
-        h("h4", {}, this.name(label)), h("span", { class: "quiet" }, words.seconds(seconds)),
-        this.mayEnrol && !this.names[label] ? worker("This is …", this.message, () => this.enrol(label), { "aria-label": `This is … (${label})` }) : null),
-      h("div", { class: "track" }, mine.map(turn)));
+        input, h("span", { class: "quiet" }, words.seconds(seconds)),
+        this.mayEnrol && !this.known.get(label) ? worker("Enrol …", this.message, () => this.enrol(label), { "aria-label": `Enrol ${label} …` }) : null),
+      h("div", { class: "track" }, mine.map(turn), shared));
   }
 
   /** What was said, or who spoke, line by line. */
@@ -183,16 +197,19 @@ class Timeline {
     // Other forms of recognisers are for downloads; the turns are shown.
     const isSaid = (parts) => Array.isArray(parts) && parts.length > 0 && parts.every(({ start, text }) => typeof start === "number" && typeof text === "string");
     const said = [transcript, transcript?.segments].find(isSaid);
-    const lines = said ?? segments.map(({ label, ...segment }) => ({ ...segment, speaker: this.name(label) }));
+    const lines = said ?? segments.map(({ label, ...segment }) => ({ ...segment, speaker: label }));
     const play = (start) => button(words.time(start), () => this.recording.play(start), { class: "quiet", "aria-label": `Play from ${words.time(start)}` });
-    const mark = (speaker) => {
-      const place = this.answer.speakers.findIndex(({ label }) => this.name(label) === speaker);
-      return place < 0 ? null : h("span", { class: `dot ${colour(place)}` });
-    };
+    // In a transcript, speakers have the names that the service gave them.
+    const places = new Map(this.answer.speakers.flatMap(({ label }, place) => [[label, place], [this.known.get(label), place]]));
     const row = ({ start, end, speaker, text }) => {
+      const place = places.get(speaker);
+      const label = place === undefined ? null : this.answer.speakers[place].label;
+      const name = h("span", {}, label ? this.name(label) : speaker ?? "");
       const line = h("tr", {},
-        h("td", {}, play(start)), h("td", {}, mark(speaker), speaker ?? ""), h("td", {}, said ? text.trim() : words.seconds(end - start)));
-      this.rows.push({ start, end, line });
+        h("td", {}, play(start)),
+        h("td", {}, label ? h("span", { class: `dot ${colour(place)}` }) : null, name),
+        h("td", {}, said ? text.trim() : words.seconds(end - start)));
+      this.rows.push({ label, start, end, line, speaker: name });
       return line;
     };
     this.rows = [];
@@ -206,7 +223,7 @@ class Timeline {
   async enrol(label) {
     const { embedding, model, speech_seconds, seconds } = this.answer.speakers.find((speaker) => speaker.label === label);
     const name = await dialog(`Who is ${label}?`, (close) => {
-      const input = h("input", { required: true, maxlength: "200", autofocus: true, pattern: ".*\\S.*" });
+      const input = h("input", { required: true, maxlength: "200", autofocus: true, pattern: ".*\\S.*", value: this.written.get(label) });
       const element = h("form", { method: "dialog" },
         field("Name", input, `A new speaker is enrolled with ${words.seconds(seconds)} of this recording.`),
         h("p", { class: "actions" }, button("Cancel", () => close(null)), h("button", { type: "submit" }, "Enrol")));
@@ -223,6 +240,7 @@ class Timeline {
   async save(format) {
     const body = form({ file: this.file, ...this.options, response_format: format, ...(format === "rttm" ? { transcript: null } : {}) });
     const text = await ask("POST", "v1/diarize", { body, as: "text" });
-    download(`${this.file.name.replace(/\.[^.]*$/, "")}.${format}`, FORMATS[format], text);
+    const names = new Map([...this.written].filter(([, name]) => name).map(([label, name]) => [this.known.get(label) ?? label, name]));
+    download(`${this.file.name.replace(/\.[^.]*$/, "")}.${format}`, FORMATS[format], renamed(text, format, names));
   }
 }
