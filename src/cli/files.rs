@@ -109,7 +109,7 @@ impl Source {
 pub(super) type Found = Result<Source, (String, std::io::Error)>;
 
 impl FileArgs {
-    /// Checks that something is named, before anything is loaded.
+    /// Checks that something is named and that one of it is there at least, before anything is loaded.
     pub(super) fn check(&self) -> anyhow::Result<()> {
         if self.paths.is_empty() && self.files_from.is_none() {
             bail!("no recordings: name files or folders, or - for standard input");
@@ -121,6 +121,15 @@ impl FileArgs {
         }
         if let Some(folder) = self.paths.iter().find(|path| path.is_dir() && self.is_empty(path)) {
             bail!("there are no recordings in {}{}", folder.display(), self.recursive_hint());
+        }
+        let missing = |path: &PathBuf| {
+            (path != stdin).then(|| path.metadata().err()).flatten().map(|error| (path.clone(), error))
+        };
+        if self.files_from.is_none()
+            && self.paths.iter().all(|path| missing(path).is_some())
+            && let Some((path, error)) = self.paths.iter().find_map(missing)
+        {
+            bail!("{}: {error}", path.display());
         }
         Ok(())
     }

@@ -85,8 +85,9 @@ pub(super) fn run(args: IdentifyArgs) -> anyhow::Result<ExitCode> {
     for (voice, found) in voices.into_iter().zip(store.search(&embeddings, &wanted).map_err(store::explain)?)
     {
         let (evidence, model) = (voice.evidence(), voice.embedding.model());
-        let identified = decisions::identify(decider.judge(), &criteria, model, found, &evidence)
-            .context("--max-false-identification-rate")?;
+        let identified =
+            decisions::identify(decider.judge(), &criteria, model, &wanted.collection, found, &evidence)
+                .context("--max-false-identification-rate")?;
         all_are_known &= identified.speaker.is_some();
         let identified = Identification { path: Some(voice.name), ..identified };
         let line = match args.format {

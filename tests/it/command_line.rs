@@ -366,11 +366,13 @@ fn bad_inputs_are_one_line_each() {
     std::fs::create_dir(path("loop")).unwrap();
     symlink(path("loop"), path("loop/again")).unwrap();
     std::fs::copy(path("a.wav"), path("loop/a.wav")).unwrap();
-    let cases: [(&[&str], i32, &str); 9] = [
+    let cases: [(&[&str], i32, &str); 10] = [
         (&["embed"], 2, "no recordings: name files"),
         (&["embed", &text("empty")], 2, "there are no recordings in"),
         (&["similarities", &text("a.wav")], 2, "of two voices or more; there is one"),
-        (&["embed", &text("missing.wav")], 1, "unreadable"),
+        // Before a model is loaded or fetched.
+        (&["embed", "--model-path", "/no/such", &text("missing.wav")], 2, "missing.wav: No such file"),
+        (&["embed", &text("missing.wav"), &text("a.wav")], 1, "unreadable"),
         (&["embed", "--recursive", &text("loop")], 1, "unreadable: File system loop"),
         (&["embed", "--format", "npy", &text("a.wav")], 2, "need --output"),
         (

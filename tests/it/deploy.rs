@@ -476,7 +476,7 @@ fn kubernetes_manifests_are_valid() {
     };
     let plain = build();
     let kustomization = std::fs::read_to_string(folder.join("kustomization.yaml")).unwrap();
-    let mut build_with = |components: &[&str]| {
+    let build_with = |components: &[&str]| {
         let mut edited = kustomization.replacen("#components:", "components:", 1);
         for component in components {
             let line = format!("\n#  - {component}\n");

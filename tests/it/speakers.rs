@@ -369,6 +369,11 @@ fn identify_names_somebody_only_when_it_is_clear() {
         let answer = identify(&server, &components(1), &options);
         assert_eq!((&answer["speaker"], &answer["reason"]), (&speaker, &json!(reason)), "{options:?}");
     }
+    let misspelt = identify(&server, &components(1), &[("collection", json!("defualt"))]);
+    assert!(
+        misspelt["calibration_note"].as_str().unwrap().contains("no collection \"defualt\""),
+        "{misspelt}"
+    );
     assert_eq!(
         identify(&server, &components(1), &[("top", json!(1))])["candidates"].as_array().unwrap().len(),
         1

@@ -409,7 +409,11 @@ fn the_command_line_enrols_shows_and_names() {
     assert!(program(&file, &["speakers", "delete", "alan"]).status.success());
     let empty = program(&file, &["identify", &path("alan-2")]);
     assert_eq!(empty.status.code(), Some(1));
-    assert!(text(&empty).contains("nobody (empty_collection)"), "{}", text(&empty));
+    let said = text(&empty);
+    assert!(
+        said.contains("nobody (empty_collection)") && said.contains("There is no collection \"default\""),
+        "{said}"
+    );
     let mut none = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"));
     let none = none.env("DATABASE_URL", "none").args(["speakers", "list"]).output().unwrap();
     assert!(!none.status.success() && text(&none).contains("no speakers are kept"), "{}", text(&none));

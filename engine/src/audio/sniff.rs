@@ -154,6 +154,7 @@ fn unknown(file: &[u8]) -> AudioError {
         return AudioError::Unsupported(format!("The file is text, not audio; it begins with {beginning:?}"));
     }
     AudioError::Unsupported(
-        "The audio format is not supported; samples without a header need their encoding and sample rate".into(),
+        "The audio format is not supported; samples without a header need their encoding and sample rate"
+            .into(),
     )
 }

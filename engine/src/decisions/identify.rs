@@ -134,11 +134,12 @@ impl Reason {
     }
 }
 
-/// Decides from the best candidates of a search with a model's embedding: at least two of them, if there are.
+/// Decides from the best candidates of a search in a collection with a model's embedding: at least two of them, if there are.
 pub fn identify(
     judge: Judge<'_>,
     criteria: &IdentifyCriteria,
     model: &ModelId,
+    collection: &Identifier,
     found: Found,
     probe: &Evidence,
 ) -> Result<Identification, CriterionError> {
@@ -148,6 +149,13 @@ pub fn identify(
         Err(reason) => (None, reason),
     };
     let claim = claim(judge, &found, probe);
+    let note = match reason {
+        // A name with a typing error looks the same.
+        Reason::EmptyCollection => {
+            format!("There is no collection {:?}: nobody is enrolled in it.", collection.as_str())
+        }
+        _ => claim.note,
+    };
     let candidacy = |candidate: Candidate| Candidacy {
         log_likelihood_ratio: judge.log_likelihood_ratio(candidate.similarity, [probe, &candidate.evidence]),
         speaker: candidate.speaker,
@@ -163,7 +171,7 @@ pub fn identify(
         false_identification_rate: claim.error_rate.map(|rate| rate.value),
         false_identification_rate_is_bound: claim.error_rate.is_some_and(|rate| rate.is_bound),
         calibration: judge.calibration.map(|calibration| calibration.name.clone()),
-        calibration_note: claim.note,
+        calibration_note: note,
         searched: found.searched,
         threshold,
         margin: criteria.margin,

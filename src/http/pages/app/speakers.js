@@ -20,7 +20,6 @@ const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const REASONS = {
   below_threshold: "Nobody who is enrolled: nobody is similar enough.",
   ambiguous: "Undecided: two speakers are too much alike.",
-  empty_collection: "Nobody is enrolled in this collection.",
   no_profile_of_model: "Nobody is enrolled with this model.",
 };
 
@@ -260,7 +259,8 @@ class Speakers {
       recordingInput({ label: "A recording of somebody", onfiles: identify, record }), message.element, result);
   }
 
-  sentence({ speaker, reason, candidates }) {
+  sentence({ speaker, reason, candidates, calibration_note: note }) {
+    if (reason === "empty_collection") return note;
     if (!speaker) return REASONS[reason] ?? reason;
     return `This is ${candidates[0].name || speaker}.`;
   }

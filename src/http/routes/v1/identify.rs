@@ -144,8 +144,14 @@ pub(in crate::http) async fn identify(
             match side {
                 Ok(Side { evidence, about, .. }) => {
                     let found = found.next().ok_or_else(|| ApiError::Internal("a search is lost".into()))?;
-                    let identified =
-                        decisions::identify(model.judge(), &criteria, model.id(), found, &evidence);
+                    let identified = decisions::identify(
+                        model.judge(),
+                        &criteria,
+                        model.id(),
+                        &wanted.collection,
+                        found,
+                        &evidence,
+                    );
                     let identified = identified.map_err(not_met(RATE))?;
                     metrics.speakers.identified.with_label_values(&[identified.reason.name()]).inc();
                     let index = has_segments.then_some(index);
