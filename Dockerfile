@@ -1,11 +1,11 @@
-# The service with its model and ONNX Runtime: nothing is fetched at start.
+# The image contains the service, its models and ONNX Runtime, so the service downloads nothing at startup.
 FROM rust:1.95-slim-bookworm AS build
 RUN apt-get update \
  && apt-get install -y --no-install-recommends python3 python3-pip \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 
-# What changes seldom first: ONNX Runtime, then the dependencies, built without our sources.
+# For the layer cache: ONNX Runtime and the dependencies change seldom, so they are built first, without our sources.
 COPY scripts/fetch_wheel.py scripts/requirements-onnxruntime.txt scripts/
 RUN python3 scripts/fetch_wheel.py scripts/requirements-onnxruntime.txt onnxruntime \
     'onnxruntime/capi/libonnxruntime.*=libonnxruntime.so' 'onnxruntime/LICENSE=LICENSE' \
@@ -23,14 +23,14 @@ COPY assets assets
 COPY models models
 COPY engine/src engine/src
 COPY src src
-# Cargo goes by times, and those of the sources may be before those of the empty ones.
+# Cargo compares modification times, and the sources may be older than the empty files built above.
 RUN find src engine/src -name '*.rs' -exec touch {} + \
  && cargo build --release --locked
 
 FROM debian:bookworm-slim
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent embedder \
  && install --directory --owner=10001 --group=10001 --mode=0700 /data
-# The package would bring apt's lists and caches with it.
+# Copied, because installing the package would add apt's lists and caches to the image.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /build/onnxruntime/libonnxruntime.so /usr/local/lib/
 COPY --from=build /build/onnxruntime/LICENSE /build/onnxruntime/ThirdPartyNotices.txt /usr/local/share/doc/onnxruntime/
@@ -46,7 +46,7 @@ LABEL org.opencontainers.image.title="Voice Embedding Service" \
       org.opencontainers.image.description="Speaker embeddings over HTTP: whose voice a recording is, exactly by Resemblyzer's model or by CAM++" \
       org.opencontainers.image.version="1.0.0" \
       org.opencontainers.image.licenses="MIT AND Apache-2.0"
-# Where volumes belong to root whatever the image says, another user can be named.
+# For platforms whose volumes always belong to root, this argument sets another user.
 ARG RUN_AS=10001:10001
 USER ${RUN_AS}
 EXPOSE 8000

@@ -1,8 +1,8 @@
-//! What each stage costs on one thread: `make bench`, or `make bench STAGE=mel` for some of them.
+//! Measures the cost of each stage on one thread: `make bench`, or `make bench STAGE=mel` for some of the stages.
 //!
-//! Inputs are made outside the timed part, from the synthetic voices of the tests. Of the rows of `encode`, `ort` is what the
-//! service does by default, `onnxruntime` is ONNX Runtime as it comes out of the box with nothing of ours around it, and the others
-//! are the native encoder's instructions, to be compared with `peak`.
+//! Inputs are made outside the timed part, from the synthetic voices of the tests. In `encode`, the row `ort` is what
+//! the service runs by default. The row `onnxruntime` is ONNX Runtime with its default settings and none of this
+//! project's code around it. The other rows are the native encoder's instruction sets, to be compared with `peak`.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark that cannot go on has failed")]
 
@@ -38,12 +38,12 @@ use support::clip;
 #[path = "../examples/support/mod.rs"]
 mod support;
 
-/// Integers that are multiplied for a window.
+/// Multiplications of integers for one window.
 const WINDOW_MULTIPLICATIONS: usize = N_FRAMES * (2 * LSTM_LAYERS - 1) * 4 * HIDDEN_UNITS * HIDDEN_UNITS;
 
 const LIMITS: DecodeOptions = DecodeOptions { max_seconds: 600.0, channel: Channel::Mix };
 
-/// Windows that are encoded at once.
+/// The numbers of windows that are encoded at once.
 const BATCHES: [usize; 7] = [1, 2, 4, 6, 8, 14, 32];
 
 criterion_group! {
@@ -61,13 +61,13 @@ fn fixture(path: &str) -> Vec<u8> {
     std::fs::read(repository("tests/fixtures").join(path)).unwrap()
 }
 
-/// A synthetic voice over and over, at 16 kHz.
+/// Returns a synthetic voice at 16 kHz, repeated to fill `seconds`.
 fn voice(seconds: usize) -> Vec<f32> {
     let samples = audio::decode(&fixture("audio/alan-1.wav"), LIMITS).unwrap().waveform.into_samples();
     samples.into_iter().cycle().take(seconds * SAMPLE_RATE_HZ as usize).collect()
 }
 
-/// The first windows of a voice.
+/// Returns the first windows of a voice.
 fn windows(count: usize) -> Vec<Vec<f32>> {
     let step = WINDOWS.step_frames;
     let mels =
@@ -88,7 +88,7 @@ fn decode(c: &mut Criterion) {
     let mut group = c.benchmark_group("decode");
     let file = wav(15);
     group.bench_function("15 s of WAV", |b| b.iter(|| audio::decode(black_box(&file), LIMITS).unwrap()));
-    // Two seconds each.
+    // Each file lasts two seconds.
     for name in
         ["clip.flac", "clip.mp3", "clip.ogg", "clip.opus", "clip.webm", "clip.m4a", "clip.aiff", "clip.caf"]
     {
@@ -100,7 +100,7 @@ fn decode(c: &mut Criterion) {
 fn resample(c: &mut Criterion) {
     let mut group = c.benchmark_group("resample");
     for rate_hz in [8_000, 44_100, 48_000] {
-        // What the samples are does not matter here, only how many.
+        // Only the number of samples matters here, not their values.
         let samples: Vec<f32> = voice(15).into_iter().cycle().take(15 * rate_hz as usize).collect();
         group.bench_function(format!("15 s from {rate_hz} Hz"), |b| {
             b.iter(|| {
@@ -215,21 +215,21 @@ fn encode(c: &mut Criterion) {
     });
 }
 
-/// ONNX Runtime at its own best: defaults, but one thread, as all rows.
+/// Loads a model into plain ONNX Runtime: its defaults, but one thread, as in all rows.
 fn bare_onnx_runtime(runtime: &Runtime, model: &Model) -> ort::session::Session {
     let builder = ort::session::Session::builder(runtime.environment()).unwrap();
     builder.with_intra_threads(1).unwrap().commit_from_memory(&model.onnx.bytes().unwrap()).unwrap()
 }
 
-/// Every set of instructions that is worth running.
+/// Returns a session for each instruction set that is worth running.
 fn native_sessions(files: &ModelFiles, onnx: &OnnxFile) -> Vec<(InstructionSet, Session)> {
     let weights = (files.native.as_ref().unwrap().read)(&onnx.bytes().unwrap()).unwrap();
     let sets = InstructionSet::available().filter(|set| *set != InstructionSet::Portable);
     sets.map(|set| (set, NativeEncoder::new(&weights, set).unwrap().session().into())).collect()
 }
 
-/// The encoders in turn, so that a noisy machine troubles all alike, which criterion's one after the other does not: medians, and
-/// in brackets how many times as fast as the service's ONNX Runtime.
+/// Runs the encoders in turn, so that noise on the machine affects all of them alike; criterion runs one after the
+/// other. Prints medians and, in brackets, the speed as a multiple of the service's ONNX Runtime.
 fn side_by_side(_: &mut Criterion) {
     const ROUNDS: usize = 21;
 
@@ -271,7 +271,8 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// What the native encoder's instructions can do at the most, in multiplications: a window takes [`WINDOW_MULTIPLICATIONS`].
+/// Measures how many multiplications the native encoder's instructions can do at most. A window takes
+/// [`WINDOW_MULTIPLICATIONS`].
 fn peak(c: &mut Criterion) {
     let mut group = c.benchmark_group("peak");
     for set in InstructionSet::available().filter(|set| set.multiply_in_registers(1) > 0) {
@@ -295,11 +296,11 @@ fn peak(c: &mut Criterion) {
     }
 }
 
-/// CAM++ in turn with bare ONNX Runtime: one thread, medians, and in brackets how many times as fast. Multiply-accumulates a second are of the
-/// fastest; `peak` tells what the CPU can do at most.
+/// Runs CAM++ in turn with plain ONNX Runtime, on one thread. Prints medians and, in brackets, the speed as a multiple
+/// of ONNX Runtime and the multiply-accumulates per second. `peak` shows what the CPU can do at most.
 fn campplus_beside_onnx_runtime(_: &mut Criterion) {
     const ROUNDS: usize = 21;
-    /// Multiply-accumulates of a frame, of the convolutions: 7.2 G in 15 seconds.
+    /// Multiply-accumulates of the convolutions per frame: 7.2 G in 15 seconds.
     const FRAME_MACS: f64 = 4.8e6;
 
     if std::env::args().skip(1).any(|argument| !argument.starts_with('-') && argument != "campplus") {
@@ -337,7 +338,8 @@ fn campplus_beside_onnx_runtime(_: &mut Criterion) {
     }
 }
 
-/// The segmentation network in turn with ONNX Runtime as the service runs it: one thread, medians, and in brackets how many times as fast.
+/// Runs the segmentation network in turn with ONNX Runtime as the service runs it, on one thread. Prints medians and,
+/// in brackets, the speed as a multiple of ONNX Runtime.
 fn segmentation_beside_onnx_runtime(_: &mut Criterion) {
     const ROUNDS: usize = 21;
 
@@ -427,7 +429,8 @@ fn similarities(c: &mut Criterion) {
     group.bench_function("clusters of 2,000", |b| b.iter(|| compare::clusters(black_box(&matrix), 0.75)));
 }
 
-/// Two hours of five speakers in turns of six seconds: 1,440 windows of two local speakers each, one of which goes on into the next.
+/// Measures two hours of five speakers in turns of six seconds: 1,440 windows of two local speakers each. One of the
+/// two continues in the next window.
 fn diarization(c: &mut Criterion) {
     const WINDOWS: usize = 1_440;
 
@@ -440,7 +443,7 @@ fn diarization(c: &mut Criterion) {
     let n_samples = (WINDOWS + 1) * 80_000;
     let mut segmentation = Segmentation::new(n_samples);
     for window in diarization::windows(n_samples) {
-        // Of 589 frames, the first half is one speaker's and the second another's.
+        // Of 589 frames, the first half belongs to one speaker and the second half to another.
         let frame = |i: usize| {
             let class = 1 + i / 295;
             (0..7).map(move |other| if other == class { 0.0 } else { -9.0 })

@@ -1,11 +1,12 @@
-//! This service, in ONNX Runtime, in its own kernels and with CAM++, against the Python service if `PEER` names what starts it:
-//! `cargo run --release --example bench_http`, after `cargo build --release`.
+//! Compares this service (in ONNX Runtime, in its own kernels and with CAM++) with the Python service, if `PEER` names
+//! a program that starts it. Run `cargo run --release --example bench_http` after `cargo build --release`.
 //!
-//! All run at once on loopback, and only one is asked at a time: the same files, in turn, for several rounds. A summary goes
-//! between the markers of `docs/performance.md`, all figures to `docs/performance-tables.md`, the plot to `docs/performance.svg`.
+//! All services run at once on loopback, and only one at a time receives requests: the same files, in turn, for several
+//! rounds. The summary goes between the markers of `docs/performance.md`, all figures to `docs/performance-tables.md`,
+//! the plot to `docs/performance.svg`.
 //!
-//! `PEER` is started with `PORT`, `WORKERS=2` and `API_KEY`, and must listen on loopback. `ROUNDS` (3) and `SECONDS` (1.5, of one
-//! round of one row) say how long this takes.
+//! `PEER` is started with `PORT`, `WORKERS=2` and `API_KEY`, and must listen on loopback. `ROUNDS` (3) is the number of
+//! rounds. `SECONDS` (1.5) is the time for one row in one round.
 
 #![allow(missing_docs, reason = "a program")]
 
@@ -38,12 +39,13 @@ const CLIENTS: [usize; 4] = [1, 2, 8, 32];
 
 const BODIES: [Body; 2] = [Body::Multipart, Body::Base64];
 
-/// Fields of `/proc/PID/stat` behind the name count from the third on; these are user and system time, in ticks.
+/// Indexes of the user time and the system time, in ticks, among the fields of `/proc/PID/stat` after the name. The
+/// first of these is the file's third field.
 const STAT_TICKS: [usize; 2] = [11, 12];
 const STAT_PARENT: usize = 1;
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// How a recording is sent.
+/// The encoding of a recording in a request.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Body {
     Multipart,
@@ -58,7 +60,7 @@ struct Row {
     clients: usize,
 }
 
-/// What one round of a row measured.
+/// The measurements of one round of a row.
 #[derive(Clone, Copy)]
 struct Measured {
     requests_per_second: f64,
@@ -71,7 +73,7 @@ struct Measured {
 /// One of the measured figures.
 type Figure = fn(&Measured) -> f64;
 
-/// Rounds of a row, by the service's place.
+/// The rounds of a row, by the service's place in the list.
 type Results = BTreeMap<(Row, usize), Vec<Measured>>;
 
 fn main() -> Result<()> {
@@ -93,7 +95,7 @@ fn main() -> Result<()> {
         services.push(Service::start(name, command, true)?);
     }
 
-    // Until all processes of all services have loaded what they load late.
+    // Warm up until all processes of all services have loaded everything that they load late.
     for service in &services {
         service.measure(&service.request(Body::Multipart, &clip(2.0)?), 8, WARM_UP)?;
     }
@@ -101,7 +103,7 @@ fn main() -> Result<()> {
     for turn in 0..rounds {
         for row in rows() {
             let file = clip(f64::from(row.seconds))?;
-            // Each is first as often as the others.
+            // Each service goes first as often as the others.
             for i in 0..services.len() {
                 let which = (i + turn) % services.len();
                 let request = services[which].request(row.body, &file);
@@ -137,12 +139,12 @@ struct Service {
     name: &'static str,
     process: Child,
     address: String,
-    /// From the start of its process to its first embedding.
+    /// The time from the start of the process to the first embedding.
     start: Duration,
 }
 
 impl Service {
-    /// Starts it, several times if it starts fast, and asks until it has embedded a recording.
+    /// Starts the service several times, more often if it starts fast, and keeps the median of the start times.
     fn start(name: &'static str, mut command: Command, is_fast: bool) -> Result<Self> {
         let mut starts = Vec::new();
         loop {
@@ -159,7 +161,7 @@ impl Service {
     fn start_once(name: &'static str, command: &mut Command) -> Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let begun = Instant::now();
-        // A group of its own, so that all its processes can be ended.
+        // A separate process group, so that all processes of the service can be ended.
         let process = command
             .envs([("PORT", &*port.to_string()), ("API_KEY", KEY)])
             .stdout(Stdio::null())
@@ -177,7 +179,7 @@ impl Service {
         Ok(service)
     }
 
-    /// The bytes of a request.
+    /// Returns the bytes of a request.
     fn request(&self, body: Body, file: &[u8]) -> Vec<u8> {
         let (path, content_type, body) = match body {
             Body::Multipart => {
@@ -201,7 +203,7 @@ impl Service {
         [head.as_bytes(), &body].concat()
     }
 
-    /// Sends a request on a connection of its own, as most clients do, and reads the answer.
+    /// Sends a request on a new connection, as most clients do, and reads the response.
     fn ask(&self, request: &[u8]) -> Result<Duration> {
         let begun = Instant::now();
         let mut connection = TcpStream::connect(&self.address)?;
@@ -216,7 +218,7 @@ impl Service {
         Ok(begun.elapsed())
     }
 
-    /// Clients that each ask again once they have their answer.
+    /// Runs clients that each send the next request once they have the response.
     fn measure(&self, request: &[u8], clients: usize, time: Duration) -> Result<Measured> {
         self.ask(request)?;
         self.forget_peak();
@@ -250,7 +252,7 @@ impl Service {
         })
     }
 
-    /// Its process and those that it has started.
+    /// Returns the service's process and the processes that it has started.
     fn processes(&self) -> Vec<u32> {
         let parents: Vec<(u32, u32)> = std::fs::read_dir("/proc")
             .into_iter()
@@ -275,15 +277,15 @@ impl Service {
         self.processes().into_iter().filter_map(ticks).sum::<u64>() as f64 / TICKS_PER_SECOND
     }
 
-    /// Lets [`Service::peak_megabytes`] begin anew.
+    /// Resets the peak of [`Service::peak_megabytes`].
     fn forget_peak(&self) {
         for pid in self.processes() {
-            // What has ended meanwhile has no peak.
+            // A process that has ended in the meantime has no peak.
             let _ = std::fs::write(format!("/proc/{pid}/clear_refs"), "5");
         }
     }
 
-    /// The most memory that each of its processes has had resident, summed.
+    /// Returns the peak resident memory of the service's processes, summed.
     fn peak_megabytes(&self) -> f64 {
         let peak = |pid: u32| -> Option<f64> {
             let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -301,7 +303,7 @@ impl Drop for Service {
     }
 }
 
-/// The numbers behind the name in `/proc/PID/stat`; the state, a letter, counts as 0.
+/// Returns the numbers after the name in `/proc/PID/stat`. The state, a letter, counts as 0.
 fn stat(pid: u32) -> Option<Vec<u64>> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let numbers = text.rsplit_once(')')?.1.split_whitespace();
@@ -335,20 +337,19 @@ fn median(figures: &[Measured], figure: Figure) -> f64 {
     values[values.len() / 2]
 }
 
-/// Where and how it was measured.
+/// Describes where and how the figures were measured.
 fn conditions(rounds: usize) -> Result<String> {
     let machine = command_line("sh", &["-c", "grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 && nproc"])?;
     let date = command_line("date", &["+%F"])?;
     let commit = command_line("git", &["describe", "--always", "--dirty"])?;
     Ok(format!(
-        "{} cores, {date}, commit {commit}, `make bench-http`, {rounds} rounds; medians, and in brackets the least and the most of the \
-         rounds.",
+        "{} cores, {date}, commit {commit}, `make bench-http`: medians of {rounds} rounds (minimum to maximum).",
         machine.split_whitespace().collect::<Vec<_>>().join(" ")
     ))
 }
 
-/// The start, the memory, and the throughput of forms over 8 connections: of the first service in numbers, of each other as a
-/// multiple of its base.
+/// Returns a table of the start, the memory, and the throughput of forms over 8 connections. The throughput is a number
+/// for the first service, and for each other service a multiple of its base.
 fn summary(services: &[Service], results: &Results) -> Result<String> {
     let mut text = String::new();
     writeln!(text, "| | {} |", services.iter().map(|s| s.name).collect::<Vec<_>>().join(" | "))?;
@@ -375,36 +376,36 @@ fn summary(services: &[Service], results: &Results) -> Result<String> {
             format!("x {}", Ratio::of(figures, base, |m| m.requests_per_second))
         };
         let cells: Vec<String> = (0..services.len()).map(cell).collect();
-        writeln!(text, "| {seconds} s clips a second, 8 clients | {} |", cells.join(" | "))?;
+        writeln!(text, "| {seconds} s clips per second, 8 clients | {} |", cells.join(" | "))?;
     }
     Ok(text)
 }
 
-/// Which service another is a multiple of: the one before it, the other model of the same encoder.
+/// Returns the base that a service is a multiple of: the service before it or, for CAM++, the other model in the same encoder.
 fn base_of(services: &[Service], which: usize) -> usize {
     let ort = services.iter().position(|service| service.name == "ort");
     ort.filter(|_| services[which].name == "CAM++").unwrap_or(which - 1)
 }
 
-/// Every row of every service.
+/// Returns tables with every row of every service.
 fn tables(services: &[Service], results: &Results) -> Result<String> {
     let mut text = String::new();
     let columns: [(&str, Figure); 5] = [
         ("requests/s", |m| m.requests_per_second),
         ("p50, ms", |m| m.p50_ms),
         ("p99, ms", |m| m.p99_ms),
-        ("CPU, ms a request", |m| m.cpu_ms),
+        ("CPU, ms per request", |m| m.cpu_ms),
         ("peak memory, MB", |m| m.peak_megabytes),
     ];
-    // The first service in numbers, and each of the others as a multiple of its base.
+    // The first service's figures are numbers, those of each other service multiples of its base.
     for body in BODIES {
         let name = if body == Body::Multipart { "a form" } else { "base64 in JSON" };
         for (which, service) in services.iter().enumerate() {
             match which {
-                0 => writeln!(text, "\nRecordings as {name}, `{}`:\n", service.name)?,
+                0 => writeln!(text, "\nRecordings sent as {name}, `{}`:\n", service.name)?,
                 _ => writeln!(
                     text,
-                    "\nRecordings as {name}, `{}` divided by `{}`:\n",
+                    "\nRecordings sent as {name}, `{}` divided by `{}`:\n",
                     service.name,
                     services[base_of(services, which)].name
                 )?,
@@ -435,7 +436,7 @@ fn replace_between_markers(path: &str, text: &str) -> Result<()> {
     Ok(std::fs::write(path, format!("{before}<!-- bench-http -->\n{text}<!-- end of bench-http -->{after}"))?)
 }
 
-/// Throughput and p99 of forms against clients: a curve a service, a panel a length.
+/// Plots throughput and p99 of forms against the number of clients: a curve for each service, two panels for each length.
 fn plot(path: &str, services: &[Service], results: &Results) -> Result<()> {
     let panels: [(&str, Figure); 2] = [("requests/s", |m| m.requests_per_second), ("p99, ms", |m| m.p99_ms)];
     let colours =

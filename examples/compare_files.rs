@@ -1,4 +1,4 @@
-//! Says whether two audio files are the same speaker: `cargo run --release --example compare_files -- a.wav b.wav`.
+//! Compares the speakers of two audio files: `cargo run --release --example compare_files -- a.wav b.wav`.
 
 use std::sync::Arc;
 

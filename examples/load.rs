@@ -1,23 +1,23 @@
-//! What the service does under load: `cargo run --release --example load -- [SCENARIO...]`, after `cargo build --release`.
+//! Measures the service under load: `cargo run --release --example load -- [SCENARIO...]`, after `cargo build --release`.
 //!
-//! Each scenario starts servers of its own on loopback, is bounded in time and prints what it measured:
+//! Each scenario starts its own servers on loopback, is limited in time and prints its measurements:
 //!
-//! - `overload`: four times what the service can do is offered for a minute
+//! - `overload`: for a minute, four times as many requests as the service can process
 //! - `fairness`: clips of 2 seconds, alone and while a recording of 10 minutes is embedded
 //! - `batches`: clips of 2 seconds, alone and beside batches of 64; a batch of 64 and as many single requests
-//! - `long`: eight recordings of 10 minutes at once, and clips of 2 seconds meanwhile, with each model
-//! - `spread`: one recording on an idle machine, with one worker and with two: 15 seconds, and 60 with CAM++
-//! - `batching`: 32 clients of clips of half a second, with batches of up to 8 windows and of 1
+//! - `long`: eight recordings of 10 minutes at once, with clips of 2 seconds meanwhile, with each model
+//! - `spread`: one recording on an idle machine, with one worker and with two: 15 seconds, and 60 seconds with CAM++
+//! - `batching`: 32 clients with clips of half a second, with batches of up to 8 windows and of 1
 //! - `soak`: 10,000 requests of every length and format
 //! - `stop`: 20 stops under load
-//! - `slow`: 1,000 connections that send a byte a second, and one good client
-//! - `speakers`: 1,000, 10,000 and 100,000 enrolled speakers: enrolling, searching, memory, start
-//! - `attack`: forty long recordings at once (MP3 and Opus), 4,096 idle connections, and sixty answers of 36 MB that nobody reads; clips
-//!   of 2 seconds meanwhile
+//! - `slow`: 1,000 connections that each send a byte per second, and one normal client
+//! - `speakers`: enrolment, search, memory and start with 1,000, 10,000 and 100,000 enrolled speakers
+//! - `attack`: forty long recordings at once (MP3 and Opus), 4,096 idle connections, and sixty responses of 36 MB that the
+//!   clients do not read; clips of 2 seconds meanwhile
 //! - `behind`: clips of 2 seconds behind 25 minutes of Opus sent to /v1/diarize, on one worker
-//! - `live`: as many live sessions as are allowed, with each model, for LIVE_SECONDS (60); clips of 2 seconds meanwhile
-//! - `replicas`: three processes on the empty database of PostgreSQL that `POSTGRES_URL` names: what a search costs beside one in
-//!   SQLite, changes a second; 100,000 speakers imported, exported and loaded in both
+//! - `live`: the maximum number of live sessions, with each model, for LIVE_SECONDS (60); clips of 2 seconds meanwhile
+//! - `replicas`: three processes on the empty PostgreSQL database that `POSTGRES_URL` names: search latency compared with
+//!   SQLite, and changes per second; 100,000 speakers imported, exported and loaded in both
 
 #![allow(clippy::unwrap_used, clippy::type_complexity, reason = "a measurement that cannot go on has failed")]
 
@@ -147,7 +147,7 @@ fn fairness() -> Result<()> {
     Ok(())
 }
 
-/// Two people in turns, as samples of 16 bits.
+/// Returns a conversation of two people in turns, as 16-bit samples.
 fn conversation() -> Result<Vec<u8>> {
     let mut samples = Vec::new();
     for name in ["alan-1", "beth-1", "alan-2", "beth-2"] {
@@ -170,7 +170,7 @@ fn live_sessions(model: &str) -> Result<()> {
     let seconds = std::env::var("LIVE_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(60_u64);
     let (audio, short) = (conversation()?, clip(2.0)?);
     let (_, alone) = server.closed_loop(&short, 1, Duration::from_secs(5));
-    // The first session tells how many there may be.
+    // Open a first session before reading how many sessions are allowed.
     drop(server.open_session()?);
     let capacity = server.metric("voice_embedding_live_sessions_capacity")? as usize;
     let (begun, cpu_before) = (Instant::now(), server.cpu_seconds());
@@ -179,7 +179,7 @@ fn live_sessions(model: &str) -> Result<()> {
             let (server, audio) = (&server, &audio);
             scope.spawn(move || server.play(number, audio, Duration::from_secs(seconds)).unwrap());
         }
-        // The first half by themselves.
+        // In the first half, the sessions run without other requests.
         std::thread::sleep(Duration::from_secs(seconds / 2));
         let quiet = server.live_steps()?;
         let cpu = server.cpu_seconds() - cpu_before;
@@ -374,7 +374,7 @@ fn soak() -> Result<()> {
                     if n.is_multiple_of(2_000) && n > 0 {
                         println!("after {n} requests: {:.1} MB resident", server.resident_megabytes());
                     }
-                    // A stride that is prime to the number of bodies mixes them.
+                    // A stride that is coprime to the number of bodies mixes them.
                     let answer = server.ask(&client, &bodies[n * 7919 % bodies.len()]);
                     others.fetch_add(usize::from(answer.status != 200), Ordering::Relaxed);
                 }
@@ -424,7 +424,7 @@ fn stop() -> Result<()> {
             match answer.status {
                 200 => answered += 1,
                 503 => refused += 1,
-                // A connection that nobody accepted any more is no accepted request.
+                // If the server no longer accepted the connection, no accepted request is lost.
                 _ if answer.was_never_connected => {}
                 _ => lost += 1,
             }
@@ -447,7 +447,7 @@ fn slow() -> Result<()> {
     );
     let connections: Vec<TcpStream> =
         (0..1_000).map(|_| TcpStream::connect(&server.address)).collect::<Result<_, _>>()?;
-    // Half of them are slow with their heads, half with their bodies.
+    // Half of the connections are slow with their heads, half with their bodies.
     for connection in connections.iter().step_by(2) {
         let mut connection = connection;
         connection.write_all(head.as_bytes())?;
@@ -456,7 +456,7 @@ fn slow() -> Result<()> {
         scope.spawn(|| {
             for i in 0..30 {
                 for mut connection in &connections {
-                    // Those that the server has closed meanwhile stay closed.
+                    // Connections that the server has closed meanwhile stay closed.
                     let _ = connection.write_all(&head.as_bytes()[i..=i]);
                 }
                 if done.load(Ordering::Relaxed) {
@@ -478,7 +478,7 @@ fn slow() -> Result<()> {
     Ok(())
 }
 
-/// A fixture of two seconds again and again: files that are joined, or chained, are one recording.
+/// Repeats a fixture of two seconds: joined or chained files are one recording.
 fn joined(name: &str, seconds: usize) -> Result<Vec<u8>> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/encodings/");
     Ok(std::fs::read(format!("{path}{name}"))?.repeat(seconds / 2))
@@ -631,7 +631,7 @@ fn speakers() -> Result<()> {
         });
         let rate = (speakers - enrolled) as f64 / begun.elapsed().as_secs_f64();
         enrolled = speakers;
-        // Side by side: a comparison takes the same way but for the search.
+        // Both requests are measured in turn: they take the same path except for the search.
         let client = client();
         let pair = json!({"a": made_up_voice(1), "b": made_up_voice(2)});
         let probe = json!({"voice": made_up_voice(speakers / 2)});
@@ -721,7 +721,7 @@ fn replicas() -> Result<()> {
         quantile(&searches, 0.5),
         quantile(&searches, 0.99)
     );
-    // Both are emptied, and get the same.
+    // Both databases are emptied and import the same speakers.
     for server in [&servers[0], &single] {
         client
             .delete(format!("http://{}/v1/collections/default", server.address))
@@ -763,13 +763,13 @@ fn replicas() -> Result<()> {
     Ok(())
 }
 
-/// A made-up embedding as a voice.
+/// Returns a made-up embedding as a voice.
 fn made_up_voice(seed: usize) -> Value {
     let bytes: Vec<u8> = components(seed as u64).flat_map(f32::to_le_bytes).collect();
     json!({"embedding": BASE64_STANDARD.encode(bytes), "model": "resemblyzer", "speech_seconds": 5.0})
 }
 
-/// Posts JSON, which succeeds; how long it took.
+/// Posts JSON, which must succeed, and returns the time that this took.
 fn posted(server: &Server, client: &Client, path: &str, body: &Value) -> Duration {
     let request = client.post(format!("http://{}{path}", server.address)).header("X-API-Key", KEY);
     let begun = Instant::now();
@@ -778,7 +778,7 @@ fn posted(server: &Server, client: &Client, path: &str, body: &Value) -> Duratio
     begun.elapsed()
 }
 
-/// An export of made-up speakers.
+/// Returns an export of made-up speakers.
 fn made_up_export(n: usize) -> String {
     const MODEL: &str = "resemblyzer-0.1.4/39373b86";
     const TIME: &str = "2026-11-26T09:30:00.000Z";
@@ -798,7 +798,7 @@ fn made_up_export(n: usize) -> String {
     export + &format!("\n{{\"end\":true,\"speakers\":{n}}}\n")
 }
 
-/// Components of a made-up embedding.
+/// Returns the components of a made-up embedding.
 fn components(seed: u64) -> impl Iterator<Item = f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678;
     (0..256).map(move |_| {
@@ -815,7 +815,7 @@ struct Server {
 }
 
 struct Answer {
-    /// 0 if there was none.
+    /// 0 if there was no response.
     status: u16,
     was_never_connected: bool,
     time: Duration,
@@ -823,7 +823,7 @@ struct Answer {
 
 impl Server {
     fn start(variables: &[(&str, &str)]) -> Result<Self> {
-        // The program of the same build lies above the folder of examples.
+        // The program of the same build is in the folder above the examples.
         let built =
             std::env::current_exe()?.ancestors().nth(2).context("it is in a folder of a build")?.to_owned();
         let mut process = Command::new(built.join("voice-embedding-service"))
@@ -863,7 +863,8 @@ impl Server {
         ask(&self.address, client, body)
     }
 
-    /// Clients that each ask again once they have their answer; every answer, and the times of those of 200.
+    /// Runs clients that each send the next request once they have the response. Returns every response, and the times
+    /// of those with status 200.
     fn closed_loop(&self, body: &[u8], clients: usize, time: Duration) -> (Vec<Answer>, Vec<Duration>) {
         let begun = Instant::now();
         let answers = Mutex::new(Vec::new());
@@ -892,12 +893,12 @@ impl Server {
         Ok(tungstenite::client(request, stream).map_err(|error| anyhow!("{error}"))?.0)
     }
 
-    /// Plays audio in a live session, again and again, as it is spoken.
+    /// Plays audio in a live session in real time, again and again.
     fn play(&self, number: usize, audio: &[u8], time: Duration) -> Result<()> {
         const PIECE_BYTES: usize = 6_400;
         const PIECE: Duration = Duration::from_millis(200);
 
-        // They do not begin at one time.
+        // The sessions begin at different times.
         std::thread::sleep(Duration::from_millis(number as u64 * 73 % 1_000));
         let mut socket = self.open_session()?;
         socket.get_ref().set_read_timeout(Some(Duration::from_millis(1)))?;
@@ -917,7 +918,7 @@ impl Server {
         Ok(())
     }
 
-    /// Steps of live sessions, and those that took no more than a quarter of a second.
+    /// Returns the number of steps of live sessions, and of steps that took at most a quarter of a second.
     fn live_steps(&self) -> Result<(f64, f64)> {
         let name = "voice_embedding_live_latency_seconds";
         Ok((self.metric(&format!("{name}_count"))?, self.metric(&format!("{name}_bucket{{le=\"0.25\"}}"))?))
@@ -929,7 +930,7 @@ impl Server {
         value.with_context(|| format!("there is no metric {name}"))
     }
 
-    /// What the process has used of all cores.
+    /// Returns the CPU time that the process has used on all cores.
     fn cpu_seconds(&self) -> f64 {
         self.metric("process_cpu_seconds_total").unwrap_or(f64::NAN)
     }
@@ -950,7 +951,7 @@ impl Server {
             / 1e3
     }
 
-    /// Asks it to stop and waits; its exit status.
+    /// Asks the server to stop, waits for it and returns its exit status.
     fn stop(&mut self) -> Result<Option<i32>> {
         Command::new("kill").arg(self.process.id().to_string()).status()?;
         Ok(self.process.wait()?.code())
@@ -965,7 +966,7 @@ impl Drop for Server {
 }
 
 fn client() -> Client {
-    // Another thread was first, perhaps.
+    // Another thread may have installed the provider already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder()
         .no_proxy()
@@ -1002,7 +1003,7 @@ impl std::fmt::Display for Milliseconds {
     }
 }
 
-/// The median and the 95th percentile.
+/// Formats the median and the 95th percentile.
 fn p50_p95(times: &[Duration]) -> String {
     format!("p50 {}, p95 {}", quantile(times, 0.5), quantile(times, 0.95))
 }

@@ -1,4 +1,4 @@
-"""Ask a running service about a recording: ask.py URL AUDIO_FILE. Exit status 1 if nobody answers yet."""
+"""Sends a recording to a running service: ask.py URL AUDIO_FILE. The exit status is 1 if the service does not respond yet."""
 
 import base64
 import json
@@ -12,7 +12,7 @@ with open(path, "rb") as file:
     body = json.dumps({"audio_base64": base64.b64encode(file.read()).decode()}).encode()
 headers = {"Content-Type": "application/json", "X-API-Key": os.environ.get("API_KEY", "dev-key-change-me")}
 try:
-    # The service is on this machine, where no proxy leads.
+    # The service runs on this machine, so a proxy from the environment must not be used.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(urllib.request.Request(f"{url}/extract-embedding", body, headers)) as answer:
         embedding = json.load(answer)

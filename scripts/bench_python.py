@@ -1,7 +1,8 @@
-"""Measures the Python package beside Resemblyzer, into docs/performance.md: bench_python.py [ROUNDS].
+"""Compares the speed of the Python package with Resemblyzer's, and writes the table of docs/performance.md.
 
-A program written for Resemblyzer embeds the same files with either package, on one thread, in turns; `embed_files` and Resemblyzer with two threads of
-PyTorch do so on two. Each runs in a process of its own. Given are medians of the rounds, the least and the most of the ratios. Needs both packages.
+Usage: bench_python.py [ROUNDS]. A program written for Resemblyzer embeds the same files with each package in turn, on one
+thread. On two threads, `embed_files` takes turns with Resemblyzer on two PyTorch threads. Each run has a process of its own.
+The table has the medians of the rounds, and the minimum and maximum of the ratios. Needs both packages.
 """
 
 import datetime
@@ -18,10 +19,10 @@ from pieces import write_pieces
 
 PERFORMANCE = pathlib.Path("docs/performance.md")
 
-# Seconds of a file, and how many.
+# The number of files by their length in seconds.
 CLIPS = {2: 200, 5: 100, 15: 40}
 
-# Runs of a program that measures itself from its first import on, in seconds.
+# A program that prints two durations in seconds: from its first import to the first embedding, and for all files.
 PROGRAM = """
 import json, sys, time
 begun = time.perf_counter()
@@ -48,7 +49,7 @@ print(json.dumps([started - begun, time.perf_counter() - started]))
 
 
 def run(name: str, threads: int, files: list[pathlib.Path]) -> tuple[float, float]:
-    """Seconds from import to first embedding, and of all files."""
+    """Returns the seconds from import to first embedding, and those for all files."""
     command = [sys.executable, "-W", "ignore", "-c", PROGRAM, name, str(threads), str(files[0]), *map(str, files)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
@@ -78,7 +79,7 @@ def rows(rounds: int) -> list[str]:
             rate = n_files / statistics.median(one)
             rate_of_two = n_files / statistics.median(two)
             lines.append(
-                f"| {seconds} s clips a second | {rate:.1f} | {told(same, one)} | {rate_of_two:.1f} | {told(both, two)} |"
+                f"| {seconds} s clips per second | {rate:.1f} | {told(same, one)} | {rate_of_two:.1f} | {told(both, two)} |"
             )
             hours = n_files * seconds / statistics.median(same)
             print(f"{seconds} s: {hours:.0f} hours of such audio an hour and core", flush=True)
@@ -96,7 +97,7 @@ def cpu() -> str:
 def main(rounds: int = 5) -> None:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     table = [
-        f"{cpu()}, {datetime.date.today()}, commit {commit}, `make bench-python`, {rounds} rounds; medians, and in brackets the least and the most.",
+        f"{cpu()}, {datetime.date.today()}, commit {commit}, `make bench-python`: medians of {rounds} rounds (minimum to maximum).",
         "",
         "| | Resemblyzer, one thread | the same program with `voice_embedding` | Resemblyzer, two threads | `embed_files`, two threads |",
         "| --- | --- | --- | --- | --- |",

@@ -1,7 +1,8 @@
-"""Write the tables of docs/diarization.md and docs/diarization.svg: how far `diarize` is from what is known of recordings.
+"""Compares the output of `diarize` with references, and writes the table of docs/diarization.md and docs/diarization.svg.
 
-der.py BINARY PARITY_DATA SETS: PARITY_DATA has `conversations` and `meetings`, SETS is where der_sets.py makes others. Rates are those of the
-command `score`. Exit status 1 if a number of speakers is wrong on the conversations.
+Usage: der.py BINARY PARITY_DATA SETS. PARITY_DATA contains `conversations` and `meetings`. SETS is the folder in which
+der_sets.py creates more sets. The command `score` computes the rates. The exit status is 1 if CAM++ finds a wrong number of
+speakers in one of the conversations.
 """
 
 import json
@@ -15,7 +16,7 @@ import der_sets
 
 MODELS = ("campplus", "resemblyzer")
 
-# Where the table stands in the page.
+# Markers around the table in the page.
 BEGIN, END = "<!-- make der -->\n", "<!-- end -->\n"
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#000000", "#999999")
@@ -47,12 +48,12 @@ def row(binary, title, folder, model, found):
 
 
 def together(a, b):
-    """Seconds that are in both of two lists of turns."""
+    """Returns the seconds that two lists of turns have in common."""
     return sum(max(0, min(x[1], y[1]) - max(x[0], y[0])) for x in a for y in b)
 
 
 def timeline(reference, found, name):
-    """A picture: the turns of a conversation, as they are and as they are told."""
+    """Draws the turns of a conversation: each speaker's reference, and below it the turns that were found."""
     def by_speaker(turns):
         speakers = {}
         for who, start, end in turns:
@@ -65,9 +66,9 @@ def timeline(reference, found, name):
     rows, y = [], 24
     for (speaker, turns), colour in zip(sorted(reference.items()), COLOURS):
         told = max(found.values(), key=lambda other: together(turns, other), default=())
-        for title, own in ((speaker, turns), ("told", told)):
+        for title, own in ((speaker, turns), ("found", told)):
             rows.append(f'<text x="{left - 8}" y="{y + 14}" text-anchor="end">{title}</text>')
-            opacity = 0.55 if title == "told" else 1
+            opacity = 0.55 if title == "found" else 1
             for start, stop in own:
                 rows.append(f'<rect x="{left + start / end * width:.1f}" y="{y}" width="{(stop - start) / end * width:.1f}" '
                             f'height="{height - 6}" fill="{colour}" fill-opacity="{opacity}"/>')
@@ -77,7 +78,7 @@ def timeline(reference, found, name):
                     for s in range(0, int(end) + 1, 10))
     return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 20}" height="{y + 24}" '
             f'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>'
-            f'<text x="{left}" y="14">{name}: each speaker\'s turns, and below them what CAM++ tells</text>'
+            f'<text x="{left}" y="14">{name}: each speaker\'s turns, and below them those that CAM++ finds</text>'
             f'{"".join(rows)}{ticks}</svg>\n')
 
 

@@ -1,8 +1,8 @@
-"""Make recordings whose turns are known, of the voices in a folder as PARITY_DATA is.
+"""Creates recordings with known turns from the voices in a folder that is laid out like PARITY_DATA.
 
-A folder for each set, with a FLAC and an RTTM file for each recording. The same data and the same version of numpy give the same files.
-The voices are five of LibriSpeech (`audio/librispeech`) and three of `audio/voices`; a reference has speech where the source is less than
-35 dB below its loudest tenth, over pauses of up to 0.3 s.
+Each set is a folder with an audio and an RTTM file for each recording. The same data and the same version of numpy give the
+same files. The voices are five of LibriSpeech (`audio/librispeech`) and three of `audio/voices`. In a reference, speech is
+where the source is less than 35 dB below its loudest tenth; pauses of up to 0.3 s are bridged.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ FRAME = 160
 
 
 def speech(samples):
-    """Where a source holds speech, in samples."""
+    """Returns the stretches of a source that contain speech, in samples."""
     n = len(samples) // FRAME
     level = 10 * np.log10(np.mean(samples[: n * FRAME].reshape(n, FRAME) ** 2, axis=1) + 1e-12)
     is_speech = level > np.percentile(level, 90) - 35
@@ -27,14 +27,14 @@ def speech(samples):
 
 
 class Mixture:
-    """A recording in the making."""
+    """A recording that is being assembled."""
 
     def __init__(self, seconds):
         self.samples = np.zeros(int(seconds * RATE))
         self.turns = []
 
     def add(self, speaker, samples, at):
-        """Adds a source at a sample; what is beyond the end is left out."""
+        """Mixes a source in from the sample `at` on, and drops the part beyond the end of the recording."""
         samples = samples[: max(0, len(self.samples) - at)]
         self.samples[at : at + len(samples)] += samples
         for a, b in speech(samples) if len(samples) > FRAME * 20 else []:
@@ -43,7 +43,7 @@ class Mixture:
     def write(self, folder, name, noise_db, random):
         folder.mkdir(parents=True, exist_ok=True)
         noise = random.standard_normal(len(self.samples))
-        # Pink: each octave has the same power.
+        # Pink noise: each octave has the same power.
         spectrum = np.fft.rfft(noise)
         spectrum[1:] /= np.sqrt(np.arange(1, len(spectrum)))
         noise = np.fft.irfft(spectrum, len(noise))
@@ -65,7 +65,7 @@ def read(path):
 
 
 def voices(data):
-    """The sources of each voice, each at the same level."""
+    """Returns the sources of each voice, all at the same level."""
     found = {}
     for path in sorted((data / "audio/librispeech").glob("*/**/*.flac")):
         found.setdefault(path.relative_to(data / "audio/librispeech").parts[0], []).append(read(path))
@@ -75,7 +75,7 @@ def voices(data):
 
 
 def part(sources, seconds, random):
-    """Seconds of a voice, from the start of a stretch of speech."""
+    """Returns `seconds` of a voice, from the start of a stretch of speech."""
     source = sources[random.integers(len(sources))]
     starts = [a for a, b in speech(source) if a + seconds * RATE < len(source)]
     at = starts[random.integers(len(starts))] if starts else 0
@@ -83,7 +83,7 @@ def part(sources, seconds, random):
 
 
 def conversation(all_voices, who, seconds, turn, overlap, random):
-    """Turns of speakers, none twice in a row; a share of them begins before the one before has ended."""
+    """Creates a conversation whose speaker changes at each turn. The share `overlap` of turns begins before the previous ends."""
     mixture, at, last = Mixture(seconds), int(0.3 * RATE), None
     while at < len(mixture.samples) - RATE // 2:
         speaker = random.choice([other for other in who if other != last])
@@ -96,7 +96,7 @@ def conversation(all_voices, who, seconds, turn, overlap, random):
 
 
 def make(data, target):
-    """Makes all sets."""
+    """Creates all sets in the folder `target`."""
     random = np.random.default_rng(7)
     all_voices = voices(data)
     everybody = sorted(all_voices)
@@ -130,7 +130,7 @@ def make(data, target):
             soundfile.write(short / f"short-{i}.flac", samples[int(start * RATE) : int((start + seconds) * RATE)], RATE)
             write_rttm(short / f"short-{i}.rttm", f"short-{i}", cropped)
     for path in conversations:
-        # Every other sample of what is below 3.4 kHz, in mu-law.
+        # The telephone band of 300 to 3,400 Hz at half the sample rate, in mu-law.
         samples = read(path)
         spectrum = np.fft.rfft(samples)
         hz = np.fft.rfftfreq(len(samples), 1 / RATE)

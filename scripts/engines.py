@@ -1,7 +1,8 @@
-"""Runs the package's examples for Spark and Ray on many files and compares with the command line: engines.py SERVICE [FILES].
+"""Runs the package's examples for Spark and Ray on many files and compares the results with those of the command line.
 
-SERVICE is the service's binary. Tells how many files a second each embeds with one worker and with two; the engine's own start and
-end, which a run on one file takes, are told apart. Needs the package, pyspark with Java, and ray.
+Usage: engines.py SERVICE [FILES]. SERVICE is the service's binary. The script prints how many files per second each engine
+embeds with one and with two workers. It prints the time for the engine's own start and end separately; a run on one file
+measures it. Needs the package, pyspark with Java, and ray.
 """
 
 import json
@@ -22,7 +23,7 @@ EXAMPLES = pathlib.Path("python/examples")
 
 
 def by_the_command_line(service: str, folder: pathlib.Path) -> tuple[dict[str, np.ndarray], list[str]]:
-    # The status tells that one file failed.
+    # The exit status is not checked, because one file is meant to fail.
     done = subprocess.run(
         [service, "embed", "--quiet", str(folder)], capture_output=True, text=True, env={**os.environ, "ENCODER": "native"}
     )
@@ -44,7 +45,7 @@ def compare(output: str, expected: dict[str, np.ndarray], bad: str) -> None:
 
 
 def run(engine: str, folder: pathlib.Path, output: str, workers: str) -> float:
-    """The seconds that an example takes."""
+    """Runs an example and returns the seconds that it takes."""
     begun = time.perf_counter()
     done = subprocess.run(
         [sys.executable, EXAMPLES / f"{engine}_embed.py", folder, output, workers], capture_output=True, text=True

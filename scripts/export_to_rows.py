@@ -1,4 +1,7 @@
-"""Turns an export of speakers (standard input) into rows for COPY of PostgreSQL with pgvector: collection, speaker, enrolment, model, embedding."""
+"""Converts an export of speakers on standard input into rows for COPY in PostgreSQL with pgvector.
+
+The columns are collection, speaker, enrolment, model and embedding.
+"""
 
 import base64
 import json

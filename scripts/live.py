@@ -1,7 +1,8 @@
-"""Write the tables of docs/live.md: how far what `live` says as a recording plays is from what is known of the recording.
+"""Compares the events of `live` while a recording plays with reference annotations, and writes the tables of docs/live.md.
 
-live.py BINARY PARITY_DATA SETS: PARITY_DATA has `conversations` and `meetings`, SETS is what der_sets.py makes. A recording is played as fast as
-possible; what counts is how much of it had been sent when something was said. Rates are those of the command `score`.
+Usage: live.py BINARY PARITY_DATA SETS. PARITY_DATA contains `conversations` and `meetings`. SETS is the folder in which
+der_sets.py creates more sets. The script plays recordings as fast as possible, so the time of an event is the amount of
+audio that had been sent before it. The command `score` computes the rates.
 """
 
 import collections
@@ -20,13 +21,13 @@ import soundfile
 MODELS = ("campplus", "resemblyzer")
 LATENCIES = (2, 5, 10)
 
-# Seconds between two looks at who speaks.
+# Seconds between two comparisons of the current speakers.
 STEP = 0.02
 
-# A label that is wrong for longer than this counts, in seconds.
+# A label that is wrong for more seconds than this is counted.
 WRONG_SECONDS = 5
 
-# Seconds of speech that a speaker is enrolled with.
+# Seconds of speech with which a speaker is enrolled.
 ENROLLED_SECONDS = 15
 
 BEGIN, END = "<!-- make live -->\n", "<!-- end -->\n"
@@ -38,7 +39,7 @@ def run(*command, env=()):
 
 
 def session(binary, model, path, *options, env=()):
-    """The events of a session, and the seconds that it took on a processor."""
+    """Runs a session and returns its events and its processor time in seconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     lines = run(binary, "live", "--format", "jsonl", "--speed", "0", "--model", model, *options, path, env=env)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -47,7 +48,7 @@ def session(binary, model, path, *options, env=()):
 
 
 def state_after(events, latency, duration):
-    """For each step, who speaks by what had been said `latency` seconds later."""
+    """Returns the current labels for each step, according to the events up to `latency` seconds later."""
     turns, place, said = {}, 0, []
     for step in range(int(duration / STEP)):
         at = (step + 0.5) * STEP
@@ -61,7 +62,7 @@ def state_after(events, latency, duration):
 
 
 def rttm(name, said):
-    """Steps as lines of RTTM."""
+    """Converts the labels of all steps to lines of RTTM."""
     lines, since = [], {}
     for step, labels in enumerate([*said, set()]):
         for label in [label for label in since if label not in labels]:
@@ -84,7 +85,7 @@ def speakers_at(turns, at):
 
 
 def wrong_labels(said, turns):
-    """Stretches of more than WRONG_SECONDS of one person's speech under a label that is mostly somebody else's."""
+    """Counts stretches of more than WRONG_SECONDS of one person's speech under a label that mostly belongs to another person."""
     together = collections.Counter()
     alone = []
     for step, labels in enumerate(said):
@@ -108,7 +109,7 @@ def wrong_labels(said, turns):
 
 
 def latencies(events):
-    """Of each stretch of speech, the seconds of audio until a turn covers it."""
+    """Returns for each tenth of a second in a turn the seconds of audio until a turn covered it."""
     covered, found = set(), []
     for event in events:
         if event["type"] == "turn":
@@ -148,7 +149,7 @@ def measure(binary, title, folder, model, idle):
 
 
 def naming(binary, folder, model):
-    """Enrols all speakers but one from other recordings, and plays each recording."""
+    """Plays each recording after enrolling all its speakers but one from other recordings; returns a row of the second table."""
     known = {path.stem: der_sets.annotation(path) for path in sorted(folder.glob("*.rttm"))}
     people = sorted({who for turns in known.values() for who, *_ in turns})
     until_named, missed, strangers, searched = [], 0, 0, 0
@@ -212,7 +213,7 @@ def main():
             rows.append(measure(binary, title, folder, model, idle[model]))
             print(*rows[-1], sep=" | ", flush=True)
     head = ("set", "model", "DER of the file", *(f"after {latency} s" for latency in LATENCIES), "labels (people)",
-            f"wrong for more than {WRONG_SECONDS} s", "latency, median and 95 %, s", "CPU, ms a second")
+            f"wrong for more than {WRONG_SECONDS} s", "latency, median and 95 %, s", "CPU, ms per second")
     names = [naming(binary, data / "conversations", model) for model in MODELS]
     for row in names:
         print(*row, sep=" | ", flush=True)

@@ -1,8 +1,9 @@
-"""Finds the direction by which the Python package notices waveforms that are taken for 16 kHz and are not: misread_rate.py PARITY_DATA.
+"""Computes the direction by which the Python package detects waveforms that are passed as 16 kHz but have another sample rate.
 
-Recordings at 16 kHz are resampled to 8, 22.05, 32, 44.1 and 48 kHz and embedded as if they were at 16 kHz still; the direction leads from the mean
-of what is right to that of 44.1 and 48 kHz. Printed is where all lie along it, each speaker by a direction found without him or her.
-Needs the package (`make python`); writes python/voice_embedding/_rate.npy.
+Usage: misread_rate.py PARITY_DATA. The script resamples recordings from 16 kHz to 8, 22.05, 32, 44.1 and 48 kHz and embeds
+them as if they still had 16 kHz. The direction leads from the mean embedding of correct recordings to that of recordings at
+44.1 and 48 kHz. The script prints where the recordings of each rate lie along the direction; for each speaker, it computes
+the direction without that speaker. Needs the package (`make python`). Writes python/voice_embedding/_rate.npy.
 """
 
 import pathlib
@@ -18,7 +19,7 @@ RATES_HZ = (8_000, 16_000, 22_050, 32_000, *FAR_HZ)
 
 
 def resampled(wav: np.ndarray, rate_hz: int) -> np.ndarray:
-    """By its spectrum; the number of samples is a multiple of 160."""
+    """Resamples a waveform through its spectrum. The number of samples must be a multiple of 160."""
     spectrum = np.fft.rfft(wav)
     n_samples = len(wav) * rate_hz // 16_000
     wanted = np.zeros(n_samples // 2 + 1, complex)
@@ -32,7 +33,7 @@ def embeddings(encoder: voice_embedding.VoiceEncoder, file: pathlib.Path) -> dic
     samples = samples[: len(samples) // 160 * 160]
     found = {}
     for rate_hz in RATES_HZ:
-        # Telephone speech has lost its high frequencies, but is at 16 kHz.
+        # Stands for telephone speech, which has lost its high frequencies but is correctly passed at 16 kHz.
         wav = resampled(resampled(samples, 8_000), 16_000) if rate_hz == 8_000 else resampled(samples, rate_hz)
         speech = voice_embedding.preprocess_wav(wav)
         if len(speech) >= 16_000:

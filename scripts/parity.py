@@ -1,7 +1,8 @@
-"""Write docs/parity.md: what a running service answers for every file that the real Resemblyzer has embedded.
+"""Compares a running service with the original Resemblyzer on every file with a golden embedding, and writes docs/parity.md.
 
-parity.py SERVER_BINARY PARITY_DATA OUTPUT: PARITY_DATA has `audio/` and `golden/embeddings.jsonl`. The service is started on a
-free port and stopped again. Exit status 1 if an answer is not 200 or a cosine is below what is promised.
+Usage: parity.py SERVER_BINARY PARITY_DATA OUTPUT. PARITY_DATA contains `audio/` and `golden/embeddings.jsonl`. The script
+starts the service on a free port and stops it afterwards. The exit status is 1 if a response is not 200 or a cosine is below
+the promised one.
 """
 
 import datetime
@@ -16,11 +17,11 @@ import urllib.request
 
 KEY = "parity"
 
-# What is promised, by the file's kind: the first that fits.
+# Encodings and containers with a loss, for which less is promised.
 LOSSY = ("mulaw", "alaw", "adpcm", ".mp3", ".ogg", ".opus", ".webm", ".m4a")
 
-# Two decoders of the original disagree on the packets of this file by 0.005, where one window of voice detection flips; the
-# golden embedding of the same packets in Ogg is the one that counts.
+# Two decoders of the original disagree on the packets of this file by 0.005, because one window of voice detection flips. The
+# golden embedding of the same packets in Ogg is the reference.
 TWINS = {"encodings/1688-0005.webm": "encodings/1688-0005.opus"}
 
 
@@ -43,8 +44,8 @@ def ask(opener, address, file):
 
 
 def start(binary):
-    """The service and its address, once it listens."""
-    # Nobody reads on behind the line with the address, so there must not be more than the pipe takes.
+    """Starts the service and returns it with its address, once it listens."""
+    # After the line with the address, the log is not read any more, so the rest of it must fit into the pipe.
     log = "error,voice_embedding_service::http::serve=info"
     environment = os.environ | {"API_KEY": KEY, "HOST": "127.0.0.1", "PORT": "0", "ENV": "production", "RUST_LOG": log}
     server = subprocess.Popen([binary], env=environment, stderr=subprocess.PIPE, text=True)
@@ -79,7 +80,7 @@ def main():
     binary, data, output = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
     lines = [json.loads(line) for line in (data / "golden/embeddings.jsonl").read_text().splitlines()]
     by_path = {line["path"]: line for line in lines}
-    # The service is on this machine, where no proxy leads.
+    # The service runs on this machine, so a proxy from the environment must not be used.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     server, address = start(binary)
     try:
@@ -93,12 +94,16 @@ def main():
     low = [text for text, reached in rows if not reached]
     output.write_text(
         "# Parity\n\n"
-        "What the service answers for every file whose embedding the real Resemblyzer 0.1.4 computed (librosa 0.11, soxr, ffmpeg).\n"
-        f"Written by `make parity` on {datetime.date.today()} from a running service, version {answers[0]['model']}.\n\n"
-        "Cosines are between the service's embedding and the original's; the last column but one is what is promised for such a file. Lossy\n"
-        "formats are decoded by other decoders than the original's, which differ in delay and rounding. Golden windows of resampled files may\n"
-        "differ by one where the voice detector is undecided.\n\n"
-        + "".join(f"- `{path.split('/')[-1]}` is compared with the golden embedding of `{twin.split('/')[-1]}`, the same packets: the original's two\n  decoders disagree by 0.005 there.\n" for path, twin in TWINS.items())
+        "This page compares the service's embeddings with those of the original Resemblyzer 0.1.4 (librosa 0.11, soxr,\n"
+        f"ffmpeg). `make parity` wrote it on {datetime.date.today()} from a running service, version {answers[0]['model']}.\n\n"
+        "The column `cosine` compares the service's embedding with the original's, and `promised` is the minimum promised\n"
+        "for such a file. For lossy formats, the service and the original use different decoders, which differ in delay and\n"
+        "rounding. For resampled files, the number of windows may differ by one where the voice detector is undecided.\n\n"
+        + "".join(
+            f"- `{path.split('/')[-1]}` is compared with the golden embedding of `{twin.split('/')[-1]}`, which has the\n"
+            "  same packets. The original's two decoders disagree by 0.005 on them.\n"
+            for path, twin in TWINS.items()
+        )
         + "\n| file | Hz | channels | windows, golden | ours | cosine | promised | |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n"
         + "\n".join(text for text, _ in rows)
         + "\n"

@@ -1,4 +1,4 @@
-"""Recordings for measurements: pieces of the fixtures' voices, each another one."""
+"""Recordings for measurements: pieces of the voices in the fixtures, each different."""
 
 import pathlib
 import wave
@@ -10,7 +10,7 @@ FIXTURES = pathlib.Path("tests/fixtures/audio")
 
 
 def write_pieces(folder: pathlib.Path, n_files: int, seconds: float) -> list[pathlib.Path]:
-    """Writes WAV files of 16 bits at 16 kHz. Pieces that are longer than a voice go on with it from its beginning."""
+    """Writes 16-bit WAV files at 16 kHz. A piece that is longer than its voice continues from the beginning of the voice."""
     sources = [voice_embedding.decode(path).samples for path in sorted(FIXTURES.glob("*.wav"))]
     folder.mkdir(parents=True)
     files = [folder / f"{number:04}.wav" for number in range(n_files)]

@@ -1,6 +1,6 @@
-//! The service and the command line over the engine, [`voice_embedding_engine`], whose modules have the same names here.
+//! The service and the command line, built on the engine, [`voice_embedding_engine`], whose modules keep their names here.
 //!
-//! A module imports only from those above it in this list.
+//! A module imports only from the modules above it in this list.
 
 pub use voice_embedding_engine::{
     audio, calibration, compare, decisions, diarization, embedder, embedding, encoder, engine, front_end,

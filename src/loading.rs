@@ -1,4 +1,4 @@
-//! What the service works with: the models, found and loaded on the embedder's workers, and the store.
+//! Loads the service's dependencies: the models on the embedder's workers, and the store.
 
 use std::sync::Arc;
 
@@ -12,16 +12,16 @@ use crate::models::Model;
 use crate::queue::OnBatch;
 use crate::store::{OpenError, Store, StoreConfig, StorePlace};
 
-/// Why the service cannot work.
+/// The reason why the service cannot work.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// There is no model.
+    /// A model cannot be obtained.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// It cannot be run.
+    /// A model cannot be run.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
-    /// A calibration is of a model that is not loaded.
+    /// A calibration belongs to a model that is not loaded.
     #[error("CALIBRATION_PATH: {0}")]
     Calibration(#[from] UnlikeCalibration),
     /// The database of speakers cannot be used.
@@ -29,7 +29,7 @@ pub enum LoadError {
     Store(#[from] OpenError),
 }
 
-/// Checks what takes no time, before anything listens.
+/// Runs the checks that take no time, before the service listens.
 pub(crate) fn check(config: &Config) -> Result<(), LoadError> {
     let needed = config.models.iter().filter(|model| !model.is_optional);
     config.engine.check(needed.map(|model| &*model.spec))?;
@@ -37,7 +37,7 @@ pub(crate) fn check(config: &Config) -> Result<(), LoadError> {
     Ok(sources.chain([&config.segmentation]).try_for_each(ModelSource::check)?)
 }
 
-/// Opens the store of speakers for the embedder's models, if there is to be one.
+/// Opens the speaker store for the embedder's models, unless the configuration disables it.
 pub(crate) fn open_store(config: &StoreConfig, embedder: &Embedder) -> Result<Option<Arc<Store>>, LoadError> {
     let StoreConfig { place, note, max_speakers } = config;
     let Some(place) = place else {
@@ -70,8 +70,8 @@ fn place_name(place: &StorePlace) -> String {
     }
 }
 
-/// Finds the models, loads the first and starts the workers; takes a while. `on_batch` is called with the number of units in each call of
-/// an encoder.
+/// Obtains and loads the models, and starts the workers. This takes a while. `on_batch` is called with the number of
+/// units in each call of an encoder.
 pub(crate) fn load(config: &Config, on_batch: OnBatch) -> Result<Embedder, LoadError> {
     let (mut models, mut origins) = (Vec::new(), Vec::new());
     for ConfiguredModel { spec, source, is_optional } in &config.models {
@@ -100,7 +100,7 @@ pub(crate) fn load(config: &Config, on_batch: OnBatch) -> Result<Embedder, LoadE
         .ok();
     let mut engine = Engine::load(&config.engine, models, segmentation)?;
     config.calibrations.iter().cloned().try_for_each(|calibration| engine.calibrate(calibration))?;
-    // The files of the models and what was made of them on the way.
+    // Frees the memory of the model files, and of the data derived from them while loading.
     give_back_memory();
     let embedder = Embedder::start(engine, config.embedder, on_batch);
     for (model, origin) in embedder.models().iter().zip(origins) {

@@ -1,4 +1,4 @@
-//! Logs, on stderr, and traces, to an OpenTelemetry collector if one is named.
+//! Writes logs to stderr, and sends traces to an OpenTelemetry collector if one is configured.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::collections::HashMap;
@@ -24,21 +24,21 @@ use crate::audio;
 use crate::config::{Environment, LogConfig, TraceExport};
 use crate::tls;
 
-/// Why there are no logs.
+/// The reason why logging cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
-    /// The filter is none.
+    /// The filter is invalid.
     #[error("RUST_LOG: {0}")]
     Filter(#[from] ParseError),
-    /// Traces cannot be sent there.
+    /// Traces cannot be sent to this collector.
     #[error("OTEL_EXPORTER_OTLP_ENDPOINT: {0}")]
     Export(#[from] ExporterBuildError),
 }
 
-/// Logging, for as long as this lives; then what is left of traces and lines is sent.
+/// Active logging. When it is dropped, the remaining traces and lines are sent.
 pub struct Logging {
     traces: Option<(SdkTracerProvider, Duration)>,
-    /// Writes lines on a thread of its own: a reader of stderr that is slow or gone keeps nobody.
+    /// Writes lines on a separate thread, so that a slow or missing reader of stderr delays no other thread.
     _lines: WorkerGuard,
 }
 
@@ -52,8 +52,8 @@ impl Drop for Logging {
     }
 }
 
-/// Starts logging for the process: JSON in production, readable lines in development. A panic becomes a line of the log,
-/// with the span it happened in.
+/// Starts logging for the process: JSON in production, readable lines in development. A panic is logged with the span in
+/// which it happened.
 pub fn init(config: &LogConfig) -> Result<Logging, LoggingError> {
     let default_filter = match config.environment {
         Environment::Production => "info",
@@ -70,7 +70,7 @@ pub fn init(config: &LogConfig) -> Result<Logging, LoggingError> {
     };
     let provider = config.traces.as_ref().map(tracer_provider).transpose()?;
     let traces = provider.as_ref().map(|provider| {
-        // What exporting itself does is not traced.
+        // The exporter's own activity is not traced.
         let crates = [env!("CARGO_CRATE_NAME"), "voice_embedding_engine"];
         let ours = Targets::new().with_targets(crates.map(|name| (name, LevelFilter::INFO)));
         tracing_opentelemetry::layer().with_tracer(provider.tracer(env!("CARGO_PKG_NAME"))).with_filter(ours)
@@ -81,7 +81,7 @@ pub fn init(config: &LogConfig) -> Result<Logging, LoggingError> {
     Ok(Logging { traces, _lines: guard })
 }
 
-/// The filter, with what decoders say about clients' files turned off unless it names them.
+/// Extends a filter to silence decoders, whose messages concern clients' files, unless the filter mentions them.
 fn without_decoders(filter: &str) -> String {
     if filter.contains("symphonia") { filter.to_owned() } else { format!("{filter},symphonia=off") }
 }
@@ -95,7 +95,7 @@ fn tracer_provider(export: &TraceExport) -> Result<SdkTracerProvider, ExporterBu
 
 pub(crate) fn log_panic(panic: &PanicHookInfo) {
     if audio::is_decoding() {
-        // A decoder that gives up on a damaged file: the client is told.
+        // A decoder has given up on a damaged file. The client receives an error.
         tracing::debug!(reason = panic.payload_as_str(), "a decoder panicked");
         return;
     }
@@ -105,13 +105,13 @@ pub(crate) fn log_panic(panic: &PanicHookInfo) {
     tracing::error!(reason = panic.payload_as_str(), location, backtrace, "a bug: panicked");
 }
 
-/// Makes a span part of the trace that a request belongs to, if its headers (W3C Trace Context) name one.
+/// Makes a span part of the request's trace, if the request's headers (W3C Trace Context) name one.
 pub fn continue_trace<'a>(span: &Span, header: impl Fn(&str) -> Option<&'a str>) {
     if header("traceparent").is_none() {
         return;
     }
     let sent = ["traceparent", "tracestate"]
         .map(|name| (name.to_owned(), header(name).unwrap_or_default().to_owned()));
-    // Without an exporter there are no traces to be part of.
+    // Without an exporter, there is no trace to continue.
     let _ = span.set_parent(TraceContextPropagator::new().extract(&HashMap::from(sent)));
 }

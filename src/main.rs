@@ -1,4 +1,4 @@
-//! The program: one call into the library.
+//! The program, which only calls the library.
 
 use std::process::ExitCode;
 

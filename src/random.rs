@@ -1,6 +1,6 @@
-//! Random bytes, of the cryptography that TLS takes.
+//! Random bytes from the cryptography library that TLS uses.
 
-/// Bytes that cannot be guessed.
+/// Returns bytes that cannot be guessed.
 pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     let provider = rustls::crypto::ring::default_provider();

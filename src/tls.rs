@@ -1,4 +1,4 @@
-//! The cryptography of TLS connections, since reqwest is built without a choice of its own.
+//! The cryptography of TLS connections. reqwest is built without any.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use rustls_platform_verifier::ConfigVerifierExt;
 
 /// How the certificate of a server is verified.
 pub(crate) enum Verification {
-    /// Not at all: what is sent is encrypted, whoever reads it.
+    /// No verification. The data is encrypted, but the receiver may be anyone.
     None,
-    /// By the system's root certificates, and the server's name.
+    /// The system's root certificates and the server's name.
     System,
-    /// By the root certificates in a PEM file, and the server's name.
+    /// The root certificates in a PEM file and the server's name.
     Roots(PathBuf),
 }
 
-/// The settings of a client, or why a file of root certificates cannot be used.
+/// Returns a client's settings, or the reason why a file of root certificates cannot be used.
 pub(crate) fn client_config(verification: &Verification) -> Result<ClientConfig, String> {
     install_provider();
     match verification {
@@ -48,7 +48,7 @@ pub(crate) fn client_config(verification: &Verification) -> Result<ClientConfig,
     }
 }
 
-/// Takes every certificate, and checks that the server has its key.
+/// Accepts every certificate, and checks only that the server has its key.
 #[derive(Debug)]
 struct Anybody(WebPkiSupportedAlgorithms);
 
@@ -87,8 +87,8 @@ impl ServerCertVerifier for Anybody {
     }
 }
 
-/// Makes ring what rustls uses in this process.
+/// Makes ring the process-wide cryptography provider of rustls.
 pub(crate) fn install_provider() {
-    // Whoever was first has chosen already.
+    // If a provider is already installed, it stays.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

@@ -1,11 +1,11 @@
-//! A speaker embedding: finite numbers, checked once, and the model that made them.
+//! A speaker embedding: its components, checked once to be finite, and the model that computed them.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// Which model made an embedding: its id, its weights and its preprocessing. Cheap to clone.
+/// The identity of the model that computed an embedding: its id, its weights and its preprocessing. It is cheap to clone.
 ///
-/// Two are equal if their fingerprints are: only then may embeddings be compared.
+/// Two identities are equal if their fingerprints and dimensions are equal. Only then may embeddings be compared.
 #[derive(Clone)]
 pub struct ModelId(Arc<Inner>);
 
@@ -16,23 +16,24 @@ struct Inner {
 }
 
 impl ModelId {
-    /// Names a model: `id` as people choose it (`resemblyzer`), `fingerprint` as a hash decides it
-    /// (`resemblyzer-0.1.4/39373b86`), `dimension` as its embeddings have it.
+    /// Creates the identity of a model. `id` is the name by which users choose it (`resemblyzer`). `fingerprint` contains
+    /// a hash and identifies weights and preprocessing (`resemblyzer-0.1.4/39373b86`). `dimension` is the number of
+    /// components of its embeddings.
     pub fn new(id: &str, fingerprint: String, dimension: usize) -> Self {
         Self(Arc::new(Inner { id: id.to_owned(), fingerprint, dimension }))
     }
 
-    /// The name that people choose a model by.
+    /// Returns the name by which users choose the model.
     pub fn id(&self) -> &str {
         &self.0.id
     }
 
-    /// Names weights and preprocessing.
+    /// Returns the fingerprint, which identifies weights and preprocessing.
     pub fn fingerprint(&self) -> &str {
         &self.0.fingerprint
     }
 
-    /// Components of an embedding.
+    /// Returns the number of components of an embedding.
     pub fn dimension(&self) -> usize {
         self.0.dimension
     }
@@ -52,30 +53,30 @@ impl fmt::Debug for ModelId {
     }
 }
 
-/// A speaker embedding: as many finite components as its model makes.
+/// A speaker embedding: finite components, as many as its model's dimension.
 ///
-/// The encoder computes in `f32`, which widens to `f64` without loss; clients send JSON numbers, which are `f64`. So
-/// that neither loses a digit, components are kept as `f64`.
+/// The encoder computes in `f32`, which widens to `f64` without loss. Clients send JSON numbers, which are `f64`.
+/// Components are kept as `f64` so that neither source loses a digit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Embedding {
     model: ModelId,
     components: Box<[f64]>,
 }
 
-/// An [`Embedding`] scaled to L2 norm 1: only its direction counts in a comparison.
+/// An [`Embedding`] scaled to L2 norm 1, because a comparison depends only on the direction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UnitEmbedding {
     model: ModelId,
     components: Box<[f64]>,
 }
 
-/// Why some numbers are not an embedding.
+/// The reason that a vector is not an embedding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EmbeddingError {
-    /// There are more or fewer components than the model makes.
+    /// The vector has more or fewer components than the model's dimension.
     #[error("must be {expected}-dimensional, got {got}")]
     WrongDimension {
-        /// What the model makes.
+        /// The model's dimension.
         expected: usize,
         /// The number of components found.
         got: usize,
@@ -83,7 +84,7 @@ pub enum EmbeddingError {
     /// A component is infinite or not a number.
     #[error("component {index} is not finite")]
     NotFinite {
-        /// Place of the first such component.
+        /// Index of the first such component.
         index: usize,
     },
     /// All components are zero: the vector has no direction.
@@ -92,7 +93,7 @@ pub enum EmbeddingError {
 }
 
 impl Embedding {
-    /// Checks the number of components and that all are finite.
+    /// Checks the number of components and that all of them are finite.
     pub fn new(model: &ModelId, components: Vec<f64>) -> Result<Self, EmbeddingError> {
         if let Some(index) = components.iter().position(|c| !c.is_finite()) {
             return Err(EmbeddingError::NotFinite { index });
@@ -106,24 +107,24 @@ impl Embedding {
         Ok(Self { model: model.clone(), components: components.into() })
     }
 
-    /// The model that made it.
+    /// Returns the model that computed it.
     pub fn model(&self) -> &ModelId {
         &self.model
     }
 
-    /// The components, in the encoder's order.
+    /// Returns the components, in the encoder's order.
     pub fn components(&self) -> &[f64] {
         &self.components
     }
 }
 
 impl UnitEmbedding {
-    /// The model that made it.
+    /// Returns the model that computed it.
     pub fn model(&self) -> &ModelId {
         &self.model
     }
 
-    /// The components; their squares sum up to 1.
+    /// Returns the components, whose squares sum to 1.
     pub fn components(&self) -> &[f64] {
         &self.components
     }
@@ -132,7 +133,8 @@ impl UnitEmbedding {
 impl TryFrom<Embedding> for UnitEmbedding {
     type Error = EmbeddingError;
 
-    /// Divides by the largest component, then by the norm, so that no sum overflows or vanishes whatever the magnitudes.
+    /// Divides by the largest component, then by the norm, so that no sum overflows or underflows, whatever the
+    /// magnitudes.
     fn try_from(embedding: Embedding) -> Result<Self, EmbeddingError> {
         let Embedding { model, mut components } = embedding;
         let largest = components.iter().fold(0.0_f64, |largest, c| largest.max(c.abs()));

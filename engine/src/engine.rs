@@ -1,4 +1,4 @@
-//! Models and the encoders that run them, loaded as configured: a session of each model for each worker.
+//! Loads models and the encoders that run them. Each worker has a session of each model.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -11,72 +11,73 @@ use crate::models::{
     FileDigest, Model, ModelFiles, ModelSpec, OnnxFile, segmentation as segmentation_network,
 };
 
-/// What runs the encoder.
+/// The choice of the encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EncoderChoice {
     /// ONNX Runtime.
     Ort,
-    /// The native encoder, in integers of 16 bits.
+    /// The native encoder, which computes in 16-bit integers.
     Native,
-    /// The native encoder where the CPU has instructions that make it fast, else ONNX Runtime.
+    /// The native encoder if the CPU has instructions that make it fast, otherwise ONNX Runtime.
     Auto,
-    /// As [`Self::Auto`] for the models of which that is the default, as [`Self::Ort`] for others.
+    /// Like [`Self::Auto`] for models whose default is the native encoder, like [`Self::Ort`] for others.
     ByModel,
 }
 
-/// How to run models.
+/// The configuration for running models.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
-    /// What runs the encoder.
+    /// The encoder that runs the models.
     pub encoder: EncoderChoice,
-    /// ONNX Runtime's library: a path, or a bare name for the system's loader.
+    /// The library of ONNX Runtime: a path, or a bare name for the system's loader.
     pub onnx_runtime: PathBuf,
-    /// Threads that compute.
+    /// The number of worker threads.
     pub workers: NonZeroUsize,
 }
 
-/// Models, ready to run.
+/// Loaded models that are ready to run.
 pub struct Engine {
     /// The models.
     pub models: Vec<EngineModel>,
-    /// For each worker, a session of each model and, behind them, one of the segmentation network if there is one.
+    /// For each worker, one session of each model, followed by a session of the segmentation network if it is loaded.
     pub workers: Vec<Vec<LazySession>>,
-    /// What runs it, if there is one, as [`EngineModel::encoder`].
+    /// The name of the segmentation network's encoder, like [`EngineModel::encoder`]. `None` if the network is not loaded.
     pub segmentation: Option<String>,
 }
 
-/// What ONNX Runtime is called in logs and metrics.
+/// The name of ONNX Runtime in logs and metrics.
 pub const ORT_NAME: &str = "ort";
 
-/// A model, and what runs it.
+/// A model and its encoder.
 pub struct EngineModel {
     /// The model.
     pub model: Model,
     /// The encoder's name in logs and metrics: `ort`, or `native-` and the instruction set.
     pub encoder: String,
-    /// What is known of its errors: the model's own calibration, unless another is given.
+    /// The calibration: the model's own, unless another is given.
     pub calibration: Option<Calibration>,
 }
 
-/// A calibration of a model that is not loaded.
+/// A calibration for a model that is not loaded.
 #[derive(Debug, thiserror::Error)]
 #[error("the calibration {name} is of the model {model}; there is {loaded}")]
 pub struct UnlikeCalibration {
     /// The calibration's name.
     pub name: String,
-    /// The model that it is of.
+    /// The model that the calibration is for.
     pub model: String,
     /// The models that are loaded.
     pub loaded: String,
 }
 
 impl EngineConfig {
-    /// Loads ONNX Runtime's library if one of the models needs it for sure: what can be found out before anything else.
+    /// Loads ONNX Runtime's library if one of the models certainly needs it. A missing library is thus found before
+    /// anything else is loaded.
     pub fn check<'a>(&self, models: impl IntoIterator<Item = &'a ModelSpec>) -> Result<(), EncoderError> {
         models.into_iter().try_for_each(|spec| self.choose(&spec.files).map(drop))
     }
 
-    /// As [`Self::check`], for the segmentation network.
+    /// Does the same as [`Self::check`] for the segmentation network.
     pub fn check_segmentation(&self) -> Result<(), EncoderError> {
         self.choose(&segmentation_network::files()).map(drop)
     }
@@ -116,15 +117,15 @@ impl EngineConfig {
     }
 }
 
-/// What runs models, by the configuration and the CPU.
+/// The encoder that the configuration and the CPU determine.
 enum Chosen {
     Ort(Runtime),
     Native(InstructionSet),
 }
 
 impl Engine {
-    /// Loads what runs models. Sessions are loaded by each worker when they are first used, unless the file is of one's own and may not be
-    /// what it should.
+    /// Loads the encoders. Each worker loads its sessions on first use. A session of a custom model file is loaded at
+    /// once, because the file may be invalid.
     pub fn load(
         config: &EngineConfig,
         models: Vec<Model>,
@@ -144,7 +145,7 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Adds a network to each worker; what runs it.
+    /// Adds a network to each worker and returns the name of its encoder.
     fn add(
         &mut self,
         config: &EngineConfig,
@@ -153,7 +154,7 @@ impl Engine {
         graph: Graph,
     ) -> Result<String, EncoderError> {
         let is_own = *onnx.digest() != files.onnx;
-        // Weights are packed when they are first needed, unless they may turn out not to be what they should.
+        // Weights are packed on first use, unless they may turn out to be unusable.
         let encoder = if is_own || config.encoder != EncoderChoice::ByModel {
             LazyEncoder::of(config.encoder(files, onnx)?)
         } else {
@@ -174,7 +175,7 @@ impl Engine {
 }
 
 impl Engine {
-    /// Uses a calibration instead of its model's own.
+    /// Replaces the calibration of the model that the new calibration is for.
     pub fn calibrate(&mut self, calibration: Calibration) -> Result<(), UnlikeCalibration> {
         let is_its = |model: &&mut EngineModel| model.model.id.fingerprint() == calibration.model;
         if let Some(model) = self.models.iter_mut().find(is_its) {
@@ -187,7 +188,7 @@ impl Engine {
     }
 }
 
-/// An encoder that all workers share, once one of them needs it.
+/// An encoder that all workers share. It is loaded when a worker first needs it.
 struct LazyEncoder {
     name: String,
     encoder: Mutex<Option<Encoder>>,
@@ -200,7 +201,7 @@ impl LazyEncoder {
         Self { name, encoder: Mutex::new(None), load: Box::new(move || Ok(encoder.clone())) }
     }
 
-    /// What the configuration chooses for a network.
+    /// Prepares the encoder that the configuration chooses for a network.
     fn new(config: &EngineConfig, files: &ModelFiles, onnx: &OnnxFile) -> Result<Self, EncoderError> {
         match config.choose(files)? {
             Chosen::Ort(runtime) => Ok(Self::of(Encoder::Ort(runtime))),
@@ -225,7 +226,7 @@ fn native_name(set: InstructionSet) -> String {
     format!("native-{}", set.name())
 }
 
-/// What makes sessions of one model. Cheap to clone.
+/// Creates sessions of one model. Cheap to clone.
 #[derive(Clone)]
 pub enum Encoder {
     /// ONNX Runtime.
@@ -235,12 +236,12 @@ pub enum Encoder {
 }
 
 impl Encoder {
-    /// The native encoder for these instructions, once it has computed what it should on this machine.
+    /// Returns the native encoder for these instructions, after it has passed the self-check on this machine.
     pub fn native(files: &ModelFiles, onnx: &OnnxFile, set: InstructionSet) -> Result<Self, EncoderError> {
         checked_encoder(files, onnx, set).map(Self::Native)
     }
 
-    /// A session of the model's file.
+    /// Creates a session of the model's file.
     pub fn session(&self, onnx: &OnnxFile, graph: Graph) -> Result<Session, EncoderError> {
         match self {
             Self::Ort(runtime) => Session::new(runtime, onnx, graph),
@@ -248,7 +249,7 @@ impl Encoder {
         }
     }
 
-    /// Its name in logs and metrics: `ort`, or `native-` and the instruction set.
+    /// Returns the encoder's name in logs and metrics: `ort`, or `native-` and the instruction set.
     pub fn name(&self) -> String {
         match self {
             Self::Ort(_) => ORT_NAME.to_owned(),
@@ -257,8 +258,8 @@ impl Encoder {
     }
 }
 
-/// The native encoder, once it has computed what it should on this machine: the embedding of one window is compared with the
-/// known one or, for a model without a known one, with that of plain instructions.
+/// Returns the native encoder, if it passes the self-check on this machine. The self-check compares the embedding of one window
+/// with the known embedding. For a model without a known embedding, it compares with the result of plain instructions.
 fn checked_encoder(
     files: &ModelFiles,
     onnx: &OnnxFile,
@@ -330,7 +331,7 @@ mod tests {
         let set = InstructionSet::available().next().unwrap();
         let encoder = checked_encoder(files, &other.onnx, set).unwrap();
         assert_ne!(Some(&*check_sha256(&encoder)), files.native_check_sha256(&committed().onnx));
-        // A result other than the known one.
+        // The known result differs from the computed one.
         let mut mistaken = files.clone();
         mistaken.native.as_mut().unwrap().check_sha256 = "0".repeat(64);
         assert!(matches!(

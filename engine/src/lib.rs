@@ -1,7 +1,9 @@
-//! Speaker embeddings: a recording in, a vector out, two of them compared. Synchronous, without network.
+//! The engine of the service: it computes speaker embeddings from recordings and compares them. It is synchronous and
+//! uses no network.
 //!
 //! ```text
-//! a recording:  bytes > audio::decode > speech (level, detector, trim) > front_end (windows or pieces) > encoder > mean, L2 > Embedding
+//! a recording:  bytes > audio::decode > speech (level, detector, trim) > front_end (windows or pieces)
+//!               > encoder > mean, L2 > Embedding
 //! a decision:   embeddings, or an analysed recording > decisions
 //! callers:      the service | Python > embedder (the pipeline on the queue's workers) > decisions
 //! ```
@@ -22,7 +24,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A module imports only from those above it in this list.
+//! Each module imports only from the modules above it in this list.
 
 pub mod notation;
 

@@ -1,27 +1,27 @@
-//! Numbers and bytes as answers and files show them.
+//! Formats of numbers and bytes in responses and files.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-/// A number to so many decimals.
+/// Rounds a number to `decimals` decimals.
 pub fn rounded(number: f64, decimals: i32) -> f64 {
     let scale = 10_f64.powi(decimals);
-    // Adding 0 makes 0 of -0.
+    // Adding 0 turns -0 into 0.
     (number * scale).round() / scale + 0.0
 }
 
-/// Seconds to a millisecond.
+/// Rounds seconds to milliseconds.
 pub fn milliseconds(seconds: f64) -> f64 {
     rounded(seconds, 3)
 }
 
-/// Hexadecimal digits, in lower case.
+/// Returns bytes as hexadecimal digits in lower case.
 pub fn hex(bytes: &[u8]) -> String {
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     digits.map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])).collect()
 }
 
-/// The bytes of an even number of hexadecimal digits, in either case.
+/// Returns the bytes of an even number of hexadecimal digits in either case.
 pub fn bytes_of_hex(text: &str) -> Option<Vec<u8>> {
     let (digits, rest) = text.as_bytes().as_chunks::<2>();
     let value = |digit: &u8| char::from(*digit).to_digit(16);
@@ -29,13 +29,13 @@ pub fn bytes_of_hex(text: &str) -> Option<Vec<u8>> {
     if rest.is_empty() { digits.iter().map(byte).collect() } else { None }
 }
 
-/// Base64 of little-endian `f32`.
+/// Encodes numbers as base64 of little-endian `f32`.
 pub fn base64_of(numbers: &[f32]) -> String {
     let bytes: Vec<[u8; 4]> = numbers.iter().map(|number| number.to_le_bytes()).collect();
     BASE64_STANDARD.encode(bytes.as_flattened())
 }
 
-/// The numbers of [`base64_of`], or what is wrong with the text.
+/// Decodes the numbers of [`base64_of`]. The error describes the fault in the text.
 pub fn numbers_of_base64(text: &str) -> Result<Vec<f32>, String> {
     let bytes = BASE64_STANDARD.decode(text).map_err(|error| format!("not valid base64: {error}"))?;
     let (numbers, rest) = bytes.as_chunks();

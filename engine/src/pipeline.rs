@@ -1,4 +1,4 @@
-//! Bytes of an audio file -> [`Embedding`]: the stages in order.
+//! The stages that turn the bytes of an audio file into an [`Embedding`], in order.
 
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use crate::pace::{Cancelled, Pace};
 use crate::report::{AudioReport, Warning};
 use crate::speech::{Utterance, level};
 
-/// Seconds that a segment may end past the recording: clients round times.
+/// Seconds by which a segment may end after the recording, because clients round times.
 const ROUNDING_SECONDS: f64 = 0.05;
 
-/// Turns recordings into what one model's encoder takes. Make it once and share it.
+/// Turns recordings into the input of one model's encoder. Create it once and share it.
 pub struct Pipeline {
     model: ModelId,
     limits: PipelineLimits,
@@ -28,114 +28,114 @@ pub struct Pipeline {
     several_speakers: bool,
 }
 
-/// How much speech and audio is accepted.
+/// Limits on the duration of audio and speech.
 #[derive(Clone, Copy, Debug)]
 pub struct PipelineLimits {
-    /// The longest recording, in seconds.
+    /// The longest accepted recording, in seconds.
     pub max_audio_seconds: f64,
-    /// The least speech, in seconds; 0 accepts any.
+    /// The least accepted speech, in seconds; 0 accepts any amount.
     pub min_speech_seconds: f64,
-    /// The longest recording whose turns are wanted, in seconds.
+    /// The longest accepted recording for diarization, in seconds.
     pub max_turns_seconds: f64,
 }
 
-/// How a recording is to be read.
+/// Options for decoding a recording.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecordingOptions {
-    /// The channel to take.
+    /// The channel to use.
     pub channel: Channel,
-    /// What the samples are, if they have no header.
+    /// The format of the samples, if they have no header.
     pub raw: Option<RawFormat>,
 }
 
-/// What is wanted of a recording besides its embedding.
+/// The results to compute for a recording besides its embedding.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
     /// The embeddings of windows.
     pub partials: Option<WantedPartials>,
-    /// These stretches, in seconds, each by itself instead of the whole.
+    /// Stretches, in seconds, to embed separately instead of the whole recording.
     pub segments: Option<Vec<Range<f64>>>,
-    /// Where speech is, in the report.
+    /// Whether the report lists the stretches of speech.
     pub speech: bool,
-    /// When nobody waits for it any more, if that is known.
+    /// The time after which the client no longer waits for the result, if known.
     pub deadline: Option<Deadline>,
 }
 
-/// When nobody waits for a recording any more.
+/// The time after which the client no longer waits for a recording's result.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
-    /// The time, whatever the recording's length.
+    /// The time for a recording of zero length.
     pub at: Instant,
-    /// Further seconds for each second of the recording.
+    /// Seconds added for each second of the recording.
     pub for_each_second: f64,
 }
 
 impl Deadline {
-    /// The time for a recording of so many seconds.
+    /// Returns the deadline of a recording that lasts `seconds`.
     pub fn of(&self, seconds: f64) -> Instant {
         let more = (seconds * self.for_each_second).clamp(0.0, MAX_MORE_SECONDS);
         self.at + Duration::from_secs_f64(more)
     }
 }
 
-/// More than any recording adds to its deadline.
+/// A bound in seconds, above the time that any recording adds to its deadline.
 const MAX_MORE_SECONDS: f64 = 1e6;
 
-/// The embeddings of windows that are wanted.
+/// The window embeddings to compute.
 #[derive(Clone, Debug)]
 pub struct WantedPartials {
-    /// Windows a second; the model's own number if there is none.
+    /// Windows per second; `None` means the model's own rate.
     pub rate: Option<f64>,
-    /// How many there may still be, shared by the recordings of a request.
+    /// The number of windows still allowed, shared by the recordings of a request.
     pub left: Arc<AtomicUsize>,
 }
 
 impl WantedPartials {
-    /// Windows a second that can be asked for: at the least Resemblyzer's leave no gap.
+    /// The rates that can be requested, in windows per second. At the lowest rate, Resemblyzer's windows leave no gap.
     pub const RATES: RangeInclusive<f64> = 0.625..=16.0;
 }
 
-/// A recording, or a segment of one, up to the encoder.
+/// A recording or a segment of it, ready for the encoder.
 #[derive(Clone, Debug)]
 pub struct Analysis {
-    /// What the encoder takes.
+    /// The input of the encoder.
     pub features: Features,
-    /// When each unit of the features begins and ends, in seconds of the recording; it may span pauses that were cut out.
+    /// Start and end of each unit of the features, in seconds of the recording. A unit may span pauses that were cut out.
     pub unit_seconds: Vec<Range<f64>>,
-    /// What is known of the recording.
+    /// The report on the recording.
     pub report: AudioReport,
-    /// The windows of partials, if they are wanted and not the units, and when each begins and ends.
+    /// The windows of partials with the start and end of each. `None` if partials are not wanted or are the units.
     pub other_windows: Option<(Features, Vec<Range<f64>>)>,
 }
 
-/// Why a recording has no embedding.
+/// The reason that a recording has no embedding.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
     /// The bytes are not a recording.
     #[error(transparent)]
     Audio(#[from] AudioError),
-    /// The voice detector keeps nothing.
+    /// The voice detector finds no speech.
     #[error("No speech was found in the audio{}{}", length_and_level(*.found), cancelling_hint(*.channels_cancel))]
     NoSpeech {
-        /// What there is: its length in seconds and its level in dBFS, unless it is empty.
+        /// The length in seconds and the level in dBFS, unless the recording is empty.
         found: Option<(f64, f64)>,
-        /// The channels cancel each other in their mean.
+        /// Whether the channels cancel each other in their mean.
         channels_cancel: bool,
     },
-    /// There is less speech than [`PipelineLimits::min_speech_seconds`].
+    /// The recording contains less speech than [`PipelineLimits::min_speech_seconds`].
     #[error("The audio holds {speech_seconds:.2} seconds of speech; at least {min_seconds} are needed")]
     TooShort {
-        /// The speech found.
+        /// The duration of the speech found.
         speech_seconds: f64,
         /// The limit.
         min_seconds: f64,
     },
-    /// A segment begins or ends beyond the recording.
+    /// A segment begins or ends after the end of the recording.
     #[error("segments[{index}] ends at {end} s, but the recording is {duration_seconds:.3} s long")]
     SegmentPastEnd {
-        /// Its place in the list.
+        /// The segment's index in the list.
         index: usize,
-        /// Its end, in seconds.
+        /// The segment's end, in seconds.
         end: f64,
         /// Length of the recording.
         duration_seconds: f64,
@@ -143,18 +143,18 @@ pub enum PipelineError {
     /// The segments together are longer than a recording may be.
     #[error("The segments together are {seconds:.0} s long; at most {max_seconds} are allowed")]
     SegmentsTooLong {
-        /// Their length.
+        /// The total length of the segments.
         seconds: f64,
         /// [`PipelineLimits::max_audio_seconds`].
         max_seconds: f64,
     },
-    /// There are more windows than [`WantedPartials::left`].
+    /// The request needs more windows than [`WantedPartials::left`] allows.
     #[error("There are too many partials; ask for a lower rate, or for fewer recordings")]
     TooManyPartials,
-    /// Nobody waits for the recording any more.
+    /// The work was cancelled because no client waits for its result any more.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
-    /// The encoder failed: not the recording's fault.
+    /// The encoder failed. The recording is not the cause.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
 }
@@ -172,7 +172,7 @@ fn cancelling_hint(channels_cancel: bool) -> &'static str {
 }
 
 impl Analysis {
-    /// Takes the features out, to be encoded: those of the units, then those of partials.
+    /// Takes the features out for the encoder: first those of the units, then those of partials.
     pub fn take_features(&mut self) -> Vec<Features> {
         let own = std::mem::replace(&mut self.features, Features::none());
         let other =
@@ -182,7 +182,7 @@ impl Analysis {
 }
 
 impl Wanted {
-    /// Counts the windows of an analysis, if partials are wanted.
+    /// Deducts the windows of an analysis from those still allowed, if partials are wanted.
     fn take_partials(&self, analysis: &Analysis) -> Result<(), PipelineError> {
         let Some(partials) = &self.partials else { return Ok(()) };
         let n = analysis.other_windows.as_ref().map_or(analysis.unit_seconds.len(), |(_, times)| times.len());
@@ -193,31 +193,31 @@ impl Wanted {
 }
 
 impl Default for PipelineLimits {
-    /// Ten minutes of audio at the most, any amount of speech.
+    /// Allows at most ten minutes of audio and any amount of speech.
     fn default() -> Self {
         Self { max_audio_seconds: 600.0, min_speech_seconds: 0.0, max_turns_seconds: 7_200.0 }
     }
 }
 
 impl Pipeline {
-    /// Plans what can be planned ahead.
+    /// Creates a pipeline and prepares everything that does not depend on a recording.
     pub fn new(model: &Model, limits: PipelineLimits) -> Self {
         let spec = &model.spec;
         let front_end = Arc::new(FrontEnd::new(spec.front_end));
         Self { model: model.id.clone(), limits, front_end, several_speakers: spec.several_speakers }
     }
 
-    /// The model that it is made for.
+    /// Returns the model that the pipeline serves.
     pub fn model(&self) -> &ModelId {
         &self.model
     }
 
-    /// Bytes of an audio file, or samples without a header -> a recording within the limit.
+    /// Decodes an audio file, or samples without a header, into a recording within the limit.
     pub fn decode(&self, bytes: &[u8], options: RecordingOptions) -> Result<Recording, PipelineError> {
         self.decode_in_slices(bytes, options, Pace::UNBROKEN)
     }
 
-    /// The same in slices.
+    /// Like [`Pipeline::decode`], but pauses between slices.
     pub fn decode_in_slices(
         &self,
         bytes: &[u8],
@@ -229,22 +229,23 @@ impl Pipeline {
         Ok(audio::decode_in_slices::<Vec<f32>>(bytes, raw, options, pace)?)
     }
 
-    /// How much speech and audio is accepted.
+    /// Returns the limits on the duration of audio and speech.
     pub fn limits(&self) -> PipelineLimits {
         self.limits
     }
 
-    /// What computes features.
+    /// Returns the front end, which computes features.
     pub fn front_end(&self) -> &Arc<FrontEnd> {
         &self.front_end
     }
 
-    /// What lies between decoder and encoder: level, voice detection, spectrogram, windows.
+    /// Runs the stages between decoder and encoder: level, voice detection, spectrogram, windows.
     pub fn analyse(&self, recording: Recording) -> Result<Analysis, PipelineError> {
         self.analyse_part(recording, &Wanted::default(), 0.0, Pace::UNBROKEN)
     }
 
-    /// What is wanted of a recording: the whole, or its segments one by one, each of which may have no speech. In slices.
+    /// Analyses the whole recording or each of its wanted segments, in slices. A segment without speech yields an error
+    /// in the list.
     pub fn analyse_wanted(
         &self,
         recording: Recording,
@@ -294,7 +295,7 @@ impl Pipeline {
         Ok(analyses)
     }
 
-    /// As [`Pipeline::analyse`] of a recording that begins at so many seconds of another.
+    /// Like [`Pipeline::analyse`], for a part that begins at `begins_at` seconds of a longer recording.
     fn analyse_part(
         &self,
         recording: Recording,
@@ -337,7 +338,7 @@ impl Pipeline {
         Ok(Analysis { features, unit_seconds, report, other_windows })
     }
 
-    /// The whole way, on the calling thread, with a session of the same model.
+    /// Runs all stages on the calling thread, with a session of the same model.
     pub fn embed(
         &self,
         session: &mut Session,
@@ -346,7 +347,7 @@ impl Pipeline {
         self.embed_recording(session, self.decode(bytes, RecordingOptions::default())?)
     }
 
-    /// As [`Pipeline::embed`], of a recording that is decoded.
+    /// Like [`Pipeline::embed`], for a decoded recording.
     pub fn embed_recording(
         &self,
         session: &mut Session,
@@ -357,7 +358,7 @@ impl Pipeline {
         Ok(self.conclude(&units, report)?)
     }
 
-    /// The embedding of a recording, from those of its units, and what they tell of it.
+    /// Computes the embedding of a recording from those of its units, and completes its report.
     pub fn conclude(
         &self,
         units: &[Vec<f32>],
@@ -371,19 +372,19 @@ impl Pipeline {
     }
 }
 
-/// What is known of a recording before it is looked into.
+/// Returns the report on a recording before its analysis.
 pub(crate) fn report_of<W>(recording: &Recording<W>, level_dbfs: f64) -> AudioReport {
     let Recording { duration_seconds, sample_rate_hz, channels, .. } = *recording;
     AudioReport { duration_seconds, level_dbfs, ..AudioReport::of_nothing(sample_rate_hz, channels) }
 }
 
 impl PipelineError {
-    /// Nothing was found in what a report is of.
+    /// Returns the error for a recording, described by its report, in which no speech was found.
     pub(crate) fn no_speech(report: &AudioReport, channels_cancel: bool) -> Self {
         Self::NoSpeech { found: Some((report.duration_seconds, report.level_dbfs)), channels_cancel }
     }
 
-    /// The kind of error, for programs.
+    /// Returns the error code.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Audio(AudioError::Unsupported(_)) => "unsupported_audio",
@@ -395,7 +396,7 @@ impl PipelineError {
             | Self::SegmentsTooLong { .. } => "validation_error",
             Self::NoSpeech { .. } => "no_speech",
             Self::TooShort { .. } => "audio_too_short",
-            // Nobody is there to be told of a cancelled recording.
+            // No client waits for the result of a cancelled recording.
             Self::Encoder(_) | Self::Cancelled(_) | Self::Audio(AudioError::Cancelled) => "internal",
         }
     }

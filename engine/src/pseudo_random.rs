@@ -1,6 +1,6 @@
-//! Numbers that look random and are the same in every run.
+//! Pseudo-random numbers that are the same in every run.
 
-/// A generator (splitmix64).
+/// A random number generator (splitmix64).
 pub(crate) struct PseudoRandom(pub(crate) u64);
 
 impl PseudoRandom {
@@ -12,13 +12,13 @@ impl PseudoRandom {
         z ^ (z >> 31)
     }
 
-    /// From 0 to below 1.
+    /// Returns a number from 0 up to, but not including, 1.
     #[cfg(test)]
     pub(crate) fn share(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// From 0 to below `n`; 0 if that is 0.
+    /// Returns a number from 0 up to, but not including, `n`. Returns 0 if `n` is 0.
     #[cfg(feature = "fit")]
     pub(crate) fn below(&mut self, n: usize) -> usize {
         (self.next() % n.max(1) as u64) as usize

@@ -1,4 +1,4 @@
-//! What is known of a recording besides its embedding.
+//! The report on a recording, which accompanies its embedding.
 
 use std::ops::Range;
 
@@ -6,49 +6,51 @@ use serde::{Serialize, Serializer};
 
 use crate::notation::{milliseconds, rounded};
 
-/// Speech shorter than this, in seconds, is little to tell a voice from; it fills less than one window of Resemblyzer's encoder.
+/// Duration in seconds below which speech is too short for a reliable embedding. It fills less than one window of
+/// Resemblyzer's encoder.
 const SHORT_SPEECH_SECONDS: f64 = 1.6;
 
-/// Rate, in Hz, below which a recording lacks frequencies that the encoder was trained on.
+/// Sample rate in Hz below which a recording lacks frequencies that the encoder was trained on.
 const NARROWBAND_BELOW_HZ: u32 = 16_000;
 
-/// Level, in dBFS, below which a recording is mostly noise once it is raised to the encoder's level.
+/// Level in dBFS below which a recording is mostly noise after its level is raised to that of the encoder's training
+/// data.
 const LOW_LEVEL_DBFS: f64 = -50.0;
 
-/// What is known of a recording.
+/// Properties of a recording.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct AudioReport {
-    /// Length of the recording.
+    /// Duration of the recording.
     #[cfg_attr(feature = "schema", schema(example = 15.0))]
     pub duration_seconds: f64,
-    /// Length of the speech in it, which is all that the encoder takes.
+    /// Duration of the detected speech, the only part of the recording that Resemblyzer embeds.
     #[cfg_attr(feature = "schema", schema(example = 11.34))]
     pub speech_seconds: f64,
     /// Sample rate of the file.
     #[cfg_attr(feature = "schema", schema(example = 16_000))]
     pub sample_rate_hz: u32,
-    /// Channels of the file.
+    /// Number of channels of the file.
     #[cfg_attr(feature = "schema", schema(example = 1))]
     pub channels: u16,
-    /// Level of the recording as decoded, before any gain, in dB relative to full scale, as RMS.
+    /// RMS level of the decoded recording in dB relative to full scale, before any gain.
     #[cfg_attr(feature = "schema", schema(example = -24.31))]
     #[serde(serialize_with = "with_two_decimals")]
     pub level_dbfs: f64,
-    /// Windows of 1.6 seconds that the encoder took, or with CAM++ pieces.
+    /// Number of 1.6-second windows (Resemblyzer) or pieces (CAM++) that the encoder embedded.
     #[cfg_attr(feature = "schema", schema(example = 14))]
     pub windows: usize,
     /// Reasons to trust the embedding less.
     #[cfg_attr(feature = "schema", schema(schema_with = warnings_schema))]
     pub warnings: Vec<Warning>,
-    /// Where speech is, as pairs of seconds, if it was asked for with `speech`.
+    /// Start and end of each stretch of speech, in seconds. The list is present if the request asks for it with `speech`.
     #[cfg_attr(feature = "schema", schema(required = false, value_type = Option<Vec<Vec<f64>>>, example = json!([[0.33, 5.97]])))]
     #[serde(serialize_with = "in_milliseconds", skip_serializing_if = "Option::is_none")]
     pub speech_segments: Option<Vec<Range<f64>>>,
 }
 
 impl AudioReport {
-    /// A recording without a sample.
+    /// Returns the report on a recording without samples.
     pub(crate) fn of_nothing(sample_rate_hz: u32, channels: u16) -> Self {
         Self {
             duration_seconds: 0.0,
@@ -62,12 +64,12 @@ impl AudioReport {
         }
     }
 
-    /// Whether the recording lacks frequencies that encoders were trained on.
+    /// Returns whether the recording lacks frequencies that encoders were trained on.
     pub(crate) fn is_narrowband(&self) -> bool {
         Self::is_narrowband_rate(self.sample_rate_hz)
     }
 
-    /// Whether recordings of a rate do.
+    /// Returns whether recordings of this sample rate lack such frequencies.
     pub(crate) fn is_narrowband_rate(sample_rate_hz: u32) -> bool {
         sample_rate_hz < NARROWBAND_BELOW_HZ
     }
@@ -78,7 +80,7 @@ fn with_two_decimals<S: Serializer>(level: &f64, serializer: S) -> Result<S::Ok,
     serializer.serialize_f64(rounded(*level, 2))
 }
 
-/// Stretches as pairs of seconds, to three decimals.
+/// Serialises stretches as pairs of seconds, to three decimals.
 #[allow(clippy::ref_option, reason = "serde calls it so")]
 fn in_milliseconds<S: Serializer>(
     stretches: &Option<Vec<Range<f64>>>,
@@ -91,24 +93,24 @@ fn in_milliseconds<S: Serializer>(
 /// A reason to trust an embedding less than others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Warning {
-    /// Less than 1.6 seconds of speech.
+    /// The recording contains less than 1.6 seconds of speech.
     ShortSpeech,
-    /// Sampled below 16 kHz: similarities to other recordings shift.
+    /// The sample rate is below 16 kHz, which shifts similarities to other recordings.
     Narrowband,
     /// More than one sample in a thousand is at full scale.
     Clipped,
-    /// Below -50 dBFS.
+    /// The level is below -50 dBFS.
     LowLevel,
-    /// The file proves that something is missing from it.
+    /// The file proves that a part of it is missing.
     Truncated,
-    /// Level and spectrum hardly move: no voice, most likely.
+    /// Level and spectrum hardly change, so the recording most likely contains no voice.
     Noise,
-    /// The windows fall into two voices.
+    /// The embeddings of the windows form two groups, too different for a single voice.
     SeveralSpeakers,
 }
 
 impl Warning {
-    /// All of them.
+    /// All warnings.
     pub const ALL: [Self; 7] = [
         Self::ShortSpeech,
         Self::Narrowband,
@@ -119,7 +121,7 @@ impl Warning {
         Self::SeveralSpeakers,
     ];
 
-    /// The warnings for a report, and for what the decoder and the front end noticed.
+    /// Returns the warnings that follow from a report and from the findings of the decoder and the front end.
     pub(crate) fn that_apply(
         report: &AudioReport,
         is_clipped: bool,
@@ -137,12 +139,12 @@ impl Warning {
         warnings.into_iter().filter_map(|(warning, applies)| applies.then_some(warning)).collect()
     }
 
-    /// Whether a recording of a level is mostly noise once it is raised.
+    /// Returns whether a recording of this level is mostly noise once its level is raised.
     pub(crate) fn is_low_level(level_dbfs: f64) -> bool {
         level_dbfs < LOW_LEVEL_DBFS
     }
 
-    /// The code that answers carry.
+    /// Returns the code that responses contain.
     pub fn code(self) -> &'static str {
         match self {
             Self::ShortSpeech => "short_speech",
@@ -162,7 +164,7 @@ impl Serialize for Warning {
     }
 }
 
-/// A list of warnings, for OpenAPI.
+/// Returns the OpenAPI schema of a list of warnings.
 #[cfg(feature = "schema")]
 fn warnings_schema() -> utoipa::openapi::Array {
     let codes = Warning::ALL.map(Warning::code);

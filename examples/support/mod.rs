@@ -1,10 +1,10 @@
-//! What the measurements share.
+//! Code that the measurements share.
 
 use std::io::Cursor;
 
 use anyhow::Result;
 
-/// So many seconds of a synthetic voice, as a WAV file of 16 kHz and 16 bits.
+/// Returns a synthetic voice of this length as a WAV file of 16 kHz and 16 bits.
 pub(crate) fn clip(seconds: f64) -> Result<Vec<u8>> {
     let mut reader = hound::WavReader::open("tests/fixtures/audio/alan-1.wav")?;
     let voice = reader.samples::<i16>().collect::<Result<Vec<_>, _>>()?;

@@ -1,4 +1,4 @@
-//! Embeddings compared, and what follows from it.
+//! Compares embeddings, and decides on the results.
 
 use numpy::{IntoPyArray, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
@@ -12,13 +12,13 @@ use voice_embedding_engine::embedding::UnitEmbedding;
 use crate::errors::{unpanicked, value_error};
 use crate::model::Model;
 
-/// A voice: its embedding, seconds of speech and level in dBFS, if they are known, and warnings.
+/// A voice: its embedding, seconds of speech and level in dBFS, both if known, and warnings.
 type PythonSide<'py> = (PyReadonlyArray1<'py, f64>, Option<f64>, Option<f64>, Vec<String>);
 
 /// A matrix, `[n, n]`, and groups of rows.
 type Similarities<'py> = (Bound<'py, PyArray2<f32>>, Vec<Vec<usize>>);
 
-/// Whether two voices are of one speaker, and what may be claimed of that.
+/// Decides whether two voices belong to one speaker, and reports error rates.
 #[pyfunction]
 pub(crate) fn verify<'py>(
     py: Python<'py>,
@@ -68,7 +68,7 @@ fn criterion(threshold: Option<f64>, rate: Option<f64>) -> PyResult<Criterion> {
     }
 }
 
-/// Embeddings, `[n, dimension]` -> their similarities, and groups of those that are alike.
+/// Compares embeddings, `[n, dimension]`. Returns their similarities, and groups of similar embeddings.
 #[pyfunction]
 pub(crate) fn similarities<'py>(
     py: Python<'py>,

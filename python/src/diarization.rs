@@ -1,4 +1,4 @@
-//! Who spoke when.
+//! Diarization: who spoke when.
 
 use std::num::NonZeroUsize;
 
@@ -20,7 +20,7 @@ use crate::model::Model;
 use crate::source::{Source, options};
 use crate::values::{self, n_threads};
 
-/// A recording -> turns, speakers, the report on it, and its RTTM under a name.
+/// Diarizes a recording. Returns turns, speakers, the audio report, and RTTM with the given name.
 #[pyfunction]
 #[allow(clippy::too_many_arguments, reason = "a call from Python names each")]
 pub(crate) fn diarize<'py>(

@@ -1,4 +1,4 @@
-//! Errors of the engine as exceptions of `voice_embedding.errors`.
+//! Converts errors of the engine to exceptions of `voice_embedding.errors`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -11,9 +11,9 @@ use voice_embedding_engine::embedder::{EmbedError, WorkerPanicked};
 use voice_embedding_engine::encoder::EncoderError;
 use voice_embedding_engine::pipeline::PipelineError;
 
-/// Why a recording has no embedding.
+/// The reason why a recording has no embedding.
 pub(crate) enum RecordingError {
-    /// Its file cannot be read.
+    /// The file cannot be read.
     Unreadable(std::io::Error),
     Pipeline(PipelineError),
     Bug(String),
@@ -59,7 +59,7 @@ impl From<WorkerPanicked> for RecordingError {
 }
 
 impl RecordingError {
-    /// The exception. `path` is the file, if the recording is one.
+    /// Returns the exception. `path` is the file, if the recording is a file.
     pub(crate) fn exception(self, py: Python<'_>, path: Option<&Path>) -> PyErr {
         match self {
             Self::Unreadable(error) => unreadable(&error, path),
@@ -69,7 +69,7 @@ impl RecordingError {
     }
 }
 
-/// `FileNotFoundError`, `PermissionError` and so on, with the path.
+/// Returns `FileNotFoundError`, `PermissionError` or another `OSError`, with the path.
 fn unreadable(error: &std::io::Error, path: Option<&Path>) -> PyErr {
     match (error.raw_os_error(), path) {
         (Some(number), Some(path)) => {
@@ -81,7 +81,7 @@ fn unreadable(error: &std::io::Error, path: Option<&Path>) -> PyErr {
     }
 }
 
-/// The exception for a code of the service's errors.
+/// Returns the exception for an error code of the service.
 fn of_code(py: Python<'_>, code: &str, message: &str) -> PyErr {
     let made = py
         .import("voice_embedding.errors")
@@ -89,18 +89,19 @@ fn of_code(py: Python<'_>, code: &str, message: &str) -> PyErr {
     made.map_or_else(|error| error, PyErr::from_value)
 }
 
-/// Works without Python's lock. A panic, a bug, is a `RuntimeError`: pyo3's own exception is none of Python's `Exception`.
+/// Runs work without Python's lock. A panic is a bug and becomes a `RuntimeError`, because pyo3's own exception is not a
+/// subclass of Python's `Exception`.
 pub(crate) fn unpanicked<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
     py.detach(|| catch_unwind(AssertUnwindSafe(work)))
         .map_err(|_| PyRuntimeError::new_err("a bug: the engine panicked; standard error says where"))
 }
 
-/// What an argument says is wrong with it.
+/// Returns a `ValueError` that explains the problem with an argument.
 pub(crate) fn value_error(reason: impl ToString) -> PyErr {
     PyValueError::new_err(reason.to_string())
 }
 
-/// The engine cannot run.
+/// Returns the exception for an engine that cannot run.
 pub(crate) fn cannot_run(error: EncoderError) -> PyErr {
     PyRuntimeError::new_err(error.to_string())
 }

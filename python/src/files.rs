@@ -1,4 +1,4 @@
-//! Many files, embedded by threads, as an iterator.
+//! An iterator that embeds many files on several threads.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -24,24 +24,24 @@ use crate::model::Model;
 use crate::source::channel;
 use crate::values::{self, n_threads};
 
-/// Between two looks at signals.
+/// How often signals are checked.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// A path as Python gave it, and as a path.
+/// A path as Python passed it, and as a path in Rust.
 type Tag = (Py<PyAny>, PathBuf);
 
-/// A path, and its embedding and report, or why there is none.
+/// A path, with its embedding and report, or with the reason why there is none.
 type Outcome<'py> = (Py<PyAny>, Option<(Bound<'py, PyArray1<f32>>, Bound<'py, PyDict>)>, Option<PyErr>);
 
-/// Embeds files as it is iterated over. The threads end with it.
+/// Embeds files while it is iterated over. Its threads end with it.
 #[pyclass(module = "voice_embedding._core")]
 pub(crate) struct Files {
-    /// None once it has ended.
+    /// `None` after the end.
     in_order: Option<Mutex<InOrder<Tag, Embedded, RecordingError>>>,
     model: Arc<EmbedderModel>,
-    /// Those that are left, if any may be.
+    /// The remaining paths; `None` if there are no more.
     paths: Option<Py<PyIterator>>,
-    /// Why no more came, if that was an error: raised once all before it are answered.
+    /// The error that ended the paths, if any. It is raised after all earlier files are answered.
     failure: Option<PyErr>,
     options: RecordingOptions,
     process: u32,
@@ -88,7 +88,7 @@ impl Files {
     }
 }
 
-/// Embeds many files on `threads` threads, and gives the results in the order of the files.
+/// Embeds many files on `threads` threads, and returns the results in the order of the files.
 #[pyfunction]
 #[pyo3(signature = (model, paths, number, threads))]
 pub(crate) fn embed_files(
@@ -101,7 +101,7 @@ pub(crate) fn embed_files(
     Files::start(&model, paths.try_iter()?.unbind(), options, n_threads(threads))
 }
 
-/// Submits the next file, if there is room and one is left; false if not.
+/// Submits the next file. Returns false if there is no room or no file left.
 fn submit_next(
     py: Python<'_>,
     (in_order, model): (&mut InOrder<Tag, Embedded, RecordingError>, &Arc<EmbedderModel>),
@@ -140,7 +140,7 @@ impl Files {
         loop {
             let Some(in_order) = &mut self.in_order else { return Ok(None) };
             let in_order = in_order.get_mut().unwrap_or_else(PoisonError::into_inner);
-            // A file for each answer keeps the threads busy; a source that is slow holds no answer back.
+            // Submitting one file per answer keeps the threads busy, and a slow source of paths delays no answer.
             let has_submitted = submit_next(py, (in_order, &self.model), &mut self.paths, self.options);
             let has_submitted = match has_submitted {
                 Ok(has_submitted) => has_submitted,
@@ -168,7 +168,7 @@ impl Files {
         }
     }
 
-    /// Ends the threads; what is in work is dropped.
+    /// Ends the threads, and drops unfinished work.
     fn close(&mut self, py: Python<'_>) {
         self.end(py);
     }
@@ -186,12 +186,12 @@ impl Files {
     fn end(&mut self, py: Python<'_>) {
         self.paths = None;
         let Some(in_order) = self.in_order.take() else { return };
-        // Threads do not come along when a process forks: a child would wait for them for ever.
+        // Threads do not survive a fork, so the child process would wait for them for ever.
         if self.process != std::process::id() {
             return std::mem::forget(in_order);
         }
         let mut in_order = in_order.into_inner().unwrap_or_else(PoisonError::into_inner);
-        // Paths are Python's, so they go before its lock is given up.
+        // The paths are Python objects, so they are dropped while Python's lock is held.
         in_order.cancel();
         py.detach(|| drop(in_order));
     }

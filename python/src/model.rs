@@ -1,4 +1,4 @@
-//! A model, ready to run.
+//! A model that is ready to run.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -24,16 +24,16 @@ use crate::preprocessing::{NOT_CANCELLED, windows};
 use crate::source::{Source, finite, options};
 use crate::values;
 
-/// Resemblyzer's weights. Those of other models are files.
+/// Resemblyzer's weights. The weights of other models are files.
 const RESEMBLYZER: &[u8] = include_bytes!("../../models/resemblyzer.onnx");
 
-/// The network that turns take.
+/// The segmentation network, which finds turns.
 const SEGMENTATION: &[u8] = include_bytes!("../../models/segmentation.onnx");
 
-/// Sessions that are kept for the next callers: each has memory of its own.
+/// The most free sessions that are kept for later callers, because each session has its own memory.
 const MAX_FREE_SESSIONS: usize = 16;
 
-/// A model with what runs it. Threads may share it.
+/// A model and its encoder. Threads may share it.
 #[pyclass(frozen, module = "voice_embedding._core")]
 pub(crate) struct Model {
     pub(crate) loaded: models::Model,
@@ -42,24 +42,24 @@ pub(crate) struct Model {
     pub(crate) pipeline: Pipeline,
     mel: MelWindows,
     sessions: Pool,
-    /// What is asked for, for the segmentation network, too.
+    /// The requested encoder, which also applies to the segmentation network.
     wanted: Wanted,
     segmentation_encoder: OnceLock<Encoder>,
     segmentation: Pool,
 }
 
-/// Which encoder is asked for, and where ONNX Runtime is.
+/// The requested encoder, and the path of ONNX Runtime.
 struct Wanted {
     encoder: Option<String>,
     library: Option<PathBuf>,
 }
 
-/// Sessions that nobody uses. Locked with Python's lock held alone, so that no fork finds it locked.
+/// Free sessions. The mutex is locked only while Python's lock is held, so that no fork finds it locked.
 #[derive(Default)]
 struct Pool(Mutex<Vec<Session>>);
 
 impl Pool {
-    /// Takes `n` sessions for one caller, and makes those that are missing.
+    /// Takes `n` sessions for one caller, and creates missing ones.
     fn take(
         &self,
         n: usize,
@@ -83,7 +83,7 @@ impl Pool {
     }
 }
 
-/// Embedding, partials `[windows, 256]` and the first frame of each window.
+/// Embedding, partials `[windows, 256]`, and the first frame of each window.
 type Utterance<'py> = (Bound<'py, PyArray1<f32>>, Bound<'py, PyArray2<f32>>, Vec<usize>);
 
 #[pymethods]
@@ -105,7 +105,7 @@ impl Model {
         let unknown = || value_error(format!("there is no model {name:?}, only {}", ids.join(" and ")));
         let spec = known.iter().find(|spec| spec.is_named(name)).cloned().ok_or_else(unknown)?;
         let onnx = onnx_of(&spec, weights)?;
-        // ONNX Runtime is loaded under a lock of the process, so Python's is kept: no fork may find it locked.
+        // ONNX Runtime is loaded under a process-wide lock. Python's lock is kept meanwhile, so that no fork finds it locked.
         let model = models::Model::new(Arc::new(spec), onnx);
         let wanted = Wanted { encoder: encoder.map(str::to_owned), library };
         let encoder = wanted.encoder_of(&model.spec.files, &model.onnx)?;
@@ -120,7 +120,7 @@ impl Model {
             segmentation_encoder: OnceLock::new(),
             segmentation: Pool::default(),
         };
-        // Fails now if the model cannot run.
+        // Fails early if the model cannot run.
         model.give_back(model.sessions(1).map_err(cannot_run)?);
         Ok(model)
     }
@@ -150,7 +150,7 @@ impl Model {
         self.encoder.name()
     }
 
-    /// Mel spectrograms of windows, `[windows, frames, 40]` -> their embeddings, `[windows, 256]`.
+    /// Embeds mel spectrograms of windows, `[windows, frames, 40]`. Returns embeddings, `[windows, 256]`.
     fn embed_windows<'py>(
         &self,
         py: Python<'py>,
@@ -177,7 +177,7 @@ impl Model {
         PyArray2::from_vec2(py, &units.map_err(cannot_run)?).map_err(value_error)
     }
 
-    /// A preprocessed waveform -> its embedding and those of its windows: Resemblyzer's `embed_utterance`.
+    /// Embeds a preprocessed waveform and its windows, like Resemblyzer's `embed_utterance`.
     fn embed_utterance<'py>(
         &self,
         py: Python<'py>,
@@ -198,7 +198,7 @@ impl Model {
         Ok((values::embedding(py, embedding.components()), partials, starts))
     }
 
-    /// A recording -> its embedding and the report on it.
+    /// Embeds a recording. Returns the embedding and the audio report.
     #[pyo3(signature = (source, number))]
     fn embed<'py>(
         &self,
@@ -217,7 +217,7 @@ impl Model {
 }
 
 impl Model {
-    /// Runs a session without Python's lock.
+    /// Runs work with a session, without Python's lock.
     fn with_session<T: Send>(
         &self,
         py: Python<'_>,
@@ -229,7 +229,7 @@ impl Model {
         Ok(result)
     }
 
-    /// A session of the model.
+    /// Creates a session of the model.
     pub(crate) fn session(&self) -> Result<Session, EncoderError> {
         self.encoder.session(&self.loaded.onnx, self.loaded.spec.graph)
     }
@@ -267,7 +267,7 @@ impl Model {
     }
 }
 
-/// The ONNX file: that of the package, or a file's bytes, which may be a checkpoint of PyTorch.
+/// Returns the ONNX file: the one in the package, or the bytes of a file, which may be a PyTorch checkpoint.
 fn onnx_of(spec: &ModelSpec, weights: Option<Vec<u8>>) -> PyResult<Vec<u8>> {
     let Some(weights) = weights else {
         return if spec.id == resemblyzer::ID {
@@ -276,13 +276,13 @@ fn onnx_of(spec: &ModelSpec, weights: Option<Vec<u8>>) -> PyResult<Vec<u8>> {
             Err(value_error(format!("the weights of {} are a file", spec.id)))
         };
     };
-    // A checkpoint is an archive (zip), or a pickle.
+    // A checkpoint is a zip archive or a pickle.
     let is_checkpoint = weights.starts_with(b"PK") || weights.starts_with(&[0x80]);
     if is_checkpoint { (spec.files.convert)(&weights).map_err(value_error) } else { Ok(weights) }
 }
 
 impl Wanted {
-    /// What is asked for or, if nothing is, what suits the network and the CPU.
+    /// Returns the requested encoder. Without a request, returns the one that suits the network and the CPU.
     fn encoder_of(&self, files: &ModelFiles, onnx: &OnnxFile) -> PyResult<Encoder> {
         let library = self.library.as_ref();
         let has_native = files.native.is_some();

@@ -1,4 +1,4 @@
-//! The stages before the encoder, as Resemblyzer has them.
+//! The stages before the encoder, as in Resemblyzer.
 
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1};
 use pyo3::prelude::*;
@@ -13,12 +13,12 @@ use voice_embedding_engine::speech::{Pauses, Utterance, detector, level, trim};
 use crate::errors::value_error;
 use crate::source::{Source, finite, options};
 
-/// Why unbroken work ends with a result.
+/// Why unbroken work always returns a result.
 pub(crate) const NOT_CANCELLED: &str = "unbroken work is not cancelled";
 
 type Samples<'py> = Bound<'py, PyArray1<f32>>;
 
-/// A recording at 16 kHz, and what was noticed.
+/// Decodes a recording to 16 kHz. Returns the samples and the properties of the recording.
 #[pyfunction]
 #[pyo3(signature = (source, number, max_seconds))]
 pub(crate) fn decode<'py>(
@@ -40,7 +40,7 @@ pub(crate) fn decode<'py>(
     Ok((recording.waveform.into_samples().into_pyarray(py), noticed))
 }
 
-/// A recording -> its speech at 16 kHz, raised to -30 dBFS; empty if there is none.
+/// Extracts the speech of a recording at 16 kHz, raised to -30 dBFS. The result is empty if there is no speech.
 #[pyfunction]
 pub(crate) fn preprocess<'py>(py: Python<'py>, source: Source<'py>) -> PyResult<Samples<'py>> {
     let readable = source.readable()?;
@@ -55,7 +55,7 @@ fn speech_of(waveform: Waveform) -> Vec<f32> {
     utterance.expect(NOT_CANCELLED).map_or_else(Vec::new, Utterance::into_samples)
 }
 
-/// Samples at 16 kHz -> those of speech and of short pauses.
+/// Removes long pauses from samples at 16 kHz. Keeps speech and short pauses.
 #[pyfunction]
 pub(crate) fn trim_long_silences<'py>(
     py: Python<'py>,
@@ -70,7 +70,7 @@ pub(crate) fn trim_long_silences<'py>(
     Ok(kept.into_pyarray(py))
 }
 
-/// Samples at 16 kHz -> their mel spectrogram, `[frames, 40]`.
+/// Computes the mel spectrogram of samples at 16 kHz, `[frames, 40]`.
 #[pyfunction]
 pub(crate) fn mel_spectrogram<'py>(
     py: Python<'py>,
@@ -84,14 +84,14 @@ pub(crate) fn mel_spectrogram<'py>(
     Ok(mels.into_pyarray(py))
 }
 
-/// The first frame of each window of so many samples.
+/// Returns the first frame of each window of a recording with `n_samples` samples.
 #[pyfunction]
 pub(crate) fn window_starts(n_samples: u32, step_frames: usize, min_coverage: f64) -> PyResult<Vec<usize>> {
     let n_samples = n_samples as usize;
     Ok(starts(n_samples, HOP_SAMPLES, windows(step_frames, min_coverage)?))
 }
 
-/// Resemblyzer's windows at another rate.
+/// Returns Resemblyzer's windows at another rate.
 pub(crate) fn windows(step_frames: usize, min_coverage: f64) -> PyResult<WindowParameters> {
     if step_frames == 0 {
         return Err(value_error("windows begin at least a frame apart"));

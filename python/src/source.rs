@@ -1,4 +1,4 @@
-//! Recordings as Python gives them.
+//! Recordings as passed by Python.
 
 use std::path::{Path, PathBuf};
 
@@ -56,7 +56,7 @@ impl Readable<'_> {
     }
 }
 
-/// The samples of an array, at least one, without a copy.
+/// Returns the samples of an array without copying them. Rejects values that are not finite or too large.
 pub(crate) fn finite<'a>(samples: &'a PyReadonlyArray1<'_, f32>) -> PyResult<&'a [f32]> {
     let samples = samples.as_slice()?;
     // A comparison with a not-a-number is false.
@@ -66,12 +66,12 @@ pub(crate) fn finite<'a>(samples: &'a PyReadonlyArray1<'_, f32>) -> PyResult<&'a
     Err(value_error("the samples hold infinite, not-a-number or absurdly large values"))
 }
 
-/// How a recording of up to so many seconds is decoded.
+/// Returns the options for decoding a recording of up to `max_seconds`.
 pub(crate) fn options(number: Option<u16>, max_seconds: f64) -> DecodeOptions {
     DecodeOptions { max_seconds, channel: channel(number) }
 }
 
-/// `None` for the mean of all channels, or the number of one.
+/// Returns the mean of all channels for `None`, or the channel with a number.
 pub(crate) fn channel(number: Option<u16>) -> Channel {
     number.map_or(Channel::Mix, Channel::One)
 }

@@ -1,4 +1,4 @@
-//! What the engine answers, as Python's values.
+//! Converts results of the engine to Python values.
 
 use std::num::NonZeroUsize;
 
@@ -8,13 +8,13 @@ use pyo3::types::{PyDict, PyTuple};
 
 use voice_embedding_engine::report::AudioReport;
 
-/// An embedding, `[dimension]`, of its components.
+/// Returns an embedding, `[dimension]`, as an array of its components.
 pub(crate) fn embedding<'py>(py: Python<'py>, components: &[f64]) -> Bound<'py, PyArray1<f32>> {
     let components: Vec<f32> = components.iter().map(|component| *component as f32).collect();
     components.into_pyarray(py)
 }
 
-/// The fields of `AudioReport`.
+/// Returns the fields of `AudioReport`.
 pub(crate) fn report<'py>(py: Python<'py>, report: &AudioReport) -> PyResult<Bound<'py, PyDict>> {
     let fields = PyDict::new(py);
     fields.set_item("duration_seconds", report.duration_seconds)?;
@@ -28,7 +28,7 @@ pub(crate) fn report<'py>(py: Python<'py>, report: &AudioReport) -> PyResult<Bou
     Ok(fields)
 }
 
-/// Threads that compute: all that the process is given, unless a number is.
+/// Returns the number of computing threads: the given number or, without one, all that are available to the process.
 pub(crate) fn n_threads(threads: Option<NonZeroUsize>) -> NonZeroUsize {
     threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
 }

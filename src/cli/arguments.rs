@@ -1,4 +1,4 @@
-//! Arguments and variables, with `serve` where no command is named, and errors that name the variable.
+//! Parses arguments and variables, inserts `serve` if no command is named, and names the variable in errors.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -9,14 +9,14 @@ use clap::error::{ContextKind, ErrorKind};
 
 use crate::config::with_tidy_variables;
 
-/// Arguments that ask for help or the version rather than to serve.
+/// Arguments that request help or the version instead of starting the service.
 const NOT_OF_SERVE: [&str; 4] = ["-h", "--help", "-V", "--version"];
 
-/// The exit status of wrong arguments, as clap has it.
+/// The exit status for wrong arguments, the same as clap's.
 const USAGE: u8 = 2;
 
-/// Parses the arguments of a process, the first of which is its name. If they are wrong, or ask for help, that is printed and
-/// the exit status returned.
+/// Parses the arguments of a process, the first of which is its name. If they are wrong or request help, prints the
+/// message and returns the exit status.
 pub(super) fn parse<C: Parser>(arguments: impl Iterator<Item = OsString>) -> Result<C, ExitCode> {
     let arguments = with_command(arguments.collect());
     let matches = with_tidy_variables(C::command()).try_get_matches_from(&arguments);
@@ -25,13 +25,13 @@ pub(super) fn parse<C: Parser>(arguments: impl Iterator<Item = OsString>) -> Res
             eprintln!("error: {line}");
             return ExitCode::from(USAGE);
         }
-        // Nothing can be done if the output is closed.
+        // If the output is closed, the message is lost.
         let _ = error.print();
         if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
     })
 }
 
-/// The arguments with `serve` in front of flags without a command.
+/// Inserts `serve` before flags that have no command.
 fn with_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let first = arguments.get(1).map(|argument| argument.to_string_lossy().into_owned());
     let is_command = first.is_some_and(|first| !first.starts_with('-') || NOT_OF_SERVE.contains(&&*first));
@@ -41,12 +41,12 @@ fn with_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
     arguments
 }
 
-/// One line about a value that cannot be used: the variable or flag, the value and the reason.
+/// Formats one line about an invalid value: the variable or flag, the value and the reason.
 fn bad_value(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
     if !matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) {
         return None;
     }
-    // Such as `--port <PORT>`: the value is named as the variable is.
+    // For example `--port <PORT>`: the value name equals the variable's name.
     let argument = error.get(ContextKind::InvalidArg)?.to_string();
     let (flag, variable) = argument.split_once(" <").or_else(|| argument.split_once("=<"))?;
     let variable = variable.trim_end_matches(['>', ']']);

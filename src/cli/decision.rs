@@ -1,4 +1,4 @@
-//! What commands that compare take for the same speaker.
+//! How the comparing commands decide whether two voices are the same speaker.
 
 use anyhow::bail;
 use clap::Args;
@@ -8,17 +8,18 @@ use crate::config::{self, CalibrationArgs, ThresholdArgs};
 use crate::embedder::EmbedderModel;
 use crate::models::ModelSpec;
 
-/// What counts as the same speaker.
+/// The threshold options of a command.
 #[derive(Args, Clone, Debug)]
 pub(super) struct DecisionArgs {
-    /// Similarity that voices of the same speaker exceed, whatever the model [default: SAME_SPEAKER_THRESHOLD; without it what the evidence says, or the model's own].
+    /// Similarity above which two voices count as the same speaker, for any model [default: SAME_SPEAKER_THRESHOLD;
+    /// without it what the evidence says, or the model's own].
     #[arg(long, value_name = "COSINE", allow_negative_numbers = true, value_parser = config::cosine)]
     threshold: Option<f64>,
     #[command(flatten, next_help_heading = "Decisions")]
     thresholds: ThresholdArgs,
 }
 
-/// What decides, and what is known of its errors.
+/// The criterion and the calibration on which decisions are based.
 pub(super) struct Decider {
     calibration: Option<Calibration>,
     threshold: Threshold,
@@ -26,12 +27,12 @@ pub(super) struct Decider {
 }
 
 impl DecisionArgs {
-    /// The threshold for a model's embeddings.
+    /// Returns the threshold for a model's embeddings.
     pub(super) fn threshold(&self, spec: &ModelSpec) -> f64 {
         self.threshold.unwrap_or_else(|| self.thresholds.of(spec).similarity)
     }
 
-    /// What decides on a model's embeddings: the threshold, if one is given, or the wanted rate of errors.
+    /// Returns the decider for a model's embeddings. It uses the given threshold or the wanted error rate.
     pub(super) fn decider(
         &self,
         model: &EmbedderModel,
@@ -61,7 +62,7 @@ impl Decider {
     }
 }
 
-/// A claim of errors for a person: `; fewer than 1 in 1000 others score as much`.
+/// Formats an error rate for people, for example `; fewer than 1 in 1000 others score as much`.
 pub(super) fn rate_text(value: Option<f64>, is_bound: bool, what: &str) -> String {
     value.map_or_else(String::new, |value| format!("; {} {what}", Rate { value, is_bound }.frequency()))
 }

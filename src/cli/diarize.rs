@@ -1,4 +1,4 @@
-//! `diarize`: who spoke when, and who said what.
+//! `diarize`: determines who spoke when, and who said what.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -20,20 +20,20 @@ use crate::embedder::{EmbedError, Hearing};
 use crate::pace::Pace;
 use crate::transcript::{CueFormat, Transcript};
 
-/// How turns are written.
+/// Output formats for turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// Rich Transcription Time Marked: a line each, of all recordings.
+    /// Rich Transcription Time Marked: one line per turn, for any number of recordings.
     Rttm,
-    /// A JSON object for each recording, with the embedding of each speaker.
+    /// One JSON object per recording, including the embedding of each speaker.
     Json,
-    /// WebVTT, with a voice tag for each turn or part of the transcript.
+    /// WebVTT, with a voice tag for each turn or transcript part.
     Vtt,
-    /// SubRip, with the speaker before each.
+    /// SubRip, with the speaker's name before each turn or transcript part.
     Srt,
 }
 
-/// Say who spoke when, in recordings of several speakers; with a transcript, who said what.
+/// Determine who spoke when in recordings of several speakers or, with a transcript, who said what.
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "Example: voice-embedding-service diarize --model campplus meeting.m4a --transcript meeting.json"
@@ -43,17 +43,17 @@ pub(super) struct DiarizeArgs {
     files: FileArgs,
     #[command(flatten)]
     speakers: SpeakerCountArgs,
-    /// One speaker at a time: where several speak at once, the one who is heard most.
+    /// Report one speaker at a time: where speech overlaps, the speaker who is heard most.
     #[arg(long)]
     no_overlap: bool,
-    /// How to write [default: the transcript's own format, else rttm].
+    /// Output format [default: the transcript's own format, else rttm].
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// A transcript of the recording: VTT, SRT, a list of {"start", "end", "text"}, or the JSON of Whisper, whisper.cpp, whisperX, Hugging
-    /// Face, Vosk, Deepgram, AWS or AssemblyAI.
+    /// Transcript of the recording: VTT, SRT, a list of {"start", "end", "text"}, or the JSON of Whisper, whisper.cpp,
+    /// whisperX, Hugging Face, Vosk, Deepgram, AWS or AssemblyAI.
     #[arg(long, value_name = "FILE")]
     transcript: Option<PathBuf>,
-    /// No progress.
+    /// Show no progress.
     #[arg(long, short)]
     quiet: bool,
     #[command(flatten)]
@@ -122,14 +122,14 @@ impl DiarizeArgs {
     }
 }
 
-/// What is written of a recording.
+/// Formats the output for a recording.
 fn text_of(
     diarized: Diarized,
     name: &str,
     format: Option<Format>,
     transcript: Option<&Transcript>,
 ) -> anyhow::Result<String> {
-    // Of silence, recognisers make an empty transcript; the turns are all there is.
+    // Recognisers return an empty transcript for silence. The output then consists of the turns alone.
     let said = transcript.filter(|transcript| !transcript.is_empty());
     Ok(match (format, said) {
         (None, Some(Transcript::Cues(format, _))) => diarized.cues(*format, transcript),

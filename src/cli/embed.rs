@@ -1,4 +1,4 @@
-//! `embed`: recordings to embeddings.
+//! `embed`: computes embeddings of recordings.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use crate::embedder::{Embedded, EmbeddedVoice};
 use crate::embedding::{Embedding as Vector, UnitEmbedding};
 use crate::pipeline::{Wanted, WantedPartials};
 
-/// Turn recordings into embeddings.
+/// Compute embeddings of recordings.
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag")]
 #[derive(Args, Clone, Debug)]
 #[command(
@@ -29,29 +29,30 @@ use crate::pipeline::{Wanted, WantedPartials};
 pub(super) struct EmbedArgs {
     #[command(flatten)]
     files: FileArgs,
-    /// How to write.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Format::Jsonl)]
     format: Format,
-    /// Where to write [default: standard output].
+    /// Output file [default: standard output].
     #[arg(long, short)]
     output: Option<PathBuf>,
-    /// Skip the recordings that the output already holds, and add to it.
+    /// Skip recordings that the output already contains, and append to it.
     #[arg(long, requires = "output", conflicts_with = "mean")]
     resume: bool,
-    /// Replace an output that exists.
+    /// Replace an existing output.
     #[arg(long, requires = "output", conflicts_with = "resume")]
     overwrite: bool,
-    /// The embedding of each window, too, with its times.
+    /// Also write the embedding and the times of each window.
     #[arg(long)]
     partials: bool,
-    /// Windows a second for the partials [default: 1.3, with CAM++ 1.33]; the embedding of a recording does not depend on it.
+    /// Windows per second for --partials [default: 1.3, with CAM++ 1.33]. The embedding of the whole recording does not
+    /// depend on it.
     #[arg(long, requires = "partials", value_parser = rate)]
     rate: Option<f64>,
-    /// Segments of the recordings, each embedded by itself: RTTM, or CSV of path, start and end. Recordings without any are
+    /// File of segments to embed separately: RTTM, or CSV of path, start and end. Recordings without segments are
     /// embedded whole.
     #[arg(long, value_name = "FILE", conflicts_with = "partials")]
     segments: Option<PathBuf>,
-    /// One embedding of all recordings, as Resemblyzer's `embed_speaker` makes it.
+    /// Compute one embedding of all recordings, as Resemblyzer's `embed_speaker` does.
     #[arg(long, conflicts_with = "partials")]
     mean: bool,
     /// Show no progress.
@@ -67,7 +68,7 @@ pub(super) fn run(args: &EmbedArgs) -> anyhow::Result<ExitCode> {
         bail!(OutputError::NoFile);
     }
     let mut segments = args.segments.as_deref().map(Segments::read).transpose()?;
-    // Before the output is touched.
+    // Listed before the output is opened, so that an error leaves it unchanged.
     let recordings = args.files.recordings()?;
     let options = StartOptions { is_quiet: args.quiet, ..StartOptions::default() };
     let embedding = args.embedding.clone().start_with(options)?;
@@ -94,7 +95,7 @@ pub(super) fn run(args: &EmbedArgs) -> anyhow::Result<ExitCode> {
     };
     let partials = args.partials.then(|| WantedPartials {
         rate: args.rate,
-        // Of all recordings together; what bounds a request has no use here.
+        // The budget covers all recordings. The limit for requests does not apply to commands.
         left: Arc::new(AtomicUsize::new(usize::MAX)),
     });
     let mut unreadable = Vec::new();
@@ -120,7 +121,7 @@ pub(super) fn run(args: &EmbedArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// A recording, and its segments if there are any.
+/// A recording's name, with its segments if the list has any.
 struct Tag {
     name: String,
     segments: Option<Vec<Segment>>,
@@ -150,14 +151,14 @@ fn task(
     Some(Task { source, wanted, tag: Tag { name, segments } })
 }
 
-/// Outcomes to rows, or to one mean.
+/// Writes outcomes as rows, or collects them into one mean.
 struct Writer {
     output: Output,
     mean: Option<MeanOf>,
     progress: Progress,
 }
 
-/// The sum of embeddings of norm 1.
+/// The sum of the normalised embeddings.
 struct MeanOf {
     sum: Vec<f64>,
     n_files: usize,
@@ -199,14 +200,14 @@ impl Writer {
     }
 
     fn write(&mut self, rows: &[Row<'_>]) -> anyhow::Result<()> {
-        // A mean is one row, at the end.
+        // In mean mode, a single row is written at the end.
         if self.mean.is_none() {
             self.output.write(rows)?;
         }
         Ok(())
     }
 
-    /// Makes the output whole; how many recordings have failed.
+    /// Completes the output, and returns how many recordings failed.
     fn finish(mut self, embedding: &Embedding, is_stopped: bool) -> anyhow::Result<u64> {
         if let Some(mean) = self.mean.take().filter(|mean| mean.n_files > 0 && !is_stopped) {
             let unit = Vector::new(embedding.model().id(), mean.sum).and_then(UnitEmbedding::try_from)?;

@@ -1,4 +1,4 @@
-//! Recordings on the embedder's workers, for commands: many at once, with the outcomes in their order.
+//! Runs recordings on the embedder's workers for commands: many at once, with outcomes in input order.
 
 use std::num::NonZeroUsize;
 use std::str::FromStr;
@@ -31,38 +31,38 @@ use crate::report::AudioReport;
 use crate::speakers::Identifier;
 use crate::transcript::Transcript;
 
-/// Between two looks at whether the command is stopped.
+/// How often a command checks whether it has been stopped.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// How recordings are embedded.
+/// Options for embedding recordings.
 #[derive(Args, Clone, Debug)]
 pub(super) struct EmbeddingArgs {
-    /// The model, by id or fingerprint: resemblyzer or campplus [default: campplus, if MODELS has it].
+    /// Model, by id or fingerprint: resemblyzer or campplus [default: campplus, if MODELS has it].
     #[arg(long)]
     model: Option<String>,
-    /// Which channel to embed: `mix` for the mean of all, or its number, counted from 0.
+    /// Channel to embed: `mix` for the mean of all channels, or a number, counted from 0.
     #[arg(long, default_value = "mix", value_parser = Channel::from_str)]
     channel: Channel,
-    /// Longest recording, in seconds.
+    /// Longest accepted recording, in seconds.
     #[arg(long, env, default_value = "7200", value_parser = positive)]
     max_audio_seconds: f64,
-    /// Least speech in a recording, in seconds; 0 accepts any, with a warning below 1.6.
+    /// Minimum speech in a recording, in seconds. 0 accepts any amount, with a warning below 1.6.
     #[arg(long, env, default_value = "0", value_parser = not_negative)]
     min_speech_seconds: f64,
     #[command(flatten, next_help_heading = "Models and encoder")]
     engine: EngineArgs,
 }
 
-/// How the embedder of a command is started.
+/// Options for starting a command's embedder.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct StartOptions {
-    /// Load the segmentation network as well.
+    /// Whether to load the segmentation network as well.
     pub(super) finds_turns: bool,
-    /// Do not print which model is used.
+    /// Whether to omit the message that names the model.
     pub(super) is_quiet: bool,
 }
 
-/// Why a recording has no embedding.
+/// The reason why a recording has no embedding.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RecordingError {
     #[error(transparent)]
@@ -74,7 +74,7 @@ pub(super) enum RecordingError {
 }
 
 impl RecordingError {
-    /// The kind of error, for programs.
+    /// Returns the error code, for programs.
     pub(super) fn code(&self) -> &'static str {
         match self {
             Self::Read(error) => error.code(),
@@ -84,15 +84,15 @@ impl RecordingError {
     }
 }
 
-/// A recording to embed, and what is asked of it.
+/// A recording to embed, and the requested results.
 pub(super) struct Task<T> {
     pub(super) source: Source,
     pub(super) wanted: Wanted,
-    /// What comes back with its outcome.
+    /// Returned together with the outcome.
     pub(super) tag: T,
 }
 
-/// The embedder of a command.
+/// A command's embedder.
 pub(super) struct Embedding {
     embedder: Arc<Embedder>,
     model: Arc<EmbedderModel>,
@@ -102,17 +102,17 @@ pub(super) struct Embedding {
 }
 
 impl EmbeddingArgs {
-    /// The model that is asked for, if one is.
+    /// Returns the name of the requested model, if there is one.
     pub(super) fn model(&self) -> Option<&str> {
         self.model.as_deref()
     }
 
-    /// How recordings are read.
+    /// Returns how recordings are read.
     pub(super) fn options(&self) -> RecordingOptions {
         RecordingOptions { channel: self.channel, raw: None }
     }
 
-    /// The same; without a model's name, for a collection whose profiles are all of one model, that one.
+    /// Selects the collection's model if no model is named and all profiles of the collection are of one model.
     pub(super) fn for_collection(
         self,
         store: impl Into<StoreArgs>,
@@ -126,12 +126,12 @@ impl EmbeddingArgs {
         Ok(Self { model: only.map(|model| model.fingerprint().to_owned()), ..self })
     }
 
-    /// Loads what embeds.
+    /// Loads the model and starts the embedder with default options.
     pub(super) fn start(self) -> anyhow::Result<Embedding> {
         self.start_with(StartOptions::default())
     }
 
-    /// The same, with options.
+    /// Loads the model and starts the embedder.
     pub(super) fn start_with(self, options: StartOptions) -> anyhow::Result<Embedding> {
         let StartOptions { finds_turns, is_quiet } = options;
         let logging = logging::init(&LogConfig {
@@ -140,7 +140,7 @@ impl EmbeddingArgs {
             traces: None,
         })?;
         let options = self.options();
-        // A command works with one model.
+        // A command works with a single model.
         let wanted = self.engine.model(self.model.as_deref())?;
         let first = self.engine.first_model()?;
         let network = finds_turns.then(|| self.engine.segmentation()).transpose()?;
@@ -149,7 +149,7 @@ impl EmbeddingArgs {
             config.check([&*spec])?;
             Ok::<_, anyhow::Error>(Model::new(spec, source.for_command().obtain()?.0))
         };
-        // A model that the caller named needs no message.
+        // If the caller named the model, no message is needed.
         let is_default = wanted.is_optional;
         let model = match obtain(wanted) {
             Err(error) if is_default => {
@@ -183,22 +183,22 @@ impl EmbeddingArgs {
     }
 }
 
-/// A live session on the embedder's workers, for a caller that waits.
+/// A live session on the embedder's workers, for a blocking caller.
 pub(super) struct Live {
     admission: Admission,
     model: Arc<EmbedderModel>,
     network: SegmentationNetwork,
-    /// None after an error.
+    /// `None` after an error.
     session: Option<Box<LiveSession>>,
 }
 
 impl Live {
-    /// The session, between two steps.
+    /// Returns the session. Call it between two steps.
     pub(super) fn session(&mut self) -> &mut LiveSession {
         self.session.as_mut().expect("no step has failed")
     }
 
-    /// Does a step, and waits for it.
+    /// Runs a step, and blocks until it is done.
     pub(super) fn step(
         &mut self,
         audio: Vec<u8>,
@@ -212,7 +212,7 @@ impl Live {
             session,
             (vec![audio], purpose),
             move |outcome| {
-                // The caller waits for it.
+                // The caller blocks on the receiver, so the receiver still exists.
                 let _ = sender.send(outcome);
             },
         );
@@ -222,7 +222,7 @@ impl Live {
         Ok(events)
     }
 
-    /// The session after its last step.
+    /// Returns the results of the session after its last step.
     pub(super) fn conclude(self) -> (Result<HeardRecording, AudioReport>, Option<Transcript>) {
         self.session.expect("no step has failed").conclude()
     }
@@ -231,12 +231,12 @@ impl Live {
 type Outcome<O> = Result<O, RecordingError>;
 
 impl Embedding {
-    /// The model that embeds.
+    /// Returns the embedder's model.
     pub(super) fn model(&self) -> &Arc<EmbedderModel> {
         &self.model
     }
 
-    /// Embeds recordings, and gives each outcome, in their order. Once `is_stopped` is set, what is left is dropped.
+    /// Embeds recordings, and passes each outcome to `each` in input order. Once `is_stopped` is set, drops the remaining ones.
     pub(super) fn all<T>(
         &self,
         tasks: impl Iterator<Item = Task<T>>,
@@ -252,10 +252,10 @@ impl Embedding {
         self.in_order(tasks, is_stopped, submit, each)
     }
 
-    /// The same for recordings of several speakers.
+    /// Finds the turns of recordings of several speakers, otherwise like [`Self::all`].
     ///
     /// # Panics
-    /// If it was not started for turns.
+    /// If the embedder was started without `finds_turns`.
     pub(super) fn hear_all(
         &self,
         sources: impl Iterator<Item = Source>,
@@ -274,7 +274,7 @@ impl Embedding {
     /// Opens a live session.
     ///
     /// # Panics
-    /// If it was not started for turns.
+    /// If the embedder was started without `finds_turns`.
     pub(super) fn live(&self, options: LiveOptions) -> Result<Live, PipelineError> {
         let session = LiveSession::new(self.model.pipeline(), self.model.spec(), options)?;
         Ok(Live {
@@ -316,7 +316,7 @@ impl Embedding {
     }
 }
 
-/// Waits a while for outcomes, and passes on those whose turn it is; false if the command is stopped.
+/// Waits briefly for outcomes, and passes on those that are next in order. Returns false if the command has been stopped.
 fn advance<T, O: Send + 'static>(
     in_order: &mut InOrder<T, O, RecordingError>,
     is_stopped: &AtomicBool,

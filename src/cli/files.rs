@@ -1,4 +1,4 @@
-//! The recordings that a command is about: files, folders, lists of paths, standard input.
+//! The recordings given to a command: files, folders, lists of paths, or standard input.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
@@ -9,52 +9,52 @@ use anyhow::{Context, bail};
 use clap::Args;
 use walkdir::WalkDir;
 
-/// What a file of a folder is called if it is taken for a recording. A file that is named itself is read whatever it is called.
+/// Extensions of the files in a folder that count as recordings. A file named on the command line may have any extension.
 const EXTENSIONS: [&str; 28] = [
     "3gp", "aac", "aif", "aifc", "aiff", "alac", "amr", "au", "caf", "flac", "m4a", "m4b", "m4v", "mka",
     "mkv", "mov", "mp2", "mp3", "mp4", "mpga", "oga", "ogg", "ogv", "opus", "snd", "wav", "wave", "webm",
 ];
 
-/// What stands for standard input.
+/// The path that denotes standard input.
 const STDIN: &str = "-";
 
-/// The largest file that is read, in bytes.
+/// Size limit of a file, in bytes.
 const MAX_FILE_BYTES: u64 = 2 << 30;
 
-/// Which recordings.
+/// Options that select recordings.
 #[derive(Args, Clone, Debug)]
 pub(super) struct FileArgs {
-    /// Recordings, folders of them, or `-` for a recording on standard input.
+    /// Recordings, folders of recordings, or `-` for a recording on standard input.
     #[arg(value_name = "FILE|DIR")]
     paths: Vec<PathBuf>,
-    /// Folders in folders, too.
+    /// Search folders recursively.
     #[arg(long, short)]
     recursive: bool,
-    /// Read paths of recordings from a file, one a line; `-` for standard input.
+    /// Read paths of recordings from a file, one per line; `-` for standard input.
     #[arg(long, value_name = "FILE")]
     files_from: Option<PathBuf>,
 }
 
-/// A recording to be read.
+/// A recording that has not been read yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     File(PathBuf),
     Stdin,
 }
 
-/// Why a recording cannot be read.
+/// The reason why a recording cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadError {
-    /// The system does not let it be read.
+    /// The system reported an error.
     #[error(transparent)]
     Io(#[from] std::io::Error),
-    /// It is larger than any recording.
+    /// The file exceeds the size limit.
     #[error("the file is larger than {} bytes", MAX_FILE_BYTES)]
     TooLarge,
 }
 
 impl ReadError {
-    /// The kind of error, for programs.
+    /// Returns the error code, for programs.
     pub(super) fn code(&self) -> &'static str {
         match self {
             Self::Io(_) => "unreadable",
@@ -64,7 +64,7 @@ impl ReadError {
 }
 
 impl Source {
-    /// Bytes of the file, if they can be told before it is read.
+    /// Returns the file's size in bytes, or 0 if it is not known before reading.
     pub(super) fn len(&self) -> usize {
         match self {
             Self::File(path) => std::fs::metadata(path).map_or(0, |metadata| metadata.len() as usize),
@@ -76,7 +76,7 @@ impl Source {
         if path == Path::new(STDIN) { Self::Stdin } else { Self::File(path.to_owned()) }
     }
 
-    /// Its path as text. Names that are not UTF-8 keep what is.
+    /// Returns the path as text. Bytes that are not UTF-8 are replaced.
     pub(super) fn name(&self) -> String {
         match self {
             Self::File(path) => path.to_string_lossy().into_owned(),
@@ -84,7 +84,7 @@ impl Source {
         }
     }
 
-    /// The bytes as they are when it is read.
+    /// Reads the current content.
     pub(super) fn read(&self) -> Result<Vec<u8>, ReadError> {
         let mut bytes = Vec::new();
         match self {
@@ -105,11 +105,11 @@ impl Source {
     }
 }
 
-/// A recording, or a folder that cannot be looked into, with the reason.
+/// A recording, or a folder that cannot be searched, with the reason.
 pub(super) type Found = Result<Source, (String, std::io::Error)>;
 
 impl FileArgs {
-    /// Checks that something is named and that one of it is there at least, before anything is loaded.
+    /// Checks before anything is loaded that paths are given and that at least one of them exists.
     pub(super) fn check(&self) -> anyhow::Result<()> {
         if self.paths.is_empty() && self.files_from.is_none() {
             bail!("no recordings: name files or folders, or - for standard input");
@@ -134,7 +134,7 @@ impl FileArgs {
         Ok(())
     }
 
-    /// The recordings of one path; an error if there are none.
+    /// Returns the recordings of one path. If there are none, returns an error.
     pub(super) fn of(&self, path: &Path) -> anyhow::Result<Vec<Found>> {
         let found: Vec<Found> = self.of_path(path).collect();
         if found.is_empty() {
@@ -151,7 +151,7 @@ impl FileArgs {
         if self.recursive { "" } else { " (--recursive looks into its folders, too)" }
     }
 
-    /// The recordings: those named, then those of the list. Folders are walked in the order of names.
+    /// Returns the recordings named on the command line, then those of the list. Folders are walked in name order.
     pub(super) fn recordings(&self) -> anyhow::Result<Box<dyn Iterator<Item = Found> + '_>> {
         let named = self.paths.iter().flat_map(|path| self.of_path(path));
         let Some(list) = &self.files_from else { return Ok(Box::new(named)) };
@@ -162,7 +162,7 @@ impl FileArgs {
                 std::fs::File::open(list).with_context(|| format!("cannot read {}", list.display()))?;
             Box::new(BufReader::new(file))
         };
-        // What cannot be read once cannot be read again.
+        // After a read error, the list ends, because reading on would fail again.
         let until_error = |has_failed: &mut bool, line: std::io::Result<Vec<u8>>| {
             (!*has_failed).then(|| {
                 *has_failed = line.is_err();
@@ -179,7 +179,7 @@ impl FileArgs {
         Ok(Box::new(named.chain(listed)))
     }
 
-    /// How many recordings there are, unless that cannot be known ahead.
+    /// Returns the number of recordings, unless it cannot be known in advance.
     pub(super) fn count(&self) -> Option<u64> {
         if self.files_from.is_some() {
             return None;
@@ -196,8 +196,8 @@ impl FileArgs {
     }
 }
 
-/// The recordings of a folder, in the order of names; with those of the folders in it, if that is wanted. A link to a folder above it is an error, not a
-/// loop.
+/// Returns the recordings of a folder in name order, with those of its subfolders if `is_recursive` is set. A link to a
+/// folder above it is an error, not a loop.
 pub(super) fn walk(folder: &Path, is_recursive: bool) -> impl Iterator<Item = Found> + use<> {
     let depth = if is_recursive { usize::MAX } else { 1 };
     let walk = WalkDir::new(folder).max_depth(depth).follow_links(true).sort_by_file_name();

@@ -1,4 +1,4 @@
-//! `healthcheck`: asks a running service whether it takes work; the probe of containers that have no curl.
+//! `healthcheck`: asks a running service whether it is ready. Containers without curl use it as their probe.
 
 use std::time::Duration;
 
@@ -7,31 +7,31 @@ use reqwest::blocking::Client;
 
 use crate::tls;
 
-/// Longest wait for an answer: less than container engines give a probe.
+/// Longest wait for a response. Container engines allow a probe more time.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Why a service does not take work.
+/// The reason why a service is not ready.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HealthcheckError {
-    /// There is no answer.
+    /// The service does not respond.
     #[error("no answer from {0}")]
     NoAnswer(String),
-    /// The answer is that it does not.
+    /// The service responds that it is not ready.
     #[error("{url} answers {status}: {body}")]
     NotReady {
         /// The URL.
         url: String,
-        /// The status, 503 most of the time.
+        /// The status, usually 503.
         status: StatusCode,
-        /// The body of the answer.
+        /// The body of the response.
         body: String,
     },
 }
 
-/// Asks each URL once, until one answers.
+/// Asks each URL once, until one of them responds.
 pub(super) fn ask(urls: &[String]) -> Result<(), HealthcheckError> {
     tls::install_provider();
-    // The service is on this machine: no proxy is needed.
+    // The service runs on this machine, so no proxy is needed.
     let client = Client::builder().no_proxy().timeout(TIMEOUT).build();
     let no_answer = || HealthcheckError::NoAnswer(urls.join(" or "));
     let client = client.map_err(|_| no_answer())?;

@@ -1,4 +1,4 @@
-//! `identify`: whose voice is it?
+//! `identify`: finds the enrolled speaker of a voice.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -20,27 +20,27 @@ use crate::config::{self, CalibrationArgs};
 use crate::decisions::{self, Candidacy, DEFAULT_MARGIN, Identification, IdentifyCriteria};
 use crate::notation::rounded;
 
-/// Notes on rates that are said.
+/// The most calibration notes to print.
 const MAX_NOTES: usize = 5;
 
-/// Say whose voices these are: recordings, or embeddings in JSON. Exit status 0: all are of enrolled speakers; 1: some are not; 2: it
-/// could not be told.
+/// Identify the speakers of recordings, or of embeddings in JSON. Exit status 0: all voices belong to enrolled speakers;
+/// 1: some do not; 2: an error prevented a decision.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Example: voice-embedding-service identify unknown.wav")]
 pub(super) struct IdentifyArgs {
-    /// Recordings, or files of JSON with embeddings.
+    /// Recordings, or JSON files with embeddings.
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// Candidates to show.
+    /// Number of candidates to show.
     #[arg(long, default_value = "5", value_parser = clap::value_parser!(u16).range(1..=100))]
     top: u16,
-    /// Instead of a threshold: how often a search may name somebody for a voice of none of those enrolled [default: 0.05].
+    /// Highest acceptable rate at which searches for unenrolled voices name a speaker; replaces the threshold [default: 0.05].
     #[arg(long, value_name = "RATE", value_parser = config::rate, conflicts_with = "threshold")]
     max_false_identification_rate: Option<f64>,
-    /// How much more similar than the second best the best must be.
+    /// How far the similarity of the best candidate must exceed that of the second.
     #[arg(long, default_value_t = DEFAULT_MARGIN, value_parser = config::not_negative)]
     margin: f64,
-    /// How to write.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     #[command(flatten)]
@@ -99,7 +99,7 @@ pub(super) fn run(args: IdentifyArgs) -> anyhow::Result<ExitCode> {
         };
         ended_by_reader(writeln!(out, "{line}"))?;
     }
-    // What the rates were measured on, or why there are none; of many voices that is mostly the same.
+    // Notes explain what the rates were measured on, or why there are none. Many voices usually share one note.
     notes.iter().take(MAX_NOTES).for_each(|note| say(note));
     Ok(match (has_failed, all_are_known) {
         (true, _) => ExitCode::from(COULD_NOT_TELL),

@@ -1,4 +1,4 @@
-//! Ctrl-C: what is written is made whole first.
+//! Handles Ctrl-C: the command completes its output before it ends.
 
 use std::process::exit;
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The exit status of an interrupted command, as shells have it.
+/// The exit status of an interrupted command, following the convention of shells.
 pub(super) const INTERRUPTED: u8 = 130;
 
-/// The longest that an interrupted command takes to make its output whole.
+/// The time that an interrupted command has to complete its output.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A flag that SIGINT or SIGTERM sets; a second one, or five seconds, end the process.
+/// Returns a flag that SIGINT or SIGTERM sets. A second signal, or five seconds, ends the process.
 pub(super) fn on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
     let is_stopped = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&is_stopped);
@@ -32,7 +32,7 @@ pub(super) fn on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
                 if flag.swap(true, Ordering::Relaxed) {
                     exit(INTERRUPTED.into());
                 }
-                // The command may wait for something that does not come, such as a line of standard input.
+                // The command may be waiting for input that never arrives, such as a line of standard input.
                 std::thread::spawn(|| {
                     std::thread::sleep(PATIENCE);
                     exit(INTERRUPTED.into());

@@ -1,4 +1,4 @@
-//! `key`: make and list keys.
+//! `key`: creates and lists keys.
 
 use anyhow::{Context, bail};
 use base64::Engine;
@@ -8,30 +8,30 @@ use clap::{Args, Subcommand};
 use crate::config::{API_KEY_NAME, KeyArgs, KeySource, Right, toml_lines};
 use crate::random::random_bytes;
 
-/// What scanners for leaked secrets can recognise a key by.
+/// The prefix by which scanners for leaked secrets can recognise a key.
 const PREFIX: &str = "ves_";
 
-/// What can be done with keys.
+/// Operations on keys.
 #[derive(Debug, Subcommand)]
 pub(super) enum KeyCommand {
-    /// Make a key: print it, once, and its lines for KEYS_FILE.
+    /// Create a key. Prints the key, which is shown only once, and its entry for KEYS_FILE.
     New(NewKey),
-    /// List names, rights and collections of the keys that are configured.
+    /// List the names, rights and collections of the configured keys.
     List(KeyArgs),
 }
 
-/// A key to make.
+/// Options for a new key.
 #[derive(Args, Debug)]
 pub(super) struct NewKey {
-    /// What logs call its holder.
+    /// Name of the key's holder in logs.
     name: String,
-    /// What it may do.
+    /// Rights of the key.
     #[arg(long, required = true, value_delimiter = ',')]
     rights: Vec<Right>,
-    /// Patterns of the collections that it may use, such as `family-*` [default: all].
+    /// Patterns of the collections that the key may use, such as `family-*` [default: all].
     #[arg(long, value_delimiter = ',')]
     collections: Vec<String>,
-    /// What it may send in a minute; 0 for any number [default: RATE_LIMIT_PER_MINUTE].
+    /// Recordings and comparisons per minute; 0 for no limit [default: RATE_LIMIT_PER_MINUTE].
     #[arg(long)]
     rate_limit_per_minute: Option<u32>,
 }
@@ -43,7 +43,7 @@ pub(super) fn run(command: KeyCommand) -> anyhow::Result<()> {
     }
 }
 
-/// The key goes to standard error and its lines to standard output, which can be appended to the file.
+/// Prints the key to standard error. The entry goes to standard output, so that it can be appended to the file.
 fn make(new: &NewKey) -> anyhow::Result<()> {
     if new.name == API_KEY_NAME {
         bail!("{API_KEY_NAME} is the name of the key in API_KEY");

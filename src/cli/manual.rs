@@ -1,4 +1,4 @@
-//! `completions` and `man`: what shells and manuals know of the commands.
+//! `completions` and `man`: shell completions and the manual page.
 
 use std::io::Write;
 
@@ -7,14 +7,14 @@ use clap_complete::Shell;
 
 use super::outcome::ended_by_reader;
 
-/// Prints the completions of a shell.
+/// Prints the completions for a shell.
 pub(super) fn completions(command: &mut Command, shell: Shell) -> anyhow::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(shell, command, env!("CARGO_PKG_NAME"), &mut script);
     ended_by_reader(std::io::stdout().write_all(&script))
 }
 
-/// Prints the manual page: the program, then each of its commands.
+/// Prints the manual page: the program, then each command.
 pub(super) fn man(mut command: Command) -> anyhow::Result<()> {
     command.build();
     let mut page = Vec::new();
@@ -28,7 +28,7 @@ pub(super) fn man(mut command: Command) -> anyhow::Result<()> {
     ended_by_reader(std::io::stdout().write_all(&page))
 }
 
-/// A section of each command, and of those below it.
+/// Writes a section for each command and its subcommands.
 fn render_commands(command: &Command, page: &mut Vec<u8>) -> std::io::Result<()> {
     for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
         let man = clap_mangen::Man::new(below.clone());
@@ -37,7 +37,7 @@ fn render_commands(command: &Command, page: &mut Vec<u8>) -> std::io::Result<()>
         man.render_description_section(&mut section)?;
         man.render_options_section(&mut section)?;
         man.render_extra_section(&mut section)?;
-        // Sections of a command stand below its own.
+        // Sections of a command become subsections of the command's section.
         page.extend(String::from_utf8_lossy(&section).replace(".SH ", ".SS ").into_bytes());
         render_commands(below, page)?;
     }

@@ -1,4 +1,4 @@
-//! The command line: a command a file.
+//! The command line, with one file per command.
 
 mod arguments;
 mod calibrate;
@@ -48,7 +48,7 @@ use similarities::SimilaritiesArgs;
 use speakers::SpeakersCommand;
 use verify::VerifyArgs;
 
-/// Speaker embeddings over HTTP and from the command line, by Resemblyzer's model or by CAM++.
+/// Speaker embeddings over HTTP and from the command line, with Resemblyzer's model or CAM++.
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 110)]
 struct Cli {
@@ -56,7 +56,7 @@ struct Cli {
     command: Command,
 }
 
-/// What the program can do.
+/// The commands of the program.
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve the HTTP API (the default).
@@ -69,32 +69,32 @@ enum Command {
     Live(Box<LiveArgs>),
     Score(Box<ScoreArgs>),
     Calibrate(Box<CalibrateArgs>),
-    /// List, show, enrol or delete speakers, in the same store as a running service's.
+    /// List, show, enrol or delete speakers, in the same store as a running service.
     #[command(
         subcommand,
         after_help = "Example: voice-embedding-service speakers enrol anna anna-1.wav anna-2.wav"
     )]
     Speakers(SpeakersCommand),
-    /// Ask a running service whether it takes work; for containers.
+    /// Ask a running service whether it is ready; for containers.
     Healthcheck(HealthcheckArgs),
-    /// Make or list keys.
+    /// Create or list keys.
     #[command(
         subcommand,
         after_help = "Example: voice-embedding-service key new ios --rights embed,verify >> keys.toml"
     )]
     Key(KeyCommand),
-    /// Find, fetch, check or make a model's file.
+    /// Locate, download, check or convert a model file.
     #[command(
         subcommand,
         after_help = "Example: voice-embedding-service model fetch --output resemblyzer.onnx"
     )]
     Model(Box<ModelCommand>),
-    /// Print what a shell completes.
+    /// Generate shell completions.
     #[command(
         after_help = "Example: voice-embedding-service completions bash > /etc/bash_completion.d/voice-embedding-service"
     )]
     Completions {
-        /// The shell.
+        /// Shell to generate completions for.
         shell: Shell,
     },
     /// Print the manual page.

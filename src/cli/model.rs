@@ -1,4 +1,4 @@
-//! `model`: find, fetch, check or make the model file.
+//! `model`: locates, downloads, checks or converts a model file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,37 +11,37 @@ use crate::logging;
 use crate::model_files::{ModelSource, Origin};
 use crate::models::{self, FileDigest, Model, ModelFiles, segmentation};
 
-/// Which model, and where it comes from.
+/// A model, and where it comes from.
 #[derive(Args, Debug)]
 pub(super) struct OneModel {
-    /// The model, by id or fingerprint, or `segmentation` for the network that turns take [default: the first of MODELS].
+    /// Model, by id or fingerprint, or `segmentation` for the network that finds turns [default: the first of MODELS].
     model: Option<String>,
     #[command(flatten)]
     source: ModelArgs,
 }
 
-/// What can be done with a model.
+/// Operations on a model.
 #[derive(Debug, Subcommand)]
 pub(super) enum ModelCommand {
-    /// Print the file that would be served.
+    /// Print the path of the file that the service would use.
     Path(OneModel),
-    /// Fetch a model into the cache, unless it is there, and print where it is.
+    /// Download a model into the cache unless the cache has it, and print its path.
     Fetch {
-        /// Where to look and where to fetch.
+        /// The model, and where to look for it and download it.
         #[command(flatten)]
         of: OneModel,
-        /// Write a copy of it there.
+        /// Write a copy of the model to this file.
         #[arg(long)]
         output: Option<PathBuf>,
     },
-    /// Check the file that would be served against its hash.
+    /// Check the file that the service would use against its hash.
     Verify(OneModel),
-    /// Convert a checkpoint to ONNX: Resemblyzer's (pretrained.pt), that of CAM++ (campplus_cn_en_common.pt), or that of the segmentation
+    /// Convert a checkpoint to ONNX: Resemblyzer (pretrained.pt), CAM++ (campplus_cn_en_common.pt) or the segmentation
     /// network (pytorch_model.bin).
     Convert {
-        /// The checkpoint.
+        /// Checkpoint file to convert.
         checkpoint: PathBuf,
-        /// Where to write the ONNX file [default: resemblyzer.onnx, campplus.onnx or segmentation.onnx in models].
+        /// ONNX file to write [default: resemblyzer.onnx, campplus.onnx or segmentation.onnx in models].
         #[arg(long)]
         output: Option<PathBuf>,
     },
@@ -126,7 +126,7 @@ fn convert(checkpoint: &Path, output: Option<PathBuf>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Checks that a file can be written, without changing it.
+/// Checks that a file can be written, without changing its content.
 fn check_writable(output: &Path) -> anyhow::Result<()> {
     let is_new = output.symlink_metadata().is_err();
     let opened = std::fs::OpenOptions::new().create(true).append(true).open(output);

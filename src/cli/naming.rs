@@ -1,4 +1,4 @@
-//! Names of enrolled speakers for those of a recording.
+//! Assigns the names of enrolled speakers to the speakers of a recording.
 
 use clap::Args;
 
@@ -12,10 +12,10 @@ use crate::embedder::EmbedderModel;
 use crate::speakers::Identifier;
 use crate::store::Store;
 
-/// Who may be heard, and what finds that out.
+/// Options for naming speakers.
 #[derive(Args, Clone, Debug)]
 pub(super) struct NamingArgs {
-    /// Name the speakers that are enrolled in this collection.
+    /// Collection whose enrolled speakers are named.
     #[arg(long)]
     pub(super) collection: Option<Identifier>,
     #[command(flatten, next_help_heading = "Enrolled speakers")]
@@ -28,7 +28,7 @@ pub(super) struct NamingArgs {
     pub(super) embedding: EmbeddingArgs,
 }
 
-/// Enrolled speakers that may be in a recording; nobody, without a collection.
+/// The enrolled speakers that may be in a recording; `None` without a collection.
 pub(super) struct Naming(Option<Enrolled>);
 
 struct Enrolled {
@@ -38,7 +38,7 @@ struct Enrolled {
 }
 
 impl NamingArgs {
-    /// Loads what finds turns, with the collection's model unless one is named, and opens the collection.
+    /// Loads the models for diarization and opens the collection. Without `--model`, uses the model of the collection.
     pub(super) fn start(&self, is_quiet: bool) -> anyhow::Result<(Embedding, Naming)> {
         let start = StartOptions { finds_turns: true, is_quiet };
         let Some(collection) = self.collection.clone() else {
@@ -54,12 +54,12 @@ impl NamingArgs {
 }
 
 impl Naming {
-    /// Whether there is anybody to look for.
+    /// Returns whether there is a collection to search.
     pub(super) fn is_wanted(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Of each speaker of a recording, the enrolled one.
+    /// Finds the enrolled speaker for each speaker of a recording.
     pub(super) fn name(&self, found: &Diarization, model: &EmbedderModel) -> anyhow::Result<Names> {
         let Some(Enrolled { store, collection, decider }) = &self.0 else {
             return Ok(Names::none(found.speakers.len()));

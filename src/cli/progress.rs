@@ -1,4 +1,4 @@
-//! How far a command is, on standard error: a bar on a terminal, else a line now and then.
+//! Progress of a command on standard error: a bar on a terminal, otherwise a line at intervals.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use super::outcome::say;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Between two lines where there is no terminal.
+/// The interval between two lines if there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// How far a command is.
+/// The progress of a command.
 pub(super) struct Progress {
     begun: Instant,
     n_files: u64,
@@ -33,7 +33,7 @@ fn style(count: Option<u64>) -> ProgressStyle {
 }
 
 impl Progress {
-    /// Begins; the bar knows the time that is left if it knows the number of files.
+    /// Starts the display. If the number of files is known, the bar shows the time left.
     pub(super) fn begin(is_quiet: bool, count: impl FnOnce() -> Option<u64>) -> Self {
         let begun = Instant::now();
         let shown = if is_quiet {
@@ -49,18 +49,18 @@ impl Progress {
         Self { begun, n_files: 0, n_failed: 0, audio_seconds: 0.0, shown }
     }
 
-    /// Counts a recording.
+    /// Counts a recording that has succeeded.
     pub(super) fn embedded(&mut self, audio_seconds: f64) {
         self.audio_seconds += audio_seconds;
         self.counted();
     }
 
-    /// Counts one that has failed, and says why.
+    /// Counts a recording that has failed, and prints the reason.
     pub(super) fn failed(&mut self, name: &str, code: &str, reason: &str) {
         self.failed_with(name, &format!("{code}: {reason}"));
     }
 
-    /// The same, where the code stands in the reason.
+    /// Like [`Self::failed`], for reasons that already contain the code.
     pub(super) fn failed_with(&mut self, name: &str, reason: &str) {
         self.n_failed += 1;
         self.print(&format!("{name}: {reason}"));
@@ -75,12 +75,12 @@ impl Progress {
         }
     }
 
-    /// How many have failed.
+    /// Returns the number of failed recordings.
     pub(super) fn n_failed(&self) -> u64 {
         self.n_failed
     }
 
-    /// Ends with a line of what was done.
+    /// Ends the display with a summary line.
     pub(super) fn finish(self) {
         let line = self.line();
         match self.shown {

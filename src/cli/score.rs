@@ -1,4 +1,4 @@
-//! `score`: how far turns are from those of references.
+//! `score`: compares turns with references.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -13,45 +13,45 @@ use crate::config::not_negative;
 use crate::diarization::{MAX_SCORED_SPEAKERS, RttmTurn, Score, ScoreOptions, ScoredTurn, parse_rttm, score};
 use crate::notation::rounded;
 
-/// How scores are written.
+/// Output formats for scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// A line for each recording, and one for all.
+    /// One line per recording, and one for all recordings together.
     Table,
     /// One JSON object.
     Json,
 }
 
-/// Compare turns with those of references: diarization error rates.
+/// Compare turns with reference turns, and print diarization error rates.
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "Example: voice-embedding-service score --reference reference.rttm --collar 0.25 found.rttm"
 )]
 pub(super) struct ScoreArgs {
-    /// The turns as they should be: a file of RTTM, or a folder of them.
+    /// Reference turns: an RTTM file, or a folder of RTTM files.
     #[arg(long, value_name = "FILE|DIR")]
     reference: PathBuf,
-    /// The turns to compare: files of RTTM, or folders of them.
+    /// Turns to compare: RTTM files, or folders of them.
     #[arg(required = true, value_name = "FILE|DIR")]
     hypotheses: Vec<PathBuf>,
-    /// Seconds before and behind each edge of a reference's turn that are not scored; NIST leaves out 0.25.
+    /// Seconds before and after each edge of a reference turn that are not scored. NIST excludes 0.25.
     #[arg(long, default_value = "0", value_parser = not_negative)]
     collar: f64,
-    /// Leave out where several speak at once in the reference.
+    /// Exclude overlapping speech of the reference.
     #[arg(long)]
     skip_overlap: bool,
-    /// How to write.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
 }
 
-/// The turns of each recording, by its name.
+/// The turns of each recording, by recording name.
 type Recordings = BTreeMap<String, Vec<RttmTurn>>;
 
-/// How far the turns of a recording, or of all, are from the reference's: rates in percent of the reference's speech.
+/// The error of one recording, or of all recordings together. Rates are in percent of the reference's speech.
 #[derive(Serialize)]
 struct Scored {
-    /// None of all recordings together.
+    /// `None` for all recordings together.
     #[serde(skip_serializing_if = "Option::is_none")]
     recording: Option<String>,
     error_rate: f64,
@@ -64,13 +64,13 @@ struct Scored {
     speech_seconds: f64,
 }
 
-/// All scores.
+/// The scores of all recordings.
 #[derive(Serialize)]
 struct Scores {
     collar_seconds: f64,
     skip_overlap: bool,
     recordings: Vec<Scored>,
-    /// Recordings with another number of speakers than the reference's.
+    /// The number of recordings whose speaker count differs from the reference.
     wrong_speaker_counts: usize,
     all: Scored,
 }
@@ -150,7 +150,7 @@ fn text_of(scores: &Scores) -> String {
     format!("{}{} of {} with a wrong number of speakers\n", table(&head, rows), counts.0, counts.1)
 }
 
-/// Rows below a head, the first column at the left, the others at the right.
+/// Formats rows below a header. The first column is left-aligned, the others are right-aligned.
 fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
@@ -164,7 +164,7 @@ fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     rows.iter().map(line).collect()
 }
 
-/// The turns of files, and of those with the ending `.rttm` in folders.
+/// Reads the turns of files. In folders, reads the files that end in `.rttm`.
 fn read(paths: &[PathBuf]) -> anyhow::Result<Recordings> {
     let mut recordings = Recordings::new();
     for path in paths {
@@ -198,7 +198,7 @@ fn rttm_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Turns with numbers for names, and how many speakers there are.
+/// Replaces speaker names with numbers, and returns the number of speakers.
 fn numbered(recording: &str, turns: Vec<RttmTurn>) -> anyhow::Result<(Vec<ScoredTurn>, usize)> {
     let mut numbers: HashMap<String, usize> = HashMap::new();
     let mut scored = Vec::with_capacity(turns.len());

@@ -8,17 +8,17 @@ use anyhow::{Context, ensure};
 use super::files::Source;
 use super::output::Segment;
 
-/// The segments of recordings.
+/// The segments of all listed recordings.
 pub(super) struct Segments {
-    /// By the path of a recording or, in RTTM, the name of its file without the ending.
+    /// Segments by the recording's path or, for RTTM, by its file name without extension.
     by_name: HashMap<String, Vec<Segment>>,
     is_rttm: bool,
-    /// Names that a recording had.
+    /// The names that matched a recording.
     used: HashSet<String>,
 }
 
 impl Segments {
-    /// Reads a list: RTTM if there is a line of the type `SPEAKER`, else CSV.
+    /// Reads a list. It is RTTM if a line has the type `SPEAKER`, otherwise CSV.
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -36,7 +36,7 @@ impl Segments {
         Ok(Self { by_name, is_rttm, used: HashSet::new() })
     }
 
-    /// Those of a recording, if there are any.
+    /// Returns the segments of a recording, if it has any.
     pub(super) fn of(&mut self, source: &Source) -> Option<&Vec<Segment>> {
         let name = source.name();
         let name = if self.is_rttm {
@@ -49,7 +49,7 @@ impl Segments {
         Some(segments)
     }
 
-    /// The names in the list that no recording had.
+    /// Returns the names in the list that matched no recording.
     pub(super) fn unused(&self) -> Vec<&String> {
         let mut unused: Vec<&String> =
             self.by_name.keys().filter(|name| !self.used.contains(*name)).collect();
@@ -58,12 +58,12 @@ impl Segments {
     }
 }
 
-/// A path without `./` in front.
+/// Removes a leading `./` from a path.
 fn plain(path: &str) -> &str {
     path.strip_prefix("./").unwrap_or(path)
 }
 
-/// `SPEAKER file channel start duration <NA> <NA> speaker <NA> <NA>`; other types of lines hold no segments.
+/// Parses a line `SPEAKER file channel start duration <NA> <NA> speaker <NA> <NA>`. Lines of other types hold no segments.
 fn of_rttm(line: &str) -> anyhow::Result<Option<(String, Segment)>> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     if fields.first() != Some(&"SPEAKER") {
@@ -75,7 +75,7 @@ fn of_rttm(line: &str) -> anyhow::Result<Option<(String, Segment)>> {
     Ok(Some((fields[1].to_owned(), segment(start, start + duration, label)?)))
 }
 
-/// `path,start,end` and, if there is one, a label; the first line may be a header.
+/// Parses a line `path,start,end` with an optional label. The first line may be a header.
 fn of_csv(line: &str, is_first: bool) -> anyhow::Result<Option<(String, Segment)>> {
     let mut reader =
         csv::ReaderBuilder::new().has_headers(false).trim(csv::Trim::All).from_reader(line.as_bytes());

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::config::{Config, ServeArgs};
 use crate::{http, logging};
 
-/// Serves; why it ended, once there is a log, is a line of that.
+/// Serves the API. Once logging has started, errors go to the log.
 pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let config = Config::try_from(args)?;
     let _logging = logging::init(&config.log)?;

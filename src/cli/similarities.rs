@@ -1,4 +1,4 @@
-//! `similarities`: every voice against every other, or one folder against another.
+//! `similarities`: compares every voice with every other, or one folder with another.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -19,33 +19,33 @@ use super::voices::{self, Voice};
 use crate::compare::similarity_matrix;
 use crate::embedding::UnitEmbedding;
 
-/// Voices at the most: their matrix is in memory.
+/// The most voices to compare, because their similarity matrix is held in memory.
 const MAX_VOICES: usize = 5_000;
 
-/// Characters of a name in a table.
+/// The most characters of a name in a table.
 const MAX_NAME_CHARACTERS: usize = 32;
 
-/// How similarities are written.
+/// Output formats for similarities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// A table for a person.
+    /// Table for people.
     Table,
-    /// A header of names, and a row each.
+    /// Header with the names, then one row per voice.
     Csv,
-    /// A JSON object.
+    /// JSON object.
     Json,
 }
 
-/// Compare every voice with every other: recordings, folders of them, or embeddings in JSON.
+/// Compare every voice with every other: recordings, folders of recordings, or embeddings in JSON.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Example: voice-embedding-service similarities --between originals/ clones/")]
 pub(super) struct SimilaritiesArgs {
     #[command(flatten)]
     files: FileArgs,
-    /// Compare the recordings of one folder (or file) with those of another: the mean, and the best of each.
+    /// Compare the recordings of two folders (or files); prints the mean and the best match of each recording.
     #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["paths", "files_from"])]
     between: Option<Vec<PathBuf>>,
-    /// How to write.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
     #[command(flatten, next_help_heading = "Decisions")]
@@ -89,7 +89,7 @@ fn found(n_voices: usize) -> &'static str {
     if n_voices == 0 { "is none" } else { "is one" }
 }
 
-/// How many recordings have failed.
+/// The number of recordings that have failed.
 #[derive(Default)]
 struct Failures(usize);
 
@@ -101,7 +101,7 @@ impl Failures {
 }
 
 impl SimilaritiesArgs {
-    /// The voices, and how many of them are of the first of two folders; all, if there are no two.
+    /// Returns the recordings, and how many of them belong to the first of two folders. Without `--between`, all of them do.
     fn sources(&self, failures: &mut Failures) -> anyhow::Result<(Vec<Source>, usize)> {
         let mut readable = |found: Vec<Found>| -> Vec<Source> {
             let source = |found: Found| {
@@ -162,7 +162,7 @@ struct JsonMatrix<'a> {
     model: &'a str,
 }
 
-/// Rows are named, columns numbered.
+/// Writes a table whose rows are named and whose columns are numbered.
 fn write_table(out: &mut impl Write, names: &[&str], matrix: &Array2<f32>, threshold: f64) -> io::Result<()> {
     let shown: Vec<String> = names.iter().map(|name| short(name)).collect();
     let width = shown.iter().map(|name| name.chars().count()).max().unwrap_or(0);
@@ -185,7 +185,7 @@ fn write_table(out: &mut impl Write, names: &[&str], matrix: &Array2<f32>, thres
     Ok(())
 }
 
-/// What two folders have in common: for each voice of the first the best of the second, and the mean of all pairs.
+/// Compares two folders: writes the best match in the second for each voice of the first, and the mean of all pairs.
 fn write_between(
     out: &mut impl Write,
     left: &[Voice],
@@ -246,7 +246,7 @@ fn embeddings(voices: &[Voice]) -> Vec<UnitEmbedding> {
     voices.iter().map(|voice| voice.embedding.clone()).collect()
 }
 
-/// The end of a long name.
+/// Shortens a long name to its end.
 fn short(name: &str) -> String {
     let n_characters = name.chars().count();
     if n_characters <= MAX_NAME_CHARACTERS {

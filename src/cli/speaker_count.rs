@@ -1,27 +1,27 @@
-//! How many speakers a recording may have.
+//! Options for the number of speakers in a recording.
 
 use anyhow::Context;
 use clap::Args;
 
 use crate::diarization::{MAX_SPEAKERS, SpeakerCount};
 
-/// How many speakers there are.
+/// Options for the number of speakers.
 #[derive(Args, Clone, Debug)]
 #[allow(clippy::struct_field_names, reason = "they are the names of the flags")]
 pub(super) struct SpeakerCountArgs {
-    /// How many speakers there are, if that is known.
+    /// Number of speakers, if known.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS as i64), conflicts_with_all = ["min_speakers", "max_speakers"])]
     pub(super) num_speakers: Option<u16>,
-    /// The least number of speakers [default: 1].
+    /// Minimum number of speakers [default: 1].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS as i64))]
     pub(super) min_speakers: Option<u16>,
-    /// The greatest number of speakers [default: 10].
+    /// Maximum number of speakers [default: 10].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_SPEAKERS as i64))]
     pub(super) max_speakers: Option<u16>,
 }
 
 impl SpeakerCountArgs {
-    /// The number, or its bounds.
+    /// Returns the number of speakers, or its bounds.
     pub(super) fn count(&self) -> anyhow::Result<SpeakerCount> {
         if let Some(n) = self.num_speakers {
             return Ok(SpeakerCount::Exactly(n.into()));

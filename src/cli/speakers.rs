@@ -1,4 +1,4 @@
-//! `speakers`: list, show, enrol, delete, export and import.
+//! `speakers`: lists, shows, enrols, deletes, exports and imports speakers.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -25,68 +25,68 @@ use crate::store::{
     Transaction, folder_of,
 };
 
-/// Speakers that are read at once.
+/// The number of speakers to read at once.
 const PAGE: usize = 200;
 
-/// How speakers are listed, and those identified.
+/// Output formats for listed speakers and for identifications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// A line each for a person.
+    /// One line per result, for people.
     Text,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Jsonl,
 }
 
-/// Which collection, and where.
+/// A collection, and the database that holds it.
 #[derive(Args, Clone, Debug)]
 pub(super) struct CollectionArgs {
-    /// The collection.
+    /// Collection of the speakers.
     #[arg(long, default_value = "default")]
     pub(super) collection: Identifier,
     #[command(flatten, next_help_heading = "Enrolled speakers")]
     pub(super) store: StoreArgs,
 }
 
-/// What to do with speakers.
+/// Operations on speakers.
 #[derive(Debug, Subcommand)]
 pub(super) enum SpeakersCommand {
     /// List the speakers of a collection.
     #[command(after_help = "Example: voice-embedding-service speakers list --name ann")]
     List {
-        /// Those whose name contains this, in any case.
+        /// List only speakers whose name contains this text, in any case.
         #[arg(long, default_value = "")]
         name: String,
-        /// How to write.
+        /// Output format.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
         #[command(flatten)]
         of: CollectionArgs,
     },
-    /// Show a speaker with all enrolments, as JSON.
+    /// Show a speaker and all enrolments as JSON.
     #[command(after_help = "Example: voice-embedding-service speakers show anna")]
     Show {
-        /// The speaker.
+        /// Id of the speaker.
         id: Identifier,
         #[command(flatten)]
         of: CollectionArgs,
     },
     Enrol(Box<EnrolArgs>),
-    /// Delete speakers with all their enrolments.
+    /// Delete speakers and all their enrolments.
     #[command(after_help = "Example: voice-embedding-service speakers delete anna")]
     Delete {
-        /// The speakers.
+        /// Ids of the speakers.
         #[arg(required = true)]
         ids: Vec<Identifier>,
         #[command(flatten)]
         of: CollectionArgs,
     },
-    /// Write all speakers with their enrolments and embeddings, a line of JSON each.
+    /// Export all speakers with their enrolments and embeddings, as one line of JSON per speaker.
     #[command(after_help = "Example: voice-embedding-service speakers export --output speakers.ndjson")]
     Export {
-        /// Those of this collection alone.
+        /// Export only this collection.
         #[arg(long)]
         collection: Option<Identifier>,
-        /// The file to write, for its owner alone [default: standard output].
+        /// Output file, which only its owner can read [default: standard output].
         #[arg(long, short)]
         output: Option<PathBuf>,
         #[command(flatten, next_help_heading = "Enrolled speakers")]
@@ -95,60 +95,60 @@ pub(super) enum SpeakersCommand {
     Import(ImportArgs),
 }
 
-/// Import an export: all of it, or nothing.
+/// Import an export, either completely or not at all.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Example: voice-embedding-service speakers import speakers.ndjson --conflict skip")]
 pub(super) struct ImportArgs {
-    /// The export; `-` is standard input.
+    /// Exported file, or `-` for standard input.
     file: PathBuf,
-    /// What is done with speakers who are there already.
+    /// How to handle speakers that already exist.
     #[arg(long, value_enum, default_value_t = ConflictArg::Fail)]
     conflict: ConflictArg,
-    /// What is done with enrolments of models that this program does not know.
+    /// How to handle enrolments of models that this program does not know.
     #[arg(long, value_enum, default_value_t = UnknownModelsArg::Refuse)]
     unknown_models: UnknownModelsArg,
     #[command(flatten, next_help_heading = "Enrolled speakers")]
     store: StoreArgs,
 }
 
-/// What is done with speakers who are there already.
+/// How to handle speakers that already exist.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ConflictArg {
-    /// Nothing is imported.
+    /// Import nothing.
     Fail,
-    /// They stay as they are.
+    /// Keep the existing speakers.
     Skip,
-    /// The imported ones take their places.
+    /// Replace the existing speakers with the imported ones.
     Replace,
 }
 
-/// What is done with enrolments of unknown models.
+/// How to handle enrolments of unknown models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum UnknownModelsArg {
-    /// They are refused.
+    /// Reject them.
     Refuse,
-    /// They are kept.
+    /// Keep them.
     Keep,
 }
 
-/// Enrol recordings (or embeddings in JSON) for a speaker, who is created if there is none: all of them, or none.
+/// Enrol a speaker from recordings, or from embeddings in JSON: all of them, or none. Creates the speaker if necessary.
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "Example: voice-embedding-service speakers enrol anna --name Anna anna-1.wav anna-2.wav"
 )]
 pub(super) struct EnrolArgs {
-    /// The speaker.
+    /// Id of the speaker.
     id: Identifier,
-    /// Recordings, or files of JSON with embeddings.
+    /// Recordings, or JSON files with embeddings.
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// What people call a new speaker.
+    /// Display name of a new speaker.
     #[arg(long, default_value = "")]
     name: String,
-    /// Enrol voices that are too short, unfit or unlike what is enrolled already.
+    /// Enrol voices even if they are too short, unsuitable or unlike the existing enrolments.
     #[arg(long)]
     force: bool,
-    /// Least speech in a recording, in seconds.
+    /// Minimum speech in a recording, in seconds.
     #[arg(long, env, default_value = "3", value_parser = config::not_negative)]
     min_enrolment_seconds: f64,
     #[command(flatten, next_help_heading = "Decisions")]
@@ -180,7 +180,7 @@ fn export(collection: Option<&Identifier>, output: Option<&Path>, args: StoreArg
         Err(ExportError::Write(error)) => Err(error.into()),
     };
     let n = match output {
-        // It is whole, or not there.
+        // The file appears complete or not at all.
         Some(path) => {
             let file = tempfile::NamedTempFile::new_in(folder_of(path))
                 .with_context(|| path.display().to_string())?;
@@ -248,7 +248,7 @@ fn list(name: &str, format: Format, of: CollectionArgs) -> anyhow::Result<()> {
     }
 }
 
-/// A speaker in a line, its fields apart by tabs.
+/// Formats a speaker as one line, with tabs between the fields.
 fn line(speaker: &Speaker) -> String {
     let seconds: f64 = speaker.profiles.iter().map(|profile| profile.seconds).sum();
     let name: String = speaker.name.as_str().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -275,7 +275,7 @@ fn delete(ids: Vec<Identifier>, of: CollectionArgs) -> anyhow::Result<()> {
     closed(&store)
 }
 
-/// Closes the store, once what was removed is erased.
+/// Closes the store after removed data has been erased.
 fn closed(store: &Store) -> anyhow::Result<()> {
     ensure!(
         store.close(),
@@ -323,7 +323,7 @@ fn enrol(args: EnrolArgs) -> anyhow::Result<()> {
     }
 }
 
-/// Enrols all voices, or none.
+/// Enrols all voices or none.
 fn enrol_in(
     store: &Store,
     address: Address,

@@ -1,4 +1,4 @@
-//! The store of speakers, for commands.
+//! The speaker store, as commands use it.
 
 use anyhow::{Context, anyhow, bail};
 
@@ -6,7 +6,7 @@ use crate::config::StoreArgs;
 use crate::embedding::ModelId;
 use crate::store::{Store, StoreConfig, StoreError};
 
-/// Opens the store, and loads the profiles of the models.
+/// Opens the store and loads the models' profiles.
 pub(super) fn open(args: StoreArgs, models: Vec<ModelId>) -> anyhow::Result<Store> {
     let StoreConfig { place, note, max_speakers } = args.try_into()?;
     let Some(place) = place else {
@@ -15,7 +15,7 @@ pub(super) fn open(args: StoreArgs, models: Vec<ModelId>) -> anyhow::Result<Stor
     Store::open(&place, max_speakers, models).context("DATABASE_URL")
 }
 
-/// The error, with the database's own reason.
+/// Adds the database's own reason to an error.
 pub(super) fn explain(error: StoreError) -> anyhow::Error {
     match error {
         StoreError::Unavailable { reason } => anyhow!("the database cannot be used: {reason}"),

@@ -1,13 +1,13 @@
-//! Tables of similarities, in colours where there is a terminal.
+//! Colours of similarities in tables, if the output is a terminal.
 
 use std::fmt;
 
 use anstyle::{AnsiColor, Color, Style};
 
-/// Below the threshold by less than this, a similarity is neither one nor the other.
+/// A similarity that falls short of the threshold by less than this is borderline.
 const CLOSE: f64 = 0.05;
 
-/// How a similarity is shown: green above the threshold, yellow close below, as it is otherwise.
+/// The colour of a similarity: green above the threshold, yellow just below it, otherwise none.
 #[derive(Clone, Copy)]
 pub(super) struct Paint(Style);
 
@@ -22,7 +22,7 @@ impl Paint {
     }
 }
 
-/// Begins the colour; with `#`, ends it.
+/// Starts the colour or, with `#`, ends it.
 impl fmt::Display for Paint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -1,4 +1,4 @@
-//! `verify`: are two voices the same speaker?
+//! `verify`: decides whether two voices are the same speaker.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -17,27 +17,28 @@ use crate::config::{self, CalibrationArgs};
 use crate::decisions::{self, Side};
 use crate::notation::rounded;
 
-/// How a decision is written.
+/// Output formats for a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// A line for a person.
+    /// One line, for people.
     Text,
-    /// A JSON object.
+    /// JSON object.
     Json,
 }
 
-/// Compare two voices: recordings, or embeddings in JSON. Exit status 0: the same speaker; 1: different ones; 2: it could not be told.
+/// Compare two voices: recordings, or embeddings in JSON. Exit status 0: same speaker; 1: different speakers; 2: an
+/// error prevented a decision.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Example: voice-embedding-service verify anna.wav unknown.wav && echo it is Anna")]
 pub(super) struct VerifyArgs {
-    /// A recording, or a file of JSON with an embedding.
+    /// A recording, or a JSON file with an embedding.
     a: PathBuf,
-    /// Another.
+    /// The other recording or embedding.
     b: PathBuf,
-    /// Instead of a threshold: how often different speakers with as much speech may be taken for one.
+    /// Highest acceptable false-accept rate for this amount of speech; replaces the threshold.
     #[arg(long, value_name = "RATE", value_parser = config::rate, conflicts_with = "threshold")]
     max_false_accept_rate: Option<f64>,
-    /// How to write.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     #[command(flatten, next_help_heading = "Decisions")]

@@ -1,4 +1,4 @@
-//! Voices of commands that compare: recordings, or embeddings in JSON.
+//! The voices of comparing commands: recordings, or embeddings in JSON.
 
 use std::io;
 use std::path::Path;
@@ -19,23 +19,23 @@ use crate::pipeline::Wanted;
 use crate::report::Warning;
 use crate::speakers::{MAX_SPEECH_SECONDS, embedding_digest};
 
-/// A voice, and what is known of it.
+/// A voice and its properties.
 pub(super) struct Voice {
     pub(super) name: String,
     pub(super) embedding: UnitEmbedding,
     pub(super) warnings: Vec<Warning>,
-    /// Seconds of speech, if they are known.
+    /// Seconds of speech, if known.
     pub(super) speech_seconds: Option<f64>,
-    /// Level of the recording, if it is one, in dBFS.
+    /// Level in dBFS, if the voice was loaded from a recording.
     pub(super) level_dbfs: Option<f64>,
-    /// Length of the recording, if it is one.
+    /// Length in seconds, if the voice was loaded from a recording; otherwise 0.
     pub(super) audio_seconds: f64,
-    /// Of an embedding: what identifies it.
+    /// The digest that identifies the embedding, if the voice was loaded from an embedding.
     pub(super) digest: Option<[u8; 32]>,
 }
 
 impl Voice {
-    /// What claims depend on.
+    /// Returns the properties that error rates depend on.
     pub(super) fn evidence(&self) -> Evidence {
         Evidence::new(self.speech_seconds, self.warnings.iter().map(|warning| warning.code()), 1)
     }
@@ -53,13 +53,13 @@ impl From<Voice> for Side {
     }
 }
 
-/// A voice, or the reason why there is none.
+/// A voice, or its name and the reason why it could not be loaded.
 pub(super) type Loaded = Result<Voice, (String, String)>;
 
-/// What was loaded, with the place of its file.
+/// A loaded voice with the index of its file.
 pub(super) type Placed = (usize, Loaded);
 
-/// Loads voices, each with the place of its file, in their order, and says of which model. A file of JSON may hold several.
+/// Loads voices in the order of their files, and returns the model that embeds them. A JSON file may contain several voices.
 pub(super) fn load(
     args: EmbeddingArgs,
     sources: Vec<Source>,
@@ -72,7 +72,7 @@ pub(super) fn load(
     Ok((Arc::clone(embedding.model()), loaded))
 }
 
-/// Fails before a model is loaded or fetched if there is nothing to load it for.
+/// Fails if all files are missing, so that no model is loaded or downloaded in vain.
 fn check_that_some_exist(sources: &[Source]) -> anyhow::Result<()> {
     let missing = |source: &Source| match source {
         Source::File(path) => std::fs::metadata(path).err(),
@@ -85,7 +85,7 @@ fn check_that_some_exist(sources: &[Source]) -> anyhow::Result<()> {
     }
 }
 
-/// Loads voices, and gives each with the place of its file: those of JSON first, then those of recordings in their order.
+/// Loads voices, and passes each to `each` with the index of its file. JSON files come first, then recordings in their order.
 pub(super) fn load_on(
     embedding: &Embedding,
     sources: Vec<Source>,
@@ -123,7 +123,7 @@ pub(super) fn load_on(
     })
 }
 
-/// The embeddings in a file of JSON; `None` if it is something else, such as a recording.
+/// Returns the embeddings in a JSON file, or `None` for other files, such as recordings.
 fn of_json(source: &Source, embedding: &Embedding) -> Option<anyhow::Result<Vec<Loaded>>> {
     let Source::File(path) = source else { return None };
     let is_json =
@@ -155,7 +155,7 @@ fn voices_in(text: &str, path: &Path, embedding: &Embedding) -> anyhow::Result<V
     Ok(voices)
 }
 
-/// `{"embedding": [...]}` with a model and path if there are any, or the list alone.
+/// Parses `{"embedding": [...]}`, with an optional model and path, or the list without an object.
 pub(super) fn voice_of(value: &Value, name: &str, embedding: &Embedding) -> Loaded {
     let name = value["path"].as_str().unwrap_or(name).to_owned();
     match vector_of(value, embedding) {
@@ -195,7 +195,7 @@ fn vector_of(value: &Value, embedding: &Embedding) -> anyhow::Result<(UnitEmbedd
     Ok((Vector::new(model.id(), components).and_then(UnitEmbedding::try_from)?, digest))
 }
 
-/// An embedding: numbers, or base64 of little-endian `f32`.
+/// Parses an embedding: numbers, or base64 of little-endian `f32`.
 fn components_of(embedding: &Value) -> anyhow::Result<Vec<f64>> {
     match embedding {
         Value::Array(list) => {

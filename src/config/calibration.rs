@@ -1,4 +1,4 @@
-//! Calibrations instead of the models' own.
+//! Calibrations that replace those of the models.
 
 use std::path::PathBuf;
 
@@ -7,16 +7,16 @@ use clap::Args;
 use super::error::ConfigError;
 use crate::calibration::Calibration;
 
-/// The variable's flag.
+/// The option for calibrations.
 #[derive(Args, Clone, Debug)]
 pub struct CalibrationArgs {
-    /// A file that `calibrate` has written, to be used instead of the calibration that comes with its model; several with commas.
+    /// Calibration file from `calibrate` that replaces the calibration of its model; separate several files by commas.
     #[arg(long, env, value_delimiter = ',')]
     calibration_path: Vec<PathBuf>,
 }
 
 impl CalibrationArgs {
-    /// The calibrations, each of another model.
+    /// Returns the calibrations, at most one per model.
     pub fn calibrations(&self) -> Result<Vec<Calibration>, ConfigError> {
         let mut calibrations: Vec<Calibration> = Vec::new();
         for path in &self.calibration_path {

@@ -4,19 +4,19 @@ use clap::ValueEnum;
 
 use crate::engine::EncoderChoice;
 
-/// What runs the encoder.
+/// An encoder that runs the models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum EncoderName {
     /// ONNX Runtime.
     Ort,
-    /// The native encoder, in integers of 16 bits.
+    /// The native encoder, which computes in 16-bit integers.
     Native,
-    /// The native encoder where the CPU has instructions that make it fast, else ONNX Runtime.
+    /// The native encoder if the CPU has instructions that make it fast, otherwise ONNX Runtime.
     Auto,
 }
 
 impl EncoderName {
-    /// The engine's choice for a name, or for none.
+    /// Returns the engine's choice for a name, or for no name.
     pub(super) fn choice(name: Option<Self>) -> EncoderChoice {
         match name {
             None => EncoderChoice::ByModel,

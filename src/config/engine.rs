@@ -1,4 +1,4 @@
-//! The flags that say how models are run, of every command that embeds.
+//! Engine options, shared by all commands that embed.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -13,45 +13,46 @@ use super::values::{MAX_WORKERS, count};
 use crate::engine::EngineConfig;
 use crate::model_files::ModelSource;
 
-/// How models are run, and where they come from.
+/// Options for running models, and for their sources.
 #[derive(Args, Clone, Debug)]
 pub struct EngineArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// What runs the models: ONNX Runtime; the program itself, faster, in integers of 16 bits; or that where the CPU has AVX2, AVX-VNNI
-    /// or AVX-512 VNNI, and ONNX Runtime elsewhere, as on ARM [default: ort for Resemblyzer, auto for CAM++].
+    /// Encoder that runs the models. `ort` is ONNX Runtime. `native` is the program's own encoder, which is faster and
+    /// computes in 16-bit integers. `auto` selects `native` on CPUs with AVX2, AVX-VNNI or AVX-512 VNNI, and `ort`
+    /// elsewhere, as on ARM [default: ort for Resemblyzer, auto for CAM++].
     #[arg(long, env, value_enum)]
     encoder: Option<EncoderName>,
-    /// ONNX Runtime's shared library [default: beside the program, in ../lib, or the system's].
+    /// Shared library of ONNX Runtime [default: beside the program, in ../lib, or the system's].
     #[arg(long, env)]
     ort_dylib_path: Option<PathBuf>,
-    /// Threads that compute [default: the cores].
+    /// Number of threads that compute [default: the cores].
     #[arg(long, env, visible_alias = "jobs", value_parser = count::<MAX_WORKERS>)]
     workers: Option<NonZeroUsize>,
 }
 
 impl EngineArgs {
-    /// The models of `MODELS`.
+    /// Returns the models of `MODELS`.
     pub fn models(&self) -> Result<Vec<ConfiguredModel>, ConfigError> {
         self.model.all()
     }
 
-    /// A model, by its id or fingerprint; the default one if none is named.
+    /// Returns a model, by its id or fingerprint. Without a name, returns the default model.
     pub fn model(&self, name: Option<&str>) -> Result<ConfiguredModel, ConfigError> {
         self.model.one(name)
     }
 
-    /// The first model of `MODELS`.
+    /// Returns the first model of `MODELS`.
     pub fn first_model(&self) -> Result<ConfiguredModel, ConfigError> {
         Ok(self.model.all()?.swap_remove(0))
     }
 
-    /// Where the segmentation network comes from.
+    /// Returns the source of the segmentation network.
     pub fn segmentation(&self) -> Result<ModelSource, ConfigError> {
         self.model.segmentation()
     }
 
-    /// How models are run.
+    /// Returns how models are run.
     pub fn config(self) -> EngineConfig {
         EngineConfig {
             encoder: EncoderName::choice(self.encoder),

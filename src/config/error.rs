@@ -1,53 +1,53 @@
-//! Why the configuration cannot be used.
+//! Errors of the configuration.
 
 use std::path::PathBuf;
 
 use crate::model_files::RemoteError;
 
-/// Why the configuration cannot be used.
+/// An error of the configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A key that no client could send, or that anyone could.
+    /// The key cannot be sent by any client, or it can be guessed by anyone.
     #[error("{variable} {reason}")]
     ApiKey {
-        /// Where it stands.
+        /// The variable that contains the key.
         variable: &'static str,
-        /// What is wrong with it.
+        /// The problem with the key.
         reason: &'static str,
     },
-    /// Two places to take keys from.
+    /// Keys come from two conflicting places.
     #[error("{0} and {1} are both set")]
     TwoPlacesOfKeys(&'static str, &'static str),
-    /// Keys that cannot be used.
+    /// The keys are invalid.
     #[error("{variable}: {reason}")]
     Keys {
-        /// Where they stand.
+        /// The variable that contains the keys.
         variable: &'static str,
-        /// What is wrong, with line and name.
+        /// The problem, with line and name.
         reason: String,
     },
-    /// A file with keys cannot be read.
+    /// A file of keys cannot be read.
     #[error("{variable}={path} cannot be read: {reason}", path = path.display())]
     KeyFile {
-        /// What named it.
+        /// The variable that names the file.
         variable: &'static str,
-        /// What was given.
+        /// The given path.
         path: PathBuf,
         /// The system's reason.
         reason: std::io::Error,
     },
-    /// No origin of web pages, as browsers send it.
+    /// The value is not an origin as browsers send it.
     #[error("CORS_ORIGINS holds {origin:?}, which no browser sends; an origin is written like {expected}")]
     CorsOrigin {
-        /// What was given.
+        /// The given value.
         origin: String,
-        /// How it would be written, or an example.
+        /// The correct form of the value, or an example.
         expected: String,
     },
-    /// No address of a collector.
+    /// The value is not the URL of a collector.
     #[error("OTEL_EXPORTER_OTLP_ENDPOINT is no URL of a collector: {0}")]
     OtlpEndpoint(String),
-    /// The well-known default key would be open to the network.
+    /// The default key would be open to the network.
     #[error(
         "API_KEY is still {key}, which works on loopback only: set API_KEY, API_KEY_FILE, KEYS or KEYS_FILE to listen on HOST={host}"
     )]
@@ -57,78 +57,78 @@ pub enum ConfigError {
         /// The host.
         host: String,
     },
-    /// The volume for speakers cannot be written.
+    /// The volume for speakers is not writable.
     #[error(
         "DATA_MOUNT: {reason}; give the volume to the user of the service, or set DATABASE_URL=none to keep no speakers"
     )]
     DataMount {
-        /// What is wrong.
+        /// The problem with the volume.
         reason: String,
     },
-    /// No address and port for metrics.
+    /// The value is not an address and port for metrics.
     #[error("METRICS_ADDRESS={address} is neither `off` nor an address and port like 127.0.0.1:9100")]
     MetricsAddress {
-        /// What was given.
+        /// The given value.
         address: String,
     },
-    /// Any web page could use the well-known default key.
+    /// Any web page could use the default key.
     #[error("API_KEY is still {key}: set a key of your own to allow pages of all origins (CORS_ORIGINS=*)")]
     DefaultKeyForAllPages {
         /// The default key.
         key: &'static str,
     },
-    /// There is no such model.
+    /// The model does not exist.
     #[error("there is no model {name:?}; there are {known}")]
     UnknownModel {
-        /// What was given.
+        /// The given name.
         name: String,
-        /// Those that there are.
+        /// The names of the existing models.
         known: String,
     },
     /// A model is named twice.
     #[error("MODELS names {0} twice")]
     ModelTwice(&'static str),
-    /// There is no such folder of models.
+    /// The folder of models does not exist.
     #[error("MODELS_DIR={} is no folder", .0.display())]
     ModelsDir(PathBuf),
-    /// `MODEL_URL` or `MODEL_SHA256` cannot be used, or another model's.
+    /// `MODEL_URL` or `MODEL_SHA256`, or that of another model, is invalid.
     #[error("{}", with_variables(variables, &error.to_string()))]
     Remote {
-        /// What the variables begin with.
+        /// The prefix of the variables.
         variables: &'static str,
-        /// Why.
+        /// The reason.
         error: RemoteError,
     },
     /// A calibration cannot be used.
     #[error("CALIBRATION_PATH={}: {reason}", path.display())]
     Calibration {
-        /// What was given.
+        /// The given path.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem with the file.
         reason: String,
     },
-    /// A hash, and no file that it could be of.
+    /// A hash is set, but no file to which it applies.
     #[error("{0}_SHA256 is set, but neither {0}_URL nor {0}_PATH")]
     HashOfNothing(&'static str),
-    /// Speakers cannot be kept where they should.
+    /// The database for speakers cannot be used.
     #[error("DATABASE_URL={url}: {reason}")]
     DatabaseUrl {
-        /// What was given.
+        /// The given URL, masked.
         url: String,
-        /// What is wrong.
+        /// The problem with the URL.
         reason: String,
     },
-    /// HOST is no address or name.
+    /// HOST is not a valid address or name.
     #[error("HOST={host} cannot be resolved: {reason}")]
     Host {
-        /// What was given.
+        /// The given value.
         host: String,
         /// The system's reason.
         reason: std::io::Error,
     },
 }
 
-/// What is said of Resemblyzer's variables, of another model's.
+/// Replaces the names of Resemblyzer's variables in an error with those of another model.
 fn with_variables(variables: &str, error: &str) -> String {
     ["MODEL_URL", "MODEL_SHA256"]
         .iter()

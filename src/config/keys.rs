@@ -1,4 +1,4 @@
-//! API keys: where they come from, what they are called, and what each may do.
+//! API keys: their sources, names and rights.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,79 +15,80 @@ use crate::notation::bytes_of_hex;
 /// The key that works without configuration, on loopback only.
 pub const DEFAULT_API_KEY: &str = "dev-key-change-me";
 
-/// Bytes that a key should have: 64 bits in hexadecimal digits.
+/// The recommended least length of a key in bytes: 64 bits as hexadecimal digits.
 pub const MIN_KEY_BYTES: usize = 16;
 
 /// The name of the key in `API_KEY`.
 pub const API_KEY_NAME: &str = "default";
 
-/// What some editors put in front of a text.
+/// A mark that some editors write at the start of a text.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// Stars in a pattern at the most: the time to match one grows with them.
+/// The most stars in a pattern, because matching takes longer with each of them.
 const MAX_STARS: usize = 3;
 
-/// Characters of a name at the most.
+/// The most characters in a name.
 const MAX_NAME_CHARACTERS: usize = 64;
 
-/// What a key may do.
+/// A right of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Right {
-    /// Recordings to embeddings.
+    /// Compute embeddings of recordings.
     Embed,
-    /// Two voices compared, or many.
+    /// Compare two or more voices.
     Verify,
-    /// A voice searched among enrolled speakers.
+    /// Search for a voice among enrolled speakers.
     Identify,
-    /// Speakers created, changed and enrolled.
+    /// Create, change and enrol speakers.
     Enrol,
-    /// Speakers listed.
+    /// List speakers.
     Read,
-    /// Everything.
+    /// All rights.
     Admin,
 }
 
-/// A key: the SHA-256 of the secret, and what its holder may do.
+/// A key: the SHA-256 of the secret, and the rights of its holder.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key {
-    /// What logs call its holder.
+    /// The holder's name in logs.
     pub name: String,
     /// SHA-256 of the secret.
     pub digest: [u8; 32],
-    /// What it may do.
+    /// The key's rights.
     pub rights: Vec<Right>,
-    /// Patterns of the collections that it may use; `*` stands for any characters.
+    /// Patterns of the collections that the key may use; `*` matches any characters.
     pub collections: Vec<String>,
-    /// What it may send in a minute, if it differs from `RATE_LIMIT_PER_MINUTE`; 0 for any number.
+    /// The recordings and comparisons per minute, if they differ from `RATE_LIMIT_PER_MINUTE`; 0 for no limit.
     pub rate_limit_per_minute: Option<u32>,
 }
 
-/// Where keys come from.
+/// Options for the sources of keys.
 #[derive(Args, Clone, Debug)]
 pub struct KeyArgs {
-    /// Key that clients must send, exactly as it is; it may do everything [default: dev-key-change-me, unless KEYS or KEYS_FILE is
-    /// set].
+    /// Key that clients must send, taken verbatim. It has all rights [default: dev-key-change-me, unless KEYS or
+    /// KEYS_FILE is set].
     #[arg(long, env, hide_env_values = true)]
     api_key: Option<String>,
-    /// File that holds that key instead.
+    /// File that contains this key, instead of API_KEY.
     #[arg(long, env)]
     api_key_file: Option<PathBuf>,
-    /// File of further keys as TOML, each with its SHA-256, name and rights; `key new` makes one. It is read again when it changes.
+    /// TOML file of further keys, each with SHA-256, name and rights. `key new` creates an entry. The service reloads
+    /// the file when it changes.
     #[arg(long, env)]
     keys_file: Option<PathBuf>,
-    /// The same TOML itself.
+    /// The content of such a TOML file, instead of KEYS_FILE.
     #[arg(long, env, hide_env_values = true)]
     keys: Option<String>,
 }
 
-/// The keys of the configuration, and the file that may change.
+/// The configured keys, and the file of keys, which may change.
 #[derive(Clone, Debug)]
 pub struct KeySource {
     is_short: bool,
-    /// The key in `API_KEY` or its file; the well-known one if nothing is configured.
+    /// The key from `API_KEY` or its file. Without any configured key, the well-known default key.
     api_key: Option<Key>,
-    /// What the operator should look at again.
+    /// Warnings for the operator.
     warnings: Vec<&'static str>,
     inline: Option<String>,
     file: Option<PathBuf>,
@@ -113,7 +114,7 @@ struct KeyTable {
 }
 
 impl Right {
-    /// The name that files, answers and docs use.
+    /// Returns the name in files, responses and documentation.
     pub fn name(self) -> &'static str {
         match self {
             Self::Embed => "embed",
@@ -133,12 +134,12 @@ impl fmt::Display for Right {
 }
 
 impl Key {
-    /// Whether it may do that.
+    /// Returns whether the key has a right.
     pub fn may(&self, right: Right) -> bool {
         self.rights.iter().any(|own| *own == right || *own == Right::Admin)
     }
 
-    /// Whether it may use a collection.
+    /// Returns whether the key may use a collection.
     pub fn may_use(&self, collection: &str) -> bool {
         self.collections.iter().any(|pattern| matches(pattern, collection))
     }
@@ -154,14 +155,14 @@ impl Key {
     }
 }
 
-/// Whether a text fits a pattern, in which `*` stands for any characters.
+/// Returns whether a text matches a pattern, in which `*` matches any characters.
 fn matches(pattern: &str, text: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(text) = text.strip_prefix(start) else { return false };
     text.char_indices().map(|(place, _)| place).chain([text.len()]).any(|place| matches(rest, &text[place..]))
 }
 
-/// Shows no digest.
+/// Omits the digest.
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Key").field("name", &self.name).field("rights", &self.rights).finish_non_exhaustive()
@@ -208,7 +209,7 @@ impl TryFrom<KeyArgs> for KeySource {
     }
 }
 
-/// The key in a text, without the line break behind it.
+/// Returns the single key in a text, without the trailing line break.
 fn one_key(variable: &'static str, text: &str) -> Result<String, ConfigError> {
     let secret = text.strip_suffix('\n').unwrap_or(text);
     let secret = secret.strip_suffix('\r').unwrap_or(secret);
@@ -227,7 +228,7 @@ fn one_key(variable: &'static str, text: &str) -> Result<String, ConfigError> {
 }
 
 impl KeySource {
-    /// All keys as they are now; reads the file, if there is one.
+    /// Returns all current keys. Reads the file of keys, if there is one.
     pub fn keys(&self) -> Result<Vec<Key>, ConfigError> {
         let others = match (&self.inline, &self.file) {
             (Some(text), _) => parse("KEYS", text)?,
@@ -250,22 +251,22 @@ impl KeySource {
         Ok(keys)
     }
 
-    /// The file that holds keys and may change.
+    /// Returns the file of keys, which may change.
     pub fn file(&self) -> Option<&PathBuf> {
         self.file.as_ref()
     }
 
-    /// Whether the well-known key is valid.
+    /// Returns whether the default key is valid.
     pub fn has_default_key(&self) -> bool {
         self.api_key == Some(Key::of_api_key(DEFAULT_API_KEY))
     }
 
-    /// Whether `API_KEY` is short enough to be guessed.
+    /// Returns whether `API_KEY` is short enough to be guessed.
     pub fn is_short(&self) -> bool {
         self.is_short
     }
 
-    /// What the operator should look at again.
+    /// Returns warnings for the operator.
     pub fn warnings(&self) -> &[&'static str] {
         &self.warnings
     }
@@ -275,18 +276,18 @@ fn read(variable: &'static str, path: PathBuf) -> Result<String, ConfigError> {
     std::fs::read_to_string(&path).map_err(|reason| ConfigError::KeyFile { variable, path, reason })
 }
 
-/// Whether a key has a comma, or a name and a colon at its start.
+/// Returns whether a key contains a comma, or starts with a name and a colon.
 fn looks_like_several(key: &str) -> bool {
     key.contains(',') || key.split_once(':').is_some_and(|(name, _)| is_name(name))
 }
 
-/// The keys of a TOML text, each with its line. There is at least one: a file that is just being written is not taken for one
-/// that revokes every key.
+/// Parses the keys of a TOML text, each with its line. Rejects a text without keys, so that a file that is still being
+/// written does not revoke all keys.
 fn parse(variable: &'static str, text: &str) -> Result<Vec<(usize, Key)>, ConfigError> {
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let line_at = |offset: usize| text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1;
     let file: KeysFile = toml::from_str(text).map_err(|error| {
-        // The library's own message may show a secret.
+        // The library's own message may contain a secret.
         let line = error.span().map_or(1, |span| line_at(span.start));
         let reason = format!(
             "line {line} cannot be read; there are tables [[keys]] with name, sha256, rights, collections and \
@@ -347,12 +348,12 @@ impl KeyTable {
     }
 }
 
-/// Letters, digits, `-`, `_` and `.`, at least one.
+/// Returns whether a name consists of letters, digits, `-`, `_` and `.`, and has at least one of them.
 fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
-/// The lines of a key for the file.
+/// Formats a key's entry for the file.
 pub fn toml_lines(
     name: &str,
     secret: &str,

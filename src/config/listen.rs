@@ -1,4 +1,4 @@
-//! Where to listen, and where a health check finds the service.
+//! The addresses that the service listens on, and those that a health check asks.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
@@ -7,21 +7,21 @@ use clap::Args;
 use super::error::ConfigError;
 use super::keys::DEFAULT_API_KEY;
 
-/// Address of the service to ask.
+/// Options for the address of the service to check.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Example: voice-embedding-service healthcheck --port 8000")]
 pub struct HealthcheckArgs {
     /// Address that the service listens on [default: 127.0.0.1].
     #[arg(long, env)]
     host: Option<String>,
-    /// Port that it listens on.
+    /// Port that the service listens on.
     #[arg(long, env, default_value_t = 8000)]
     port: u16,
 }
 
 impl HealthcheckArgs {
-    /// The URLs of the readiness probe, to be tried in turn: on loopback for a service that listens on every address, which for `::`
-    /// may be those of IPv6 alone or, where that is switched off, of IPv4.
+    /// Returns the URLs of the readiness probe, to be tried in turn. If the service listens on all addresses, they are
+    /// on loopback. `::` may listen on IPv6 only or, where IPv6 is disabled, on IPv4, so both are tried.
     pub fn urls(&self) -> Vec<String> {
         let host = self.host.as_deref().unwrap_or_default().trim_matches(['[', ']']);
         let (v4, v6) = (Ipv4Addr::LOCALHOST.to_string(), format!("[{}]", Ipv6Addr::LOCALHOST));
@@ -36,7 +36,7 @@ impl HealthcheckArgs {
     }
 }
 
-/// Resolves the host; without a key of one's own, only loopback.
+/// Resolves the host. With the default key, accepts only loopback addresses.
 pub(super) fn listen_addresses(
     host: Option<String>,
     port: u16,
@@ -62,18 +62,18 @@ pub(super) fn listen_addresses(
     Ok(resolved)
 }
 
-/// Where metrics are served.
+/// The address that serves metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricsPlace {
-    /// On the service's own address.
+    /// The service's own address.
     WithTheService,
-    /// On an address of their own alone.
+    /// A separate address only.
     Address(SocketAddr),
-    /// Nowhere.
+    /// No address.
     Nowhere,
 }
 
-/// Reads `off`, or an address and port.
+/// Parses `off`, or an address and port.
 pub(super) fn metrics_place(text: &str) -> Result<MetricsPlace, ConfigError> {
     match text.trim() {
         "" => Ok(MetricsPlace::WithTheService),

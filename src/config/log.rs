@@ -1,4 +1,4 @@
-//! How to log, and where traces go.
+//! Configuration of logs and traces.
 
 use std::convert::Infallible;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::error::ConfigError;
 
-/// Readable logs or machine-readable ones.
+/// The format and the default level of logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Environment {
     /// JSON logs at level `info`.
@@ -15,7 +15,7 @@ pub enum Environment {
     Development,
 }
 
-/// Whatever is not `development` is production: `prod`, `staging` and so on.
+/// Any value except `development` means production: `prod`, `staging` and so on.
 impl FromStr for Environment {
     type Err = Infallible;
 
@@ -24,41 +24,42 @@ impl FromStr for Environment {
     }
 }
 
-/// How to log.
+/// The configuration of logs and traces.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
-    /// Readable or JSON.
+    /// Selects readable or JSON logs.
     pub environment: Environment,
-    /// What to log, if it was configured.
+    /// The configured filter, if any.
     pub filter: Option<String>,
-    /// Where traces go, if anywhere.
+    /// Where traces are sent, if anywhere.
     pub traces: Option<TraceExport>,
 }
 
-/// Where traces go.
+/// The destination of traces.
 #[derive(Clone, Debug)]
 pub struct TraceExport {
-    /// Where an OpenTelemetry collector takes them (OTLP over HTTP).
+    /// The URL at which an OpenTelemetry collector accepts traces (OTLP over HTTP).
     pub url: String,
-    /// Name of the service there.
+    /// The name of the service in traces.
     pub service_name: String,
-    /// Time to send the last ones when the service stops.
+    /// Time to send the last traces when the service stops.
     pub last_timeout: Duration,
 }
 
-/// The longest that a stop waits for a collector.
+/// The longest time that shutting down waits for a collector.
 const MAX_LAST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The path of traces in a collector.
+/// The path at which a collector accepts traces.
 const TRACES_PATH: &str = "/v1/traces";
 
-/// The levels of a filter.
+/// The levels in a filter.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// Checks that a filter consists of levels and `target=level`. A bare word would be taken for a module, and silence all others.
+/// Checks that a filter consists of levels and `target=level`. A bare word would count as a module name, and silence all
+/// other modules.
 pub(super) fn checked_filter(filter: &str) -> Result<String, String> {
     if filter.contains('[') {
-        // Spans, with commas of their own.
+        // Directives for spans may contain commas.
         return Ok(filter.to_owned());
     }
     let is_word = |directive: &&str| !directive.contains('=') && !directive.is_empty();
@@ -82,7 +83,7 @@ pub(super) fn trace_export(
     if !["http", "https"].contains(&url.scheme()) {
         return Err(ConfigError::OtlpEndpoint(format!("its scheme is {}, not http or https", url.scheme())));
     }
-    // Some name the collector, as the variable is meant, some the path in it.
+    // Some users name the collector, as the variable is meant, others the path in it.
     let mut url = url;
     let collector = url.path().trim_end_matches('/').trim_end_matches(TRACES_PATH).to_owned();
     url.set_path(&format!("{collector}{TRACES_PATH}"));

@@ -1,4 +1,4 @@
-//! Flags and environment variables, checked.
+//! Validated flags and environment variables.
 
 mod calibration;
 mod encoder;

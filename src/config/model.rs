@@ -1,4 +1,4 @@
-//! Where the models come from.
+//! Configuration of the models and their sources.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::places::{cache_directory, model_directories};
 use crate::model_files::{FetchPolicy, ModelSource, Remote, checked_hash};
 use crate::models::{self, ModelFiles, ModelSpec, PREFERRED, campplus, resemblyzer, segmentation};
 
-/// The fetch policy for networks that the service can start without.
+/// The download policy for networks that the service can start without.
 const IMPATIENT: FetchPolicy = FetchPolicy {
     attempts: 2,
     first_delay: Duration::from_millis(500),
@@ -21,65 +21,66 @@ const IMPATIENT: FetchPolicy = FetchPolicy {
     stall_timeout: Duration::from_secs(10),
 };
 
-/// Which models, and where they come from.
+/// Options for models and their sources.
 #[derive(Args, Clone, Debug)]
 pub struct ModelArgs {
-    /// The models, separated by commas: resemblyzer, campplus. The default of requests that name none is CAM++, if it is one of them
+    /// Models, separated by commas: resemblyzer, campplus. Requests that name no model use CAM++, if it is listed
     /// [default: both, CAM++ only if it can be had].
     #[arg(long, env)]
     models: Option<String>,
-    /// Folder that holds models, looked into before `models` in the working directory, beside the program and in the checkout that it was built in.
+    /// Folder of models. It is searched before `models` in the working directory, beside the program and in the checkout
+    /// where the program was built.
     #[arg(long, env)]
     models_dir: Option<PathBuf>,
-    /// File of Resemblyzer's model; then no other place is tried [default: resemblyzer.onnx in MODELS_DIR, in `models` in the working
-    /// directory, beside the program or in its checkout, then the cache, then MODEL_URL].
+    /// File of Resemblyzer's model. If set, no other place is searched [default: resemblyzer.onnx in MODELS_DIR, in
+    /// `models` in the working directory, beside the program or in its checkout, then the cache, then MODEL_URL].
     #[arg(long, env)]
     model_path: Option<PathBuf>,
-    /// Folder that keeps fetched models [default: voice-embedding-service in the platform's cache folder].
+    /// Folder for downloaded models [default: voice-embedding-service in the platform's cache folder].
     #[arg(long, env)]
     model_cache_dir: Option<PathBuf>,
-    /// Where to fetch Resemblyzer's model: an .onnx file, or a copy of pretrained.pt [default: Resemblyzer's own].
+    /// Download URL of Resemblyzer's model: an .onnx file, or a copy of pretrained.pt [default: Resemblyzer's own].
     #[arg(long, env)]
     model_url: Option<String>,
-    /// SHA-256 of the file that MODEL_URL names or, without one, MODEL_PATH.
+    /// SHA-256 of the file at MODEL_URL or, without MODEL_URL, of MODEL_PATH.
     #[arg(long, env)]
     model_sha256: Option<String>,
-    /// File of CAM++, as MODEL_PATH is Resemblyzer's.
+    /// File of CAM++. If set, no other place is searched.
     #[arg(long, env)]
     campplus_model_path: Option<PathBuf>,
-    /// Where to fetch CAM++: an .onnx file, or a copy of campplus_cn_en_common.pt.
+    /// Download URL of CAM++: an .onnx file, or a copy of campplus_cn_en_common.pt.
     #[arg(long, env)]
     campplus_model_url: Option<String>,
-    /// SHA-256 of the file that CAMPPLUS_MODEL_URL names or, without one, CAMPPLUS_MODEL_PATH.
+    /// SHA-256 of the file at CAMPPLUS_MODEL_URL or, without it, of CAMPPLUS_MODEL_PATH.
     #[arg(long, env)]
     campplus_model_sha256: Option<String>,
-    /// File of the segmentation network, as MODEL_PATH is Resemblyzer's.
+    /// File of the segmentation network. If set, no other place is searched.
     #[arg(long, env)]
     segmentation_model_path: Option<PathBuf>,
-    /// Where to fetch the segmentation network: an .onnx file, or a copy of its pytorch_model.bin.
+    /// Download URL of the segmentation network: an .onnx file, or a copy of its pytorch_model.bin.
     #[arg(long, env)]
     segmentation_model_url: Option<String>,
-    /// SHA-256 of the file that SEGMENTATION_MODEL_URL names or, without one, SEGMENTATION_MODEL_PATH.
+    /// SHA-256 of the file at SEGMENTATION_MODEL_URL or, without it, of SEGMENTATION_MODEL_PATH.
     #[arg(long, env)]
     segmentation_model_sha256: Option<String>,
-    /// Fetch over http from other machines too.
+    /// Allow downloads over http from other machines.
     #[arg(long, env, default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     model_allow_http: bool,
 }
 
-/// A speaker model, and where its file comes from.
+/// A speaker model and the source of its file.
 #[derive(Clone, Debug)]
 pub struct ConfiguredModel {
     /// The model.
     pub spec: Arc<ModelSpec>,
-    /// Where its file comes from.
+    /// The source of its file.
     pub source: ModelSource,
-    /// Whether the service starts without it if it cannot be loaded: MODELS does not name it.
+    /// Whether the service starts without the model if loading fails. This is the case if MODELS does not name it.
     pub is_optional: bool,
 }
 
 impl ModelArgs {
-    /// The models of `MODELS`.
+    /// Returns the models of `MODELS`.
     pub fn all(&self) -> Result<Vec<ConfiguredModel>, ConfigError> {
         if let Some(folder) = self.models_dir.as_ref().filter(|folder| !folder.is_dir()) {
             return Err(ConfigError::ModelsDir(folder.clone()));
@@ -88,7 +89,7 @@ impl ModelArgs {
         let Some(models) = &self.models else {
             let [resemblyzer, campplus] = models::all();
             let source = self.source(campplus.files.clone(), IMPATIENT)?;
-            // A configured path or URL makes it required.
+            // If its path or URL is configured, the model is required.
             let is_optional = self.campplus_model_path.is_none() && self.campplus_model_url.is_none();
             let campplus = ConfiguredModel { spec: Arc::new(campplus), source, is_optional };
             return Ok(vec![self.configured(resemblyzer)?, campplus]);
@@ -103,7 +104,7 @@ impl ModelArgs {
         Ok(configured)
     }
 
-    /// A model, by its id or fingerprint; the default one if none is named.
+    /// Returns a model, by its id or fingerprint. Without a name, returns the default model.
     pub fn one(&self, name: Option<&str>) -> Result<ConfiguredModel, ConfigError> {
         if let Some(name) = name {
             return self.configured(spec_of(name)?);
@@ -113,12 +114,13 @@ impl ModelArgs {
         Ok(all.swap_remove(preferred.unwrap_or(0)))
     }
 
-    /// Where the segmentation network comes from.
+    /// Returns the source of the segmentation network.
     pub fn segmentation(&self) -> Result<ModelSource, ConfigError> {
         self.source(segmentation::files(), IMPATIENT)
     }
 
-    /// Where a network comes from: a model, by its id or fingerprint, or the segmentation network; the first model if none is named.
+    /// Returns the source of the segmentation network, or of a model given by its id or fingerprint. Without a name,
+    /// returns that of the first model.
     pub fn network(&self, name: Option<&str>) -> Result<ModelSource, ConfigError> {
         let segmentation = segmentation::files();
         match name {
@@ -170,7 +172,7 @@ impl ModelArgs {
     }
 }
 
-/// What is known of a model, by its id or fingerprint.
+/// Returns the specification of a model, by its id or fingerprint.
 fn spec_of(name: &str) -> Result<ModelSpec, ConfigError> {
     let all = models::all();
     let known = all.iter().map(|spec| spec.id).collect::<Vec<_>>().join(", ");

@@ -1,19 +1,19 @@
-//! Which pages may call the service from a browser.
+//! The origins of web pages that may call the service from a browser.
 
 use super::error::ConfigError;
 
-/// Pages of which origins may call the service from a browser.
+/// The origins of web pages that may call the service from a browser.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CorsOrigins {
-    /// The service's own alone.
+    /// Only the service's own origin.
     None,
-    /// Any.
+    /// Any origin.
     Any,
-    /// These.
+    /// The listed origins.
     List(Vec<String>),
 }
 
-/// Reads `*`, or origins separated by commas; none if there are none.
+/// Parses `*`, or origins separated by commas. An empty text means none.
 pub(super) fn cors_origins(text: &str) -> Result<CorsOrigins, ConfigError> {
     let origins: Vec<&str> = text.split(',').map(str::trim).filter(|origin| !origin.is_empty()).collect();
     if origins == ["*"] {
@@ -28,8 +28,8 @@ pub(super) fn cors_origins(text: &str) -> Result<CorsOrigins, ConfigError> {
     Ok(if list.is_empty() { CorsOrigins::None } else { CorsOrigins::List(list) })
 }
 
-/// The origin of a URL as browsers send it: scheme, host, and a port that is not the scheme's own. Apps have schemes of their own
-/// (`tauri://localhost`). Patterns are none: they would match nothing.
+/// Returns the origin of a URL as browsers send it: scheme, host, and the port unless it is the scheme's default. Apps
+/// use their own schemes (`tauri://localhost`). Patterns are rejected, because no origin would match them.
 fn serialised(text: &str) -> Option<String> {
     let url = url::Url::parse(text).ok()?;
     let host = url.host_str().filter(|host| !host.is_empty() && !host.contains('*'))?;

@@ -1,4 +1,4 @@
-//! The flags of `serve`, and the configuration that they make.
+//! The flags of `serve`, and the resulting configuration.
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -30,39 +30,39 @@ use crate::pipeline::PipelineLimits;
 use crate::queue::QueueLimits;
 use crate::store::StoreConfig;
 
-/// Recordings that wait or are in work, for each worker, unless `QUEUE_CAPACITY` sets another number. A worker embeds about 25
-/// clips of 15 seconds a second, so a full queue empties in little over a second.
+/// The default queue capacity per worker, if `QUEUE_CAPACITY` is not set. It includes recordings that are being
+/// processed. A worker embeds about 25 clips of 15 seconds per second, so a full queue empties in little over a second.
 const QUEUE_CAPACITY_PER_WORKER: usize = 32;
 
-/// Flags of `serve`, each also an environment variable.
+/// Flags of `serve`. Each is also an environment variable.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Example: API_KEY=secret voice-embedding-service serve --port 9000")]
 pub struct ServeArgs {
-    /// Recordings and comparisons that each key may send in a minute; 0 for any number.
+    /// Recordings and comparisons that each key may send per minute; 0 for no limit.
     #[arg(long, env, default_value = "0")]
     rate_limit_per_minute: u32,
-    /// Origins of pages that may call the service from a browser, separated by commas, or `*` [default: none].
+    /// Origins of web pages that may call the service from a browser, separated by commas, or `*` [default: none].
     #[arg(long, env)]
     cors_origins: Option<String>,
-    /// Whether `/` is a page for people; if not, it leads to the documentation.
+    /// Serve a web page at `/`. If off, `/` redirects to the documentation.
     #[arg(long, env, default_value = "on")]
     page: Switch,
     /// Address to listen on [default: 0.0.0.0 once a key of your own is set, else 127.0.0.1].
     #[arg(long, env)]
     host: Option<String>,
-    /// Address and port that serve /metrics, which then is nowhere else; `off` for none [default: where the service listens].
+    /// Separate address and port for /metrics, or `off` for no metrics [default: where the service listens].
     #[arg(long, env)]
     metrics_address: Option<String>,
-    /// Port to listen on; 0 takes any that is free.
+    /// Port to listen on; 0 selects any free port.
     #[arg(long, env, default_value_t = 8000)]
     port: u16,
-    /// `development` for readable logs at level debug; anything else is production.
+    /// `development` for readable logs at level debug; any other value means production.
     #[arg(long, env, default_value = "production")]
     env: Environment,
-    /// What to log, e.g. `debug` or `voice_embedding_service=debug,tower_http=info`.
+    /// Log filter, e.g. `debug` or `voice_embedding_service=debug,tower_http=info`.
     #[arg(long, env = "RUST_LOG", value_name = "RUST_LOG", value_parser = checked_filter)]
     log: Option<String>,
-    /// Least speech in a recording that is enrolled, in seconds.
+    /// Minimum speech in a recording for enrolment, in seconds.
     #[arg(long, env, default_value = "3", value_parser = not_negative)]
     min_enrolment_seconds: f64,
     /// Largest request body, in bytes.
@@ -71,13 +71,13 @@ pub struct ServeArgs {
     /// Longest recording, in seconds.
     #[arg(long, env, default_value = "600", value_parser = positive)]
     max_audio_seconds: f64,
-    /// Longest recording whose turns are told, in seconds.
+    /// Longest recording for diarization, in seconds.
     #[arg(long, env, default_value = "7200", value_parser = positive)]
     max_diarize_seconds: f64,
     /// Longest live session, in seconds.
     #[arg(long, env, default_value = "14400", value_parser = positive)]
     max_live_seconds: f64,
-    /// Live sessions at once; 0 for none [default: as many as half of the workers' time allows].
+    /// Maximum number of concurrent live sessions; 0 for none [default: as many as half of the workers' time allows].
     #[arg(long, env)]
     max_live_sessions: Option<u16>,
     /// Largest request body of /v1/diarize, in bytes.
@@ -86,38 +86,40 @@ pub struct ServeArgs {
     /// Largest request body of /v1/import, in bytes.
     #[arg(long, env, default_value = "1073741824")]
     max_import_bytes: NonZeroUsize,
-    /// Least speech in a recording, in seconds; 0 accepts any, with a warning below 1.6.
+    /// Minimum speech in a recording, in seconds. 0 accepts any amount, with a warning below 1.6.
     #[arg(long, env, default_value = "0", value_parser = not_negative)]
     min_speech_seconds: f64,
-    /// Time from a request's head to its answer, in seconds.
+    /// Time limit from a request's head to its response, in seconds.
     #[arg(long, env, default_value = "30", value_parser = timeout)]
     request_timeout_seconds: f64,
-    /// Recordings that may wait or be in work at once [default: 32 for each worker].
+    /// Maximum number of recordings that wait or are being processed [default: 32 for each worker].
     #[arg(long, env, value_parser = count::<MAX_QUEUE_CAPACITY>)]
     queue_capacity: Option<NonZeroUsize>,
-    /// Windows of 1.6 seconds that a worker encodes at once, at the most; of units of other models, what that many windows cost.
+    /// Largest batch of a worker, in windows of 1.6 seconds. For other models, the largest batch is the number of units
+    /// that costs as much.
     #[arg(long, env, default_value_t = MAX_BATCH, value_parser = count::<MAX_MAX_BATCH>)]
     max_batch: NonZeroUsize,
-    /// Recordings in one request.
+    /// Maximum number of recordings in a request.
     #[arg(long, env, default_value = "64", value_parser = count::<MAX_MAX_BATCH_RECORDINGS>)]
     max_batch_recordings: NonZeroUsize,
-    /// Connections at once; for one more, the one that is idle for longest is closed.
+    /// Maximum number of open connections. A further connection replaces the one that has been idle longest.
     #[arg(long, env, default_value = "4096", value_parser = count::<MAX_MAX_CONNECTIONS>)]
     max_connections: NonZeroUsize,
-    /// Connections from one address at once; more are closed. A proxy in front counts as one address.
+    /// Maximum number of connections from one address; further ones are closed. A proxy in front of the service counts
+    /// as one address.
     #[arg(long, env, default_value = "1024", value_parser = count::<MAX_MAX_CONNECTIONS>)]
     max_connections_per_address: NonZeroUsize,
-    /// Time that a connection stays open without a request, or without its client taking an answer, in seconds; longer than a load
-    /// balancer in front of the service keeps it open.
+    /// Seconds that a connection stays open without a request, or without its client reading a response. Choose more
+    /// than a load balancer in front of the service does.
     #[arg(long, env, default_value = "75", value_parser = timeout)]
     keep_alive_seconds: f64,
-    /// Time to finish what is in hand when asked to stop, in seconds.
+    /// Time to finish requests after a signal to stop, in seconds.
     #[arg(long, env, default_value = "25", value_parser = timeout)]
     shutdown_grace_seconds: f64,
-    /// OpenTelemetry collector that traces are sent to, e.g. http://localhost:4318 [default: none].
+    /// OpenTelemetry collector that receives traces, e.g. http://localhost:4318 [default: none].
     #[arg(long, env)]
     otel_exporter_otlp_endpoint: Option<String>,
-    /// Name of the service in traces.
+    /// Service name in traces.
     #[arg(long, env, default_value = env!("CARGO_PKG_NAME"))]
     otel_service_name: String,
     #[command(flatten, next_help_heading = "Keys")]
@@ -132,40 +134,40 @@ pub struct ServeArgs {
     calibration: CalibrationArgs,
 }
 
-/// Everything the service needs to know, checked.
+/// The complete, validated configuration of the service.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where keys come from.
+    /// The sources of keys.
     pub keys: KeySource,
-    /// Keys that clients may send, as they are at the start.
+    /// The keys that are valid at the start.
     pub api_keys: Vec<Key>,
-    /// What a key may send in a minute unless its own rate differs, if that is limited.
+    /// The recordings and comparisons per minute for keys without their own rate; `None` for no limit.
     pub rate_limit_per_minute: Option<NonZeroU32>,
-    /// Origins of pages that may call the service from a browser.
+    /// Origins of web pages that may call the service from a browser.
     pub cors_origins: CorsOrigins,
-    /// Where to listen: the addresses of one host name.
+    /// The addresses to listen on, all of one host name.
     pub listen: Vec<SocketAddr>,
-    /// Where metrics are served.
+    /// The address that serves metrics.
     pub metrics: MetricsPlace,
-    /// How to log.
+    /// The logging configuration.
     pub log: LogConfig,
-    /// The models, and where they come from.
+    /// The models and their sources.
     pub models: Vec<ConfiguredModel>,
-    /// Where the segmentation network comes from.
+    /// The source of the segmentation network.
     pub segmentation: ModelSource,
-    /// Calibrations instead of those that come with the models.
+    /// Calibrations that replace those of the models.
     pub calibrations: Vec<Calibration>,
-    /// What runs them.
+    /// How models are run.
     pub engine: EngineConfig,
-    /// Where speakers are kept.
+    /// The configuration of the speaker store.
     pub store: StoreConfig,
-    /// Limits on recordings and on how many are computed at once.
+    /// Limits on recordings, and on the number of them computed at once.
     pub embedder: EmbedderLimits,
-    /// Limits and defaults of the HTTP side.
+    /// Limits and defaults of the HTTP API.
     pub http: HttpConfig,
 }
 
-/// Limits and defaults of the HTTP side.
+/// Limits and defaults of the HTTP API.
 #[derive(Clone, Copy, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct HttpConfig {
@@ -175,29 +177,29 @@ pub struct HttpConfig {
     pub max_diarize_body_bytes: usize,
     /// Longest live session, in seconds.
     pub max_live_seconds: f64,
-    /// Live sessions at once; none for what the workers can do.
+    /// The most concurrent live sessions; `None` for as many as the workers can handle.
     pub max_live_sessions: Option<usize>,
-    /// Largest request body of `/v1/import`, which is kept in a file.
+    /// Largest request body of `/v1/import`. The service writes the body to a file.
     pub max_import_bytes: usize,
-    /// Least speech in a recording that is enrolled, in seconds.
+    /// Minimum speech in a recording for enrolment, in seconds.
     pub min_enrolment_seconds: f64,
-    /// Time from a request's head to its answer.
+    /// Time limit from a request's head to its response.
     pub request_timeout: Duration,
-    /// Time that a connection stays open without a whole head of a request, or without its client taking an answer.
+    /// Time that a connection stays open without a complete request head, or without its client reading a response.
     pub keep_alive: Duration,
-    /// Time to finish what is in hand when asked to stop.
+    /// Time to finish requests after a signal to stop.
     pub shutdown_grace: Duration,
-    /// Connections at once.
+    /// The most open connections.
     pub max_connections: NonZeroUsize,
-    /// Connections from one address at once.
+    /// The most connections from one address.
     pub max_connections_per_address: NonZeroUsize,
-    /// Recordings in one request.
+    /// The most recordings in a request.
     pub max_batch_recordings: usize,
-    /// Whether `/` is a page for people.
+    /// Whether `/` is a web page.
     pub has_page: bool,
-    /// Whether the well-known key is valid.
+    /// Whether the default key is valid.
     pub has_default_key: bool,
-    /// Whether metrics are among the service's own routes.
+    /// Whether the service's own address serves metrics.
     pub has_metrics: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Where speakers are kept.
+//! Configuration of the speaker store.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -11,36 +11,36 @@ use super::places::{data_directory, is_mount};
 use super::values::{MAX_MAX_SPEAKERS, count};
 use crate::store::{Server, ServerError, StoreConfig, StorePlace, folder_of};
 
-/// The database's name in its folder.
+/// The file name of the database in its folder.
 const FILE: &str = "speakers.db";
 
-/// Most speakers that are kept, unless another number is set.
+/// The default for the largest number of speakers.
 const MAX_SPEAKERS: NonZeroUsize = NonZeroUsize::new(200_000).expect("it is not 0");
 
-/// Where speakers are kept.
+/// Options for the location of the speaker store.
 #[derive(Args, Clone, Debug)]
 pub struct StorePlaceArgs {
-    /// Where enrolled speakers are kept: `sqlite:PATH`; `postgres://USER:PASSWORD@HOST/DATABASE`, for several replicas; `memory:`, until the process ends; or `none` [default: speakers.db in the
-    /// platform's data folder].
+    /// Database of enrolled speakers: `sqlite:PATH`; `postgres://USER:PASSWORD@HOST/DATABASE`, which replicas can share;
+    /// `memory:`, lost when the process ends; or `none` [default: speakers.db in the platform's data folder].
     #[arg(long, env, value_name = "URL")]
     database_url: Option<String>,
-    /// Folder that keeps them instead of the platform's, if a volume is mounted there; otherwise they are not kept. Container images
-    /// set it: their own folders are lost with the container.
+    /// Folder for speakers if a volume is mounted there, instead of the platform's data folder; without a volume,
+    /// speakers are not stored. Container images set it, because their own folders are lost with the container.
     #[arg(long, env, value_name = "DIR")]
     data_mount: Option<PathBuf>,
 }
 
-/// Where speakers are kept, and how many.
+/// Options for the speaker store.
 #[derive(Args, Clone, Debug)]
 pub struct StoreArgs {
     #[command(flatten, next_help_heading = "Enrolled speakers")]
     place: StorePlaceArgs,
-    /// Most speakers that are kept.
+    /// Maximum number of speakers.
     #[arg(long, env, default_value_t = MAX_SPEAKERS, value_parser = count::<MAX_MAX_SPEAKERS>)]
     max_speakers: NonZeroUsize,
 }
 
-/// For who only reads.
+/// For commands that only read.
 impl From<StorePlaceArgs> for StoreArgs {
     fn from(place: StorePlaceArgs) -> Self {
         Self { place, max_speakers: MAX_SPEAKERS }
@@ -104,7 +104,7 @@ impl TryFrom<StoreArgs> for StoreConfig {
 
 const KINDS: &str = "should be sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE, memory: or none";
 
-/// The URL without what may be a password.
+/// Masks the part of a URL that may contain a password.
 fn shown(url: &str) -> String {
     match url.split_once(':') {
         Some(("sqlite", _)) => url.to_owned(),
@@ -113,12 +113,12 @@ fn shown(url: &str) -> String {
     }
 }
 
-/// The file or, where it is missing, the nearest folder in which it would be made.
+/// Returns the path or, if it is missing, the nearest existing folder above it.
 fn nearest(path: &Path) -> &Path {
     path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(path)
 }
 
-/// Whether a file, or else its folder, can be written.
+/// Checks that the file can be written or, if it is missing, its folder.
 fn check_writable(path: &Path) -> Result<(), String> {
     let folder = folder_of(path);
     let (target, rights) = match path {

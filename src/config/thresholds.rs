@@ -1,4 +1,4 @@
-//! The thresholds of models.
+//! The configured thresholds of models.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -9,24 +9,24 @@ use super::values::cosine;
 use crate::calibration::Threshold;
 use crate::models::{self, ModelSpec, resemblyzer};
 
-/// The variable's flag.
+/// The option for thresholds.
 #[derive(Args, Clone, Debug)]
 pub struct ThresholdArgs {
-    /// Similarity above which two embeddings are the same speaker, unless the request names another: a number for Resemblyzer,
-    /// `campplus=0.45` for CAM++, or both with a comma [default: 0.75,campplus=0.4].
+    /// Similarity above which two embeddings count as the same speaker, unless a request sets another. A number applies
+    /// to Resemblyzer, and `campplus=0.45` to CAM++; separate both by a comma [default: 0.75,campplus=0.4].
     #[arg(long, env, allow_negative_numbers = true)]
     same_speaker_threshold: Option<Thresholds>,
 }
 
 impl ThresholdArgs {
-    /// The threshold of a model: the configured one, or its own.
+    /// Returns the configured threshold of a model, or its default.
     pub fn of(&self, spec: &ModelSpec) -> Threshold {
         let configured = self.same_speaker_threshold.as_ref().and_then(|all| all.0.get(spec.id));
         configured.map_or(spec.threshold, |similarity| Threshold::set(*similarity))
     }
 }
 
-/// Thresholds by the ids of models.
+/// Thresholds by model id.
 #[derive(Clone, Debug, PartialEq)]
 struct Thresholds(BTreeMap<String, f64>);
 

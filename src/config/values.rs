@@ -1,4 +1,4 @@
-//! Values of flags: numbers within their bounds, and switches.
+//! Values of flags: bounded numbers and switches.
 
 use std::num::NonZeroUsize;
 
@@ -6,49 +6,49 @@ use clap::ValueEnum;
 
 use crate::calibration::Criterion;
 
-/// Most workers: more threads than any machine has cores take memory, each for sessions of its own, and give nothing.
+/// The most workers. Beyond the cores of any machine, more threads gain nothing, and each takes memory for its sessions.
 pub(super) const MAX_WORKERS: usize = 1_024;
 
-/// Most recordings in the queue.
+/// The largest queue capacity, in recordings.
 pub(super) const MAX_QUEUE_CAPACITY: usize = 65_536;
 
-/// Most windows in a batch: beyond some dozen, nothing is faster.
+/// The largest batch, in windows. Batches of more than a few dozen are no faster.
 pub(super) const MAX_MAX_BATCH: usize = 256;
 
-/// Most recordings in a request.
+/// The most recordings in a request.
 pub(super) const MAX_MAX_BATCH_RECORDINGS: usize = 1_024;
 
-/// Most speakers: what a process searches in memory, a gigabyte for each million.
+/// The most speakers. A process searches them in memory, which takes a gigabyte per million.
 pub(super) const MAX_MAX_SPEAKERS: usize = 10_000_000;
 
-/// Most connections, each an open file.
+/// The most connections, each of which is an open file.
 pub(super) const MAX_MAX_CONNECTIONS: usize = 1_048_576;
 
-/// Whether a part of the service is there.
+/// Whether a part of the service is enabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Switch {
-    /// It is.
+    /// Enabled.
     On,
-    /// It is not.
+    /// Disabled.
     Off,
 }
 
-/// A number above 0.
+/// Parses a number above 0.
 pub fn positive(text: &str) -> Result<f64, String> {
     bounded(text, |value| value > 0.0, "must be above 0")
 }
 
-/// A number of 0 or more.
+/// Parses a number of 0 or more.
 pub fn not_negative(text: &str) -> Result<f64, String> {
     bounded(text, |value| value >= 0.0, "must not be negative")
 }
 
-/// A cosine: a number from -1 to 1.
+/// Parses a cosine: a number from -1 to 1.
 pub fn cosine(text: &str) -> Result<f64, String> {
     bounded(text, |value| Criterion::THRESHOLDS.contains(&value), "must be from -1 to 1")
 }
 
-/// A rate: a number from 0 to 1.
+/// Parses a rate: a number from 0 to 1.
 pub fn rate(text: &str) -> Result<f64, String> {
     bounded(text, |value| Criterion::RATES.contains(&value), "must be from 0 to 1")
 }
@@ -62,7 +62,7 @@ fn bounded(text: &str, accept: impl Fn(f64) -> bool, rule: &str) -> Result<f64, 
     if value.is_finite() && accept(value) { Ok(value) } else { Err(rule.to_owned()) }
 }
 
-/// A whole number from 1 to `MAX`.
+/// Parses a whole number from 1 to `MAX`.
 pub(super) fn count<const MAX: usize>(text: &str) -> Result<NonZeroUsize, String> {
     let value: NonZeroUsize = text.parse().map_err(|_| format!("must be a whole number from 1 to {MAX}"))?;
     if value.get() <= MAX { Ok(value) } else { Err(format!("must be at most {MAX}")) }

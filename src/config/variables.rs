@@ -1,13 +1,13 @@
-//! Environment variables as people and platforms set them.
+//! Cleans up environment variables as people and platforms set them.
 
 use clap::{Arg, Command};
 
-/// The command, whose variables count only if they are not empty, and without white space around their values.
+/// Makes a command ignore empty variables, and the white space around the values of others.
 pub fn with_tidy_variables(command: Command) -> Command {
     command.mut_args(with_tidy_variable).mut_subcommands(with_tidy_variables)
 }
 
-/// Compose and Railway pass on variables that are not set as empty ones. Secrets are taken as they are.
+/// Compose and Railway pass unset variables as empty ones. The values of secrets are taken verbatim.
 fn with_tidy_variable(argument: Arg) -> Arg {
     let value = argument.get_env().and_then(std::env::var_os);
     let Some(value) = value.as_ref().and_then(|value| value.to_str()) else { return argument };

@@ -1,4 +1,4 @@
-//! A request's place in the queue, from the first step on a worker to the answer.
+//! The place of a request in the queue, from its first step on a worker to the response.
 
 use std::sync::Arc;
 
@@ -26,10 +26,10 @@ use crate::pace::Pace;
 use crate::pipeline::Wanted;
 use crate::speakers::Identifier;
 
-/// Windows a second that a recording's token pays for: those of its embedding.
+/// Windows per second that one token of a recording pays for: the number that its embedding needs.
 const RATE_OF_A_TOKEN: f64 = 1.3;
 
-/// Whose request it is, and how long it may take.
+/// The holder of the request's key, and the request's time limit.
 pub(super) struct Caller {
     pub(super) key: KeyHolder,
     pub(super) time_limit: TimeLimit,
@@ -47,25 +47,25 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// An admitted request. It does as many steps on the workers as it needs. None of them is refused, and all of them count towards the
-/// request's share of the workers' time. Dropping it cancels the steps that are left.
+/// An admitted request. It runs as many steps on the workers as it needs, and none of them is rejected. All steps count
+/// towards the request's share of the workers' time. Dropping it cancels the remaining steps.
 pub(super) struct Admission {
     state: AppState,
     admission: embedder::Admission,
 }
 
 impl Admission {
-    /// Takes a place in the queue. A stop waits for requests in hand, so it does not matter whether it has begun.
+    /// Takes a place in the queue. This also works during shutdown, because shutdown waits for requests in progress.
     pub(super) fn new(state: &AppState) -> Result<Self, ApiError> {
         Ok(Self { state: state.clone(), admission: state.embedder_in_hand()?.admit()? })
     }
 
-    /// Admits a live session, which takes no place.
+    /// Admits a live session, which takes no place in the queue.
     pub(super) fn live(state: &AppState) -> Result<Self, ApiError> {
         Ok(Self { state: state.clone(), admission: state.embedder_in_hand()?.admit_live() })
     }
 
-    /// Does a step of a live session.
+    /// Runs a step of a live session.
     pub(super) async fn live_step(
         &self,
         model: &Arc<EmbedderModel>,
@@ -79,7 +79,7 @@ impl Admission {
         Ok(step.map_err(EmbedError::from)?)
     }
 
-    /// Of each speaker of a recording, the enrolled one.
+    /// Searches the collection for each speaker of a recording.
     pub(super) async fn name_speakers(
         &self,
         model: &Arc<EmbedderModel>,
@@ -93,18 +93,18 @@ impl Admission {
         Ok(name_speakers(found, searched, Criterion::Default, model.judge()))
     }
 
-    /// Does work of a few milliseconds on a worker.
+    /// Runs work that takes a few milliseconds on a worker.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ApiError> {
         let (answer, answered) = oneshot::channel();
         self.admission.compute(work, move |outcome| drop(answer.send(outcome)));
-        // The answer is dropped unsent only if a worker panics.
+        // The sender is dropped without a result only if a worker panics.
         answered.await.map_err(|_| ApiError::Panicked)
     }
 
-    /// Does longer work on a worker, which pauses for that of others.
+    /// Runs longer work on a worker. The work pauses for other requests.
     pub(super) async fn run_in_slices<T: Send + 'static>(
         &self,
         work: impl FnOnce(Pace<'_>) -> T + Send + 'static,
@@ -114,7 +114,7 @@ impl Admission {
         answered.await.map_err(|_| ApiError::Panicked)
     }
 
-    /// Does work that is long if `is_long`.
+    /// Runs work that is long if `is_long`.
     pub(super) async fn run_at_pace<T: Send + 'static>(
         &self,
         is_long: bool,
@@ -123,7 +123,8 @@ impl Admission {
         if is_long { self.run_in_slices(work).await } else { self.run(|| work(Pace::UNBROKEN)).await }
     }
 
-    /// Embeds recordings. They cost their number in the key's rate, times that of their windows, and each adds to the request's time.
+    /// Embeds recordings. Each recording costs one token of the key's rate limit, or more if it needs more windows per
+    /// second. Each recording also extends the request's time limit.
     pub(super) fn embed(
         &self,
         caller: &Caller,
@@ -154,7 +155,7 @@ impl Admission {
                 wanted,
                 n_bytes,
                 move || Ok((source.unpack()?, options)),
-                // If the client has gone, the answer cannot be sent.
+                // Sending fails if the client has disconnected.
                 move |outcome: Result<Embedded, ApiError>| drop(answer.send(outcome)),
             );
             answered
@@ -162,7 +163,7 @@ impl Admission {
         Ok(Batch { answers: answers.collect(), metrics: &self.state.metrics.embedding })
     }
 
-    /// Embeds one recording, as a whole.
+    /// Embeds one recording as a whole.
     pub(super) async fn embed_one(
         &self,
         caller: &Caller,
@@ -174,7 +175,7 @@ impl Admission {
         Ok(embedded.into_whole().map_err(EmbedError::from)?)
     }
 
-    /// Hears a recording of several speakers, whose length adds to the request's time.
+    /// Analyses a recording of several speakers. Its length extends the request's time limit.
     pub(super) async fn hear(
         &self,
         caller: &Caller,
@@ -202,14 +203,14 @@ impl Admission {
     }
 }
 
-/// Recordings in work, in their order.
+/// Recordings in progress, in the order of the request.
 pub(super) struct Batch<'a> {
     answers: Vec<oneshot::Receiver<Result<Embedded, ApiError>>>,
     metrics: &'a EmbeddingMetrics,
 }
 
 impl Batch<'_> {
-    /// Waits for the outcomes, one by one.
+    /// Waits for all outcomes, in order.
     pub(super) async fn outcomes(self) -> Vec<Result<Embedded, ApiError>> {
         let mut outcomes = Vec::with_capacity(self.answers.len());
         for answer in self.answers {
@@ -218,7 +219,7 @@ impl Batch<'_> {
         outcomes
     }
 
-    /// Waits for all, or for the first that fails. The error names the recording.
+    /// Waits for all recordings, or for the first that fails. The error names the recording.
     pub(super) async fn all(self, name: impl Fn(usize) -> String) -> Result<Vec<Embedded>, ApiError> {
         let mut all = Vec::with_capacity(self.answers.len());
         for (i, answer) in self.answers.into_iter().enumerate() {
@@ -232,7 +233,7 @@ async fn outcome(
     metrics: &EmbeddingMetrics,
     answer: oneshot::Receiver<Result<Embedded, ApiError>>,
 ) -> Result<Embedded, ApiError> {
-    // The answer is dropped unsent only if a worker panics.
+    // The sender is dropped without a result only if a worker panics.
     let embedded = answer.await.map_err(|_| ApiError::Panicked)??;
     metrics.recordings.inc();
     for voice in embedded.voices.iter().flatten() {
@@ -265,7 +266,7 @@ mod tests {
         args: ServeArgs,
     }
 
-    /// What was logged.
+    /// The captured log.
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -294,7 +295,7 @@ mod tests {
         let log = Log::default();
         let writer = log.clone();
         tracing_subscriber::fmt().with_writer(move || writer.clone()).init();
-        // Tests that fail meanwhile must still say so.
+        // Panics of other tests must still be reported.
         let of_tests = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| match std::thread::current().name() {
             Some("worker-0") => crate::logging::log_panic(panic),
@@ -320,7 +321,7 @@ mod tests {
         assert_eq!(state.embedder().unwrap().queue_depth(), 0);
         let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
         assert_eq!(log.matches("a bug of ours").count(), 1, "{log}");
-        // Tests beside this one log to the same place.
+        // Other tests log to the same place.
         let errors = log.lines().filter(|line| line.contains("ERROR") && !line.contains("a request failed"));
         assert_eq!(errors.count(), 1, "{log}");
     }

@@ -1,4 +1,4 @@
-//! JSON answers that grow with what was asked for.
+//! JSON responses whose size grows with the request.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -14,19 +14,19 @@ use super::layers::observe::AudioSeconds;
 use crate::embedder::{Embedded, Timings};
 use crate::pace::Pace;
 
-/// Bytes of a large answer between two pauses.
+/// Bytes of a large response between two pauses.
 const PIECE_BYTES: usize = 64 << 10;
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
-/// The stages in milliseconds, as browsers show them (W3C Server Timing).
+/// Returns the time of each stage in milliseconds, in the format that browsers show (W3C Server Timing).
 pub(super) fn server_timing(timings: &Timings) -> (HeaderName, String) {
     let entry =
         |(stage, duration): (&str, Duration)| format!("{stage};dur={:.3}", duration.as_secs_f64() * 1e3);
     (SERVER_TIMING, timings.stages().map(entry).join(", "))
 }
 
-/// The times of recordings together, and their seconds of audio.
+/// Returns the total time of each stage and the total seconds of audio of several recordings.
 pub(super) fn totals<'a>(all: impl Iterator<Item = &'a Embedded>) -> (Timings, f64) {
     let (mut timings, mut seconds) = (Timings::default(), 0.0);
     for embedded in all {
@@ -36,7 +36,7 @@ pub(super) fn totals<'a>(all: impl Iterator<Item = &'a Embedded>) -> (Timings, f
     (timings, seconds)
 }
 
-/// What was made, and where it is; without that, what was there already.
+/// Returns 201 with the location of a new resource, or 200 for an existing one, which has no `location`.
 pub(super) fn created(location: Option<String>, body: impl IntoResponse) -> Response {
     match location {
         Some(location) => (StatusCode::CREATED, [(LOCATION, location)], body).into_response(),
@@ -44,18 +44,18 @@ pub(super) fn created(location: Option<String>, body: impl IntoResponse) -> Resp
     }
 }
 
-/// What was asked for is done, and there is nothing to say.
+/// Returns the response to a request that succeeded without a result.
 pub(super) fn no_content() -> Response {
     StatusCode::NO_CONTENT.into_response()
 }
 
-/// A body of JSON with the time of each stage and the seconds of audio that the log shows.
+/// Returns a JSON response with the time of each stage. The log shows its seconds of audio.
 pub(super) fn json_text(body: Vec<u8>, timings: &Timings, audio_seconds: f64) -> Response {
     let headers = [(CONTENT_TYPE, "application/json".to_owned()), server_timing(timings)];
     (headers, Extension(AudioSeconds(audio_seconds)), body).into_response()
 }
 
-/// As [`json_text`], of a small answer.
+/// Like [`json_text`], for a small response.
 pub(super) fn json(
     answer: &impl Serialize,
     timings: &Timings,
@@ -64,14 +64,14 @@ pub(super) fn json(
     Ok(json_text(to_json(answer, Pace::UNBROKEN)?, timings, audio_seconds))
 }
 
-/// An answer as JSON, in slices.
+/// Serialises a response as JSON, in slices.
 pub(super) fn to_json(answer: &impl Serialize, pace: Pace<'_>) -> Result<Vec<u8>, ApiError> {
     let mut text = PacedText { bytes: Vec::new(), pace };
     serde_json::to_writer(&mut text, answer).map_err(|error| ApiError::Internal(error.to_string()))?;
     Ok(text.bytes)
 }
 
-/// Text that lets other work take its turn as it grows.
+/// Text that pauses for other work while it grows.
 struct PacedText<'a> {
     bytes: Vec<u8>,
     pace: Pace<'a>,

@@ -1,4 +1,4 @@
-//! Connections: accepted up to a number, closed when their clients are slow or idle.
+//! Connections: accepted up to a limit, and closed when their clients are slow or idle.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -25,26 +25,27 @@ use super::layers::watched::{Watch, watched};
 use super::open_connections::{Busy, ConnectionLimits, OfConnection, OpenConnections};
 use super::state::AppState;
 
-/// Headers of a request that are read; those with more than `layers::headers` allows are refused in the service's own words.
+/// Maximum number of headers that are read. It exceeds the limit of `layers::headers`, so that the service itself rejects
+/// a request with too many headers.
 const MAX_READ_HEADERS: usize = 1_000;
 
-/// Buffer of a connection at the most; it is kept while the connection is open.
+/// Maximum size of a connection's buffer in bytes. The buffer exists while the connection is open.
 const MAX_BUFFER_BYTES: usize = 64 << 10;
 
-/// The longest until the first head of a connection is there.
+/// Time limit for the first request head on a connection.
 const FIRST_HEAD: Duration = Duration::from_secs(10);
 
-/// Between two looks whether all connections are closed.
+/// Interval between checks whether all connections are closed.
 const CLOSING: Duration = Duration::from_millis(20);
 
-/// Pause after an error of accepting, which most of the time is that files run out.
+/// Pause after a failed accept. The usual cause is that the process has too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Time for clients to see that the service stops, once no further connection is accepted.
+/// Time for clients to notice the shutdown, after the service has stopped accepting connections.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// Serves connections until told to stop, then until all of them are closed: one with a request in work is closed with its
-/// answer, idle ones at the end.
+/// Serves connections until `stopped` fires, then waits until all of them are closed. A connection with a request in
+/// progress closes after its response, and an idle connection closes at the end.
 pub(super) async fn serve(
     listener: TcpListener,
     state: AppState,
@@ -72,7 +73,7 @@ pub(super) async fn serve(
             }
         }
     }
-    // Connections that wait to be accepted get an answer, too.
+    // Connections that are waiting to be accepted also get a response.
     for _ in 0..max_connections {
         match tokio::time::timeout(Duration::ZERO, listener.accept()).await {
             Ok(Ok((stream, peer))) => server.admit(stream, peer),
@@ -92,21 +93,22 @@ pub(super) async fn serve(
 
 struct Server {
     open: OpenConnections,
-    /// Told once connections are to be closed with their answers.
+    /// Notified when connections must close after their responses.
     closing: watch::Sender<()>,
     state: AppState,
     router: Router,
 }
 
 impl Server {
-    /// Serves a connection, if there is a place for it.
+    /// Serves a connection, unless the limits are reached.
     fn admit(&self, stream: TcpStream, peer: SocketAddr) {
         let metrics = Arc::clone(&self.state.metrics);
         let Some(open) = self.open.admit(peer.ip()).map(Arc::new) else {
             metrics.connections.refused.inc();
             return;
         };
-        // An answer is one write; waiting for more only delays it. Where it fails, the answer is late, not lost.
+        // A response is a single write, so waiting for more data would only delay it. If this call fails, responses are
+        // late but not lost.
         let _ = stream.set_nodelay(true);
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.state.config.keep_alive));
@@ -124,7 +126,7 @@ impl Server {
             async move {
                 let mut answer = answer.await?;
                 if shutting_down.load(Ordering::Relaxed) {
-                    // So that the client sends nothing more on a connection that is about to be closed.
+                    // Tells the client to send nothing more, because the connection is about to close.
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 body_state.answered(expects_continue, &mut answer);
@@ -156,10 +158,10 @@ impl Server {
                 connection.await
             };
             tokio::select! {
-                // An error here is a client that is slow or has gone.
+                // An error here means that the client is slow or has disconnected.
                 _ = connection => {}
                 () = is_silent => {}
-                // It is idle, so nothing of an answer is lost.
+                // The connection is idle, so closing it truncates no response.
                 () = open.closed() => metrics.connections.refused.inc(),
             }
             metrics.connections.open.dec();
@@ -167,5 +169,5 @@ impl Server {
     }
 }
 
-/// A connection is busy until the body of its answer is sent.
+/// A connection is busy until the body of its response has been sent.
 impl Watch for Busy {}

@@ -1,4 +1,4 @@
-//! Every error that a client can see. `error_table.rs` has the status of each.
+//! All errors that clients can receive. `error_table.rs` lists the status of each.
 
 use axum::http::header::{CONNECTION, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -17,226 +17,226 @@ use crate::queue::QueueFull;
 use crate::speakers::{Identifier, Unfit};
 use crate::store::{ImportError, StoreError};
 
-/// What can go wrong with a request.
+/// An error of a request.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApiError {
     /// `audio_base64` does not decode.
     #[error("audio_base64 is not valid base64: {0}")]
     InvalidBase64(base64::DecodeError),
-    /// Words stand where a recording in base64 should.
+    /// The field contains prose instead of a recording in base64.
     #[error("This service embeds recordings, not text: send an audio file in base64")]
     Text,
-    /// An embedding of the wrong length.
+    /// An embedding has the wrong length.
     #[error("{field} must be {expected}-dimensional, got {got}")]
     WrongDimension {
-        /// Which one.
+        /// The field of the embedding.
         field: String,
         /// The length of the model's embeddings.
         expected: usize,
-        /// Its length.
+        /// The length of the embedding.
         got: usize,
     },
-    /// A key was sent, but no valid one.
+    /// The API key is not valid.
     #[error("Invalid API key")]
     InvalidApiKey,
     /// The key lacks a right.
     #[error("The key lacks the right {right}")]
     Forbidden {
-        /// Which one.
+        /// The missing right.
         right: Right,
     },
     /// The key may not use the collection.
     #[error("The key may not use the collection {collection:?}", collection = .collection.as_str())]
     ForbiddenCollection {
-        /// Which one.
+        /// The collection.
         collection: Identifier,
     },
-    /// The key is the well-known one, and the request is not of this machine.
+    /// The service uses the default key, and the request does not come from this machine.
     #[error(
         "While API_KEY is not set, only this machine may ask: Host should be localhost, 127.0.0.1 or [::1], and Origin, if there is one, local or in CORS_ORIGINS"
     )]
     NotLocal,
-    /// A page of another origin asks for a live session.
+    /// A page of another origin tries to open a live session.
     #[error("Pages of {origin} may not open live sessions; CORS_ORIGINS lists those that may")]
     ForeignOrigin {
         /// The origin.
         origin: String,
     },
-    /// The request is no handshake of a WebSocket.
+    /// The request is not a WebSocket handshake.
     #[error("A live session is a WebSocket: send Upgrade: websocket")]
     UpgradeRequired,
-    /// No such path.
+    /// The path does not exist.
     #[error("Not Found")]
     NotFound,
-    /// No such method on this path.
+    /// The path does not support the method.
     #[error("Method Not Allowed")]
     MethodNotAllowed,
     /// The body is larger than the limit.
     #[error("The request body is larger than the limit of {max_bytes} bytes")]
     PayloadTooLarge {
-        /// The limit.
+        /// The limit in bytes.
         max_bytes: usize,
     },
-    /// The body cannot be understood.
+    /// The request is malformed, or has missing or invalid fields.
     #[error("The request is not valid")]
     Validation(Vec<FieldError>),
-    /// The recording has no embedding.
+    /// The recording cannot be processed.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
-    /// The key has made all the requests that its rate allows.
+    /// The key has reached its rate limit.
     #[error("The limit of {limit} requests a minute is reached; try again in {wait_seconds} seconds")]
     RateLimited {
-        /// The limit.
+        /// The limit in requests per minute.
         limit: u32,
-        /// Until the next request is let in.
+        /// Seconds until the next request is allowed.
         wait_seconds: u64,
     },
-    /// Something about one of several recordings or voices.
+    /// The error of one of several recordings or voices.
     #[error("{param}: {error}")]
     At {
-        /// Which one.
+        /// The recording or voice.
         param: String,
-        /// What is wrong with it.
+        /// The error.
         error: Box<ApiError>,
     },
-    /// Nothing of a batch has an embedding.
+    /// No recording or segment of the request has an embedding.
     #[error("None of the {n} recordings or segments has an embedding; the first: {first}")]
     NothingEmbedded {
-        /// How many there are.
+        /// The number of recordings or segments.
         n: usize,
-        /// What is wrong with the first.
+        /// The error of the first.
         first: String,
     },
-    /// More recordings than a request may have.
+    /// The request has more recordings than allowed.
     #[error("A request may have {max} recordings")]
     TooManyRecordings {
         /// The limit.
         max: usize,
     },
-    /// Another number of dimensions than the model's.
+    /// The request asks for a different number of dimensions than the model has.
     #[error("The model's embeddings have {dimension} dimensions; no other number can be asked for")]
     Dimensions {
-        /// The model's.
+        /// The dimension of the model's embeddings.
         dimension: usize,
     },
-    /// No such model is loaded.
+    /// No loaded model has the requested name.
     #[error("There is no model {model:?}; loaded: {loaded}")]
     ModelNotFound {
-        /// The name asked for.
+        /// The requested name.
         model: String,
-        /// Ids of those that are loaded.
+        /// The ids of the loaded models.
         loaded: String,
     },
-    /// Embeddings of models that do not compare.
+    /// The embeddings come from models that cannot be compared.
     #[error("{one} and {other} are unlike models; their embeddings do not compare")]
     ModelMismatch {
-        /// One fingerprint.
+        /// The fingerprint of one model.
         one: String,
-        /// The other.
+        /// The fingerprint of the other model.
         other: String,
     },
-    /// Nothing is known of a model's errors.
+    /// The model has no calibration.
     #[error("There is no calibration for the model {model}")]
     NoCalibration {
-        /// The fingerprint.
+        /// The model's fingerprint.
         model: String,
     },
-    /// No speaker can have that id.
+    /// The id is not valid, so no speaker has it.
     #[error("There is no speaker {speaker:?}")]
     SpeakerNotFound {
-        /// The id.
+        /// The requested id.
         speaker: String,
     },
-    /// A speaker has not been enrolled with the request's model.
+    /// The speaker has not been enrolled with the request's model.
     #[error("The speaker {speaker:?} has no profile of {model}; enrol a recording with that model", speaker = .speaker.as_str())]
     NoProfile {
-        /// The id.
+        /// The speaker's id.
         speaker: Identifier,
         /// The model's fingerprint.
         model: String,
     },
-    /// No speakers are kept here.
+    /// The service stores no speakers.
     #[error("No speakers are kept here; the service's log tells why at its start (DATABASE_URL)")]
     NoStore,
-    /// Something about kept speakers.
+    /// An error of the speaker store.
     #[error(transparent)]
     Store(StoreError),
-    /// What was sent cannot be imported.
+    /// The export cannot be imported.
     #[error(transparent)]
     Import(ImportError),
-    /// A content type that the route does not take.
+    /// The route does not accept the content type.
     #[error("The content type {found:?} is not taken here; send {expected}")]
     UnsupportedMediaType {
-        /// What was sent.
+        /// The content type of the request.
         found: String,
-        /// What is taken.
+        /// The accepted content types.
         expected: &'static str,
     },
-    /// A content encoding, of which none is decoded.
+    /// The body has a content encoding. The service decodes none.
     #[error("The content encoding {found:?} is not decoded here; send the body as it is")]
     ContentEncoding {
-        /// What was sent.
+        /// The content encoding of the request.
         found: String,
     },
-    /// A form whose content type names no boundary.
+    /// The content type of a form has no boundary.
     #[error("Missing boundary in multipart.")]
     MissingBoundary,
-    /// More headers than are read.
+    /// The request has too many headers.
     #[error("The request has more than {max} headers")]
     TooManyHeaders {
         /// The limit.
         max: usize,
     },
-    /// The body was not there in time.
+    /// The body did not arrive in time.
     #[error("The request body did not arrive within the limit of {seconds} seconds")]
     BodyTooSlow {
-        /// The limit.
+        /// The limit in seconds.
         seconds: f64,
     },
-    /// No key was sent.
+    /// The request has no API key.
     #[error("An API key is required: X-API-Key: KEY or Authorization: Bearer KEY")]
     MissingApiKey,
     /// The queue is full.
     #[error("The service is at capacity; try again shortly")]
     Overloaded,
-    /// The encoder is still loading.
+    /// The model is still loading.
     #[error("The model is still loading; try again shortly")]
     ModelNotReady,
-    /// The process is about to end.
+    /// The process is shutting down.
     #[error("The service is shutting down")]
     ShuttingDown,
-    /// The answer took too long.
+    /// The response took too long.
     #[error("The request took longer than the limit of {seconds} seconds")]
     Timeout {
-        /// The limit.
+        /// The limit in seconds.
         seconds: f64,
     },
-    /// A bug, and what is known of it, for the log alone.
+    /// A bug. The details go to the log only.
     #[error("Internal Server Error")]
     Internal(String),
-    /// A bug that was logged where it panicked.
+    /// A bug that caused a panic, which has been logged already.
     #[error("Internal Server Error")]
     Panicked,
 }
 
-/// The code of an error, as an extension of its answer.
+/// The code of an error, as an extension of its response.
 #[derive(Clone, Copy)]
 pub(super) struct ErrorCode(pub(super) &'static str);
 
-/// An error as clients get it.
+/// The body of an error response.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct ErrorBody {
-    /// One sentence for a person or, for validation errors, one entry for each bad field.
+    /// A sentence for people. For validation errors, a list with one entry per invalid field.
     detail: ErrorDetail,
-    /// The kind of error, for programs.
+    /// A machine-readable error code.
     #[schema(schema_with = codes_schema)]
     code: &'static str,
-    /// The same in OpenAI's shape, under /v1.
+    /// The same error in OpenAI's format, under /v1 only.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<OpenAiError>,
 }
 
-/// An error in OpenAI's shape.
+/// An error in OpenAI's format.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct OpenAiError {
     message: String,
@@ -249,7 +249,7 @@ pub(super) struct OpenAiError {
     code: &'static str,
 }
 
-/// The body of an error under /v1, as an extension of its answer.
+/// The body of an error under /v1, as an extension of its response.
 #[derive(Clone)]
 pub(super) struct ErrorUnderV1(pub(super) ErrorBody);
 
@@ -330,47 +330,47 @@ impl From<QueueFull> for ApiError {
     }
 }
 
-/// What is wrong with one field.
+/// The error of one field.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct FieldError {
-    /// The kind of error, as pydantic names it.
+    /// The type of error, as pydantic names it.
     #[serde(rename = "type")]
     #[schema(example = "missing")]
     pub(super) kind: &'static str,
-    /// Where: `body`, `header` or `query`, then names and indices.
+    /// The location: `body`, `header` or `query`, followed by names and indices.
     #[schema(value_type = Vec<Value>, example = json!(["body", "audio_base64"]))]
     pub(super) loc: Vec<Value>,
-    /// What should be there.
+    /// The message, which describes the expected input.
     #[schema(example = "Field required")]
     pub(super) msg: String,
-    /// What is there; long values are cut short.
+    /// The received input. Long values are truncated.
     pub(super) input: Value,
 }
 
 impl FieldError {
-    /// A required field, part or header is missing.
+    /// Creates the error for a missing field, part or header.
     pub(super) fn missing(loc: &[&str], input: Value) -> Self {
         let loc = loc.iter().map(|name| Value::from(*name)).collect();
         Self { kind: "missing", loc, msg: "Field required".into(), input }
     }
 
-    /// Something is wrong at a place of the request.
+    /// Creates an error for a location in the request.
     pub(super) fn at(loc: &[&str], kind: &'static str, msg: &str) -> Self {
         let part = |part: &&str| part.parse::<usize>().map_or_else(|_| Value::from(*part), Value::from);
         Self { kind, loc: loc.iter().map(part).collect(), msg: msg.to_owned(), input: Value::Null }
     }
 
-    /// An option of the body, form or query has a value that cannot be used.
+    /// Creates the error for an invalid option of the body, form or query.
     pub(super) fn value(name: &str, msg: &str, input: Value) -> Self {
         Self { kind: "value_error", loc: vec!["body".into(), name.into()], msg: msg.to_owned(), input }
     }
 
-    /// A header has a value that cannot be used.
+    /// Creates the error for an invalid header.
     pub(super) fn header(name: &str, msg: &str, input: Value) -> Self {
         Self { kind: "value_error", loc: vec!["header".into(), name.into()], msg: msg.to_owned(), input }
     }
 
-    /// The body does not match its content type.
+    /// Creates the error for a body that does not match its content type.
     pub(super) fn malformed(kind: &'static str, msg: String) -> Self {
         Self { kind, loc: vec!["body".into()], msg, input: Value::Null }
     }
@@ -402,7 +402,7 @@ fn store_code(error: &StoreError) -> &'static str {
 }
 
 impl ApiError {
-    /// The code of the error.
+    /// Returns the code of the error.
     pub(super) fn code(&self) -> &'static str {
         match self {
             Self::InvalidBase64(_) | Self::Text => "invalid_base64",
@@ -445,12 +445,12 @@ impl ApiError {
         StatusCode::from_u16(kind_of(self.code()).status).expect("the table holds statuses")
     }
 
-    /// A field of the body has a value that cannot be used.
+    /// Creates the error for an invalid field of the body.
     pub(super) fn field(name: &str, msg: &str) -> Self {
         FieldError::value(name, msg, Value::Null).into()
     }
 
-    /// The error, with the place of the part of the body that it is about.
+    /// Adds the location of a part of the body to the error's fields.
     pub(super) fn within(mut self, loc: &[&str]) -> Self {
         if let Self::Validation(fields) = &mut self {
             for field in fields {
@@ -461,7 +461,7 @@ impl ApiError {
         self
     }
 
-    /// The error, of options in the query.
+    /// Marks the error's fields as parameters of the query.
     pub(super) fn in_query(mut self) -> Self {
         if let Self::Validation(fields) = &mut self {
             fields
@@ -472,7 +472,7 @@ impl ApiError {
         self
     }
 
-    /// The error without the id of another speaker.
+    /// Removes the id of another speaker from the error.
     pub(super) fn without_names(self) -> Self {
         match self {
             Self::At { param, error } => Self::At { param, error: Box::new(error.without_names()) },
@@ -483,7 +483,7 @@ impl ApiError {
         }
     }
 
-    /// The error without the similarity of a voice to a profile.
+    /// Removes the similarity of a voice to a profile from the error.
     pub(super) fn without_similarities(self) -> Self {
         match self {
             Self::At { param, error } => Self::At { param, error: Box::new(error.without_similarities()) },
@@ -494,16 +494,16 @@ impl ApiError {
         }
     }
 
-    /// The error, of one of several recordings or voices.
+    /// Attributes the error to one of several recordings or voices.
     pub(super) fn at(self, param: String) -> Self {
         match self {
-            // A bug, or a full queue, is no property of one of them.
+            // A bug or a full queue does not belong to a single recording or voice.
             error if error.is_internal() || error.retry_after_seconds().is_some() => error,
             error => Self::At { param, error: Box::new(error) },
         }
     }
 
-    /// The error, of the request's only recording or voice.
+    /// Removes the attribution, for a request with a single recording or voice.
     pub(super) fn of_the_only_one(self) -> Self {
         match self {
             Self::At { error, .. } => *error,
@@ -511,12 +511,12 @@ impl ApiError {
         }
     }
 
-    /// Whether it is a bug of the service.
+    /// Returns whether the error is a bug of the service.
     pub(super) fn is_internal(&self) -> bool {
         self.code() == "internal"
     }
 
-    /// The part of the request that is wrong, for OpenAI's shape of errors.
+    /// Returns the part of the request that is wrong, for OpenAI's error format.
     fn param(&self) -> Option<String> {
         match self {
             Self::At { param, .. } => Some(param.clone()),
@@ -542,7 +542,7 @@ impl ApiError {
         }
     }
 
-    /// When to try again, for what passes by itself.
+    /// Returns the seconds to wait before a retry, for temporary errors.
     fn retry_after_seconds(&self) -> Option<u64> {
         match self {
             Self::RateLimited { wait_seconds, .. } => Some(*wait_seconds),
@@ -578,7 +578,7 @@ impl IntoResponse for ApiError {
 }
 
 impl ApiError {
-    /// The body of the answer, and the one under /v1.
+    /// Returns the body of the response, and its body under /v1.
     fn bodies(self) -> (ErrorBody, ErrorUnderV1) {
         let (status, code) = (self.status(), self.code());
         let param = self.param();

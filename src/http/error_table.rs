@@ -1,4 +1,4 @@
-//! Every kind of error: code, status, when it comes, and an example. The OpenAPI document and its tests are made of this.
+//! The table of errors: code, status, cause and example of each. The OpenAPI document and its tests are built from this table.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,9 @@ use utoipa::openapi::{ContentBuilder, Object, ObjectBuilder, Ref, RefOr, Respons
 pub(super) struct ErrorKind {
     pub(super) code: &'static str,
     pub(super) status: u16,
-    /// When it comes, for the documentation.
+    /// The cause, for the documentation.
     pub(super) when: &'static str,
-    /// A sentence as clients get it; empty of an error that lists fields.
+    /// An example of the message. Empty for an error that lists fields.
     example: &'static str,
 }
 
@@ -19,7 +19,7 @@ const fn kind(code: &'static str, status: u16, when: &'static str, example: &'st
     ErrorKind { code, status, when, example }
 }
 
-/// Every kind of error.
+/// All kinds of errors.
 pub(super) const ERROR_KINDS: [ErrorKind; 42] = [
     kind(
         "invalid_base64",
@@ -30,64 +30,69 @@ pub(super) const ERROR_KINDS: [ErrorKind; 42] = [
     kind(
         "wrong_dimension",
         400,
-        "an embedding is not as long as the model's (256, CAM++ 192), or `dimensions` asks for another number",
+        "an embedding does not have the model's dimension (256, CAM++ 192), or `dimensions` asks for another number",
         "embedding1 must be 256-dimensional, got 128",
     ),
     kind(
         "invalid_form",
         400,
-        "a form whose content type names no boundary",
+        "the content type of the form names no boundary",
         "Missing boundary in multipart.",
     ),
     kind(
         "invalid_api_key",
         401,
-        "the key is wrong or empty; under `/v1` also if there is none",
+        "the key is wrong or empty; under `/v1` also if the request has no key",
         "Invalid API key",
     ),
     kind(
         "forbidden",
         403,
-        "the key lacks the right that the route or request asks for, or may not use the collection; the message names it",
+        "the key lacks the right that the route or request needs, or may not use the collection; the message names it",
         "The key lacks the right verify",
     ),
-    kind("not_found", 404, "no such path", "Not Found"),
+    kind("not_found", 404, "the path does not exist", "Not Found"),
     kind(
         "model_not_found",
         404,
-        "no such model; the message lists those loaded",
+        "the model does not exist; the message lists the loaded models",
         "There is no model \"whisper\"; loaded: resemblyzer",
     ),
     kind(
         "no_calibration",
         404,
-        "the model has weights of its own, and no calibration of them was given",
+        "the model has weights of its own, and no calibration was given for them",
         "There is no calibration for the model custom/0123abcd",
     ),
-    kind("speaker_not_found", 404, "no speaker of that id in the collection", "There is no speaker \"anna\""),
+    kind(
+        "speaker_not_found",
+        404,
+        "the collection has no speaker with this id",
+        "There is no speaker \"anna\"",
+    ),
     kind(
         "enrolment_not_found",
         404,
         "the speaker has no such enrolment",
         "There is no enrolment \"01920000-0000-7000-8000-000000000000\" of that speaker",
     ),
+    kind("collection_not_found", 404, "the collection has no speakers", "There is no collection \"family\""),
     kind(
-        "collection_not_found",
-        404,
-        "nobody is enrolled in the collection",
-        "There is no collection \"family\"",
+        "method_not_allowed",
+        405,
+        "the path does not have this method; `Allow` lists its methods",
+        "Method Not Allowed",
     ),
-    kind("method_not_allowed", 405, "no such method on this path; `Allow` lists them", "Method Not Allowed"),
     kind(
         "request_timeout",
         408,
-        "the body was not there within `REQUEST_TIMEOUT_SECONDS`",
+        "the body did not arrive within `REQUEST_TIMEOUT_SECONDS`",
         "The request body did not arrive within the limit of 30 seconds",
     ),
     kind(
         "model_mismatch",
         409,
-        "embeddings of unlike models, or a speaker without a profile of the model; the answer carries `x-should-retry: false`, which OpenAI's SDKs heed",
+        "embeddings of different models, or a speaker without a profile of the model; the response carries `x-should-retry: false`, which OpenAI's SDKs obey",
         "resemblyzer-0.1.4/00000000 and resemblyzer-0.1.4/39373b86 are unlike models; their embeddings do not compare",
     ),
     kind("speaker_exists", 409, "another speaker has the id", "There is a speaker \"anna\" already"),
@@ -100,123 +105,128 @@ pub(super) const ERROR_KINDS: [ErrorKind; 42] = [
     kind(
         "duplicate_enrolment",
         409,
-        "the same recording or embedding is another speaker's in the collection",
+        "the same recording or embedding is enrolled for another speaker of the collection",
         "The same is enrolled already, for the speaker \"anna\"",
     ),
     kind(
         "too_many_speakers",
         413,
-        "there are `MAX_SPEAKERS`",
+        "there are already `MAX_SPEAKERS` speakers",
         "There are 200000 speakers, as many as may be kept",
     ),
     kind(
         "too_many_enrolments",
         413,
-        "a speaker has 1,024 enrolments",
+        "the speaker already has 1,024 enrolments",
         "The speaker has 1024 enrolments, as many as one may have; remove some first",
     ),
     kind(
         "payload_too_large",
         413,
-        "the body is over the route's limit",
+        "the body is larger than the route's limit",
         "The request body is larger than the limit of 33554432 bytes",
     ),
     kind(
         "audio_too_long",
         413,
-        "the recording is over `MAX_AUDIO_SECONDS`",
+        "the recording is longer than `MAX_AUDIO_SECONDS`",
         "The audio is longer than the limit of 600 seconds",
     ),
     kind(
         "unsupported_audio",
         415,
-        "a format that the service does not decode; the message names what was recognised",
+        "the service does not decode the format; the message names the format that it recognised",
         "this is a PNG image. Supported: WAV (PCM, float, mu-law, A-law, IMA and MS ADPCM), FLAC, MP3, MP2, AAC (ADTS), Ogg (Vorbis, Opus, FLAC), WebM and Matroska, MP4, M4A and MOV (AAC, ALAC, Opus, MP3, PCM), AIFF, AU, CAF",
     ),
     kind(
         "unsupported_media_type",
         415,
-        "a content type that the route does not take, or a content encoding; the message names it and the right ones",
+        "the route does not accept the content type, or the body has a content encoding; the message names it and the accepted types",
         "The content type \"image/png\" is not taken here; send audio/*",
     ),
     kind(
         "validation_error",
         422,
-        "malformed JSON or form, a missing or mistyped field, a number out of range; at the root, no key at all",
+        "malformed JSON or form, a missing or mistyped field, a number out of range; at the root, also a request without a key",
         "",
     ),
     kind(
         "corrupt_audio",
         422,
-        "a known format that cannot be decoded",
+        "the format is known, but the file cannot be decoded",
         "The audio file is corrupt: the WAV file has no samples",
     ),
-    kind("no_speech", 422, "the voice detector keeps nothing", "No speech was found in the audio"),
+    kind("no_speech", 422, "the voice detector finds no speech", "No speech was found in the audio"),
     kind(
         "audio_too_short",
         422,
-        "less speech than `MIN_SPEECH_SECONDS`",
+        "the recording has less speech than `MIN_SPEECH_SECONDS`",
         "The audio holds 0.42 seconds of speech; at least 1 are needed",
     ),
     kind(
         "incomplete",
         422,
-        "an import that was cut off",
+        "the import was cut off",
         "The export ends after line 1234 without its last line, {\"end\":true}; it was cut off",
     ),
     kind(
         "too_little_speech",
         422,
-        "a voice to enrol has less than 3 seconds of speech",
+        "a voice to enrol has less speech than `MIN_ENROLMENT_SECONDS`",
         "1.2 s of speech is less than the 3 s that an enrolment should have; force overrides this",
     ),
     kind(
         "unfit_recording",
         422,
-        "a voice to enrol is noisy, or of several speakers",
+        "a voice to enrol is noisy, or has several speakers",
         "the recording has the warning several_speakers: enrol one speaker's voice alone; force overrides this",
     ),
     kind(
         "too_many_recordings",
         422,
-        "more than `MAX_BATCH_RECORDINGS`, or than the key may send in a minute",
+        "more recordings than `MAX_BATCH_RECORDINGS`, or than the key may send in a minute",
         "A request may have 64 recordings",
     ),
     kind(
         "nothing_embedded",
         422,
-        "no recording or segment of a request has an embedding",
+        "no recording or segment of the request has an embedding",
         "None of the 2 recordings or segments has an embedding; the first: No speech was found in the audio",
     ),
     kind(
         "upgrade_required",
         426,
-        "a request for a live session that is no handshake of a WebSocket",
+        "a request for a live session is not a WebSocket handshake",
         "A live session is a WebSocket: send Upgrade: websocket",
     ),
     kind(
         "rate_limited",
         429,
-        "the key is over its own rate or `RATE_LIMIT_PER_MINUTE`",
+        "the key has exceeded its own rate or `RATE_LIMIT_PER_MINUTE`",
         "The limit of 60 requests a minute is reached; try again in 12 seconds",
     ),
-    kind("too_many_headers", 431, "more than 100 headers", "The request has more than 100 headers"),
+    kind(
+        "too_many_headers",
+        431,
+        "the request has more than 100 headers",
+        "The request has more than 100 headers",
+    ),
     kind(
         "no_store",
         501,
-        "speakers are not kept here (`DATABASE_URL`)",
+        "this service keeps no speakers (`DATABASE_URL`)",
         "No speakers are kept here; the service's log tells why at its start (DATABASE_URL)",
     ),
     kind(
         "store_unavailable",
         503,
-        "the database of speakers cannot be read or written at the moment; embedding and comparing go on",
+        "the database of speakers cannot be read or written at the moment; embedding and comparing still work",
         "The store of speakers is unavailable; try again shortly",
     ),
     kind(
         "overloaded",
         503,
-        "the queue is full, or the memory for bodies; answered at once",
+        "the queue or the memory for bodies is full; returned at once",
         "The service is at capacity; try again shortly",
     ),
     kind(
@@ -229,22 +239,22 @@ pub(super) const ERROR_KINDS: [ErrorKind; 42] = [
     kind(
         "timeout",
         503,
-        "no answer within `REQUEST_TIMEOUT_SECONDS`",
+        "the request took longer than `REQUEST_TIMEOUT_SECONDS`",
         "The request took longer than the limit of 30 seconds",
     ),
     kind("internal", 500, "a bug; it is logged with the request's id", "Internal Server Error"),
 ];
 
-/// The kind of a code.
+/// Returns the kind of error for a code.
 ///
 /// # Panics
-/// If there is none.
+/// Panics if the table does not contain the code.
 pub(super) fn kind_of(code: &str) -> &'static ErrorKind {
     ERROR_KINDS.iter().find(|kind| kind.code == code).expect("every code is in the table")
 }
 
 impl ErrorKind {
-    /// An answer as clients get it, under /v1 or not.
+    /// Returns an example of the error's body, under /v1 or elsewhere.
     pub(super) fn example(&self, is_v1: bool) -> Value {
         let field = json!({"type": "missing", "loc": ["body", "audio_base64"], "msg": "Field required", "input": null});
         let (detail, message) = match self.example {
@@ -260,7 +270,7 @@ impl ErrorKind {
     }
 }
 
-/// OpenAI's type of an error.
+/// Returns OpenAI's error type for a status.
 pub(super) fn openai_type(status: u16) -> &'static str {
     match status {
         401 => "authentication_error",
@@ -271,18 +281,18 @@ pub(super) fn openai_type(status: u16) -> &'static str {
     }
 }
 
-/// What `code` of an error may be.
+/// Returns the schema of the field `code`, which lists all codes.
 pub(super) fn codes_schema() -> Object {
     let mut codes: Vec<&str> = ERROR_KINDS.iter().map(|kind| kind.code).collect();
     codes.sort_unstable();
     ObjectBuilder::new()
         .schema_type(Type::String)
-        .description(Some("The kind of error, for programs."))
+        .description(Some("A machine-readable error code."))
         .enum_values(Some(codes))
         .build()
 }
 
-/// The responses of an operation that may answer these codes, by their statuses.
+/// Returns the responses of an operation with these error codes, by status.
 pub(super) fn responses(codes: &[&str]) -> BTreeMap<String, RefOr<Response>> {
     let mut by_status: BTreeMap<u16, Vec<&ErrorKind>> = BTreeMap::new();
     for code in codes {
@@ -300,7 +310,7 @@ pub(super) fn responses(codes: &[&str]) -> BTreeMap<String, RefOr<Response>> {
     by_status.into_iter().map(response).collect()
 }
 
-/// Declares the errors of an operation, for `responses` of its description.
+/// Declares the errors of an operation, for `responses` in its description.
 macro_rules! error_responses {
     ($name:ident, $($code:literal),+) => {
         pub(in crate::http) struct $name;

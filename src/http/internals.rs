@@ -1,4 +1,5 @@
-//! What fuzzers and benchmarks call: the parts of handlers that read and write bodies. Built with the feature `internals`.
+//! Entry points for fuzzers and benchmarks: the parts of handlers that read and write bodies. They need the feature
+//! `internals`.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -23,7 +24,7 @@ use crate::models::resemblyzer;
 use crate::report::AudioReport;
 
 /// Reads a body as `POST /extract-embedding` and as `POST /compare-embeddings` do, up to the recording and the
-/// similarity. Whether each takes it.
+/// similarity. Returns whether each route accepts the body.
 pub fn read_json(body: &[u8]) -> (bool, bool) {
     let recording = read_recording(Bytes::copy_from_slice(body));
     let spec = resemblyzer::spec();
@@ -32,7 +33,7 @@ pub fn read_json(body: &[u8]) -> (bool, bool) {
     (recording.is_some(), compare.is_ok_and(|similarity| (-1.0..=1.0).contains(&similarity)))
 }
 
-/// Reads a form with the boundary `X`, arriving in pieces, as `POST /extract-embedding/upload` does: its file.
+/// Reads a form with the boundary `X` that arrives in pieces, as `POST /extract-embedding/upload` does. Returns its file.
 pub async fn read_upload(pieces: VecDeque<Bytes>, max_bytes: usize) -> Option<Bytes> {
     let request = Request::post("/extract-embedding/upload")
         .header(CONTENT_TYPE, "multipart/form-data; boundary=X")
@@ -42,7 +43,7 @@ pub async fn read_upload(pieces: VecDeque<Bytes>, max_bytes: usize) -> Option<By
     file_of(Received::new(request, &IN_FORM).await.ok()?)
 }
 
-/// The recording in a body, as `POST /extract-embedding` finds it; `None` if there is none.
+/// Returns the recording in a body, as `POST /extract-embedding` finds it, or `None` if there is none.
 pub fn read_recording(body: Bytes) -> Option<Bytes> {
     file_of(Received::Json(body))
 }
@@ -51,7 +52,7 @@ fn file_of(received: Received) -> Option<Bytes> {
     VoiceRecording::lenient(received).ok()?.source.unpack().ok()
 }
 
-/// The answer to a recording.
+/// Returns the response to a recording.
 pub fn write_answer(embedding: Embedding, audio: AudioReport) -> Response {
     let voice = EmbeddedVoice { embedding, audio, partials: Vec::new() };
     ExtractResponse::answer(&voice, &Timings::default())

@@ -1,4 +1,4 @@
-//! The file of keys, read again when it changes.
+//! Reloads the key file when it changes.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::state::AppState;
 use crate::config::{Key, KeySource};
 
-/// Between two looks at the file. Its content is compared: Kubernetes changes it by way of a link.
+/// Interval between checks of the file. The content is compared, because Kubernetes changes the file through a symbolic link.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// Looks at the file every ten seconds and on SIGHUP, for as long as the process lives. A file that cannot be used leaves the
-/// keys in force as they are; it is logged once.
+/// Checks the file every ten seconds and on SIGHUP, for as long as the process lives. If the file is invalid, the current
+/// keys stay in force, and the error is logged once.
 pub(super) async fn watch(source: KeySource, keys_at_start: Vec<Key>, state: AppState, mut hangups: Signal) {
     let gauge = &state.metrics.http.keys_file_valid;
     let mut looks = interval(LOOK_EVERY);

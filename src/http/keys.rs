@@ -1,4 +1,4 @@
-//! API keys: which are valid, and how often each may be used.
+//! API keys: validity and rate limits.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
@@ -16,37 +16,37 @@ use subtle::{ConditionallySelectable, ConstantTimeEq};
 use super::error::ApiError;
 use crate::config::Key;
 
-/// Wrong keys that an address may send in a minute before it is slowed down.
+/// Number of wrong keys that an address may send per minute before the responses to further ones are delayed.
 const WRONG_KEYS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
-/// Buckets that networks are hashed into: wrong keys of two networks in one bucket count together, which slows down no more than the
-/// answer to a further wrong key, and nothing has to be forgotten.
+/// Number of buckets that networks are hashed into. The wrong keys of two networks in one bucket count together. This
+/// only delays the response to further wrong keys, and the fixed number of buckets needs no cleanup.
 const WRONG_KEY_BUCKETS: u64 = 1 << 14;
 
 type Bucket = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
 
-/// The valid keys, and the rate of each.
+/// The valid keys with their rate limits.
 pub(super) struct ApiKeys {
     holders: RwLock<Arc<Vec<Arc<Holder>>>>,
-    /// Of keys that have no rate of their own.
+    /// The rate limit of keys without their own.
     rate_limit_per_minute: Option<NonZeroU32>,
     wrong_keys: RateLimiter<u64, DashMapStateStore<u64>, DefaultClock, NoOpMiddleware>,
-    /// Picks the bucket of a network; nobody else knows which.
+    /// Assigns networks to buckets. The hash is random, so that clients cannot predict the bucket.
     bucket_hasher: RandomState,
 }
 
-/// Who holds a key.
+/// The holder of a key.
 pub(super) struct Holder {
-    /// The key, as its SHA-256: all are of one length, and none is in a memory dump.
+    /// The key as a SHA-256 digest. All digests have the same length, and a memory dump does not reveal the key.
     pub(super) key: Key,
     bucket: Option<(NonZeroU32, Arc<Bucket>)>,
 }
 
-/// What is left of a key's rate.
+/// The remaining part of a key's rate limit.
 pub(super) struct Allowance {
-    /// Requests a minute.
+    /// Requests per minute.
     pub(super) limit: u32,
-    /// Of which so many are left.
+    /// Requests that are left.
     pub(super) remaining: u32,
 }
 
@@ -62,7 +62,8 @@ impl ApiKeys {
         keys_now
     }
 
-    /// Makes these the valid keys from the next request on. A key that was valid before keeps what is left of its rate.
+    /// Replaces the valid keys, from the next request on. A key that was valid before with the same limit keeps its
+    /// remaining allowance.
     pub(super) fn replace(&self, keys: Vec<Key>) {
         let before = self.holders();
         let holder = |key: Key| {
@@ -83,7 +84,7 @@ impl ApiKeys {
         Arc::clone(&self.holders.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Who holds a key, in a time that does not depend on it.
+    /// Returns the holder of a key, in a time that does not depend on the key.
     pub(super) fn find(&self, secret: &[u8]) -> Option<Arc<Holder>> {
         const NONE: u32 = u32::MAX;
         let digest: [u8; 32] = Sha256::digest(secret).into();
@@ -95,12 +96,12 @@ impl ApiKeys {
         (found != NONE).then(|| Arc::clone(&holders[found as usize]))
     }
 
-    /// Whether the key of a holder is still valid.
+    /// Returns whether the key of a holder is still valid.
     pub(super) fn is_valid(&self, holder: &Holder) -> bool {
         self.holders().iter().any(|known| known.key.digest == holder.key.digest)
     }
 
-    /// Whether an address has recently sent too many wrong keys.
+    /// Counts a wrong key from an address. Returns whether the address has recently sent too many.
     pub(super) fn is_guessing(&self, address: IpAddr) -> bool {
         let bucket = self.bucket_hasher.hash_one(network(address)) % WRONG_KEY_BUCKETS;
         self.wrong_keys.check_key(&bucket).is_err()
@@ -117,12 +118,12 @@ impl Holder {
         Self { key, bucket: limit.map(bucket) }
     }
 
-    /// What it may send in a minute, if that is limited.
+    /// Returns the limit in requests per minute, if there is one.
     pub(super) fn rate_limit_per_minute(&self) -> Option<u32> {
         self.bucket.as_ref().map(|(limit, _)| limit.get())
     }
 
-    /// Takes a token from the bucket; `None` if the rate is not limited.
+    /// Takes a token from the bucket. Returns `None` if the rate is not limited.
     pub(super) fn take_token(&self) -> Result<Option<Allowance>, ApiError> {
         let Some((limit, bucket)) = &self.bucket else { return Ok(None) };
         let limit = limit.get();
@@ -132,11 +133,11 @@ impl Holder {
         }
     }
 
-    /// Takes more tokens for the further recordings of a request, and tells what is left.
+    /// Takes tokens for the further recordings of a request, and returns the remaining allowance.
     pub(super) fn take_more_tokens(&self, n: usize) -> Result<Option<Allowance>, ApiError> {
         let Some((limit, bucket)) = &self.bucket else { return Ok(None) };
         let Some(n) = NonZeroU32::new(u32::try_from(n).unwrap_or(u32::MAX)) else { return Ok(None) };
-        // The request's first token is taken already.
+        // The request has already taken its first token.
         if n >= *limit {
             return Err(ApiError::TooManyRecordings { max: limit.get() as usize });
         }
@@ -155,7 +156,7 @@ fn seconds_until(bucket: &Bucket, empty: &NotUntil<QuantaInstant>) -> u64 {
     empty.wait_time_from(bucket.clock().now()).as_secs_f64().ceil() as u64
 }
 
-/// The network of an address: whoever has an IPv6 address has all of its /64.
+/// Returns the network of an address. The owner of an IPv6 address has its whole /64 network.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),

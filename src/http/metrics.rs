@@ -1,4 +1,4 @@
-//! What is counted and timed, grouped by the part of the service that counts it. One registry a server.
+//! Counters and timings, grouped by the part of the service that records them. Each server has one registry.
 
 use std::sync::Arc;
 
@@ -13,115 +13,115 @@ use crate::queue::OnBatch;
 
 pub(super) use prometheus::TEXT_FORMAT;
 
-/// From a comparison to ten minutes of audio.
+/// Buckets in seconds, from the time of a comparison to that of ten minutes of audio.
 const REQUEST_BUCKETS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
-/// From half a second of audio to ten minutes.
+/// Buckets in seconds, from the time of half a second of audio to that of ten minutes.
 const STAGE_BUCKETS: [f64; 14] =
     [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
-/// From a search among a hundred to a disk that is slow.
+/// Buckets in seconds, from a search among a hundred speakers to a slow disk.
 const STORE_BUCKETS: [f64; 12] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5];
 
 /// All metrics.
 pub(super) struct Metrics {
     registry: Registry,
-    /// Counted for each request.
+    /// Metrics of requests.
     pub(super) http: HttpMetrics,
-    /// Counted for each recording.
+    /// Metrics of recordings.
     pub(super) embedding: EmbeddingMetrics,
-    /// Counted for enrolled speakers.
+    /// Metrics of enrolled speakers.
     pub(super) speakers: SpeakerMetrics,
-    /// Counted for each connection.
+    /// Metrics of connections.
     pub(super) connections: ConnectionMetrics,
-    /// Counted for each live session.
+    /// Metrics of live sessions.
     pub(super) live: LiveMetrics,
-    /// Always 1; the labels name what runs.
+    /// Always 1. The labels name the version, the model and its encoder.
     pub(super) build_info: IntGaugeVec,
 }
 
-/// Counted for each request.
+/// Metrics of requests.
 pub(super) struct HttpMetrics {
-    /// Answers by route, method and status.
+    /// Responses by route, method and status.
     pub(super) requests: IntCounterVec,
-    /// Seconds from head to answer by route.
+    /// Seconds from the request's head to the response, by route.
     pub(super) request_seconds: HistogramVec,
-    /// Answers with an error, by its code.
+    /// Error responses by code.
     pub(super) errors: IntCounterVec,
-    /// Requests answered to each key, by its name.
+    /// Answered requests by the name of their key.
     pub(super) key_requests: IntCounterVec,
-    /// 0 while the file of keys has changed and cannot be used.
+    /// 0 while the key file has changed and is invalid.
     pub(super) keys_file_valid: IntGauge,
-    /// Memory that request bodies take.
+    /// Memory that request bodies use, in bytes.
     pub(super) body_bytes: IntGauge,
 }
 
-/// Counted for each recording.
+/// Metrics of recordings.
 pub(super) struct EmbeddingMetrics {
     /// Seconds that recordings spend in each stage.
     pub(super) stage_seconds: HistogramVec,
-    /// Recordings embedded.
+    /// Embedded recordings.
     pub(super) recordings: IntCounter,
     /// Windows in each call of the encoder.
     pub(super) batch_windows: Histogram,
-    /// Windows encoded.
+    /// Encoded windows.
     pub(super) windows: IntCounter,
     /// Seconds of audio embedded.
     pub(super) audio_seconds: Counter,
     /// Seconds of speech embedded.
     pub(super) speech_seconds: Counter,
-    /// Recordings that wait or are in work.
+    /// Recordings that are waiting or being processed.
     pub(super) queue_depth: IntGauge,
-    /// Recordings that may wait or be in work.
+    /// Maximum number of recordings that may wait or be processed.
     pub(super) queue_capacity: IntGauge,
     /// 1 once the model is loaded.
     pub(super) model_loaded: IntGauge,
 }
 
-/// Counted for enrolled speakers. Collections are no labels: `/metrics` needs no key.
+/// Metrics of enrolled speakers. They have no label for the collection, because `/metrics` needs no key.
 pub(super) struct SpeakerMetrics {
-    /// Speakers that are kept.
+    /// Stored speakers.
     pub(super) speakers: IntGauge,
-    /// Whether the store could be written the last time; 1 without one.
+    /// Whether the speaker store is available. 1 if there is no store.
     pub(super) store_available: IntGauge,
-    /// Enrolments made.
+    /// Number of enrolments made.
     pub(super) enrolments: IntCounter,
-    /// Voices searched, by the decision.
+    /// Searched voices by decision.
     pub(super) identified: IntCounterVec,
-    /// Seconds that a search takes.
+    /// Seconds of a search.
     pub(super) search_seconds: Histogram,
     /// Seconds until a change is committed.
     pub(super) write_seconds: Histogram,
 }
 
-/// Counted for each connection.
+/// Metrics of connections.
 pub(super) struct ConnectionMetrics {
-    /// Connections that are open.
+    /// Open connections.
     pub(super) open: IntGauge,
-    /// Connections closed at once because there were too many.
+    /// Connections that were closed at once because there were too many.
     pub(super) refused: IntCounter,
 }
 
-/// Counted for each live session.
+/// Metrics of live sessions.
 pub(super) struct LiveMetrics {
-    /// Sessions that are open.
+    /// Open sessions.
     pub(super) sessions: IntGauge,
-    /// Sessions that may be open.
+    /// Maximum number of open sessions.
     pub(super) capacity: IntGauge,
     /// Seconds of audio received.
     pub(super) audio_seconds: Counter,
-    /// Seconds from when audio is due to be looked at until its events are ready.
+    /// Seconds from when audio is due for processing until its events are ready.
     pub(super) latency_seconds: Histogram,
     /// Sessions whose audio arrives faster than it is processed.
     pub(super) behind: IntGauge,
-    /// Sessions that have ended, by how their connection was closed.
+    /// Ended sessions by the code of their close message.
     pub(super) ended: IntCounterVec,
 }
 
 impl Metrics {
-    /// What counts the windows of each call of an encoder.
+    /// Returns a callback that counts the windows of each encoder call.
     pub(super) fn on_batch(self: &Arc<Self>) -> OnBatch {
         let metrics = Arc::clone(self);
         Box::new(move |n_windows: usize| {
@@ -152,7 +152,7 @@ impl Metrics {
         }
     }
 
-    /// The metrics in Prometheus' text format.
+    /// Returns the metrics in Prometheus' text format.
     pub(super) fn text(&self) -> prometheus::Result<Vec<u8>> {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
@@ -285,7 +285,7 @@ impl ConnectionMetrics {
     }
 }
 
-/// Registers metrics. Names are constants: they are valid, and each is used once.
+/// Registers metrics. Their names are constants, so they are valid and unique.
 struct Maker<'a> {
     registry: &'a Registry,
 }

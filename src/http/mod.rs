@@ -1,4 +1,4 @@
-//! The HTTP API: `router.rs` has every route, layer and limit on one screen.
+//! The HTTP API. `router.rs` lists every route, layer and limit.
 
 mod admission;
 mod answer;

@@ -1,4 +1,4 @@
-//! The connections that are open: how many from each address, and which of them is idle for longest.
+//! The open connections: their number per address, and the connection that has been idle for longest.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ pub(super) struct OpenConnections {
     open: Arc<Mutex<Open>>,
 }
 
-/// How many connections there may be.
+/// Limits on the number of connections.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConnectionLimits {
     pub(super) all: usize,
@@ -30,22 +30,22 @@ struct Open {
 
 struct State {
     address: IpAddr,
-    /// Requests in work, and live sessions.
+    /// Number of requests in progress and live sessions.
     n_busy: usize,
-    /// Since when there are none; none while there are.
+    /// The time since which the connection is idle. `None` while it is busy.
     idle_since: Option<Instant>,
     has_asked: bool,
     close: Arc<Notify>,
 }
 
-/// A connection that is open until this is dropped.
+/// An open connection, which counts until this is dropped.
 pub(super) struct OpenConnection {
     number: u64,
     all: OpenConnections,
     close: Arc<Notify>,
 }
 
-/// The connection of a request: an extension of the request.
+/// The connection of a request, as an extension of the request.
 #[derive(Clone)]
 pub(super) struct OfConnection(Arc<OpenConnection>);
 
@@ -54,13 +54,13 @@ impl OfConnection {
         Self(Arc::clone(open))
     }
 
-    /// Keeps the connection's place, and busy, although its request is answered.
+    /// Keeps the connection's place and keeps it busy after the request has been answered.
     pub(super) fn hold(&self) -> (Arc<OpenConnection>, Busy) {
         (Arc::clone(&self.0), self.0.busy())
     }
 }
 
-/// A request of a connection, which is busy until this is dropped.
+/// Keeps a connection busy until this is dropped.
 pub(super) struct Busy {
     number: u64,
     all: OpenConnections,
@@ -71,8 +71,8 @@ impl OpenConnections {
         Self { limits, open: Arc::default() }
     }
 
-    /// Takes a place for a connection. Where all are taken, the connection that is idle for longest is closed for it; `None` if all are
-    /// busy, or the address has its share.
+    /// Takes a place for a connection. If all places are taken, this closes the connection that has been idle for
+    /// longest. Returns `None` if all connections are busy, or if the address has reached its limit.
     pub(super) fn admit(&self, address: IpAddr) -> Option<OpenConnection> {
         let mut open = self.lock();
         if open.per_address.get(&address).is_some_and(|n| *n >= self.limits.per_address) {
@@ -93,7 +93,7 @@ impl OpenConnections {
         Some(OpenConnection { number, all: self.clone(), close })
     }
 
-    /// How many there are.
+    /// Returns the number of open connections.
     pub(super) fn count(&self) -> usize {
         self.lock().connections.len()
     }
@@ -117,7 +117,7 @@ impl Open {
 }
 
 impl OpenConnection {
-    /// A request has come.
+    /// Marks the connection as busy, because a request has arrived.
     pub(super) fn busy(&self) -> Busy {
         if let Some(state) = self.all.lock().connections.get_mut(&self.number) {
             state.n_busy += 1;
@@ -127,12 +127,12 @@ impl OpenConnection {
         Busy { number: self.number, all: self.all.clone() }
     }
 
-    /// Whether any request has come.
+    /// Returns whether any request has arrived.
     pub(super) fn has_asked(&self) -> bool {
         self.all.lock().connections.get(&self.number).is_none_or(|state| state.has_asked)
     }
 
-    /// Waits until its place is given to another.
+    /// Waits until the connection loses its place to another one.
     pub(super) async fn closed(&self) {
         self.close.notified().await;
     }

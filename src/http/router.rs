@@ -1,4 +1,4 @@
-//! Every route, layer and limit on one screen.
+//! All routes, layers and limits.
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -21,12 +21,20 @@ use super::routes::{compare_embeddings, extract_embedding, health, metrics, uplo
 use super::state::AppState;
 use crate::config::{CorsOrigins, Right};
 
-/// The service as a router. Each route is listed once: the OpenAPI document is made of the same declarations.
+/// Returns the router of the service. Each route is listed once, because the OpenAPI document is built from the same
+/// declarations.
 ///
-/// Layers, from the outside in: cross-origin requests are answered first; errors get one shape, around the router because
-/// it adds `Allow`; the request id is there before anything is logged; a panic below the log does not pass through it; a
-/// body that no handler reads is drained; with the well-known key, pages of other machines are refused. Routes with a key check it, and its right, before anything else, are waited for
-/// when the service stops, answer within the time limit and share the memory for bodies.
+/// The layers do the following, from the outside in:
+///
+/// - Answer cross-origin requests.
+/// - Give errors a uniform format. This layer is around the router, because the router adds `Allow`.
+/// - Set the request id, before anything is logged.
+/// - Log the request, and catch panics below the log.
+/// - Drain bodies that no handler reads.
+/// - Reject pages of other machines while the default key is in use.
+///
+/// Routes with a key first check the key and its right. Shutdown waits for their requests. These routes respond within
+/// the time limit and share the memory for bodies.
 pub(super) fn router(state: AppState, cors_origins: &CorsOrigins) -> Router {
     let dimension = state.root_model.dimension();
     let with_key = |right: Option<Right>, limit: BodyLimit| {
@@ -36,7 +44,7 @@ pub(super) fn router(state: AppState, cors_origins: &CorsOrigins) -> Router {
             .layer(from_fn_with_state(state.clone(), in_hand::take_in_hand))
             .layer(from_fn_with_state(state.clone(), time_limit::answer_in_time))
             .layer(from_fn_with_state((state.clone(), limit), body_memory::bound_memory))
-            // The handlers keep a limit of their own; axum's would be 2 MB.
+            // The handlers enforce their own limit. axum's limit would be 2 MB.
             .layer(DefaultBodyLimit::disable())
     };
     let local = LocalOnly::new(state.config.has_default_key, cors_origins);

@@ -1,4 +1,4 @@
-//! Binds, loads, serves and stops.
+//! Binds the address, loads the models, serves requests and shuts down.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,48 +20,48 @@ use crate::config::{Config, DEFAULT_API_KEY, MIN_KEY_BYTES, MetricsPlace};
 use crate::encoder::prevent_loading;
 use crate::loading::{LoadError, check, load, open_store};
 
-/// Why serving ended other than by a signal.
+/// An error that ended the service.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The address is taken, or not one of this machine.
+    /// The address is in use, or does not belong to this machine.
     #[error("cannot listen on {address}: {reason}")]
     Bind {
         /// The first address that was tried.
         address: SocketAddr,
-        /// The system's reason.
+        /// The reason that the system gives.
         reason: io::Error,
     },
     /// The model or ONNX Runtime cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The system has no signals or threads left.
+    /// The system provides no more signals or threads.
     #[error("the system does not let the server run: {0}")]
     System(#[from] io::Error),
-    /// The server, or the thread that loads, ended by itself: a bug.
+    /// The server or the loading thread has ended unexpectedly, which is a bug.
     #[error("the server ended by itself")]
     Ended,
-    /// A second signal came before the last request was answered.
+    /// A second signal arrived before the last request was answered.
     #[error("stopped before the last requests were answered")]
     Interrupted,
-    /// Requests were still in work when the time to finish them was over.
+    /// Requests were still in progress when the time to finish them ended.
     #[error("requests were still in work after {seconds} seconds")]
     Unfinished {
-        /// The time they had.
+        /// The time to finish requests.
         seconds: f64,
     },
 }
 
-/// Open files beside connections: the listener, pipes, the model being fetched.
+/// Number of open files other than connections: the listener, pipes, and the model during its download.
 const OTHER_OPEN_FILES: u64 = 64;
 
-/// Time for connections to close once every request is answered.
+/// Time for connections to close after every request has been answered.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// The longest that the process may live on once it stops with requests in work.
+/// Maximum time that the process lives on after it stops with requests in progress.
 const LAST_MOMENT: Duration = Duration::from_millis(800);
 
-/// Serves until SIGTERM or SIGINT, or until it is clear that the model cannot be loaded. The server listens at once and
-/// loads the model meanwhile.
+/// Serves until SIGTERM or SIGINT arrives, or until loading the model fails. The server listens immediately, and loads
+/// the model in the meantime.
 pub fn serve(config: Config) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let state = AppState::new(&config);
@@ -73,9 +73,9 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     if let Some(Some(store)) = state.store.get() {
         store.close();
     }
-    // The loading thread is not waited for: it may fetch a model for minutes.
+    // Shutdown does not wait for the loading thread, which may download a model for minutes.
     prevent_loading();
-    // Neither are threads that wait for a database, nor workers whose results nobody will get.
+    // It also does not wait for threads that wait for a database, or for workers whose results are no longer needed.
     runtime.shutdown_background();
     if is_unfinished {
         std::mem::forget(state);
@@ -83,11 +83,11 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     outcome
 }
 
-/// Ends the process after so long, whatever its threads do: the system's own handlers at exit may wait for them.
+/// Ends the process after this time, whatever its threads do. Otherwise, the system's exit handlers may wait for them.
 fn end_within(time: Duration) {
     let ending = std::thread::Builder::new().spawn(move || {
         std::thread::sleep(time);
-        // If that fails, there is nothing else to try.
+        // If this fails, there is nothing else to try.
         let _ = kill_process(getpid(), KillSignal::KILL);
     });
     if ending.is_err() {
@@ -141,7 +141,7 @@ async fn serve_until_stopped(config: Config, state: &AppState) -> Result<(), Ser
     }
     tracing::info!("shutting down");
     state.shutting_down.store(true, Ordering::Relaxed);
-    // New requests are still accepted, and refused with the reason, until the last one in hand is answered.
+    // The server still accepts new requests, and rejects them with the reason, until the last request in progress is answered.
     let mut in_hand = state.in_hand.subscribe();
     tokio::select! {
         all_answered = tokio::time::timeout(time_limit, in_hand.wait_for(|in_hand| *in_hand == 0)) => {
@@ -150,14 +150,14 @@ async fn serve_until_stopped(config: Config, state: &AppState) -> Result<(), Ser
         () = signals.next() => return Err(ServeError::Interrupted),
     }
     let _ = stop.send(());
-    // The last answers leave; a connection that has nothing in hand is not waited for.
+    // Waits for the last responses to be sent, but not for connections without a request in progress.
     match tokio::time::timeout(LAST_ANSWERS, server).await {
         Ok(ended) => ended.map_err(|_| ServeError::Ended),
         Err(_) => Ok(()),
     }
 }
 
-/// A connection is an open file, of which systems allow few unless asked.
+/// Raises the limit on open files. Each connection is an open file, and systems allow few by default.
 fn allow_open_files(max_connections: NonZeroUsize) {
     let wanted = (max_connections.get() as u64).saturating_add(OTHER_OPEN_FILES);
     match rlimit::increase_nofile_limit(wanted) {
@@ -173,7 +173,7 @@ async fn bind(addresses: &[SocketAddr]) -> Result<TcpListener, ServeError> {
     TcpListener::bind(addresses).await.map_err(|reason| ServeError::Bind { address: addresses[0], reason })
 }
 
-/// Loads the models on a thread of its own, which a process that stops meanwhile need not wait for.
+/// Loads the models on a separate thread. A process that shuts down in the meantime does not need to wait for it.
 fn load_on_a_thread(config: Config, state: AppState) -> oneshot::Receiver<Result<(), LoadError>> {
     let (outcome, loading) = oneshot::channel();
     std::thread::spawn(move || {
@@ -183,13 +183,14 @@ fn load_on_a_thread(config: Config, state: AppState) -> oneshot::Receiver<Result
             assert!(state.embedder.set(embedder).is_ok(), "models are loaded once");
             Ok(())
         });
-        // If it cannot be sent, the process is stopping.
+        // If sending fails, the process is shutting down.
         let _ = outcome.send(loaded);
     });
     loading
 }
 
-/// The signals that stop the service. The last one does unless there is a file of keys, which it has read again.
+/// The signals that stop the service. If there is a key file, SIGHUP does not stop the service but makes it read that
+/// file again.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,

@@ -1,4 +1,4 @@
-//! What the handlers share.
+//! The state that the handlers share.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -14,36 +14,36 @@ use crate::embedding::ModelId;
 use crate::models::resemblyzer;
 use crate::store::Store;
 
-/// What the handlers share. Cheap to clone.
+/// The state that the handlers share. It is cheap to clone.
 #[derive(Clone)]
 pub(super) struct AppState {
     pub(super) config: HttpConfig,
     pub(super) api_keys: Arc<ApiKeys>,
-    /// The model of the routes at the root: Resemblyzer, unless another is loaded alone.
+    /// The model of the root routes: Resemblyzer, unless only another model is loaded.
     pub(super) root_model: ModelId,
-    /// Its threshold.
+    /// The threshold of the root model.
     pub(super) root_threshold: f64,
     /// Empty until the models are loaded.
     pub(super) embedder: Arc<OnceLock<Embedder>>,
-    /// Where speakers are kept, if they are; empty until it is open.
+    /// The store of enrolled speakers, if the service has one. Empty until the store is open.
     pub(super) store: Arc<OnceLock<Option<Arc<Store>>>>,
     pub(super) shutting_down: Arc<AtomicBool>,
-    /// Requests being answered that stopping must wait for.
+    /// Number of requests in progress, which shutdown waits for.
     pub(super) in_hand: Arc<watch::Sender<usize>>,
-    /// Memory that request bodies take.
+    /// Memory that request bodies use, in bytes.
     pub(super) body_bytes: Arc<AtomicUsize>,
-    /// That those of long recordings take.
+    /// Memory that the bodies of long recordings use, in bytes.
     pub(super) diarize_body_bytes: Arc<AtomicUsize>,
-    /// For exports and imports, few at once: each takes a connection, and maybe a file.
+    /// Limits concurrent exports and imports. Each of them uses a connection, and maybe a file.
     pub(super) transfers: Arc<Semaphore>,
     pub(super) metrics: Arc<Metrics>,
-    /// Pages of which origins may open live sessions.
+    /// The origins whose pages may open live sessions.
     pub(super) cors_origins: Arc<CorsOrigins>,
-    /// Live sessions that are open.
+    /// Number of open live sessions.
     pub(super) live_sessions: Arc<AtomicUsize>,
 }
 
-/// Exports and imports at once.
+/// Maximum number of concurrent exports and imports.
 const MAX_TRANSFERS: usize = 2;
 
 impl AppState {
@@ -68,24 +68,24 @@ impl AppState {
         }
     }
 
-    /// The model of the routes at the root.
+    /// Returns the model of the root routes.
     pub(super) fn root_embedder_model(&self) -> Result<&Arc<EmbedderModel>, ApiError> {
         let embedder = self.embedder_in_hand()?;
         Ok(embedder.model(self.root_model.id()).unwrap_or_else(|| embedder.default_model()))
     }
 
-    /// Where speakers are kept.
+    /// Returns the store of enrolled speakers.
     pub(super) fn store(&self) -> Result<Arc<Store>, ApiError> {
         let store = self.store.get().ok_or(ApiError::ModelNotReady)?;
         store.clone().ok_or(ApiError::NoStore)
     }
 
-    /// The embedder, for a request that is in hand: a stop waits for it.
+    /// Returns the embedder, for a request in progress, which shutdown waits for.
     pub(super) fn embedder_in_hand(&self) -> Result<&Embedder, ApiError> {
         self.embedder.get().ok_or(ApiError::ModelNotReady)
     }
 
-    /// The embedder, if it takes work.
+    /// Returns the embedder, if it accepts work.
     pub(super) fn embedder(&self) -> Result<&Embedder, ApiError> {
         if self.shutting_down.load(Ordering::Relaxed) {
             return Err(ApiError::ShuttingDown);

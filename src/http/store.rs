@@ -1,4 +1,4 @@
-//! The store of speakers, awaited; each change is a line of the log.
+//! Asynchronous access to the speaker store. Each change is logged on one line.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use crate::embedding::{ModelId, UnitEmbedding};
 use crate::speakers::{Address, Identifier, Profile, SpeakerKey};
 use crate::store::{Store, StoreError, Transaction};
 
-/// What was changed, for the log: ids alone, no names and no voices.
+/// A change, for the log. It contains ids only, no names and no voices.
 pub(super) struct Change {
     pub(super) action: &'static str,
     pub(super) collection: Option<Identifier>,
@@ -21,13 +21,13 @@ pub(super) struct Change {
     pub(super) enrolment: Option<String>,
     /// The other speaker of a move or merge.
     pub(super) other: Option<Identifier>,
-    /// How many voices were enrolled.
+    /// The number of voices that were enrolled.
     pub(super) enrolled: usize,
-    /// How many speakers it is about, where that is no single one.
+    /// The number of speakers, if the change is not about a single one.
     pub(super) speakers: Option<usize>,
 }
 
-/// An enrolled speaker's voice.
+/// The voice of an enrolled speaker.
 pub(super) struct SpeakerProbe {
     pub(super) key: SpeakerKey,
     pub(super) embedding: UnitEmbedding,
@@ -45,7 +45,7 @@ impl Change {
         }
     }
 
-    /// About many speakers, of one collection or more.
+    /// Describes a change of many speakers, in one collection or more.
     pub(super) fn of_many(action: &'static str, collection: Option<Identifier>, speakers: usize) -> Self {
         let speakers = Some(speakers);
         Self { action, collection, speaker: None, enrolment: None, other: None, enrolled: 0, speakers }
@@ -65,14 +65,14 @@ impl Change {
     }
 }
 
-/// Does work that waits for a file or database on a thread that may.
+/// Runs work that waits for a file or database on a thread that may block.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| ApiError::Panicked)
 }
 
-/// Reads.
+/// Reads from the store.
 pub(super) async fn read<T: Send + 'static>(
     state: &AppState,
     work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
@@ -81,14 +81,14 @@ pub(super) async fn read<T: Send + 'static>(
     Ok(blocking(move || work(&store)).await??)
 }
 
-/// The store, once what it searches is as of now: whoever searches on a worker waits for no database.
+/// Brings the store's index up to date and returns the store, so that a search on a worker never waits for the database.
 pub(super) async fn follow_store(state: &AppState) -> Result<Arc<Store>, ApiError> {
     read(state, Store::follow).await?;
     state.store()
 }
 
-/// Makes a change and waits until it is committed. It is made, and logged, even if nobody waits any more. `change` tells what was
-/// changed, if anything was.
+/// Makes a change and waits until it is committed. The change is made and logged even if the client disconnects. `change`
+/// describes the change, if there was one.
 pub(super) async fn write<T: Send + 'static>(
     state: &AppState,
     key: &KeyHolder,
@@ -105,14 +105,14 @@ pub(super) async fn write<T: Send + 'static>(
             metrics.speakers.enrolments.inc_by(change.enrolled as u64);
             span.in_scope(|| change.log(&key));
         }
-        // If the client has gone, the answer cannot be sent.
+        // Sending fails if the client has disconnected.
         drop(answer.send(outcome));
     });
-    // The answer is dropped unsent only if the change panics.
+    // The sender is dropped without a result only if the change panics.
     Ok(answered.await.map_err(|_| ApiError::Panicked)??)
 }
 
-/// An enrolled speaker's voice as a model knows it, if the key may use the collection.
+/// Returns the voice of an enrolled speaker for a model, if the key may use the collection.
 pub(super) async fn voice_of(
     state: &AppState,
     key: &KeyHolder,

@@ -1,4 +1,4 @@
-//! The voices of a request, brought to embeddings of one model.
+//! Converts the voices of a request to embeddings of one model.
 
 use std::sync::Arc;
 
@@ -18,20 +18,20 @@ use crate::http::layers::auth::KeyHolder;
 use crate::pipeline::{PipelineError, Wanted};
 use crate::speakers::{Identifier, SpeakerKey};
 
-/// Voices whose model is known.
+/// Voices with a known model.
 pub(super) struct Voices<N> {
     model: Arc<EmbedderModel>,
     sent: Vec<Voice>,
-    /// The name of a voice in errors, by its place.
+    /// Returns the name of a voice in errors, by its position.
     name: N,
 }
 
-/// Voices as embeddings, in their order.
+/// Voices as embeddings, in the order of the request.
 pub(super) struct EmbeddedVoices<N> {
     pub(super) model: Arc<EmbedderModel>,
-    /// Of each voice, or of each of its segments: the voice's place, and the embedding or why there is none.
+    /// For each voice, or each of its segments: the position of the voice, and its embedding or the error.
     pub(super) sides: Vec<(usize, Result<Side, PipelineError>)>,
-    /// Of voices that are enrolled speakers.
+    /// The keys of voices that are enrolled speakers.
     pub(super) speakers: Vec<SpeakerKey>,
     pub(super) timings: Timings,
     pub(super) audio_seconds: f64,
@@ -39,8 +39,8 @@ pub(super) struct EmbeddedVoices<N> {
 }
 
 impl<N: Fn(usize) -> String> Voices<N> {
-    /// Finds the model that the request and all embeddings name. If none does, it is that of the collection, which is the first enrolled
-    /// speaker's unless the request has one.
+    /// Finds the model that the request and all embeddings name. If they name none, finds the model of the request's
+    /// collection. If the request has no collection, the collection of the first enrolled speaker counts.
     pub(super) async fn resolve(
         state: &AppState,
         (model, collection): (Option<&str>, Option<&Identifier>),
@@ -59,8 +59,8 @@ impl<N: Fn(usize) -> String> Voices<N> {
         Ok(Self { model, sent: voices, name })
     }
 
-    /// Whether the key may compare these: with enrolled speakers it needs `identify`, and to compare them with embeddings `read`,
-    /// since chosen embeddings would give a profile away.
+    /// Checks that the key may compare these voices. Comparing enrolled speakers needs the right `identify`. Comparing
+    /// them with embeddings also needs `read`, because a client could find out a profile with embeddings of its choice.
     pub(super) fn require_rights(&self, key: &KeyHolder) -> Result<(), ApiError> {
         let has = |kind: fn(&Voice) -> bool| self.sent.iter().any(kind);
         if has(|voice| matches!(voice, Voice::Speaker(_))) {
@@ -72,7 +72,7 @@ impl<N: Fn(usize) -> String> Voices<N> {
         Ok(())
     }
 
-    /// Embeds the recordings, and looks the speakers up.
+    /// Embeds the recordings, and looks up the speakers.
     pub(super) async fn embed(
         self,
         state: &AppState,
@@ -81,7 +81,7 @@ impl<N: Fn(usize) -> String> Voices<N> {
     ) -> Result<EmbeddedVoices<N>, ApiError> {
         let Self { model, sent, name } = self;
         let (mut speakers, mut recordings) = (Vec::new(), Vec::new());
-        // Embeddings are checked before recordings are computed.
+        // Embeddings are checked before recordings are processed.
         let mut known: Vec<Option<Side>> = Vec::new();
         for (i, voice) in sent.into_iter().enumerate() {
             known.push(match voice {
@@ -132,7 +132,7 @@ impl<N: Fn(usize) -> String> Voices<N> {
 }
 
 impl<N: Fn(usize) -> String> EmbeddedVoices<N> {
-    /// The embeddings. A segment without speech is an error, as a recording without is.
+    /// Returns the embeddings. A segment without speech is an error, like a recording without speech.
     pub(super) fn take_all(&mut self) -> Result<Vec<Side>, ApiError> {
         let named = |(i, side): (usize, Result<Side, PipelineError>)| {
             side.map_err(|error| ApiError::from(error).at((self.name)(i)))
@@ -154,7 +154,7 @@ fn side_of_recording(voice: EmbeddedVoice) -> Result<Side, ApiError> {
     })
 }
 
-/// The embedding that was sent, of a model that it is known to be of. `name` is its place in the request.
+/// Converts an embedding that was sent, and that is known to be of the model. `name` is its location in the request.
 fn side_of_embedding(model: &EmbedderModel, sent: SentEmbedding, name: &str) -> Result<Side, ApiError> {
     let SentEmbedding { components, speech_seconds, warnings, .. } = sent;
     let embedding = Embedding::new(model.id(), components).and_then(UnitEmbedding::try_from);

@@ -1,5 +1,5 @@
-//! The folder that keeps fetched models. A file in it is whole or not there: it is written under another name, flushed to
-//! the disk and renamed.
+//! The cache folder of downloaded models. A file in the cache is always complete: it is written under another name,
+//! flushed to the disk and then renamed.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -7,22 +7,22 @@ use std::path::{Path, PathBuf};
 
 use crate::models::FileDigest;
 
-/// A folder of models, named by their hashes.
+/// A folder of models whose names derive from their hashes.
 #[derive(Clone, Debug)]
 pub(super) struct Cache<'a>(pub(super) &'a Path);
 
 impl Cache<'_> {
-    /// Path of the model of a hash, whether it exists or not.
+    /// Returns the path of the model with a hash, whether or not it exists.
     pub(super) fn path(&self, sha256: &str) -> PathBuf {
         self.0.join(format!("model-{}.onnx", &sha256[..16]))
     }
 
-    /// Path of a partial download of the file of a hash.
+    /// Returns the path of a partial download of the file with a hash.
     pub(super) fn part_path(&self, sha256: &str) -> PathBuf {
         self.0.join(format!("fetch-{}.part", &sha256[..16]))
     }
 
-    /// The model of a hash, if it is present and whole.
+    /// Returns the model with a hash, if it exists and is intact.
     pub(super) fn read(&self, sha256: &str) -> Option<Vec<u8>> {
         let path = self.path(sha256);
         let bytes = match std::fs::read(&path) {
@@ -44,7 +44,8 @@ impl Cache<'_> {
         Some(bytes)
     }
 
-    /// Makes the folder and waits until no other process fetches into it. The lock ends with the file, or the process.
+    /// Creates the folder, and waits until no other process downloads into it. The lock ends when the file is closed or
+    /// the process ends.
     pub(super) fn lock(&self) -> io::Result<File> {
         std::fs::create_dir_all(self.0)?;
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(self.0.join("lock"))?;
@@ -59,7 +60,7 @@ impl Cache<'_> {
         Ok(file)
     }
 
-    /// Puts a model in its place. To be called under the lock.
+    /// Stores a model. The caller must hold the lock.
     pub(super) fn store(&self, sha256: &str, onnx: &[u8]) -> io::Result<PathBuf> {
         let path = self.path(sha256);
         let temporary = path.with_extension("tmp");
@@ -67,7 +68,7 @@ impl Cache<'_> {
         file.write_all(onnx)?;
         file.sync_all()?;
         std::fs::rename(&temporary, &path)?;
-        // The name is on the disk once the folder is.
+        // The new name is durable once the folder is flushed.
         File::open(self.0)?.sync_all()?;
         Ok(path)
     }

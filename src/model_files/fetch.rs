@@ -1,4 +1,4 @@
-//! Fetches a file over the network: retried, resumed, and checked against its hash before it is used.
+//! Downloads a file with retries and resumption, and checks its hash before it is used.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -15,29 +15,29 @@ use super::remote::Remote;
 use crate::models::FileDigest;
 use crate::tls;
 
-/// Far above any model of this kind.
+/// A limit far above the size of any model of this kind.
 const MAX_BYTES: u64 = 512 << 20;
 
-/// Bytes that a request must bring before it breaks, for the count of attempts to begin anew.
+/// A request that receives this many bytes before it breaks resets the count of attempts.
 const GOOD_PART_BYTES: usize = 256 << 10;
 
-/// Redirects followed for one request.
+/// The most redirects followed for one request.
 const MAX_REDIRECTS: usize = 10;
 
-/// How patient a fetch is.
+/// The retries and time limits of a download.
 #[derive(Clone, Copy, Debug)]
 pub struct FetchPolicy {
-    /// Requests made before giving up; those that brought a good part of the file do not count.
+    /// Requests made before giving up. A request that received a good part of the file resets the count.
     pub attempts: u32,
-    /// Pause after the first failure; it doubles with each further one, up to `max_delay`, and varies by half.
+    /// Pause after the first failure. It doubles with each further failure up to `max_delay`, and varies by half.
     pub first_delay: Duration,
-    /// Longest pause, a server's `Retry-After` included.
+    /// Longest pause, including a server's `Retry-After`.
     pub max_delay: Duration,
-    /// Time for a connection to come about.
+    /// Time limit for connecting.
     pub connect_timeout: Duration,
-    /// Time after which a fetch to which no connection comes about is given up.
+    /// Time after which a download that cannot connect is given up.
     pub unreachable_for: Duration,
-    /// Time without a byte after which a connection counts as broken.
+    /// Time without data after which a connection counts as broken.
     pub stall_timeout: Duration,
 }
 
@@ -56,50 +56,50 @@ impl Default for FetchPolicy {
 }
 
 impl FetchPolicy {
-    /// For a person who waits: an unreachable network is said after 2 seconds.
+    /// Returns the policy for a person who waits: an unreachable network is reported after 2 seconds.
     pub fn for_command() -> Self {
         let at_most = Duration::from_secs(2);
         Self { connect_timeout: at_most, unreachable_for: at_most, ..Self::default() }
     }
 }
 
-/// Why a file was not fetched.
+/// The reason why a file was not downloaded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
-    /// The server has no such file, or refuses it.
+    /// The server does not have the file, or rejects the request.
     #[error("the server answered {0}")]
     Refused(StatusCode),
     /// The file is not the expected one.
     #[error("it has the SHA-256 {found}, expected {expected}")]
     WrongHash {
-        /// Hash of what came.
+        /// Hash of the downloaded file.
         found: String,
-        /// Hash that was wanted.
+        /// Expected hash.
         expected: String,
     },
     /// The file is larger than any model.
     #[error("it is larger than {MAX_BYTES} bytes")]
     TooLarge,
-    /// A redirect leads to a place that is not allowed, or in circles.
+    /// A redirect is circular, or leads to an address that is not allowed.
     #[error("it is redirected to {0}, which is not followed")]
     Redirect(String),
-    /// A local file cannot be read, or the client cannot be made.
+    /// A local file cannot be read, or the HTTP client cannot be created.
     #[error("{0}")]
     Local(String),
-    /// No connection came about in the time of the policy.
+    /// No connection was established within the policy's time.
     #[error("no connection comes about: {0}")]
     Unreachable(String),
     /// All attempts failed, the last one for this reason.
     #[error("{attempts} attempts failed, the last: {reason}")]
     GaveUp {
-        /// How many.
+        /// The number of attempts.
         attempts: u32,
-        /// Why.
+        /// The reason of the last failure.
         reason: String,
     },
 }
 
-/// How a failed attempt ended.
+/// The outcome of a failed attempt.
 enum Failure {
     /// Another attempt would end the same way.
     Final(FetchError),
@@ -107,16 +107,16 @@ enum Failure {
     Transient { reason: String, retry_after: Option<Duration>, is_unreachable: bool },
 }
 
-/// The bytes received so far, and a file that keeps them if the process dies.
+/// The bytes received so far, and a file that preserves them if the process dies.
 struct Download {
     bytes: Vec<u8>,
     part: Option<File>,
-    /// Some bytes are from an earlier request, perhaps of another version of the file.
+    /// Whether some bytes are from an earlier request, and perhaps from another version of the file.
     resumed: bool,
 }
 
-/// Fetches the file. With `part`, the bytes received so far are kept there until the fetch has ended; a later fetch resumes at
-/// its end.
+/// Downloads the file. If `part` is given, that file holds the bytes received so far until the download ends, and a
+/// later download resumes from it.
 pub(super) fn fetch(
     remote: &Remote,
     part: Option<&Path>,
@@ -169,7 +169,7 @@ fn read_local(remote: &Remote) -> Result<Vec<u8>, FetchError> {
     }
 }
 
-/// A client that takes proxies from the environment and certificates from the system.
+/// Creates a client that uses the environment's proxies and the system's certificates.
 fn client(remote: &Remote, policy: &FetchPolicy) -> reqwest::Result<Client> {
     tls::install_provider();
     let is_loopback = remote.is_loopback();
@@ -187,13 +187,13 @@ fn client(remote: &Remote, policy: &FetchPolicy) -> reqwest::Result<Client> {
     builder
         .redirect(redirect)
         .connect_timeout(policy.connect_timeout)
-        // For the blocking client this is the time of one read, not of the whole answer.
+        // For the blocking client, this limits a single read, not the whole response.
         .timeout(policy.stall_timeout)
         .build()
 }
 
 impl Download {
-    /// Opens the file of an earlier fetch, or begins anew. If it cannot be written, the bytes are kept in memory alone.
+    /// Opens the file of an earlier download, or starts anew. If the file cannot be written, the bytes are kept in memory only.
     fn resume(part: Option<&Path>) -> Self {
         let mut bytes = Vec::new();
         let open = |path| -> io::Result<(File, Vec<u8>)> {
@@ -209,7 +209,7 @@ impl Download {
         Self { resumed: !bytes.is_empty(), bytes, part }
     }
 
-    /// Makes one request for what is missing and reads its answer.
+    /// Requests the missing bytes, and reads the response.
     fn attempt(&mut self, client: &Client, remote: &Remote) -> Result<(), Failure> {
         let mut request = client.get(remote.url.clone());
         if !self.bytes.is_empty() {
@@ -261,7 +261,8 @@ impl Download {
         }
     }
 
-    /// Compares the hash. Bytes of several requests may be of several versions of the file: they are fetched anew.
+    /// Compares the hash. If the bytes come from several requests, they may be of different versions, so they are
+    /// downloaded anew.
     fn check(&mut self, remote: &Remote) -> Result<(), Failure> {
         let found = FileDigest::of(&self.bytes).sha256;
         if found == remote.sha256 {
@@ -277,7 +278,7 @@ impl Download {
 
     fn append(&mut self, block: &[u8]) {
         self.bytes.extend_from_slice(block);
-        // A disk that is full costs the chance to resume, not the model.
+        // A full disk prevents resumption, but not the download.
         if self.part.as_mut().is_some_and(|part| part.write_all(block).is_err()) {
             self.part = None;
         }
@@ -306,7 +307,7 @@ fn failure_of(error: &reqwest::Error) -> Failure {
     Failure::Transient { reason: full_reason(error), retry_after: None, is_unreachable: error.is_connect() }
 }
 
-/// An error and what caused it, on one line, without the URL.
+/// Formats an error and its causes on one line, without the URL.
 fn full_reason(error: &reqwest::Error) -> String {
     let mut reasons = Vec::new();
     let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
@@ -317,13 +318,13 @@ fn full_reason(error: &reqwest::Error) -> String {
     if reasons.is_empty() { "the connection failed".to_owned() } else { reasons.join(": ") }
 }
 
-/// Where the bytes of a partial answer begin (`Content-Range: bytes 100-199/200`).
+/// Returns the offset at which a partial response begins (`Content-Range: bytes 100-199/200`).
 fn range_start(response: &Response) -> Option<u64> {
     let range = response.headers().get(CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?;
     range.split('-').next()?.parse().ok()
 }
 
-/// The pause that a server requests, as seconds or as a date.
+/// Returns the pause that a server requests, given as seconds or as a date.
 fn retry_after(response: &Response) -> Option<Duration> {
     let value = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
     match value.parse() {
@@ -332,7 +333,7 @@ fn retry_after(response: &Response) -> Option<Duration> {
     }
 }
 
-/// Exponential, and between half and all of it, so that many processes do not try again at once.
+/// Returns an exponential delay, randomised between half and all of it, so that many processes do not retry at once.
 fn backoff(policy: &FetchPolicy, attempt: u32) -> Duration {
     let delay = policy.first_delay.saturating_mul(1 << (attempt - 1).min(16)).min(policy.max_delay);
     delay.mul_f64(0.5 + 0.5 * fastrand::f64())

@@ -1,4 +1,4 @@
-//! The progress of a fetch: a bar on a terminal, else a line in the log every tenth.
+//! The progress of a download: a bar on a terminal, otherwise a log line for each tenth.
 
 use std::io::IsTerminal;
 
@@ -11,7 +11,7 @@ pub(super) enum Progress {
 }
 
 impl Progress {
-    /// Begins at `position` of `total` bytes, if that is known.
+    /// Starts at `position` of `total` bytes, if the total is known.
     pub(super) fn begin(position: u64, total: Option<u64>) -> Self {
         if !std::io::stderr().is_terminal() {
             tracing::info!(position_bytes = position, total_bytes = total, "fetching the model");
@@ -27,7 +27,7 @@ impl Progress {
         Self::Bar(bar)
     }
 
-    /// Shows how many bytes there are now.
+    /// Updates the number of bytes received.
     pub(super) fn reached(&mut self, position: u64) {
         match self {
             Self::Bar(bar) => bar.set_position(position),
@@ -40,7 +40,7 @@ impl Progress {
         }
     }
 
-    /// Ends with the last byte.
+    /// Ends the display after the last byte.
     pub(super) fn end(self) {
         if let Self::Bar(bar) = self {
             bar.finish_and_clear();

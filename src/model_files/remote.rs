@@ -1,4 +1,4 @@
-//! Where a model may be fetched from, checked before anything is.
+//! Validates download locations of models before any download.
 
 use std::net::IpAddr;
 
@@ -6,7 +6,7 @@ use url::{Host, Url};
 
 use crate::models::ModelFiles;
 
-/// A file to fetch, and the hash it must have.
+/// A file to download, and its required hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remote {
     pub(super) url: Url,
@@ -16,34 +16,34 @@ pub struct Remote {
     onnx_sha256: String,
 }
 
-/// What the file is, by the ending of its name.
+/// The format of the file, derived from its extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
-    /// The model's checkpoint, to be converted.
+    /// The model's checkpoint, which must be converted.
     Checkpoint,
-    /// A model that is ready.
+    /// A model that can be used directly.
     Onnx,
 }
 
-/// Why a model is not fetched from a URL.
+/// The reason why a model is not downloaded from a URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RemoteError {
-    /// It is no URL.
+    /// The value is not a URL.
     #[error("MODEL_URL is not a URL: {0}")]
     NotAUrl(#[from] url::ParseError),
-    /// It is not https, http or file.
+    /// The scheme is not https, http or file.
     #[error("MODEL_URL has the scheme {0}; known are https, http and file")]
     Scheme(String),
-    /// The file could be replaced on its way; the hash would reveal it, but the service would not start.
+    /// The file could be replaced in transit. The hash would reveal this, but the service would not start.
     #[error("MODEL_URL is http to another machine; use https, or set MODEL_ALLOW_HTTP=true")]
     Insecure,
-    /// It names neither an ONNX file nor a checkpoint.
+    /// The URL names neither an ONNX file nor a checkpoint.
     #[error("MODEL_URL must end in .onnx, .pt or .bin")]
     UnknownFormat,
-    /// There is no hash to check the file with.
+    /// There is no hash to verify the file.
     #[error("MODEL_URL needs MODEL_SHA256, the hash of the file it names")]
     NoHash,
-    /// It is no hash.
+    /// The value is not a hash.
     #[error("MODEL_SHA256 must be 64 hexadecimal digits")]
     BadHash,
     /// Only the model's own checkpoint can be converted.
@@ -55,7 +55,7 @@ pub enum RemoteError {
 }
 
 impl Remote {
-    /// The model's own checkpoint, where its authors publish it.
+    /// Returns the location at which the authors publish the model's own checkpoint.
     pub fn upstream(files: &ModelFiles) -> Self {
         Self {
             url: Url::parse(&files.checkpoint_url).expect("the manifest is checked by the tests"),
@@ -66,7 +66,7 @@ impl Remote {
         }
     }
 
-    /// Checks a URL and the hash of the file it names.
+    /// Validates a URL and the hash of its file.
     pub fn new(
         files: &ModelFiles,
         url: &str,
@@ -95,24 +95,24 @@ impl Remote {
         Ok(Self { url, sha256, format, allow_http, onnx_sha256 })
     }
 
-    /// Whether a redirect may be followed: to where a URL may point, and never from https to http.
+    /// Returns whether a redirect may be followed. The same targets are allowed as for URLs, but never http after https.
     pub(super) fn may_redirect(&self, from: &Url, to: &Url) -> bool {
         let is_downgrade = from.scheme() == "https" && to.scheme() != "https";
         let is_web = ["https", "http"].contains(&to.scheme());
         is_web && !is_downgrade && (is_secure(to) || self.allow_http)
     }
 
-    /// Hash of the ONNX file that comes of it.
+    /// Returns the hash of the resulting ONNX file.
     pub(super) fn onnx_sha256(&self) -> &str {
         &self.onnx_sha256
     }
 
-    /// Whether the file is on this machine: no proxy is used then.
+    /// Returns whether the file is on this machine, in which case no proxy is used.
     pub(super) fn is_loopback(&self) -> bool {
         is_loopback(&self.url)
     }
 
-    /// The URL without credentials and query, which may be secret.
+    /// Returns the URL without credentials and query, which may be secret.
     pub(super) fn display(&self) -> String {
         let port = self.url.port().map_or_else(String::new, |port| format!(":{port}"));
         let host = self.url.host_str().unwrap_or_default();
@@ -120,13 +120,13 @@ impl Remote {
     }
 }
 
-/// A SHA-256 as hexadecimal digits, in lower case.
+/// Validates a SHA-256 in hexadecimal digits, and returns it in lower case.
 pub fn checked_hash(sha256: &str) -> Result<String, RemoteError> {
     let is_hash = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_hash.then(|| sha256.to_ascii_lowercase()).ok_or(RemoteError::BadHash)
 }
 
-/// Whether the file cannot be read or changed on its way.
+/// Returns whether the file is protected from being read or changed in transit.
 fn is_secure(url: &Url) -> bool {
     url.scheme() != "http" || is_loopback(url)
 }

@@ -1,4 +1,4 @@
-//! The places where a model may be, and the order in which they are tried.
+//! The places that may hold a model, and their order.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,39 +8,39 @@ use super::fetch::{self, FetchError, FetchPolicy};
 use super::remote::{Format, Remote};
 use crate::models::{ConvertError, FileDigest, ModelFiles, OnnxFile};
 
-/// Where a model was found.
+/// The place where a model was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// A file that was named, or one beside the program or in the working directory.
+    /// An explicitly named file, or one beside the program or in the working directory.
     Local(PathBuf),
-    /// The cache had it.
+    /// A file in the cache.
     Cache(PathBuf),
-    /// It was fetched into the cache.
+    /// A file that was downloaded into the cache.
     Fetched(PathBuf),
-    /// It was fetched, and could not be kept.
+    /// A download that could not be stored.
     Memory,
 }
 
-/// Where to look for a model, in the order of the fields.
+/// The places to search for a model, in the order of the fields.
 #[derive(Clone, Debug)]
 pub struct ModelSource {
-    /// What is known of its files.
+    /// The description of the model's files.
     pub files: ModelFiles,
-    /// This file and no other.
+    /// If set, this file is used and no other place is searched.
     pub explicit: Option<PathBuf>,
-    /// The hash that `explicit` must have, if one was given.
+    /// The required hash of `explicit`, if one is given.
     pub explicit_sha256: Option<String>,
-    /// Folders that may hold the model's local file.
+    /// Folders that may contain the model's local file.
     pub directories: Vec<PathBuf>,
     /// The cache folder.
     pub cache: PathBuf,
-    /// Where to fetch it.
+    /// The download location.
     pub remote: Remote,
-    /// How patiently.
+    /// The retries and time limits of the download.
     pub policy: FetchPolicy,
 }
 
-/// Why there is no model.
+/// The reason why there is no model.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// The file cannot be read.
@@ -58,36 +58,36 @@ pub enum ModelError {
         path: PathBuf,
         /// Its hash.
         found: String,
-        /// The hash that was asked for.
+        /// The required hash.
         expected: String,
     },
-    /// There is no local file, and it cannot be fetched.
+    /// There is no local file, and the download failed.
     #[error(
         "cannot fetch the model from {url}: {reason}. Put a model where MODEL_PATH says, set HTTPS_PROXY, or copy \
          MODEL_CACHE_DIR from a machine where `voice-embedding-service model fetch` works"
     )]
     Fetch {
-        /// Where from, without secrets.
+        /// The URL, without secrets.
         url: String,
-        /// Why.
+        /// The reason.
         reason: FetchError,
     },
-    /// The fetched checkpoint does not convert: the program and its manifest do not fit.
+    /// The downloaded checkpoint cannot be converted, so the program and its manifest do not match.
     #[error(transparent)]
     Convert(#[from] ConvertError),
-    /// The checkpoint converts to another file than the manifest's.
+    /// The conversion result differs from the manifest.
     #[error("the checkpoint converted to a file of SHA-256 {0}, not that of the manifest")]
     OtherConversion(String),
 }
 
 impl ModelSource {
-    /// The same for a person who waits.
+    /// Returns the same source with the download policy for a person who waits.
     #[must_use]
     pub fn for_command(self) -> Self {
         Self { policy: FetchPolicy::for_command(), ..self }
     }
 
-    /// Finds the model's ONNX file: the named file, a local one, the cached one, or a fetched one.
+    /// Obtains the model's ONNX file: the named file, a local one, the cached one, or a downloaded one.
     pub fn obtain(&self) -> Result<(Vec<u8>, Origin), ModelError> {
         match self.local() {
             Some(path) => Ok((self.read_local(&path)?, Origin::Local(path))),
@@ -95,7 +95,7 @@ impl ModelSource {
         }
     }
 
-    /// The same as a file that is read again when it is needed, unless it was fetched and could not be kept.
+    /// Like [`ModelSource::obtain`], but returns a file that is read again when needed, unless a download could not be stored.
     pub fn obtain_file(&self) -> Result<(OnnxFile, Origin), ModelError> {
         let (bytes, origin) = self.obtain()?;
         let onnx = OnnxFile::from(bytes);
@@ -109,11 +109,11 @@ impl ModelSource {
         Ok((onnx, origin))
     }
 
-    /// Whether the file that was named can be read, if one was: what can be found out before anything else.
+    /// Checks in advance that the explicitly named file can be read, if there is one.
     pub fn check(&self) -> Result<(), ModelError> {
         let Some(path) = &self.explicit else { return Ok(()) };
         let opened = match std::fs::metadata(path) {
-            // Opening a pipe would wait for whoever writes into it.
+            // Opening a pipe would block until another process writes to it.
             Ok(metadata) if metadata.is_file() => std::fs::File::open(path).map(drop),
             Ok(metadata) if metadata.is_dir() => Err(std::io::ErrorKind::IsADirectory.into()),
             Ok(_) => Ok(()),
@@ -122,13 +122,14 @@ impl ModelSource {
         opened.map_err(|reason| ModelError::Read { path: path.clone(), reason })
     }
 
-    /// The file that [`ModelSource::obtain`] would read without the network, if there is one.
+    /// Returns the file that [`ModelSource::obtain`] would read without the network, if there is one.
     pub fn path(&self) -> Option<PathBuf> {
         let cached = Cache(&self.cache).path(self.remote.onnx_sha256());
         self.local().or_else(|| cached.is_file().then_some(cached))
     }
 
-    /// Reads that file and checks its hash: the one that was given or, without one, that of the model's own file.
+    /// Reads the file of [`ModelSource::path`], and checks its hash. The expected hash is the given one or, without one,
+    /// that of the model's own file.
     pub fn verify(&self) -> Result<Option<(Vec<u8>, Origin)>, ModelError> {
         let Some(path) = self.path() else { return Ok(None) };
         let (expected, origin) = match (&self.explicit_sha256, self.local()) {
@@ -140,10 +141,10 @@ impl ModelSource {
         Ok(Some((onnx, origin)))
     }
 
-    /// The model from the cache, or fetched into it; local files do not count.
+    /// Returns the model from the cache, or downloads it into the cache. Ignores local files.
     ///
-    /// One process fetches at a time: those that waited find the cache filled. Without a cache that can be written, which is
-    /// logged, the model is kept in memory.
+    /// A single process downloads at a time; processes that have waited find the cache filled. If the cache cannot be
+    /// written, this is logged and the model is kept in memory.
     pub fn cached_or_fetched(&self) -> Result<(Vec<u8>, Origin), ModelError> {
         let cache = Cache(&self.cache);
         let sha256 = self.remote.onnx_sha256();
@@ -161,7 +162,7 @@ impl ModelSource {
         }
         let part = cache.part_path(&self.remote.sha256);
         let onnx = self.fetch(Some(&part)).inspect_err(|_| {
-            // An empty partial file does not help the next fetch.
+            // An empty partial file does not help the next download.
             if std::fs::metadata(&part).is_ok_and(|part| part.len() == 0) {
                 let _ = std::fs::remove_file(&part);
             }
@@ -173,7 +174,7 @@ impl ModelSource {
                 Origin::Memory
             }
         };
-        // A part file that remains would be found complete by the next fetch.
+        // A remaining partial file would look complete to the next download.
         let _ = std::fs::remove_file(&part);
         Ok((onnx, origin))
     }
@@ -191,7 +192,7 @@ impl ModelSource {
         }
     }
 
-    /// Fetches and, if need be, converts.
+    /// Downloads the file, and converts it if necessary.
     fn fetch(&self, part: Option<&Path>) -> Result<Vec<u8>, ModelError> {
         tracing::info!(url = self.remote.display(), "fetching the model");
         let failed = |reason| ModelError::Fetch { url: self.remote.display(), reason };

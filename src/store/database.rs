@@ -1,67 +1,67 @@
-//! What a database does for the store; there are two.
+//! The interface that both databases implement for the store.
 
 use std::path::Path;
 
 use super::error::{OpenError, StoreError};
 use super::sql::Sql;
 
-/// What is done with a connection.
+/// Work on a connection.
 pub(super) type Work<'a> = &'a mut dyn FnMut(&dyn Sql) -> Result<(), StoreError>;
 
-/// What can be read.
+/// A database or connection that can be read.
 pub(super) trait Source {
-    /// Reads as of one moment. Whether there is a database yet. After a failure it may be tried again.
+    /// Reads a consistent state. Returns whether a database exists yet. After a failure, `work` may be called again.
     fn read(&self, work: Work<'_>) -> Result<bool, StoreError>;
 
-    /// As [`Source::read`], by a single statement.
+    /// Like [`Source::read`], for work that runs a single statement.
     fn look(&self, work: Work<'_>) -> Result<bool, StoreError>;
 }
 
 /// A connection that writes.
 pub(super) trait Writable: Source + Send {
-    /// Makes changes that are seen together, while nobody else makes any. An error undoes them.
+    /// Makes changes in one transaction, while no other connection makes any. An error undoes them.
     fn write(&self, work: Work<'_>) -> Result<(), StoreError>;
 
-    /// Overwrites what was removed, as far as that is this program's to do. Whether all of it is.
+    /// Overwrites removed data, if this is the program's task. Returns whether all of it is overwritten.
     fn erase(&self) -> bool;
 }
 
-/// Connections to a database, on demand.
+/// A database that opens connections on demand.
 pub(super) trait Database: Source + Send + Sync {
-    /// Brings the tables to their newest version, if there are older ones. Whether the database could be asked.
+    /// Brings existing tables to the newest version. Returns whether the database could be reached.
     fn migrate(&self) -> Result<bool, OpenError>;
 
-    /// Checks that all that is there is as it was written, if nobody else sees to that.
+    /// Checks the integrity of the stored data, unless the database does so itself.
     fn check(&self) -> Result<(), OpenError>;
 
-    /// Opens the connection that writes, and creates the database where there is none.
+    /// Opens the connection for writing, and creates the database if it does not exist.
     fn open_for_writing(&self) -> Result<Box<dyn Writable>, StoreError>;
 
-    /// Whether a change waits for who reads.
+    /// Returns whether changes wait for readers.
     fn writes_wait_for_reads(&self) -> bool;
 
-    /// As [`Source::read`], for a read that may take long and whose rows wait for who takes them.
+    /// Like [`Source::read`], for reads that may take long because the receiver of the rows is slow.
     fn read_long(&self, work: Work<'_>) -> Result<bool, StoreError>;
 
-    /// Whether what was removed may not be overwritten yet.
+    /// Returns whether removed data may not have been overwritten yet.
     fn may_hold_removed(&self) -> bool;
 
-    /// The folder that it is in, if it is a file.
+    /// Returns the folder of the database, if it is a file.
     fn folder(&self) -> Option<&Path>;
 
-    /// Fails if the database is not where it was opened any more.
+    /// Returns an error if the database is no longer where it was opened.
     fn check_place(&self) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// Whether another process had the database open when this one opened it, as far as that can be known.
+    /// Returns whether another process had the database open when this one opened it, as far as this can be known.
     fn has_others(&self) -> bool {
         false
     }
 
-    /// Closes the connections that read, so that the one that writes is the last to be closed.
+    /// Closes the connections for reading, so that the connection for writing is closed last.
     fn close_readers(&self);
 
-    /// Why the database cannot be used, of an error while it is opened.
+    /// Converts an error while opening into the reason why the database cannot be used.
     fn open_error(&self, error: StoreError) -> OpenError;
 }

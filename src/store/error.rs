@@ -1,13 +1,13 @@
-//! What can go wrong with kept speakers.
+//! Errors of the speaker store.
 
 use std::path::PathBuf;
 
 use crate::speakers::{Address, Identifier, Unfit};
 
-/// Why speakers cannot be read or changed.
+/// The reason why speakers cannot be read or changed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// There is no such speaker in the collection.
+    /// The collection has no such speaker.
     #[error("There is no speaker {speaker:?} in the collection {collection:?}", speaker = .speaker.as_str(), collection = .collection.as_str())]
     SpeakerNotFound {
         /// The id.
@@ -21,7 +21,7 @@ pub enum StoreError {
         /// The id.
         enrolment: String,
     },
-    /// There is no speaker in the collection.
+    /// The collection has no speakers.
     #[error("There is no collection {collection:?}")]
     CollectionNotFound {
         /// The name.
@@ -33,56 +33,56 @@ pub enum StoreError {
         /// The id.
         speaker: Identifier,
     },
-    /// What was sent is enrolled for another speaker.
+    /// The recording or embedding is already enrolled for another speaker.
     #[error("The same is enrolled already, for {}", speaker_text(.speaker.as_ref()))]
     DuplicateEnrolment {
-        /// That speaker, unless it is a secret.
+        /// That speaker, unless the client may not know it.
         speaker: Option<Identifier>,
     },
-    /// The voice should not be enrolled.
+    /// The voice is not suitable for enrolment.
     #[error(transparent)]
     Unfit(#[from] Unfit),
-    /// The speaker has as many enrolments as there may be.
+    /// The speaker has the maximum number of enrolments.
     #[error("The speaker has {max} enrolments, as many as one may have; remove some first")]
     TooManyEnrolments {
         /// The limit.
         max: usize,
     },
-    /// There are as many speakers as there may be.
+    /// The store has the maximum number of speakers.
     #[error("There are {max} speakers, as many as may be kept")]
     TooManySpeakers {
         /// The limit.
         max: usize,
     },
-    /// It is about one of several voices.
+    /// The error concerns one of several voices.
     #[error("voices[{index}]: {error}")]
     OfVoice {
-        /// Which one.
+        /// The index of the voice.
         index: usize,
-        /// What is wrong with it.
+        /// The problem with the voice.
         error: Box<StoreError>,
     },
-    /// Vectors of one model have two dimensions.
+    /// The vectors of one model differ in dimension.
     #[error("Enrolments of the model {model} have another dimension here")]
     OtherDimension {
         /// The fingerprint.
         model: String,
     },
-    /// It is about one line of an import.
+    /// The error concerns one line of an import.
     #[error("line {line}: {error}")]
     OfLine {
-        /// Which one, from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The problem with the line.
         error: Box<StoreError>,
     },
-    /// The database cannot be read or written at the moment.
+    /// The database currently cannot be read or written.
     #[error("The store of speakers is unavailable; try again shortly")]
     Unavailable {
         /// The database's reason, for the log.
         reason: String,
     },
-    /// A bug, and what is known of it.
+    /// A bug, with the available details.
     #[error("Internal Server Error")]
     Internal(String),
 }
@@ -93,13 +93,13 @@ fn speaker_text(speaker: Option<&Identifier>) -> String {
 }
 
 impl StoreError {
-    /// There is no speaker at an address.
+    /// Returns the error for an address without a speaker.
     pub(super) fn no_speaker(address: &Address) -> Self {
         let Address { collection, id } = address.clone();
         Self::SpeakerNotFound { speaker: id, collection }
     }
 
-    /// What an error says to the operator.
+    /// Returns an error's text for the operator.
     pub(super) fn reason(self) -> String {
         match self {
             Self::Unavailable { reason } | Self::Internal(reason) => reason,
@@ -107,12 +107,12 @@ impl StoreError {
         }
     }
 
-    /// The error, of a line of an import.
+    /// Attributes the error to a line of an import.
     pub(super) fn of_line(self, line: usize) -> Self {
         Self::OfLine { line, error: Box::new(self) }
     }
 
-    /// The error, of one of several voices; what is the store's own fault is no property of one.
+    /// Attributes the error to one of several voices. Errors of the store itself are not attributed.
     #[must_use]
     pub fn of_voice(self, index: usize) -> Self {
         match self {
@@ -122,50 +122,50 @@ impl StoreError {
     }
 }
 
-/// Why a database cannot be used at all. It is left as it is.
+/// The reason why a database cannot be used at all. The database is left unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The file is something else.
+    /// The file is not a database.
     #[error("{path} is no SQLite database", path = path.display())]
     NoDatabase {
         /// The file.
         path: PathBuf,
     },
-    /// It is a database, of another program.
+    /// The file is a database of another program.
     #[error("{path} is a database of another program", path = path.display())]
     OtherProgram {
         /// The file.
         path: PathBuf,
     },
-    /// A newer version of this program has made it.
+    /// A newer version of this program created the database.
     #[error(
         "{place} has version {version}, which this program does not know (it knows {known}); use a newer one"
     )]
     Newer {
         /// The file, or the server.
         place: String,
-        /// Its version.
+        /// The database's version.
         version: i64,
-        /// The newest that this program knows.
+        /// The newest version that this program knows.
         known: i64,
     },
-    /// It is not as the program has written it.
+    /// The file's content has been damaged.
     #[error("{path} is damaged: {reason}; restore a backup, or move it away, with what SQLite has put beside it, to begin anew", path = path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What was found.
+        /// The problem that was found.
         reason: String,
     },
-    /// It is not there, but a part of it is.
+    /// The file is missing, but a part of its database still exists.
     #[error("{path} is missing, but {file} is left of it; move that away too, or bring the database back", path = path.display(), file = file.display())]
     LeftOver {
         /// The file that is missing.
         path: PathBuf,
-        /// What is left.
+        /// The file that still exists.
         file: PathBuf,
     },
-    /// It cannot be opened.
+    /// The database cannot be opened.
     #[error("{place} cannot be opened: {reason}")]
     System {
         /// The file, or the server.

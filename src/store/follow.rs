@@ -1,5 +1,5 @@
-//! The index in memory, brought to the database's revision: after each write of this process, and before a search after those of
-//! another one.
+//! Keeps the index in memory at the database's revision: it follows each write of this process, and before a search the
+//! writes of other processes.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
@@ -12,32 +12,32 @@ use crate::calibration::Evidence;
 use crate::embedding::ModelId;
 use crate::speakers::{Identifier, Index, SpeakerKey};
 
-/// The index, and how it follows.
+/// The index, and the state needed to follow the database.
 pub(super) struct FollowingIndex {
     index: RwLock<Index>,
-    /// Of the profiles, those of these models are taken.
+    /// The models whose profiles are loaded.
     models: Vec<ModelId>,
-    /// Who follows reads the database while holding this, so that what is read later is newer. The index is locked only while what
-    /// was read is put into it.
+    /// Held by a thread while it reads the database to update the index, so that later reads are newer. The index itself
+    /// is locked only while changes are applied.
     turn: Mutex<()>,
     speakers: AtomicUsize,
 }
 
-/// What has changed since a revision.
+/// The changes since a revision.
 struct Changes {
     revision: Revision,
     removed: Vec<SpeakerKey>,
     speakers: Vec<(SpeakerKey, Identifier, Identifier, String)>,
-    /// With the place of their model.
+    /// With the index of their model.
     profiles: Vec<(SpeakerKey, usize, Vec<f32>, Evidence)>,
 }
 
-/// What was read of the database.
+/// The result of reading the database.
 enum Read {
-    /// What the index shows already.
+    /// The index is already up to date.
     Nothing,
     Changes(Changes),
-    /// All of it.
+    /// The whole database.
     Anew(Index),
 }
 
@@ -46,35 +46,35 @@ impl FollowingIndex {
         Self { index: RwLock::default(), models, turn: Mutex::default(), speakers: AtomicUsize::new(0) }
     }
 
-    /// The models whose profiles are searched.
+    /// Returns the models whose profiles are searched.
     pub(super) fn models(&self) -> &[ModelId] {
         &self.models
     }
 
-    /// The index as it is. Whoever holds it keeps changes waiting.
+    /// Returns the current index. Changes wait until the caller releases it.
     pub(super) fn get(&self) -> RwLockReadGuard<'_, Index> {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The number of speakers.
+    /// Returns the number of speakers.
     pub(super) fn speakers(&self) -> usize {
         self.speakers.load(Ordering::Relaxed)
     }
 
-    /// Whether somebody else has changed the database since the index was last brought up to it. What was there before the first
-    /// look is nobody's change.
+    /// Returns whether another process has changed the database since the last update of the index. Rows that existed
+    /// before the first read do not count as changes.
     pub(super) fn is_behind(&self, sql: &dyn Sql) -> Result<bool, StoreError> {
         Ok(!self.shows(sql)? && self.get().revision() > 0)
     }
 
-    /// Whether the index shows a database as it is now.
+    /// Returns whether the index corresponds to the current state of the database.
     fn shows(&self, sql: &dyn Sql) -> Result<bool, StoreError> {
         let Revision { number, origin, .. } = sql.revision()?;
         let index = self.get();
         Ok((index.revision(), index.origin()) == (number, origin))
     }
 
-    /// Brings the index to the revision of a database. Whether there were changes since an earlier look.
+    /// Updates the index to the database's revision. Returns whether anything has changed since an earlier update.
     pub(super) fn follow(&self, source: &dyn Source) -> Result<bool, StoreError> {
         let mut is_shown = false;
         let is_there = source.look(&mut |sql| {
@@ -114,7 +114,7 @@ impl FollowingIndex {
         if (known, origin) == (revision.number, revision.origin) {
             return Ok(Read::Nothing);
         }
-        // A database that has gone back, or is another one by now, was restored or has lost changes.
+        // If the revision is lower or the origin differs, the database was restored or has lost changes.
         let is_other = known > revision.number || origin != revision.origin;
         if is_other || known == 0 || known < revision.forgotten {
             return self.read_all(sql, revision).map(Read::Anew);
@@ -133,7 +133,7 @@ impl FollowingIndex {
         Ok(Read::Changes(Changes { revision, removed, speakers, profiles }))
     }
 
-    /// Reads everything; all at once is read faster in the order in which it lies.
+    /// Reads everything. This is fastest in the order in which the rows are stored.
     fn read_all(&self, sql: &dyn Sql, revision: Revision) -> Result<Index, StoreError> {
         let mut index = Index::default();
         sql.query(CHANGED_SPEAKERS, &[Value::Integer(0)], &mut |row| {
@@ -150,7 +150,7 @@ impl FollowingIndex {
         Ok(index)
     }
 
-    /// Reads a profile, if its model is one of those taken.
+    /// Reads a profile, if its model is loaded.
     fn read_profile(
         &self,
         row: &dyn Row,

@@ -1,18 +1,18 @@
-//! A change that waits to be committed, and who is told of it.
+//! A change that waits to be committed, and its callback.
 
 use super::error::StoreError;
 use super::writes::Transaction;
 
 /// A change that waits to be committed.
 pub(super) trait Job: Send {
-    /// Makes the change; an error undoes it.
+    /// Makes the change. An error undoes it.
     fn run(&mut self, transaction: &Transaction<'_>) -> Result<(), StoreError>;
 
-    /// Tells what became of it, once it is committed or has failed.
+    /// Reports the outcome after the change is committed or has failed.
     fn finish(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
-/// A function that makes the change, and one that is told.
+/// A function that makes the change, and one that receives the outcome.
 pub(super) struct Task<W, T, D> {
     work: Option<W>,
     outcome: Option<Result<T, StoreError>>,
@@ -44,7 +44,7 @@ where
         match (committed, outcome) {
             (Err(error), _) => done(Err(error)),
             (Ok(()), Some(outcome)) => done(outcome),
-            // It panicked, which is logged; it is dropped unanswered, as a recording is whose worker panics.
+            // The change panicked, which is logged. It is dropped without an answer, like a recording whose worker panics.
             (Ok(()), None) => {}
         }
     }

@@ -1,7 +1,47 @@
-//! Enrolled speakers, kept: a database, and an index of their profiles in memory that is exact as of the database's revision.
+//! Stores enrolled speakers in a database, with an index of their profiles in memory. The index always corresponds
+//! exactly to a revision of the database.
 //!
-//! Whoever writes hands over a change and a callback. A thread of the store commits it, brings the index up to date, and only then
-//! calls back, whether anybody waits or not. Reading takes the caller's thread.
+//! A caller that writes hands over a change and a callback. The writer thread commits the change and updates the index.
+//! Only then does it call back, whether or not the caller still waits. Reads run on the caller's thread.
+//!
+//! # Writing
+//!
+//! One thread has the only connection that writes. It takes all waiting changes, makes each in a savepoint and commits them
+//! together, which turns many fsyncs into one. Each change raises a revision in its transaction and marks the speakers it
+//! changes; removals are recorded for the last 100,000 changes. `follow` reads what has changed since a revision. The writer
+//! calls it after each commit, and every search compares the revision first, so several processes on one file, or replicas
+//! on one server, see each other's changes. The index applies all of a change or nothing. If a revision goes backwards or
+//! the tables are new (a restored backup, another server), the index is rebuilt.
+//!
+//! # SQLite
+//!
+//! Only SQLite opens the file: closing any other descriptor of it would drop this process's locks (POSIX), and another
+//! process could end the write-ahead log. The file is created under another name and linked into place. Before each commit
+//! the writer checks that the file is still the one it opened (device and inode), because SQLite would go on writing to a
+//! removed file, or write its log over another one. Readers use connections that cannot write and change no file when they
+//! close. At start the file is checked (header, `quick_check`) while it is loaded. After a removal, the write-ahead log is
+//! emptied into the file, where SQLite overwrites freed pages.
+//!
+//! # PostgreSQL
+//!
+//! The store stays synchronous: a connection has its own runtime on the thread that uses it, and every wait has a time
+//! limit. Writers lock the row of the revision first, so they run one after another and revisions are committed in order.
+//! Statements are planned once, by index only (`enable_seqscan = off`), because plans made for empty tables would stay. The
+//! database part of a search runs on a thread that may block, the comparison on a worker, so a hanging database blocks no
+//! worker.
+//!
+//! Everything above the connections is written once, over `Sql`: execute, query, and one statement for many sets of values,
+//! which PostgreSQL receives without a round trip for each.
+//!
+//! # Imports and the index
+//!
+//! An import is spooled into a file and checked completely before the transaction begins, then read again, a few hundred
+//! speakers at a time.
+//!
+//! The index holds profiles as rows of `f32`, and for each a sketch of one byte a component. A search bounds the cosine with
+//! every row by the sketches, a quarter of the memory to read, and computes it exactly for the rows that could be among the
+//! best. The result equals that of a full scan. Rows lie in blocks, so memory grows without copies; the last row replaces a
+//! removed one.
 
 mod database;
 mod error;
@@ -41,10 +81,11 @@ use job::{Job, Task};
 use sql::Sql;
 use writer::Writer;
 
-/// Changes that may wait for the thread that writes. Each may hold some voices, so they are bounded while the database hangs.
+/// The most changes that may wait for the writer thread. Each may hold several voices, so this bounds memory while the
+/// database hangs.
 const MAX_WAITING_CHANGES: usize = 1_024;
 
-/// The store of speakers.
+/// The speaker store.
 pub struct Store {
     database: Arc<dyn Database>,
     index: Arc<FollowingIndex>,
@@ -52,13 +93,13 @@ pub struct Store {
     is_available: Arc<AtomicBool>,
     jobs: Mutex<Option<SyncSender<Box<dyn Job>>>>,
     writer: Mutex<Option<JoinHandle<bool>>>,
-    /// Whether another process has changed something since the writer's last look.
+    /// Whether another process has changed the database since the writer last checked.
     others_wrote: Arc<AtomicBool>,
 }
 
 impl Store {
-    /// Opens the database, if it is there, and loads the profiles of the given models. A file is created at the first write. A server
-    /// that does not answer is no error: the store is unavailable until it does.
+    /// Opens the database, if it exists, and loads the profiles of the given models. A file is created at the first
+    /// write. If a server does not respond, this is not an error: the store is unavailable until it does.
     pub fn open(place: &StorePlace, max_speakers: usize, models: Vec<ModelId>) -> Result<Self, OpenError> {
         let database: Arc<dyn Database> = match place {
             StorePlace::File(path) => Arc::new(sqlite::Database::open(path)?),
@@ -87,7 +128,7 @@ impl Store {
         };
         let could_be_asked = store.database.migrate()?;
         store.is_available.store(could_be_asked, Ordering::Relaxed);
-        // Both read the whole file.
+        // Both read the whole file, so they run in parallel.
         let (checked, loaded) = std::thread::scope(|scope| {
             let check = scope.spawn(|| store.database.check());
             let loaded = store.index.follow(store.database.as_ref());
@@ -107,7 +148,7 @@ impl Store {
         Ok(store)
     }
 
-    /// Makes a change. `done` is called on the store's thread once it is committed and the index shows it, or has failed.
+    /// Makes a change. Calls `done` on the writer thread once the change is committed and visible in the index, or has failed.
     pub fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
@@ -128,78 +169,79 @@ impl Store {
         }
     }
 
-    /// As [`Store::write`], and waits.
+    /// Like [`Store::write`], but waits for the outcome.
     pub fn write_and_wait<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (sender, answer) = channel();
-        // The receiver is there until it has the answer.
+        // The receiver exists until it has received the outcome.
         self.write(work, move |outcome| drop(sender.send(outcome)));
         answer.recv().unwrap_or_else(|_| Err(StoreError::Internal("the change panicked".into())))
     }
 
-    /// A speaker.
+    /// Returns a speaker.
     pub fn speaker(&self, address: &Address) -> Result<Speaker, StoreError> {
         let found = self.read(|sql| reads::speaker(sql, address))?;
         found.ok_or_else(|| StoreError::no_speaker(address))
     }
 
-    /// A page of a collection.
+    /// Returns a page of a collection's speakers.
     pub fn speakers(&self, wanted: &PageRequest) -> Result<SpeakerPage, StoreError> {
         Ok(self.read(|sql| reads::speakers(sql, wanted))?.unwrap_or_default())
     }
 
-    /// A speaker's enrolments.
+    /// Returns a speaker's enrolments.
     pub fn enrolments(&self, address: &Address) -> Result<Vec<Enrolment>, StoreError> {
         let found = self.read(|sql| reads::enrolments(sql, address))?;
         found.ok_or_else(|| StoreError::no_speaker(address))
     }
 
-    /// One of a speaker's enrolments.
+    /// Returns one of a speaker's enrolments.
     pub fn enrolment(&self, address: &Address, id: &str) -> Result<Enrolment, StoreError> {
         let found = self.read(|sql| reads::enrolment(sql, address, id))?;
         found.ok_or_else(|| StoreError::no_speaker(address))
     }
 
-    /// All collections.
+    /// Returns all collections.
     pub fn collections(&self) -> Result<Vec<CollectionSummary>, StoreError> {
         Ok(self.read(reads::collections)?.unwrap_or_default())
     }
 
-    /// The number of enrolments that are not searched, since their models are not loaded, by model.
+    /// Returns the number of enrolments that are not searched because their model is not loaded, by model.
     pub fn unsearched(&self) -> Result<Vec<(String, usize)>, StoreError> {
         let mut counts = self.read(reads::enrolments_by_model)?.unwrap_or_default();
         counts.retain(|(model, _)| self.index.models().iter().all(|loaded| loaded.fingerprint() != model));
         Ok(counts)
     }
 
-    /// A speaker's voice, as a model knows it.
+    /// Returns a speaker's voice for a model.
     pub fn voice(&self, address: &Address, model: &ModelId) -> Result<SpeakerVoice, StoreError> {
         let found = self.read(|sql| reads::voice(sql, address, model))?;
         found.ok_or_else(|| StoreError::no_speaker(address))
     }
 
-    /// The speakers of a collection most like each voice, as of all that is committed.
+    /// Searches a collection for the speakers most similar to each voice, including all committed changes.
     pub fn search(&self, probes: &[UnitEmbedding], wanted: &Wanted) -> Result<Vec<Found>, StoreError> {
         self.follow()?;
         Ok(self.search_known(probes, wanted))
     }
 
-    /// As [`Store::search`], as of all that [`Store::follow`] has found. It takes time that grows with the collection, and waits for
-    /// no database.
+    /// Like [`Store::search`], but includes only the changes that [`Store::follow`] has read. The time grows with the
+    /// collection. The search never waits for the database.
     pub fn search_known(&self, probes: &[UnitEmbedding], wanted: &Wanted) -> Vec<Found> {
-        // Whoever follows waits for one of them at the most.
+        // The index is locked for each probe separately, so that a follower waits for at most one of them.
         probes.iter().map(|probe| self.index.get().search(probe, wanted)).collect()
     }
 
-    /// The model of all profiles of a collection, if it is one, as of all that [`Store::follow`] has found.
+    /// Returns the model of a collection, if all its profiles are of one model. Includes the changes that
+    /// [`Store::follow`] has read.
     pub fn only_model(&self, collection: &Identifier) -> Option<ModelId> {
         self.index.get().only_model(collection).cloned()
     }
 
-    /// Writes all speakers of collections that may be used, or those of one, as lines of JSON, as of one moment. Returns how many there
-    /// are. What takes them may be slow: changes go on meanwhile.
+    /// Writes all speakers of the permitted collections, or those of one collection, as lines of JSON, as of a single
+    /// moment. Returns their number. If `out` is slow, changes are still made meanwhile.
     pub fn export(
         &self,
         collection: Option<&Identifier>,
@@ -216,7 +258,7 @@ impl Store {
         Ok(n)
     }
 
-    /// As fast as the lines are taken.
+    /// Writes as fast as `out` accepts the lines.
     fn export_slowly(
         &self,
         collection: Option<&Identifier>,
@@ -233,7 +275,7 @@ impl Store {
                 Err(ExportError::Store(error)) => Err(error),
                 Err(ExportError::Write(error)) => {
                     failure = Some(error);
-                    // The connection is of no further use: what it has still to tell nobody takes.
+                    // The rest of the response is not read, so the connection cannot be used again.
                     Err(StoreError::Unavailable { reason: "an export has ended early".into() })
                 }
             });
@@ -247,7 +289,8 @@ impl Store {
         }
     }
 
-    /// An empty file that vanishes when it is closed, where there is room: beside the database, or where the system has such files.
+    /// Creates an empty file that vanishes when it is closed. It is beside the database or, if there is no such folder,
+    /// where the system keeps temporary files.
     pub fn temporary_file(&self) -> io::Result<File> {
         match self.database.folder().filter(|folder| folder.is_dir()) {
             Some(folder) => tempfile::tempfile_in(folder),
@@ -255,7 +298,7 @@ impl Store {
         }
     }
 
-    /// Brings what is searched up to all that is committed, whoever has done it.
+    /// Brings the index up to date with all committed changes, including those of other processes.
     pub fn follow(&self) -> Result<(), StoreError> {
         let changed = self.note_availability(self.index.follow(self.database.as_ref()))?;
         if changed {
@@ -264,40 +307,40 @@ impl Store {
         Ok(())
     }
 
-    /// Most speakers.
+    /// Returns the maximum number of speakers.
     pub fn max_speakers(&self) -> usize {
         self.max_speakers
     }
 
-    /// The number of speakers, as far as the index knows.
+    /// Returns the number of speakers in the index.
     pub fn speaker_count(&self) -> usize {
         self.index.speakers()
     }
 
-    /// Whether another process had the database open at the start, as far as that can be known.
+    /// Returns whether another process had the database open at the start, as far as this can be known.
     pub fn has_others(&self) -> bool {
         self.database.has_others()
     }
 
-    /// Why nothing can be kept until somebody sees to it: the file was removed, or replaced by another.
+    /// Returns an error if nothing can be stored until an operator intervenes: the file was removed, or replaced by another.
     pub fn check_place(&self) -> Result<(), StoreError> {
         self.note_availability(self.database.check_place())
     }
 
-    /// Whether the last write succeeded, and reading has not failed since.
+    /// Returns whether the last write succeeded and no read has failed since.
     pub fn is_available(&self) -> bool {
         self.is_available.load(Ordering::Relaxed)
     }
 
-    /// Commits what waits, and ends the thread that writes; later writes fail. Whether all that was removed is erased.
+    /// Commits waiting changes and ends the writer thread; later writes fail. Returns whether all removed data is erased.
     pub fn close(&self) -> bool {
         *self.jobs.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // If it panicked, that is logged.
+        // A panic of the thread has already been logged.
         writer.is_none_or(|writer| writer.join().unwrap_or(false))
     }
 
-    /// Reads as of one moment; `None` if nothing has been written yet.
+    /// Reads a consistent state. Returns `None` if nothing has been written yet.
     fn read<T>(
         &self,
         mut work: impl FnMut(&dyn Sql) -> Result<T, StoreError>,
@@ -311,7 +354,7 @@ impl Store {
         Ok(outcome)
     }
 
-    /// What became of a read: a failure makes the store unavailable until a write succeeds.
+    /// Notes the outcome of a read. A failure makes the store unavailable until a write succeeds.
     fn note_availability<T>(&self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
         if let Err(StoreError::Unavailable { reason }) = &outcome
             && self.is_available.swap(false, Ordering::Relaxed)

@@ -1,32 +1,32 @@
-//! Where speakers are kept.
+//! The location of the speaker store.
 
 use std::path::{Path, PathBuf};
 
 use super::postgres::Server;
 
-/// Where speakers are kept.
+/// The location of the speaker store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StorePlace {
-    /// In a file of SQLite.
+    /// A file of SQLite.
     File(PathBuf),
-    /// In PostgreSQL.
+    /// A PostgreSQL server.
     Server(Server),
-    /// In memory, until the process ends.
+    /// Memory, until the process ends.
     Memory,
 }
 
-/// What is kept, and where.
+/// The configuration of the speaker store.
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
-    /// Where; `None` if nothing is kept.
+    /// The location; `None` if speakers are not stored.
     pub place: Option<StorePlace>,
-    /// Why, if the operator may expect otherwise.
+    /// The reason why speakers are not stored, if the operator may expect otherwise.
     pub note: Option<String>,
-    /// Most speakers.
+    /// The maximum number of speakers.
     pub max_speakers: usize,
 }
 
-/// The folder that a file is in.
+/// Returns the folder of a file.
 pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

@@ -1,4 +1,4 @@
-//! What reads.
+//! Reads speakers, enrolments and collections.
 
 use std::num::NonZeroU8;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -19,28 +19,28 @@ use crate::speakers::{
     Address, Enrolment, Identifier, Metadata, ModelSummary, Profile, Speaker, SpeakerKey, SpeakerName,
 };
 
-/// Speakers that are read at once while their names are looked at.
+/// The number of speakers to read at once when they are filtered by name.
 const SEARCHED_AT_ONCE: usize = 1_000;
 
-/// Which speakers to list.
+/// The speakers to list.
 #[derive(Clone, Debug)]
 pub struct PageRequest {
-    /// Of which collection.
+    /// The collection.
     pub collection: Identifier,
-    /// Those behind this id.
+    /// Lists speakers after this id.
     pub after: String,
-    /// Those whose name contains this, in any case.
+    /// Lists speakers whose name contains this text, in any case.
     pub name: String,
-    /// How many.
+    /// The maximum number of speakers.
     pub limit: usize,
 }
 
-/// Some speakers of a collection.
+/// A page of a collection's speakers.
 #[derive(Clone, Debug, Default)]
 pub struct SpeakerPage {
-    /// The speakers, by their ids.
+    /// The speakers, sorted by id.
     pub speakers: Vec<Speaker>,
-    /// The id behind which the next page begins, if there is one.
+    /// The last id of this page, if there is a next page.
     pub next: Option<Identifier>,
 }
 
@@ -49,26 +49,26 @@ pub struct SpeakerPage {
 pub struct SpeakerVoice {
     /// The speaker's key.
     pub key: SpeakerKey,
-    /// The profile; `None` if the speaker has none of the model.
+    /// The profile; `None` if the speaker has no profile for the model.
     pub profile: Option<Profile>,
 }
 
-/// A collection, counted.
+/// A collection with the numbers of its speakers and enrolments.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 #[schema(as = Collection)]
 pub struct CollectionSummary {
-    /// Its name.
+    /// Name of the collection.
     #[schema(value_type = String, example = "default")]
     pub collection: Identifier,
-    /// The number of its speakers.
+    /// Number of speakers in the collection.
     #[schema(example = 3)]
     pub speakers: usize,
-    /// The number of their enrolments.
+    /// Number of enrolments of these speakers.
     #[schema(example = 7)]
     pub enrolments: usize,
 }
 
-/// A row of a speaker, before it is completed.
+/// A speaker's row, before counts are added.
 pub(super) struct SpeakerRow {
     pub(super) key: SpeakerKey,
     pub(super) speaker: Speaker,
@@ -78,7 +78,7 @@ pub(super) fn row_of(sql: &dyn Sql, address: &Address) -> Result<SpeakerRow, Sto
     first(sql, SPEAKER, &values_of(address), speaker_row)?.ok_or_else(|| StoreError::no_speaker(address))
 }
 
-/// The key of a speaker.
+/// Returns the key of a speaker.
 pub(super) fn key_of(sql: &dyn Sql, address: &Address) -> Result<SpeakerKey, StoreError> {
     first(sql, KEY, &values_of(address), |row| row.integer(0))?.ok_or_else(|| StoreError::no_speaker(address))
 }
@@ -87,7 +87,7 @@ fn values_of(address: &Address) -> [Value<'_>; 2] {
     [Value::Text(address.collection.as_str()), Value::Text(address.id.as_str())]
 }
 
-/// The first columns of a row, in the order of `SPEAKER`.
+/// Reads the first columns of a row, in the order of `SPEAKER`.
 pub(super) fn speaker_row(row: &dyn Row) -> Result<SpeakerRow, StoreError> {
     let metadata = Metadata::from_store(row.text(4)?.to_owned())
         .map_err(|error| StoreError::Internal(format!("a speaker's metadata cannot be read: {error}")))?;
@@ -104,13 +104,13 @@ pub(super) fn speaker_row(row: &dyn Row) -> Result<SpeakerRow, StoreError> {
     Ok(SpeakerRow { key: row.integer(0)?, speaker })
 }
 
-/// A speaker with everything that answers show.
+/// Returns a speaker with everything that responses contain.
 pub(super) fn speaker(sql: &dyn Sql, address: &Address) -> Result<Speaker, StoreError> {
     let completed = completed(sql, vec![row_of(sql, address)?])?;
     completed.into_iter().next().ok_or_else(|| StoreError::no_speaker(address))
 }
 
-/// Speakers with what is counted.
+/// Adds the counts to speakers.
 fn completed(sql: &dyn Sql, rows: Vec<SpeakerRow>) -> Result<Vec<Speaker>, StoreError> {
     let keys: Vec<Vec<Value>> = rows.iter().map(|row| vec![Value::Integer(row.key)]).collect();
     let mut speakers: Vec<Speaker> = rows.into_iter().map(|row| row.speaker).collect();
@@ -129,12 +129,12 @@ fn completed(sql: &dyn Sql, rows: Vec<SpeakerRow>) -> Result<Vec<Speaker>, Store
     Ok(speakers)
 }
 
-/// A page of speakers, by their ids.
+/// Returns a page of speakers, sorted by id.
 pub(super) fn speakers(
     sql: &dyn Sql,
     PageRequest { collection, after, name, limit }: &PageRequest,
 ) -> Result<SpeakerPage, StoreError> {
-    // Of those with any name, one more than are wanted.
+    // Without a name filter, one row more than requested shows whether there is a next page.
     let at_once = if name.is_empty() { limit + 1 } else { SEARCHED_AT_ONCE };
     let mut rows: Vec<SpeakerRow> = Vec::new();
     let mut after = after.clone();
@@ -160,7 +160,7 @@ pub(super) fn speakers(
     Ok(SpeakerPage { speakers: completed(sql, rows)?, next })
 }
 
-/// A speaker's voice, as a model knows it.
+/// Returns a speaker's voice for a model.
 pub(super) fn voice(sql: &dyn Sql, address: &Address, model: &ModelId) -> Result<SpeakerVoice, StoreError> {
     let key = key_of(sql, address)?;
     let profile = profile(sql, key, model.fingerprint())?;
@@ -179,13 +179,13 @@ fn profile(sql: &dyn Sql, key: SpeakerKey, fingerprint: &str) -> Result<Option<P
     })
 }
 
-/// A speaker's enrolments, in the order in which they came.
+/// Returns a speaker's enrolments in the order in which they were made.
 pub(super) fn enrolments(sql: &dyn Sql, address: &Address) -> Result<Vec<Enrolment>, StoreError> {
     let key = key_of(sql, address)?;
     all(sql, ENROLMENTS, &[Value::Integer(key)], enrolment_of)
 }
 
-/// One of them.
+/// Returns one of a speaker's enrolments.
 pub(super) fn enrolment(sql: &dyn Sql, address: &Address, id: &str) -> Result<Enrolment, StoreError> {
     enrolment_by_id(sql, key_of(sql, address)?, id)
 }
@@ -194,7 +194,7 @@ pub(super) fn enrolment_by_id(sql: &dyn Sql, key: SpeakerKey, id: &str) -> Resul
     first_of_enrolment(sql, ENROLMENT, key, id, enrolment_of)
 }
 
-/// The row that a statement finds for an enrolment of a speaker.
+/// Returns the row that a statement finds for a speaker's enrolment.
 pub(super) fn first_of_enrolment<T>(
     sql: &dyn Sql,
     statement: &'static str,
@@ -203,7 +203,7 @@ pub(super) fn first_of_enrolment<T>(
     read: impl FnMut(&dyn Row) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     let not_found = || StoreError::EnrolmentNotFound { enrolment: id.to_owned() };
-    // PostgreSQL has no texts with U+0000, so no enrolment has such an id.
+    // PostgreSQL cannot store texts with U+0000, so no enrolment has such an id.
     if id.contains('\0') {
         return Err(not_found());
     }
@@ -221,7 +221,7 @@ fn enrolment_of(row: &dyn Row) -> Result<Enrolment, StoreError> {
     })
 }
 
-/// All collections, by name.
+/// Returns all collections, sorted by name.
 pub(super) fn collections(sql: &dyn Sql) -> Result<Vec<CollectionSummary>, StoreError> {
     all(sql, COLLECTIONS, &[], |row| {
         Ok(CollectionSummary {
@@ -232,29 +232,30 @@ pub(super) fn collections(sql: &dyn Sql) -> Result<Vec<CollectionSummary>, Store
     })
 }
 
-/// The number of enrolments of each model, by its fingerprint.
+/// Returns the number of enrolments of each model, by fingerprint.
 pub(super) fn enrolments_by_model(sql: &dyn Sql) -> Result<Vec<(String, usize)>, StoreError> {
     all(sql, ENROLMENTS_BY_MODEL, &[], |row| Ok((row.text(0)?.to_owned(), count(row, 1)?)))
 }
 
-/// RFC 3339 with three decimals, so that texts sort as times.
+/// RFC 3339 with three decimals, so that sorting the texts sorts the times.
 const MILLISECONDS: EncodedConfig =
     Config::DEFAULT.set_time_precision(TimePrecision::Second { decimal_digits: NonZeroU8::new(3) }).encode();
 
-/// RFC 3339, of milliseconds since 1970.
+/// Formats milliseconds since 1970 as RFC 3339.
 pub(super) fn timestamp(milliseconds: i64) -> String {
     let moment = OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds) * 1_000_000).ok();
     moment.and_then(|moment| moment.format(&Iso8601::<MILLISECONDS>).ok()).unwrap_or_default()
 }
 
-/// Milliseconds since 1970, of RFC 3339; `None` if it is no such time, or one that [`timestamp`] could not write.
+/// Parses RFC 3339 as milliseconds since 1970. Returns `None` if the text is invalid, or if [`timestamp`] could not
+/// write the time.
 pub(super) fn milliseconds(text: &str) -> Option<i64> {
     let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     let milliseconds = i64::try_from(moment.unix_timestamp_nanos() / 1_000_000).ok()?;
     (!timestamp(milliseconds).is_empty()).then_some(milliseconds)
 }
 
-/// Milliseconds since 1970.
+/// Returns the current time in milliseconds since 1970.
 pub(super) fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

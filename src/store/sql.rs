@@ -1,14 +1,14 @@
-//! What both databases are asked by: statements with `?1`, `?2` and so on for values, and rows.
+//! The interface to both databases: statements with `?1`, `?2` and so on for values, and rows.
 
 use crate::speakers::Identifier;
 use crate::store::error::StoreError;
 
 /// A connection to a database.
 pub(super) trait Sql {
-    /// Runs a statement; how many rows it has changed.
+    /// Runs a statement, and returns how many rows it has changed.
     fn execute(&self, statement: &'static str, values: &[Value<'_>]) -> Result<usize, StoreError>;
 
-    /// Runs a statement, and hands over its rows, as they come. What takes them does not use the connection.
+    /// Runs a statement, and passes on its rows as they arrive. `each` must not use the connection.
     fn query(
         &self,
         statement: &'static str,
@@ -16,7 +16,7 @@ pub(super) trait Sql {
         each: &mut dyn FnMut(&dyn Row) -> Result<(), StoreError>,
     ) -> Result<(), StoreError>;
 
-    /// Runs a statement for each set of values without waiting for each answer, and hands over the rows with the set's number.
+    /// Runs a statement for each set of values without waiting for each response. Passes on the rows with the set's index.
     fn query_many(
         &self,
         statement: &'static str,
@@ -27,21 +27,21 @@ pub(super) trait Sql {
     /// Runs statements without values.
     fn batch(&self, statements: &str) -> Result<(), StoreError>;
 
-    /// Whether the transaction that was begun is still there.
+    /// Returns whether the transaction is still active.
     fn is_in_transaction(&self) -> bool;
 
-    /// How far the database is.
+    /// Returns the revision of the database.
     fn revision(&self) -> Result<Revision, StoreError>;
 }
 
-/// How far a database is.
+/// The revision of a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Revision {
-    /// It rises with every change.
+    /// A number that rises with every change.
     pub(super) number: u64,
-    /// That up to which removals are not remembered.
+    /// Removals up to this revision are no longer recorded.
     pub(super) forgotten: u64,
-    /// With another origin, what is known of earlier revisions may not hold.
+    /// If the origin differs, knowledge of earlier revisions may be wrong.
     pub(super) origin: i64,
 }
 
@@ -54,7 +54,7 @@ pub(super) enum Value<'a> {
     Bytes(&'a [u8]),
 }
 
-/// A row of an answer.
+/// A row of a result.
 pub(super) trait Row {
     fn integer(&self, column: usize) -> Result<i64, StoreError>;
     fn real(&self, column: usize) -> Result<Option<f64>, StoreError>;
@@ -62,7 +62,7 @@ pub(super) trait Row {
     fn bytes(&self, column: usize) -> Result<&[u8], StoreError>;
 }
 
-/// The first row of an answer, if there is one.
+/// Returns the first row of a result, if it has one.
 pub(super) fn first<T>(
     sql: &dyn Sql,
     statement: &'static str,
@@ -79,7 +79,7 @@ pub(super) fn first<T>(
     Ok(found)
 }
 
-/// The row of an answer that has one.
+/// Returns the only row of a result.
 pub(super) fn one<T>(
     sql: &dyn Sql,
     statement: &'static str,
@@ -90,7 +90,7 @@ pub(super) fn one<T>(
         .ok_or_else(|| StoreError::Internal(format!("there is no row: {statement}")))
 }
 
-/// All rows of an answer.
+/// Returns all rows of a result.
 pub(super) fn all<T>(
     sql: &dyn Sql,
     statement: &'static str,
@@ -105,7 +105,7 @@ pub(super) fn all<T>(
     Ok(rows)
 }
 
-/// Not negative.
+/// Reads a number that is not negative.
 pub(super) fn count(row: &dyn Row, column: usize) -> Result<usize, StoreError> {
     Ok(row.integer(column)?.max(0) as usize)
 }
@@ -115,18 +115,18 @@ pub(super) fn identifier(row: &dyn Row, column: usize) -> Result<Identifier, Sto
     text.parse().map_err(|error| StoreError::Internal(format!("{text:?} is kept as an identifier: {error}")))
 }
 
-/// Codes of warnings.
+/// Reads the codes of warnings.
 pub(super) fn codes(row: &dyn Row, column: usize) -> Result<impl Iterator<Item = &str>, StoreError> {
     Ok(row.text(column)?.split_whitespace())
 }
 
-/// Little-endian `f32`.
+/// Reads a vector from little-endian `f32`.
 pub(super) fn vector(row: &dyn Row, column: usize) -> Result<Vec<f32>, StoreError> {
     let (components, _) = row.bytes(column)?.as_chunks();
     Ok(components.iter().map(|component| f32::from_le_bytes(*component)).collect())
 }
 
-/// Little-endian `f32`.
+/// Writes a vector as little-endian `f32`.
 pub(super) fn bytes_of(vector: &[f32]) -> Vec<u8> {
     vector.iter().flat_map(|component| component.to_le_bytes()).collect()
 }

@@ -1,16 +1,16 @@
-//! Every statement, in what SQLite and PostgreSQL have in common.
+//! All statements, in the common subset of SQLite and PostgreSQL.
 
 macro_rules! statements {
     ($($name:ident = $sql:expr;)*) => {
         $(pub(super) const $name: &str = $sql;)*
 
-        /// All of them, for tests.
+        /// All statements, for tests.
         #[cfg(test)]
         pub(super) const ALL: &[&str] = &[$($name),*];
     };
 }
 
-/// The rows of profiles that the index takes.
+/// The rows of profiles for the index.
 macro_rules! profiles {
     () => {
         "SELECT p.speaker, m.fingerprint, p.vector, p.seconds, p.enrolments, p.without_seconds, p.warnings FROM profiles p
@@ -18,7 +18,7 @@ macro_rules! profiles {
     };
 }
 
-/// The rows of speakers, each with an enrolment, that an export is made of.
+/// The rows of speakers for an export, each with an enrolment.
 macro_rules! exported {
     () => {
         "SELECT s.key, s.collection, s.id, s.name, s.metadata, s.created, s.updated, COALESCE(e.id, ''), m.fingerprint, e.digest, e.vector,
@@ -28,13 +28,13 @@ macro_rules! exported {
 }
 
 statements! {
-    // What follows changes.
+    // Statements for changes since a revision.
     CHANGED_SPEAKERS = "SELECT key, collection, id, name FROM speakers WHERE revision > ?1";
     CHANGED_PROFILES = concat!(profiles!(), " WHERE p.speaker IN (SELECT key FROM speakers WHERE revision > ?1)");
     ALL_PROFILES = profiles!();
     REMOVED_SPEAKERS = "SELECT speaker FROM removals WHERE revision > ?1";
 
-    // What reads.
+    // Statements that read.
     SPEAKER = "SELECT key, collection, id, name, metadata, created, updated FROM speakers WHERE collection = ?1 AND id = ?2";
     KEY = "SELECT key FROM speakers WHERE collection = ?1 AND id = ?2";
     SPEAKERS_AFTER = "SELECT key, collection, id, name, metadata, created, updated FROM speakers
@@ -52,14 +52,14 @@ statements! {
         FROM speakers s GROUP BY s.collection ORDER BY s.collection";
     ENROLMENTS_BY_MODEL = "SELECT m.fingerprint, COUNT(*) FROM enrolments e JOIN models m ON m.key = e.model GROUP BY m.key";
 
-    // What exports: speakers by collection and id, each with all enrolments.
+    // Statements for exports: speakers sorted by collection and id, each with all enrolments.
     MODELS = "SELECT fingerprint, dimension FROM models ORDER BY fingerprint";
     MODELS_OF_COLLECTION = "SELECT DISTINCT m.fingerprint, m.dimension FROM models m JOIN enrolments e ON e.model = m.key
         JOIN speakers s ON s.key = e.speaker WHERE s.collection = ?1 ORDER BY m.fingerprint";
     EXPORT = concat!(exported!(), " ORDER BY s.collection, s.id, e.key");
     EXPORT_COLLECTION = concat!(exported!(), " WHERE s.collection = ?1 ORDER BY s.id, e.key");
 
-    // What writes.
+    // Statements that write.
     RAISE_REVISION = "UPDATE state SET revision = revision + 1, speakers = speakers + ?1 RETURNING revision, speakers";
     COUNT_SPEAKERS = "UPDATE state SET speakers = speakers + ?1";
     TOUCH_STATE = "UPDATE state SET revision = revision";
@@ -76,7 +76,7 @@ statements! {
     REMEMBER_COLLECTION = "INSERT INTO removals (revision, speaker) SELECT CAST(?2 AS BIGINT), key FROM speakers WHERE collection = ?1";
     FORGET_REMOVALS = "DELETE FROM removals WHERE revision <= ?1";
     SET_FORGOTTEN = "UPDATE state SET forgotten = ?1 WHERE forgotten < ?1";
-    // A digest has few rows; with more conditions, others might be looked up first.
+    // A digest has few rows. With more conditions, the database might start with another index.
     BY_DIGEST = "SELECT e.id, s.key, s.id, s.collection, m.fingerprint FROM enrolments e JOIN speakers s ON s.key = e.speaker
         JOIN models m ON m.key = e.model WHERE e.digest = ?1";
     SAMPLES = "SELECT vector, speech_seconds, warnings FROM enrolments WHERE speaker = ?1 AND model = ?2 ORDER BY key";

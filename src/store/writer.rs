@@ -1,4 +1,4 @@
-//! The thread that writes. What waits for it together is committed together.
+//! The writer thread. It commits all waiting changes together.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,43 +15,43 @@ use super::reads::now;
 use super::statements::TOUCH_STATE;
 use super::writes::Transaction;
 
-/// Changes of one commit at the most.
+/// The most changes in one commit.
 const MAX_BATCH: usize = 256;
 
-/// Between two tries to write while that fails.
+/// How often the thread tries to write while writing fails.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
 
-/// Between two tries to empty the write-ahead log of what was removed.
+/// How often the thread tries to empty the write-ahead log of removed data.
 const ERASE_EVERY: Duration = Duration::from_millis(200);
 
-/// How long a process that ends waits for those who read.
+/// How long a process that ends waits for readers.
 const LAST_ERASE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Between two tries of a process that ends.
+/// How often a process that ends tries to empty the log.
 const LAST_ERASE_EVERY: Duration = Duration::from_millis(50);
 
-/// What the thread that writes works with.
+/// The dependencies of the writer thread.
 pub(super) struct Writer {
     pub(super) database: Arc<dyn Database>,
     pub(super) index: Arc<FollowingIndex>,
     pub(super) max_speakers: usize,
-    /// Whether a search has seen changes of another process.
+    /// Whether a search has read changes of another process.
     pub(super) others_wrote: Arc<AtomicBool>,
     /// Whether the last write succeeded.
     pub(super) is_available: Arc<AtomicBool>,
 }
 
-/// What waits for the thread.
+/// The state of the writer thread.
 struct State {
     connection: Option<Box<dyn Writable>>,
-    /// Whether what was removed may not be overwritten yet.
+    /// Whether removed data may not be overwritten yet.
     must_erase: bool,
 }
 
 impl Writer {
-    /// Does jobs until there can be no more, and then erases; whether all that was removed is erased.
+    /// Runs jobs until the channel is closed, and then erases. Returns whether all removed data is erased.
     pub(super) fn run(self, jobs: &Receiver<Box<dyn Job>>) -> bool {
-        // What an earlier process has removed may still be there.
+        // Data that an earlier process removed may still be in the log.
         let mut state = State { connection: None, must_erase: self.database.may_hold_removed() };
         loop {
             let patience = if state.must_erase { ERASE_EVERY } else { PROBE_EVERY };
@@ -80,7 +80,7 @@ impl Writer {
         !state.must_erase
     }
 
-    /// Goes on behind a panic (a bug, which the panic hook has logged): with this thread, every later change would be lost.
+    /// Continues after a panic (a bug, which the panic hook has logged). Without this thread, every later change would be lost.
     fn survive(&self, state: &mut State, work: impl FnOnce(&mut State)) {
         if catch_unwind(AssertUnwindSafe(|| work(state))).is_err() {
             self.is_available.store(false, Ordering::Relaxed);
@@ -89,14 +89,14 @@ impl Writer {
         }
     }
 
-    /// Commits changes together, and answers them.
+    /// Commits changes together, and reports their outcomes.
     fn commit(&self, state: &mut State, mut batch: Vec<Box<dyn Job>>) {
         let committed = self.try_commit(state, |transaction| {
             transaction.sql.batch("SAVEPOINT change")?;
             batch.iter_mut().try_for_each(|job| behind_savepoint(transaction, job.as_mut()))
         });
         for job in batch {
-            // A panic (a bug, which the panic hook has logged) costs one answer alone.
+            // A panic (a bug, which the panic hook has logged) costs a single response.
             let _ = catch_unwind(AssertUnwindSafe(|| job.finish(committed.clone())));
         }
         self.erase(state);
@@ -115,7 +115,7 @@ impl Writer {
             Ok(()) | Err(_) => {}
         }
         if outcome.is_err() {
-            // A new one may be better: this one may have been opened while the file could not be written.
+            // A new connection may work: this one may have been opened while the file was not writable.
             state.connection = None;
         }
         outcome
@@ -138,7 +138,7 @@ impl Writer {
                 max_speakers: self.max_speakers,
                 has_removed: Cell::new(false),
             };
-            // What others have removed meanwhile is erased with what is removed here.
+            // Data that other processes have removed meanwhile is erased together with this process's removals.
             if self.index.is_behind(sql)? {
                 self.others_wrote.store(true, Ordering::Relaxed);
             }
@@ -146,7 +146,7 @@ impl Writer {
             has_removed = transaction.has_removed.get();
             Ok(())
         })?;
-        // If it fails, the next search tries again; what is committed stays so.
+        // If this fails, the next search tries again. Committed changes remain.
         if let Err(error) = self.index.follow(connection.as_ref()) {
             tracing::error!(?error, "the index of speakers cannot follow the store");
             state.connection = None;
@@ -156,24 +156,24 @@ impl Writer {
         Ok(())
     }
 
-    /// What is done while nobody waits: looks whether the store is available again, and erases.
+    /// Runs if no change has arrived for a while: checks whether the store is available again, and erases.
     fn wait_no_longer(&self, state: &mut State) {
         if !self.is_available.load(Ordering::Relaxed) {
-            // Its outcome is kept as the store's state.
+            // The outcome is kept as the store's state.
             let _ = self.try_commit(state, |transaction| transaction.sql.execute(TOUCH_STATE, &[]).map(drop));
         }
         self.look_at_others(state);
         self.erase(state);
     }
 
-    /// Whoever else has removed something may have ended before it was erased.
+    /// Checks for changes of other processes. A process that removed data may have ended before it erased the data.
     fn look_at_others(&self, state: &mut State) {
         let followed = self.index.follow(self.database.as_ref());
         let others_wrote = self.others_wrote.swap(false, Ordering::Relaxed) || matches!(followed, Ok(true));
         state.must_erase |= others_wrote && self.database.may_hold_removed();
     }
 
-    /// Has what was removed overwritten. While somebody reads an older state that cannot be done; it is tried again.
+    /// Overwrites removed data. This is impossible while a reader uses an older state, and is then tried again later.
     fn erase(&self, state: &mut State) {
         if !state.must_erase {
             return;
@@ -186,14 +186,14 @@ impl Writer {
     }
 }
 
-/// Makes a change, and undoes it back to the savepoint if it fails; there is a savepoint behind it then. An error is one of the store
-/// itself.
+/// Makes a change, and rolls it back to the savepoint if it fails. In both cases, a savepoint is set afterwards. A returned
+/// error is an error of the store itself.
 fn behind_savepoint(transaction: &Transaction<'_>, job: &mut dyn Job) -> Result<(), StoreError> {
     let has_removed = transaction.has_removed.get();
     match catch_unwind(AssertUnwindSafe(|| job.run(transaction))) {
         Ok(Ok(())) => transaction.sql.batch("RELEASE SAVEPOINT change; SAVEPOINT change"),
         Ok(Err(error @ StoreError::Unavailable { .. })) => Err(error),
-        // The database has undone everything.
+        // The database has rolled back the whole transaction.
         _ if !transaction.sql.is_in_transaction() => {
             Err(StoreError::Unavailable { reason: "the transaction was rolled back".into() })
         }

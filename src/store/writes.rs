@@ -1,4 +1,4 @@
-//! What writes. Each function is one change, all or nothing: its caller undoes what is left of one that fails.
+//! Changes speakers and enrolments. Each function is one change: its caller undoes the partial effects of a change that fails.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -20,19 +20,19 @@ use crate::speakers::{
     Speaker, SpeakerKey, SpeakerName, Voice, check,
 };
 
-/// Changes for which removals are remembered: who is further behind reads everything anew.
+/// The number of changes for which removals are recorded. An index that is further behind reads everything anew.
 const REMEMBERED_CHANGES: i64 = 100_000;
 
-/// Enrolments of a speaker at the most: each change reads all of them.
+/// The most enrolments of a speaker, because each change reads all of them.
 pub(super) const MAX_ENROLMENTS: usize = 1_024;
 
-/// A transaction in work.
+/// A transaction in progress.
 pub struct Transaction<'a> {
     pub(super) sql: &'a dyn Sql,
     /// Milliseconds since 1970.
     pub(super) now: i64,
     pub(super) max_speakers: usize,
-    /// Whether something was removed whose bytes must be gone from the file.
+    /// Whether data was removed that must be erased from the file.
     pub(super) has_removed: Cell<bool>,
 }
 
@@ -41,15 +41,15 @@ pub struct Transaction<'a> {
 pub struct NewSpeaker {
     /// The collection.
     pub collection: Identifier,
-    /// The id; one is made if there is none.
+    /// The id; if there is none, one is generated.
     pub id: Option<Identifier>,
     /// Name and metadata.
     pub details: Details,
-    /// What to enrol.
+    /// The voices to enrol.
     pub voices: Vec<Voice>,
 }
 
-/// A speaker that was created, or was there as wanted.
+/// A speaker that was created, or already existed as requested.
 #[derive(Clone, Debug)]
 pub struct Created {
     /// The speaker.
@@ -58,7 +58,7 @@ pub struct Created {
     pub is_new: bool,
 }
 
-/// An enrolment that was made, or was there already.
+/// An enrolment that was made, or already existed.
 #[derive(Clone, Debug)]
 pub struct Enrolled {
     /// The enrolment.
@@ -69,22 +69,22 @@ pub struct Enrolled {
     pub is_new: bool,
 }
 
-/// A speaker's enrolments, while more are made.
+/// A speaker's enrolments, while more are added.
 #[derive(Default)]
 struct SoFar {
-    /// How many, of all models.
+    /// The number of enrolments of all models.
     enrolments: usize,
-    /// By their fingerprints; at the least the models that more are made of.
+    /// By fingerprint. Contains at least the models of the new enrolments.
     models: BTreeMap<String, ModelSoFar>,
 }
 
-/// Those of a model.
+/// A speaker's enrolments of one model.
 struct ModelSoFar {
     key: i64,
     samples: Vec<Sample>,
 }
 
-/// An enrolment that is there, and whose it is.
+/// An existing enrolment, and its speaker.
 pub(super) struct Known {
     enrolment: String,
     pub(super) key: SpeakerKey,
@@ -94,7 +94,7 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// A row of [`BY_DIGEST`].
+    /// Reads a row of [`BY_DIGEST`].
     pub(super) fn of(row: &dyn Row) -> Result<Self, StoreError> {
         Ok(Self {
             enrolment: row.text(0)?.to_owned(),
@@ -105,15 +105,15 @@ impl Known {
         })
     }
 
-    /// The same counts once in a collection, for each model.
+    /// Returns whether the enrolment is of a collection and model. A digest may be enrolled once for each collection and model.
     pub(super) fn is_of(&self, collection: &Identifier, fingerprint: &str) -> bool {
         self.collection == *collection && self.fingerprint == fingerprint
     }
 }
 
 impl Transaction<'_> {
-    /// Creates a speaker and enrols voices, checked in order against the profile so far. What was created just so before is found
-    /// again, without an id by what was enrolled.
+    /// Creates a speaker and enrols voices. Each voice is checked against the profile of the voices before it. If the same
+    /// request has created the speaker before, returns that speaker; without an id, finds it by the enrolled voices.
     pub fn create(&self, new: &NewSpeaker, rules: &EnrolmentRules) -> Result<Created, StoreError> {
         if let Some(speaker) = self.created_before(new)? {
             return Ok(Created { speaker, is_new: false });
@@ -184,12 +184,12 @@ impl Transaction<'_> {
         match (is_same, &new.id) {
             (true, _) => Ok(Some(found)),
             (false, Some(_)) => Err(StoreError::SpeakerExists { speaker: address.id }),
-            // It will be told which voice is another's.
+            // Enrolling the voices reports which of them belongs to another speaker.
             (false, None) => Ok(None),
         }
     }
 
-    /// Changes what is known of a speaker.
+    /// Changes the name or the metadata of a speaker.
     pub fn change(
         &self,
         address: &Address,
@@ -213,13 +213,13 @@ impl Transaction<'_> {
         Ok((speaker(self.sql, address)?, is_change))
     }
 
-    /// Removes a speaker with all enrolments.
+    /// Removes a speaker and all enrolments.
     pub fn remove(&self, address: &Address) -> Result<(), StoreError> {
         let key = key_of(self.sql, address)?;
         self.remove_all([key])
     }
 
-    /// Removes speakers together.
+    /// Removes several speakers.
     pub(super) fn remove_all(&self, keys: impl IntoIterator<Item = SpeakerKey>) -> Result<(), StoreError> {
         let keys: Vec<Vec<Value>> = keys.into_iter().map(|key| vec![Value::Integer(key)]).collect();
         if keys.is_empty() {
@@ -233,7 +233,7 @@ impl Transaction<'_> {
         self.removed(revision)
     }
 
-    /// Removes all speakers of a collection; how many there were.
+    /// Removes all speakers of a collection. Returns their number.
     pub fn remove_collection(&self, collection: &Identifier) -> Result<usize, StoreError> {
         let (revision, _) = self.raise_revision(0)?;
         let of_collection = Value::Text(collection.as_str());
@@ -256,7 +256,7 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Enrols a voice for a speaker, or finds that it was enrolled before.
+    /// Enrols a voice for a speaker, or returns the enrolment if the voice is already enrolled.
     pub fn enrol(
         &self,
         address: &Address,
@@ -282,7 +282,7 @@ impl Transaction<'_> {
         Ok(enrolled)
     }
 
-    /// Adds an enrolment, unless it is there. What it changes of the profile and the speaker is left to the caller.
+    /// Adds an enrolment unless it exists. The caller updates the profile and the speaker.
     fn enrol_for(
         &self,
         key: SpeakerKey,
@@ -351,7 +351,7 @@ impl Transaction<'_> {
         self.touch(key)
     }
 
-    /// Removes all enrolments of a speaker, who stays; how many there were.
+    /// Removes all enrolments of a speaker, but not the speaker. Returns their number.
     pub fn remove_enrolments(&self, address: &Address) -> Result<usize, StoreError> {
         let key = key_of(self.sql, address)?;
         let models = self.models_of(key)?;
@@ -364,7 +364,7 @@ impl Transaction<'_> {
         Ok(n)
     }
 
-    /// Makes an enrolment another speaker's; that speaker.
+    /// Moves an enrolment to another speaker, and returns that speaker.
     pub fn move_enrolment(
         &self,
         address: &Address,
@@ -387,7 +387,7 @@ impl Transaction<'_> {
         speaker(self.sql, &to)
     }
 
-    /// Makes all enrolments of another speaker this one's, and removes the other; the ids of what was moved.
+    /// Moves all enrolments of another speaker to this one, and removes the other. Returns this speaker.
     pub fn merge(&self, address: &Address, from: &Identifier) -> Result<Speaker, StoreError> {
         let target = key_of(self.sql, address)?;
         let other = Address { collection: address.collection.clone(), id: from.clone() };
@@ -403,7 +403,7 @@ impl Transaction<'_> {
         speaker(self.sql, address)
     }
 
-    /// The enrolment of the same by the same model in a collection.
+    /// Returns the enrolment of the same voice by the same model in a collection.
     fn known(&self, collection: &Identifier, voice: &Voice) -> Result<Option<Known>, StoreError> {
         let fingerprint = voice.embedding.model().fingerprint();
         let mut found = None;
@@ -421,13 +421,13 @@ impl Transaction<'_> {
         one(self.sql, ENROLMENT_COUNT, &[Value::Integer(key)], |row| count(row, 0))
     }
 
-    /// Makes the profile of a speaker for a model anew.
+    /// Computes a speaker's profile for a model anew.
     fn refresh(&self, key: SpeakerKey, model: i64) -> Result<(), StoreError> {
         let samples = self.samples(key, model)?;
         self.set_profile(key, model, &samples).map(drop)
     }
 
-    /// A speaker's enrolments of a model, in the order in which they came.
+    /// Returns a speaker's enrolments of a model, in the order in which they were made.
     fn samples(&self, key: SpeakerKey, model: i64) -> Result<Vec<Sample>, StoreError> {
         all(self.sql, SAMPLES, &[Value::Integer(key), Value::Integer(model)], |row| {
             let warnings = codes(row, 2)?.map(str::to_owned).collect();
@@ -435,7 +435,7 @@ impl Transaction<'_> {
         })
     }
 
-    /// Makes all enrolments of a speaker's model the profile; `None` if they have none.
+    /// Computes the profile from all enrolments of a speaker's model, and stores it. Returns `None` if there are none.
     fn set_profile(
         &self,
         key: SpeakerKey,
@@ -458,7 +458,7 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// The revision of this change, and the number of speakers: so many more than before.
+    /// Returns the revision of this change, and the number of speakers after adding `more_speakers`.
     pub(super) fn raise_revision(&self, more_speakers: i64) -> Result<(i64, usize), StoreError> {
         let values = [Value::Integer(more_speakers)];
         one(self.sql, RAISE_REVISION, &values, |row| Ok((row.integer(0)?, count(row, 1)?)))
@@ -482,12 +482,12 @@ impl Transaction<'_> {
     }
 }
 
-/// Whether a speaker may have so many enrolments.
+/// Checks that a speaker may have `n` enrolments.
 fn check_room(n: usize) -> Result<(), StoreError> {
     if n <= MAX_ENROLMENTS { Ok(()) } else { Err(StoreError::TooManyEnrolments { max: MAX_ENROLMENTS }) }
 }
 
-/// A profile as it is kept.
+/// A profile as it is stored.
 pub(super) struct ProfileRow {
     profile: Profile,
     vector: Vec<u8>,

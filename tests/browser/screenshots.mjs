@@ -15,7 +15,7 @@ const folder = path.join(REPOSITORY, "target/screenshots");
 await fs.mkdir(folder, { recursive: true });
 // With the default key, which the page knows.
 const [browser, service] = await Promise.all([startBrowser(), startService({ API_KEY: "" })]);
-const sample = (name) => path.join(REPOSITORY, "src/http/pages/app/voices", `${name}.opus`);
+const sample = (name) => path.join(REPOSITORY, "assets/voices", `${name}.opus`);
 
 for (const [look, options] of Object.entries(LOOKS)) {
   const page = await openPage(browser, service.url, options);

@@ -61,8 +61,12 @@ fn check_python_client(markdown: &Path, directory: &Path, test: &str) {
 }
 
 #[test]
-fn the_readmes_python_client_works() {
-    check_python_client(&repository().join("README.md"), repository(), "the_readmes_python_client_works");
+fn the_documented_python_client_works() {
+    check_python_client(
+        &repository().join("docs/clients.md"),
+        repository(),
+        "the_documented_python_client_works",
+    );
 }
 
 #[test]
@@ -103,8 +107,90 @@ fn check_curl_lines(markdown: &Path, directory: &Path) {
 }
 
 #[test]
-fn the_readmes_curl_lines_work() {
-    check_curl_lines(&repository().join("README.md"), repository());
+fn the_documented_curl_lines_work() {
+    for page in ["docs/clients.md", "docs/migration.md"] {
+        check_curl_lines(&repository().join(page), repository());
+    }
+}
+
+/// Programs whose commands a test cannot run.
+const NOT_RUN: [&str; 2] = ["docker", "make"];
+
+/// A reader follows the pages in this order, with one server and its database.
+#[test]
+fn every_documented_command_works_in_order() {
+    let pages =
+        ["README.md", "docs/speakers.md", "docs/diarization.md", "docs/models.md", "docs/command-line.md"];
+    if !["curl", "jq"].iter().all(|program| Command::new(program).arg("--version").output().is_ok()) {
+        say("SKIPPED every_documented_command_works_in_order: curl or jq is not installed");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["assets", "tests"] {
+        std::os::unix::fs::symlink(repository().join(name), folder.path().join(name)).unwrap();
+    }
+    let database = format!("sqlite:{}", folder.path().join("speakers.db").display());
+    let server = Server::start_with(&[("MODELS", ""), ("DATABASE_URL", &database)]);
+    let program = Path::new(env!("CARGO_BIN_EXE_voice-embedding-service"));
+    let mut path = program.parent().unwrap().as_os_str().to_owned();
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap());
+    for page in pages {
+        // What a block exports holds for the blocks behind it.
+        let mut script = String::new();
+        for block in blocks(&repository().join(page), "bash") {
+            let first = block.split_whitespace().next().unwrap();
+            if !NOT_RUN.contains(&first) {
+                script += &addressed(&block.replace("curl ", "curl -sS --fail-with-body "), &server);
+            }
+        }
+        assert!(script.matches("voice-embedding-service ").count() >= 1, "{page}");
+        let mut bash = Command::new("bash");
+        bash.current_dir(&folder).env("PATH", &path).env("DATABASE_URL", &database).env_remove("MODELS");
+        run(bash.env("NO_PROXY", "127.0.0.1").args(["-euxo", "pipefail", "-c", &script]));
+    }
+}
+
+/// Parses what cannot be run here: Swift needs Apple's or its own toolchain.
+#[test]
+fn the_documented_swift_client_parses() {
+    let packages = repository().join("target/sdks/python");
+    if !packages.join("tree_sitter_swift").is_dir() {
+        say("SKIPPED the_documented_swift_client_parses: `make sdks` installs tree-sitter-swift from PyPI");
+        return;
+    }
+    let code = blocks(&repository().join("docs/clients.md"), "swift").concat();
+    let mut python = Command::new(std::env::var_os("PYTHON").map_or("python3".into(), PathBuf::from));
+    python.env("PYTHONPATH", &packages).arg(repository().join("tests/sdks/parse_swift.py"));
+    assert_eq!(run(python.arg(&code)).trim(), "0 errors");
+    let mut python = Command::new(std::env::var_os("PYTHON").map_or("python3".into(), PathBuf::from));
+    python.env("PYTHONPATH", &packages).arg(repository().join("tests/sdks/parse_swift.py"));
+    assert_ne!(run(python.arg("func broken( {")).trim(), "0 errors");
+}
+
+/// Runs the TypeScript of Node, without its types; the browser's function is compiled alone.
+#[test]
+fn the_documented_typescript_clients_work() {
+    let packages = repository().join("target/sdks/node");
+    if !packages.join("node_modules/typescript").is_dir() {
+        say("SKIPPED the_documented_typescript_clients_work: `make sdks` installs typescript from npm");
+        return;
+    }
+    let server = Server::start_with(&[("MODELS", "")]);
+    let address = server.address.as_str();
+    let outputs = blocks(&repository().join("docs/clients.md"), "ts").into_iter().map(|code| {
+        let code = addressed(&code, &server).replace("localhost:8000", address);
+        let mut node = Command::new("node");
+        node.env("SDK_FOLDER", &packages).current_dir(repository());
+        run(node
+            .args(["--no-warnings", "--experimental-websocket", "tests/sdks/run_typescript.mjs"])
+            .arg(&code))
+    });
+    let outputs: Vec<String> = outputs.collect();
+    assert_eq!(outputs.len(), 3);
+    assert!(outputs[0].contains("192") && outputs[0].contains(" true"), "{}", outputs[0]);
+    assert!(outputs[0].contains("Shall we start?"), "{}", outputs[0]);
+    assert!(outputs[2].contains("S1 ") && outputs[2].contains("final 1"), "{}", outputs[2]);
 }
 
 #[test]
@@ -152,8 +238,8 @@ fn openais_python_sdk_and_langchain_work_unchanged() {
         python.env("PYTHONPATH", &packages).env("NO_PROXY", "127.0.0.1").current_dir(repository());
         python
     };
-    let readme = blocks(&repository().join("README.md"), "python");
-    let example = readme.iter().find(|block| block.contains("import OpenAI")).unwrap();
+    let documented = blocks(&repository().join("docs/clients.md"), "python");
+    let example = documented.iter().find(|block| block.contains("import OpenAI")).unwrap();
     let server = Server::start();
     assert_eq!(run(python().args(["-c", &addressed(example, &server)])).trim(), "256");
 

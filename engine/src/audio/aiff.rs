@@ -9,7 +9,7 @@ use super::error::AudioError;
 use super::pcm::{Endian, RawFormat, SampleFormat};
 use super::raw;
 
-/// Lengths from here on mean "unknown": a program that writes to a pipe cannot fill them in afterwards.
+/// Lengths from this value on mean "unknown": a program that writes to a pipe cannot fill them in afterwards.
 const UNKNOWN_LEN: u32 = 0x7f00_0000;
 
 /// The common chunk.
@@ -48,14 +48,14 @@ impl Common {
     }
 }
 
-/// A float of 80 bits, of a magnitude that a sample rate has.
+/// Converts a float of 80 bits to an integer, or returns `None` if its magnitude is not that of a sample rate.
 fn extended(bytes: [u8; 10]) -> Option<u32> {
     let exponent = i32::from(u16::from_be_bytes([bytes[0], bytes[1]]) & 0x7fff) - 16_383;
     let mantissa = Bytes(&bytes).u64_be(2)?;
     (0..32).contains(&exponent).then(|| (mantissa >> (63 - exponent)) as u32)
 }
 
-/// The audio of the sound chunk.
+/// Returns a reader for the audio of the sound chunk.
 pub(super) fn demux(file: &[u8]) -> Result<EqualPackets<'_>, AudioError> {
     let cut = || AudioError::Corrupt("it ends within its header".into());
     let bytes = Bytes(file);

@@ -1,20 +1,20 @@
-//! AMR and AMR-WB: the two kinds, and the decoder of their frames of 20 ms.
+//! The two kinds of AMR (AMR and AMR-WB), and the decoder of their frames of 20 ms.
 //!
 //! Sources: RFC 4867, section 5 (files); 3GPP TS 26.244, annex D (3GP has the same frames).
 
 use codec_core::codecs::amr::{AmrCodec, AmrFrameType, AmrVariant};
 use codec_core::types::{CodecConfig, CodecType, CodedFrame, FrameKind, VariableRateCodec};
 
-/// Frames a second.
+/// Frames per second.
 pub(super) const FRAME_RATE_HZ: f64 = 50.0;
 
-/// What files of the two begin with.
+/// The magic bytes of each kind of file.
 const MAGICS: [(&[u8], AmrKind); 2] = [(b"#!AMR\n", AmrKind::Narrow), (b"#!AMR-WB\n", AmrKind::Wide)];
 
-/// Bits of a frame's header that are zero.
+/// Bits of a frame's header that are always zero.
 const PADDING_BITS: u8 = 0b1000_0011;
 
-/// Set in the header of a frame that has arrived whole.
+/// Bit that is set in the header of an intact frame.
 const IS_GOOD: u8 = 0b100;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(super) enum AmrKind {
 }
 
 impl AmrKind {
-    /// The kind of a file, and where its frames begin.
+    /// Returns the kind of a file and the position at which its frames begin.
     pub(super) fn of_file(file: &[u8]) -> Option<(Self, usize)> {
         MAGICS.iter().find(|(magic, _)| file.starts_with(magic)).map(|(magic, kind)| (*kind, magic.len()))
     }
@@ -45,14 +45,14 @@ impl AmrKind {
         }
     }
 
-    /// What the frame with this header holds; none of a header that no encoder writes.
+    /// Returns the type of the frame with this header, or `None` for a header that no encoder writes.
     pub(super) fn frame_type(self, header: u8) -> Option<AmrFrameType> {
         let is_written = header & PADDING_BITS == 0;
         AmrFrameType::from_index(self.variant(), header >> 3 & 15).ok().filter(|_| is_written)
     }
 }
 
-/// Decodes frames, each with its header.
+/// Decodes frames that include their headers.
 pub(super) struct AmrDecoder {
     kind: AmrKind,
     codec: Box<AmrCodec>,
@@ -74,7 +74,7 @@ impl AmrDecoder {
         self.kind.sample_rate_hz()
     }
 
-    /// The samples of a frame; none if it is none.
+    /// Returns the samples of a frame, or `None` if it is not a valid frame.
     pub(super) fn decode(&mut self, frame: &[u8]) -> Option<Vec<i16>> {
         let (header, data) = frame.split_first()?;
         let kind = match self.kind.frame_type(*header)? {

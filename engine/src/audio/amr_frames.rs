@@ -1,4 +1,4 @@
-//! Frames of AMR in files and in 3GP, one after the other.
+//! Reads consecutive AMR frames from AMR files and from 3GP.
 //!
 //! Sources: RFC 4867, section 5 (files); 3GPP TS 26.244, annex D (3GP has the same frames).
 
@@ -9,10 +9,10 @@ use super::codec::Codec;
 use super::demux::{Demux, Heard, Item, Part};
 use super::error::AudioError;
 
-/// Bytes that are searched for a frame between two pauses.
+/// Number of bytes that are searched for a frame between two pauses.
 const SEARCH_BYTES: usize = 1 << 18;
 
-/// Frames of a file, or of the samples of a track.
+/// Reads the frames of a file or of a track's samples.
 pub(super) struct Frames<'a> {
     container: &'static str,
     data: Cow<'a, [u8]>,
@@ -28,7 +28,7 @@ impl<'a> Frames<'a> {
         Self { container, data, at: 0, part: Some(part), kind, truncated: false }
     }
 
-    /// With what an edit list leaves to be heard.
+    /// Applies an edit list, which determines the frames that are heard, and sets whether the container is truncated.
     pub(super) fn edited(mut self, heard: Heard, truncated: bool) -> Self {
         self.part = Some(Part { codec: Codec::Amr(self.kind), heard });
         Self { truncated, ..self }
@@ -47,7 +47,7 @@ impl<'a> Demux<'a> for Frames<'a> {
         let searched = self.data.len().min(self.at.saturating_add(SEARCH_BYTES));
         while let Some(header) = self.data[self.at..searched].first() {
             let Some(frame_type) = self.kind.frame_type(*header) else {
-                // Damage.
+                // The bytes are damaged: skip one.
                 self.truncated = true;
                 self.at += 1;
                 continue;

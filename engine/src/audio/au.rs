@@ -1,4 +1,4 @@
-//! Sun's and NeXT's AU.
+//! The AU format of Sun and NeXT.
 //!
 //! Source: the manual page `audio(5)` of SunOS.
 
@@ -8,10 +8,10 @@ use super::error::AudioError;
 use super::pcm::{Endian, RawFormat, SampleFormat};
 use super::raw;
 
-/// The length of audio that is not known.
+/// The length that means "unknown".
 const UNKNOWN_LEN: u32 = u32::MAX;
 
-/// The samples behind the header.
+/// Returns a reader for the samples after the header.
 pub(super) fn demux(file: &[u8]) -> Result<EqualPackets<'_>, AudioError> {
     let cut = || AudioError::Corrupt("it ends within its header".into());
     let bytes = Bytes(file);

@@ -1,48 +1,49 @@
-//! What decoding one file may cost, whatever the file claims.
+//! Limits the cost of decoding a file, whatever the file announces.
 
 use super::error::AudioError;
 use crate::pace::{Cancelled, Pace};
 
-/// Seconds that may be decoded beyond the longest recording: delays, padding and what an edit list leaves out.
+/// Seconds that may be decoded in excess of the longest recording: delays, padding, and parts that an edit list omits.
 const MARGIN_SECONDS: f64 = 1.0;
 
-/// Seconds that a packet costs which decodes to nothing and does not say how long it is.
+/// Seconds that are charged for a packet that decodes to nothing and does not state its length.
 const EMPTY_PACKET_SECONDS: f64 = 1e-3;
 
-/// Decoders for one file: each part of a chained file has one of its own.
+/// Largest number of decoders for a file. Each part of a chained file has a separate decoder.
 const MAX_PARTS: usize = 1_000;
 
-/// Times the file's length that its packets may have together: some containers leave out the first bytes of each.
+/// Limit on the total length of all packets, as a multiple of the file's length. Packets may exceed the file, because
+/// some containers omit the first bytes of each packet.
 const MAX_COPIES: u64 = 2;
 
-/// Bytes of packets, or steps of a search, between two pauses at most.
+/// Largest number of bytes of packets, or of search steps, between two pauses.
 const BYTES_A_SLICE: u64 = 1 << 18;
 
-/// Seconds of audio between two pauses at most.
+/// Largest number of seconds of audio between two pauses.
 const SECONDS_A_SLICE: f64 = 0.5;
 
-/// The budget of one file. Containers describe what they hold; this decides how much of it is decoded.
+/// The budget of a file. Containers only announce their contents; the budget limits how much of them is decoded.
 pub(super) struct Budget<'p> {
     pace: Pace<'p>,
     max_seconds: f64,
-    /// Decoded so far, whether heard or not.
+    /// Seconds decoded so far, whether heard or not.
     seconds: f64,
     max_bytes: u64,
     /// Bytes of all packets so far.
     bytes: u64,
     n_parts: usize,
-    /// Since the last pause.
+    /// Seconds and bytes since the last pause.
     slice: (f64, u64),
 }
 
 impl<'p> Budget<'p> {
-    /// The budget of a file of `file_len` bytes, for a recording of up to `max_seconds`.
+    /// Creates the budget of a file of `file_len` bytes, for a recording of up to `max_seconds`.
     pub(super) fn new(file_len: usize, max_seconds: f64, pace: Pace<'p>) -> Self {
         let max_bytes = MAX_COPIES * file_len as u64;
         Self { pace, max_seconds, seconds: 0.0, max_bytes, bytes: 0, n_parts: 0, slice: (0.0, 0) }
     }
 
-    /// Refuses a length that is over the limit whatever is left out of it.
+    /// Rejects a length that exceeds the limit even without everything that may be left out.
     pub(super) fn check_length(&self, seconds: f64) -> Result<(), AudioError> {
         if seconds > self.max_seconds + MARGIN_SECONDS {
             return Err(AudioError::TooLong { max_seconds: self.max_seconds });
@@ -50,7 +51,7 @@ impl<'p> Budget<'p> {
         Ok(())
     }
 
-    /// One more decoder.
+    /// Charges another decoder.
     pub(super) fn take_part(&mut self) -> Result<(), AudioError> {
         self.n_parts += 1;
         if self.n_parts > MAX_PARTS {
@@ -59,7 +60,7 @@ impl<'p> Budget<'p> {
         Ok(())
     }
 
-    /// One more packet of so many bytes.
+    /// Charges another packet of `n_bytes` bytes.
     pub(super) fn take_packet(&mut self, n_bytes: usize) -> Result<(), AudioError> {
         self.bytes += n_bytes as u64;
         if self.bytes > self.max_bytes {
@@ -69,17 +70,17 @@ impl<'p> Budget<'p> {
         self.pause_after_slice()
     }
 
-    /// Audio that was decoded.
+    /// Charges decoded audio.
     pub(super) fn take_frames(&mut self, n_frames: usize, sample_rate_hz: u32) -> Result<(), AudioError> {
         self.take_seconds(n_frames as f64 / f64::from(sample_rate_hz.max(1)))
     }
 
-    /// A packet that decoded to nothing, of the length that it should have, if that is known.
+    /// Charges a packet that decoded to nothing, with the length that it should have, if known.
     pub(super) fn take_empty_packet(&mut self, seconds: Option<f64>) -> Result<(), AudioError> {
         self.take_seconds(seconds.unwrap_or(0.0).max(EMPTY_PACKET_SECONDS))
     }
 
-    /// A stretch of bytes was searched.
+    /// Charges a search through a stretch of bytes.
     pub(super) fn take_search(&mut self) -> Result<(), AudioError> {
         self.slice.1 += BYTES_A_SLICE;
         self.pause_after_slice()

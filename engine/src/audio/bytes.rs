@@ -1,6 +1,6 @@
-//! Numbers and magic bytes at places of a file.
+//! Reads numbers and magic bytes at positions of a file.
 
-/// A file, read at any place; `None` beyond its end.
+/// A file that is read at any position. Reads beyond its end return `None`.
 #[derive(Clone, Copy)]
 pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
 
@@ -29,7 +29,7 @@ impl<'a> Bytes<'a> {
         self.0.get(at..at.checked_add(N)?)?.try_into().ok()
     }
 
-    /// `len` bytes, or as many as there are.
+    /// Returns `len` bytes, or as many as there are.
     pub(super) fn up_to(self, at: usize, len: usize) -> &'a [u8] {
         let start = at.min(self.0.len());
         &self.0[start..at.saturating_add(len).min(self.0.len())]

@@ -21,14 +21,14 @@ struct Description {
     bits: u32,
 }
 
-/// The packet table: how much of the audio is heard, and the lengths of packets where they differ.
+/// The packet table: the part of the audio that is heard, and the lengths of packets if they differ.
 #[derive(Clone, Copy)]
 struct PacketTable<'a> {
     n_packets: u64,
-    /// Frames at the beginning that are the decoder's delay, and those at the end that fill the last packet.
+    /// Number of frames at the beginning that are the decoder's delay, and of those at the end that fill the last packet.
     skip: u64,
     padding: u64,
-    /// Numbers of 7 bits a byte.
+    /// Numbers with 7 bits per byte.
     lens: &'a [u8],
 }
 
@@ -40,7 +40,7 @@ pub(super) fn demux(file: &[u8]) -> Result<Box<dyn Demux<'_> + '_>, AudioError> 
     let mut at = 8_usize;
     while let (Some(name), Some(len)) = (bytes.array::<4>(at), bytes.u64_be(at + 4)) {
         let content = file.get(at + 12..).unwrap_or_default();
-        // Recorders that write to a pipe leave -1 for "to the end".
+        // Recorders that write to a pipe store -1 for "to the end".
         let announced = if name == *b"data" && len.cast_signed() < 0 { content.len() as u64 } else { len };
         let present = usize::try_from(announced).unwrap_or(usize::MAX).min(content.len());
         let content = &content[..present];
@@ -48,7 +48,7 @@ pub(super) fn demux(file: &[u8]) -> Result<Box<dyn Demux<'_> + '_>, AudioError> 
             b"desc" => description = Description::read(Bytes(content)),
             b"kuki" => cookie = content,
             b"pakt" => table = Some(content),
-            // A count of edits comes first.
+            // An edit count precedes the audio.
             b"data" => audio = Some((content.get(4..).unwrap_or_default(), (present as u64) < announced)),
             _ => {}
         }
@@ -137,7 +137,7 @@ impl Description {
     fn sample_format(&self) -> Option<SampleFormat> {
         match &self.format {
             b"lpcm" => {
-                // Flags: 1 float, 2 little-endian.
+                // Flag 1 means float, flag 2 little-endian.
                 let endian = if self.flags & 2 == 0 { Endian::Big } else { Endian::Little };
                 if self.flags & 1 == 1 {
                     return SampleFormat::float(self.bits, endian);
@@ -164,22 +164,22 @@ impl<'a> PacketTable<'a> {
     }
 }
 
-/// Packets whose lengths the packet table lists.
+/// Reads packets whose lengths are listed in the packet table.
 struct ListedPackets<'a> {
     part: Option<Part>,
     data: &'a [u8],
-    /// What is left of the lengths.
+    /// The remaining lengths.
     lens: &'a [u8],
     n_left: u64,
-    /// Each length is followed by a count of frames.
+    /// Whether a count of frames follows each length.
     has_frame_counts: bool,
-    /// Until the end is said.
+    /// The padding, until the end is reported.
     padding: Option<u64>,
     truncated: bool,
 }
 
 impl ListedPackets<'_> {
-    /// The next number of the table.
+    /// Reads the next number of the table.
     fn number(&mut self) -> Option<usize> {
         let mut value = 0_usize;
         loop {
@@ -227,10 +227,10 @@ impl<'a> Demux<'a> for ListedPackets<'a> {
     }
 }
 
-/// The 24 bytes of an ALAC cookie; older files wrap them in boxes.
+/// Returns the 24 bytes of an ALAC cookie, which older files wrap in boxes.
 fn alac_cookie(cookie: &[u8]) -> Option<&[u8]> {
     if cookie.get(4..8) == Some(b"frma") {
-        // `frma` of 12 bytes, then `alac` with a version.
+        // A box `frma` of 12 bytes precedes a box `alac` with a version.
         return cookie.get(24..);
     }
     Some(cookie)

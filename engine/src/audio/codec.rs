@@ -1,4 +1,5 @@
-//! Packets of compressed audio -> interleaved samples: symphonia's decoders, and ropus for Opus, which symphonia lacks.
+//! Decodes packets of compressed audio into interleaved samples. Most codecs use symphonia's decoders. Opus, which
+//! symphonia lacks, uses ropus.
 
 use std::cell::Cell;
 use std::ops::RangeInclusive;
@@ -21,22 +22,22 @@ use super::pcm::RawFormat;
 use super::recording::{MAX_CHANNELS, check_channels};
 use super::vorbis::VorbisHeaders;
 
-/// Opus always decodes at this rate, in Hz.
+/// Sample rate in Hz of all decoded Opus audio.
 pub(super) const OPUS_RATE_HZ: u32 = 48_000;
 
-/// Frames of the longest Opus packet: 120 ms (RFC 6716, section 2.1.4).
+/// Number of frames in the longest Opus packet: 120 ms (RFC 6716, section 2.1.4).
 const MAX_OPUS_PACKET_FRAMES: usize = 5_760;
 
-/// Frames of the longest ALAC packet: encoders write 4,096.
+/// Largest supported number of frames in an ALAC packet. Encoders write 4,096.
 const MAX_ALAC_PACKET_FRAMES: u32 = 16_384;
 
-/// Channels of ADPCM: WAV and QuickTime know one or two.
+/// Numbers of channels of ADPCM. WAV and QuickTime support one or two.
 const ADPCM_CHANNELS: RangeInclusive<u16> = 1..=2;
 
-/// A codec, with what its decoder must know.
+/// A codec and the parameters of its decoder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Codec {
-    /// Samples that are not compressed.
+    /// Uncompressed samples.
     Pcm(RawFormat),
     /// MPEG audio of layer 1, 2 or 3.
     Mpeg(u8),
@@ -76,7 +77,8 @@ pub(super) enum AdpcmKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct OpusLayout {
     channels: u8,
-    /// Streams, streams of two channels, and each channel's place among those; `None` for one stream of one or two channels.
+    /// Number of streams, number of coupled streams (with two channels), and each channel's position among the decoded
+    /// channels. `None` for a single stream of one or two channels.
     mapping: Option<(u8, u8, Vec<u8>)>,
 }
 
@@ -85,14 +87,14 @@ impl OpusLayout {
         self.channels
     }
 
-    /// One stream of one or two channels.
+    /// Returns the layout of a single stream of one or two channels.
     pub(super) fn simple(channels: u8) -> Self {
         Self { channels, mapping: None }
     }
 
-    /// From the channel count, the mapping family and its table. Families 1, 2 and 255 have one: Vorbis' order of channels,
-    /// ambisonics, and channels without a meaning. There are no more streams than channels, as encoders write it: each stream is
-    /// decoded, whether a channel takes it or not.
+    /// Creates a layout from the number of channels, the mapping family and its table. Families 1, 2 and 255 have a
+    /// table: Vorbis' channel order, ambisonics, and channels without a meaning. Encoders do not write more streams than
+    /// channels. Such a layout is rejected, because each stream is decoded even if no channel uses it.
     pub(super) fn new(channels: u8, family: u8, table: &[u8]) -> Option<Self> {
         let is_possible = (1..=MAX_CHANNELS).contains(&channels.into());
         let [streams, coupled, mapping @ ..] = table else {
@@ -113,8 +115,8 @@ impl OpusLayout {
     }
 }
 
-/// The identification header of Opus (RFC 7845, section 5.1), which Matroska carries too: the layout, and the frames at the
-/// beginning that are the decoder's delay.
+/// Reads the identification header of Opus (RFC 7845, section 5.1), which Matroska contains, too. Returns the layout and
+/// the number of frames at the beginning that are the decoder's delay.
 pub(super) fn read_opus_head(header: &[u8]) -> Result<(OpusLayout, u32), AudioError> {
     let bytes = Bytes(header);
     let fields =
@@ -129,7 +131,8 @@ pub(super) fn read_opus_head(header: &[u8]) -> Result<(OpusLayout, u32), AudioEr
     Ok((layout, skip.into()))
 }
 
-/// Frames of an Opus packet at 48 kHz, by its first bytes (RFC 6716, section 3.1); 0 for a packet that is not valid.
+/// Returns the number of frames at 48 kHz in an Opus packet according to its first bytes (RFC 6716, section 3.1), or 0
+/// for an invalid packet.
 pub(super) fn opus_packet_frames(packet: &[u8]) -> u64 {
     let Some(toc) = packet.first() else { return 0 };
     let frame = match toc >> 3 {
@@ -145,7 +148,7 @@ pub(super) fn opus_packet_frames(packet: &[u8]) -> u64 {
     frame * count
 }
 
-/// What one packet decodes to.
+/// The decoded samples of a packet.
 #[derive(Default)]
 pub(super) struct Block {
     /// Interleaved, full scale at ±1.
@@ -160,14 +163,14 @@ impl Block {
     }
 }
 
-/// A packet that does not decode; decoders go on with the next.
+/// The error for a packet that cannot be decoded. The decoder continues with the next packet.
 pub(super) struct BadPacket;
 
 /// A decoder.
 pub(super) struct Decoder(Program);
 
 enum Program {
-    /// Samples that are not compressed, and the bytes of a last frame that its packet cuts.
+    /// Uncompressed samples, and the bytes of an incomplete last frame that continues in the next packet.
     Pcm {
         pcm: RawFormat,
         rest: Vec<u8>,
@@ -181,7 +184,7 @@ enum Program {
         channels: u8,
     },
     Amr(AmrDecoder),
-    /// ADPCM as IMA describes it: symphonia rounds differences otherwise.
+    /// ADPCM as specified by IMA, because symphonia rounds differences in another way.
     ImaWav(Adpcm),
     /// Several streams of one or two channels.
     OpusStreams {
@@ -192,7 +195,7 @@ enum Program {
 }
 
 impl Decoder {
-    /// A decoder of a codec in a container, which the error names.
+    /// Creates a decoder for a codec in a container, which is named in errors.
     pub(super) fn new(codec: &Codec, container: &str) -> Result<Self, AudioError> {
         let unsupported = |content: &str| AudioError::unsupported(container, content);
         match codec {
@@ -246,7 +249,7 @@ impl Decoder {
                 block.channels = u16::try_from(audio.spec().channels().count()).unwrap_or(u16::MAX);
                 audio.copy_to_vec_interleaved(&mut block.samples);
             }
-            // The decoders would make up a loss of the longest packet for it.
+            // For an empty packet, the decoders would conceal a loss of the longest packet.
             Program::Opus { .. } | Program::OpusStreams { .. } if data.is_empty() => return Err(BadPacket),
             Program::Opus { decoder, channels } => {
                 block.samples.resize(MAX_OPUS_PACKET_FRAMES * usize::from(*channels), 0.0);
@@ -296,7 +299,7 @@ fn make(parameters: &AudioCodecParameters, frames_per_block: u32) -> Option<Deco
     Some(Decoder(Program::Symphonia { decoder, frames_per_block }))
 }
 
-/// The sample rate of an AudioSpecificConfig, in Hz: that of its core.
+/// Returns the sample rate of an AudioSpecificConfig, in Hz. For HE-AAC, it is that of the core.
 pub(super) fn aac_rate_hz(config: &[u8]) -> Option<u32> {
     const RATES_HZ: [u32; 13] = [
         96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350,
@@ -308,7 +311,7 @@ pub(super) fn aac_rate_hz(config: &[u8]) -> Option<u32> {
     }
 }
 
-/// The fields of an ALAC cookie that decide on what decoding costs (Apple's `ALACMagicCookieDescription.txt`).
+/// The fields of an ALAC cookie that determine the cost of decoding (Apple's `ALACMagicCookieDescription.txt`).
 pub(super) struct AlacConfig {
     pub(super) frames_per_packet: u32,
     bits: u8,
@@ -317,7 +320,7 @@ pub(super) struct AlacConfig {
 }
 
 impl AlacConfig {
-    /// Reads a cookie, perhaps in boxes named `frma` and `alac`, of 12 bytes each without their content.
+    /// Reads a cookie. It may be wrapped in boxes named `frma` and `alac`, of 12 bytes each without their content.
     pub(super) fn read(cookie: &[u8]) -> Option<Self> {
         let is_boxed = |rest: &[u8], name: &[u8]| rest.get(4..8) == Some(name);
         let mut rest = cookie;
@@ -333,7 +336,8 @@ impl AlacConfig {
         })
     }
 
-    /// Whether an encoder may have written it. The decoder clears a whole packet's buffer for each packet, however short it is.
+    /// Returns whether an encoder may have written the cookie. The decoder clears the buffer of a whole packet for each
+    /// packet, however short that is.
     fn is_sound(&self) -> bool {
         (1..=MAX_ALAC_PACKET_FRAMES).contains(&self.frames_per_packet)
             && matches!(self.bits, 16 | 20 | 24 | 32)
@@ -341,7 +345,7 @@ impl AlacConfig {
     }
 }
 
-/// The name of an AAC object type, as ISO/IEC 14496-3, table 1.17 has it.
+/// Returns the name of an AAC object type according to ISO/IEC 14496-3, table 1.17.
 fn aac_name(object_type: u8) -> String {
     match object_type {
         1 => "AAC Main".into(),
@@ -354,7 +358,8 @@ fn aac_name(object_type: u8) -> String {
     }
 }
 
-/// AAC-LC. Of HE-AAC the core is decoded, which is AAC-LC at half the rate: symphonia 0.6 refuses the whole.
+/// Creates a decoder for AAC-LC. For HE-AAC, it decodes the core, which is AAC-LC at half the rate, because symphonia 0.6
+/// rejects the whole stream.
 fn aac_decoder(config: &[u8], container: &str) -> Result<Decoder, AudioError> {
     let Some(config) = AacConfig::read(config) else {
         return Err(AudioError::Corrupt("its AAC configuration cannot be read".into()));
@@ -376,13 +381,13 @@ fn aac_decoder(config: &[u8], container: &str) -> Result<Decoder, AudioError> {
         .ok_or_else(|| AudioError::unsupported(container, "AAC of this kind"))
 }
 
-/// An AudioSpecificConfig (ISO/IEC 14496-3, section 1.6.2.1), of HE-AAC that of its core.
+/// An AudioSpecificConfig (ISO/IEC 14496-3, section 1.6.2.1); for HE-AAC, that of its core.
 struct AacConfig {
     object_type: u8,
     rate_index: u8,
     rate_hz: u32,
     channels: u8,
-    /// Frames are of 960 samples.
+    /// Whether frames have 960 samples.
     is_short: bool,
 }
 
@@ -392,31 +397,32 @@ impl AacConfig {
         let mut object_type = bits.object_type()?;
         let (rate_index, rate_hz) = bits.rate()?;
         let channels = bits.take(4)? as u8;
-        // 5 and 29: SBR, and with parametric stereo; the rate of the extension comes first, then the core's type.
+        // Types 5 and 29 are SBR without and with parametric stereo. The rate of the extension precedes the type of the
+        // core.
         if object_type == 5 || object_type == 29 {
             bits.rate()?;
             object_type = bits.object_type()?;
         }
         let channels = if channels == 7 { 8 } else { channels };
-        // Missing in some files: then frames are of 1,024 samples.
+        // Some files omit this flag; their frames have 1,024 samples.
         let is_short = bits.take(1).unwrap_or(0) == 1;
         Some(Self { object_type, rate_index, rate_hz, channels, is_short })
     }
 
-    /// The configuration of AAC-LC without extensions.
+    /// Returns the configuration of AAC-LC without extensions.
     fn write(&self) -> Vec<u8> {
         let head = 2_u64 << 4 | u64::from(self.rate_index);
         let (value, n_bits) = match self.rate_index {
             15 => ((head << 24 | u64::from(self.rate_hz)) << 4 | u64::from(self.channels), 37),
             _ => (head << 4 | u64::from(self.channels), 13),
         };
-        // Three flags that are all zero fill the last byte.
+        // Three flags, all zero, fill the last byte.
         let n_bits_with_flags: u32 = n_bits + 3;
         (value << (64 - n_bits)).to_be_bytes()[..n_bits_with_flags.div_ceil(8) as usize].to_vec()
     }
 }
 
-/// Bits of a message, the most significant first.
+/// Reads the bits of a message, the most significant bit first.
 struct Bits<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -488,13 +494,13 @@ thread_local! {
     static DECODING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread is decoding a client's file: a decoder that panics there has met a damaged file, which is not worth an
-/// error in the log.
+/// Returns whether this thread is decoding a client's file. If a decoder panics then, the file is damaged, which does not
+/// deserve an error in the log.
 pub fn is_decoding() -> bool {
     DECODING.get()
 }
 
-/// Runs a decoder. `None` if it panics, as decoders do on some damaged files.
+/// Runs a decoder. Returns `None` if it panics, which happens with some damaged files.
 pub(super) fn catch_decoder<T>(decode: impl FnOnce() -> T) -> Option<T> {
     DECODING.set(true);
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode));

@@ -1,4 +1,5 @@
-//! What the readers of containers find, piece by piece: nothing grows with what a file claims to hold.
+//! The pieces that the readers of containers return one by one, so that memory does not grow with a file's announced
+//! contents.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -6,19 +7,19 @@ use std::ops::Range;
 use super::codec::Codec;
 use super::error::AudioError;
 
-/// Most frames of a stream that may be its decoder's delay, or fill its last packet. The largest delay that a codec's
-/// header can state is Opus' pre-skip of 16 bits (RFC 7845, section 5.1).
+/// Largest number of frames of a stream that may be its decoder's delay or fill its last packet. The largest delay that a
+/// codec's header can state is Opus' pre-skip of 16 bits (RFC 7845, section 5.1).
 pub(super) const MAX_TRIMMED_FRAMES: u64 = 65_535;
 
-/// Reads a container, one packet after the other.
+/// Reads a container, packet by packet.
 pub(super) trait Demux<'a> {
-    /// The container's name, for errors.
+    /// Returns the container's name, for errors.
     fn container(&self) -> &'static str;
 
-    /// The next piece; none at the end.
+    /// Returns the next piece, or `None` at the end.
     fn next(&mut self) -> Result<Option<Item<'a>>, AudioError>;
 
-    /// Whether the container proves, in what has been read, that something is missing.
+    /// Returns whether the part of the container that has been read proves that something is missing.
     fn is_truncated(&self) -> bool;
 }
 
@@ -30,10 +31,10 @@ pub(super) enum Item<'a> {
     Packet(Cow<'a, [u8]>),
     /// The last part has ended.
     End {
-        /// Frames at its end that fill the last packet, at most the part's `max_padding`.
+        /// Number of frames at the end that fill the last packet, at most the part's `max_padding`.
         padding: u64,
     },
-    /// No packet within a stretch of bytes, so that a search through a long file can pause.
+    /// A stretch of bytes contains no packet. This item lets a search through a long file pause.
     Searching,
 }
 
@@ -44,19 +45,19 @@ pub(super) struct Part {
     pub(super) heard: Heard,
 }
 
-/// Which of the frames that a part decodes to are heard.
+/// The decoded frames of a part that are heard.
 #[derive(Debug)]
 pub(super) enum Heard {
-    /// All but some at the beginning and at the end.
+    /// All frames except some at the beginning and at the end.
     Trimmed {
-        /// Frames at the beginning that are the decoder's delay.
+        /// Number of frames at the beginning that are the decoder's delay.
         skip: u64,
-        /// Most frames at the end that may turn out to fill the last packet.
+        /// Largest number of frames at the end that may turn out to fill the last packet.
         max_padding: u64,
     },
-    /// These stretches, in ticks of the media's clock.
+    /// Only these stretches, in ticks of the media's clock.
     Edited {
-        /// In order, apart from each other.
+        /// In order, without overlap.
         stretches: Vec<Range<u64>>,
         ticks_per_second: u32,
     },
@@ -66,7 +67,7 @@ impl Heard {
     pub(super) const ALL: Self = Self::Trimmed { skip: 0, max_padding: 0 };
 }
 
-/// Bytes in one stretch that are cut into packets of one length.
+/// A stretch of bytes that is cut into packets of equal length.
 pub(super) struct EqualPackets<'a> {
     container: &'static str,
     part: Option<Part>,
@@ -80,7 +81,7 @@ pub(super) struct EqualPackets<'a> {
 }
 
 impl<'a> EqualPackets<'a> {
-    /// Whole packets; a rest that is shorter is left out.
+    /// Cuts data into whole packets. A shorter rest is ignored.
     pub(super) fn whole(container: &'static str, part: Part, data: &'a [u8], packet_len: usize) -> Self {
         Self {
             container,
@@ -94,7 +95,7 @@ impl<'a> EqualPackets<'a> {
         }
     }
 
-    /// Samples that are not compressed: all of them.
+    /// Cuts uncompressed samples into packets. The last packet may be shorter.
     pub(super) fn samples(container: &'static str, codec: Codec, data: &'a [u8], block_len: usize) -> Self {
         let part = Part { codec, heard: Heard::ALL };
         Self { takes_rest: true, ..Self::whole(container, part, data, block_len) }

@@ -1,4 +1,4 @@
-//! How long packets are, without decoding them.
+//! Computes the lengths of packets without decoding them.
 
 use super::amr::AmrKind;
 use super::bytes::Bytes;
@@ -9,24 +9,25 @@ use super::recording::SAMPLE_RATES_HZ;
 use super::{amr, flac, mpeg};
 use crate::pace::{Cancelled, Pace};
 
-/// Frames of a packet of AAC (ISO/IEC 14496-3, section 4.5.1.1).
+/// Number of frames in an AAC packet (ISO/IEC 14496-3, section 4.5.1.1).
 const AAC_FRAMES: f64 = 1_024.0;
 
-/// Packets that are looked at between two pauses.
+/// Number of packets that are examined between two pauses.
 const PACKETS_A_SLICE: usize = 4_096;
 
-/// How much a file decodes to.
+/// The decoded length of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Length {
     /// Seconds of audio.
     pub seconds: f64,
-    /// Samples of all channels.
+    /// Number of samples of all channels.
     pub samples: f64,
-    /// What decoding takes on one core, in microseconds, as far as that is known.
+    /// Time for decoding on one core, in microseconds, as far as it is known.
     pub decode_us: f64,
 }
 
-/// What decoding a sample, and bringing it to 16 kHz, takes on one core, in nanoseconds: `make bench STAGE=decode` on a Xeon, 2026-11-23.
+/// Returns the time in nanoseconds that one core needs to decode a sample and resample it to 16 kHz. The figures were
+/// measured with `make bench STAGE=decode` on a Xeon, 2026-11-23.
 fn sample_cost_ns(codec: &Codec) -> f64 {
     match codec {
         Codec::Pcm(_) => 2.0,
@@ -40,12 +41,13 @@ fn sample_cost_ns(codec: &Codec) -> f64 {
     }
 }
 
-/// The seconds that a packet decodes to, by its own header and its codec's; `None` where those do not say.
+/// Returns the decoded length of a packet in seconds, according to its header and that of its codec. Returns `None` if
+/// these do not state it.
 pub(super) fn packet_seconds(codec: &Codec, packet: &[u8]) -> Option<f64> {
     packet_length(codec, packet).map(|(length, _)| length)
 }
 
-/// The seconds that a packet decodes to, and the rate of its samples.
+/// Returns the decoded length of a packet in seconds, and its sample rate.
 fn packet_length(codec: &Codec, packet: &[u8]) -> Option<(f64, u32)> {
     let at_rate = |n_frames: f64, rate_hz: u32| {
         SAMPLE_RATES_HZ.contains(&rate_hz).then(|| (n_frames / f64::from(rate_hz), rate_hz))
@@ -58,12 +60,12 @@ fn packet_length(codec: &Codec, packet: &[u8]) -> Option<(f64, u32)> {
         }
         Codec::Aac(config) => at_rate(AAC_FRAMES, aac_rate_hz(config)?),
         Codec::Flac(info) => {
-            // 20 bits behind the block sizes and frame sizes (RFC 9639, section 8.2).
+            // The rate is 20 bits after the block sizes and frame sizes (RFC 9639, section 8.2).
             let rate_hz = Bytes(info).u32_be(10)? >> 12;
             at_rate(flac::frame_samples(Bytes(packet), 0)? as f64, rate_hz)
         }
         Codec::Vorbis(headers) => {
-            // Half of this block overlaps with the one before, half with the next.
+            // Half of this block overlaps with the previous block, and half with the next.
             at_rate(headers.block_size(packet)? as f64 / 2.0, headers.sample_rate_hz())
         }
         Codec::Alac(cookie) => {
@@ -76,7 +78,8 @@ fn packet_length(codec: &Codec, packet: &[u8]) -> Option<(f64, u32)> {
     }
 }
 
-/// Channels by a codec's header. MPEG audio says it in each frame only.
+/// Returns the number of channels according to a codec's header, or 2 if that does not state it. MPEG audio states it
+/// only in each frame.
 fn n_channels(codec: &Codec) -> u16 {
     let channels = match codec {
         Codec::Pcm(pcm) => Some(pcm.channels),
@@ -85,14 +88,14 @@ fn n_channels(codec: &Codec) -> u16 {
         Codec::Vorbis(headers) => Some(headers.channels().into()),
         Codec::Opus(layout) => Some(layout.channels().into()),
         Codec::Alac(cookie) => AlacConfig::read(cookie).map(|config| config.channels.into()),
-        // Three bits behind the sample rate, one less than there are.
+        // Three bits after the sample rate contain the number of channels minus one.
         Codec::Flac(info) => Bytes(info).u8(12).map(|byte| u16::from(byte >> 1 & 7) + 1),
         Codec::Mpeg(_) | Codec::Aac(_) => None,
     };
     channels.unwrap_or(2)
 }
 
-/// How much is to be decoded of a container, by what its packets say of themselves, so far as they do.
+/// Returns the decoded length of a container, as far as its packets state their lengths.
 pub(super) fn measure(demux: &mut dyn Demux<'_>, pace: Pace<'_>) -> Result<Length, AudioError> {
     let (mut all, mut part_seconds) = (0.0, 0.0);
     let (mut samples, mut channels, mut decode_us, mut cost_ns) = (0.0, 0, 0.0, 0.0);

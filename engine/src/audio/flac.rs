@@ -1,7 +1,7 @@
-//! FLAC files: STREAMINFO, and frames by their checksums.
+//! FLAC files: STREAMINFO, and frames, which are found by their checksums.
 //!
-//! Frames are found here, not by symphonia 0.6: it refuses files with a CD's cue sheet, takes counts of samples as they are, and
-//! stops at a tag behind the audio.
+//! This module finds the frames instead of symphonia 0.6, which rejects files with a CD's cue sheet, trusts counts of
+//! samples, and stops at a tag after the audio.
 //!
 //! Source: RFC 9639, sections 8 (metadata) and 9 (frames).
 
@@ -12,30 +12,31 @@ use super::error::AudioError;
 
 const MARKER: &[u8] = b"fLaC";
 
-/// Bytes of a STREAMINFO block.
+/// Length of a STREAMINFO block in bytes.
 const STREAM_INFO_LEN: usize = 34;
 
-/// A count of samples that writers put where they do not know it, besides 0.
+/// Number of samples, besides 0, that writers store if they do not know it.
 const UNKNOWN_SAMPLES: u64 = (1 << 36) - 1;
 
-/// Places that begin as a frame does, and are none, in one file: each costs a checksum over the longest frame.
+/// Number of positions per file that may look like the start of a frame without being one. Each costs a checksum over the
+/// length of the longest frame.
 const MAX_BAD_FRAMES: usize = 100;
 
-/// Bytes that are searched for a frame between two pauses.
+/// Number of bytes that are searched for a frame between two pauses.
 const SEARCH_BYTES: usize = 1 << 18;
 
-/// The longest frame: 65,535 samples of 8 channels that are stored as they are, in up to 33 bits, and its headers.
+/// Length of the longest frame: 65,535 samples of 8 channels, stored uncompressed in up to 33 bits, and its headers.
 const MAX_FRAME_BYTES: usize = 65_535 * 8 * 33 / 8 + 1_024;
 
-/// What a STREAMINFO block says.
+/// The contents of a STREAMINFO block.
 pub(super) struct StreamInfo<'a> {
     pub(super) block: &'a [u8],
     n_samples: Option<u64>,
-    /// Bytes of the longest frame.
+    /// Length of the longest frame in bytes.
     max_frame_bytes: usize,
 }
 
-/// Reads the metadata from the marker on: STREAMINFO, and where the frames begin.
+/// Reads the metadata that begins with the marker. Returns STREAMINFO and the position of the first frame.
 pub(super) fn read_metadata(file: &[u8], start: usize) -> Option<(StreamInfo<'_>, usize)> {
     let bytes = Bytes(file);
     let mut at = start + MARKER.len();
@@ -60,17 +61,17 @@ pub(super) fn read_metadata(file: &[u8], start: usize) -> Option<(StreamInfo<'_>
     }
 }
 
-/// All frames of a file, and those of further files chained behind it.
+/// Reads all frames of a file and of further files appended to it.
 ///
-/// A frame begins with a header whose checksum is right, and ends where its own is: in front of another header, of another file,
-/// of a tag or at the end. Behind damage the next whole frame is searched for.
+/// A frame begins with a header whose checksum is correct. It ends where the frame's checksum is correct and another
+/// header, another file, a tag or the end of the file follows. After damage, the next whole frame is searched for.
 pub(super) struct Frames<'a> {
     file: &'a [u8],
     at: usize,
-    /// Samples of the part that are still to come, as its STREAMINFO has it.
+    /// Number of samples of the part that are still to come according to its STREAMINFO.
     n_missing: u64,
     max_frame_bytes: usize,
-    /// How many more places may turn out to be no frame.
+    /// Number of further positions that may turn out not to be a frame.
     bad_frames_left: usize,
     state: State,
     found_any: bool,
@@ -79,17 +80,17 @@ pub(super) struct Frames<'a> {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// A marker stands here.
+    /// A marker is expected at the current position.
     Marker,
-    /// Frames follow, if there are more.
+    /// A frame is expected at the current position.
     Frames,
-    /// No frame is here: the next one is searched for from this place on.
+    /// The current position contains no frame. The search for the next frame continues from this position.
     Damage(usize),
     Ended,
 }
 
 impl<'a> Frames<'a> {
-    /// The frames of the file whose marker is at `start`.
+    /// Creates a reader for the file whose marker is at `start`.
     pub(super) fn new(file: &'a [u8], start: usize) -> Self {
         Self {
             file,
@@ -103,7 +104,7 @@ impl<'a> Frames<'a> {
         }
     }
 
-    /// The next frame, if it is whole.
+    /// Returns the next frame, if it is complete.
     fn frame(&mut self) -> Option<&'a [u8]> {
         let bytes = Bytes(self.file);
         let n_samples = frame_samples(bytes, self.at)?;
@@ -118,7 +119,8 @@ impl<'a> Frames<'a> {
         Some(frame)
     }
 
-    /// Searches a stretch of bytes behind damage for a whole frame. Without one, the search goes on or has ended.
+    /// Searches a stretch of bytes after damage for a whole frame. If it finds none, sets the state to continue or to end
+    /// the search.
     fn next_frame(&mut self, from: usize) -> Option<Item<'a>> {
         let begin = self.at;
         for at in from + 1..self.file.len().min(from + SEARCH_BYTES) {
@@ -181,7 +183,7 @@ impl<'a> Demux<'a> for Frames<'a> {
                 if let State::Damage(_) = self.state {
                     return Ok(Some(Item::Searching));
                 }
-                // The file ends within a frame, or lacks some that it announces.
+                // The file ends within a frame or lacks samples that it announces.
                 let ends_in_frame = self.file.get(self.at) == Some(&0xff);
                 self.truncated |= ends_in_frame || self.n_missing > 0;
                 return Ok(Some(Item::End { padding: 0 }));
@@ -200,13 +202,13 @@ impl<'a> Demux<'a> for Frames<'a> {
     }
 }
 
-/// Samples of the frame whose header is at a place; `None` if there is none.
+/// Returns the number of samples in the frame whose header is at `at`, or `None` if there is no header.
 pub(super) fn frame_samples(file: Bytes, at: usize) -> Option<u64> {
     let [sync, b1, b2, b3] = file.array(at)?;
     if sync != 0xff || b1 & 0xfe != 0xf8 || b2 >> 4 == 0 || b2 & 0x0f == 0x0f || b3 >> 4 > 10 || b3 & 1 == 1 {
         return None;
     }
-    // The number of the frame or sample, coded as UTF-8 is.
+    // The number of the frame or sample is encoded like a UTF-8 character.
     let number_len = match file.u8(at + 4)?.leading_ones() {
         0 => 1,
         n @ 2..=7 => n as usize,
@@ -233,11 +235,11 @@ pub(super) fn frame_samples(file: Bytes, at: usize) -> Option<u64> {
     (crc8(file.0.get(at..end)?) == file.u8(end)?).then_some(n_samples)
 }
 
-/// Where the frame at a place ends.
+/// Returns the end of the frame at `at`.
 fn frame_end(file: Bytes, at: usize, max_bytes: usize) -> Option<usize> {
     let mut crc = 0_u16;
     let frame = file.up_to(at, max_bytes);
-    // The checksum over a frame with its own at the end is zero.
+    // The checksum over a frame that includes its own checksum is zero.
     for (i, byte) in frame.iter().enumerate() {
         crc = crc << 8 ^ CRC16[usize::from((crc >> 8) as u8 ^ byte)];
         let end = at + i + 1;
@@ -248,11 +250,11 @@ fn frame_end(file: Bytes, at: usize, max_bytes: usize) -> Option<usize> {
     None
 }
 
-/// Whether something may begin at a place that only begins behind a frame.
+/// Returns whether a frame may end here, because something that follows a frame begins.
 fn ends_at(file: Bytes, end: usize) -> bool {
     frame_samples(file, end).is_some()
         || [MARKER, b"TAG", b"APETAGEX", b"ID3"].iter().any(|magic| file.has(end, magic))
-        // Zeros fill up some files.
+        // Some files are padded with zeros.
         || file.up_to(end, 64).iter().all(|byte| *byte == 0)
 }
 
@@ -262,7 +264,7 @@ fn crc8(bytes: &[u8]) -> u8 {
     })
 }
 
-/// The polynomial of frames' checksums, x^16 + x^15 + x^2 + 1, for each byte.
+/// Lookup table of the frames' checksum for each byte. The polynomial is x^16 + x^15 + x^2 + 1.
 static CRC16: [u16; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;

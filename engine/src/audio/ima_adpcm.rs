@@ -1,7 +1,10 @@
-//! IMA ADPCM as WAV files carry it.
+//! Decodes IMA ADPCM in WAV files.
 //!
-//! Source: IMA, *Recommended Practices for Enhancing Digital Audio Compatibility*, 1992, and Microsoft's *Multimedia Data Standards Update*, 1994.
-//! Differences are sums of shifted steps there, and rounded down one by one; what a decoder rounds otherwise adds up to the end of a block.
+//! Sources: IMA, *Recommended Practices for Enhancing Digital Audio Compatibility*, 1992, and Microsoft's *Multimedia
+//! Data Standards Update*, 1994.
+//!
+//! According to these, a difference is a sum of shifted steps, each rounded down separately. If a decoder rounds in
+//! another way, its errors add up until the end of a block.
 
 use super::bytes::Bytes;
 
@@ -13,13 +16,13 @@ const STEPS: [i32; 89] = [
     12_635, 13_899, 15_289, 16_818, 18_500, 20_350, 22_385, 24_623, 27_086, 29_794, 32_767,
 ];
 
-/// What a code without its sign adds to the place in [`STEPS`].
+/// Change of the index into [`STEPS`] for each code without its sign.
 const MOVES: [i32; 8] = [-1, -1, -1, -1, 2, 4, 6, 8];
 
-/// Bytes of a channel's header, and of its codes before those of the next channel come.
+/// Length in bytes of a channel's header, and of a group of its codes. Channels alternate after each group.
 const WORD: usize = 4;
 
-/// A channel's state.
+/// The state of a channel.
 struct Channel {
     sample: i32,
     step: i32,
@@ -42,7 +45,7 @@ impl Channel {
     }
 }
 
-/// Decodes a block into interleaved samples; `None` if it is shorter than its header.
+/// Decodes a block into interleaved samples. Returns `None` if the block is shorter than its header.
 pub(super) fn decode(block: &[u8], n_channels: usize, n_frames: usize, samples: &mut Vec<f32>) -> Option<()> {
     let header = |i: usize| {
         let sample = Bytes(block).u16_le(i * WORD)?.cast_signed();
@@ -75,7 +78,8 @@ mod tests {
 
     #[test]
     fn codes_are_sums_of_shifted_steps() {
-        // From 0 and a step of 16: 16/8 + 16/4, then the step before (14); then -(14/8 + 14 + 14/2 + 14/4), and 8 steps on.
+        // From sample 0 and step 16, the first code adds 16/8 + 16/4 and selects the previous step (14). The second code
+        // subtracts 14/8 + 14 + 14/2 + 14/4 and moves 8 steps up.
         let block = [0, 0, 8, 0, 0xf1, 0, 0, 0];
         let mut samples = Vec::new();
         decode(&block, 1, 3, &mut samples).unwrap();

@@ -1,6 +1,6 @@
 //! Matroska and WebM: the blocks of the first audio track.
 //!
-//! symphonia 0.6 refuses files with chapters, and does not notice that a file without lengths is cut.
+//! symphonia 0.6 rejects files with chapters, and does not detect that a file without lengths is cut.
 //!
 //! Sources: RFC 8794 (EBML), RFC 9559 (Matroska).
 
@@ -16,7 +16,7 @@ use super::flac;
 use super::pcm::{Endian, RawFormat, SampleFormat};
 use super::vorbis::VorbisHeaders;
 
-/// What every file begins with.
+/// The ID with which every file begins.
 pub(super) const EBML_ID: [u8; 4] = [0x1a, 0x45, 0xdf, 0xa3];
 
 mod id {
@@ -46,7 +46,7 @@ mod id {
     pub(super) const DISCARD_PADDING: u32 = 0x75a2;
 }
 
-/// Other elements beside clusters, in them and in groups of blocks (RFC 9559, section 5.1).
+/// Other known elements beside clusters, within clusters and within groups of blocks (RFC 9559, section 5.1).
 const OTHERS: [u32; 21] = [
     0x1a45_dfa3,
     0xec,
@@ -71,40 +71,41 @@ const OTHERS: [u32; 21] = [
     0xc8,
 ];
 
-/// Known elements in a row by which a place behind damage counts as the beginning of one.
+/// Number of consecutive known elements by which a position after damage counts as the beginning of an element.
 const ELEMENTS_IN_A_ROW: usize = 3;
 
-/// Bytes that are searched for an element between two pauses.
+/// Number of bytes that are searched for an element between two pauses.
 const SEARCH_BYTES: usize = 1 << 18;
 
-/// Elements that hold others, and are walked through.
+/// Elements that contain others and are entered.
 const MASTERS: [u32; 3] = [id::SEGMENT, id::CLUSTER, id::BLOCK_GROUP];
 
 const AUDIO_TRACK: u64 = 2;
 
-/// The most bytes that a muxer may have taken off every block. Real muxers take off a frame header of a few bytes.
+/// Largest number of bytes that a muxer may have removed from every block. Real muxers remove a frame header of a few
+/// bytes.
 const MAX_STRIPPED_BYTES: usize = 64;
 
-/// Elements without a block that are read between two pauses.
+/// Number of elements without a block that are read between two pauses.
 const SEARCH_ELEMENTS: usize = 16_384;
 
-/// Seconds between the end of a block and the next block's time from which on something is missing. Where nobody speaks, encoders may leave
-/// out 0.4 s.
+/// Seconds between the end of a block and the time of the next from which audio counts as missing. Encoders may omit 0.4
+/// s where there is no speech.
 const GAP_SECONDS: f64 = 0.5;
 
-/// Nanoseconds of a unit of time, unless the file says otherwise.
+/// Nanoseconds per unit of time, unless the file states another value.
 const TIMESTAMP_SCALE_NS: u64 = 1_000_000;
 
-/// Frames at the most that fill the last block.
+/// Largest number of frames that fill the last block.
 const MAX_PADDING: u64 = 48_000;
 
-/// An element: its content, and whether the file ends within it.
+/// An element and its content, which the end of the file may cut.
 struct Element<'a> {
     id: u32,
     content: &'a [u8],
-    /// `None` for one of unknown length.
+    /// The announced length; `None` if it is unknown.
     announced: Option<u64>,
-    /// Where its content begins.
+    /// Position of the content.
     begin: usize,
 }
 
@@ -134,7 +135,7 @@ impl<'a> Element<'a> {
         MASTERS.contains(&self.id)
     }
 
-    /// Where the element behind it, or the first one in it, begins.
+    /// Returns the position of the next element. For an element that is entered, this is the first element in it.
     fn next_at(&self) -> usize {
         self.begin + if self.is_entered() { 0 } else { self.content.len() }
     }
@@ -172,7 +173,7 @@ fn children(content: &[u8]) -> impl Iterator<Item = Element<'_>> {
     })
 }
 
-/// A length of 1 to 8 bytes, and how many; all ones mean "unknown".
+/// Reads a length of 1 to 8 bytes, and returns it with the number of these bytes. A length of all ones means "unknown".
 fn read_length(bytes: &[u8]) -> Option<(Option<u64>, usize)> {
     let n_bytes = bytes.first()?.leading_zeros() as usize + 1;
     let encoded = bytes.get(..n_bytes)?;
@@ -193,7 +194,7 @@ struct Track<'a> {
     sample_rate_hz: u32,
     channels: u16,
     bit_depth: u32,
-    /// Bytes that were taken off every block.
+    /// Bytes that were removed from the beginning of every block.
     stripped: &'a [u8],
     is_compressed: bool,
 }
@@ -223,7 +224,7 @@ impl<'a> Track<'a> {
         })
     }
 
-    /// The samples' format, if they are not compressed.
+    /// Returns the format of the samples, if they are uncompressed.
     fn sample_format(&self) -> Option<SampleFormat> {
         let n_bytes = self.bit_depth.div_ceil(8) as usize;
         match self.codec_id {
@@ -264,7 +265,7 @@ impl<'a> Track<'a> {
     }
 }
 
-/// Three packets in Xiph's lacing.
+/// Returns three packets in Xiph's lacing.
 fn xiph_packets(private: &[u8]) -> Option<[&[u8]; 3]> {
     let mut rest = private.strip_prefix(&[2])?;
     let mut len = || {
@@ -279,7 +280,8 @@ fn xiph_packets(private: &[u8]) -> Option<[&[u8]; 3]> {
     Some([first, second, third])
 }
 
-/// Whether a file is a later piece of a recording, without the header before it: clusters or blocks, as browsers deliver them.
+/// Returns whether a file is a later piece of a recording, without the header of the first: clusters or blocks, as
+/// browsers deliver them.
 pub(super) fn is_headless(file: &[u8]) -> bool {
     let mut at = 0;
     for n in 0..ELEMENTS_IN_A_ROW {
@@ -294,36 +296,36 @@ pub(super) fn is_headless(file: &[u8]) -> bool {
     true
 }
 
-/// The name of the container, by its DocType.
+/// Returns the name of the container according to its DocType.
 fn container_of(file: &[u8]) -> &'static str {
     if file[..file.len().min(64)].windows(4).any(|bytes| bytes == b"webm") { "WebM" } else { "Matroska" }
 }
 
-/// Reads the elements of a file, into those that hold blocks. One of unknown length ends where the next of its kind begins, so its
-/// content is read as if it stood beside it.
+/// Reads the elements of a file and enters those that contain blocks. An element of unknown length ends where the next of
+/// its kind begins. Its content is therefore read as if it followed the element on the same level.
 #[allow(clippy::struct_excessive_bools, reason = "each is a state of its own")]
 pub(super) struct Elements<'a> {
     container: &'static str,
     file: &'a [u8],
     at: usize,
-    /// Behind damage: from where to search for an element.
+    /// Position after damage from which to search for an element.
     search_from: Option<usize>,
     track: Option<Track<'a>>,
     has_tracks: bool,
-    /// Frames of the last block that have not been taken.
+    /// Frames of the last block that have not been returned.
     frames: VecDeque<&'a [u8]>,
     has_begun: bool,
     has_ended: bool,
-    /// Frames a second, as padding counts them.
+    /// Frames per second of the unit in which padding is counted.
     clock_hz: u32,
-    /// What the last block says of its end.
+    /// Padding at the end of the last block, in nanoseconds.
     padding_ns: u64,
-    /// Nanoseconds of a unit of time.
+    /// Nanoseconds per unit of time.
     scale_ns: u64,
-    /// The cluster's time, in those units.
+    /// The cluster's time, in units of `scale_ns`.
     cluster_time: u64,
     codec: Option<Codec>,
-    /// Where the last block ends, in seconds.
+    /// End of the last block, in seconds.
     block_end: Option<f64>,
     truncated: bool,
 }
@@ -350,14 +352,15 @@ impl<'a> Elements<'a> {
         }
     }
 
-    /// Whether a place holds no element, but what damage has moved there: one that is unknown, or reaches beyond the file, and is not
-    /// followed by another.
+    /// Returns whether an element is only damaged data: it is unknown or extends past the file, and no known element
+    /// follows it.
     fn is_damage(&self, element: &Element<'a>) -> bool {
         let is_odd = !element.is_known() || (element.is_cut() && !element.is_entered());
         is_odd && !Element::read(self.file, element.next_at()).is_some_and(|next| next.is_known())
     }
 
-    /// Searches a stretch of bytes for the next cluster, or for known elements in a row. Whether there is more to read.
+    /// Searches a stretch of bytes for the next cluster or for several known elements in a row. Returns whether more can
+    /// be read.
     fn search(&mut self, from: usize) -> bool {
         let end = self.file.len().min(from.saturating_add(SEARCH_BYTES));
         if let Some(found) = (from..end).find(|at| self.begins_elements(*at)) {
@@ -397,7 +400,7 @@ impl<'a> Elements<'a> {
             }
             id::SIMPLE_BLOCK | id::BLOCK if !element.is_cut() => {
                 self.padding_ns = 0;
-                // Damage behind a block has most likely begun within it.
+                // Damage after a block has most likely begun within it.
                 let next = Element::read(self.file, element.next_at());
                 if next.is_none_or(|next| !self.is_damage(&next)) {
                     self.block(element.content);
@@ -408,7 +411,7 @@ impl<'a> Elements<'a> {
         }
     }
 
-    /// A block: the track's number, a time, flags, and frames, perhaps in a lacing.
+    /// Reads a block: the track's number, a time, flags, and frames, which may be laced.
     fn block(&mut self, block: &'a [u8]) -> Option<()> {
         let track = self.track.as_ref()?;
         let (number, len) = read_length(block)?;
@@ -423,14 +426,14 @@ impl<'a> Elements<'a> {
         Some(())
     }
 
-    /// Notices whether a block's time lies behind the end of the block before.
+    /// Updates the end of the last block. Marks the file as truncated if a gap precedes this block.
     fn follow_time(&mut self, time: f64) {
         let seconds = time * self.scale_ns as f64 / 1e9;
         self.truncated |= self.block_end.is_some_and(|end| seconds - end > GAP_SECONDS);
         self.block_end = Some(seconds);
     }
 
-    /// What decodes the track.
+    /// Returns the part that decodes the track.
     fn part(&mut self) -> Result<Part, AudioError> {
         let Some(track) = &self.track else {
             return Err(if self.has_tracks {
@@ -513,7 +516,7 @@ impl<'a> Demux<'a> for Elements<'a> {
         if std::mem::replace(&mut self.has_ended, true) {
             return Ok(None);
         }
-        // Less than an element's head is left.
+        // The rest contains no element. Unless it consists of zeros, something is missing.
         self.truncated |= self.file.get(self.at..).unwrap_or_default().iter().any(|byte| *byte != 0);
         let padding = u128::from(self.padding_ns) * u128::from(self.clock_hz) / 1_000_000_000;
         Ok(Some(Item::End { padding: u64::try_from(padding).unwrap_or(0).min(MAX_PADDING) }))
@@ -524,7 +527,7 @@ impl<'a> Demux<'a> for Elements<'a> {
     }
 }
 
-/// The frames of a block by its lacing (RFC 9559, section 10.3).
+/// Returns the frames of a block according to its lacing (RFC 9559, section 10.3).
 fn laced(content: &[u8], lacing: u8) -> Option<Vec<&[u8]>> {
     if lacing == 0 {
         return Some(vec![content]);
@@ -546,7 +549,7 @@ fn laced(content: &[u8], lacing: u8) -> Option<Vec<&[u8]>> {
                 let value = value? as i64;
                 rest = &rest[n_bytes..];
                 let before = lens.last().map_or(0, |len| *len as i64);
-                // All but the first are differences, with a bias in the middle of their range.
+                // All lengths except the first are differences, with a bias in the middle of their range.
                 let bias = (1_i64 << (7 * n_bytes - 1)) - 1;
                 lens.push(usize::try_from(if i == 1 { value } else { before + value - bias }).ok()?);
             }

@@ -1,4 +1,4 @@
-//! Interleaved channels -> one channel at 16 kHz, within the limits.
+//! Mixes interleaved channels into one channel at 16 kHz, within the limits.
 
 use super::error::AudioError;
 use super::recording::{
@@ -7,17 +7,18 @@ use super::recording::{
 use super::resample::To16Khz;
 use super::samples::Samples;
 
-/// Magnitude from which a sample counts as being at full scale. Below 1 because the largest positive value of an
-/// 8-bit sample is 127/128.
+/// Magnitude from which a sample counts as full scale. It is below 1 because the largest positive value of an 8-bit
+/// sample is 127/128.
 const FULL_SCALE: f32 = 0.99;
 
 /// Share of samples at full scale above which a recording counts as clipped.
 const CLIPPED_SHARE: f64 = 1e-3;
 
-/// Share of the channels' power that their mean must have, or they cancel each other.
+/// Share of the channels' power below which the power of their mean shows that they cancel each other.
 const CANCELLED_SHARE: f64 = 0.01;
 
-/// One channel, or the mean of all, as it grows. It is resampled on the way, so that ten minutes take 38 MB at any rate.
+/// A channel, or the mean of all channels, to which frames are added. It is resampled as it grows, so that ten minutes
+/// need 38 MB at any rate.
 pub(super) struct MonoMix<S> {
     channels: u16,
     sample_rate_hz: u32,
@@ -25,16 +26,16 @@ pub(super) struct MonoMix<S> {
     max_frames: u64,
     n_frames: u64,
     n_full_scale: u64,
-    /// Sum of squares of all channels, and of their mean.
+    /// Sums of squares of all channels and of their mean.
     power: f64,
     power_of_mean: f64,
-    /// One channel of one block.
+    /// A block of the resulting channel.
     block: Vec<f32>,
     resampled: To16Khz<S>,
 }
 
 impl<S: Samples> MonoMix<S> {
-    /// Checks channels and rate.
+    /// Checks the number of channels, the rate and the chosen channel.
     pub(super) fn new(
         channels: u16,
         sample_rate_hz: u32,
@@ -61,12 +62,12 @@ impl<S: Samples> MonoMix<S> {
         })
     }
 
-    /// Makes room for so many frames that are to come: a vector that grows leaves the smaller ones behind.
+    /// Reserves room for `n_frames` more frames. Without this, the growing vector would leave smaller vectors behind.
     pub(super) fn reserve(&mut self, n_frames: usize) {
         self.resampled.reserve(n_frames.min(self.max_frames as usize));
     }
 
-    /// Takes the next frames: a sample of each channel, and again; a last frame that is not whole is left out.
+    /// Adds the next frames, each with a sample of every channel. An incomplete last frame is ignored.
     pub(super) fn push(&mut self, interleaved: &[f32]) -> Result<(), AudioError> {
         let n_channels = usize::from(self.channels);
         let n_frames = interleaved.len() / n_channels;
@@ -99,38 +100,38 @@ impl<S: Samples> MonoMix<S> {
         Ok(())
     }
 
-    /// Whether samples of this kind belong to the recording.
+    /// Returns whether samples of this rate and number of channels belong to the recording.
     pub(super) fn takes(&self, channels: u16, sample_rate_hz: u32) -> bool {
         (self.channels, self.sample_rate_hz) == (channels, sample_rate_hz)
     }
 
-    /// Channels of a frame.
+    /// Returns the number of channels of a frame.
     pub(super) fn channels(&self) -> u16 {
         self.channels
     }
 
-    /// What has come out so far at 16 kHz.
+    /// Returns the output so far, at 16 kHz.
     pub(super) fn output(&self) -> &S {
         self.resampled.output()
     }
 
-    /// The same, to be changed.
+    /// Returns the output so far, to be modified.
     pub(super) fn output_mut(&mut self) -> &mut S {
         self.resampled.output_mut()
     }
 
-    /// Seconds of what has come.
+    /// Returns the duration of the frames so far, in seconds.
     pub(super) fn seconds(&self) -> f64 {
         self.n_frames as f64 / f64::from(self.sample_rate_hz)
     }
 
-    /// Whether too many samples are at full scale.
+    /// Returns whether too many samples are at full scale.
     pub(super) fn is_clipped(&self) -> bool {
         let n_samples = self.n_frames * u64::from(self.channels);
         self.n_full_scale as f64 > CLIPPED_SHARE * n_samples as f64
     }
 
-    /// The recording.
+    /// Returns the recording.
     pub(super) fn finish(self, truncated: bool) -> Result<Recording<S::Whole>, AudioError> {
         let power_of_one = self.power / f64::from(self.channels);
         Ok(Recording {
@@ -150,7 +151,7 @@ fn count_full_scale(samples: &[f32]) -> u64 {
 }
 
 fn sum_of_squares(samples: &[f32]) -> f64 {
-    // Several sums, since one would wait for each addition in turn.
+    // Uses several independent sums, because a single sum would wait for each addition in turn.
     let (blocks, rest) = samples.as_chunks::<8>();
     let mut sums = [0.0_f32; 8];
     for block in blocks {

@@ -1,7 +1,7 @@
 //! MP4, M4A and QuickTime: the samples of the first audio track.
 //!
-//! symphonia 0.6 reads edit lists without applying their ends, takes `dOps` for an Opus header, swaps no bytes of big-endian
-//! samples in QuickTime, and refuses files with large video headers or two sample entries.
+//! symphonia 0.6 reads edit lists but does not apply their ends, and parses `dOps` like an Opus header. It does not swap
+//! the bytes of big-endian samples in QuickTime, and rejects files with large video headers or two sample entries.
 //!
 //! Sources: ISO/IEC 14496-12 (boxes, tables, fragments, edit lists), 14496-14 (`esds`), the QuickTime File Format Specification
 //! (sample descriptions), "Encapsulation of Opus in ISO Base Media File Format" 0.8.1.
@@ -19,10 +19,10 @@ use super::error::AudioError;
 use super::pcm::{BLOCK_FRAMES, Endian, RawFormat, SampleFormat};
 use super::{amr_frames, mpeg};
 
-/// Seconds between two fragments from which on one is missing.
+/// Seconds between two fragments from which a fragment counts as missing.
 const GAP_SECONDS: f64 = 0.1;
 
-/// Stretches of an edit list at the most: editors write dozens.
+/// Largest number of stretches in an edit list. Editors write dozens.
 const MAX_EDITS: usize = 10_000;
 
 /// A box: its name and content.
@@ -30,7 +30,7 @@ const MAX_EDITS: usize = 10_000;
 struct Atom<'a> {
     name: [u8; 4],
     content: &'a [u8],
-    /// Where it begins in what holds it.
+    /// Position in the enclosing box or in the file.
     at: usize,
     is_cut: bool,
 }
@@ -49,7 +49,7 @@ impl<'a> Atom<'a> {
     }
 }
 
-/// The boxes in a box, or in the file; the last one may be cut.
+/// Returns the boxes in a box or in the file. The last one may be cut.
 fn atoms(content: &[u8]) -> impl Iterator<Item = Atom<'_>> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -70,7 +70,7 @@ fn atoms(content: &[u8]) -> impl Iterator<Item = Atom<'_>> {
     })
 }
 
-/// Whether a file begins with boxes of such files.
+/// Returns whether a file begins with a box of MP4 or QuickTime.
 pub(super) fn is_mp4(file: &[u8]) -> bool {
     let first = file.get(4..8).unwrap_or_default();
     [b"ftyp", b"moov", b"mdat", b"wide", b"styp", b"moof", b"pnot"].iter().any(|name| first == *name)
@@ -78,7 +78,7 @@ pub(super) fn is_mp4(file: &[u8]) -> bool {
             && atoms(file).any(|atom| atom.name == *b"moov"))
 }
 
-/// The name of the container, by its brand.
+/// Returns the name of the container according to its brand.
 fn container_of(file: &[u8]) -> &'static str {
     match file.get(4..12) {
         Some(b"ftypqt  ") => "QuickTime",
@@ -130,31 +130,31 @@ struct Entry<'a> {
     channels: u16,
     bits: u16,
     sample_rate_hz: u32,
-    /// Of QuickTime's second version: bits and flags of `lpcm`.
+    /// Flags of `lpcm` in version 2 of QuickTime's description.
     lpcm_flags: Option<u32>,
     boxes: &'a [u8],
 }
 
-/// Samples that lie in a row.
+/// Consecutive samples.
 struct Chunk<'a> {
     at: usize,
     n_samples: usize,
     lens: Lens<'a>,
-    /// Place of their description.
+    /// Index of their description.
     entry: usize,
 }
 
 /// Lengths of samples.
 #[derive(Clone, Copy)]
 enum Lens<'a> {
-    /// All the same.
+    /// All lengths are equal.
     Equal(u32),
-    /// In a table, from a place on, so many bytes apart.
+    /// The lengths are in a table, from `at` on, at a distance of `stride` bytes.
     Listed { table: Bytes<'a>, at: usize, stride: usize },
 }
 
 impl Lens<'_> {
-    /// The length of a sample; none behind the table's end.
+    /// Returns the length of a sample, or `None` after the table's end.
     fn of(self, sample: usize) -> Option<usize> {
         match self {
             Self::Equal(len) => Some(len as usize),
@@ -164,7 +164,8 @@ impl Lens<'_> {
         }
     }
 
-    /// How many of `announced` samples there can be: as many as the table, or else the file, has room for.
+    /// Returns how many of the `announced` samples can exist: as many as fit in the table or, with equal lengths, in the
+    /// file.
     fn count(self, announced: usize, file: &[u8]) -> usize {
         match self {
             Self::Equal(len) => announced.min(file.len().checked_div(len as usize).unwrap_or(0)),
@@ -174,7 +175,7 @@ impl Lens<'_> {
         }
     }
 
-    /// The lengths from a sample on.
+    /// Returns the lengths without those of the first `n_samples` samples.
     fn skip(self, n_samples: usize) -> Self {
         match self {
             Self::Equal(_) => self,
@@ -203,7 +204,7 @@ impl<'a> Track<'a> {
         })
     }
 
-    /// The chunks of the sample table, one by one.
+    /// Returns the chunks of the sample table one by one.
     fn chunks(&self, file: &'a [u8]) -> Option<impl Iterator<Item = Chunk<'a>> + use<'a>> {
         let (lens, announced) = match self.table.child(*b"stsz").map(|atom| atom.bytes()) {
             Some(sizes) => {
@@ -243,7 +244,7 @@ impl<'a> Track<'a> {
         }))
     }
 
-    /// What an edit list or iTunes' own comment leaves to be heard.
+    /// Returns the frames that are heard according to an edit list or a comment of iTunes.
     fn heard(&self, moov: Atom) -> Heard {
         let ticks_per_second = self.ticks_per_second;
         let edited = |stretches| Heard::Edited { stretches, ticks_per_second };
@@ -256,8 +257,8 @@ impl<'a> Track<'a> {
         }
     }
 
-    /// The stretches of an edit list, in ticks, in the media's order and each once. Pauses are left out; a length of zero reaches to the
-    /// end.
+    /// Returns the stretches of an edit list, in ticks, in the media's order and without repetition. Pauses are omitted.
+    /// A length of zero extends to the end.
     fn edits(&self, moov: Atom) -> Option<Vec<Range<u64>>> {
         let movie = moov.child(*b"mvhd")?.bytes();
         let movie_ticks = u64::from(movie.u32_be(if movie.u8(0)? == 1 { 20 } else { 12 })?);
@@ -289,14 +290,14 @@ impl<'a> Track<'a> {
         (!stretches.is_empty()).then_some(stretches)
     }
 
-    /// The samples of the track, by what its description says they are.
+    /// Returns a reader for the samples of the track, chosen by their description.
     fn samples(
         self,
         file: &'a [u8],
         container: &'static str,
         moov: Atom<'a>,
     ) -> Result<Box<dyn Demux<'a> + 'a>, AudioError> {
-        // Once for each description: chunks may take turns with them.
+        // Computed once per description, because chunks may alternate between descriptions.
         let kinds: Vec<Result<EntryKind, AudioError>> =
             self.entries.iter().map(|entry| entry.kind(container)).collect();
         let place = |chunk: &Chunk| if chunk.entry < kinds.len() { chunk.entry } else { 0 };
@@ -355,14 +356,15 @@ impl<'a> Track<'a> {
                         _ => None,
                     })
                     .collect();
-                // An edit list counts from the beginning of the first decoder.
+                // An edit list counts from the beginning of the first decoder, so it is ignored if another decoder
+                // follows.
                 let is_other =
                     |chunk: Chunk| codecs[place(&chunk)].as_ref().is_some_and(|other| *other != codec);
                 let heard = if codecs.len() > 1 && chunks().any(is_other) {
                     Heard::ALL
                 } else {
                     match (self.heard(moov), &codec) {
-                        // Without an edit list, the header alone says how long the decoder's delay is.
+                        // Without an edit list, only the header states the length of the decoder's delay.
                         (Heard::Trimmed { .. }, Codec::Opus(_)) => {
                             let skip =
                                 entry.atom(*b"dOps").and_then(|atom| atom.bytes().u16_be(2)).unwrap_or(0);
@@ -388,7 +390,7 @@ impl<'a> Track<'a> {
 }
 
 impl Chunk<'_> {
-    /// Bytes of all samples.
+    /// Returns the number of bytes of all samples.
     fn len(&self) -> usize {
         match self.lens {
             Lens::Equal(len) => self.n_samples.saturating_mul(len as usize),
@@ -399,14 +401,14 @@ impl Chunk<'_> {
     }
 }
 
-/// Samples that are not compressed: the bytes of all chunks, each with its place and length.
+/// Reads uncompressed samples: the bytes of all chunks, each with its position and length.
 struct Stretches<'a, C> {
     file: &'a [u8],
     container: &'static str,
     part: Option<Part>,
     chunks: C,
     block_len: usize,
-    /// What is left of the last chunk.
+    /// The rest of the last chunk.
     rest: &'a [u8],
     truncated: bool,
 }
@@ -435,11 +437,11 @@ impl<'a, C: Iterator<Item = (usize, usize)>> Demux<'a> for Stretches<'a, C> {
     }
 }
 
-/// Blocks of ADPCM, which may lie across chunks.
+/// Reads blocks of ADPCM, which may extend across chunks.
 struct JoinedBlocks {
     container: &'static str,
     adpcm: Adpcm,
-    /// Until the blocks begin.
+    /// The frames that are heard, until the part is returned.
     heard: Option<Heard>,
     data: Vec<u8>,
     block_len: usize,
@@ -466,23 +468,23 @@ impl<'a> Demux<'a> for JoinedBlocks {
     }
 }
 
-/// Packets: the samples of all chunks. Another description begins another part.
+/// Reads packets, which are the samples of all chunks. A chunk whose description has another codec begins a new part.
 struct Samples<'a, C: Iterator<Item = Chunk<'a>>> {
     file: &'a [u8],
     container: &'static str,
-    /// Of each description.
+    /// The codec of each description.
     codecs: Vec<Option<Codec>>,
-    /// Place of the description in use.
+    /// Index of the current description.
     entry: usize,
     part: Option<Part>,
     chunks: Peekable<C>,
-    /// What is left of a chunk: its first sample and how many there are.
+    /// The current chunk and the number of its samples that were returned.
     chunk: Option<(Chunk<'a>, usize)>,
     truncated: bool,
 }
 
 impl<'a, C: Iterator<Item = Chunk<'a>>> Samples<'a, C> {
-    /// Takes the next chunk. Whether another decoder begins with it.
+    /// Takes the next chunk and returns whether another decoder begins with it.
     fn next_chunk(&mut self) -> Option<bool> {
         let chunk = self.chunks.next()?;
         let entry = if chunk.entry < self.codecs.len() { chunk.entry } else { self.entry };
@@ -519,7 +521,7 @@ impl<'a, C: Iterator<Item = Chunk<'a>>> Demux<'a> for Samples<'a, C> {
                     let codec = self.codecs[self.entry].clone();
                     return Ok(codec.map(|codec| Item::Part(Part { codec, heard: Heard::ALL })));
                 }
-                // A chunk without samples is a step, too.
+                // A chunk without samples yields an empty packet, so that it counts as a step of the work.
                 Some(false) if self.chunk.as_ref().is_some_and(|(chunk, _)| chunk.n_samples == 0) => {
                     return Ok(Some(Item::Packet((&[][..]).into())));
                 }
@@ -534,7 +536,7 @@ impl<'a, C: Iterator<Item = Chunk<'a>>> Demux<'a> for Samples<'a, C> {
     }
 }
 
-/// The bytes of all chunks, each of a length that the codec gives.
+/// Returns the bytes of all chunks, given the position and length of each.
 fn joined(
     file: &[u8],
     chunks: impl Iterator<Item = (usize, usize)>,
@@ -552,7 +554,7 @@ fn joined(
     Ok(data)
 }
 
-/// What a description of samples names.
+/// The kind of samples according to their description.
 #[derive(Clone)]
 enum EntryKind {
     Codec(Codec),
@@ -582,7 +584,7 @@ impl<'a> Entry<'a> {
         Some(Self { name: atom.name, channels, bits, sample_rate_hz: rate, lpcm_flags, boxes })
     }
 
-    /// A box of the entry, or of its `wave`, where QuickTime puts them.
+    /// Returns a box of the entry or of its `wave` box, where QuickTime places it.
     fn atom(&self, name: [u8; 4]) -> Option<Atom<'a>> {
         let find = |content: &'a [u8]| atoms(content).find(|atom| atom.name == name);
         find(self.boxes).or_else(|| find(atoms(self.boxes).find(|atom| atom.name == *b"wave")?.content))
@@ -605,7 +607,7 @@ impl<'a> Entry<'a> {
             }
             b"Opus" => EntryKind::Codec(Codec::Opus(self.opus().ok_or_else(corrupt)?)),
             b"fLaC" => {
-                // A version and flags, then metadata blocks as in a file; STREAMINFO is the first.
+                // A version and flags precede metadata blocks as in a FLAC file. STREAMINFO is the first of these.
                 let info =
                     self.atom(*b"dfLa").and_then(|atom| atom.content.get(8..42)).ok_or_else(corrupt)?;
                 EntryKind::Codec(Codec::Flac(info.to_vec()))
@@ -630,7 +632,7 @@ impl<'a> Entry<'a> {
         })
     }
 
-    /// `mp4a`: the descriptors say which codec it is.
+    /// Determines the codec of `mp4a` from its descriptors.
     fn elementary_stream(&self, container: &str) -> Result<EntryKind, AudioError> {
         let corrupt = || AudioError::Corrupt("the header of its codec cannot be read".into());
         let esds = self.atom(*b"esds").and_then(|atom| atom.content.get(4..)).ok_or_else(corrupt)?;
@@ -644,14 +646,14 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// `dOps`: as an Opus header, but with numbers of the other byte order and without its magic.
+    /// Reads `dOps`, which resembles an Opus header with the opposite byte order and without the magic bytes.
     fn opus(&self) -> Option<OpusLayout> {
         let content = self.atom(*b"dOps")?.content;
         OpusLayout::new(*content.get(1)?, *content.get(10)?, content.get(11..).unwrap_or_default())
     }
 
     fn sample_format(&self) -> Option<SampleFormat> {
-        // QuickTime's `enda`: 1 for the least significant byte first.
+        // In QuickTime's `enda`, 1 means that the least significant byte comes first.
         let is_little = self.atom(*b"enda").and_then(|atom| atom.bytes().u16_be(0)).unwrap_or(0) == 1;
         let endian = if is_little { Endian::Little } else { Endian::Big };
         let n_bytes = usize::from(self.bits.div_ceil(8));
@@ -666,7 +668,7 @@ impl<'a> Entry<'a> {
             b"ulaw" | b"ms\0\x07" => Some(SampleFormat::MuLaw),
             b"alaw" | b"ms\0\x06" => Some(SampleFormat::ALaw),
             b"lpcm" => {
-                // Flags: 1 float, 2 big-endian, 4 signed.
+                // Flag 1 means float, flag 2 big-endian, flag 4 signed.
                 let flags = self.lpcm_flags.unwrap_or(6);
                 let endian = if flags & 2 == 0 { Endian::Little } else { Endian::Big };
                 match flags & 1 {
@@ -676,7 +678,7 @@ impl<'a> Entry<'a> {
                 }
             }
             b"ipcm" | b"fpcm" => {
-                // ISO/IEC 23003-5: flags with bit 0 for little-endian, then the bits.
+                // ISO/IEC 23003-5: bit 0 of the flags means little-endian. The number of bits follows the flags.
                 let config = self.atom(*b"pcmC")?.bytes();
                 let endian = if config.u8(4)? & 1 == 1 { Endian::Little } else { Endian::Big };
                 let bits = config.u8(5)?;
@@ -690,7 +692,7 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// The object type and the decoder's configuration in elementary stream descriptors.
+/// Returns the object type and the decoder's configuration from elementary stream descriptors.
 pub(super) fn read_descriptors(content: &[u8]) -> Option<(u8, Option<&[u8]>)> {
     let es = descriptor(content, 3)?;
     let flags = *es.get(2)?;
@@ -701,7 +703,7 @@ pub(super) fn read_descriptors(content: &[u8]) -> Option<(u8, Option<&[u8]>)> {
     Some((*config.first()?, config.get(13..).and_then(|rest| descriptor(rest, 5))))
 }
 
-/// The content of the first descriptor, if it has this tag.
+/// Returns the content of the first descriptor, if it has this tag.
 fn descriptor(content: &[u8], tag: u8) -> Option<&[u8]> {
     let mut rest = content.strip_prefix(&[tag])?;
     let mut len = 0_usize;
@@ -716,7 +718,7 @@ fn descriptor(content: &[u8], tag: u8) -> Option<&[u8]> {
     Some(&rest[..len.min(rest.len())])
 }
 
-/// iTunes' comment on the encoder's delay, its padding and the length between, in samples.
+/// Returns the encoder's delay, its padding and the length between them, in samples, from a comment of iTunes.
 fn itunes_gapless(moov: &[u8]) -> Option<[u64; 3]> {
     let at = moov.windows(8).position(|bytes| bytes == b"iTunSMPB")?;
     let text = moov.get(at + 8..)?;
@@ -731,9 +733,9 @@ fn itunes_gapless(moov: &[u8]) -> Option<[u64; 3]> {
 #[derive(Clone, Copy)]
 struct Fragments {
     track_id: u32,
-    /// Length of the samples, where a fragment does not say.
+    /// Length of the samples in bytes, for fragments that do not state it.
     default_size: u32,
-    /// Their duration, in ticks, likewise.
+    /// Duration of the samples in ticks, for fragments that do not state it.
     default_duration: u32,
 }
 
@@ -747,7 +749,7 @@ impl Fragments {
         Self { track_id: track.id, default_size: default(16), default_duration: default(12) }
     }
 
-    /// Whether a fragment begins later than the one before ends.
+    /// Returns whether a fragment begins later than the previous one ends.
     fn lack_one(self, file: &[u8], ticks_per_second: u32) -> bool {
         let max_gap = (GAP_SECONDS * f64::from(ticks_per_second)) as u64;
         let mut last_end: Option<u64> = None;
@@ -762,7 +764,7 @@ impl Fragments {
         false
     }
 
-    /// When a fragment of the track is, in ticks.
+    /// Returns the start and end of a fragment of the track, in ticks.
     fn time(self, fragment: Atom) -> Option<Range<u64>> {
         let header = TrackHeader::read(fragment)?;
         if header.track_id != self.track_id {
@@ -795,7 +797,7 @@ impl Fragments {
         })
     }
 
-    /// The runs of samples of a fragment, one behind the other unless they say where they are.
+    /// Returns the runs of samples of a fragment. A run follows the previous one unless it states its position.
     fn runs<'a>(
         self,
         fragment: Atom<'a>,
@@ -837,10 +839,10 @@ impl Fragments {
     }
 }
 
-/// What the header of a track's fragment gives for all its samples.
+/// The values that the header of a track's fragment gives for all its samples.
 struct TrackHeader {
     track_id: u32,
-    /// Where offsets count from.
+    /// Position from which offsets count.
     base: Option<u64>,
     entry: Option<u32>,
     duration: Option<u32>,

@@ -1,10 +1,10 @@
 //! MPEG audio (MP3, MP2) and AAC in ADTS: streams of frames without a container.
 //!
-//! Frames are found here, not by symphonia 0.6: it cuts files at the length that a Xing header or the first bit rate suggests,
-//! and stops at the end of the first of several joined files.
+//! This module finds the frames instead of symphonia 0.6. symphonia cuts files at the length that a Xing header or the
+//! first bit rate suggests, and stops at the end of the first of several joined files.
 //!
-//! Sources: ISO/IEC 11172-3, section 2.4.1.3, and 13818-3 (MPEG audio header); ISO/IEC 13818-7, section 6.2 (ADTS); the LAME tag
-//! as LAME's `VbrTag.c` writes it.
+//! Sources: ISO/IEC 11172-3, section 2.4.1.3, and 13818-3 (MPEG audio header); ISO/IEC 13818-7, section 6.2 (ADTS);
+//! LAME's `VbrTag.c` (LAME tag).
 
 use std::borrow::Cow;
 
@@ -13,25 +13,25 @@ use super::codec::Codec;
 use super::demux::{Demux, Heard, Item, Part};
 use super::error::AudioError;
 
-/// Bytes that are searched for the first frame.
+/// Number of bytes that are searched for the first frame.
 const MAX_JUNK_BYTES: usize = 256 << 10;
 
-/// Frames in a row that must follow each other for the first to count as one, where bytes of something else come before it.
+/// Number of consecutive frames that must be found for the first to count as a frame, if other bytes precede it.
 const FRAMES_IN_A_ROW: usize = 4;
 
-/// Frames by which an MP3 decoder is late, besides the encoder's delay in the LAME tag.
+/// Delay of an MP3 decoder in frames, in addition to the encoder's delay in the LAME tag.
 const MP3_DECODER_DELAY: u64 = 529;
 
-/// Bytes that are searched for a frame between two pauses.
+/// Number of bytes that are searched for a frame between two pauses.
 const SEARCH_BYTES: usize = 64 << 10;
 
-/// What a frame's header says.
+/// The contents of a frame's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Header {
     codec: FrameCodec,
     sample_rate_hz: u32,
     channels: u8,
-    /// Bytes of the frame, its header included.
+    /// Length of the frame in bytes, including its header.
     len: usize,
     n_frames: u32,
 }
@@ -70,7 +70,7 @@ impl Header {
         let version = [3, 0, 2, 1][usize::from(b1 >> 3 & 3)];
         let layer = 4 - (b1 >> 1 & 3);
         let (rate_index, kbps_index) = (usize::from(b2 >> 2 & 3), usize::from(b2 >> 4));
-        // Free formats have no length, and are not known to occur.
+        // Frames in a free format do not state their length. No such files are known.
         if version == 0 || layer == 4 || rate_index == 3 || !(1..=14).contains(&kbps_index) || b3 & 3 == 2 {
             return None;
         }
@@ -112,14 +112,16 @@ impl Header {
         })
     }
 
-    /// Whether frames of both belong to one stream. Joint stereo may alternate with mono in some encoders' files, not so here.
+    /// Returns whether frames with both headers belong to the same stream. Some encoders alternate between joint stereo
+    /// and mono; such frames count as different streams.
     fn continues(&self, before: &Self) -> bool {
         (self.codec, self.sample_rate_hz, self.channels)
             == (before.codec, before.sample_rate_hz, before.channels)
     }
 }
 
-/// Where the frames begin, if they do within the first bytes: at once, or with some in a row.
+/// Returns the position of the first frame within the first bytes of a file: a frame directly after the tags, or several
+/// in a row.
 pub(super) fn find_start(file: &[u8]) -> Option<usize> {
     let bytes = Bytes(file);
     let begin = skip_tags(bytes, 0);
@@ -127,8 +129,8 @@ pub(super) fn find_start(file: &[u8]) -> Option<usize> {
     (begin..end).find(|at| file[*at] == 0xff && begins_frames(bytes, *at, *at == begin))
 }
 
-/// Whether frames begin at a place: one that is followed by another or by the file's end where no junk comes before it, else
-/// some in a row.
+/// Returns whether frames begin at `at`. If no junk precedes the first frame, it must be followed by another frame or by
+/// the file's end. Otherwise, several frames in a row are required.
 fn begins_frames(file: Bytes, at: usize, is_first: bool) -> bool {
     let wanted = if is_first { 2 } else { FRAMES_IN_A_ROW };
     let Some(first) = Header::read(file, at) else { return false };
@@ -136,7 +138,7 @@ fn begins_frames(file: Bytes, at: usize, is_first: bool) -> bool {
     for _ in 1..wanted {
         match Header::read(file, next) {
             Some(header) if header.continues(&first) => next += header.len,
-            // A file of a frame or two has none to follow.
+            // In a file of one or two frames, no further frame follows.
             None if is_first && next >= file.0.len() => return true,
             _ => return false,
         }
@@ -144,13 +146,13 @@ fn begins_frames(file: Bytes, at: usize, is_first: bool) -> bool {
     true
 }
 
-/// The place behind the tags that a file begins with; `None` without any.
+/// Returns the position after the tags at the beginning of a file, or `None` without tags.
 pub(super) fn behind_tags(file: &[u8]) -> Option<usize> {
     let at = skip_tags(Bytes(file), 0);
     (at > 0).then_some(at)
 }
 
-/// The place behind tags at a place: ID3v2 and APE.
+/// Returns the position after the tags at `at`: ID3v2 and APE.
 fn skip_tags(file: Bytes, mut at: usize) -> usize {
     loop {
         if file.has(at, b"ID3") {
@@ -168,37 +170,38 @@ fn skip_tags(file: Bytes, mut at: usize) -> usize {
     }
 }
 
-/// Frames and sample rate of a frame of MPEG audio, by its header.
+/// Returns the number of samples per channel and the sample rate of an MPEG audio frame according to its header.
 pub(super) fn frame_length(frame: &[u8]) -> Option<(u32, u32)> {
     Header::read(Bytes(frame), 0).map(|header| (header.n_frames, header.sample_rate_hz))
 }
 
-/// The frames of a file, from a place on.
+/// Reads the frames of a file from a position on.
 ///
-/// 1. Take frame after frame; where none follows, search for the next ones.
-/// 2. A Xing, Info or VBRI header in the first frame holds no audio, and says what to trim. Further ones are in files that
-///    were joined, where they decode to a frame of silence; then nothing is trimmed at the end.
+/// 1. Read frame after frame. Where no frame follows, search for the next ones.
+/// 2. A Xing, Info or VBRI header in the first frame contains no audio, and states how much to trim. Further such headers
+///    occur in joined files, where they decode to a frame of silence. In that case nothing is trimmed at the end.
 /// 3. The file is truncated if its last frame is.
 pub(super) struct Frames<'a> {
     file: Cow<'a, [u8]>,
     at: usize,
-    /// Behind a place without a frame: from where to search for one.
+    /// Whether there is no frame at `at`, so that the search for one continues there.
     searching: bool,
     /// The header of the last frame.
     last: Option<Header>,
-    /// Of the first part.
+    /// Delays of the first part.
     delays: Option<Delays>,
-    /// What another container's edit list leaves of the first part.
+    /// The frames of the first part that are heard according to another container's edit list.
     edited: Option<Heard>,
     n_parts: usize,
-    /// The header of a part that has begun, whose first frame comes next.
+    /// The header of the first frame of a part that has begun. That frame is returned next.
     begun: Option<Header>,
     truncated: bool,
     has_ended: bool,
 }
 
 impl<'a> Frames<'a> {
-    /// The frames from `start` on. `truncated`: what holds them proves that some are missing.
+    /// Creates a reader for the frames from `start` on. `truncated` says whether the enclosing container proves that some
+    /// are missing.
     pub(super) fn new(file: Cow<'a, [u8]>, start: usize, truncated: bool) -> Self {
         let bytes = Bytes(&file);
         let (mut at, mut delays) = (start, None);
@@ -222,19 +225,19 @@ impl<'a> Frames<'a> {
         }
     }
 
-    /// The frames of a stretch of bytes, wherever in its beginning they start.
+    /// Creates a reader for the frames of a stretch of bytes, and searches its beginning for the first frame.
     pub(super) fn found_in(file: Cow<'a, [u8]>, truncated: bool) -> Result<Self, AudioError> {
         let start = find_start(&file).ok_or_else(no_frames)?;
         Ok(Self::new(file, start, truncated))
     }
 
-    /// The same, of which an edit list decides what is heard, if there is one.
+    /// Applies an edit list, if there is one, which determines the frames that are heard.
     pub(super) fn edited(self, heard: Heard) -> Self {
         let edited = matches!(heard, Heard::Edited { .. }).then_some(heard);
         Self { edited, ..self }
     }
 
-    /// The header of the frame here, if one is.
+    /// Returns the header of the frame at the current position, if there is one.
     fn header(&self) -> Option<Header> {
         let bytes = Bytes(&self.file);
         Header::read(bytes, self.at).filter(|header| {
@@ -242,8 +245,8 @@ impl<'a> Frames<'a> {
         })
     }
 
-    /// Searches a stretch of bytes for the next frame: one of the stream that is followed by another, or any stream's with some
-    /// in a row.
+    /// Searches a stretch of bytes for the next frame: a frame of the current stream that another frame follows, or
+    /// several frames in a row of any stream.
     fn search(&mut self) {
         let file = Bytes(&self.file);
         if !std::mem::replace(&mut self.searching, true) {
@@ -278,7 +281,7 @@ impl<'a> Frames<'a> {
         }
     }
 
-    /// The end of the part, whose padding is known once all of it is read.
+    /// Returns the end of the part. The padding is known only after the whole part has been read.
     fn end(&self) -> Item<'a> {
         let padding = if self.n_parts == 1 { self.delays.unwrap_or_default().padding } else { 0 };
         Item::End { padding }
@@ -346,7 +349,7 @@ fn codec_of(header: Header) -> Codec {
     match header.codec {
         FrameCodec::Mpeg { layer, .. } => Codec::Mpeg(layer),
         FrameCodec::Adts { object_type, rate_index, .. } => {
-            // An AudioSpecificConfig: type, rate, channels, and three flags that are zero.
+            // The AudioSpecificConfig contains type, rate, channels, and three flags that are zero.
             let config =
                 u16::from(object_type) << 11 | u16::from(rate_index) << 7 | u16::from(header.channels) << 3;
             Codec::Aac(config.to_be_bytes().to_vec())
@@ -354,8 +357,8 @@ fn codec_of(header: Header) -> Codec {
     }
 }
 
-/// What a Xing, Info or VBRI header says of the frames that are no audio. Its counts of frames and bytes are not used: programs
-/// that cut or join files leave them as they are.
+/// The numbers of frames without audio according to a Xing, Info or VBRI header. The header's counts of frames and bytes
+/// are not used, because programs that cut or join files do not update them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Delays {
     start: u64,
@@ -363,7 +366,7 @@ struct Delays {
 }
 
 impl Delays {
-    /// `None` for a frame of audio.
+    /// Reads the header that a frame contains. Returns `None` for a frame of audio.
     fn read(frame: &[u8], header: Header) -> Option<Self> {
         let FrameCodec::Mpeg { version, layer: 3 } = header.codec else { return None };
         let bytes = Bytes(frame);
@@ -376,7 +379,7 @@ impl Delays {
         if bytes.has(4 + 32, b"VBRI") {
             return Some(Self::default());
         }
-        // With a checksum behind the header, some encoders put the tag two bytes later.
+        // If a checksum follows the header, some encoders place the tag two bytes later.
         let at = [4 + side_info, 6 + side_info]
             .into_iter()
             .find(|at| bytes.has(*at, b"Xing") || bytes.has(*at, b"Info"))?;

@@ -1,6 +1,6 @@
-//! Ogg: pages -> packets of the first audio stream, and of streams chained behind it.
+//! Ogg: reads pages and returns the packets of the first audio stream and of streams chained after it.
 //!
-//! symphonia 0.6 takes positions for lengths, so a stream cut from a longer one would seem to be an hour long.
+//! symphonia 0.6 interprets positions as lengths, so a stream cut from a longer one would seem to be an hour long.
 //!
 //! Sources: RFC 3533 (pages), RFC 7845 (Opus), Vorbis I specification, appendix A.
 
@@ -17,7 +17,7 @@ use super::vorbis::VorbisHeaders;
 
 const MAGIC: &[u8] = b"OggS";
 
-/// The checksum of a page, with zeros in its own place.
+/// The checksum of a page. The checksum field itself counts as zeros.
 const CHECKSUM: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&Algorithm {
     width: 32,
     poly: 0x04c1_1db7,
@@ -29,20 +29,20 @@ const CHECKSUM: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&Algorithm {
     residue: 0,
 });
 
-/// Where the checksum is in a page, and its length.
+/// Position and length of the checksum in a page.
 const CHECKSUM_AT: usize = 22;
 const CHECKSUM_LEN: usize = 4;
 
 const CONTINUED: u8 = 1;
 const FIRST: u8 = 2;
 
-/// A position that says nothing: no packet ends on the page.
+/// The position of a page on which no packet ends.
 const NO_POSITION: u64 = u64::MAX;
 
-/// Frames from which on what a last position leaves out is no padding, but a position that is wrong.
+/// Number of frames beyond the last position from which they are not padding, but the position is wrong.
 const MAX_PADDING: u64 = 48_000;
 
-/// Bytes that are searched for a page between two pauses.
+/// Number of bytes that are searched for a page between two pauses.
 const SEARCH_BYTES: usize = 1 << 20;
 
 struct Page<'a> {
@@ -52,15 +52,15 @@ struct Page<'a> {
     number: u32,
     lacing: &'a [u8],
     body: &'a [u8],
-    /// The file ends within it.
+    /// Whether the file ends within the page.
     is_cut: bool,
-    /// Its checksum is right.
+    /// Whether the checksum is correct.
     is_sound: bool,
     end: usize,
 }
 
 impl<'a> Page<'a> {
-    /// The page whose mark is at a place; `None` if its head is cut.
+    /// Reads the page whose magic bytes are at `at`. Returns `None` if its header is incomplete.
     fn read(file: &'a [u8], at: usize) -> Option<Self> {
         let bytes = Bytes(file);
         let n_segments = usize::from(bytes.u8(at + 26)?);
@@ -85,7 +85,7 @@ impl<'a> Page<'a> {
         })
     }
 
-    /// The packets that lie on the page, and whether each ends on it.
+    /// Returns the packets on the page, and whether each ends on it.
     fn packets(&self) -> impl Iterator<Item = (&'a [u8], bool)> {
         let (mut lacing, mut body) = (self.lacing, self.body);
         std::iter::from_fn(move || {
@@ -105,22 +105,22 @@ impl<'a> Page<'a> {
     }
 }
 
-/// One logical stream, as its packets come.
+/// A logical stream whose packets are being read.
 struct Logical<'a> {
     serial: u32,
     kind: Kind,
-    /// Items of the last page that have not been taken yet.
+    /// Items of the last page that have not been returned yet.
     found: VecDeque<Item<'a>>,
     has_packets: bool,
-    /// A packet that goes on on the next page.
+    /// The beginning of a packet that continues on the next page.
     begun: Option<Vec<u8>>,
-    /// Frames of all packets so far.
+    /// Number of frames in all packets so far.
     n_frames: u64,
     /// Number of the last page with audio.
     last_number: Option<u32>,
-    /// Pages are missing between two with audio.
+    /// Whether pages are missing between two pages with audio.
     lacks_pages: bool,
-    /// Position of the first sample, known from the first page with audio that is not the last.
+    /// Position of the first sample, derived from the first page with audio.
     start: Option<u64>,
     last_position: Option<u64>,
     previous_block: Option<u64>,
@@ -140,7 +140,7 @@ enum Kind {
         info: Vec<u8>,
         n_headers_left: usize,
     },
-    /// FLAC as a file in packets.
+    /// FLAC in the old mapping: a FLAC file that is split into packets.
     OldFlac {
         info: Option<Vec<u8>>,
     },
@@ -190,7 +190,7 @@ impl<'a> Logical<'a> {
                     begun.extend_from_slice(packet);
                     begun.into()
                 }
-                // The end of a packet whose beginning is not there.
+                // The beginning of this packet is missing.
                 (true, None) => continue,
                 (false, _) => packet.into(),
             };
@@ -217,7 +217,7 @@ impl<'a> Logical<'a> {
                 self.push(packet)?;
             }
             Kind::Flac { .. } | Kind::OldFlac { .. } if packet.first() == Some(&0xff) => self.push(packet)?,
-            // Metadata, where the count of headers was not given.
+            // The packet is metadata, in a stream that does not state the number of its headers.
             Kind::Flac { .. } => {}
             Kind::OldFlac { info } => {
                 if packet.len() == 38 && matches!(packet[0], 0 | 0x80) {
@@ -242,7 +242,7 @@ impl<'a> Logical<'a> {
         Ok(())
     }
 
-    /// A packet of audio; with the first comes what decodes it.
+    /// Adds a packet of audio, and before the first packet the part that decodes it.
     fn push(&mut self, packet: Cow<'a, [u8]>) -> Result<(), AudioError> {
         if !std::mem::replace(&mut self.has_packets, true) {
             let part = self.part()?;
@@ -252,7 +252,7 @@ impl<'a> Logical<'a> {
         Ok(())
     }
 
-    /// What decodes the stream, by its headers.
+    /// Returns the part that decodes the stream, according to its headers.
     fn part(&self) -> Result<Part, AudioError> {
         let corrupt = || AudioError::Corrupt("its headers cannot be read".into());
         let (codec, skip) = match &self.kind {
@@ -268,14 +268,14 @@ impl<'a> Logical<'a> {
         Ok(Part { codec, heard: Heard::Trimmed { skip: skip.into(), max_padding: MAX_PADDING } })
     }
 
-    /// Frames that the last position leaves out.
+    /// Returns the number of frames beyond the last position.
     fn padding(&self) -> u64 {
         let heard = self.last_position.zip(self.start).map(|(last, start)| last.saturating_sub(start));
         let padding = heard.map_or(0, |heard| self.n_frames.saturating_sub(heard));
         if padding < MAX_PADDING { padding } else { 0 }
     }
 
-    /// What is left of the stream, and its end.
+    /// Returns the remaining items of the stream and its end.
     fn finish(mut self) -> Result<VecDeque<Item<'a>>, AudioError> {
         if !self.has_packets {
             let part = self.part()?;
@@ -292,12 +292,12 @@ pub(super) struct Pages<'a> {
     file: &'a [u8],
     at: usize,
     current: Option<Logical<'a>>,
-    /// What is left of a stream that has ended.
+    /// The remaining items of a stream that has ended.
     ended: VecDeque<Item<'a>>,
     has_streams: bool,
-    /// Whether the writer made checksums: the first page tells.
+    /// Whether the writer computes checksums, as determined from the first page.
     has_checksums: Option<bool>,
-    /// The name of what a stream holds that is not decoded.
+    /// The format of an unsupported stream.
     other: Option<&'static str>,
     truncated: bool,
 }
@@ -329,7 +329,8 @@ impl<'a> Pages<'a> {
             Some(logical) if logical.serial == page.serial && page.flags & FIRST == 0 => {
                 logical.page(page)?;
             }
-            // Another stream beside the one that is read, or chained behind it.
+            // Pages of a stream that is interleaved with the current one are ignored. A stream chained after it is
+            // handled below.
             Some(logical) if page.flags & FIRST == 0 || !logical.has_packets => {}
             current => match Logical::new(page.serial, first_packet)? {
                 Some(next) => {
@@ -391,7 +392,7 @@ impl<'a> Demux<'a> for Pages<'a> {
     }
 }
 
-/// The name of what a stream holds that is not decoded here.
+/// Returns the format of an unsupported stream.
 fn name_of(first_packet: &[u8]) -> Option<&'static str> {
     let names: [(&[u8], &str); 6] = [
         (b"Speex   ", "Speex"),

@@ -1,46 +1,46 @@
-//! Uncompressed samples of every kind -> `f32`, full scale at ±1, as libsndfile and librosa read them.
+//! Converts uncompressed samples of every kind to `f32`, full scale at ±1, in agreement with libsndfile and librosa.
 
-/// Frames that are converted at once.
+/// Number of frames that are converted at once.
 pub(super) const BLOCK_FRAMES: usize = 4_096;
 
-/// Samples without a header.
+/// The format of samples without a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawFormat {
-    /// How a sample is written.
+    /// The encoding of a sample.
     pub format: SampleFormat,
-    /// Samples of a channel in a second.
+    /// Sample rate in Hz.
     pub sample_rate_hz: u32,
-    /// Interleaved channels.
+    /// Number of interleaved channels.
     pub channels: u16,
 }
 
 impl RawFormat {
-    /// Bytes of a frame: a sample of each channel.
+    /// Returns the number of bytes of a frame, which contains a sample of each channel.
     pub(super) fn frame_len(&self) -> usize {
         self.format.n_bytes() * usize::from(self.channels)
     }
 }
 
-/// How a sample is written.
+/// The encoding of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SampleFormat {
-    /// 8 bits without a sign.
+    /// Unsigned 8-bit integers.
     U8,
-    /// 8 bits with a sign.
+    /// Signed 8-bit integers.
     S8,
-    /// 16 bits.
+    /// Signed 16-bit integers.
     S16(Endian),
-    /// 24 bits in three bytes.
+    /// Signed 24-bit integers in three bytes.
     S24(Endian),
-    /// 32 bits.
+    /// Signed 32-bit integers.
     S32(Endian),
-    /// So many bits at the low end of 32, the rest copies of the sign.
+    /// Signed integers of the given number of bits at the low end of 32 bits. The other bits repeat the sign.
     LowBits(u16, Endian),
-    /// So many bits at the low end of 16, the rest copies of the sign.
+    /// Signed integers of the given number of bits at the low end of 16 bits. The other bits repeat the sign.
     LowBits16(u16, Endian),
-    /// Floating point of 32 bits.
+    /// Floating-point numbers of 32 bits.
     F32(Endian),
-    /// Floating point of 64 bits.
+    /// Floating-point numbers of 64 bits.
     F64(Endian),
     /// ITU-T G.711 mu-law.
     MuLaw,
@@ -48,17 +48,17 @@ pub enum SampleFormat {
     ALaw,
 }
 
-/// Which byte of a sample comes first.
+/// The byte order of samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endian {
-    /// The least significant.
+    /// The least significant byte comes first.
     Little,
-    /// The most significant.
+    /// The most significant byte comes first.
     Big,
 }
 
 impl SampleFormat {
-    /// An integer with a sign in a container of so many bytes.
+    /// Returns the format of signed integers of `n_bytes` bytes.
     pub(super) fn signed(n_bytes: usize, endian: Endian) -> Option<Self> {
         match n_bytes {
             1 => Some(Self::S8),
@@ -69,7 +69,7 @@ impl SampleFormat {
         }
     }
 
-    /// A float of so many bits.
+    /// Returns the format of floating-point numbers of `n_bits` bits.
     pub(super) fn float(n_bits: u32, endian: Endian) -> Option<Self> {
         match n_bits {
             32 => Some(Self::F32(endian)),
@@ -78,9 +78,9 @@ impl SampleFormat {
         }
     }
 
-    /// The format of integers of which only `valid_bits` are used. Standards put those at the high end, but files with them at the
-    /// low end exist: the samples decide. If the low bits are not all zero and every sample fits in the valid ones, they are at
-    /// the low end.
+    /// Returns the format of integers of which only `valid_bits` are used. Standards place the valid bits at the high
+    /// end, but files with valid bits at the low end exist, so the samples decide. The valid bits are at the low end if
+    /// every sample fits in them and the low bits are not all zero.
     pub(super) fn with_valid_bits(self, valid_bits: u16, data: &[u8]) -> Self {
         match self {
             Self::S32(endian) if (8..32).contains(&valid_bits) => {
@@ -97,7 +97,7 @@ impl SampleFormat {
         }
     }
 
-    /// Bytes of a sample.
+    /// Returns the number of bytes of a sample.
     pub fn n_bytes(self) -> usize {
         match self {
             Self::U8 | Self::S8 | Self::MuLaw | Self::ALaw => 1,
@@ -108,7 +108,7 @@ impl SampleFormat {
         }
     }
 
-    /// Converts whole samples and adds them to others; a last one that is cut is left out.
+    /// Converts whole samples and appends them to `to`. An incomplete last sample is ignored.
     pub(super) fn convert(self, data: &[u8], to: &mut Vec<f32>) {
         let scale = |bits: u16| 1.0 / (1_u64 << (bits - 1)) as f32;
         match self {
@@ -155,10 +155,10 @@ fn i16_from(bytes: [u8; 2], endian: Endian) -> i16 {
     }
 }
 
-/// Whether some low bit is set and every sample fits into the low `valid_bits`.
+/// Returns whether some low bit is set and every sample fits in the low `valid_bits`.
 fn is_at_low_end(samples: impl Iterator<Item = i32>, container_bits: u16, valid_bits: u16) -> bool {
     let low_mask = (1 << (container_bits - valid_bits)) - 1;
-    // Without branches, so that the loop over hundreds of megabytes takes vector instructions.
+    // The loop has no branches, so that it uses vector instructions for hundreds of megabytes.
     let (bits, least, most) = samples.fold((0, i32::MAX, i32::MIN), |(bits, least, most), sample| {
         (bits | sample, sample.min(least), sample.max(most))
     });
@@ -166,7 +166,7 @@ fn is_at_low_end(samples: impl Iterator<Item = i32>, container_bits: u16, valid_
     bits & low_mask != 0 && i64::from(least) >= -limit && i64::from(most) < limit
 }
 
-/// Source: ITU-T G.711, mu-law, as 16 bits.
+/// Converts a mu-law byte to 16 bits. Source: ITU-T G.711.
 fn mu_law(byte: u8) -> i16 {
     const BIAS: i16 = 0x84;
     let byte = !byte;
@@ -174,7 +174,7 @@ fn mu_law(byte: u8) -> i16 {
     if byte & 0x80 == 0 { magnitude - BIAS } else { BIAS - magnitude }
 }
 
-/// Source: ITU-T G.711, A-law, as 16 bits.
+/// Converts an A-law byte to 16 bits. Source: ITU-T G.711.
 fn a_law(byte: u8) -> i16 {
     let byte = byte ^ 0x55;
     let mantissa = i16::from(byte & 0x0f) << 4;

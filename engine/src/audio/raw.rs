@@ -9,7 +9,7 @@ use super::recording::{DecodeOptions, Recording, check_channels};
 use super::samples::Samples;
 use super::sniff;
 
-/// Samples of one channel, full scale at ±1 -> a recording.
+/// Turns samples of one channel, full scale at ±1, into a recording.
 pub fn of_samples<S: Samples>(
     samples: &[f32],
     sample_rate_hz: u32,
@@ -21,7 +21,8 @@ pub fn of_samples<S: Samples>(
     mono.finish(false)
 }
 
-/// Samples without a header. A file that begins as a container does is refused: its header would become noise.
+/// Returns a reader for samples without a header. Rejects a file that begins like a container, because its header would
+/// become noise.
 pub(super) fn demux(bytes: &[u8], raw: RawFormat) -> Result<EqualPackets<'_>, AudioError> {
     if bytes.is_empty() {
         return Err(AudioError::Corrupt("it is empty".into()));
@@ -41,7 +42,7 @@ pub(super) fn demux(bytes: &[u8], raw: RawFormat) -> Result<EqualPackets<'_>, Au
     Ok(samples("raw samples", raw, bytes))
 }
 
-/// Samples that are not compressed, block by block.
+/// Returns a reader that returns uncompressed samples block by block.
 pub(super) fn samples<'a>(container: &'static str, raw: RawFormat, data: &'a [u8]) -> EqualPackets<'a> {
     EqualPackets::samples(container, Codec::Pcm(raw), data, raw.frame_len() * BLOCK_FRAMES)
 }

@@ -1,4 +1,4 @@
-//! Samples without a header, as they arrive.
+//! Decodes samples without a header as they arrive.
 
 use super::error::AudioError;
 use super::mono_mix::MonoMix;
@@ -7,32 +7,34 @@ use super::recording::{DecodeOptions, Recording};
 use super::samples::{CompactWaveform, Samples};
 use super::sniff;
 
-/// Bytes by which the beginning of a file is recognised.
+/// Number of bytes needed to recognise the beginning of a file.
 const HEADER_BYTES: usize = 64;
 
-/// A recording that arrives in pieces of any number of bytes. It is decoded as [`decode_raw`](super::decode_raw) decodes the whole.
+/// A recording that arrives in pieces of any size. The result is the same as that of [`decode_raw`](super::decode_raw)
+/// for the whole.
 pub struct RawStream {
     raw: RawFormat,
-    /// The first bytes, until there are enough to tell whether they are a file's.
+    /// The first bytes, until there are enough to recognise a file's header.
     header: Vec<u8>,
     is_begun: bool,
-    /// The bytes of a frame that is not whole yet.
+    /// The bytes of an incomplete frame.
     rest: Vec<u8>,
     block: Vec<f32>,
     mono: MonoMix<CompactWaveform>,
 }
 
 impl RawStream {
-    /// Checks rate, channels and channel.
+    /// Checks the sample rate, the number of channels and the chosen channel.
     pub fn new(raw: RawFormat, options: DecodeOptions) -> Result<Self, AudioError> {
         let mono = MonoMix::new(raw.channels, raw.sample_rate_hz, options)?;
         Ok(Self { raw, header: Vec::new(), is_begun: false, rest: Vec::new(), block: Vec::new(), mono })
     }
 
-    /// Takes the next bytes.
+    /// Decodes the next bytes.
     ///
     /// # Errors
-    /// Where they are a file rather than samples, where samples are no numbers, and beyond the limit of the length.
+    /// Fails if the bytes are a file rather than samples, if samples are not numbers, or if the recording exceeds the
+    /// limit of the length.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), AudioError> {
         if self.is_begun {
             return self.decode(bytes);
@@ -74,32 +76,32 @@ impl RawStream {
         self.mono.push(&self.block)
     }
 
-    /// The samples so far, at 16 kHz, in whole blocks.
+    /// Returns the samples so far, at 16 kHz, in whole blocks.
     pub fn samples(&self) -> &CompactWaveform {
         self.mono.output()
     }
 
-    /// Frees the memory of the samples before one, which are not read any more.
+    /// Frees the memory of the samples before `sample`, which are not read any more.
     pub fn forget_before(&mut self, sample: usize) {
         self.mono.output_mut().forget_before(sample);
     }
 
-    /// Length of the audio received so far, in seconds.
+    /// Returns the length of the audio received so far, in seconds.
     pub fn seconds(&self) -> f64 {
         self.mono.seconds()
     }
 
-    /// Whether more than one sample in a thousand is at full scale.
+    /// Returns whether more than one sample in a thousand is at full scale.
     pub fn is_clipped(&self) -> bool {
         self.mono.is_clipped()
     }
 
-    /// Whether the last frame is cut.
+    /// Returns whether the last frame is incomplete.
     pub fn is_cut(&self) -> bool {
         !self.rest.is_empty() || !self.header.len().is_multiple_of(self.raw.frame_len())
     }
 
-    /// The recording, without a last frame that is cut; none if nothing came.
+    /// Returns the recording without an incomplete last frame, or `None` if no samples arrived.
     pub fn finish(mut self) -> Result<Option<Recording<CompactWaveform>>, AudioError> {
         if !self.is_begun {
             self.begin()?;

@@ -1,24 +1,24 @@
-//! A decoded recording, and the limits within which one is decoded.
+//! A decoded recording, and the limits for decoding one.
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use super::error::AudioError;
 
-/// Rate that recordings are decoded to, in Hz: the one that the encoders were trained at.
+/// Sample rate of decoded recordings, in Hz. The encoders were trained at this rate.
 pub const SAMPLE_RATE_HZ: u32 = 16_000;
 
-/// Sample rates that are decoded, in Hz.
+/// Supported sample rates, in Hz.
 pub const SAMPLE_RATES_HZ: RangeInclusive<u32> = 4_000..=384_000;
 
-/// Most channels that are decoded.
+/// Largest supported number of channels.
 pub const MAX_CHANNELS: u16 = 8;
 
-/// Largest magnitude of a sample. Some programs write floats at the scale of 16 or 32-bit integers, which are far below;
-/// from 1e17 on, the power spectrum would leave `f32`.
+/// Largest magnitude of a sample. Some programs write floats at the scale of 16 or 32-bit integers, which are far below
+/// this limit. From 1e17 on, the power spectrum would exceed the range of `f32`.
 pub const MAX_MAGNITUDE: f32 = 1e10;
 
-/// Mono audio at 16 kHz: at least one sample, all finite, full scale at ±1.
+/// Mono audio at 16 kHz: at least one sample, all samples finite, full scale at ±1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Waveform(Vec<f32>);
 
@@ -32,12 +32,12 @@ impl Waveform {
         Ok(Self(samples))
     }
 
-    /// The samples, full scale at ±1 (float files may go beyond).
+    /// Returns the samples, full scale at ±1 (float files may exceed it).
     pub fn samples(&self) -> &[f32] {
         &self.0
     }
 
-    /// The samples, without a copy.
+    /// Returns the samples, without a copy.
     pub fn into_samples(self) -> Vec<f32> {
         self.0
     }
@@ -46,42 +46,42 @@ impl Waveform {
 /// A decoded file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recording<W = Waveform> {
-    /// The channel asked for, or the mean of all.
+    /// The requested channel, or the mean of all channels.
     pub waveform: W,
-    /// Length of the audio in the file.
+    /// Duration of the audio in the file.
     pub duration_seconds: f64,
     /// Sample rate of the file, in Hz.
     pub sample_rate_hz: u32,
-    /// Channels in the file.
+    /// Number of channels in the file.
     pub channels: u16,
-    /// More than one sample in a thousand is at full scale or beyond.
+    /// Whether more than one sample in a thousand is at full scale or beyond.
     pub clipped: bool,
-    /// The file proves that something is missing from it.
+    /// Whether the file proves that a part of it is missing.
     pub truncated: bool,
-    /// The channels cancel each other in their mean: it has less than a hundredth of their power.
+    /// Whether the channels cancel each other in their mean: it has less than a hundredth of their power.
     pub channels_cancel: bool,
 }
 
-/// What is decoded of a file.
+/// Options for decoding a file.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DecodeOptions {
-    /// The longest recording, in seconds.
+    /// The longest accepted recording, in seconds.
     pub max_seconds: f64,
-    /// Which channel.
+    /// The channel to decode.
     pub channel: Channel,
 }
 
-/// Which channel of a recording is taken.
+/// A choice of a recording's channels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Channel {
-    /// The mean of all.
+    /// The mean of all channels.
     #[default]
     Mix,
-    /// One, counted from 0.
+    /// One channel, counted from 0.
     One(u16),
 }
 
-/// `mix`, or the number of a channel.
+/// Parses `mix` or the number of a channel.
 impl FromStr for Channel {
     type Err = String;
 
@@ -96,7 +96,7 @@ impl FromStr for Channel {
 }
 
 impl DecodeOptions {
-    /// The mean of all channels of up to so many seconds.
+    /// Decodes the mean of all channels of up to `max_seconds` seconds.
     pub fn up_to(max_seconds: f64) -> Self {
         Self { max_seconds, channel: Channel::Mix }
     }
@@ -123,7 +123,7 @@ pub(super) fn check_channels(channels: u16) -> Result<(), AudioError> {
 }
 
 pub(super) fn check_magnitudes(samples: &[f32]) -> Result<(), AudioError> {
-    // A comparison with a not-a-number is false.
+    // Any comparison with a NaN is false.
     if samples.iter().all(|sample| sample.abs() <= MAX_MAGNITUDE) {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! Any sample rate -> 16 kHz, block by block.
+//! Resamples from any rate to 16 kHz, block by block.
 
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Fft, FixedSync, Indexing, Resampler, WindowFunction};
@@ -7,17 +7,18 @@ use super::error::AudioError;
 use super::recording::SAMPLE_RATE_HZ;
 use super::samples::Samples;
 
-/// Samples at the lower of the two rates that the FFT resampler transforms at once, at the least. The length sets the
-/// filter's cut-off: 320 with this window puts it at 0.957 of the lower Nyquist frequency, where soxr HQ has its own
-/// (pass band to 0.913, stop band from 1). Sharper filters do worse: what they let through just below the Nyquist frequency,
-/// the original's do not.
+/// Smallest number of samples at the lower of the two rates that the FFT resampler transforms at once.
+///
+/// The length sets the filter's cut-off: 320 with this window puts it at 0.957 of the lower Nyquist frequency, like that
+/// of soxr HQ (pass band to 0.913, stop band from 1). Sharper filters perform worse: they pass frequencies just below the
+/// Nyquist frequency that the original's filter removes.
 const MIN_BLOCK_AT_LOWER_RATE: usize = 320;
 
-/// A mono signal that is resampled to 16 kHz as it comes, without delay: sample `i` of the result is at `i / 16000`
-/// seconds, and there are ceil(n x 16000 / rate) of them. A signal at 16 kHz comes back as it is.
+/// A mono signal that is resampled to 16 kHz as it arrives, without delay. Sample `i` of the result is at `i / 16000`
+/// seconds, and the result has ceil(n x 16000 / rate) samples. A signal at 16 kHz is returned unchanged.
 ///
-/// The original uses soxr (`librosa.resample`, quality HQ); this is rubato's FFT resampler, linear in phase and cut off at
-/// the same frequency. Error: 60 dB below the signal at 44.1 kHz.
+/// The original uses soxr (`librosa.resample`, quality HQ). This is rubato's FFT resampler, with linear phase and a
+/// cut-off at the same frequency. Error: 60 dB below the signal at 44.1 kHz.
 pub struct To16Khz<S = Vec<f32>> {
     /// `None` at 16 kHz.
     filter: Option<Filter>,
@@ -27,31 +28,31 @@ pub struct To16Khz<S = Vec<f32>> {
 struct Filter {
     fft: Fft<f32>,
     rate_hz: u32,
-    /// Samples taken in so far.
+    /// Number of input samples so far.
     n_taken: u64,
-    /// The block that is not full yet.
+    /// The incomplete input block.
     pending: Vec<f32>,
-    /// What a block becomes.
+    /// The output of a block.
     resampled: Vec<f32>,
-    /// Samples at the beginning of the output that are the filter's delay and still to come.
+    /// Number of output samples, still to come, that are the filter's delay.
     delay: usize,
 }
 
 impl<S: Samples> To16Khz<S> {
-    /// Plans for a rate in Hz, one of [`SAMPLE_RATES_HZ`](super::SAMPLE_RATES_HZ).
+    /// Prepares for a rate in Hz, one of [`SAMPLE_RATES_HZ`](super::SAMPLE_RATES_HZ).
     pub fn from_rate(rate_hz: u32) -> Self {
         let filter = (rate_hz != SAMPLE_RATE_HZ).then(|| Filter::from_rate(rate_hz));
         Self { filter, output: S::default() }
     }
 
-    /// Reserves room for `n_samples` more.
+    /// Reserves room for `n_samples` more input samples.
     pub fn reserve(&mut self, n_samples: usize) {
         let rate_hz = self.filter.as_ref().map_or(SAMPLE_RATE_HZ, |filter| filter.rate_hz);
         self.output
             .reserve((n_samples as u64 * u64::from(SAMPLE_RATE_HZ)).div_ceil(u64::from(rate_hz)) as usize);
     }
 
-    /// Takes the next samples.
+    /// Resamples the next samples.
     pub fn push(&mut self, samples: &[f32]) {
         match &mut self.filter {
             Some(filter) => filter.push(samples, &mut self.output),
@@ -59,17 +60,17 @@ impl<S: Samples> To16Khz<S> {
         }
     }
 
-    /// What has come out so far.
+    /// Returns the output so far.
     pub fn output(&self) -> &S {
         &self.output
     }
 
-    /// The same, to be changed.
+    /// Returns the output so far, to be modified.
     pub fn output_mut(&mut self) -> &mut S {
         &mut self.output
     }
 
-    /// The signal at 16 kHz.
+    /// Returns the whole signal at 16 kHz.
     pub fn finish(mut self) -> Result<S::Whole, AudioError> {
         let n_samples = match &mut self.filter {
             Some(filter) => filter.finish(&mut self.output),
@@ -114,7 +115,7 @@ impl Filter {
         }
     }
 
-    /// Pushes silence until everything is out: as many samples as the signal has.
+    /// Adds silence until the output is as long as the signal, and returns that number of samples.
     fn finish(&mut self, output: &mut impl Samples) -> usize {
         let expected = (self.n_taken * u64::from(SAMPLE_RATE_HZ)).div_ceil(u64::from(self.rate_hz)) as usize;
         while output.n_samples() < expected {
@@ -123,7 +124,7 @@ impl Filter {
         expected
     }
 
-    /// Resamples the pending block, as if silence filled it up.
+    /// Resamples the pending block as if it were padded with silence.
     fn resample_pending(&mut self, output: &mut impl Samples) {
         let n_pending = self.pending.len();
         let input = InterleavedSlice::new(&self.pending, 1, n_pending).expect("it is as long as it says");
@@ -141,8 +142,8 @@ impl Filter {
     }
 }
 
-/// The block for a rate: a multiple of the samples after which input and output fall together, and an even one, since
-/// the delay is half a block and rubato counts it in whole samples.
+/// Returns the block length for a rate. It is a multiple of the period after which samples of input and output coincide.
+/// It is even, because the delay is half a block and rubato counts the delay in whole samples.
 fn block_samples(rate_hz: u32) -> usize {
     let together = (rate_hz / greatest_common_divisor(rate_hz, SAMPLE_RATE_HZ)) as usize;
     let times_lower_rate = f64::from(rate_hz.max(SAMPLE_RATE_HZ)) / f64::from(SAMPLE_RATE_HZ);

@@ -1,14 +1,14 @@
-//! Where samples at 16 kHz go as they are decoded: into a [`Waveform`], or a [`CompactWaveform`] of half its size.
+//! Stores samples at 16 kHz as they are decoded: in a [`Waveform`], or in a [`CompactWaveform`] of half its size.
 
 use std::ops::Range;
 
 use super::error::AudioError;
 use super::recording::Waveform;
 
-/// Samples of a block that share a scale: 10 ms.
+/// Number of samples in a block that share a scale: 10 ms.
 const BLOCK_SAMPLES: usize = 160;
 
-/// A signal that grows.
+/// A signal to which samples are added.
 pub trait Samples: Default {
     /// The type of the finished signal.
     type Whole;
@@ -19,10 +19,10 @@ pub trait Samples: Default {
     /// Adds samples.
     fn add(&mut self, samples: &[f32]);
 
-    /// The number of samples so far.
+    /// Returns the number of samples so far.
     fn n_samples(&self) -> usize;
 
-    /// The first `n_samples`. A signal without samples is an error.
+    /// Returns the first `n_samples` samples. A signal without samples is an error.
     fn finish(self, n_samples: usize) -> Result<Self::Whole, AudioError>;
 }
 
@@ -47,16 +47,16 @@ impl Samples for Vec<f32> {
     }
 }
 
-/// Mono audio at 16 kHz in 16 bits a sample: at least one sample. Each 10 ms have a scale of their own, so that the error is 96 dB below their
-/// loudest sample.
+/// Mono audio at 16 kHz with 16 bits per sample and at least one sample. Each block of 10 ms has a separate scale, so
+/// that the error is 96 dB below the block's loudest sample.
 #[derive(Clone, Debug, Default)]
 pub struct CompactWaveform {
     values: Vec<i16>,
-    /// What the values of each block are multiplied by.
+    /// The factor of each block's values.
     scales: Vec<f32>,
-    /// The block that is not full yet.
+    /// The incomplete last block.
     pending: Vec<f32>,
-    /// Blocks at the beginning that were forgotten.
+    /// Number of blocks at the beginning that were forgotten.
     n_forgotten: usize,
 }
 
@@ -94,20 +94,20 @@ impl Samples for CompactWaveform {
 }
 
 impl CompactWaveform {
-    /// How many samples there are, in whole blocks while the signal grows.
+    /// Returns the number of samples; while the signal grows, it counts only whole blocks.
     pub fn len(&self) -> usize {
         self.n_forgotten * BLOCK_SAMPLES + self.values.len()
     }
 
-    /// Whether there are no samples. A decoded recording always has some.
+    /// Returns whether there are no samples. A decoded recording always has some.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Some of the samples, full scale at ±1; zeros beyond the end.
+    /// Returns a range of samples, full scale at ±1, with zeros beyond the end.
     ///
     /// # Panics
-    /// If some of them were forgotten.
+    /// Panics if samples of the range were forgotten.
     pub fn read(&self, range: Range<usize>) -> Vec<f32> {
         let mut samples = Vec::with_capacity(range.len());
         let mut at = range.start;
@@ -124,7 +124,7 @@ impl CompactWaveform {
         samples
     }
 
-    /// Frees the memory of the samples before one, which are not read any more.
+    /// Frees the memory of the samples before `sample`, which are not read any more.
     pub fn forget_before(&mut self, sample: usize) {
         let n_blocks = (sample / BLOCK_SAMPLES).saturating_sub(self.n_forgotten).min(self.scales.len());
         self.scales.drain(..n_blocks);

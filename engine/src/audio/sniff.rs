@@ -1,4 +1,4 @@
-//! What a file is, by its content.
+//! Recognises a file's format by its content.
 
 use super::amr::AmrKind;
 use super::bytes::Bytes;
@@ -6,25 +6,25 @@ use super::error::AudioError;
 use super::matroska::EBML_ID;
 use super::{matroska, mp4, mpeg};
 
-/// A container that is decoded.
+/// A supported container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Container {
     Wav,
     Aiff,
-    /// Where the frames begin.
+    /// The AMR codec and the position at which the frames begin.
     Amr(AmrKind, usize),
     Au,
     Caf,
-    /// Where the marker stands: an ID3 tag may come first.
+    /// The position of the marker, because an ID3 tag may precede it.
     Flac(usize),
     Ogg,
     Matroska,
     Mp4,
-    /// Frames of MPEG audio or ADTS, and where they begin.
+    /// Frames of MPEG audio or ADTS, and the position at which they begin.
     Frames(usize),
 }
 
-/// Recognises a file.
+/// Returns the container of a file, and an error if it is not supported.
 pub(super) fn recognise(file: &[u8]) -> Result<Container, AudioError> {
     let bytes = Bytes(file);
     let form = |name: &[u8]| bytes.has(8, name);
@@ -69,7 +69,7 @@ pub(super) fn recognise(file: &[u8]) -> Result<Container, AudioError> {
     Err(unknown(file))
 }
 
-/// The name of a file's header, if it has one that is known and cannot be by chance.
+/// Returns the container's name, if the header identifies it beyond chance.
 pub(super) fn header_name(file: &[u8]) -> Option<&'static str> {
     match recognise(file) {
         Ok(Container::Wav) => Some("a WAV file"),
@@ -86,7 +86,7 @@ pub(super) fn header_name(file: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// The name of a file that is recognised, and not decoded. Tags may come first.
+/// Returns the name of a format that is recognised but not supported. Tags may precede its header.
 fn other_name(file: &[u8]) -> Option<&'static str> {
     let behind_tags = || Some(Bytes(file.get(mpeg::behind_tags(file)?..)?));
     name_of(Bytes(file)).or_else(|| name_of(behind_tags()?))
@@ -132,14 +132,14 @@ fn name_of(bytes: Bytes) -> Option<&'static str> {
             _ => Some("RIFF without WAVE"),
         };
     }
-    // Packets of 188 bytes, each with a mark.
+    // A transport stream consists of packets of 188 bytes, each with a sync byte.
     if (0..3).all(|i| bytes.u8(188 * i) == Some(0x47)) {
         return Some("an MPEG transport stream");
     }
     NAMES.iter().find(|(at, magic, _)| bytes.has(*at, magic)).map(|(_, _, name)| *name)
 }
 
-/// Characters of a text that its error shows.
+/// Number of characters of a text file that the error message shows.
 const TEXT_SHOWN: usize = 40;
 
 fn unknown(file: &[u8]) -> AudioError {
@@ -149,7 +149,7 @@ fn unknown(file: &[u8]) -> AudioError {
     let head = &file[..file.len().min(512)];
     let is_text = head.iter().all(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | 0x20..=0x7e));
     if is_text {
-        // Who sends a file's name instead of the file sees so.
+        // The beginning lets a client see that it sent a file's name instead of the file.
         let beginning: String = head.iter().map(|byte| char::from(*byte)).take(TEXT_SHOWN).collect();
         return AudioError::Unsupported(format!("The file is text, not audio; it begins with {beginning:?}"));
     }

@@ -1,4 +1,4 @@
-//! A container's packets -> [`Recording`], within a budget.
+//! Decodes a container's packets into a [`Recording`], within a budget.
 
 use std::ops::Range;
 
@@ -13,12 +13,12 @@ use super::samples::Samples;
 
 /// Decodes a container.
 ///
-/// 1. Each part has a decoder of its own. One of another rate or number of channels than the first ends the recording, which is
-///    `truncated` then.
-/// 2. Each packet, and what it decodes to, is taken from the budget, whether it is heard or not.
-/// 3. What is heard of it goes into the mix.
+/// 1. Each part has a separate decoder. A part with another rate or number of channels than the first ends the recording,
+///    which is then `truncated`.
+/// 2. Each packet and its decoded audio are charged to the budget, whether heard or not.
+/// 3. The audio that is heard is added to the mix.
 ///
-/// `expected_seconds` is what the packets say of their length: memory is reserved for that much.
+/// `expected_seconds` is the length stated by the packets. Memory is reserved for it.
 pub(super) fn decode<S: Samples>(
     demux: &mut dyn Demux<'_>,
     options: DecodeOptions,
@@ -62,7 +62,7 @@ pub(super) fn decode<S: Samples>(
     }
 }
 
-/// The channels of the first packet that decodes.
+/// Returns the number of channels of the first packet that can be decoded.
 pub(super) fn count_channels(demux: &mut dyn Demux<'_>, budget: &mut Budget<'_>) -> Result<u16, AudioError> {
     let mut stream = Stream::<Vec<f32>>::new(DecodeOptions::up_to(f64::INFINITY), 0.0);
     while let Some(item) = demux.next()? {
@@ -99,13 +99,13 @@ struct DecodedPart {
     block: Block,
 }
 
-/// What became of a packet.
+/// The outcome of a packet.
 enum Taken {
-    /// It is decoded, or could not be; the next may follow.
+    /// The packet was decoded or could not be decoded. The next packet may follow.
     Heard,
-    /// Nothing behind it is heard.
+    /// Nothing after this packet is heard.
     Done,
-    /// It is not of the recording's rate or number of channels.
+    /// The packet differs from the recording in its rate or number of channels.
     OtherKind,
 }
 
@@ -114,7 +114,7 @@ impl<S: Samples> Stream<S> {
         Self { options, expected_seconds, mono: None, part: None }
     }
 
-    /// Begins a part; its packets are passed over if it cannot be decoded.
+    /// Begins a part. If it cannot be decoded, its packets are skipped.
     fn begin(&mut self, part: Part, container: &str) -> Result<(), AudioError> {
         self.end(0)?;
         if let Heard::Trimmed { skip, max_padding } = part.heard
@@ -176,7 +176,7 @@ impl<S: Samples> Stream<S> {
         Ok(if window.is_over() { Taken::Done } else { Taken::Heard })
     }
 
-    /// Ends the part and leaves out its last `padding` frames, which only fill its last packet.
+    /// Ends the part and omits its last `padding` frames, which only fill its last packet.
     fn end(&mut self, padding: u64) -> Result<(), AudioError> {
         if let (Some(part), Some(mono)) = (self.part.take(), &mut self.mono) {
             part.window.finish(padding, mono)?;
@@ -185,10 +185,10 @@ impl<S: Samples> Stream<S> {
     }
 }
 
-/// Passes on the frames that are heard.
+/// Forwards the frames that are heard.
 struct Window {
     heard: HeardFrames,
-    /// Frames decoded so far.
+    /// Number of frames decoded so far.
     at: u64,
 }
 
@@ -196,14 +196,14 @@ enum HeardFrames {
     Trimmed {
         skip: u64,
         max_padding: u64,
-        /// The last frames, held back as long as they may be padding.
+        /// The last frames, held back while they may be padding.
         held: Vec<f32>,
         n_channels: usize,
     },
     Edited {
         stretches: Vec<Range<u64>>,
         ticks_per_second: u32,
-        /// Stretches that have ended.
+        /// Number of stretches that have ended.
         n_ended: usize,
     },
 }
@@ -225,7 +225,7 @@ impl Window {
         let channels = usize::from(block.channels);
         let here = self.at..self.at + block.n_frames() as u64;
         self.at = here.end;
-        // The part of the block that is also in a range of frames.
+        // Returns the part of the block within a range of frames.
         let part = |range: Range<u64>| {
             let start = range.start.clamp(here.start, here.end) - here.start;
             let end = range.end.clamp(here.start, here.end) - here.start;
@@ -237,7 +237,7 @@ impl Window {
                 *n_channels = channels;
                 held.extend_from_slice(part(*skip..u64::MAX));
                 let held_back = *max_padding as usize * channels;
-                // Once that is as much again, so that each frame is moved once.
+                // Waits for twice that amount, so that each frame is moved only once.
                 if held.len() >= 2 * held_back {
                     let ready = held.len() - held_back;
                     mix.push(&held[..ready])?;
@@ -264,12 +264,12 @@ impl Window {
         }
     }
 
-    /// Whether nothing more is heard.
+    /// Returns whether all later frames are unheard.
     fn is_over(&self) -> bool {
         matches!(&self.heard, HeardFrames::Edited { stretches, n_ended, .. } if *n_ended == stretches.len())
     }
 
-    /// Passes on what was held back, but for the padding.
+    /// Forwards the held frames, except for the padding.
     fn finish(self, padding: u64, mix: &mut MonoMix<impl Samples>) -> Result<(), AudioError> {
         let HeardFrames::Trimmed { held, n_channels, .. } = self.heard else { return Ok(()) };
         let n_padding = usize::try_from(padding).unwrap_or(usize::MAX).saturating_mul(n_channels);

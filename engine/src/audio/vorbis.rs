@@ -1,14 +1,17 @@
 //! Vorbis headers: the lengths of packets, limits, and repairs.
 //!
-//! symphonia-codec-vorbis 0.6.1 undoes the coupling of channels from the first step to the last; it must be from the last to the
-//! first. With more than one step (three channels and more) the samples are wrong, so the steps are put in reverse order here.
+//! symphonia-codec-vorbis 0.6.1 undoes the coupling of channels from the first step to the last, but the order must be
+//! from the last to the first. With more than one step (three channels and more), the samples are wrong. This module
+//! therefore reverses the steps in the header.
 //!
-//! In residues of types 0 and 1 it writes the classes of a last, incomplete group of partitions into those of the next channel. Where
-//! several channels share such a residue, its end is moved so that every group is complete. The encoder gives the partitions
-//! beyond the end the class 0 (libvorbis `_01forward`), which must have no books then, so that nothing more is read for them.
+//! In residues of types 0 and 1, the decoder writes the classes of a last, incomplete group of partitions into those of
+//! the next channel. If several channels share such a residue, this module moves its end so that every group is complete.
+//! The encoder gives the partitions beyond the end the class 0 (libvorbis `_01forward`). That class must have no books,
+//! so that the decoder reads nothing more for these partitions.
 //!
-//! A header may cost its decoder far more than its bytes: codebooks become tables that grow with the lengths of their codes, and
-//! every packet pays for a mapping's steps. What no encoder writes is refused here, before the decoder sees it.
+//! A header may cost its decoder far more memory and time than its size suggests. Codebooks become tables that grow with
+//! the lengths of their codes, and every packet executes all steps of a mapping. This module rejects headers that no
+//! encoder writes before the decoder sees them.
 //!
 //! Source: Vorbis I specification, sections 3.2.1 (codebooks), 4.2 (headers), 6.2.1, 7.2.2 (floors) and 8.6.1 (residues).
 
@@ -16,49 +19,50 @@ use std::ops::RangeInclusive;
 
 use super::recording::{MAX_CHANNELS, SAMPLE_RATES_HZ};
 
-/// Bytes of an identification header, exactly.
+/// Exact length of an identification header in bytes.
 const IDENTIFICATION_LEN: usize = 30;
 
-/// Entries and dimensions of a codebook: encoders write up to 6,561 and 8.
+/// Limits on the entries and dimensions of a codebook. Encoders write up to 6,561 and 8.
 const MAX_ENTRIES: u32 = 131_072;
 const MAX_DIMENSIONS: u32 = 32;
 
-/// Bytes that the decoder makes of all codebooks; of libvorbis' headers it makes up to 3.9 MB.
+/// Limit on the bytes of the decoder's tables for all codebooks. For libvorbis' headers, the tables need up to 3.9 MB.
 const MAX_CODEBOOK_BYTES: u64 = 16 << 20;
 
-/// The longest code of a codebook, in bits.
+/// Length of a codebook's longest code, in bits.
 const MAX_CODE_LEN: usize = 32;
 
-/// Bits of a code that the decoder looks up at once, and bytes of an entry of those tables.
+/// Number of bits of a code that the decoder looks up at once, and bytes of an entry of its tables.
 const LOOKUP_BITS: usize = 8;
 const LOOKUP_ENTRY_BYTES: u64 = 8;
 
-/// Floors, residues, mappings and modes: encoders write up to 3 each.
+/// Limit on floors, residues, mappings and modes. Encoders write up to 3 of each.
 const MAX_OF_EACH: u32 = 16;
 
-/// Order and map of a floor of type 0: encoders wrote up to 32 and 256.
+/// Limits on the order and the map of a floor of type 0. Encoders wrote up to 32 and 256.
 const MAX_FLOOR_ORDER: u32 = 64;
 const MAX_FLOOR_MAP: u32 = 1_024;
 
-/// Exponents of block sizes.
+/// Valid exponents of block sizes.
 const BLOCK_SIZES: RangeInclusive<u8> = 6..=13;
 
-/// What is needed of the headers.
+/// The required contents of the headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct VorbisHeaders {
     for_decoder: Vec<u8>,
     channels: u8,
     sample_rate_hz: u32,
-    /// Samples of a short and of a long block.
+    /// Number of samples in a short and in a long block.
     block_sizes: [u64; 2],
     /// For each mode, whether its blocks are long.
     modes: Vec<bool>,
 }
 
 impl VorbisHeaders {
-    /// Reads the identification and the setup header, each a packet. `None` if one is damaged, or asks for more than encoders do.
+    /// Reads the identification and the setup header, each from a packet. Returns `None` if one is damaged or exceeds the
+    /// limits.
     pub(super) fn read(identification: &[u8], setup: &[u8]) -> Option<Self> {
-        // The decoder looks for the setup header where the identification header should end.
+        // The decoder expects the setup header directly after an identification header of this length.
         let is_whole =
             identification.len() == IDENTIFICATION_LEN && identification.starts_with(b"\x01vorbis");
         if !is_whole || !setup.starts_with(b"\x05vorbis") {
@@ -99,7 +103,8 @@ impl VorbisHeaders {
         })
     }
 
-    /// Samples of a packet's block: half of it and half of the block before are heard between their middles.
+    /// Returns the number of samples in a packet's block. A packet yields the audio between the middle of the previous
+    /// block and the middle of this one, where halves of both blocks overlap.
     pub(super) fn block_size(&self, packet: &[u8]) -> Option<u64> {
         let mut bits = Bits { bytes: packet, at: 0 };
         if bits.take(1)? != 0 {
@@ -109,7 +114,7 @@ impl VorbisHeaders {
         Some(self.block_sizes[usize::from(*self.modes.get(mode as usize)?)])
     }
 
-    /// Channels.
+    /// Returns the number of channels.
     pub(super) fn channels(&self) -> u8 {
         self.channels
     }
@@ -118,13 +123,13 @@ impl VorbisHeaders {
         self.sample_rate_hz
     }
 
-    /// Identification and setup header for the decoder, one behind the other.
+    /// Returns the identification header followed by the setup header, for the decoder.
     pub(super) fn for_decoder(&self) -> &[u8] {
         &self.for_decoder
     }
 }
 
-/// Bits of a packet, the least significant of each byte first.
+/// Reads the bits of a packet, the least significant bit of each byte first.
 struct Bits<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -151,35 +156,35 @@ impl Bits<'_> {
     }
 }
 
-/// The position of the highest bit that is set, counted from 1; 0 for 0.
+/// Returns the position of the highest set bit, counted from 1, or 0 for 0.
 fn ilog(value: u32) -> u32 {
     u32::BITS - value.leading_zeros()
 }
 
-/// The steps of coupling in a mapping: where they begin, how many, and bits of each.
+/// The coupling steps of a mapping: their position in the header, their number and the bits of each.
 struct Steps {
     at: usize,
     count: usize,
     len: usize,
 }
 
-/// What a residue's header says of its partitions, and where it says how far they reach.
+/// The contents of a residue's header about its partitions, and the position of their end in the header.
 struct Residue {
     kind: u32,
     begin: u64,
     end: u64,
-    /// Place of the end in the header, in bits.
+    /// Position of the field for the end, in bits of the header.
     end_at: usize,
     partition_size: u64,
     /// The codebook of a group's classes.
     classbook: usize,
-    /// Nothing is read for partitions of class 0.
+    /// Whether the decoder reads nothing for partitions of class 0.
     is_class_0_empty: bool,
 }
 
 impl Residue {
-    /// The end with which partitions come in whole groups in blocks of both sizes: the one that there is, or a later one. `None` if there
-    /// is no such end.
+    /// Returns the end that makes the groups of partitions complete in blocks of both sizes: the present end or a later
+    /// one. Returns `None` if there is no such end.
     fn complete_end(&self, group: u32, block_sizes: [u64; 2]) -> Option<u32> {
         let group_size = u64::from(group) * self.partition_size;
         let is_complete = |end: u64| {
@@ -208,7 +213,7 @@ struct Mapping {
 }
 
 struct Setup {
-    /// Of each codebook.
+    /// The dimensions of each codebook.
     dimensions: Vec<u32>,
     residues: Vec<Residue>,
     mappings: Vec<Mapping>,
@@ -226,7 +231,7 @@ impl Setup {
                 return None;
             }
         }
-        // Time domain transforms: placeholders of 16 bits.
+        // Time domain transforms are placeholders of 16 bits.
         let n_transforms = bits.take(6)? as usize + 1;
         bits.skip(n_transforms * 16)?;
         for _ in 0..count(bits)? {
@@ -243,7 +248,7 @@ impl Setup {
     }
 }
 
-/// A count of floors, residues, mappings or modes.
+/// Reads the number of floors, residues, mappings or modes.
 fn count(bits: &mut Bits) -> Option<u32> {
     let count = bits.take(6)? + 1;
     (count <= MAX_OF_EACH).then_some(count)
@@ -251,7 +256,7 @@ fn count(bits: &mut Bits) -> Option<u32> {
 
 struct Codebook {
     dimensions: u32,
-    /// Bytes that the decoder makes of it.
+    /// Bytes of the decoder's tables for this codebook.
     decoded_bytes: u64,
 }
 
@@ -264,7 +269,7 @@ impl Codebook {
         if !(1..=MAX_DIMENSIONS).contains(&dimensions) || entries > MAX_ENTRIES {
             return None;
         }
-        // How many codes there are of each length.
+        // Number of codes of each length.
         let mut codes = [0_u64; MAX_CODE_LEN + 1];
         let is_ordered = bits.flag()?;
         if is_ordered {
@@ -301,12 +306,13 @@ impl Codebook {
     }
 }
 
-/// Bytes of the tables that the decoder looks codes up in: one for each group of [`LOOKUP_BITS`] bits that longer codes begin with.
-/// `None` if the codes are more than their lengths have room for, or fewer.
+/// Returns the bytes of the tables in which the decoder looks up codes. There is one table for each group of
+/// [`LOOKUP_BITS`] bits with which longer codes begin. Returns `None` if there are too many or too few codes for their
+/// lengths.
 fn table_bytes(codes: &[u64; MAX_CODE_LEN + 1]) -> Option<u64> {
     let Some(longest) = codes.iter().rposition(|n| *n > 0) else { return Some(0) };
     let width = longest.clamp(4, LOOKUP_BITS);
-    // Nodes of the tree of codes that are no code themselves, at each depth.
+    // Number of inner nodes of the code tree at each depth. They are not codes themselves.
     let mut inner = 1_u64;
     let mut n_tables = 0;
     for (depth, n_codes) in codes.iter().enumerate().take(longest + 1) {
@@ -321,7 +327,7 @@ fn table_bytes(codes: &[u64; MAX_CODE_LEN + 1]) -> Option<u64> {
     (inner == 0 || is_single).then(|| n_tables * (1 << width) * LOOKUP_ENTRY_BYTES)
 }
 
-/// The greatest number that, to the power of `dimensions`, is not above `entries`.
+/// Returns the greatest number whose power with exponent `dimensions` does not exceed `entries`.
 fn lookup_values(entries: u32, dimensions: u32) -> usize {
     let fits = |value: u64| value.checked_pow(dimensions).is_some_and(|power| power <= entries.into());
     (1..=u64::from(entries)).take_while(|value| fits(*value)).last().unwrap_or(0) as usize
@@ -392,7 +398,7 @@ fn read_mapping(bits: &mut Bits, channels: u8) -> Option<Mapping> {
     let mut steps = Steps { at: bits.at, count: 0, len: 0 };
     if bits.flag()? {
         let count = bits.take(8)? as usize + 1;
-        // Each packet takes all steps.
+        // Each packet executes all steps.
         if count > usize::from(channels) {
             return None;
         }
@@ -429,7 +435,7 @@ fn reverse_steps(setup: &mut [u8], steps: &Steps) {
     }
 }
 
-/// Writes the low `n` bits of a value over those from a place on.
+/// Overwrites `n` bits from position `at` with the low bits of a value.
 fn write_bits(bytes: &mut [u8], at: usize, n: usize, value: u32) {
     for i in 0..n {
         let (byte, shift) = (&mut bytes[(at + i) / 8], (at + i) % 8);

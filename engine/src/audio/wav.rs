@@ -14,7 +14,7 @@ use super::error::AudioError;
 use super::pcm::{Endian, RawFormat, SampleFormat};
 use super::{mpeg, raw};
 
-/// Lengths from here on mean "unknown": a program that writes to a pipe cannot fill them in afterwards.
+/// Lengths from this value on mean "unknown": a program that writes to a pipe cannot fill them in afterwards.
 const UNKNOWN_LEN: u32 = 0x7fff_0000;
 
 const PCM: u16 = 0x0001;
@@ -27,7 +27,7 @@ const MPEG: u16 = 0x0050;
 const MP3: u16 = 0x0055;
 const EXTENSIBLE: u16 = 0xfffe;
 
-/// The audio of a WAV file, full scale at ±1, as libsndfile and librosa read it.
+/// Returns a reader for the audio of a WAV file, full scale at ±1, in agreement with libsndfile and librosa.
 pub(super) fn demux(file: &[u8]) -> Result<Box<dyn Demux<'_> + '_>, AudioError> {
     let Chunks { format, data, truncated, n_frames } = Chunks::find(file)?;
     Ok(match format.tag {
@@ -43,19 +43,19 @@ pub(super) fn demux(file: &[u8]) -> Result<Box<dyn Demux<'_> + '_>, AudioError> 
     })
 }
 
-/// The chunks of a WAV file that matter.
+/// The relevant chunks of a WAV file.
 struct Chunks<'a> {
     format: Format,
     /// The audio that is present.
     data: &'a [u8],
-    /// The file ends before the length that it announces.
+    /// Whether the file ends before its announced length.
     truncated: bool,
-    /// Frames by the `fact` chunk.
+    /// Number of frames according to the `fact` chunk.
     n_frames: Option<u32>,
 }
 
 impl<'a> Chunks<'a> {
-    /// Walks over the chunks up to the audio, past those of odd length too, which are followed by a padding byte.
+    /// Reads the chunks up to the audio. A padding byte follows each chunk of odd length.
     fn find(file: &'a [u8]) -> Result<Self, AudioError> {
         let cut = || AudioError::Corrupt("it ends within its header".into());
         let bytes = Bytes(file);
@@ -81,7 +81,8 @@ impl<'a> Chunks<'a> {
                     let truncated = (present as u64) < announced;
                     return Ok(Self { format, data: &content[..present], truncated, n_frames });
                 }
-                // RF64: the length of the file, then that of the audio. Writers to a pipe leave zeros there, too.
+                // In RF64, the length of the file precedes that of the audio. Programs that write to a pipe leave zeros
+                // here, too.
                 b"ds64" => long_len = Bytes(content).u64_le(8).filter(|len| *len > 0),
                 b"fmt " => format = Some(Format::read(content.get(..len as usize).ok_or_else(cut)?, endian)?),
                 b"fact" => n_frames = u32_at(at + 8),
@@ -95,16 +96,16 @@ impl<'a> Chunks<'a> {
 /// The format chunk.
 #[derive(Debug)]
 struct Format {
-    /// The codec; of an extensible header that of the sub-format.
+    /// The codec. In an extensible header, this is the codec of the sub-format.
     tag: u16,
     channels: u16,
     sample_rate_hz: u32,
     block_align: u16,
-    /// Bits of a sample's container.
+    /// Bits in which a sample is stored.
     bits: u16,
-    /// Bits of it that are used.
+    /// Bits of a sample that are used.
     valid_bits: u16,
-    /// Frames of a block of ADPCM.
+    /// Frames in a block of ADPCM.
     frames_per_block: u16,
     endian: Endian,
 }
@@ -124,7 +125,7 @@ impl Format {
         let (mut tag, bits) = (field(0)?, u16_at(14).unwrap_or(0));
         let mut valid_bits = bits;
         if tag == EXTENSIBLE {
-            // The sub-format's first two bytes are the codec.
+            // The first two bytes of the sub-format are the codec.
             tag = field(24)?;
             valid_bits = field(18)?;
         }
@@ -140,7 +141,8 @@ impl Format {
         })
     }
 
-    /// Bytes of a sample's container: by the block's length if that makes sense, else by the bits.
+    /// Returns the bytes in which a sample is stored: from the block's length if that is plausible, otherwise from the
+    /// bits.
     fn sample_bytes(&self) -> u16 {
         let by_bits = self.bits.div_ceil(8);
         match self.block_align.checked_div(self.channels) {
@@ -175,9 +177,10 @@ impl Format {
         Ok(if self.tag == PCM { format.with_valid_bits(self.valid_bits, data) } else { format })
     }
 
-    /// Checks what hound checks of a header: that of a file of the standard form with the same contents is read by it.
+    /// Applies hound's checks of a header: builds a header of the standard form with the same contents and lets hound
+    /// read it.
     fn check_plain(&self, n_bytes: u16) -> Result<(), AudioError> {
-        // hound knows no samples of 64 bits.
+        // hound does not support samples of 64 bits.
         let n_bytes = n_bytes.min(4);
         let align = n_bytes.saturating_mul(self.channels);
         let mut header = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0".to_vec();
@@ -196,7 +199,7 @@ impl Format {
     }
 }
 
-/// ADPCM, block by block; the `fact` chunk says how much of the last block is heard.
+/// Reads ADPCM block by block. The `fact` chunk determines how much of the last block is heard.
 fn adpcm<'a>(
     kind: AdpcmKind,
     format: &Format,
@@ -210,7 +213,7 @@ fn adpcm<'a>(
     };
     let frames_of = |len: u32| match kind {
         AdpcmKind::Microsoft => (len - header) * 2 / channels + 2,
-        // Channels take turns by words of 8 codes.
+        // Channels alternate in words of 8 codes.
         AdpcmKind::ImaWav | AdpcmKind::ImaQuickTime => (len - header) / (4 * channels) * 8 + 1,
     };
     if channels == 0 || align <= header || format.bits != 4 {

@@ -1,4 +1,4 @@
-//! What may be said of a comparison besides its similarity, and the threshold that a wanted rate of errors asks for.
+//! Claims about a comparison (log-likelihood ratio and error rate), and the threshold for a wanted error rate.
 
 use std::ops::RangeInclusive;
 
@@ -7,14 +7,14 @@ use super::search::{rate_among, rate_of_one};
 use super::terms::Seconds;
 use crate::report::{AudioReport, Warning};
 
-/// How often a search may name somebody who is not there, unless another rate or a threshold is wanted.
+/// The rate at which a search may misidentify a person who is not enrolled, unless another rate or a threshold is given.
 pub const DEFAULT_FALSE_IDENTIFICATION_RATE: f64 = 0.05;
 
-/// The models' own calibrations were not measured with these.
+/// Warnings that the models' own calibrations do not cover.
 const UNMEASURED: [Warning; 5] =
     [Warning::Narrowband, Warning::Noise, Warning::LowLevel, Warning::Clipped, Warning::SeveralSpeakers];
 
-/// What a claim depends on, of a voice.
+/// The properties of a voice that a claim depends on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Evidence {
     speech_seconds: Option<f64>,
@@ -23,46 +23,46 @@ pub struct Evidence {
     n_recordings: u32,
 }
 
-/// What is compared with what.
+/// The kind of comparison.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Comparison {
     /// Two voices.
     Pair,
-    /// A voice, with each of so many speakers.
+    /// One voice with each of this many speakers.
     Search(usize),
 }
 
-/// What decides.
+/// The rule for a decision.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Criterion {
-    /// What the model, or the service, does unless told otherwise.
+    /// The default of the model or the service.
     Default,
     /// A cosine similarity that must be exceeded.
     Threshold(f64),
-    /// How often different speakers may be taken for one: of a pair, or of a search.
+    /// A false-accept rate for a pair, or a false-identification rate for a search.
     Rate(f64),
 }
 
 impl Criterion {
-    /// Thresholds that there are: cosines.
+    /// The valid thresholds: cosines.
     pub const THRESHOLDS: RangeInclusive<f64> = -1.0..=1.0;
 
-    /// Rates that there are.
+    /// The valid rates.
     pub const RATES: RangeInclusive<f64> = 0.0..=1.0;
 }
 
-/// Why a criterion cannot be met.
+/// The reason why a criterion cannot be met.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum CriterionError {
-    /// Nothing is known of the model's errors.
+    /// The model has no calibration, so its error rates are unknown.
     #[error("There is no calibration for this model: only a threshold can be given")]
     NoCalibration,
-    /// The calibration shows no rate as small.
+    /// The calibration cannot show a rate this small.
     #[error("Input should be at least {floor}{}: the calibration can show no less", among(*.comparison))]
     BelowFloor {
-        /// The smallest rate.
+        /// The smallest rate that it can show.
         floor: f64,
-        /// Of what.
+        /// The comparison that the rate is for.
         comparison: Comparison,
     },
 }
@@ -74,49 +74,50 @@ fn among(comparison: Comparison) -> String {
     }
 }
 
-/// What may be said of a comparison.
+/// A claim about a comparison.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claim {
-    /// The natural logarithm of how much more likely the similarity is for one speaker than for two.
+    /// The natural logarithm of the likelihood ratio: how much more likely the similarity is for one speaker than for two.
     pub log_likelihood_ratio: Option<f64>,
-    /// How often a comparison of different speakers, or a search for somebody who is not there, scores at least this.
+    /// The share of comparisons of different speakers, or of searches for unenrolled people, that score at least this high.
     pub error_rate: Option<Rate>,
-    /// What the rate was measured on and what not, or why there is none.
+    /// Names the data behind the rate and the recordings that it does not cover, or explains why there is no rate.
     pub note: String,
 }
 
-/// What decides for a model, and what is known of its errors.
+/// Decides comparisons for a model, based on its threshold and calibration.
 #[derive(Clone, Copy, Debug)]
 pub struct Judge<'a> {
-    /// What was measured, if anything was.
+    /// The calibration, if there is one.
     pub calibration: Option<&'a Calibration>,
-    /// The threshold of the model, or of the configuration.
+    /// The threshold of the model or of the configuration.
     pub threshold: Threshold,
 }
 
-/// Cosine similarity above which two embeddings count as the same speaker, unless a request names another.
+/// The cosine similarity above which two embeddings count as the same speaker, unless a request gives another threshold.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Threshold {
-    /// The cosine.
+    /// The cosine similarity.
     pub similarity: f64,
-    /// Whether the configuration sets it: then it holds for all seconds of speech.
+    /// Whether the configuration sets it. If so, it holds for any seconds of speech.
     pub is_set: bool,
 }
 
 impl Threshold {
-    /// The model's own.
+    /// Creates the model's own threshold.
     pub const fn of_model(similarity: f64) -> Self {
         Self { similarity, is_set: false }
     }
 
-    /// The configuration's.
+    /// Creates a threshold that the configuration sets.
     pub const fn set(similarity: f64) -> Self {
         Self { similarity, is_set: true }
     }
 }
 
 impl Evidence {
-    /// Of a voice from so many recordings, with the codes of all their warnings. Seconds of 0 are not known.
+    /// Creates the evidence for a voice from `n_recordings` recordings with the codes of all their warnings. 0 seconds of
+    /// speech mean that the seconds are unknown.
     pub fn new<'w>(
         speech_seconds: Option<f64>,
         warnings: impl IntoIterator<Item = &'w str>,
@@ -130,7 +131,7 @@ impl Evidence {
         }
     }
 
-    /// The warnings that rule a claim out, unless the calibration was measured with them.
+    /// Returns the warnings that rule out a claim, unless the calibration covers them.
     pub fn unmeasured(&self) -> impl Iterator<Item = Warning> + use<> {
         let bits = self.unmeasured;
         UNMEASURED
@@ -140,14 +141,14 @@ impl Evidence {
             .map(|(_, warning)| warning)
     }
 
-    /// Seconds of speech, if they are known.
+    /// Returns the seconds of speech, if they are known.
     pub fn speech_seconds(&self) -> Option<f64> {
         self.speech_seconds
     }
 }
 
 impl AudioReport {
-    /// What claims depend on.
+    /// Returns the properties that claims depend on.
     pub fn evidence(&self) -> Evidence {
         Evidence::new(Some(self.speech_seconds), self.warnings.iter().map(|warning| warning.code()), 1)
     }
@@ -163,12 +164,15 @@ impl Comparison {
 }
 
 impl Judge<'_> {
-    /// The similarity that must be exceeded. For a pair by default the one from which on one speaker is more likely than two or, where that
-    /// cannot be told or the configuration sets a threshold, that; for a search the higher of the model's threshold and the one for the
-    /// wanted rate, which may be lower than what the calibration can show unless it was asked for.
+    /// Returns the similarity that must be exceeded.
     ///
-    /// Where the seconds of speech are not known, they are taken for the longest, which asks for the highest threshold of all from 1.6
-    /// seconds on.
+    /// - For a pair, the default is the similarity above which one speaker is more likely than two. If that is unknown,
+    ///   the model's threshold applies; if the configuration sets a threshold, that one applies.
+    /// - For a search, it is the higher of the model's threshold and the threshold for the wanted rate.
+    ///
+    /// A requested rate must be at least the smallest that the calibration can show. The default rate of a search need not.
+    ///
+    /// Unknown seconds of speech count as the longest. From 1.6 seconds on, the longest require the highest threshold of all.
     pub fn threshold(
         &self,
         criterion: Criterion,
@@ -198,7 +202,8 @@ impl Judge<'_> {
         Ok(if is_search { threshold.max(own) } else { threshold })
     }
 
-    /// The similarity that is as likely for one speaker as for two, where that can be told and the configuration leaves it open.
+    /// Returns the similarity that is equally likely for one speaker and for two. Returns `None` if it is unknown or the
+    /// configuration sets the threshold.
     fn neutral_similarity(&self, sides: [&Evidence; 2]) -> Option<f64> {
         let calibration = self.calibration.filter(|_| !self.threshold.is_set)?;
         if obstacle(calibration, sides).is_some() {
@@ -207,13 +212,13 @@ impl Judge<'_> {
         calibration.neutral_similarity(seconds(calibration, sides))
     }
 
-    /// The natural logarithm of the likelihood ratio, where it can be told.
+    /// Returns the natural logarithm of the likelihood ratio, if it is known.
     pub fn log_likelihood_ratio(&self, similarity: f64, sides: [&Evidence; 2]) -> Option<f64> {
         let calibration = self.calibration.filter(|calibration| obstacle(calibration, sides).is_none())?;
         calibration.log_likelihood_ratio(similarity, seconds(calibration, sides))
     }
 
-    /// What may be said of a similarity.
+    /// Returns the claim for a similarity.
     pub fn claim(&self, similarity: f64, comparison: Comparison, sides: [&Evidence; 2]) -> Claim {
         let nothing = |note: String| Claim { log_likelihood_ratio: None, error_rate: None, note };
         let Some(calibration) = self.calibration else {
@@ -233,7 +238,7 @@ impl Judge<'_> {
     }
 }
 
-/// Why nothing is claimed, if that is so.
+/// Returns the reason why no claim is possible, if there is one.
 fn obstacle(calibration: &Calibration, sides: [&Evidence; 2]) -> Option<String> {
     let is_measured = |warning: Warning| calibration.set.warnings.iter().any(|code| code == warning.code());
     if let Some(warning) =
@@ -263,7 +268,7 @@ fn seconds(calibration: &Calibration, [a, b]: [&Evidence; 2]) -> Seconds {
     Seconds { a: known(a), b: known(b) }
 }
 
-/// What the rate is of, in words.
+/// Describes in words what the rate was measured on and what it does not cover.
 fn note(calibration: &Calibration, rate: Rate, comparison: Comparison, sides: [&Evidence; 2]) -> String {
     let (set, often) = (&calibration.set, rate.frequency());
     let length = if calibration.is_of_seconds() { "with as much speech, " } else { "" };
@@ -290,10 +295,10 @@ fn note(calibration: &Calibration, rate: Rate, comparison: Comparison, sides: [&
 }
 
 impl Rate {
-    /// For a person: `about 1 in 240`, `at most 1 in 1000`, `about 37 in 100`.
+    /// Formats the rate for people, such as `about 1 in 240`, `at most 1 in 1000` or `about 37 in 100`.
     pub fn frequency(self) -> String {
         let about = if self.is_bound { "at most" } else { "about" };
-        // A bound is rounded up, so one in fewer.
+        // A bound is rounded up, that is, to 1 in fewer.
         let round = if self.is_bound { f64::floor } else { f64::round };
         if self.value > 0.2 {
             return format!("{about} {:.0} in 100", 100.0 - round(100.0 - self.value * 100.0));
@@ -306,7 +311,7 @@ impl Rate {
     }
 }
 
-/// To three digits, never less: what is named as the smallest must be accepted.
+/// Rounds up to three digits. The smallest rate that an error message names must itself be accepted.
 fn rounded_up(rate: f64) -> f64 {
     let scale = 10f64.powi(2 - rate.log10().floor() as i32);
     (rate * scale * (1.0 - 1e-9)).ceil() / scale
@@ -354,7 +359,7 @@ mod tests {
                 }
             }
         }
-        // Without seconds of speech claims do not depend on them, but too little is too little.
+        // A calibration without terms of the seconds of speech does not need them, but still rejects too little speech.
         let of_no_length = include_str!("../../../models/resemblyzer/calibration.json");
         let mut of_no_length: serde_json::Value = serde_json::from_str(of_no_length).unwrap();
         of_no_length["log_likelihood_ratio"] = serde_json::json!({"1": -19.1, "s": 28.9});
@@ -366,7 +371,7 @@ mod tests {
         let claim = judge.claim(0.8, Comparison::Pair, [&unknown, &unknown]);
         assert!(claim.error_rate.is_some() && !claim.note.contains("as much speech"), "{claim:?}");
         assert_eq!(judge.claim(0.8, Comparison::Pair, [&unknown, &evidence(0.2, &[])]).error_rate, None);
-        // A calibration of telephone calls holds for telephone calls.
+        // A calibration that was fitted on telephone calls covers telephone calls.
         let mut of_calls = spec.calibration.clone();
         of_calls.set.warnings = vec!["narrowband".into()];
         let judge = Judge { calibration: Some(&of_calls), threshold: Threshold::of_model(0.75) };
@@ -445,14 +450,14 @@ mod tests {
         let error = asked(0.05, Comparison::Search(100)).unwrap_err();
         assert!(error.to_string().contains("at least 0.0953 among 100"), "{error}");
         assert!(asked(0.0953, Comparison::Search(100)).is_ok(), "the floor that is named is accepted");
-        // The default is an aim: the threshold keeps rising with the number of speakers.
+        // The default rate is only a target, so the threshold keeps rising with the number of speakers.
         let default = |n| judge.threshold(Criterion::Default, Comparison::Search(n), sides).unwrap();
         let thresholds: Vec<f64> = [0, 1, 10, 100, 1_000, 100_000].map(default).to_vec();
         assert!(thresholds.is_sorted() && thresholds[0] >= 0.75 && thresholds[5] <= 1.0, "{thresholds:?}");
         assert!(thresholds[3] > thresholds[2] + 0.02, "{thresholds:?}");
         let claim = judge.claim(0.99, Comparison::Search(100), sides).error_rate.unwrap();
         assert!(claim.is_bound && (claim.value - rate_among(0.001, 100)).abs() < 1e-12, "{claim:?}");
-        // Without seconds, the highest threshold of all lengths from a whole window on, of either model.
+        // Without seconds of speech, the threshold is the highest of all lengths from a whole window on, for either model.
         let unknown = Evidence::new(None, [], 1);
         for spec in models::all() {
             let judge = Judge { calibration: Some(&spec.calibration), threshold: Threshold::of_model(-1.0) };

@@ -1,25 +1,25 @@
-//! Why a file is no calibration.
+//! Errors of calibration files.
 
-/// Why a file is no calibration.
+/// The reason why a file is not a valid calibration.
 #[derive(Debug, thiserror::Error)]
 pub enum CalibrationError {
-    /// It is no JSON, or its fields are not those of a calibration.
+    /// The file is not JSON, or its fields are not those of a calibration.
     #[error("{0}")]
     Json(#[from] serde_json::Error),
-    /// It is written for another version of the program.
+    /// The file was written for another version of the program.
     #[error("its version is {found}; this program reads version {expected}")]
     Version {
-        /// What it has.
+        /// The version of the file.
         found: u32,
-        /// What is read.
+        /// The version that this program reads.
         expected: u32,
     },
-    /// A number that no fit gives.
+    /// A field has a value that no fit produces.
     #[error("{field} {reason}")]
     Field {
-        /// Where it stands.
+        /// The name of the field.
         field: &'static str,
-        /// What is wrong.
+        /// The reason why its value is invalid.
         reason: String,
     },
 }

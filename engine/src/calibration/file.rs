@@ -1,4 +1,4 @@
-//! A calibration: its file, checked, and what it says of a similarity.
+//! A calibration: reads and checks its file, and evaluates it for a similarity.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,132 +7,134 @@ use super::knots::Knots;
 use super::limits::Limits;
 use super::terms::{Linear, Seconds, sum};
 
-/// The version of the files that are read and written.
+/// The version of the files that this program reads and writes.
 pub const VERSION: u32 = 1;
 
-/// Standard deviations that cosines of different speakers can have.
+/// Valid standard deviations of the cosines of different speakers.
 const DEVIATIONS: std::ops::RangeInclusive<f64> = 1e-4..=1.0;
 
-/// How to tell from a similarity, and from the seconds of speech of both sides, how sure a decision is.
+/// Turns a similarity and the seconds of speech of both sides into a log-likelihood ratio and a false-accept rate.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Calibration {
-    /// Of the format.
+    /// The version of the file format.
     #[cfg_attr(feature = "schema", schema(example = 1))]
     pub(in crate::calibration) version: u32,
-    /// What answers call it.
+    /// The name of the calibration in responses.
     #[cfg_attr(feature = "schema", schema(example = "librispeech-2026"))]
     pub name: String,
-    /// The model whose similarities it is for, by its fingerprint.
+    /// The fingerprint of the model whose similarities the calibration is for.
     #[cfg_attr(feature = "schema", schema(example = "resemblyzer-0.1.4/39373b86"))]
     pub model: String,
-    /// What it was fitted on.
+    /// The set that it was fitted on.
     pub set: SetDescription,
-    /// How far it goes.
+    /// The limits within which it applies.
     pub limits: Limits,
-    /// Coefficients of the terms of the natural log-likelihood ratio: `1`, `s` (the cosine), `ln h`, `s*ln h` and so on, where h is the
-    /// harmonic mean of both sides' seconds of speech. Null without recordings of one speaker.
+    /// Coefficients of the natural log-likelihood ratio, by term: `1`, `s` (the cosine), `ln h`, `s*ln h` and so on.
+    /// Here, h is the harmonic mean of both sides' seconds of speech. Null if no speaker in the set has two recordings.
     #[cfg_attr(feature = "schema", schema(value_type = Option<std::collections::BTreeMap<String, f64>>))]
     pub log_likelihood_ratio: Option<Linear>,
-    /// How often different speakers score as much.
+    /// The false-accept rate: how often different speakers score at least as high.
     pub false_accept_rate: FalseAcceptCurve,
     /// Error rates on the set, by the seconds of speech of the shorter side.
     pub rates: Vec<RatesBySeconds>,
 }
 
-/// What a calibration was fitted on.
+/// The set that a calibration was fitted on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = CalibrationSet))]
 #[serde(deny_unknown_fields)]
 pub struct SetDescription {
-    /// What the recordings are, as it stands behind "on".
+    /// A description of the recordings. In notes, it follows the word "on".
     pub description: String,
-    /// What they are not, as it stands behind "not measured for".
+    /// A description of the recordings that the calibration does not cover. In notes, it follows "not measured for".
     pub not_measured: String,
-    /// Speakers.
+    /// The number of speakers.
     pub speakers: usize,
-    /// Speakers with at least two recordings.
+    /// The number of speakers with at least two recordings.
     pub speakers_of_same_pairs: usize,
-    /// Pairs of different speakers.
+    /// The number of pairs of different speakers.
     pub speaker_pairs: usize,
-    /// Comparisons of one speaker.
+    /// The number of same-speaker comparisons.
     pub same_trials: usize,
-    /// Comparisons of different speakers.
+    /// The number of different-speaker comparisons.
     pub different_trials: usize,
-    /// Whose comparisons the false-accept rate is of: `same_sex` or `all`.
+    /// The comparisons that the false-accept rate is measured on: those of different speakers of the same sex
+    /// (`same_sex`), or of all different speakers (`all`).
     #[cfg_attr(feature = "schema", schema(value_type = String, example = "same_sex"))]
     pub impostors: Impostors,
-    /// Codes of warnings that its recordings have, most of them: claims hold with these.
+    /// Codes of the warnings that most of its recordings have. The calibration covers recordings with these warnings.
     #[serde(default)]
     pub warnings: Vec<String>,
 }
 
-/// Whose comparisons a false-accept rate is of.
+/// The comparisons that a false-accept rate is measured on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Impostors {
     /// Different speakers of the same sex.
     SameSex,
-    /// Different speakers.
+    /// All different speakers.
     All,
 }
 
-/// How often different speakers score as much: the similarity is standardised by the mean and the deviation of such similarities
-/// with as much speech.
+/// The false-accept rate: how often different speakers score at least as high. The similarity is standardised by the mean
+/// and the standard deviation of different speakers' similarities with as much speech.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct FalseAcceptCurve {
-    /// Of the similarities of different speakers.
+    /// The mean similarity of different speakers, as coefficients of terms.
     #[cfg_attr(feature = "schema", schema(value_type = std::collections::BTreeMap<String, f64>))]
     pub mean: Linear,
-    /// The natural logarithm of their standard deviation.
+    /// The natural logarithm of the standard deviation of these similarities, as coefficients of terms.
     #[cfg_attr(feature = "schema", schema(value_type = std::collections::BTreeMap<String, f64>))]
     pub ln_sd: Linear,
-    /// How often the standardised similarity is exceeded.
+    /// The rates at which the standardised similarity is exceeded.
     pub knots: Knots,
 }
 
-/// Error rates on the set for some seconds of speech of the shorter side.
+/// Error rates on the set for a range of seconds of speech of the shorter side.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RatesBySeconds {
-    /// The shorter side has at least this.
+    /// The shorter side has at least this many seconds.
     pub seconds_from: f64,
-    /// The shorter side has less than this; no bound if missing.
+    /// The shorter side has fewer seconds than this. Null means that there is no upper bound.
     pub seconds_to: Option<f64>,
-    /// Comparisons of one speaker.
+    /// The number of same-speaker comparisons.
     pub same_trials: usize,
-    /// Comparisons of different speakers that false accepts are counted among.
+    /// The number of different-speaker comparisons on which false accepts are counted.
     pub different_trials: usize,
-    /// Where false accepts and misses are equally frequent.
+    /// The rate at which false accepts and misses are equally frequent.
     pub equal_error_rate: Option<f64>,
-    /// A threshold that ignores the seconds: the model's own.
+    /// The model's own threshold, which ignores the seconds.
     pub threshold: f64,
-    /// False accepts at that threshold.
+    /// The false-accept rate at that threshold.
     pub false_accept_rate: f64,
-    /// Misses at that threshold.
+    /// The miss rate at that threshold.
     pub miss_rate: Option<f64>,
-    /// False accepts where 1 % are claimed, of speakers that were left out; none if the set does not support such a claim.
+    /// The false-accept rate of held-out speakers where the calibration claims 1 %. Null if the set does not support such
+    /// a claim.
     pub false_accept_rate_at_1_percent: Option<f64>,
-    /// Misses where 1 % of false accepts are claimed.
+    /// The miss rate where the calibration claims a false-accept rate of 1 %.
     pub miss_rate_at_1_percent: Option<f64>,
 }
 
-/// A rate of errors.
+/// An error rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rate {
-    /// From 0 to 1.
+    /// The rate, from 0 to 1.
     pub value: f64,
-    /// The true rate is no more than this, and nothing is known below it.
+    /// Whether the value is only an upper bound: the true rate is at most this, and smaller rates are unknown.
     pub is_bound: bool,
 }
 
 impl Calibration {
-    /// Reads a file.
+    /// Reads and checks a file.
     pub fn of_json(json: &[u8]) -> Result<Self, CalibrationError> {
-        // A later version may have other fields.
+        // The version is read first, because a later version may have other fields.
         let Versioned { version } = serde_json::from_slice(json)?;
         if version != VERSION {
             return Err(CalibrationError::Version { found: version, expected: VERSION });
@@ -141,19 +143,19 @@ impl Calibration {
         unchecked.try_into()
     }
 
-    /// The file.
+    /// Returns the content of its file.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("it has no map but of names") + "\n"
     }
 
-    /// Whether it takes the seconds of speech into account.
+    /// Returns whether it takes the seconds of speech into account.
     pub fn is_of_seconds(&self) -> bool {
         let llr = self.log_likelihood_ratio.iter();
         let all = llr.chain([&self.false_accept_rate.mean, &self.false_accept_rate.ln_sd]);
         all.flat_map(|linear| linear.keys()).any(|term| term.is_of_seconds())
     }
 
-    /// The natural logarithm of how much more likely a similarity is for one speaker than for two, within the limits.
+    /// Returns the natural logarithm of how much more likely a similarity is for one speaker than for two, within the limits.
     pub fn log_likelihood_ratio(&self, similarity: f64, seconds: Seconds) -> Option<f64> {
         let Limits { llr_min, llr_max, .. } = self.limits;
         self.unlimited_llr(similarity, seconds).map(|llr| llr.clamp(llr_min, llr_max))
@@ -163,52 +165,52 @@ impl Calibration {
         self.log_likelihood_ratio.as_ref().map(|llr| sum(llr, similarity, seconds, &self.limits))
     }
 
-    /// The highest similarity that is no more likely for one speaker than for two, from -1 to 1.
+    /// Returns the highest similarity that is no more likely for one speaker than for two, from -1 to 1.
     pub fn neutral_similarity(&self, seconds: Seconds) -> Option<f64> {
         let at = |similarity| self.unlimited_llr(similarity, seconds);
         let (at_zero, at_one) = (at(0.0)?, at(1.0)?);
         let mut neutral = (-at_zero / (at_one - at_zero)).clamp(-1.0, 1.0);
-        // The last bits.
+        // Corrects the rounding error of the division.
         while neutral > -1.0 && at(neutral)? > 0.0 {
             neutral = neutral.next_down();
         }
         Some(neutral)
     }
 
-    /// The share of comparisons of different speakers, with as much speech, that score at least this.
+    /// Returns the share of comparisons of different speakers with as much speech that score at least this.
     pub fn false_accept_rate(&self, similarity: f64, seconds: Seconds) -> Rate {
         let value = self.false_accept_rate.knots.rate(self.standardised(similarity, seconds));
         let floor = self.limits.far_floor;
         Rate { value: value.max(floor), is_bound: value < floor }
     }
 
-    /// The similarity that different speakers exceed at a rate, at most 1; also for rates below the floor, where it is an
+    /// Returns the similarity that different speakers exceed at a rate, at most 1. For rates below the floor, it is an
     /// extrapolation.
     pub fn threshold(&self, rate: f64, seconds: Seconds) -> f64 {
         let (mean, sd) = self.impostors_at(seconds);
         (mean + sd * self.false_accept_rate.knots.z(rate)).clamp(-1.0, 1.0)
     }
 
-    /// The similarity, in standard deviations above the mean of different speakers with as much speech.
+    /// Returns the similarity in standard deviations above the mean of different speakers with as much speech.
     pub fn standardised(&self, similarity: f64, seconds: Seconds) -> f64 {
         let (mean, sd) = self.impostors_at(seconds);
         (similarity - mean) / sd
     }
 
-    /// Mean and standard deviation of the similarities of different speakers.
+    /// Returns the mean and the standard deviation of the similarities of different speakers.
     fn impostors_at(&self, seconds: Seconds) -> (f64, f64) {
         let FalseAcceptCurve { mean, ln_sd, .. } = &self.false_accept_rate;
         (sum(mean, 0.0, seconds, &self.limits), sum(ln_sd, 0.0, seconds, &self.limits).exp())
     }
 }
 
-/// What every version of a file has.
+/// The field that every version of a file has.
 #[derive(Deserialize)]
 struct Versioned {
     version: u32,
 }
 
-/// A file as it is read.
+/// A file that was parsed but not checked.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Unchecked {
@@ -272,7 +274,7 @@ impl TryFrom<Unchecked> for Calibration {
 }
 
 impl Impostors {
-    /// How texts call the comparisons.
+    /// Returns the name of the comparisons in texts.
     pub fn text(self) -> &'static str {
         match self {
             Self::SameSex => "different speakers of the same sex",

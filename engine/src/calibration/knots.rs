@@ -1,24 +1,24 @@
-//! The tail of a distribution as knots: how often a standardised score is exceeded.
+//! The tail of a distribution as knots: the rates at which standardised scores are exceeded.
 
 use serde::{Deserialize, Serialize};
 
-/// Knots that the line beyond the last one is drawn through: the last, and this many before it.
+/// The line beyond the last knot passes through it and through the knot this many places before it.
 const LINE_KNOTS: usize = 3;
 
-/// How often a standardised score `z` is exceeded: the logarithm of the rate is linear between knots. Above the last knot the line
-/// through it and the third before it goes on; below the first the rate is 1.
+/// The rates at which standardised scores `z` are exceeded. Between knots, the logarithm of the rate is linear. Above the
+/// last knot, the line through it and the third knot before it continues. Below the first knot, the rate is 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = FalseAcceptKnots))]
 #[serde(deny_unknown_fields)]
 pub struct Knots {
-    /// Ascending.
+    /// The scores, ascending.
     pub z: Vec<f64>,
-    /// Descending, each between 0 and 1.
+    /// The rates at which the scores are exceeded, descending, each between 0 and 1.
     pub far: Vec<f64>,
 }
 
 impl Knots {
-    /// What is wrong with them, if anything.
+    /// Returns what is wrong with the knots, if anything.
     pub(super) fn fault(&self) -> Option<String> {
         let Self { z, far } = self;
         if z.len() != far.len() {
@@ -36,7 +36,7 @@ impl Knots {
             .then(|| "must have ascending z and descending rates: more similar is less often".into())
     }
 
-    /// How often `z` is exceeded.
+    /// Returns the rate at which `z` is exceeded.
     pub(super) fn rate(&self, z: f64) -> f64 {
         let last = self.z.len() - 1;
         if z < self.z[0] {
@@ -51,7 +51,7 @@ impl Knots {
         (from + share * (to - from)).exp()
     }
 
-    /// The `z` that is exceeded at a rate.
+    /// Returns the `z` that is exceeded at a rate.
     pub(super) fn z(&self, rate: f64) -> f64 {
         let last = self.z.len() - 1;
         if rate >= self.far[0] {
@@ -65,7 +65,7 @@ impl Knots {
         self.z[right - 1] + (rate.ln() - from) / (to - from) * (self.z[right] - self.z[right - 1])
     }
 
-    /// Of the line beyond the last knot: negative.
+    /// Returns the slope of the line beyond the last knot, which is negative.
     fn slope(&self) -> f64 {
         let last = self.z.len() - 1;
         let from = last.saturating_sub(LINE_KNOTS);
@@ -88,7 +88,7 @@ mod tests {
         for (z, rate) in cases {
             assert!((knots.rate(z) - rate).abs() < 1e-12, "{z}: {}", knots.rate(z));
         }
-        // Through (1, 0.1) and (3, 0.001): a decade each unit.
+        // The line through (1, 0.1) and (3, 0.001) falls by a decade per unit.
         assert!((knots.rate(4.0) - 1e-4).abs() < 1e-12, "{}", knots.rate(4.0));
         for z in [-0.1, 0.3, 1.0, 2.2, 2.7, 3.0, 3.5, 9.0] {
             assert!((knots.z(knots.rate(z)) - z).abs() < 1e-9, "{z}");

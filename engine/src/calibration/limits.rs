@@ -1,28 +1,28 @@
-//! How far a calibration goes.
+//! The limits within which a calibration applies.
 
 use serde::{Deserialize, Serialize};
 
-/// How far a calibration goes.
+/// The limits within which a calibration applies.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = CalibrationLimits))]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// Seconds of speech that less counts as.
+    /// Fewer seconds of speech count as this many.
     pub seconds_min: f64,
-    /// Seconds of speech that more counts as.
+    /// More seconds of speech count as this many.
     pub seconds_max: f64,
-    /// Seconds of speech below which nothing is claimed.
+    /// For fewer seconds of speech than this, the calibration makes no claim.
     pub least_seconds: f64,
     /// The smallest false-accept rate that the set can show.
     pub far_floor: f64,
-    /// The smallest log-likelihood ratio that it can show.
+    /// The smallest log-likelihood ratio that the set can show.
     pub llr_min: f64,
-    /// The largest.
+    /// The largest log-likelihood ratio that the set can show.
     pub llr_max: f64,
 }
 
 impl Limits {
-    /// The field that no fit gives, and what it must be.
+    /// Returns the first field with a value that no fit produces, and the requirement on it.
     pub(super) fn fault(&self) -> Option<(&'static str, &'static str)> {
         let Self { seconds_min, seconds_max, least_seconds, far_floor, llr_min, llr_max } = *self;
         if !(seconds_min > 0.0 && seconds_max > seconds_min) {

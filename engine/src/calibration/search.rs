@@ -1,11 +1,11 @@
-//! A search is as many comparisons as there are speakers.
+//! Error rates of searches. A search makes one comparison per speaker.
 
-/// How often at least one of `n` comparisons errs, if each errs at a rate: 1 - (1 - rate)^n.
+/// Returns how often at least one of `n` comparisons errs if each errs at `rate`: 1 - (1 - rate)^n.
 pub fn rate_among(rate: f64, n: usize) -> f64 {
     -f64::exp_m1(n as f64 * f64::ln_1p(-rate))
 }
 
-/// The rate of one comparison at which one of `n` errs at a rate: the inverse of [`rate_among`].
+/// Returns the error rate of one comparison at which at least one of `n` errs at `rate`: the inverse of [`rate_among`].
 pub fn rate_of_one(rate: f64, n: usize) -> f64 {
     -f64::exp_m1(f64::ln_1p(-rate) / n.max(1) as f64)
 }

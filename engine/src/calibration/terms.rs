@@ -1,4 +1,4 @@
-//! The terms of the linear forms: of a similarity and of the seconds of speech of both sides.
+//! The terms of the linear forms, computed from a similarity and the seconds of speech of both sides.
 
 use std::collections::BTreeMap;
 
@@ -6,20 +6,20 @@ use serde::{Deserialize, Serialize};
 
 use super::limits::Limits;
 
-/// Seconds of speech below which a window of Resemblyzer's encoder is padded.
+/// A window of Resemblyzer's encoder with fewer seconds of speech than this is padded.
 const FULL_WINDOW_SECONDS: f64 = 1.6;
 
-/// Seconds of speech of two voices.
+/// The seconds of speech of two voices.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Seconds {
-    /// Of one.
+    /// The seconds of the first voice.
     pub a: f64,
-    /// Of the other.
+    /// The seconds of the second voice.
     pub b: f64,
 }
 
-/// A term. `h` is the harmonic mean of the seconds of both sides, limited; `p` of a side is the share of a window of 1.6 s that is
-/// padding, of its seconds as they are.
+/// A term. `h` is the harmonic mean of the seconds of both sides, each within the limits. A side's `p` is the share of
+/// padding in a window of 1.6 s, and the limits do not apply to its seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Term {
     /// The constant.
@@ -31,7 +31,7 @@ pub enum Term {
     /// The logarithm of `h`.
     #[serde(rename = "ln h")]
     LnH,
-    /// Its square.
+    /// The square of the logarithm of `h`.
     #[serde(rename = "ln h^2")]
     LnHSquared,
     /// The similarity times the logarithm of `h`.
@@ -43,34 +43,34 @@ pub enum Term {
     /// The product of both sides' `p`.
     #[serde(rename = "pp")]
     BothPadded,
-    /// The difference of both sides' `p`.
+    /// The absolute difference of both sides' `p`.
     #[serde(rename = "pd")]
     OnePadded,
 }
 
-/// Coefficients of terms, which are summed.
+/// A linear form: the coefficient of each term.
 pub type Linear = BTreeMap<Term, f64>;
 
 impl Seconds {
-    /// The harmonic mean, each side limited.
+    /// Returns the harmonic mean of both sides, each within the limits.
     pub(super) fn harmonic_mean(self, limits: &Limits) -> f64 {
         let limited = |seconds: f64| seconds.clamp(limits.seconds_min, limits.seconds_max);
         2.0 / (1.0 / limited(self.a) + 1.0 / limited(self.b))
     }
 
-    /// The shorter side.
+    /// Returns the seconds of the shorter side.
     pub fn least(self) -> f64 {
         self.a.min(self.b)
     }
 }
 
 impl Term {
-    /// Whether it depends on seconds of speech.
+    /// Returns whether the term depends on seconds of speech.
     pub fn is_of_seconds(self) -> bool {
         !matches!(self, Self::One | Self::Similarity)
     }
 
-    /// Whether it depends on the similarity.
+    /// Returns whether the term depends on the similarity.
     pub fn is_of_similarity(self) -> bool {
         matches!(self, Self::Similarity | Self::SimilarityLnH)
     }
@@ -92,7 +92,7 @@ impl Term {
     }
 }
 
-/// The sum of the terms.
+/// Returns the sum of the terms, each times its coefficient.
 pub(super) fn sum(linear: &Linear, similarity: f64, seconds: Seconds, limits: &Limits) -> f64 {
     linear.iter().map(|(term, coefficient)| coefficient * term.value(similarity, seconds, limits)).sum()
 }

@@ -1,20 +1,20 @@
-//! Voices that belong together.
+//! Groups voices that belong together.
 
 use kodama::{Method, linkage};
 use ndarray::Array2;
 
-/// Groups of a similarity matrix, `[n, n]`: agglomerative clustering with average linkage on the cosine, cut where the mean
-/// similarity of two groups is no longer above the threshold. Each group lists its members in ascending order, and groups come
-/// in the order of their first members.
+/// Groups the voices of a similarity matrix, `[n, n]`, by agglomerative clustering with average linkage on the cosine.
+/// Groups are joined while their mean similarity is above the threshold. Each group lists its members in ascending order,
+/// and groups come in the order of their first members.
 ///
-/// Source: Muellner, "Modern hierarchical, agglomerative clustering algorithms", 2011, as kodama has it.
+/// Source: Muellner, "Modern hierarchical, agglomerative clustering algorithms", 2011, as implemented in kodama.
 pub fn clusters(similarities: &Array2<f32>, threshold: f64) -> Vec<Vec<usize>> {
     let n = similarities.nrows();
     let mut distances: Vec<f32> = (0..n)
         .flat_map(|i| (i + 1..n).map(move |j| (i, j)))
         .map(|(i, j)| 1.0 - similarities[(i, j)])
         .collect();
-    // The members of each group as they merge: the first n are single voices.
+    // The members of each group, in the order in which groups merge. The first n groups are single voices.
     let mut groups: Vec<Option<Vec<usize>>> = (0..n).map(|i| Some(vec![i])).collect();
     for step in linkage(&mut distances, n, Method::Average).steps() {
         let is_close = 1.0 - f64::from(step.dissimilarity) > threshold;

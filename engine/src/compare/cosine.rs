@@ -1,13 +1,13 @@
-//! Cosine similarity of two embeddings, and the decision it leads to.
+//! The cosine similarity of two embeddings, and the decision that it leads to.
 
 use crate::embedding::{ModelId, UnitEmbedding};
 
-/// Two embeddings of different models: their cosine means nothing.
+/// The error for two embeddings of different models, whose cosine has no meaning.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("embeddings of {} and of {} cannot be compared", .0.fingerprint(), .1.fingerprint())]
 pub struct UnlikeModels(pub ModelId, pub ModelId);
 
-/// Cosine of the angle between two embeddings of one model, in [-1, 1]. Error: below 1e-14.
+/// Returns the cosine of the angle between two embeddings of one model, in [-1, 1]. Error: below 1e-14.
 pub fn cosine(a: &UnitEmbedding, b: &UnitEmbedding) -> Result<f64, UnlikeModels> {
     if a.model() != b.model() {
         return Err(UnlikeModels(a.model().clone(), b.model().clone()));
@@ -16,7 +16,7 @@ pub fn cosine(a: &UnitEmbedding, b: &UnitEmbedding) -> Result<f64, UnlikeModels>
     Ok(dot.clamp(-1.0, 1.0))
 }
 
-/// Whether a similarity counts as the same speaker: strictly above the threshold.
+/// Returns whether a similarity counts as the same speaker: strictly above the threshold.
 pub fn is_same_speaker(similarity: f64, threshold: f64) -> bool {
     similarity > threshold
 }
@@ -41,7 +41,7 @@ mod tests {
         unit(vec![value; DIMENSION]).unwrap()
     }
 
-    /// All zeros but for the given components.
+    /// Returns zeros, except for the given components.
     fn sparse(components: &[(usize, f64)]) -> UnitEmbedding {
         let mut values = vec![0.0; DIMENSION];
         for &(index, value) in components {

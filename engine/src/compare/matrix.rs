@@ -5,9 +5,10 @@ use ndarray::{Array2, ArrayView1};
 use super::cosine::UnlikeModels;
 use crate::embedding::UnitEmbedding;
 
-/// Cosines of all pairs, `[n, n]`, symmetric, 1 on the diagonal. In `f32`; error: below 1e-6.
+/// Returns the cosines of all pairs, `[n, n]`. The matrix is symmetric, with 1 on the diagonal. In `f32`; error: below 1e-6.
 ///
-/// One matrix product: 2,000 embeddings of 256 take 22 ms on one core, by plain sums 172.
+/// It is computed as one matrix product. On one core, 2,000 embeddings of 256 numbers take 22 ms; with plain sums, they
+/// take 172 ms.
 pub fn similarity_matrix(embeddings: &[UnitEmbedding]) -> Result<Array2<f32>, UnlikeModels> {
     let Some(first) = embeddings.first() else { return Ok(Array2::zeros((0, 0))) };
     let mut rows = Array2::zeros((embeddings.len(), first.components().len()));

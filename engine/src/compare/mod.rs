@@ -1,4 +1,4 @@
-//! Embeddings compared: how alike they are, and what follows from it.
+//! Compares embeddings: how similar they are, and the decisions that follow.
 
 mod clusters;
 mod cosine;

@@ -1,23 +1,27 @@
-//! Whether the windows of one recording fall into two voices.
+//! Detects whether the windows of one recording belong to two voices.
 
-/// Windows of the smaller group from which on there is something to tell: about 3 seconds.
+/// The minimum number of windows in the smaller group: about 3 seconds.
 const MIN_WINDOWS: usize = 4;
 
-/// Rounds of each step at the most; most recordings need three.
+/// The maximum number of rounds of each step. Most recordings need three.
 const MAX_ROUNDS: usize = 10;
 
-/// The cosine of the groups' means above which they are one voice: the smaller the groups, the further apart two of one voice may lie.
-/// For recordings of one LibriSpeech speaker (42 single ones, 120 of two utterances joined, 5 of ten) the cosine lies at least 0.04 above
-/// this, for 320 of two speakers joined below it in all but one, and for six conversations always (5 speakers, 1.6-second windows).
+/// Returns the cosine of the groups' means above which the groups are one voice. The smaller the groups, the further
+/// apart two groups of one voice may lie.
+///
+/// In recordings of one LibriSpeech speaker (42 single ones, 120 of two utterances joined, 5 of ten), the cosine lies at
+/// least 0.04 above this limit. In 320 recordings of two speakers joined, it lies below the limit in all but one. In six
+/// conversations, it always lies below (5 speakers, 1.6-second windows).
 fn max_cosine(n_smaller: usize) -> f64 {
     0.84 - 0.4 / n_smaller as f64
 }
 
-/// Whether the embeddings of windows fall into two voices. Each is of norm 1.
+/// Returns whether the embeddings of windows, each with a norm of 1, belong to two voices.
 ///
-/// 1. The direction in which they differ most: power iteration on their differences from the mean.
-/// 2. Two groups by the sides of the mean, then by the nearer of the groups' own means, until none changes.
-/// 3. Two voices if both groups are large enough and their means unlike.
+/// 1. Find the direction in which the windows differ most, by power iteration on their differences from the mean.
+/// 2. Divide the windows into two groups by the sides of the mean. Then divide them by the nearer of the groups' means,
+///    until no window changes its group.
+/// 3. There are two voices if both groups are large enough and their means differ.
 pub fn fall_into_two_voices(windows: &[Vec<f32>]) -> bool {
     if windows.len() < 2 * MIN_WINDOWS {
         return false;
@@ -31,7 +35,7 @@ pub fn fall_into_two_voices(windows: &[Vec<f32>]) -> bool {
         };
         let nearer: Vec<bool> =
             windows.iter().map(|window| dot(window, &first) > dot(window, &second)).collect();
-        // What still moves after so many rounds lies between the groups.
+        // A window that still changes after this many rounds lies between the groups.
         if nearer == is_first || round == MAX_ROUNDS {
             let n_first = is_first.iter().filter(|is_first| **is_first).count();
             let n_smaller = n_first.min(windows.len() - n_first);
@@ -42,7 +46,7 @@ pub fn fall_into_two_voices(windows: &[Vec<f32>]) -> bool {
     false
 }
 
-/// Step 1: on which side of the mean each window lies.
+/// Performs step 1: returns the side of the mean on which each window lies.
 fn sides(windows: &[Vec<f32>]) -> Vec<bool> {
     let n = windows.len() as f32;
     let mut mean = vec![0.0; windows[0].len()];
@@ -60,7 +64,7 @@ fn sides(windows: &[Vec<f32>]) -> Vec<bool> {
     differences.iter().map(|difference| dot(difference, &direction) > 0.0).collect()
 }
 
-/// The mean of one group, scaled to norm 1; `None` of an empty one.
+/// Returns the mean of one group, scaled to norm 1, or `None` if the group is empty.
 fn mean_of(windows: &[Vec<f32>], is_first: &[bool], wanted: bool) -> Option<Vec<f32>> {
     let mut group = windows.iter().zip(is_first).filter(|(_, is_first)| **is_first == wanted);
     let mut mean = group.next()?.0.clone();
@@ -88,7 +92,7 @@ fn scale_to_one(vector: &mut [f32]) {
 mod tests {
     use super::*;
 
-    /// Windows along an axis each, tilted towards the next axes a little.
+    /// Returns windows that each point along one axis and are tilted slightly towards another.
     fn windows(axes: &[usize]) -> Vec<Vec<f32>> {
         let tilted = |(i, axis): (usize, &usize)| {
             let mut window = vec![0.0; 8];

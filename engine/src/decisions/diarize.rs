@@ -1,4 +1,4 @@
-//! Who spoke when, with names and a transcript.
+//! The results of diarization: turns with names, and a transcript.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -11,33 +11,33 @@ use crate::report::AudioReport;
 use crate::speakers::Identifier;
 use crate::transcript::{CueFormat, Said, Transcript, cues_of_turns, said_of_turns};
 
-/// Who spoke when in a recording, or in one of its channels.
+/// The turns and speakers of a recording, or of one of its channels.
 pub struct DiarizedChannel {
-    /// The channel's number, where they were split.
+    /// The number of the channel, if channels were split.
     pub number: Option<u16>,
     /// Turns and speakers.
     pub found: Diarization,
     /// The names of the speakers.
     pub names: Names,
-    /// What is known of the channel.
+    /// The report on the channel.
     pub audio: AudioReport,
 }
 
-/// Who spoke when in a recording: its channels, with their speakers numbered through.
+/// The turns and speakers of a recording. The speakers of all channels are numbered consecutively.
 pub struct Diarized {
-    /// In the order of their starts.
+    /// The turns, in the order of their starts.
     turns: Vec<Turn>,
-    /// Of each speaker the channel, where they were split.
+    /// The channel of each speaker, if channels were split.
     channels: Vec<Option<u16>>,
     speakers: Vec<Speaker>,
     names: Names,
     overlap_seconds: f64,
-    /// Of the first channel.
+    /// The report on the first channel.
     audio: AudioReport,
     model: ModelId,
 }
 
-/// Who spoke when.
+/// The turns and speakers of a recording.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct DiarizeAnswer {
@@ -45,42 +45,42 @@ pub struct DiarizeAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(ignore))]
     pub path: Option<String>,
-    /// The turns, in the order of their starts. Those of different speakers may overlap.
+    /// The turns, in the order of their starts. Turns of different speakers may overlap.
     pub segments: Vec<TurnAnswer>,
-    /// Seconds in which more than one speaks.
+    /// The seconds in which several people speak at once.
     #[cfg_attr(feature = "schema", schema(example = 1.84))]
     pub overlap_seconds: f64,
-    /// The speakers, as they are heard. Each can be sent back as a voice, to be enrolled.
+    /// The speakers, in the order in which they are heard. Each can be sent back as a voice, to enrol it.
     pub speakers: Vec<HeardSpeaker>,
-    /// What was sent, in its own format, with `speaker` on each part and word; a VTT or SRT file is a text.
+    /// The transcript of the request in its own format, with `speaker` on each part and word. A VTT or SRT file is a string.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<serde_json::Value>))]
     pub transcript: Option<Box<RawValue>>,
-    /// Of the recording or, where its channels were split, of the first.
+    /// The report on the recording or, if channels were split, on the first channel.
     pub audio: AudioReport,
-    /// Names weights and preprocessing.
+    /// The fingerprint of the model, which identifies its weights and preprocessing.
     #[cfg_attr(feature = "schema", schema(example = "resemblyzer-0.1.4/39373b86"))]
     pub model: String,
 }
 
-/// One speaker's turn.
+/// A turn of one speaker.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct TurnAnswer {
-    /// When it begins, in seconds of the recording.
+    /// The start of the turn, in seconds of the recording.
     #[cfg_attr(feature = "schema", schema(example = 1.08))]
     pub start: f64,
-    /// When it ends.
+    /// The end of the turn, in seconds of the recording.
     #[cfg_attr(feature = "schema", schema(example = 5.13))]
     pub end: f64,
-    /// Whose it is.
+    /// The label of the speaker.
     #[cfg_attr(feature = "schema", schema(example = "S1"))]
     pub label: String,
-    /// How much more alike it is to this speaker than to the next, as a difference of cosines; null if there is no other, or nothing of it is
-    /// heard without others.
+    /// The turn's cosine similarity to this speaker, minus that to the next most similar speaker. Null if there is no other
+    /// speaker, or if no part of the turn is heard without others.
     #[cfg_attr(feature = "schema", schema(example = 0.21))]
     pub margin: Option<f64>,
-    /// The channel, where they were split.
+    /// The channel, if channels were split.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel: Option<u16>,
 }
@@ -89,86 +89,86 @@ pub struct TurnAnswer {
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct HeardSpeaker {
-    /// The label of the turns.
+    /// The label of the speaker's turns.
     #[cfg_attr(feature = "schema", schema(example = "S1"))]
     pub label: String,
-    /// Of all turns together.
+    /// The total seconds of the speaker's turns.
     #[cfg_attr(feature = "schema", schema(example = 29.1))]
     pub seconds: f64,
-    /// The speaker's voice, L2 norm 1, of what is heard without others; missing for keys without the right `embed`.
+    /// The embedding of the speaker's voice without others, with an L2 norm of 1. Missing for keys without the right `embed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Vec<f32>, required = false))]
     pub embedding: Option<Vec<f32>>,
-    /// The embedding's model.
+    /// The model of the embedding.
     #[cfg_attr(feature = "schema", schema(example = "resemblyzer-0.1.4/39373b86"))]
     pub model: String,
-    /// Seconds of speech that the embedding is made of.
+    /// The seconds of speech that the embedding is computed from.
     #[cfg_attr(feature = "schema", schema(example = 29.1))]
     pub speech_seconds: f64,
-    /// The enrolled speaker's id; null if there is none, or none was looked for.
+    /// The id of the enrolled speaker. Null if no enrolled speaker matches, or if none was searched for.
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>, example = "anna"))]
     pub speaker: Option<Identifier>,
     /// The name of the enrolled speaker, or of the speaker of a reference.
     #[cfg_attr(feature = "schema", schema(example = "Anna"))]
     pub name: Option<String>,
-    /// Cosine similarity to the enrolled speaker's profile, or to the reference.
+    /// The cosine similarity to the enrolled speaker's profile, or to the reference.
     #[cfg_attr(feature = "schema", schema(example = 0.87))]
     pub similarity: Option<f64>,
 }
 
-/// Who said what, as OpenAI's `gpt-4o-transcribe-diarize` answers it.
+/// A transcript with speakers, in the format of OpenAI's `gpt-4o-transcribe-diarize`.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct DiarizedTranscript {
     /// Always `transcribe`.
     pub task: &'static str,
-    /// Length of the recording, in seconds.
+    /// The length of the recording, in seconds.
     pub duration: f64,
-    /// A line for each segment: the speaker, a colon and the text.
+    /// One line for each segment: the speaker, a colon and the text.
     #[cfg_attr(feature = "schema", schema(example = "Anna: Shall we begin?\nA: Yes."))]
     pub text: String,
-    /// What was said, in the order of the transcript.
+    /// The segments, in the order of the transcript.
     pub segments: Vec<SegmentAnswer>,
-    /// What the request is billed by at OpenAI.
+    /// The quantity by which OpenAI bills such a request.
     pub usage: UsageAnswer,
 }
 
-/// A segment of a transcript with its speaker.
+/// A segment of a transcript and its speaker.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct SegmentAnswer {
     /// Always `transcript.text.segment`.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// Its name.
+    /// The id of the segment.
     #[cfg_attr(feature = "schema", schema(example = "seg_001"))]
     pub id: String,
-    /// When it begins, in seconds of the recording.
+    /// The start of the segment, in seconds of the recording.
     pub start: f64,
-    /// When it ends.
+    /// The end of the segment, in seconds of the recording.
     pub end: f64,
-    /// What was said.
+    /// The text of the segment.
     pub text: String,
     /// The name of a known speaker, or a letter.
     pub speaker: Option<String>,
 }
 
-/// How long the recording is.
+/// The length of the recording.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct UsageAnswer {
     /// Always `duration`.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// Seconds of the recording, rounded up.
+    /// The seconds of the recording, rounded up.
     pub seconds: u64,
 }
 
 impl Diarized {
-    /// Of at least one channel, found with a model's embeddings.
+    /// Joins the channels of a recording. `model` is the model of their embeddings.
     ///
     /// # Panics
-    /// If there is none.
+    /// If there is no channel.
     pub fn new(channels: Vec<DiarizedChannel>, model: ModelId) -> Self {
         let audio = channels[0].audio.clone();
         let mut diarized = Self {
@@ -193,14 +193,14 @@ impl Diarized {
         diarized
     }
 
-    /// RTTM, under a name for the recording.
+    /// Returns RTTM, with this name of the recording.
     pub fn rttm(&self, recording: &str) -> String {
         let channel = |speaker: usize| self.channels[speaker].map_or(1, |channel| channel + 1);
         let names = self.names.distinct_names();
         rttm(recording, &self.turns, &|speaker| names[speaker].clone(), &channel)
     }
 
-    /// Subtitles: of the transcript or, where nothing is in it or there is none, a cue for each turn.
+    /// Returns subtitles of the transcript. If there is none or it is empty, each turn becomes a cue.
     pub fn cues(&self, format: CueFormat, transcript: Option<&Transcript>) -> String {
         let name = |speaker: usize| self.names.display_name(speaker);
         match transcript.filter(|transcript| !transcript.is_empty()) {
@@ -209,13 +209,13 @@ impl Diarized {
         }
     }
 
-    /// The transcript, in its own format, with speakers.
+    /// Returns the transcript in its own format, with speakers.
     pub fn attributed(&self, transcript: &Transcript) -> Box<RawValue> {
         transcript.with_speakers(&self.turns, &|speaker| self.names.display_name(speaker))
     }
 
-    /// Who said what, as OpenAI's `gpt-4o-transcribe-diarize` answers it: the parts of the transcript or, where nothing is in it, the turns
-    /// without text. Speakers who are not known are A, B and so on.
+    /// Returns the transcript in the format of OpenAI's `gpt-4o-transcribe-diarize`. Its segments are the parts of the
+    /// transcript or, if the transcript is empty, the turns without text. Unknown speakers are A, B and so on.
     pub fn diarized_transcript(&self, transcript: &Transcript) -> DiarizedTranscript {
         let known: Vec<Option<String>> =
             (0..self.speakers.len()).map(|speaker| self.names.known_name(speaker)).collect();
@@ -248,7 +248,7 @@ impl Diarized {
         }
     }
 
-    /// Everything.
+    /// Returns the complete response.
     pub fn answer(self, transcript: Option<&Transcript>, with_embeddings: bool) -> DiarizeAnswer {
         let model = self.model.fingerprint();
         let turn = |turn: &Turn| TurnAnswer {
@@ -285,7 +285,7 @@ impl Diarized {
     }
 }
 
-/// A, B to Z, AA and so on.
+/// Returns A, B to Z, AA and so on.
 fn letters(mut number: usize) -> String {
     let mut letters = Vec::new();
     loop {

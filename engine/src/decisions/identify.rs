@@ -1,4 +1,4 @@
-//! Whose voice is it?
+//! Identification: finds the enrolled speaker of a voice.
 
 use serde::Serialize;
 
@@ -8,44 +8,44 @@ use crate::embedding::ModelId;
 use crate::report::AudioReport;
 use crate::speakers::{Candidate, Found, Identifier, SpeakerKey, Wanted};
 
-/// How far the best candidate must be ahead of the second, unless another margin is wanted.
+/// The default margin by which the best candidate must be ahead of the second.
 pub const DEFAULT_MARGIN: f64 = 0.05;
 
-/// What is asked of a search.
+/// The criteria of a search.
 #[derive(Clone, Copy, Debug)]
 pub struct IdentifyCriteria {
-    /// What decides on the best candidate's similarity.
+    /// The criterion for the best candidate's similarity.
     pub criterion: Criterion,
-    /// How much more similar than the second best it must be, whether that is above the threshold or not.
+    /// The margin by which the best candidate must be ahead of the second, even if the second is below the threshold.
     pub margin: f64,
-    /// Candidates that are answered.
+    /// The number of candidates in the response.
     pub top: usize,
 }
 
 impl IdentifyCriteria {
-    /// The search that [`identify`] takes the result of: the margin needs a second candidate.
+    /// Returns the search whose result [`identify`] takes. The margin needs a second candidate.
     pub fn search(&self, collection: Identifier, except: Option<SpeakerKey>) -> Wanted {
         Wanted { collection, top: self.top.max(2), except }
     }
 }
 
-/// Why a speaker is named, or nobody.
+/// The reason for naming a speaker, or for naming none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// The best candidate fulfils the criteria.
+    /// The best candidate meets the criteria.
     Match,
-    /// Nobody is above the threshold.
+    /// No candidate is above the threshold.
     BelowThreshold,
     /// The best two are too close to each other.
     Ambiguous,
-    /// There is nobody to search among.
+    /// The collection has no speakers to search among.
     EmptyCollection,
-    /// Nobody is enrolled with the probe's model.
+    /// No speaker is enrolled with the probe's model.
     NoProfileOfModel,
 }
 
-/// Whose voice it is.
+/// The result of searching for the speaker of a voice.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = IdentifyAnswer))]
 pub struct Identification {
@@ -53,28 +53,29 @@ pub struct Identification {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(ignore))]
     pub path: Option<String>,
-    /// The place of a segment.
+    /// The index of the segment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<usize>,
-    /// The speaker's id; null if nobody can be named.
+    /// The speaker's id. Null if no speaker can be named.
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>, example = "anna"))]
     pub speaker: Option<Identifier>,
-    /// `match`, `below_threshold`, `ambiguous` (two are too close), `empty_collection` or `no_profile_of_model`.
+    /// `match`, `below_threshold`, `ambiguous` (the best two are too close), `empty_collection` or `no_profile_of_model`.
     #[cfg_attr(feature = "schema", schema(value_type = String, example = "match"))]
     pub reason: Reason,
-    /// The most similar, best first.
+    /// The most similar speakers, best first.
     pub candidates: Vec<Candidacy>,
-    /// The share of searches among as many, with as much speech, in which somebody who is not enrolled scores at least what the best candidate
-    /// does, on the calibration's recordings. Null where that cannot be told; `calibration_note` says why.
+    /// The share of searches for people who are not enrolled, among as many speakers and with as much speech, that score
+    /// at least as high as the best candidate on the calibration's recordings. Null if it is not known;
+    /// `calibration_note` gives the reason.
     #[cfg_attr(feature = "schema", schema(example = 0.02))]
     pub false_identification_rate: Option<f64>,
-    /// Whether the rate is only known to be no more than this.
+    /// Whether the true rate is only known to be at most this.
     #[cfg_attr(feature = "schema", schema(example = false))]
     pub false_identification_rate_is_bound: bool,
-    /// What the claims are computed with; null if there is nothing for this model.
+    /// The name of the calibration behind the claims. Null if the model has none.
     #[cfg_attr(feature = "schema", schema(example = "librispeech-2026"))]
     pub calibration: Option<String>,
-    /// What was measured and what was not, or why nothing is claimed.
+    /// Describes what was measured and what was not, or explains why there are no claims.
     #[cfg_attr(
         feature = "schema",
         schema(
@@ -82,7 +83,7 @@ pub struct Identification {
         )
     )]
     pub calibration_note: String,
-    /// The number of speakers that were compared: the more there are, the more likely a stranger is taken for one of them.
+    /// The number of speakers that were compared. The more there are, the more likely a stranger matches one of them.
     #[cfg_attr(feature = "schema", schema(example = 12))]
     pub searched: usize,
     /// The threshold that was used.
@@ -91,38 +92,39 @@ pub struct Identification {
     /// The margin that was used.
     #[cfg_attr(feature = "schema", schema(example = 0.05))]
     pub margin: f64,
-    /// Names weights and preprocessing.
+    /// The fingerprint of the model, which identifies its weights and preprocessing.
     #[cfg_attr(feature = "schema", schema(example = "resemblyzer-0.1.4/39373b86"))]
     pub model: String,
-    /// Of a recording.
+    /// The report on the recording, if the voice is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audio: Option<AudioReport>,
 }
 
-/// A speaker that it may be.
+/// An enrolled speaker whose voice it may be.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = CandidateAnswer))]
 pub struct Candidacy {
-    /// The id.
+    /// The speaker's id.
     #[cfg_attr(feature = "schema", schema(value_type = String, example = "anna"))]
     pub speaker: Identifier,
-    /// What people call them.
+    /// The speaker's name.
     #[cfg_attr(feature = "schema", schema(example = "Anna"))]
     pub name: String,
-    /// Cosine similarity to the profile.
+    /// The cosine similarity to the profile.
     #[cfg_attr(feature = "schema", schema(example = 0.91))]
     pub similarity: f64,
-    /// The natural logarithm of how much more likely the similarity is if it is this speaker; null where that cannot be told.
+    /// The natural logarithm of the likelihood ratio: how much more likely the similarity is if it is this speaker. Null
+    /// if it is not known.
     #[cfg_attr(feature = "schema", schema(example = 4.2))]
     pub log_likelihood_ratio: Option<f64>,
 }
 
 impl Reason {
-    /// All there are.
+    /// All reasons.
     pub const ALL: [Self; 5] =
         [Self::Match, Self::BelowThreshold, Self::Ambiguous, Self::EmptyCollection, Self::NoProfileOfModel];
 
-    /// The name in answers and metrics.
+    /// Returns the name of the reason in responses and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Match => "match",
@@ -134,7 +136,8 @@ impl Reason {
     }
 }
 
-/// Decides from the best candidates of a search in a collection with a model's embedding: at least two of them, if there are.
+/// Decides from the best candidates of a search with a model's embedding in a collection. `found` has at least two
+/// candidates, if the collection has as many.
 pub fn identify(
     judge: Judge<'_>,
     criteria: &IdentifyCriteria,
@@ -150,7 +153,7 @@ pub fn identify(
     };
     let claim = claim(judge, &found, probe);
     let note = match reason {
-        // A name with a typing error looks the same.
+        // A mistyped name of a collection has the same effect, so the note shows the name.
         Reason::EmptyCollection => {
             format!("There is no collection {:?}: nobody is enrolled in it.", collection.as_str())
         }
@@ -180,7 +183,8 @@ pub fn identify(
     })
 }
 
-/// The similarity that the best candidate must exceed, by its seconds of speech, the probe's, and the number searched.
+/// Returns the similarity that the best candidate must exceed. It depends on the seconds of speech of the candidate and
+/// of the probe, and on the number of speakers that were searched.
 pub(super) fn threshold(
     judge: Judge<'_>,
     found: &Found,
@@ -192,7 +196,7 @@ pub(super) fn threshold(
     judge.threshold(criterion, Comparison::Search(found.searched), [probe, best])
 }
 
-/// How often a search for somebody who is not there scores what the best candidate does.
+/// Returns how often a search for a person who is not enrolled scores at least as high as the best candidate.
 pub(super) fn claim(judge: Judge<'_>, found: &Found, probe: &Evidence) -> Claim {
     match found.candidates.first() {
         Some(best) => {
@@ -202,7 +206,7 @@ pub(super) fn claim(judge: Judge<'_>, found: &Found, probe: &Evidence) -> Claim 
     }
 }
 
-/// The best candidate, if it is named.
+/// Returns the best candidate if it is named, and otherwise the reason why it is not.
 pub(super) fn decide(found: &Found, threshold: f64, margin: f64) -> Result<&Candidate, Reason> {
     let (Some(best), second) = (found.candidates.first(), found.candidates.get(1)) else {
         let is_empty = found.speakers == 0;

@@ -1,4 +1,4 @@
-//! What embeddings lead to: the decisions that the service, the command line and the Python package answer alike.
+//! The decisions that embeddings lead to. The service, the command line and the Python package return the same results.
 
 mod diarize;
 mod identify;

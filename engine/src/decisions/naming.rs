@@ -1,4 +1,4 @@
-//! Which voices of a recording are enrolled speakers.
+//! Names the voices of a recording that belong to enrolled speakers.
 
 use super::identify::{DEFAULT_MARGIN, claim, decide, threshold};
 use crate::calibration::{Criterion, Evidence, Judge};
@@ -7,36 +7,36 @@ use crate::diarization::{Diarization, label};
 use crate::embedding::{Embedding, EmbeddingError, ModelId, UnitEmbedding};
 use crate::speakers::{Candidate, Found, Identifier, Wanted};
 
-/// Seconds of speech from which on a voice may be named.
+/// A voice is named only if it has at least this many seconds of speech.
 pub const LEAST_SECONDS: f64 = 3.0;
 
-/// Candidates of a search: what is not among them is no rival.
+/// The number of candidates of a search. A speaker that is not among them is not a rival.
 const TOP: usize = 100;
 
-/// Whom the voices of a recording are of, by their numbers.
+/// The speakers of a recording's voices, by the numbers of the voices.
 #[derive(Clone, Debug, Default)]
 pub struct Names(Vec<Option<NamedVoice>>);
 
-/// Whom a voice is of.
+/// The speaker of a voice.
 #[derive(Clone, Debug)]
 pub struct NamedVoice {
-    /// The enrolled speaker's id; none of a speaker whom a reference names.
+    /// The enrolled speaker's id. `None` if a reference names the speaker.
     pub speaker: Option<Identifier>,
-    /// The name, which an enrolled speaker may lack.
+    /// The name. It may be empty for an enrolled speaker.
     pub name: String,
-    /// Cosine similarity to the speaker's profile, or to the reference.
+    /// The cosine similarity to the speaker's profile, or to the reference.
     pub similarity: f64,
-    /// The share of searches with as much speech in which a stranger scores as much, where that can be told.
+    /// The share of searches for people who are not enrolled, with as much speech, that score at least this high, if it is known.
     pub false_identification_rate: Option<f64>,
 }
 
-/// A speaker whom a request names, with a recording of the speaker.
+/// A speaker that a request names, with a recording of the speaker.
 pub struct Reference {
     /// The name.
     pub name: String,
-    /// The voice.
+    /// The embedding of the speaker's voice.
     pub embedding: UnitEmbedding,
-    /// What claims depend on.
+    /// The properties that claims depend on.
     pub evidence: Evidence,
 }
 
@@ -46,29 +46,30 @@ impl Names {
         self.0.extend(others.0);
     }
 
-    /// Of so many voices, of which nobody was looked for.
+    /// Creates the names of this many voices, none of which was searched for.
     pub fn none(n_voices: usize) -> Self {
         Self(vec![None; n_voices])
     }
 
-    /// Whom the voice is of, if that is known.
+    /// Returns the speaker of a voice, if it is known.
     pub fn of(&self, voice: usize) -> Option<&NamedVoice> {
         self.0.get(voice)?.as_ref()
     }
 
-    /// The speaker's name, or the id of one without; none of a voice that is not known.
+    /// Returns the speaker's name, or the id if the speaker has no name. Returns `None` if the voice is not known.
     pub fn known_name(&self, voice: usize) -> Option<String> {
         let NamedVoice { speaker, name, .. } = self.of(voice)?;
         let id = || speaker.as_ref().map(ToString::to_string);
         if name.trim().is_empty() { id() } else { Some(name.clone()) }
     }
 
-    /// The speaker's name or, without one, id; or the voice's label.
+    /// Returns the speaker's name or, without a name, the id. If the voice is not known, returns its label.
     pub fn display_name(&self, voice: usize) -> String {
         self.known_name(voice).unwrap_or_else(|| label(voice))
     }
 
-    /// As [`Self::display_name`], but different for each voice of a recording: the ids of enrolled speakers of one name.
+    /// Returns the same as [`Self::display_name`], but a different name for each voice of a recording. Enrolled speakers
+    /// with the same name get their ids.
     pub fn distinct_names(&self) -> Vec<String> {
         let names: Vec<String> = (0..self.0.len()).map(|voice| self.display_name(voice)).collect();
         let distinct = |(voice, name): (usize, &String)| {
@@ -80,21 +81,21 @@ impl Names {
     }
 }
 
-/// The search that [`name_speakers`] takes the result of.
+/// Returns the search whose result [`name_speakers`] takes.
 pub fn naming_search(collection: Identifier) -> Wanted {
     Wanted { collection, top: TOP, except: None }
 }
 
-/// The voices of a recording as a model's embeddings, to be searched for.
+/// Returns the voices of a recording as embeddings of a model, to search for them.
 pub fn voices_of(found: &Diarization, model: &ModelId) -> Result<Vec<UnitEmbedding>, EmbeddingError> {
     let embedding = |voice: &crate::diarization::Speaker| {
         Embedding::new(model, voice.embedding.clone()).and_then(UnitEmbedding::try_from)
     };
-    // Where nobody is heard alone, there is no voice.
+    // A speaker that is never heard without others has no voice.
     found.speakers.iter().filter(|speaker| !speaker.embedding.is_empty()).map(embedding).collect()
 }
 
-/// Names the speakers of a recording by what [`naming_search`] has found for each.
+/// Names the speakers of a recording by the results of [`naming_search`] for each of them.
 pub fn name_speakers(
     found: &Diarization,
     searched: Vec<Found>,
@@ -108,7 +109,7 @@ pub fn name_speakers(
     names
 }
 
-/// Names the speakers of a recording by recordings of them that came with it, as [`name_speakers`] does by profiles.
+/// Names the speakers of a recording by reference recordings in the request, as [`name_speakers`] does by profiles.
 pub fn name_by_references(
     found: &Diarization,
     voices: &[UnitEmbedding],
@@ -116,7 +117,7 @@ pub fn name_by_references(
     criterion: Criterion,
     judge: Judge<'_>,
 ) -> Names {
-    // References take the place of profiles; their places, that of ids.
+    // References replace profiles, and their indices replace ids.
     let id = |place: usize| format!("reference-{place}").parse::<Identifier>().expect("it is an identifier");
     let search = |voice: &UnitEmbedding| {
         let candidate = |(place, reference): (usize, &Reference)| Candidate {
@@ -134,10 +135,10 @@ pub fn name_by_references(
     names
 }
 
-/// Names voices of one recording, each with its seconds of speech and what a search for it has found.
+/// Names the voices of one recording. Each voice has its seconds of speech and the result of a search for it.
 ///
-/// A voice is named as a search would name it (`identify`), by the criterion; and the speaker must be as much ahead at
-/// this voice as at any other of the recording: a speaker names one voice at the most.
+/// A voice is named by the criterion, as in a search (`identify`). The speaker must also be ahead at this voice, by the
+/// margin, of the same speaker at any other voice of the recording. A speaker therefore names at most one voice.
 fn name_voices(voices: &[(f64, Found)], criterion: Criterion, judge: Judge<'_>, margin: f64) -> Names {
     let best: Vec<Option<&Candidate>> =
         voices.iter().map(|(seconds, found)| decided(*seconds, found, criterion, judge, margin)).collect();
@@ -161,7 +162,7 @@ fn name_voices(voices: &[(f64, Found)], criterion: Criterion, judge: Judge<'_>, 
     Names(named.collect())
 }
 
-/// What a claim about a voice depends on: its seconds of speech.
+/// Returns the properties that a claim about a voice depends on: its seconds of speech.
 fn evidence_of(seconds: f64) -> Evidence {
     Evidence::new(Some(seconds), [], 1)
 }
@@ -217,7 +218,7 @@ mod tests {
             (vec![(9.0, found(&[("ann", 0.7), ("ben", 0.6)]))], vec![None]),
             (vec![(9.0, found(&[("ann", 0.9), ("ben", 0.87)]))], vec![None]),
             (vec![(9.0, found(&[]))], vec![None]),
-            // One of two voices is clearly hers; or both are, and nobody knows which.
+            // Either one of two voices is clearly hers, or both match and it is unclear which one is hers.
             (vec![(9.0, found(&[("ann", 0.9)])), (9.0, found(&[("ann", 0.8)]))], vec![Some("ann"), None]),
             (vec![(9.0, found(&[("ann", 0.9)])), (9.0, found(&[("ann", 0.87)]))], vec![None, None]),
             (

@@ -1,4 +1,4 @@
-//! Are two voices the same speaker?
+//! Verification: decides whether two voices are the same speaker.
 
 use serde::Serialize;
 
@@ -9,24 +9,24 @@ use crate::report::AudioReport;
 use crate::speakers::Identifier;
 use crate::speech::level::TARGET_LEVEL_DBFS;
 
-/// Difference of levels from which on scores suffer, in dB, between recordings that were not raised to one level.
+/// If levels differ by more than this many dB, scores suffer. This applies to recordings that were not raised to one level.
 const LEVEL_MISMATCH_DB: f64 = 6.0;
 
 /// A voice to compare.
 pub struct Side {
     /// The voice.
     pub embedding: UnitEmbedding,
-    /// What claims depend on.
+    /// The properties that claims depend on.
     pub evidence: Evidence,
-    /// Codes of the warnings that it came with.
+    /// The codes of the voice's warnings.
     pub warnings: Vec<String>,
-    /// Level of the recording, if it is one, in dB relative to full scale, as RMS.
+    /// The RMS level of the recording, if the voice is one, in dB relative to full scale.
     pub level_dbfs: Option<f64>,
-    /// What is answered about it.
+    /// The part of the response about this side.
     pub about: SideAnswer,
 }
 
-/// What is known of a side.
+/// Information about one side of a comparison.
 #[derive(Clone, Debug, Default, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct SideAnswer {
@@ -34,20 +34,20 @@ pub struct SideAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(ignore))]
     pub path: Option<String>,
-    /// Of a recording.
+    /// The report on the recording, if the side is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audio: Option<AudioReport>,
-    /// Of an enrolled speaker: the id.
+    /// The id of the enrolled speaker, if the side is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>, example = "anna"))]
     pub speaker: Option<Identifier>,
 }
 
-/// How alike two voices are.
+/// The result of comparing two voices.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = VerifyAnswer))]
 pub struct Verification {
-    /// Cosine similarity, from -1 to 1.
+    /// The cosine similarity, from -1 to 1.
     #[cfg_attr(feature = "schema", schema(example = 0.87))]
     pub similarity: f64,
     /// The threshold that was used.
@@ -55,21 +55,21 @@ pub struct Verification {
     pub threshold: f64,
     /// Whether the similarity is above the threshold.
     pub is_same_speaker: bool,
-    /// The natural logarithm of how much more likely the similarity is if one speaker is heard than if two are. It is limited by what the
-    /// calibration can show; null as the rate is.
+    /// The natural logarithm of the likelihood ratio: how much more likely the similarity is for one speaker than for
+    /// two. It is limited to what the calibration can show. Null under the same conditions as the rate.
     #[cfg_attr(feature = "schema", schema(example = 4.2))]
     pub log_likelihood_ratio: Option<f64>,
-    /// The share of pairs of different speakers of the same sex, with as much speech, that score at least this on the calibration's
-    /// recordings. Null where that cannot be told; `calibration_note` says why.
+    /// The share of pairs of different speakers of the same sex, with as much speech, that score at least this on the
+    /// calibration's recordings. Null if it is not known; `calibration_note` gives the reason.
     #[cfg_attr(feature = "schema", schema(example = 0.002))]
     pub false_accept_rate: Option<f64>,
-    /// Whether the rate is only known to be no more than this.
+    /// Whether the true rate is only known to be at most this.
     #[cfg_attr(feature = "schema", schema(example = false))]
     pub false_accept_rate_is_bound: bool,
-    /// What the claims are computed with; null if there is nothing for this model.
+    /// The name of the calibration behind the claims. Null if the model has none.
     #[cfg_attr(feature = "schema", schema(example = "librispeech-2026"))]
     pub calibration: Option<String>,
-    /// What was measured and what was not, or why nothing is claimed.
+    /// Describes what was measured and what was not, or explains why there are no claims.
     #[cfg_attr(
         feature = "schema",
         schema(
@@ -77,14 +77,14 @@ pub struct Verification {
         )
     )]
     pub calibration_note: String,
-    /// Names weights and preprocessing.
+    /// The fingerprint of the model, which identifies its weights and preprocessing.
     #[cfg_attr(feature = "schema", schema(example = "resemblyzer-0.1.4/39373b86"))]
     pub model: String,
-    /// One side.
+    /// The first side.
     pub a: SideAnswer,
-    /// The other.
+    /// The second side.
     pub b: SideAnswer,
-    /// Reasons to trust the decision less: those of both sides, and `level_mismatch`.
+    /// Reasons to trust the decision less: the warnings of both sides, and `level_mismatch`.
     pub warnings: Vec<String>,
 }
 
@@ -117,7 +117,7 @@ pub fn verify(
     })
 }
 
-/// The warnings of both sides, each once, and whether their levels differ too much.
+/// Returns the warnings of both sides, each once, and `level_mismatch` if their levels differ too much.
 fn warnings(a: &Side, b: &Side) -> Vec<String> {
     let mut warnings: Vec<String> = Vec::new();
     for warning in a.warnings.iter().chain(&b.warnings) {

@@ -1,11 +1,11 @@
-//! How much of the windows hears each speaker, in each frame.
+//! The share of the windows that hears each speaker, in each frame.
 
 use std::ops::Range;
 
 use super::windows::{Segmentation, WINDOW_FRAMES, speakers};
 use crate::models::segmentation::FRAME_STEP_SAMPLES;
 
-/// Frames of a recording of `n_samples`.
+/// Returns the number of frames of a recording of `n_samples`.
 fn n_frames(n_samples: usize) -> usize {
     n_samples / FRAME_STEP_SAMPLES + 2
 }
@@ -15,13 +15,13 @@ pub(super) struct Activity {
     n_speakers: usize,
     /// `[frames, speakers]`.
     shares: Vec<f32>,
-    /// The probability of silence in each frame: the weighted mean of the windows.
+    /// The probability of silence in each frame: the weighted mean over the windows.
     silence: Vec<f32>,
 }
 
 impl Activity {
-    /// Of windows, whose local speakers are speakers by `speaker_of` (the window and the number in it). A window counts most in its middle: its
-    /// weights are a Hamming window.
+    /// Computes the activity from the windows. `speaker_of` maps a window and the number of a local speaker in it to a
+    /// speaker. A window counts most in its middle: its weights are a Hamming window.
     pub(super) fn new(
         segmentation: &Segmentation,
         n_speakers: usize,
@@ -43,7 +43,7 @@ impl Activity {
                 }
                 weights[frame] += weight;
                 silence[frame] += weight * f32::from(silent[i]) / f32::from(u8::MAX);
-                // Two local speakers may be one speaker, who is heard once.
+                // Two local speakers may be one speaker, who counts once.
                 let mut heard = 0_u64;
                 for number in speakers(*active) {
                     let speaker = speaker_of(window, number);
@@ -63,22 +63,22 @@ impl Activity {
         Self { n_speakers, shares, silence }
     }
 
-    /// The number of frames.
+    /// Returns the number of frames.
     pub(super) fn n_frames(&self) -> usize {
         self.shares.len() / self.n_speakers
     }
 
-    /// The share of each speaker.
+    /// Returns the share of each speaker in a frame.
     pub(super) fn row(&self, frame: usize) -> &[f32] {
         &self.shares[frame * self.n_speakers..][..self.n_speakers]
     }
 
-    /// The probability of silence in a frame.
+    /// Returns the probability of silence in a frame.
     pub(super) fn silence(&self, frame: usize) -> f32 {
         self.silence[frame]
     }
 
-    /// Who is heard most in some frames; of equals the first.
+    /// Returns the speaker who is heard most in some frames. Among equals, it is the first.
     pub(super) fn most_heard(&self, frames: Range<usize>) -> usize {
         let mut sums = vec![0.0_f64; self.n_speakers];
         for frame in frames {
@@ -98,7 +98,7 @@ impl Activity {
         }
     }
 
-    /// For tests: all shares, `[frames, speakers]`.
+    /// Returns all shares, `[frames, speakers]`.
     #[cfg(test)]
     pub(super) fn shares(&self) -> &[f32] {
         &self.shares

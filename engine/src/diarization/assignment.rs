@@ -1,4 +1,4 @@
-//! Pairs of two lists that fit best.
+//! Pairs the elements of two lists so that they fit best.
 
 use pathfinding::kuhn_munkres::kuhn_munkres;
 use pathfinding::matrix::Matrix;
@@ -6,8 +6,8 @@ use pathfinding::matrix::Matrix;
 /// Scores are compared in steps of a millionth.
 const STEPS: f64 = 1e6;
 
-/// The column of each row of scores, each column at most once, so that the sum of the scores is largest; `None` for rows that are
-/// left over. All rows are equally long.
+/// Returns a column for each row of scores, so that the sum of the scores is largest. Each column is used at most once,
+/// and rows that are left over get `None`. All rows have the same length.
 pub(crate) fn best_pairs(scores: &[Vec<f64>]) -> Vec<Option<usize>> {
     let n_columns = scores.first().map_or(0, Vec::len);
     if n_columns == 0 {

@@ -1,31 +1,31 @@
-//! How many speakers there may be.
+//! The number of speakers in a recording.
 
 use std::ops::RangeInclusive;
 
-/// Speakers that can be asked for.
+/// The largest number of speakers that a request can ask for.
 pub const MAX_SPEAKERS: usize = 30;
 
-/// Speakers at the most, unless a request names a number.
+/// The maximum number of speakers, unless a request gives one.
 const DEFAULT_MAX_SPEAKERS: usize = 10;
 
-/// How many speakers there are.
+/// The number of speakers in a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SpeakerCount {
-    /// So many.
+    /// Exactly this many.
     Exactly(usize),
-    /// Within these bounds; what the recording tells.
+    /// A number within these bounds, which the recording determines.
     Within(RangeInclusive<usize>),
 }
 
 impl SpeakerCount {
-    /// Within bounds, of which either may be missing; none if the lower one is above the upper.
+    /// Creates a count within bounds, either of which may be missing. Returns `None` if the lower bound is above the upper.
     pub fn within(least: Option<usize>, most: Option<usize>) -> Option<Self> {
         let least = least.unwrap_or(1);
         let most = most.unwrap_or(DEFAULT_MAX_SPEAKERS.max(least));
         (least <= most).then_some(Self::Within(least..=most))
     }
 
-    /// The least and the most.
+    /// Returns the smallest and the largest number of speakers.
     pub(super) fn bounds(&self) -> RangeInclusive<usize> {
         match self {
             Self::Exactly(n_speakers) => *n_speakers..=*n_speakers,

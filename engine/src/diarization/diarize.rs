@@ -1,4 +1,4 @@
-//! The steps in order.
+//! The steps of diarization, in order.
 
 use std::ops::Range;
 
@@ -13,19 +13,21 @@ use crate::audio::SAMPLE_RATE_HZ;
 use crate::models::TurnParameters;
 use crate::pace::{Cancelled, Pace};
 
-/// Feature frames without others from which on a group of pieces founds a cluster; the further ones where there are too few clusters.
+/// A group of pieces with this many feature frames without others starts a cluster. The smaller numbers apply if there
+/// are too few clusters.
 const FOUNDING_FRAMES: [f64; 3] = [100.0, 50.0, 20.0];
 
-/// At most this many groups found clusters, the largest ones: memory grows with the square of their number. Two hours have fewer.
+/// The maximum number of groups that start clusters. The largest groups are kept. Memory grows with the square of this
+/// number. Two hours have fewer groups.
 const MAX_FOUNDERS: usize = 3_000;
 
-/// A speaker has at least this share of all clean speech.
+/// The smallest share of all clean speech that a speaker has.
 const MIN_SHARE: f64 = 0.01;
 
-/// How turns are to be found.
+/// The options for finding turns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TurnOptions {
-    /// How many speakers there are.
+    /// The number of speakers.
     pub count: SpeakerCount,
     /// Whether turns of different speakers may overlap.
     pub overlap: bool,
@@ -40,49 +42,49 @@ impl Default for TurnOptions {
 /// The segmentation of a recording, and the embeddings of its pieces.
 #[derive(Clone, Debug)]
 pub struct Heard {
-    /// Who speaks in each window.
+    /// The speakers of each window.
     pub segmentation: Segmentation,
-    /// Where one voice is heard alone, in feature frames.
+    /// The pieces in which one voice is heard alone, in feature frames.
     pub pieces: Vec<Range<usize>>,
-    /// The embedding of each piece, L2 norm 1.
+    /// The embedding of each piece, with an L2 norm of 1.
     pub units: Vec<Vec<f32>>,
     /// The level of each frame of the network, in dB.
     pub levels_db: Vec<f32>,
-    /// How the model tells speakers apart.
+    /// The model's parameters for telling speakers apart.
     pub parameters: TurnParameters,
 }
 
-/// Who spoke when.
+/// The turns and the speakers of a recording.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Diarization {
-    /// In the order of their starts. Those of one speaker do not overlap.
+    /// The turns, in the order of their starts. Turns of one speaker do not overlap.
     pub turns: Vec<Turn>,
-    /// By their numbers, in the order in which they are first heard.
+    /// The speakers by number, in the order in which they are first heard.
     pub speakers: Vec<Speaker>,
 }
 
 /// A speaker of a recording.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Speaker {
-    /// Seconds of the turns.
+    /// The seconds of the speaker's turns.
     pub seconds: f64,
-    /// Seconds without others that the embedding is made of.
+    /// The seconds without other speakers that the embedding is computed from.
     pub clean_seconds: f64,
-    /// The mean of the speaker's pieces, L2 norm 1. Empty if all speech of the recording overlaps.
+    /// The mean of the speaker's pieces, with an L2 norm of 1. Empty if all speech of the recording overlaps.
     pub embedding: Vec<f64>,
 }
 
-/// What a speaker is called who has no name: `S1` and so on.
+/// Returns the label of a speaker without a name: `S1` and so on.
 pub fn label(speaker: usize) -> String {
     format!("S{}", speaker + 1)
 }
 
 /// Finds turns and speakers.
 ///
-/// 1. The local speakers of each window, each the mean of its pieces.
-/// 2. Coherent groups of their pieces with a second of speech are clustered; clusters of hardly any speech are dropped.
-/// 3. The local speakers of each window go to different clusters, as alike as possible.
-/// 4. Each frame is a speaker's of which most windows say so; pieces that are clearly more alike to another are moved.
+/// 1. Compute the local speakers of each window. Each is the mean of its pieces.
+/// 2. Cluster the coherent groups of their pieces that have a second of speech. Drop clusters with hardly any speech.
+/// 3. Assign the local speakers of each window to different clusters that are as similar as possible.
+/// 4. Assign each frame to the speakers that most windows hear. Move pieces that are clearly more similar to another speaker.
 pub fn diarize(heard: &Heard, options: &TurnOptions, pace: Pace<'_>) -> Result<Diarization, Cancelled> {
     if !heard.segmentation.has_speech() {
         return Ok(Diarization::default());
@@ -93,17 +95,17 @@ pub fn diarize(heard: &Heard, options: &TurnOptions, pace: Pace<'_>) -> Result<D
     Ok(found.diarization(heard, &activity, options.overlap))
 }
 
-/// The speakers, and which local speakers belong to each.
+/// The speakers, and the local speakers that belong to each.
 pub(super) struct Speakers {
-    /// A unit vector for each speaker. Empty if there are no pieces.
+    /// One unit vector for each speaker. Empty if there are no pieces.
     pub(super) centroids: Vec<Vec<f64>>,
     locals: Vec<LocalSpeaker>,
-    /// Whose each local speaker is.
+    /// The speaker of each local speaker.
     owners: Vec<usize>,
 }
 
 impl Speakers {
-    /// Steps 1 to 3.
+    /// Performs steps 1 to 3.
     pub(super) fn find(heard: &Heard, count: &SpeakerCount, pace: Pace<'_>) -> Result<Self, Cancelled> {
         let Heard { segmentation, pieces, units, parameters, .. } = heard;
         let locals = local_speakers(segmentation, pieces);
@@ -133,14 +135,14 @@ impl Speakers {
             let scores: Vec<Vec<f64>> = cosines.iter().zip(&locals[window]).map(score).collect();
             let assigned = best_pairs(&scores);
             owners.extend(assigned.into_iter().zip(&cosines).map(|(speaker, row)| {
-                // More local speakers than clusters: those left over go to the nearest.
+                // If there are more local speakers than clusters, those left over go to the nearest cluster.
                 speaker.unwrap_or_else(|| nearest(row))
             }));
         }
         Ok(Self { centroids, locals, owners })
     }
 
-    /// Step 4.
+    /// Performs step 4.
     pub(super) fn activity(&self, heard: &Heard) -> Activity {
         let Heard { segmentation, pieces, units, parameters, .. } = heard;
         let speaker_of = |window: usize, number: usize| {
@@ -174,7 +176,7 @@ impl Speakers {
         let of_pieces: Vec<usize> =
             heard.pieces.iter().map(|piece| activity.most_heard(frames_of(piece))).collect();
         self.measure_margins(heard, &of_pieces, &mut turns);
-        // Speakers without a turn are nobody; the others are numbered as they are heard.
+        // Speakers without a turn are dropped. The others are numbered in the order in which they are heard.
         let mut heard_order: Vec<usize> = Vec::new();
         for turn in &mut turns {
             let place = heard_order.iter().position(|known| *known == turn.speaker);
@@ -202,7 +204,7 @@ impl Speakers {
         Diarization { turns, speakers }
     }
 
-    /// The mean over a turn's pieces of how far its speaker is ahead of the next.
+    /// Sets the margin of each turn: the mean over its pieces of its speaker's lead over the next.
     fn measure_margins(&self, heard: &Heard, of_pieces: &[usize], turns: &mut [Turn]) {
         if self.centroids.len() < 2 {
             return;
@@ -229,8 +231,9 @@ impl Speakers {
     }
 }
 
-/// Step 2, first half: what founds clusters. The network tells no more than three speakers of a window apart, and takes two voices for one
-/// where there are more: the pieces of each local speaker are grouped first, and each group with enough clean speech is a founder.
+/// Performs the first half of step 2: returns the groups that may start clusters, the founders. The network distinguishes
+/// at most three speakers in a window. If there are more, it takes two voices for one. The pieces of each local speaker
+/// are therefore grouped first, and each group with enough clean speech is a founder.
 fn founders(
     locals: &[LocalSpeaker],
     units: &[Vec<f32>],
@@ -242,7 +245,7 @@ fn founders(
         let member = |(piece, frames): &(usize, usize)| Member {
             unit: units[*piece].iter().map(|component| f64::from(*component)).collect(),
             weight: *frames as f64,
-            // Each is its own: within a local speaker, no two are known to differ.
+            // Each piece counts as a separate window, because no two pieces of a local speaker are known to differ.
             window: *piece,
         };
         let members: Vec<Member> = alone.iter().map(member).collect();
@@ -257,8 +260,8 @@ fn founders(
     Ok(groups)
 }
 
-/// Step 2, second half: the unit vector of each speaker. Where that makes fewer speakers than the minimum, briefer groups become founders
-/// too; where it still does, the least alike stay apart.
+/// Performs the second half of step 2: returns the unit vector of each speaker. If there are fewer speakers than the
+/// minimum, briefer groups become founders too. If there are still too few, the least similar clusters stay apart.
 fn clusters(
     groups: &[Member],
     count: &SpeakerCount,
@@ -293,7 +296,7 @@ fn clusters(
     Ok(centroids(&members, &cluster_of, least, most))
 }
 
-/// The unit vectors of the largest clusters.
+/// Returns the unit vectors of the largest clusters.
 fn centroids(members: &[&Member], cluster_of: &[usize], least: usize, most: usize) -> Vec<Vec<f64>> {
     let n_clusters = cluster_of.iter().max().map_or(0, |last| last + 1);
     let dimension = members.first().map_or(0, |member| member.unit.len());
@@ -315,12 +318,12 @@ fn centroids(members: &[&Member], cluster_of: &[usize], least: usize, most: usiz
     kept.into_iter().map(|cluster| unit(std::mem::take(&mut sums[cluster].1))).collect()
 }
 
-/// The frames under a piece.
+/// Returns the frames under a piece.
 fn frames_of(piece: &Range<usize>) -> Range<usize> {
     frame_of(piece.start).max(0) as usize..frame_of(piece.end).max(0) as usize
 }
 
-/// The mean of pieces, weighted by their frames, of norm 1; zeros if there is none.
+/// Returns the mean of pieces, weighted by their frames and with a norm of 1. Returns zeros if there are no pieces.
 fn mean_of(pieces: &[(usize, usize)], units: &[Vec<f32>]) -> Vec<f64> {
     let mut sum = vec![0.0; units.first().map_or(0, Vec::len)];
     for (piece, frames) in pieces {
@@ -338,7 +341,7 @@ fn unit(mut vector: Vec<f64>) -> Vec<f64> {
     vector
 }
 
-/// The place of the largest; of equals the first.
+/// Returns the place of the largest cosine. Among equals, it is the first.
 fn nearest(cosines: &[f64]) -> usize {
     (0..cosines.len()).rev().max_by(|a, b| cosines[*a].total_cmp(&cosines[*b])).unwrap_or(0)
 }

@@ -1,21 +1,21 @@
-//! Average linkage of local speakers.
+//! Clusters local speakers by average linkage.
 
 use crate::pace::{Cancelled, Pace};
 
-/// A unit vector that stands for a stretch of one voice.
+/// A unit vector that represents a stretch of one voice.
 pub(super) struct Member {
     pub(super) unit: Vec<f64>,
-    /// How much it counts.
+    /// The weight of the stretch.
     pub(super) weight: f64,
-    /// The window that it was found in: two of one window are two voices, unless they are as alike as the threshold says.
+    /// The window that it was found in. Two members of one window are two voices, unless their cosine reaches the threshold.
     pub(super) window: usize,
 }
 
-/// The cluster of each member, numbered in the order of their first members: the two clusters with the largest weighted mean cosine are
-/// joined while it is at least `threshold`, and while there are more than `least` clusters. Clusters with members of one window that are less
-/// alike are kept apart.
+/// Clusters the members and returns the cluster of each member. Clusters are numbered in the order of their first members. The
+/// two clusters with the largest weighted mean cosine are joined while that cosine is at least `threshold` and there are more
+/// than `least` clusters. Clusters stay apart if they have members of one window whose cosine is below `threshold`.
 ///
-/// Each row keeps its best partner, so that a join takes time in proportion to the number of members, not to its square.
+/// Each row remembers its best partner, so that a join takes time in proportion to the number of members, not to its square.
 pub(super) fn average_linkage(
     members: &[&Member],
     threshold: f64,
@@ -38,14 +38,14 @@ pub(super) fn average_linkage(
 
 struct Linkage {
     n: usize,
-    /// `[n, n]`: sums of the weighted cosines between the members of two clusters; minus infinity where they are kept apart.
+    /// `[n, n]`: sums of the weighted cosines between the members of two clusters. Minus infinity keeps two clusters apart.
     sums: Vec<f64>,
     weights: Vec<f64>,
-    /// Whether a row stands for a cluster still.
+    /// Whether the row is still a cluster.
     is_cluster: Vec<bool>,
-    /// The row that each member's cluster has.
+    /// The row of each member's cluster.
     cluster_of: Vec<usize>,
-    /// Of each row, the nearest cluster behind it, if there is one; of equally near ones the first.
+    /// For each row, the nearest cluster after it, if there is one. Among equally near clusters, it is the first.
     best: Vec<Option<usize>>,
 }
 
@@ -76,7 +76,7 @@ impl Linkage {
         Ok(linkage)
     }
 
-    /// The mean cosine of two clusters.
+    /// Returns the mean cosine of two clusters.
     fn cosine(&self, i: usize, j: usize) -> f64 {
         self.sums[i * self.n + j] / (self.weights[i] * self.weights[j])
     }
@@ -118,7 +118,7 @@ impl Linkage {
     }
 }
 
-/// The scalar product: of unit vectors, their cosine.
+/// Returns the scalar product. For unit vectors, it is their cosine.
 pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
@@ -149,16 +149,16 @@ mod tests {
     fn the_alike_are_joined_unless_one_window_tells_them_apart() {
         let members = [member(0.0, 0), member(1.6, 0), member(0.1, 1), member(1.5, 1), member(0.2, 2)];
         assert_eq!(clusters(&members, 1), [0, 1, 0, 1, 0]);
-        // As alike as two parts of one voice: the window is not believed.
+        // These are as similar as two parts of one voice, so the shared window does not keep them apart.
         assert_eq!(clusters(&[member(0.0, 0), member(0.1, 0)], 1), [0, 0]);
-        // Both are nearest to the third, which cannot be both.
+        // Both are nearest to the third, which can join only one of them.
         let members = [member(0.0, 0), member(1.2, 0), member(0.55, 1)];
         assert_eq!(clusters(&members, 1), [0, 1, 0]);
         assert_eq!(clusters(&members, 3), [0, 1, 2]);
         assert_eq!(clusters(&[], 1), [0; 0]);
     }
 
-    /// What each row remembers is what a search through all pairs would find.
+    /// Checks that the remembered partners are those that a search through all pairs finds.
     #[test]
     fn joins_are_those_of_the_plain_way() {
         let mut random = PseudoRandom(7);

@@ -1,30 +1,30 @@
-//! Where one voice is heard alone: pieces, each of which is embedded once, and the local speakers that they belong to.
+//! Pieces in which one voice is heard alone, and the local speakers that they belong to. Each piece is embedded once.
 
 use std::ops::Range;
 
 use super::windows::{Segmentation, WINDOW_FRAMES, alone, frame_of, speakers};
 use crate::models::segmentation::MAX_LOCAL_SPEAKERS;
 
-/// Feature frames of the shortest piece, and of a silence that a piece may span.
+/// The number of feature frames of the shortest piece, and of the longest silence that a piece may span.
 const MIN_FRAMES: usize = 20;
 const MAX_GAP_FRAMES: usize = 20;
 
-/// A stretch in which the nearest window hears one and the same local speaker.
+/// A stretch in which the nearest window hears one and the same local speaker alone.
 struct Stretch {
     frames: Range<usize>,
     window: usize,
     speaker: usize,
-    /// What is behind it is silence of all.
+    /// Whether only silence has followed it so far.
     is_open: bool,
 }
 
-/// The pieces of a recording, in feature frames and in order: where the window whose middle is nearest hears one local speaker alone, over short
-/// silences. One longer than `max_frames` is cut into equal parts.
+/// Returns the pieces of a recording, in feature frames and in order. In a piece, the window with the nearest middle
+/// hears one local speaker alone, apart from short silences. A piece longer than `max_frames` is cut into equal parts.
 pub fn pieces(segmentation: &Segmentation, max_frames: usize) -> Vec<Range<usize>> {
     owned_pieces(segmentation, max_frames).into_iter().map(|(_, piece)| piece).collect()
 }
 
-/// The same, each with the window whose middle is nearest.
+/// Returns the same pieces, each with the window whose middle is nearest.
 pub(crate) fn owned_pieces(segmentation: &Segmentation, max_frames: usize) -> Vec<(usize, Range<usize>)> {
     let mut stretches: Vec<Stretch> = Vec::new();
     for (t, window) in segmentation.owners() {
@@ -64,20 +64,20 @@ fn equal_parts(frames: Range<usize>, max_frames: usize) -> impl Iterator<Item = 
 pub(super) struct LocalSpeaker {
     /// The window.
     pub(super) window: usize,
-    /// The number in it.
+    /// The speaker's number in the window.
     pub(super) number: usize,
-    /// Of each piece in which the window hears this speaker alone, how many feature frames.
+    /// For each piece in which the window hears this speaker alone, the piece and the number of such feature frames.
     pub(super) alone: Vec<(usize, usize)>,
 }
 
 impl LocalSpeaker {
-    /// Feature frames of pieces in which this speaker is heard alone.
+    /// Returns the number of feature frames of pieces in which this speaker is heard alone.
     pub(super) fn clean_frames(&self) -> usize {
         self.alone.iter().map(|(_, frames)| frames).sum()
     }
 }
 
-/// All local speakers that are heard at all, window by window.
+/// Returns all local speakers that are heard at all, window by window.
 pub(super) fn local_speakers(segmentation: &Segmentation, pieces: &[Range<usize>]) -> Vec<LocalSpeaker> {
     let mut found = Vec::new();
     let mut first_piece = 0;
@@ -85,7 +85,7 @@ pub(super) fn local_speakers(segmentation: &Segmentation, pieces: &[Range<usize>
         let frames = segmentation.frames(window);
         let first = segmentation.first_frame(window) as isize;
         let is_within = |t: &usize| (first..first + WINDOW_FRAMES as isize).contains(&frame_of(*t));
-        // Those before this window are before all that follow.
+        // Pieces that end before this window also end before all later windows.
         while pieces.get(first_piece).is_some_and(|piece| frame_of(piece.end - 1) < first) {
             first_piece += 1;
         }

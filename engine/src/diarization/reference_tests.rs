@@ -1,4 +1,4 @@
-//! The segmentation network and what is made of it: each stage against what the originals compute.
+//! Tests each stage of the segmentation network and each step of diarization against the results of the originals.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,7 +61,7 @@ fn the_checkpoint_converts_to_the_committed_file() {
     assert!(matches!(convert(&checkpoint[1..]), Err(ConvertError::WrongCheckpoint { .. })));
 }
 
-/// The names of values inside the graph, and what they may differ by: its weights are rounded to 16 bits.
+/// The names of values inside the graph, and their tolerances. The weights of the graph are rounded to 16 bits.
 const STAGES: [(&str, f32); 7] = [
     ("sincnet", 1e-3),
     ("lstm0", 1e-3),
@@ -72,7 +72,7 @@ const STAGES: [(&str, f32); 7] = [
     ("linear1", 1e-2),
 ];
 
-/// The committed file with further outputs: protobuf joins the fields of messages that follow each other.
+/// Returns the committed file with further outputs. Protobuf joins the fields of messages that follow each other.
 fn with_stages() -> Vec<u8> {
     let length_delimited = |field: u8, contents: &[u8]| {
         let length = u8::try_from(contents.len()).expect("it is short");
@@ -80,7 +80,7 @@ fn with_stages() -> Vec<u8> {
         [&[field << 3 | 2, length], contents].concat()
     };
     let outputs = STAGES.iter().flat_map(|(name, _)| {
-        // A tensor of `f32`, whatever its shape: `ValueInfoProto` with `TypeProto.tensor_type.elem_type`.
+        // A tensor of `f32` of any shape: `ValueInfoProto` with `TypeProto.tensor_type.elem_type`.
         let tensor_type = length_delimited(1, &[1 << 3, 1]);
         let info = [length_delimited(1, name.as_bytes()), length_delimited(2, &tensor_type)].concat();
         length_delimited(12, &info)
@@ -96,7 +96,7 @@ fn read<D: ndarray::Dimension>(path: &Path) -> ndarray::Array<f32, D> {
     ndarray_npy::read_npy(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Noise that is the same everywhere, by a hash of each place.
+/// Returns noise that is the same everywhere, from a hash of each place.
 fn noise() -> Vec<f32> {
     let sample = |i: u32| {
         let mut x = i.wrapping_mul(2_654_435_761).wrapping_add(12_345);
@@ -158,7 +158,7 @@ fn each_stage_of_the_network_is_the_originals() {
     }
 }
 
-/// The share of values that are equal.
+/// Returns the share of values that are equal.
 fn equal_share<T: PartialEq>(actual: &[T], expected: &[T]) -> f64 {
     assert_eq!(actual.len(), expected.len());
     let n_equal = actual.iter().zip(expected).filter(|(a, b)| a == b).count();
@@ -169,7 +169,7 @@ fn bits(class: f32) -> u8 {
     [0b000, 0b001, 0b010, 0b100, 0b011, 0b101, 0b110][class as usize]
 }
 
-/// The turns of an RTTM file.
+/// Returns the turns of an RTTM file.
 fn turns(path: &Path) -> Vec<(f64, f64, String)> {
     let text = std::fs::read_to_string(path).unwrap();
     let turn = |line: &str| {
@@ -196,7 +196,7 @@ fn check_steps(golden: &Path, recording: &Path) {
     let samples = samples(recording);
     let n_samples = samples.len();
 
-    // The network, of samples in 16 bits.
+    // The network reads samples in 16 bits.
     let first: Vec<usize> =
         read::<ndarray::Ix1>(&with("first.npy")).iter().map(|first| *first as usize).collect();
     let classes: Array2<f32> = read(&with("classes.npy"));
@@ -214,7 +214,7 @@ fn check_steps(golden: &Path, recording: &Path) {
     assert_eq!(own_first, first);
     assert!(equal_share(&active, &expected) >= 0.999, "{}", equal_share(&active, &expected));
 
-    // From here on with the reference's classes.
+    // From here on, the test uses the reference's classes.
     let mut segmentation = Segmentation::new(n_samples);
     for (window, classes) in windows(n_samples).iter().zip(classes.rows()) {
         let one_hot = |class: &f32| {
@@ -244,7 +244,7 @@ fn check_steps(golden: &Path, recording: &Path) {
         assert!(cosine > 0.999_9, "{piece:?}: {cosine}");
     }
 
-    // From here on with the reference's embeddings.
+    // From here on, the test uses the reference's embeddings.
     let units = embeddings.rows().into_iter().map(|row| row.to_vec()).collect();
     // The reference neither splits local speakers nor leaves out pauses.
     let parameters = TurnParameters { split_below: -1.0, ..parameters };

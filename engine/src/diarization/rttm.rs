@@ -1,17 +1,17 @@
-//! Rich Transcription Time Marked: a line for each turn.
+//! Rich Transcription Time Marked (RTTM): one line for each turn.
 
 use std::ops::Range;
 
 use super::timeline::Turn;
 
-/// Fields of a line.
+/// The number of fields in a line.
 const FIELDS: usize = 10;
 
-/// More than any recording has: a year.
+/// A year, which is longer than any recording.
 const MAX_SECONDS: f64 = 366.0 * 86_400.0;
 
-/// The lines of a recording's turns, by the name and the channel (from 1) of each speaker. Names are of a word each: white space in them
-/// becomes `_`.
+/// Returns the lines of a recording's turns. `name` and `channel` return the name and the channel (from 1) of a speaker.
+/// A name must be one word, so white space in it becomes `_`.
 pub fn rttm(
     recording: &str,
     turns: &[Turn],
@@ -28,28 +28,28 @@ pub fn rttm(
     turns.iter().map(line).collect()
 }
 
-/// A turn as a line tells it.
+/// A turn that was read from a line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RttmTurn {
     /// The recording.
     pub recording: String,
-    /// When, in seconds.
+    /// The start and the end in seconds.
     pub seconds: Range<f64>,
     /// The speaker's name.
     pub speaker: String,
 }
 
-/// A line that tells no turn.
+/// A line that is not a valid turn.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {reason}")]
 pub struct RttmError {
-    /// Its number, from 1.
+    /// The number of the line, from 1.
     pub line: usize,
-    /// What is wrong.
+    /// The reason why it is not valid.
     pub reason: &'static str,
 }
 
-/// The turns of a text of lines. Lines of other types than `SPEAKER`, empty ones and comments (`;;`) are passed over.
+/// Parses the turns of a text. It skips lines of types other than `SPEAKER`, empty lines and comments (`;;`).
 pub fn parse_rttm(text: &str) -> Result<Vec<RttmTurn>, RttmError> {
     let mut turns = Vec::new();
     for (i, line) in text.lines().enumerate() {

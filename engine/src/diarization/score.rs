@@ -1,4 +1,4 @@
-//! How far turns are from those of a reference.
+//! Scores turns against those of a reference.
 //!
 //! Source: NIST's diarization error rate and DIHARD's Jaccard error rate, as pyannote.metrics computes them. Error: 1e-4.
 
@@ -6,46 +6,46 @@ use std::ops::{AddAssign, Range};
 
 use super::assignment::best_pairs;
 
-/// A recording has at most this many speakers.
+/// The maximum number of speakers of a recording.
 pub const MAX_SCORED_SPEAKERS: usize = 1_000;
 
-/// A turn of a speaker, by the speaker's number.
+/// A turn and the number of its speaker.
 pub type ScoredTurn = (Range<f64>, usize);
 
-/// What is scored.
+/// The options of scoring.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ScoreOptions {
-    /// Seconds before and behind each edge of a reference's turn that are not scored.
+    /// Seconds before and after each edge of a reference's turn that are not scored.
     pub collar_seconds: f64,
-    /// Where several speak in the reference is not scored.
+    /// Whether stretches in which several speakers of the reference speak are not scored.
     pub skips_overlap: bool,
 }
 
 /// Errors in seconds, of one recording or of several together.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Score {
-    /// Speech of the reference, that of each speaker.
+    /// The speech of the reference, summed over its speakers.
     pub total: f64,
-    /// The hypothesis has no speaker, or fewer than the reference.
+    /// Speech where the hypothesis has no speaker, or fewer speakers than the reference.
     pub missed: f64,
-    /// The hypothesis has a speaker where the reference has none, or more speakers.
+    /// Speech where the hypothesis has a speaker and the reference has none, or where it has more speakers.
     pub false_alarm: f64,
-    /// The hypothesis has another speaker.
+    /// Speech where the hypothesis has another speaker.
     pub confusion: f64,
     /// The sum over the reference's speakers of their Jaccard error rates.
     pub jaccard_errors: f64,
-    /// Speakers of the reference with speech in the scored stretches.
+    /// The number of speakers of the reference with speech in the scored stretches.
     pub scored_speakers: usize,
 }
 
 impl Score {
-    /// The diarization error rate. It is 0 if neither side has speech.
+    /// Returns the diarization error rate. It is 0 if neither side has speech.
     pub fn error_rate(&self) -> f64 {
         let errors = self.missed + self.false_alarm + self.confusion;
         if errors == 0.0 { 0.0 } else { errors / self.total }
     }
 
-    /// The Jaccard error rate.
+    /// Returns the Jaccard error rate.
     pub fn jaccard_error_rate(&self) -> f64 {
         if self.scored_speakers == 0 { 0.0 } else { self.jaccard_errors / self.scored_speakers as f64 }
     }
@@ -62,8 +62,8 @@ impl AddAssign for Score {
     }
 }
 
-/// Compares the turns of a recording with its reference's. All is scored from the first turn of either to the last, but for what the options
-/// leave out.
+/// Compares the turns of a recording with those of its reference. Everything from the first turn of either to the last is
+/// scored, except for the stretches that the options leave out.
 pub fn score(reference: &[ScoredTurn], hypothesis: &[ScoredTurn], options: ScoreOptions) -> Score {
     let scored = scored_stretches(reference, hypothesis, options);
     let (reference, hypothesis) = (speakers(reference, &scored), speakers(hypothesis, &scored));
@@ -88,14 +88,14 @@ pub fn score(reference: &[ScoredTurn], hypothesis: &[ScoredTurn], options: Score
     score
 }
 
-/// Misses, false alarms and confusion, from edge to edge.
+/// Adds misses, false alarms and confusion, from edge to edge.
 fn add_errors(
     score: &mut Score,
     reference: &[Vec<Range<f64>>],
     hypothesis: &[Vec<Range<f64>>],
     pairs: &[Option<usize>],
 ) {
-    // Of each edge: when, whose it is (the reference's first), and whether speech begins.
+    // For each edge: its time, its speaker (the reference's first), and whether speech begins.
     let mut edges: Vec<(f64, usize, bool)> = Vec::new();
     for (speaker, stretches) in reference.iter().chain(hypothesis).enumerate() {
         edges.extend(stretches.iter().flat_map(|s| [(s.start, speaker, true), (s.end, speaker, false)]));
@@ -131,7 +131,7 @@ fn add_errors(
     }
 }
 
-/// The stretches to score, in order.
+/// Returns the stretches to score, in order.
 fn scored_stretches(
     reference: &[ScoredTurn],
     hypothesis: &[ScoredTurn],
@@ -162,7 +162,7 @@ fn scored_stretches(
     scored
 }
 
-/// The stretches with more than one turn.
+/// Returns the stretches with more than one turn.
 fn overlaps(turns: &[ScoredTurn]) -> Vec<Range<f64>> {
     let mut edges: Vec<(f64, i32)> =
         turns.iter().flat_map(|(seconds, _)| [(seconds.start, 1), (seconds.end, -1)]).collect();
@@ -179,7 +179,7 @@ fn overlaps(turns: &[ScoredTurn]) -> Vec<Range<f64>> {
     found
 }
 
-/// The speech of each speaker within the scored stretches.
+/// Returns the speech of each speaker within the scored stretches.
 fn speakers(turns: &[ScoredTurn], scored: &[Range<f64>]) -> Vec<Vec<Range<f64>>> {
     let n_speakers = turns.iter().map(|(_, speaker)| speaker + 1).max().unwrap_or(0);
     let mut speakers = vec![Vec::new(); n_speakers];
@@ -189,7 +189,7 @@ fn speakers(turns: &[ScoredTurn], scored: &[Range<f64>]) -> Vec<Vec<Range<f64>>>
     speakers.into_iter().map(|own| intersection(&union(own), scored)).collect()
 }
 
-/// Stretches in order, those that meet as one.
+/// Returns the stretches in order, and joins those that meet.
 fn union(mut stretches: Vec<Range<f64>>) -> Vec<Range<f64>> {
     stretches.sort_by(|a, b| a.start.total_cmp(&b.start));
     let mut joined: Vec<Range<f64>> = Vec::new();
@@ -202,7 +202,7 @@ fn union(mut stretches: Vec<Range<f64>>) -> Vec<Range<f64>> {
     joined
 }
 
-/// What is in both of two lists, each in order.
+/// Returns the stretches that are in both of two ordered lists.
 fn intersection(a: &[Range<f64>], b: &[Range<f64>]) -> Vec<Range<f64>> {
     let (mut i, mut j, mut common) = (0, 0, Vec::new());
     while let (Some(x), Some(y)) = (a.get(i), b.get(j)) {
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     #[allow(clippy::float_cmp, reason = "these numbers are exact")]
     fn errors_are_of_three_kinds() {
-        // The reference: 0 from 0 to 10, 1 from 8 to 14.
+        // In the reference, speaker 0 speaks from 0 to 10, and speaker 1 from 8 to 14.
         let reference = [(0.0..10.0, 0), (8.0..14.0, 1)];
         let of = |hypothesis: &[ScoredTurn], options| score(&reference, hypothesis, options);
         let plain = ScoreOptions::default();
@@ -249,7 +249,7 @@ mod tests {
         assert_eq!((late.missed, late.false_alarm, late.confusion), (0.0, 1.0, 0.0));
         let confused = of(&[(0.0..14.0, 0)], plain);
         assert_eq!((confused.missed, confused.false_alarm, confused.confusion), (2.0, 0.0, 4.0));
-        // Without half a second around edges, and without overlap.
+        // First half a second around edges is not scored, then overlap is not scored.
         let collar = ScoreOptions { collar_seconds: 0.5, ..plain };
         assert_eq!(of(&[(0.3..10.2, 0), (7.7..14.0, 1)], collar).error_rate(), 0.0);
         let alone = ScoreOptions { skips_overlap: true, ..plain };

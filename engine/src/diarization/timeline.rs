@@ -1,4 +1,4 @@
-//! Activity -> turns.
+//! Converts the activity of speakers to turns.
 
 use std::ops::Range;
 
@@ -6,37 +6,37 @@ use super::activity::Activity;
 use crate::audio::SAMPLE_RATE_HZ;
 use crate::models::segmentation::{FIRST_FRAME_CENTRE, FRAME_STEP_SAMPLES};
 
-/// A speaker speaks in a frame of which more than this share of the windows says so.
+/// A speaker is active in a frame if more than this share of the windows hears the speaker.
 const ACTIVE_SHARE: f32 = 0.5;
 
-/// Pauses of one speaker up to this are none, in seconds.
+/// Pauses of one speaker up to this many seconds are filled.
 const FILLED_SECONDS: f64 = 0.5;
 
-/// A pause within a turn is so much below the level that a quarter of the turn is above, in dB, ...
+/// A pause within a turn is this many dB below the level that a quarter of the turn exceeds.
 const PAUSE_DB: f32 = 25.0;
 
-/// ... takes so many frames at the least, 0.35 seconds, ...
+/// A pause within a turn takes at least this many frames: 0.35 seconds.
 const MIN_PAUSE_FRAMES: usize = 21;
 
-/// ... and is silence with this probability somewhere, as the network hears it.
+/// The network hears silence with at least this probability somewhere in a pause.
 const PAUSE_PROBABILITY: f32 = 0.05;
 
-/// Unless it is so much below, in dB, as digital silence is: that is a pause, whatever the network hears.
+/// A stretch this many dB below that level is digital silence. It is a pause, even if the network hears no silence.
 const SILENCE_DB: f32 = 55.0;
 
-/// One speaker's speech.
+/// A turn of one speaker.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Turn {
-    /// When, in seconds of the recording.
+    /// The start and the end, in seconds of the recording.
     pub seconds: Range<f64>,
     /// The speaker's number.
     pub speaker: usize,
-    /// How much more alike it is to this speaker than to the next, as a difference of cosines; none if there is no other, or nothing of it is
-    /// heard without others.
+    /// The turn's cosine similarity to this speaker, minus that to the next most similar speaker. `None` if there is no other
+    /// speaker, or if no part of the turn is heard without others.
     pub margin: Option<f64>,
 }
 
-/// Seconds in which anybody speaks, and in which more than one does.
+/// Returns the seconds in which somebody speaks, and the seconds in which several people speak.
 pub fn spoken_seconds(turns: &[Turn]) -> (f64, f64) {
     let mut edges: Vec<(f64, i32)> =
         turns.iter().flat_map(|turn| [(turn.seconds.start, 1), (turn.seconds.end, -1)]).collect();
@@ -51,13 +51,13 @@ pub fn spoken_seconds(turns: &[Turn]) -> (f64, f64) {
     (speech, overlap)
 }
 
-/// When a frame begins, in seconds: half a step before its centre.
+/// Returns the start of a frame in seconds: half a step before its centre.
 pub(super) fn frame_seconds(frame: usize) -> f64 {
     (FIRST_FRAME_CENTRE as f64 + (frame as f64 - 0.5) * FRAME_STEP_SAMPLES as f64) / f64::from(SAMPLE_RATE_HZ)
 }
 
-/// The turns of a recording of so many seconds, in the order of their starts; speakers keep their numbers. Turns of different speakers may
-/// overlap, unless one speaker at a time is wanted. `levels_db` are those of the frames.
+/// Returns the turns of a recording that lasts `seconds`, in the order of their starts. Speakers keep their numbers.
+/// Turns of different speakers overlap only if `with_overlap` allows it. `levels_db` are the levels of the frames.
 pub(super) fn turns(
     activity: &Activity,
     n_speakers: usize,
@@ -67,7 +67,7 @@ pub(super) fn turns(
 ) -> Vec<Turn> {
     let active = if with_overlap { all_active(activity, n_speakers) } else { one_at_a_time(activity) };
     let mut filled: Vec<(Range<usize>, usize)> = Vec::new();
-    // The last stretch of each speaker.
+    // The place of each speaker's last stretch.
     let mut last: Vec<Option<usize>> = vec![None; n_speakers];
     for (frames, speaker) in active {
         let continued = last[speaker].filter(|place| {
@@ -97,7 +97,7 @@ pub(super) fn turns(
     turns
 }
 
-/// What is left of a stretch of frames without its quiet pauses: the network bridges pauses of read speech.
+/// Returns the parts of a stretch of frames without its quiet pauses, because the network bridges pauses of read speech.
 fn without_quiet_pauses(frames: Range<usize>, activity: &Activity, levels_db: &[f32]) -> Vec<Range<usize>> {
     let end = frames.end.min(levels_db.len());
     if frames.start + MIN_PAUSE_FRAMES >= end {
@@ -130,7 +130,7 @@ fn without_quiet_pauses(frames: Range<usize>, activity: &Activity, levels_db: &[
     parts
 }
 
-/// Runs of frames in which a speaker is active, in the order of their starts.
+/// Returns the runs of frames in which a speaker is active, in the order of their starts.
 fn all_active(activity: &Activity, n_speakers: usize) -> Vec<(Range<usize>, usize)> {
     let mut runs: Vec<(Range<usize>, usize)> = Vec::new();
     for speaker in 0..n_speakers {
@@ -151,7 +151,7 @@ fn all_active(activity: &Activity, n_speakers: usize) -> Vec<(Range<usize>, usiz
     runs
 }
 
-/// The same of one speaker at a time: who is heard most; of equals the one who was before.
+/// Returns the runs of frames of one speaker at a time: the one who is heard most. Among equals, the previous speaker goes on.
 fn one_at_a_time(activity: &Activity) -> Vec<(Range<usize>, usize)> {
     let mut runs: Vec<(Range<usize>, usize)> = Vec::new();
     for frame in 0..activity.n_frames() {

@@ -1,4 +1,4 @@
-//! Windows of the segmentation network, their frames, and the frames of features beside them.
+//! Windows of the segmentation network, their frames, and the feature frames at the same times.
 
 use std::ops::Range;
 
@@ -7,30 +7,30 @@ use crate::models::segmentation::{
     CLASSES, FIRST_FRAME_CENTRE, FRAME_STEP_SAMPLES, MAX_LOCAL_SPEAKERS, WINDOW_SAMPLES, n_frames,
 };
 
-/// Samples from the start of a window to that of the next.
+/// Samples from the start of a window to the start of the next.
 pub(crate) const STEP_SAMPLES: usize = WINDOW_SAMPLES / 2;
 
-/// The starts of so many windows apart are whole frames, and whole feature frames, apart.
+/// Two windows this many windows apart are a whole number of frames, and of feature frames, apart.
 pub(crate) const ALIGNED_WINDOWS: usize = 27;
 
-/// Samples of the shortest window: zeros follow a shorter recording.
+/// Samples of the shortest window. Zeros follow a shorter recording.
 const MIN_WINDOW_SAMPLES: usize = SAMPLE_RATE_HZ as usize;
 
-/// Frames of a window.
+/// The number of frames in a window.
 pub(super) const WINDOW_FRAMES: usize = n_frames(WINDOW_SAMPLES);
 
-/// Samples from a feature frame to the next, and those before the middle of the first: the fbank's of CAM++.
+/// Samples from a feature frame to the next, and samples before the middle of the first. The fbank of CAM++ has the same.
 pub(crate) const FEATURE_STEP_SAMPLES: usize = 160;
 const FIRST_FEATURE_CENTRE: usize = 200;
 
-/// Feature frames in a second.
+/// The number of feature frames in a second.
 pub const FEATURE_FRAMES_A_SECOND: usize = SAMPLE_RATE_HZ as usize / FEATURE_STEP_SAMPLES;
 
-/// The local speakers of each class, a bit each.
+/// The local speakers of each class, one bit each.
 const CLASS_SPEAKERS: [u8; CLASSES] = [0b000, 0b001, 0b010, 0b100, 0b011, 0b101, 0b110];
 
-/// The windows of a recording of so many samples: one every five seconds, and one more that ends with the recording. A recording shorter than
-/// a window is one, of its own length or a second.
+/// Returns the windows of a recording: one every five seconds, and one more that ends with the recording. A recording
+/// shorter than a window has one window, which is as long as the recording but at least a second.
 pub fn windows(n_samples: usize) -> Vec<Range<usize>> {
     let Some(last) = n_samples.checked_sub(WINDOW_SAMPLES) else {
         return std::iter::once(0..n_samples.max(MIN_WINDOW_SAMPLES)).collect();
@@ -40,48 +40,48 @@ pub fn windows(n_samples: usize) -> Vec<Range<usize>> {
     regular.chain(flush).map(|start| start..start + WINDOW_SAMPLES).collect()
 }
 
-/// The frame whose centre is nearest to that of a feature frame. It may lie before the first.
+/// Returns the frame whose centre is nearest to that of a feature frame. It may lie before the first frame.
 pub(super) fn frame_of(feature_frame: usize) -> isize {
     let centre = (FEATURE_STEP_SAMPLES * feature_frame + FIRST_FEATURE_CENTRE) as f64;
     ((centre - FIRST_FRAME_CENTRE as f64) / FRAME_STEP_SAMPLES as f64).round_ties_even() as isize
 }
 
-/// Feature frames of a recording.
+/// Returns the number of feature frames of a recording.
 pub(super) fn n_feature_frames(n_samples: usize) -> usize {
     n_samples.checked_sub(2 * FIRST_FEATURE_CENTRE).map_or(0, |rest| rest / FEATURE_STEP_SAMPLES + 1)
 }
 
-/// The samples under a piece, from the first of its first frame to the last of its last.
+/// Returns the samples under a piece, from the first sample of its first frame to the last sample of its last.
 pub fn samples_of(feature_frames: &Range<usize>) -> Range<usize> {
     feature_frames.start * FEATURE_STEP_SAMPLES
         ..(feature_frames.end - 1) * FEATURE_STEP_SAMPLES + 2 * FIRST_FEATURE_CENTRE
 }
 
-/// Who speaks in each frame of each window.
+/// The speakers in each frame of each window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segmentation {
-    /// The recording's samples.
+    /// The number of samples in the recording.
     pub n_samples: usize,
-    /// Of each window, the frame of the recording that is its first.
+    /// For each window, the frame of the recording at which it begins.
     first: Vec<usize>,
-    /// Of each window, in each frame, the local speakers that speak, a bit each.
+    /// For each frame of each window, the local speakers that speak, one bit each.
     active: Vec<u8>,
     /// The probability of silence in the same frames, times 255.
     silence: Vec<u8>,
 }
 
 impl Segmentation {
-    /// A recording of which no window is known yet.
+    /// Creates the segmentation of a recording, without windows.
     pub fn new(n_samples: usize) -> Self {
         Self { n_samples, first: Vec::new(), active: Vec::new(), silence: Vec::new() }
     }
 
-    /// Adds a window, by the network's output: `[frames, 7]` log-probabilities.
+    /// Adds a window from the output of the network: `[frames, 7]` log-probabilities.
     pub fn push(&mut self, start: usize, log_probabilities: &[f32]) {
         self.first.push((start as f64 / FRAME_STEP_SAMPLES as f64).round_ties_even() as usize);
         let n_frames = self.first.len() * WINDOW_FRAMES;
         for frame in log_probabilities.chunks_exact(CLASSES).take(WINDOW_FRAMES) {
-            // Of equal ones the first.
+            // Among equals, the first class counts.
             let class = (0..CLASSES).rev().max_by(|a, b| frame[*a].total_cmp(&frame[*b])).unwrap_or(0);
             self.active.push(CLASS_SPEAKERS[class]);
             self.silence.push((frame[0].exp() * 255.0).round() as u8);
@@ -90,7 +90,8 @@ impl Segmentation {
         self.silence.resize(n_frames, u8::MAX);
     }
 
-    /// The windows from one on, a multiple of [`ALIGNED_WINDOWS`], as those of a recording that begins there.
+    /// Returns the windows from `window` on, as those of a recording that begins there. `window` is a multiple of
+    /// [`ALIGNED_WINDOWS`].
     pub(crate) fn since_window(&self, window: usize) -> Self {
         let skipped_frames = window * STEP_SAMPLES / FRAME_STEP_SAMPLES;
         Self {
@@ -101,32 +102,32 @@ impl Segmentation {
         }
     }
 
-    /// Whether anybody speaks.
+    /// Returns whether anybody speaks.
     pub fn has_speech(&self) -> bool {
         self.active.iter().any(|active| *active != 0)
     }
 
-    /// How many windows there are.
+    /// Returns the number of windows.
     pub(crate) fn n_windows(&self) -> usize {
         self.first.len()
     }
 
-    /// The frame of the recording that is a window's first.
+    /// Returns the frame of the recording at which a window begins.
     pub(super) fn first_frame(&self, window: usize) -> usize {
         self.first[window]
     }
 
-    /// The local speakers of each frame of a window.
+    /// Returns the local speakers in each frame of a window.
     pub(super) fn frames(&self, window: usize) -> &[u8] {
         &self.active[window * WINDOW_FRAMES..][..WINDOW_FRAMES]
     }
 
-    /// The probability of silence in each frame of a window, times 255.
+    /// Returns the probability of silence in each frame of a window, times 255.
     pub(super) fn silence(&self, window: usize) -> &[u8] {
         &self.silence[window * WINDOW_FRAMES..][..WINDOW_FRAMES]
     }
 
-    /// The window whose middle is nearest to each feature frame, in their order; of equally near ones the earlier.
+    /// Returns the window whose middle is nearest to each feature frame, in order. Among equally near windows, it is the earlier.
     pub(super) fn owners(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         let mut owner = 0;
         let away = |window: usize, frame: isize| {
@@ -143,12 +144,12 @@ impl Segmentation {
     }
 }
 
-/// The only local speaker of a frame, if there is one alone.
+/// Returns the local speaker of a frame, if there is only one.
 pub(super) fn alone(active: u8) -> Option<usize> {
     active.is_power_of_two().then(|| active.trailing_zeros() as usize)
 }
 
-/// The local speakers of a frame.
+/// Returns the local speakers of a frame.
 pub(super) fn speakers(active: u8) -> impl Iterator<Item = usize> {
     (0..MAX_LOCAL_SPEAKERS).filter(move |speaker| active >> speaker & 1 == 1)
 }

@@ -1,4 +1,4 @@
-//! The pipeline on the queue's workers: recordings in, embeddings out by callback.
+//! Runs the pipeline on the queue's workers. Callbacks return the embeddings.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,17 +21,17 @@ use crate::queue::{
 };
 use crate::report::AudioReport;
 
-/// Seconds of audio that a live session has segmented, and embedded, for each second: the regular windows overlap by half, one of five seconds
-/// comes with each update, and what is not settled is embedded again.
+/// Seconds of audio that a live session segments, and seconds that it embeds, for each second of audio. The regular windows
+/// overlap by half, each update adds a window of five seconds, and pieces that are not settled are embedded again.
 const LIVE_SEGMENTED_SECONDS: f64 = 7.0;
 const LIVE_ENCODED_SECONDS: f64 = 3.0;
 
-/// How much is taken.
+/// The limits of the embedder.
 #[derive(Clone, Copy, Debug)]
 pub struct EmbedderLimits {
-    /// Of a recording.
+    /// The limits of a recording.
     pub pipeline: PipelineLimits,
-    /// Of the queue.
+    /// The limits of the queue.
     pub queue: QueueLimits,
 }
 
@@ -42,11 +42,11 @@ pub struct Embedder {
     queue: Queue,
 }
 
-/// The network that tells who speaks in windows of a recording.
+/// The network that finds the speakers in windows of a recording.
 #[derive(Clone, Copy, Debug)]
 pub struct SegmentationNetwork {
     pub(super) place: usize,
-    /// What segmenting a sample takes on one core.
+    /// The time to segment a sample on one core.
     pub(super) sample_cost_ns: u32,
 }
 
@@ -55,41 +55,41 @@ pub struct EmbedderModel {
     pub(super) place: usize,
     pub(super) pipeline: Pipeline,
     encoder: String,
-    /// What encoding a frame takes on one core.
+    /// The time to encode a frame on one core.
     pub(super) frame_cost_ns: u32,
     pub(super) spec: Arc<ModelSpec>,
     calibration: Option<Calibration>,
 }
 
-/// Bytes of a recording from which on it counts as long before anything is known of it: measuring it may take longer than a slice.
+/// A recording with this many bytes counts as long before it is measured, because measuring it may take longer than a slice.
 const UNMEASURED_BYTES: usize = 40 << 20;
 
-/// Frames of features in a second.
+/// The number of feature frames in a second.
 const FRAMES_A_SECOND: f64 = 100.0;
 
-/// Seconds of a window.
+/// The length of a window in seconds.
 const WINDOW_SECONDS: f64 = 1.6;
 
-/// Frames that windows of a recording hold together, for each frame of it: they overlap by half.
+/// Frames in all windows for each frame of the recording, because windows overlap by half.
 const WINDOW_OVERLAP: f64 = 2.1;
 
-/// Samples of all channels that are decoded and analysed in one slice at most: half a minute of stereo at 48 kHz, which takes up
-/// to 50 ms.
+/// The maximum number of samples, over all channels, that one slice decodes and analyses: half a minute of stereo at 48
+/// kHz, which takes up to 50 ms.
 const SHORT_SAMPLES: f64 = 30.0 * 2.0 * 48_000.0;
 
-/// What became of a recording.
+/// The outcome of a recording.
 pub struct Embedded {
-    /// The recording or, if segments were wanted, each of them.
+    /// The voice of the recording or, if segments were wanted, the voice of each segment.
     pub voices: Vec<Result<EmbeddedVoice, PipelineError>>,
-    /// How long each stage took.
+    /// The time that each stage took.
     pub timings: Timings,
 }
 
-/// A recording's embedding, or that of a segment.
+/// The embedding of a recording or of a segment.
 pub struct EmbeddedVoice {
-    /// That of all windows or pieces.
+    /// The embedding of all windows or pieces.
     pub embedding: Embedding,
-    /// What is known of the recording.
+    /// The report on the recording.
     pub audio: AudioReport,
     /// The windows, if they were wanted.
     pub partials: Vec<Partial>,
@@ -97,45 +97,45 @@ pub struct EmbeddedVoice {
 
 /// One window.
 pub struct Partial {
-    /// When it begins and ends, in seconds of the recording; it may span pauses that were cut out.
+    /// The start and the end, in seconds of the recording. The window may span pauses that were cut out.
     pub seconds: Range<f64>,
-    /// Its embedding, L2 norm 1.
+    /// The embedding of the window, with an L2 norm of 1.
     pub embedding: Vec<f32>,
 }
 
-/// How long a recording was in each stage.
+/// The time that a recording spent in each stage.
 #[derive(Clone, Copy, Default)]
 pub struct Timings {
-    /// Until a worker took it.
+    /// The time until a worker took the recording.
     pub(super) queue: Duration,
-    /// What was received -> samples at 16 kHz.
+    /// The time from the received bytes to samples at 16 kHz.
     pub(super) decode: Duration,
-    /// Samples -> windows.
+    /// The time from samples to windows.
     pub(super) preprocess: Duration,
-    /// Windows -> embedding, the turns of others included.
+    /// The time from windows to an embedding, including the turns of other recordings.
     pub(super) encode: Duration,
 }
 
-/// Why a recording has no embedding.
+/// The reason why a recording has no embedding.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbedError {
-    /// There is no place in the queue.
+    /// The queue is full.
     #[error(transparent)]
     Full(#[from] QueueFull),
-    /// The recording has none, or the encoder failed.
+    /// The recording yields no embedding, or the encoder failed.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
 }
 
-/// An admitted request: its place in the queue, and its share of the workers' time. Dropping it cancels the work that is left.
+/// An admitted request: its place in the queue and its share of the workers' time. Dropping it cancels the remaining work.
 pub struct Admission {
     group: Group,
-    /// None of a live session.
+    /// `None` for a live session.
     _place: Option<Place>,
 }
 
 impl Timings {
-    /// Adds those of another recording.
+    /// Adds the times of another recording.
     pub fn add(&mut self, other: &Self) {
         self.queue += other.queue;
         self.decode += other.decode;
@@ -143,7 +143,7 @@ impl Timings {
         self.encode += other.encode;
     }
 
-    /// Each stage by its name in metrics and headers.
+    /// Returns the name of each stage in metrics and headers, and its time.
     pub fn stages(&self) -> [(&'static str, Duration); 4] {
         [
             ("queue", self.queue),
@@ -155,7 +155,7 @@ impl Timings {
 }
 
 impl Embedded {
-    /// The recording's own embedding, of a request for no segments.
+    /// Returns the embedding of the whole recording, for a request without segments.
     pub fn into_whole(self) -> Result<(EmbeddedVoice, Timings), PipelineError> {
         let voice = self.voices.into_iter().next().unwrap_or(Err(NO_SPEECH));
         Ok((voice?, self.timings))
@@ -163,37 +163,37 @@ impl Embedded {
 }
 
 impl EmbedderModel {
-    /// The model's name, weights and preprocessing.
+    /// Returns the model's id: its name, weights and preprocessing.
     pub fn id(&self) -> &ModelId {
         self.pipeline.model()
     }
 
-    /// What comes before the encoder.
+    /// Returns the stages before the encoder.
     pub fn pipeline(&self) -> &Pipeline {
         &self.pipeline
     }
 
-    /// What is known of the model.
+    /// Returns the specification of the model.
     pub fn spec(&self) -> &ModelSpec {
         &self.spec
     }
 
-    /// What is known of its errors, if anything is.
+    /// Returns the calibration of the model, if there is one.
     pub fn calibration(&self) -> Option<&Calibration> {
         self.calibration.as_ref()
     }
 
-    /// What decides on its embeddings, unless told otherwise.
+    /// Returns the default judge for the model's embeddings.
     pub fn judge(&self) -> Judge<'_> {
         Judge { calibration: self.calibration(), threshold: self.spec.threshold }
     }
 
-    /// What encoding so many seconds of audio takes on one core, in microseconds.
+    /// Returns the time to encode this many seconds of audio on one core, in microseconds.
     pub(super) fn frame_us(&self, seconds: f64) -> f64 {
         seconds * FRAMES_A_SECOND * f64::from(self.frame_cost_ns) / 1e3
     }
 
-    /// What runs the encoder: `ort`, or `native-` and the instruction set.
+    /// Returns the name of the encoder: `ort`, or `native-` and the instruction set.
     pub fn encoder(&self) -> &str {
         &self.encoder
     }
@@ -223,55 +223,55 @@ impl Embedder {
         }
     }
 
-    /// All models.
+    /// Returns all models.
     pub fn models(&self) -> &[Arc<EmbedderModel>] {
         &self.models
     }
 
-    /// The network that turns take, if there is one.
+    /// Returns the segmentation network that diarization needs, if it is loaded.
     pub fn segmentation(&self) -> Option<SegmentationNetwork> {
         self.segmentation
     }
 
-    /// The model of requests that name none: the one that errs least, if it is loaded.
+    /// Returns the model for requests that name none: the most accurate one, if it is loaded.
     pub fn default_model(&self) -> &Arc<EmbedderModel> {
         self.model(PREFERRED).unwrap_or(&self.models[0])
     }
 
-    /// A model by its name.
+    /// Returns a model by its name.
     pub fn model(&self, id: &str) -> Option<&Arc<EmbedderModel>> {
         self.models.iter().find(|model| model.spec.id == id)
     }
 
-    /// Recordings that wait or are in work.
+    /// Returns the number of recordings that wait or are in progress.
     pub fn queue_depth(&self) -> usize {
         self.queue.depth()
     }
 
-    /// Recordings that may wait or be in work.
+    /// Returns the number of recordings that may wait or be in progress.
     pub fn queue_capacity(&self) -> usize {
         self.queue.capacity()
     }
 
-    /// Whether a recording would be refused at the moment.
+    /// Returns an error if the queue would reject a recording at the moment.
     pub fn check_capacity(&self) -> Result<(), QueueFull> {
         if self.queue.is_full() { Err(QueueFull) } else { Ok(()) }
     }
 
-    /// Takes a place for a request.
+    /// Takes a place in the queue for a request.
     pub fn admit(&self) -> Result<Admission, QueueFull> {
         Ok(Admission { _place: Some(self.queue.admit()?), group: self.queue.group() })
     }
 
-    /// Admits a live session, which takes no place: its steps are short, and its share is that of a request.
+    /// Admits a live session. It takes no place in the queue, because its steps are short. Its share is that of a request.
     pub fn admit_live(&self) -> Admission {
         Admission { _place: None, group: self.queue.group() }
     }
 
-    /// Live sessions of the default model, with updates every second, that take half of the workers' time.
+    /// Returns how many live sessions take half of the workers' time, with the default model and updates every second.
     pub fn live_capacity(&self) -> usize {
         let model = self.default_model();
-        // A window of the former has its length however brief the piece is.
+        // The mel front end computes whole windows, however brief a piece is.
         let has_windows = matches!(model.spec.front_end, FrontEndParameters::Mel { .. });
         let encoded_seconds = LIVE_ENCODED_SECONDS * if has_windows { 2.0 } else { 1.0 };
         let encode_us = model.frame_us(encoded_seconds);
@@ -281,7 +281,7 @@ impl Embedder {
         ((n_workers * 1e6 / 2.0 / (encode_us + segment_us)) as usize).max(1)
     }
 
-    /// A further place for each recording of an admitted request behind the first, whether it is free or not.
+    /// Takes a place for a further recording of an admitted request, even if the queue is full.
     pub fn further_place(&self) -> Place {
         self.queue.further_place()
     }
@@ -293,8 +293,8 @@ impl Admission {
         self.group.submit(None, Box::new(start));
     }
 
-    /// Queues work without an encoder, of a few milliseconds. `done` is called on a worker with its outcome; it is dropped uncalled if
-    /// the admission is dropped or a worker panics.
+    /// Queues work of a few milliseconds without an encoder. A worker calls `done` with the outcome. If the admission is
+    /// dropped or a worker panics, `done` is dropped without a call.
     pub fn compute<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -306,7 +306,7 @@ impl Admission {
         });
     }
 
-    /// As [`Admission::compute`], for work that takes longer, and pauses.
+    /// Does the same as [`Admission::compute`] for longer work, which pauses.
     pub fn compute_in_slices<T: Send + 'static>(
         &self,
         work: impl FnOnce(Pace<'_>) -> T + Send + 'static,
@@ -320,9 +320,10 @@ impl Admission {
         self.start(move || Started::Long(long));
     }
 
-    /// Queues a recording, received in so many bytes; each behind the first takes a further place. `unpack` makes the audio file of what was
-    /// received, and tells how to read it; it runs on a worker, as everything else does. `done` is called there with the outcome; it is
-    /// dropped uncalled if the admission is dropped or a worker panics.
+    /// Queues a recording that was received in `n_bytes` bytes. Each recording of a request after the first needs a
+    /// further place. `unpack` extracts the audio file from the received data, and returns how to read it. `unpack`, like
+    /// all other work, runs on a worker. A worker calls `done` with the outcome. If the admission is dropped or a worker
+    /// panics, `done` is dropped without a call.
     pub fn embed<R: AsRef<[u8]> + Send + 'static, E: From<EmbedError> + Send + 'static>(
         &self,
         model: &Arc<EmbedderModel>,
@@ -351,7 +352,7 @@ impl Admission {
     {
         let start = move || {
             let work = work();
-            // Whichever of the two ends it takes the callback.
+            // Either of the two closures ends the job, and takes the callback.
             let done = Arc::new(Mutex::new(Some(done)));
             let refused = Arc::clone(&done);
             let refuse = Box::new(move || {
@@ -370,7 +371,7 @@ impl Admission {
             }
             let unpacked = unpack();
             let length = unpacked.as_ref().ok().map(|(bytes, options)| length_of(bytes.as_ref(), *options));
-            // One over the limit is refused before it is decoded.
+            // A recording over the limit is rejected before it is decoded.
             let is_long =
                 |length: &Length| length.samples > SHORT_SAMPLES && length.seconds <= work.max_seconds();
             match length.filter(is_long) {
@@ -386,17 +387,17 @@ impl Admission {
     }
 }
 
-/// The native encoder takes half as long as ONNX Runtime.
+/// Returns the cost for an encoder. The native encoder takes half as long as ONNX Runtime.
 fn cost_ns(of_onnx_runtime: u32, encoder: &str) -> u32 {
     of_onnx_runtime / if encoder == ORT_NAME { 1 } else { 2 }
 }
 
-/// How long a recording is. One that cannot be read has no length.
+/// Returns the length of a recording. A recording that cannot be read has no length.
 fn length_of(bytes: &[u8], options: RecordingOptions) -> Length {
     audio::measure(bytes, options.raw, Pace::UNBROKEN).unwrap_or_default()
 }
 
-/// A job that ends with an error.
+/// Returns a job that ends with an error.
 pub(super) fn failed<T: 'static, E: Send + 'static>(
     done: impl FnOnce(Result<T, E>) + Send + 'static,
     error: E,
@@ -404,22 +405,22 @@ pub(super) fn failed<T: 'static, E: Send + 'static>(
     Started::Finished(Box::new(move || done(Err(error))))
 }
 
-/// Takes what can be taken once.
+/// Takes a value that can be taken only once.
 fn take<T>(once: &Mutex<Option<T>>) -> Option<T> {
     once.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-/// What is done with a recording.
+/// The work on a recording.
 pub(super) trait RecordingWork: Send + 'static {
     type Outcome: Send + 'static;
 
-    /// The longest recording, in seconds.
+    /// Returns the length of the longest allowed recording, in seconds.
     fn max_seconds(&self) -> f64;
 
-    /// What all of it takes, and by when it is to be done, if that is known.
+    /// Returns the cost of the whole work and its deadline, if the deadline is known.
     fn estimate(&self, length: Length) -> Option<Estimate>;
 
-    /// Starts with a file and how to read it.
+    /// Starts the work on a file, with the options for reading it.
     fn start<R: AsRef<[u8]>, E: From<EmbedError> + Send + 'static>(
         self,
         unpacked: Result<(R, RecordingOptions), E>,
@@ -433,7 +434,7 @@ struct AnalysisWork {
     model: Arc<EmbedderModel>,
     request: Span,
     wanted: Wanted,
-    /// How long it waited.
+    /// The time in the queue.
     queue: Duration,
 }
 
@@ -448,7 +449,7 @@ impl RecordingWork for AnalysisWork {
         let deadline = self.wanted.deadline.as_ref()?.of(length.seconds);
         let has_windows = matches!(self.model.spec.front_end, FrontEndParameters::Mel { .. });
         let overlap = if has_windows { WINDOW_OVERLAP } else { 1.0 };
-        // Windows at another rate come on top.
+        // Windows at another rate are computed in addition.
         let rate = self.wanted.partials.as_ref().and_then(|partials| partials.rate).unwrap_or(0.0);
         let overlap = overlap + rate * WINDOW_SECONDS;
         let encode_us = self.model.frame_us(length.seconds) * overlap;
@@ -475,11 +476,12 @@ impl RecordingWork for AnalysisWork {
     }
 }
 
-/// What a recording was analysed to: itself, or its segments.
+/// The analyses of a recording: one of the whole recording, or one of each segment.
 type Analyses = Vec<Result<Analysis, PipelineError>>;
 
 impl EmbedderModel {
-    /// The stages before the encoder, each a span of its request, and how long decoding and the rest took.
+    /// Performs the stages before the encoder, each in a span of the request. Also returns the time for decoding and the
+    /// time for the rest.
     fn analyse<R: AsRef<[u8]>>(
         &self,
         request: &Span,
@@ -491,7 +493,7 @@ impl EmbedderModel {
         let begun = Instant::now();
         let recording = info_span!("decode")
             .in_scope(|| self.pipeline.decode_in_slices(bytes.as_ref(), options, pace))?;
-        // The file is not needed any more, and what follows takes memory.
+        // The file is no longer needed, and the next stages need memory.
         drop(bytes);
         let decode = begun.elapsed();
         let begun = Instant::now();
@@ -500,7 +502,7 @@ impl EmbedderModel {
         Ok((analyses?, decode, begun.elapsed()))
     }
 
-    /// What is to be encoded, and what is made of the units' embeddings.
+    /// Encodes the units of the analyses, and makes the outcome from their embeddings.
     fn encode<E: From<EmbedError> + Send + 'static>(
         self: Arc<Self>,
         mut analyses: Analyses,
@@ -541,7 +543,7 @@ impl EmbedderModel {
         }
     }
 
-    /// Takes the embeddings of an analysis' units, then those of its windows at another rate.
+    /// Takes the embeddings of an analysis's units, then those of its windows at another rate, and returns the voice.
     fn voice(
         &self,
         analysis: Analysis,

@@ -1,4 +1,5 @@
-//! Recordings of several speakers on the queue's workers: decoded, heard by the segmentation network window by window, then embedded piece by piece.
+//! Processes recordings of several speakers on the queue's workers. A recording is decoded, segmented window by window
+//! and embedded piece by piece.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,15 +18,15 @@ use crate::pace::Pace;
 use crate::pipeline::{Deadline, PipelineError, RecordingOptions};
 use crate::queue::{Estimate, Started};
 
-/// Seconds of audio that windows hold together, for each second of the recording: they overlap by half.
+/// Seconds of audio in all windows for each second of the recording, because windows overlap by half.
 const WINDOW_OVERLAP: f64 = 2.0;
 
-/// How a recording of several speakers is to be analysed.
+/// The options for a recording of several speakers.
 #[derive(Clone, Default)]
 pub struct WantedTurns {
     /// Called with the length of the recording, in seconds, once it is known.
     pub on_length: Option<Arc<dyn Fn(f64) + Send + Sync>>,
-    /// When the caller stops waiting, if that is known.
+    /// The time when the caller stops waiting, if it is known.
     pub deadline: Option<Deadline>,
 }
 
@@ -35,16 +36,16 @@ impl fmt::Debug for WantedTurns {
     }
 }
 
-/// What was heard of a recording, and how long each stage took.
+/// A recording after the networks, and the time that each stage took.
 pub struct Hearing {
-    /// What was heard.
+    /// The recording after the networks.
     pub recording: HeardRecording,
-    /// How long each stage took.
+    /// The time that each stage took.
     pub timings: Timings,
 }
 
 impl Admission {
-    /// Queues a recording of several speakers, as [`Admission::embed`] does another.
+    /// Queues a recording of several speakers, in the same way as [`Admission::embed`].
     pub fn hear<R: AsRef<[u8]> + Send + 'static, E: From<EmbedError> + Send + 'static>(
         &self,
         model: &Arc<EmbedderModel>,
@@ -66,7 +67,7 @@ struct HearingWork {
     network: SegmentationNetwork,
     request: Span,
     wanted: WantedTurns,
-    /// How long it waited.
+    /// The time in the queue.
     queue: Duration,
 }
 
@@ -77,7 +78,7 @@ impl RecordingWork for HearingWork {
         self.model.pipeline.limits().max_turns_seconds
     }
 
-    /// As if all of it were speech.
+    /// Estimates the work as if the whole recording were speech.
     fn estimate(&self, length: Length) -> Option<Estimate> {
         let deadline = self.wanted.deadline.as_ref()?.of(length.seconds);
         let n_samples = length.seconds * WINDOW_OVERLAP * f64::from(SAMPLE_RATE_HZ);
@@ -143,7 +144,7 @@ impl RecordingWork for HearingWork {
 }
 
 impl HearingWork {
-    /// The stages before the network, each a span of its request.
+    /// Performs the stages before the network, each in a span of the request.
     fn listen<R: AsRef<[u8]>>(
         &self,
         bytes: R,
@@ -155,7 +156,7 @@ impl HearingWork {
         let begun = Instant::now();
         let recording =
             info_span!("decode").in_scope(|| Listening::decode(pipeline, bytes.as_ref(), options, pace))?;
-        // The file is not needed any more, and what follows takes memory.
+        // The file is no longer needed, and the next stages need memory.
         drop(bytes);
         let decode = begun.elapsed();
         if let Some(on_length) = &self.wanted.on_length {

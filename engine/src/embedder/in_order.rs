@@ -1,4 +1,4 @@
-//! Many recordings at once, with their outcomes in order, for callers that wait.
+//! Processes many recordings at once for callers that wait, and returns their outcomes in order.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -8,46 +8,47 @@ use std::time::Duration;
 
 use super::embedder::{Admission, Embedder};
 
-/// Recordings in the queue for each worker: enough for full batches of short ones.
+/// The number of recordings in the queue for each worker: enough for full batches of short ones.
 const QUEUE_CAPACITY_PER_WORKER: NonZeroUsize = NonZeroUsize::new(16).unwrap();
 
-/// Outcomes for each worker that may wait for one of an earlier recording.
+/// The number of outcomes for each worker that may wait for that of an earlier recording.
 const AHEAD_PER_WORKER: usize = 128;
 
-/// The capacity of a queue that serves one [`InOrder`].
+/// Returns the capacity of a queue that serves one [`InOrder`].
 pub fn queue_capacity(workers: NonZeroUsize) -> NonZeroUsize {
     workers.saturating_mul(QUEUE_CAPACITY_PER_WORKER)
 }
 
-/// Recordings in work, and their outcomes in the order in which they were submitted. What is in work when it is dropped is not computed.
+/// Recordings in progress, and their outcomes in the order in which they were submitted. Dropping it cancels the
+/// recordings in progress.
 pub struct InOrder<T, O, E> {
-    /// Dropped before the embedder, which is done sooner with what is cancelled.
+    /// This field is dropped before the embedder, which stops sooner if its work is cancelled.
     in_work: VecDeque<InWork<T, O, E>>,
     embedder: Arc<Embedder>,
     max_ahead: usize,
-    /// The number of the first of them.
+    /// The number of the first recording in `in_work`.
     first: usize,
     sender: Sender<(usize, Result<O, E>)>,
     outcomes: Receiver<(usize, Result<O, E>)>,
 }
 
-/// What is called on a worker with the outcome of a recording.
+/// The callback that a worker calls with the outcome of a recording.
 pub type Done<O, E> = Box<dyn FnOnce(Result<O, E>) + Send>;
 
-/// A worker panicked: a bug.
+/// A worker panicked, which is a bug.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("a bug: the worker panicked")]
 pub struct WorkerPanicked;
 
-/// A recording in work, or embedded while an earlier one is in work.
+/// A recording in progress, or a finished one that waits for an earlier recording.
 struct InWork<T, O, E> {
     tag: T,
     outcome: Option<Result<O, E>>,
-    /// Until the outcome is there.
+    /// Held until the outcome arrives.
     admission: Option<Admission>,
 }
 
-/// Sends the outcome of a recording with its number; if a worker panics, that.
+/// Sends the outcome of a recording with its number. If a worker panics, it sends that error.
 struct Reply<O, E: From<WorkerPanicked>> {
     number: usize,
     sender: Sender<(usize, Result<O, E>)>,
@@ -57,7 +58,7 @@ struct Reply<O, E: From<WorkerPanicked>> {
 impl<O, E: From<WorkerPanicked>> Reply<O, E> {
     fn send(mut self, outcome: Result<O, E>) {
         self.is_sent = true;
-        // Nobody waits for it once the caller has stopped.
+        // Sending fails if the caller has stopped, which does not matter.
         let _ = self.sender.send((self.number, outcome));
     }
 }
@@ -71,24 +72,24 @@ impl<O, E: From<WorkerPanicked>> Drop for Reply<O, E> {
 }
 
 impl<T, O: Send + 'static, E: From<WorkerPanicked> + Send + 'static> InOrder<T, O, E> {
-    /// Recordings on an embedder with so many workers.
+    /// Prepares to process recordings on an embedder with this many workers.
     pub fn new(embedder: Arc<Embedder>, workers: NonZeroUsize) -> Self {
         let (sender, outcomes) = channel();
         let max_ahead = workers.get() * AHEAD_PER_WORKER;
         Self { in_work: VecDeque::new(), embedder, max_ahead, first: 0, sender, outcomes }
     }
 
-    /// Whether nothing is in work and no outcome is left.
+    /// Returns whether nothing is in progress and no outcome is left.
     pub fn is_empty(&self) -> bool {
         self.in_work.is_empty()
     }
 
-    /// A place for the next recording, if there is one at the moment.
+    /// Takes a place for the next recording, if one is free at the moment.
     pub fn admit(&self) -> Option<Admission> {
         if self.in_work.len() < self.max_ahead { self.embedder.admit().ok() } else { None }
     }
 
-    /// Submits the next recording; `tag` comes back with its outcome.
+    /// Submits the next recording. `tag` is returned with its outcome.
     pub fn submit(&mut self, admission: Admission, tag: T, submit: impl FnOnce(&Admission, Done<O, E>)) {
         let number = self.first + self.in_work.len();
         let reply = Reply { number, sender: self.sender.clone(), is_sent: false };
@@ -96,13 +97,13 @@ impl<T, O: Send + 'static, E: From<WorkerPanicked> + Send + 'static> InOrder<T, 
         self.in_work.push_back(InWork { tag, outcome: None, admission: Some(admission) });
     }
 
-    /// Drops what is in work uncomputed.
+    /// Cancels all recordings in progress.
     pub fn cancel(&mut self) {
         self.first += self.in_work.len();
         self.in_work.clear();
     }
 
-    /// The next outcome in order, if it is there.
+    /// Returns the next outcome in order, if it has arrived.
     pub fn take_next(&mut self) -> Option<(T, Result<O, E>)> {
         while let Ok(outcome) = self.outcomes.try_recv() {
             self.put(outcome);
@@ -112,7 +113,7 @@ impl<T, O: Send + 'static, E: From<WorkerPanicked> + Send + 'static> InOrder<T, 
         Some((done.tag, done.outcome?))
     }
 
-    /// Waits until any outcome is there, or for so long.
+    /// Waits until any outcome arrives, or for `at_most`.
     pub fn wait(&mut self, at_most: Duration) {
         if let Ok(outcome) = self.outcomes.recv_timeout(at_most) {
             self.put(outcome);
@@ -120,7 +121,7 @@ impl<T, O: Send + 'static, E: From<WorkerPanicked> + Send + 'static> InOrder<T, 
     }
 
     fn put(&mut self, (number, outcome): (usize, Result<O, E>)) {
-        // What was cancelled may have been done already.
+        // A recording that was cancelled may have finished before. Its outcome is ignored.
         if let Some(place) = number.checked_sub(self.first) {
             let in_work = &mut self.in_work[place];
             (in_work.outcome, in_work.admission) = (Some(outcome), None);

@@ -1,4 +1,4 @@
-//! Steps of live sessions on the queue's workers.
+//! Runs the steps of live sessions on the queue's workers.
 
 use std::sync::Arc;
 
@@ -10,17 +10,17 @@ use crate::pace::Pace;
 use crate::pipeline::PipelineError;
 use crate::queue::Started;
 
-/// A session after a step, and what is new.
+/// A session after a step, and its new events.
 pub struct LiveStep {
     /// The session.
     pub session: Box<LiveSession>,
-    /// What is new.
+    /// The new events.
     pub events: Vec<LiveEvent>,
 }
 
 impl Admission {
-    /// Queues a step of a session, with the audio received since the last step, in order, and the step's purpose. `done` is called on a worker; it
-    /// is dropped uncalled, with the session, if the admission is dropped or a worker panics.
+    /// Queues a step of a session with the audio received since the last step, in order, and the purpose of the step. A worker
+    /// calls `done`. If the admission is dropped or a worker panics, `done` and the session are dropped without a call.
     pub fn live_step(
         &self,
         model: &Arc<EmbedderModel>,
@@ -56,7 +56,7 @@ impl Admission {
     }
 }
 
-/// What a network makes of units, if there are any.
+/// Runs a network on units, if there are any.
 fn encoded(
     model: usize,
     frame_cost_ns: u32,

@@ -1,4 +1,4 @@
-//! The pipeline on the queue's workers: recordings in, embeddings out.
+//! Runs the pipeline on the queue's workers: recordings in, embeddings out.
 
 #[allow(clippy::module_inception, reason = "it is what the module is about")]
 mod embedder;

@@ -15,12 +15,12 @@ pub struct FileDigest {
 }
 
 impl FileDigest {
-    /// Measures a file's bytes.
+    /// Returns the size and hash of a file's bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self { bytes: bytes.len(), sha256: hex(&Sha256::digest(bytes)) }
     }
 
-    /// The first eight digits of the hash, for people.
+    /// Returns the first eight digits of the hash, for display.
     pub fn short(&self) -> &str {
         &self.sha256[..8]
     }

@@ -1,14 +1,14 @@
-//! Why an encoder cannot run.
+//! Errors of encoders.
 
 use std::path::PathBuf;
 
-/// Why the encoder cannot run.
+/// The reason why an encoder cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum EncoderError {
-    /// ONNX Runtime's library is missing, is another library or is too old.
+    /// ONNX Runtime's library is missing, too old or a different library.
     #[error("cannot load ONNX Runtime from {}: {reason} (set ORT_DYLIB_PATH to libonnxruntime 1.24 or newer)", path.display())]
     Library {
-        /// The library that was asked for.
+        /// The requested library.
         path: PathBuf,
         /// The loader's reason, on one line.
         reason: String,
@@ -16,13 +16,13 @@ pub enum EncoderError {
     /// The file is not an ONNX graph that ONNX Runtime can run.
     #[error("the model cannot be loaded: {0}")]
     Model(String),
-    /// The graph runs, but it is not the encoder that the model should have.
+    /// The graph runs, but it is not the model's encoder.
     #[error("the model file holds another encoder: {0}")]
     OtherModel(String),
-    /// This CPU does not have the instructions.
+    /// This CPU lacks the required instructions.
     #[error("this CPU does not have the instructions {0}; the encoder ort does not need them")]
     NoInstructions(&'static str),
-    /// The native encoder's result on this machine differs from the known one.
+    /// On this machine, the native encoder's result differs from the known result.
     #[error("the native encoder's check fails on this machine ({0}); the encoder ort does not use it")]
     SelfCheck(&'static str),
     /// The computation failed.
@@ -31,12 +31,12 @@ pub enum EncoderError {
 }
 
 impl EncoderError {
-    /// About a file that the native encoder does not take.
+    /// Returns the error for a file that the native encoder does not support.
     pub(crate) fn other_graph(reason: &str) -> Self {
         Self::OtherModel(format!("{reason}; the encoder ort runs other graphs"))
     }
 
-    /// The same, saying which model's file is meant.
+    /// Adds the model's ID to an error about its file.
     pub(crate) fn of_model(self, id: &str) -> Self {
         match self {
             Self::Model(reason) => Self::Model(format!("{id}: {reason}")),

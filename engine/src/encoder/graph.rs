@@ -5,19 +5,19 @@
 pub struct Graph {
     /// Name of the input.
     pub input: &'static str,
-    /// Sizes of a unit, behind the number of units. At most one may be any.
+    /// The dimensions of a unit, which follow the number of units. At most one of them may be variable (`None`).
     pub input_shape: &'static [Option<usize>],
     /// Name of the output.
     pub output: &'static str,
-    /// Sizes of a unit's result, behind the number of units.
+    /// The dimensions of a unit's result, which follow the number of units.
     pub output_shape: &'static [Option<usize>],
 }
 
 impl Graph {
-    /// The sizes of a unit of so many values.
+    /// Returns the dimensions of a unit with `n_values` values.
     ///
     /// # Panics
-    /// If no unit has as many.
+    /// If no unit can have that many values.
     pub(super) fn sizes_of(&self, n_values: usize) -> Vec<usize> {
         let known: usize = self.input_shape.iter().flatten().product();
         let sizes: Vec<usize> =

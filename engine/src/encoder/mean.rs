@@ -1,9 +1,9 @@
-//! The embeddings of an utterance's units -> the utterance's.
+//! Normalises embeddings and averages the embeddings of an utterance's units.
 
 use super::error::EncoderError;
 use crate::embedding::{Embedding, ModelId};
 
-/// Scaled to L2 norm 1, unless the encoder has done that.
+/// Scales an embedding to L2 norm 1, unless the encoder has already done so.
 pub fn normalized(mut embedding: Vec<f32>) -> Vec<f32> {
     let norm = embedding.iter().map(|c| f64::from(*c).powi(2)).sum::<f64>().sqrt();
     if norm == 0.0 || (norm - 1.0).abs() < 1e-6 {
@@ -13,7 +13,7 @@ pub fn normalized(mut embedding: Vec<f32>) -> Vec<f32> {
     embedding
 }
 
-/// The mean of units' embeddings, scaled to L2 norm 1.
+/// Returns the mean of the units' embeddings, scaled to L2 norm 1.
 ///
 /// Source: `embed_utterance` of resemblyzer's `voice_encoder.py`.
 pub fn mean_embedding(model: &ModelId, units: &[Vec<f32>]) -> Result<Embedding, EncoderError> {

@@ -1,4 +1,4 @@
-//! Networks: [`Units`] -> what a network makes of each, such as their embeddings, and the mean of those.
+//! Networks that map [`Units`] to results such as embeddings, and the mean of embeddings.
 
 mod digest;
 mod error;
@@ -23,24 +23,26 @@ use std::num::NonZeroUsize;
 
 use crate::front_end::Units;
 
-/// Units in one call of the encoder at the most, unless `MAX_BATCH` sets another number. ONNX Runtime multiplies matrices six rows
-/// at a time: a window of six takes 2.2 ms on an EPYC core, one of four 2.45, one of eight 2.65.
+/// The default limit on the units in one call of the encoder; `MAX_BATCH` sets another one. ONNX Runtime multiplies
+/// matrices six rows at a time. On an EPYC core, a window takes 2.2 ms in a batch of six, 2.45 ms in a batch of four
+/// and 2.65 ms in a batch of eight.
 pub const MAX_BATCH: NonZeroUsize = NonZeroUsize::new(6).unwrap();
 
-/// Frames in one call of the encoder at the most, unless a unit has more: those of that many windows.
+/// The limit on the frames in one call of the encoder: the frames of `MAX_BATCH` windows. A unit with more frames is
+/// encoded alone.
 const MAX_BATCH_FRAMES: usize = MAX_BATCH.get() * 160;
 
-/// Runs a network on units on the calling thread: the result of each, in their order.
+/// Runs a network on units on the calling thread and returns the units' results in their order.
 pub fn embed_units(session: &mut Session, units: &dyn Units) -> Result<Vec<Vec<f32>>, EncoderError> {
     embed_units_on(std::slice::from_mut(session), units)
 }
 
-/// The same on a thread for each session, where there is more than one.
+/// Like [`embed_units`], with one thread for each session if there are several.
 ///
 /// # Panics
 /// If there is no session.
 pub fn embed_units_on(sessions: &mut [Session], units: &dyn Units) -> Result<Vec<Vec<f32>>, EncoderError> {
-    // A call of the encoder takes units of one length.
+    // All units in one call of the encoder must have the same length.
     let lengths = units.lengths();
     let mut places: Vec<usize> = (0..lengths.len()).collect();
     places.sort_by_key(|place| lengths[*place]);

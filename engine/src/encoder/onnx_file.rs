@@ -1,4 +1,4 @@
-//! A network's file, in memory or on the disk.
+//! A network's file, in memory or on disk.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -17,23 +17,23 @@ pub struct OnnxFile {
 #[derive(Clone, Debug)]
 enum Contents {
     Bytes(Arc<[u8]>),
-    /// They are read again when they are needed.
+    /// The file is read again each time its bytes are needed.
     At(PathBuf),
 }
 
 impl OnnxFile {
-    /// Size and hash.
+    /// Returns the file's size and hash.
     pub fn digest(&self) -> &FileDigest {
         &self.digest
     }
 
-    /// The same without its bytes, which are read again from a file when they are needed.
+    /// Returns the file without its bytes, which are read again from `path` when they are needed.
     #[must_use]
     pub fn left_at(self, path: PathBuf) -> Self {
         Self { contents: Contents::At(path), ..self }
     }
 
-    /// The bytes. Those of another file by now are refused.
+    /// Returns the bytes, or an error if the file on disk is no longer the same.
     pub fn bytes(&self) -> Result<Cow<'_, [u8]>, EncoderError> {
         let path = match &self.contents {
             Contents::Bytes(bytes) => return Ok(Cow::Borrowed(bytes)),

@@ -1,4 +1,4 @@
-//! The only file that names `ort`: ONNX Runtime, loaded at run time, and sessions that run the encoder's graph.
+//! ONNX Runtime, loaded at run time, and sessions that run the encoder's graph. Only this file names `ort`.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -16,25 +16,25 @@ use super::graph::Graph;
 #[derive(Clone)]
 pub struct Runtime(Environment);
 
-/// ONNX Runtime allows one environment a process, and a dropped one cannot be made again.
+/// ONNX Runtime allows one environment per process, and a dropped environment cannot be created again.
 static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
 
-/// Held while ONNX Runtime loads itself or a graph: a process that exits in the middle of that crashes.
+/// Held while ONNX Runtime loads itself or a graph. A process that exits during such a load crashes.
 static LOADING: Mutex<()> = Mutex::new(());
 
 fn loading() -> MutexGuard<'static, ()> {
     LOADING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits until ONNX Runtime loads nothing, and keeps it from loading anything from then on. To be called before the
-/// process ends while another thread may still be loading.
+/// Waits until ONNX Runtime has finished loading, and prevents any further load. Call this before the process exits if
+/// another thread may still be loading.
 pub fn prevent_loading() {
     std::mem::forget(loading());
 }
 
 impl Runtime {
-    /// Loads the library (a path, or a bare name for the system's loader to find). A process loads one: later calls
-    /// return what the first one loaded.
+    /// Loads the library from a path, or by a bare name that the system's loader resolves. A process loads only one
+    /// library: later calls return the first one.
     pub fn load(library: &Path) -> Result<Self, EncoderError> {
         let _loading = loading();
         if let Some(environment) = ENVIRONMENT.get() {
@@ -53,14 +53,14 @@ impl Runtime {
         Ok(Self(ENVIRONMENT.get_or_init(|| environment).clone()))
     }
 
-    /// What sessions are made from, for benchmarks to make their own.
+    /// Returns the environment, from which benchmarks create sessions.
     #[cfg(any(test, feature = "internals"))]
     pub fn environment(&self) -> &Environment {
         &self.0
     }
 }
 
-/// The reason of the system's loader, if it failed; `ort` keeps that one level down.
+/// Returns the reason why loading failed. `ort` keeps the reason of the system's loader one level down.
 fn load_failure(error: &ort::LoadDynamicError) -> String {
     match error {
         ort::LoadDynamicError::Dlopen { error, .. } => {
@@ -70,14 +70,14 @@ fn load_failure(error: &ort::LoadDynamicError) -> String {
     }
 }
 
-/// An encoder's graph, ready to run on the calling thread alone.
+/// An encoder's graph that is ready to run on the calling thread.
 pub(super) struct OrtSession {
     session: ort::session::Session,
     graph: Graph,
 }
 
 impl OrtSession {
-    /// Loads an ONNX file's bytes and checks that input and output are the graph's.
+    /// Loads an ONNX file's bytes and checks that its input and output match the graph.
     pub(super) fn new(runtime: &Runtime, onnx: &[u8], graph: Graph) -> Result<Self, EncoderError> {
         let _loading = loading();
         let session = load(&runtime.0, onnx).map_err(|e| EncoderError::Model(e.to_string()))?;
@@ -86,13 +86,13 @@ impl OrtSession {
         Ok(Self { session, graph })
     }
 
-    /// As [`Session::embed`](super::Session::embed).
+    /// Like [`Session::embed`](super::Session::embed).
     pub(super) fn embed(&mut self, units: &[&[f32]]) -> Result<Vec<Vec<f32>>, EncoderError> {
         let Graph { input, output, .. } = self.graph;
         let n_values = units[0].len();
         assert!(units.iter().all(|unit| unit.len() == n_values), "units are equally long");
         let shape: Vec<usize> = [units.len()].into_iter().chain(self.graph.sizes_of(n_values)).collect();
-        // A single unit, which may be long, is not copied.
+        // A single unit may be long, so it is not copied.
         let values = if let [unit] = units { Cow::Borrowed(*unit) } else { Cow::Owned(units.concat()) };
         let run = || {
             let values = TensorRef::from_array_view((shape, &*values))?;
@@ -110,8 +110,8 @@ impl OrtSession {
     }
 }
 
-/// One thread a session, since the queue runs a session a core. Memory pattern and arena are off: with them, memory
-/// grows with every new number of windows.
+/// Creates a session with one thread, since the queue runs one session per core. Memory pattern and arena are off: with
+/// them, memory grows with every new number of windows.
 fn load(environment: &Environment, onnx: &[u8]) -> ort::Result<ort::session::Session> {
     ort::session::Session::builder(environment)?
         .with_intra_threads(1)?
@@ -121,7 +121,7 @@ fn load(environment: &Environment, onnx: &[u8]) -> ort::Result<ort::session::Ses
         .commit_from_memory(onnx)
 }
 
-/// Checks that the graph has one input (or output) of the given name and, behind the number of units, sizes.
+/// Checks that the graph has exactly one input (or output), with the given name and, after the number of units, the given sizes.
 fn check_outlets(
     kind: &str,
     outlets: &[Outlet],

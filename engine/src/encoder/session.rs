@@ -1,4 +1,4 @@
-//! An encoder that is ready to run, whether ONNX Runtime or the native encoder computes it.
+//! An encoder that is ready to run, either in ONNX Runtime or as the native encoder.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::native::NativeSession;
 use super::onnx_file::OnnxFile;
 use super::onnxruntime::{OrtSession, Runtime};
 
-/// The encoder, ready to run on the calling thread alone.
+/// An encoder that is ready to run on the calling thread.
 pub struct Session(Program);
 
 enum Program {
@@ -17,16 +17,16 @@ enum Program {
 }
 
 impl Session {
-    /// In ONNX Runtime: loads an ONNX file and checks that input and output are the graph's.
+    /// Loads an ONNX file into ONNX Runtime and checks that its input and output match the graph.
     pub fn new(runtime: &Runtime, onnx: &OnnxFile, graph: Graph) -> Result<Self, EncoderError> {
         OrtSession::new(runtime, &onnx.bytes()?, graph).map(|session| Self(Program::OnnxRuntime(session)))
     }
 
-    /// Embeds units of equal length: each is its frames' values, one frame after the other; the result has one embedding
-    /// a unit. A unit's result does not depend on the others in the call.
+    /// Embeds units of equal length and returns one embedding per unit. A unit consists of the values of its frames,
+    /// one frame after the other. A unit's result does not depend on the other units in the call.
     ///
     /// # Panics
-    /// If there is no unit, or one is not as long as the others or the graph's.
+    /// If there are no units, if their lengths differ, or if the graph does not take their length.
     pub fn embed(&mut self, units: &[&[f32]]) -> Result<Vec<Vec<f32>>, EncoderError> {
         match &mut self.0 {
             Program::OnnxRuntime(session) => session.embed(units),
@@ -35,27 +35,27 @@ impl Session {
     }
 }
 
-/// Loads a session.
+/// A function that loads a session.
 type Load = Arc<dyn Fn() -> Result<Session, EncoderError> + Send + Sync>;
 
-/// A session that is loaded when it is first used.
+/// A session that is loaded on first use.
 pub struct LazySession {
     load: Load,
     session: Option<Session>,
 }
 
 impl LazySession {
-    /// A session that is not loaded.
+    /// Creates a session that is not loaded yet.
     pub fn new(load: impl Fn() -> Result<Session, EncoderError> + Send + Sync + 'static) -> Self {
         Self { load: Arc::new(load), session: None }
     }
 
-    /// Whether it is loaded.
+    /// Returns whether the session is loaded.
     pub fn is_loaded(&self) -> bool {
         self.session.is_some()
     }
 
-    /// The session.
+    /// Returns the session and loads it if necessary.
     pub fn get(&mut self) -> Result<&mut Session, EncoderError> {
         match &mut self.session {
             Some(session) => Ok(session),
@@ -64,7 +64,7 @@ impl LazySession {
     }
 }
 
-/// The same session, not loaded.
+/// A clone loads a session of the same encoder when it is first used.
 impl Clone for LazySession {
     fn clone(&self) -> Self {
         Self { load: Arc::clone(&self.load), session: None }

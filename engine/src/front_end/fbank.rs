@@ -1,4 +1,4 @@
-//! Logarithmic mel filter bank, as Kaldi computes it.
+//! The logarithmic mel filter bank of Kaldi.
 
 use std::f64::consts::PI;
 use std::sync::Arc;
@@ -10,40 +10,40 @@ use realfft::{RealFftPlanner, RealToComplex};
 use super::filters::{Filter, LANES};
 use crate::pace::{Cancelled, Pace};
 
-/// Frames that are computed between two pauses: ten seconds, which take about two milliseconds.
+/// Frames that are computed between two pauses: ten seconds of audio, which take about two milliseconds.
 const FRAMES_A_SLICE: usize = 1_000;
 
-/// Which filter bank a model takes.
+/// The parameters of a model's filter bank.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FbankParameters {
-    /// Rate of the samples, in Hz.
+    /// Sample rate in Hz.
     pub sample_rate_hz: u32,
-    /// Samples under one frame.
+    /// Samples in one frame.
     pub frame_samples: usize,
-    /// Samples between two frames.
+    /// Samples between the starts of two frames.
     pub hop_samples: usize,
-    /// The FFT's length; zeros follow the frame.
+    /// Length of the FFT; zeros follow the frame.
     pub fft_samples: usize,
-    /// Bands of a frame, up to half the sample rate.
+    /// Number of bands in a frame. They end at half the sample rate.
     pub n_bands: usize,
-    /// Where the lowest band begins, in Hz.
+    /// Lower edge of the lowest band, in Hz.
     pub low_hz: f64,
 }
 
 impl FbankParameters {
-    /// Whole frames in so many samples.
+    /// Returns the number of whole frames in `n_samples` samples.
     pub fn n_frames(&self, n_samples: usize) -> usize {
         n_samples.checked_sub(self.frame_samples).map_or(0, |rest| rest / self.hop_samples + 1)
     }
 }
 
-/// Share of a sample that is taken from the next.
+/// Share of each sample that is subtracted from the next.
 const PRE_EMPHASIS: f64 = 0.97;
 
-/// Exponent of the Hann window that makes it Povey's.
+/// Exponent that turns the Hann window into Povey's window.
 const POVEY_EXPONENT: f64 = 0.85;
 
-/// Computes filter banks; make it once and share it.
+/// Computes filter banks. Create it once and share it.
 pub struct FbankExtractor {
     parameters: FbankParameters,
     fft: Arc<dyn RealToComplex<f64>>,
@@ -62,12 +62,13 @@ impl FbankExtractor {
         }
     }
 
-    /// Samples (full scale ±1) -> the logarithmic energies of each whole frame, `[frames, bands]`.
+    /// Returns the logarithmic energies of each whole frame of samples (full scale ±1), `[frames, bands]`.
     ///
-    /// Source: Kaldi's `compute-fbank-feats` without dither, that is `torchaudio.compliance.kaldi.fbank`.
-    /// 1. Frames that lie within the samples, each without its mean.
-    /// 2. Pre-emphasis within the frame, Povey's window, FFT, squared magnitude.
-    /// 3. Triangles on the mel scale; natural logarithm, of the `f32` epsilon at the least.
+    /// Source: Kaldi's `compute-fbank-feats` without dither, which equals `torchaudio.compliance.kaldi.fbank`.
+    /// 1. Cuts frames that lie within the samples, and subtracts each frame's mean.
+    /// 2. Applies pre-emphasis within the frame, Povey's window, FFT and squared magnitude.
+    /// 3. Applies triangles on the mel scale and the natural logarithm. Energies are raised to at least the `f32`
+    ///    epsilon.
     ///
     /// Error: 1e-3.
     pub fn log_energies(&self, samples: &[f32], pace: Pace<'_>) -> Result<Array2<f32>, Cancelled> {
@@ -78,7 +79,7 @@ impl FbankExtractor {
         Ok(energies)
     }
 
-    /// The same, frame by frame, by their number.
+    /// Calls `each` with the number and the logarithmic energies of each frame.
     pub(super) fn each_frame(
         &self,
         samples: &[f32],
@@ -90,7 +91,7 @@ impl FbankExtractor {
         let mut frame = self.fft.make_input_vec();
         let mut spectrum = self.fft.make_output_vec();
         let mut scratch = self.fft.make_scratch_vec();
-        // Filters reach beyond the last bin, with a weight of zero.
+        // Filters extend past the last bin, with a weight of zero.
         let mut power = vec![0.0; spectrum.len() + LANES];
         for i in 0..self.parameters.n_frames(samples.len()) {
             let start = i * hop_samples;
@@ -115,7 +116,7 @@ impl FbankExtractor {
     /// Steps 1 and 2 up to the FFT.
     fn windowed_frame(&self, samples: &[f32], frame: &mut [f64]) {
         let mean = samples.iter().map(|sample| f64::from(*sample)).sum::<f64>() / samples.len() as f64;
-        // Before the first sample there is that sample again.
+        // The first sample serves as its own predecessor.
         let mut before = f64::from(samples[0]) - mean;
         for ((out, sample), weight) in frame.iter_mut().zip(samples).zip(&self.window) {
             let sample = f64::from(*sample) - mean;
@@ -126,13 +127,14 @@ impl FbankExtractor {
     }
 }
 
-/// A Hann window from zero to zero, raised to a power.
+/// Returns a Hann window that starts and ends at zero, raised to a power.
 fn povey_window(n_samples: usize) -> Vec<f64> {
     let step = 2.0 * PI / (n_samples - 1) as f64;
     (0..n_samples).map(|i| (0.5 - 0.5 * (i as f64 * step).cos()).powf(POVEY_EXPONENT)).collect()
 }
 
-/// Triangles between neighbouring points of the mel scale, straight on that scale, of height 1.
+/// Returns triangular filters of height 1 between neighbouring points of the mel scale. Their sides are straight on that
+/// scale.
 fn filters(parameters: FbankParameters) -> Vec<Filter> {
     let FbankParameters { sample_rate_hz, fft_samples, n_bands, low_hz, .. } = parameters;
     let bin_hz = f64::from(sample_rate_hz) / fft_samples as f64;
@@ -151,7 +153,7 @@ fn filters(parameters: FbankParameters) -> Vec<Filter> {
     (0..n_bands).map(filter).collect()
 }
 
-/// The mel scale of HTK.
+/// Converts Hz to the mel scale of HTK.
 fn mel(hz: f64) -> f64 {
     1_127.0 * (1.0 + hz / 700.0).ln()
 }
@@ -184,7 +186,7 @@ mod tests {
         }
     }
 
-    /// A constant is nothing but its mean, and silence has the energy of the floor.
+    /// Subtracting the mean turns a constant into silence, and silence has the lowest possible energy.
     #[test]
     fn silence_has_the_least_energy() {
         for level in [0.0, 0.25] {

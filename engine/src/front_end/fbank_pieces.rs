@@ -1,4 +1,4 @@
-//! The filter bank of a recording, whole or in pieces, as CAM++ takes it.
+//! The filter bank of a recording, whole or in pieces, for CAM++.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ use super::stationarity::hardly_moves;
 use crate::pace::{Cancelled, Pace};
 use crate::speech::Utterance;
 
-/// Computes pieces; make it once and share it.
+/// Computes pieces. Create it once and share it.
 pub struct FbankPieces {
     parameters: FbankParameters,
     pieces: PieceParameters,
@@ -21,17 +21,18 @@ pub struct FbankPieces {
 }
 
 impl FbankPieces {
-    /// Plans what can be planned ahead.
+    /// Prepares the FFT, the window and the filters.
     pub fn new(parameters: FbankParameters, pieces: PieceParameters, partials: PartialParameters) -> Self {
         Self { parameters, pieces, partials, fbank: FbankExtractor::new(parameters) }
     }
 
-    /// Whole frames in so many samples.
+    /// Returns the number of whole frames in `n_samples` samples.
     pub(super) fn n_frames(&self, n_samples: usize) -> usize {
         self.parameters.n_frames(n_samples)
     }
 
-    /// The frames of an utterance, without their mean over time, in pieces. Those of a recording of several pieces are kept in 16 bits.
+    /// Returns the frames of an utterance in pieces, without their mean over time. Stores the frames of a recording of
+    /// several pieces in 16 bits.
     pub fn features(&self, utterance: &Utterance, pace: Pace<'_>) -> Result<Features, Cancelled> {
         let n_frames = self.parameters.n_frames(utterance.samples().len());
         let units =
@@ -45,7 +46,7 @@ impl FbankPieces {
         Ok(Features::new(frames, units))
     }
 
-    /// All frames in 16 bits, without their mean.
+    /// Returns all frames in 16 bits, without their mean.
     fn halves(&self, samples: &[f32], n_frames: usize, pace: Pace<'_>) -> Result<Array2<f16>, Cancelled> {
         let n_bands = self.parameters.n_bands;
         let mut frames = Array2::from_elem((n_frames, n_bands), f16::ZERO);
@@ -63,7 +64,8 @@ impl FbankPieces {
         Ok(frames)
     }
 
-    /// Windows of the same frames at so many a second, each without its own mean. No frame lies between two windows.
+    /// Returns windows of the same frames at `rate` windows per second. The mean over each window is subtracted later. No
+    /// frame lies between two windows.
     pub(super) fn partials(&self, features: &Features, rate: Option<f64>) -> Features {
         let PartialParameters { n_frames, step_frames, .. } = self.partials;
         let frames_a_second = f64::from(self.parameters.sample_rate_hz) / self.parameters.hop_samples as f64;
@@ -72,7 +74,7 @@ impl FbankPieces {
         features.with_units(windows.into_iter().map(|frames| self.unit(frames, true)).collect())
     }
 
-    /// The values of a piece of a recording, without its own mean: whole frames of its samples.
+    /// Returns the values of a piece of a recording, without the piece's mean: the whole frames in its samples.
     pub(super) fn piece(&self, samples: &[f32]) -> Vec<f32> {
         let energies = self.fbank.log_energies(samples, Pace::UNBROKEN).expect("nobody cancels it");
         let n_frames = energies.nrows();
@@ -81,7 +83,7 @@ impl FbankPieces {
         values
     }
 
-    /// Whether level and spectrum of the speech hardly move, as in noise, hum or a tone.
+    /// Returns whether level and spectrum of the speech hardly change, as in noise, hum or a tone.
     pub(super) fn hardly_moves(&self, utterance: &Utterance, features: &Features) -> bool {
         let FbankParameters { frame_samples, hop_samples, n_bands, .. } = self.parameters;
         let mut speech = utterance.speech().iter().peekable();
@@ -93,7 +95,7 @@ impl FbankPieces {
         let powers = |frame: usize| -> Vec<f32> {
             features.values_of(frame..frame + 1).iter().map(|energy| energy.exp()).collect()
         };
-        // Relative to its mean, one band is as strong as another.
+        // The mean is already subtracted from each band, so all bands have equal weight.
         hardly_moves((0..features.n_frames()).filter(is_speech).map(powers), &vec![1.0; n_bands])
     }
 

@@ -1,4 +1,4 @@
-//! The features of an utterance, and the units that an encoder embeds one by one.
+//! The features of an utterance, and the units that an encoder embeds separately.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -8,19 +8,20 @@ use half::slice::HalfFloatSliceExt;
 
 use ndarray::{Array2, ArrayView2, Axis, CowArray, Ix2, concatenate};
 
-/// What an encoder takes one by one, each as values in a row.
+/// The inputs of an encoder, each as a row of values.
 pub trait Units: Send + Sync {
-    /// The length of each unit, in frames of whatever the encoder takes. Units of one length can share a call of the encoder.
+    /// Returns the length of each unit, in frames of the encoder's input. Units of equal length can share a call of the
+    /// encoder.
     fn lengths(&self) -> Vec<usize>;
 
-    /// The values of unit `i`.
+    /// Returns the values of unit `i`.
     ///
     /// # Panics
-    /// If there is no such unit.
+    /// Panics if unit `i` does not exist.
     fn values(&self, i: usize) -> Cow<'_, [f32]>;
 }
 
-/// The features of an utterance: frames of bands, and at least one unit into them.
+/// The features of an utterance: frames of bands, and at least one unit that refers to them.
 #[derive(Clone, Debug)]
 pub struct Features {
     frames: Frames,
@@ -31,33 +32,33 @@ pub struct Features {
 #[derive(Clone, Debug)]
 enum Frames {
     Single(Array2<f32>),
-    /// What waits for the encoder takes half the memory.
+    /// In 16 bits, features that wait for the encoder need half the memory.
     Half(Array2<f16>),
 }
 
-/// What an encoder embeds at once: a window or a piece of an utterance.
+/// The input of one embedding: a window or a piece of an utterance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unit {
-    /// Its frames.
+    /// The unit's frames.
     pub frames: Range<usize>,
-    /// The samples of the utterance under them; they may reach beyond its end, where zeros follow.
+    /// The utterance's samples that the frames cover. They may extend past its end, where zeros follow.
     pub samples: Range<usize>,
-    /// Whether the encoder takes the frames without each band's mean over the unit.
+    /// Whether each band's mean over the unit is subtracted before the encoder receives the frames.
     pub is_centred: bool,
 }
 
 impl Features {
-    /// Frames, `[frames, bands]`, and the units into them.
+    /// Creates features from frames, `[frames, bands]`, and the units that refer to them.
     ///
     /// # Panics
-    /// If a unit reaches beyond the frames.
+    /// Panics if a unit extends past the frames.
     pub fn new(frames: Array2<f32>, units: Vec<Unit>) -> Self {
         let frames =
             if frames.is_standard_layout() { frames } else { frames.as_standard_layout().into_owned() };
         Self::of(Frames::Single(frames), units)
     }
 
-    /// As [`Features::new`], of frames in 16 bits.
+    /// Like [`Features::new`], with frames in 16 bits.
     pub(super) fn in_half_precision(frames: Array2<f16>, units: Vec<Unit>) -> Self {
         Self::of(Frames::Half(frames), units)
     }
@@ -70,15 +71,15 @@ impl Features {
         features
     }
 
-    /// No frames and no units.
+    /// Returns features without frames and units.
     pub fn none() -> Self {
         Self { frames: Frames::Single(Array2::zeros((0, 0))), units: Vec::new() }
     }
 
-    /// Features one behind the other, with the units of all.
+    /// Joins features in their order, with the units of all.
     ///
     /// # Panics
-    /// If they have different bands.
+    /// Panics if their numbers of bands differ.
     pub fn joined(mut all: Vec<Features>) -> Self {
         if all.len() < 2 {
             return all.pop().unwrap_or_else(Self::none);
@@ -110,7 +111,7 @@ impl Features {
         }
     }
 
-    /// How many frames there are.
+    /// Returns the number of frames.
     pub fn n_frames(&self) -> usize {
         match &self.frames {
             Frames::Single(frames) => frames.nrows(),
@@ -118,7 +119,7 @@ impl Features {
         }
     }
 
-    /// All frames: `[frames, bands]`.
+    /// Returns all frames: `[frames, bands]`.
     pub fn frames(&self) -> CowArray<'_, f32, Ix2> {
         match &self.frames {
             Frames::Single(frames) => frames.view().into(),
@@ -126,17 +127,17 @@ impl Features {
         }
     }
 
-    /// The units, in the order of their starts.
+    /// Returns the units, in the order of their starts.
     pub fn units(&self) -> &[Unit] {
         &self.units
     }
 
-    /// The same frames with other units.
+    /// Returns the same frames with other units.
     pub(super) fn with_units(&self, units: Vec<Unit>) -> Self {
         Self::of(self.frames.clone(), units)
     }
 
-    /// The values of some frames, one after the other.
+    /// Returns the values of a range of frames, frame after frame.
     pub(super) fn values_of(&self, Range { start, end }: Range<usize>) -> Cow<'_, [f32]> {
         const STANDARD: &str = "the constructor brings them into this order";
 
@@ -160,7 +161,7 @@ impl Units for Features {
         self.units.iter().map(|unit| unit.frames.len()).collect()
     }
 
-    /// Frame after frame.
+    /// Returns the values frame after frame.
     fn values(&self, i: usize) -> Cow<'_, [f32]> {
         let Unit { frames, is_centred, .. } = &self.units[i];
         let values = self.values_of(frames.clone());
@@ -173,7 +174,7 @@ impl Units for Features {
     }
 }
 
-/// Subtracts each band's mean over so many frames, which lie one behind the other.
+/// Subtracts each band's mean over all frames. `values` contains `n_frames` frames, one after the other.
 pub(super) fn subtract_means(values: &mut [f32], n_frames: usize) {
     let n_bands = values.len() / n_frames;
     let mut sums = vec![0.0_f64; n_bands];

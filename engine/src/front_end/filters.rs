@@ -3,17 +3,17 @@
 use std::array;
 use std::ops::RangeInclusive;
 
-/// Bins of a filter that are weighted at once.
+/// Bins of a filter that are multiplied at once.
 pub(super) const LANES: usize = 4;
 
-/// One filter: its first bin, and the weights from there on, zeros behind them.
+/// A filter: its first bin and the weights from there on, padded with zeros.
 pub(super) struct Filter {
     first_bin: usize,
     weights: Vec<[f32; LANES]>,
 }
 
 impl Filter {
-    /// The filter with these bins and their weights.
+    /// Creates a filter from its bins and their weights.
     pub(super) fn new(bins: RangeInclusive<usize>, weight: impl Fn(usize) -> f32) -> Self {
         let first_bin = *bins.start();
         let bins: Vec<usize> = bins.collect();
@@ -21,9 +21,9 @@ impl Filter {
         Self { first_bin, weights: bins.chunks(LANES).map(lanes).collect() }
     }
 
-    /// The weighted sum of a power spectrum, which has [`LANES`] zeros behind its last bin.
+    /// Returns the weighted sum of a power spectrum, which has [`LANES`] zeros after its last bin.
     pub(super) fn apply(&self, power: &[f32]) -> f32 {
-        // Several sums, since one would wait for each addition in turn.
+        // Uses several independent sums, because a single sum would wait for each addition in turn.
         let mut sums = [0.0; LANES];
         for (weights, power) in self.weights.iter().zip(power[self.first_bin..].as_chunks::<LANES>().0) {
             for lane in 0..LANES {

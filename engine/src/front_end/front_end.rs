@@ -1,4 +1,4 @@
-//! What each model's encoder takes, behind one type.
+//! The front ends of all models behind one type.
 
 use std::ops::Range;
 
@@ -13,28 +13,28 @@ use crate::audio::CompactWaveform;
 use crate::pace::{Cancelled, Pace};
 use crate::speech::{Pauses, Utterance};
 
-/// What a model's encoder takes.
+/// The input of a model's encoder.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum FrontEndParameters {
-    /// Windows of one length over the mel spectrogram of the speech alone.
+    /// Windows of equal length over the mel spectrogram of the speech, without its pauses.
     Mel {
         /// The frames.
         mel: MelParameters,
-        /// How they are cut into windows.
+        /// How the frames are cut into windows.
         windows: WindowParameters,
     },
     /// The logarithmic filter bank of the recording, whole or in equal pieces.
     Fbank {
         /// The frames.
         fbank: FbankParameters,
-        /// How those of a long recording are cut.
+        /// How the frames of a long recording are cut.
         pieces: PieceParameters,
         /// The windows of partials.
         partials: PartialParameters,
     },
 }
 
-/// Computes features for one model; make it once and share it.
+/// Computes features for one model. Create it once and share it.
 pub enum FrontEnd {
     /// See [`FrontEndParameters::Mel`].
     Mel(MelWindows),
@@ -43,7 +43,7 @@ pub enum FrontEnd {
 }
 
 impl FrontEnd {
-    /// Plans what can be planned ahead.
+    /// Prepares everything that does not depend on a recording.
     pub fn new(parameters: FrontEndParameters) -> Self {
         match parameters {
             FrontEndParameters::Mel { mel, windows } => Self::Mel(MelWindows::new(mel, windows)),
@@ -53,7 +53,7 @@ impl FrontEnd {
         }
     }
 
-    /// What an utterance should be made of.
+    /// Returns how pauses are handled before features are computed.
     pub fn pauses(&self) -> Pauses {
         match self {
             Self::Mel(_) => Pauses::Cut,
@@ -61,7 +61,7 @@ impl FrontEnd {
         }
     }
 
-    /// What the encoder takes of an utterance.
+    /// Returns the encoder's input for an utterance.
     pub fn features(&self, utterance: &Utterance, pace: Pace<'_>) -> Result<Features, Cancelled> {
         match self {
             Self::Mel(windows) => windows.features(utterance, pace),
@@ -69,7 +69,8 @@ impl FrontEnd {
         }
     }
 
-    /// The windows of an utterance at so many a second, or at the model's own rate; none if these are the units of its features.
+    /// Returns the windows of an utterance at `rate` windows per second or at the model's own rate. Returns `None` if
+    /// these are the units of its features.
     pub fn partials(
         &self,
         utterance: &Utterance,
@@ -83,7 +84,7 @@ impl FrontEnd {
         }
     }
 
-    /// Frames of the unit that a piece of so many samples becomes.
+    /// Returns the number of frames in the unit for a piece of `n_samples` samples.
     pub fn piece_frames(&self, n_samples: usize) -> usize {
         match self {
             Self::Mel(windows) => windows.n_frames(),
@@ -91,7 +92,7 @@ impl FrontEnd {
         }
     }
 
-    /// The values of a piece of a recording whose pauses stay.
+    /// Returns the values of a piece of a recording in which all pauses stay.
     pub fn piece_values(&self, recording: &CompactWaveform, samples: Range<usize>) -> Vec<f32> {
         match self {
             Self::Mel(windows) => {
@@ -101,7 +102,8 @@ impl FrontEnd {
         }
     }
 
-    /// Whether level and spectrum of an utterance hardly move, as in noise, hum or a tone: what its features tell.
+    /// Returns whether level and spectrum of an utterance hardly change according to its features, as in noise, hum or a
+    /// tone.
     pub fn hardly_moves(&self, utterance: &Utterance, features: &Features) -> bool {
         match self {
             Self::Mel(windows) => windows.hardly_moves(utterance, features),

@@ -1,4 +1,4 @@
-//! Power mel spectrogram, as librosa computes it for Resemblyzer.
+//! The power mel spectrogram that librosa computes for Resemblyzer.
 
 use std::f64::consts::PI;
 use std::sync::Arc;
@@ -10,23 +10,23 @@ use realfft::{RealFftPlanner, RealToComplex};
 use super::filters::{Filter, LANES};
 use crate::pace::{Cancelled, Pace};
 
-/// Frames that are computed between two pauses: ten seconds, which take about a millisecond.
+/// Frames that are computed between two pauses: ten seconds of audio, which take about a millisecond.
 const FRAMES_A_SLICE: usize = 1_000;
 
-/// Which spectrogram a model takes.
+/// The parameters of a model's spectrogram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MelParameters {
-    /// Rate of the samples, in Hz.
+    /// Sample rate in Hz.
     pub sample_rate_hz: u32,
-    /// Samples under one frame, which is also the FFT's length. Even.
+    /// Samples in one frame, which is also the length of the FFT. The number is even.
     pub frame_samples: usize,
-    /// Samples between two frames.
+    /// Samples between the centres of two frames.
     pub hop_samples: usize,
-    /// Bands of a frame, from 0 Hz to half the sample rate.
+    /// Number of bands in a frame, from 0 Hz to half the sample rate.
     pub n_mels: usize,
 }
 
-/// Computes spectrograms; make it once and share it.
+/// Computes spectrograms. Create it once and share it.
 pub struct MelExtractor {
     parameters: MelParameters,
     fft: Arc<dyn RealToComplex<f64>>,
@@ -47,20 +47,20 @@ impl MelExtractor {
         }
     }
 
-    /// The middle of each band, in Hz.
+    /// Returns the centre of each band, in Hz.
     pub fn centres_hz(&self) -> &[f64] {
         &self.centres_hz
     }
 
-    /// Samples -> the first `n_frames` frames of their power mel spectrogram, `[frames, mels]`, not logarithmic, as if
-    /// zeros followed the samples.
+    /// Returns the first `n_frames` frames of the power mel spectrogram of samples, `[frames, mels]`. It is not
+    /// logarithmic, and is computed as if zeros followed the samples.
     ///
-    /// Source: `wav_to_mel_spectrogram` of resemblyzer's `audio.py`, that is `librosa.feature.melspectrogram`.
-    /// 1. A frame each `hop_samples`, centred there; zeros beyond both ends.
-    /// 2. Hann window, FFT, squared magnitude.
-    /// 3. Mel bands.
+    /// Source: `wav_to_mel_spectrogram` of resemblyzer's `audio.py`, which calls `librosa.feature.melspectrogram`.
+    /// 1. Centres a frame on every `hop_samples`-th sample, with zeros beyond both ends.
+    /// 2. Applies a Hann window, FFT and squared magnitude.
+    /// 3. Sums the bins of each mel band.
     ///
-    /// The FFT works in `f64`: in `f32` its rounding alone reaches the error allowed in the quietest bands.
+    /// The FFT uses `f64`, because in `f32` its rounding error alone reaches the allowed error in the quietest bands.
     ///
     /// Error: 1e-4 relative to librosa's, down to 1e-7 of a frame's peak.
     pub fn spectrogram(
@@ -74,9 +74,9 @@ impl MelExtractor {
         let mut frame = self.fft.make_input_vec();
         let mut spectrum = self.fft.make_output_vec();
         let mut scratch = self.fft.make_scratch_vec();
-        // Filters reach beyond the last bin, with a weight of zero.
+        // Filters extend past the last bin, with a weight of zero.
         let mut power = vec![0.0; spectrum.len() + LANES];
-        // Frames that lie wholly in the padding stay zero.
+        // Frames that lie completely in the padding stay zero.
         let n_sounding = n_frames.min((samples.len() + frame_samples / 2).div_ceil(hop_samples));
         for (i, mut mel) in mels.rows_mut().into_iter().take(n_sounding).enumerate() {
             self.windowed_frame(samples, i * hop_samples, &mut frame);
@@ -96,7 +96,7 @@ impl MelExtractor {
         Ok(mels)
     }
 
-    /// The samples around `centre`, zeros beyond the ends, times the window.
+    /// Writes the samples around `centre`, with zeros beyond the ends, times the window.
     fn windowed_frame(&self, samples: &[f32], centre: usize, frame: &mut [f64]) {
         let half = frame.len() / 2;
         let begin = half.saturating_sub(centre);
@@ -109,28 +109,28 @@ impl MelExtractor {
     }
 }
 
-/// Periodic Hann window (`scipy.signal.get_window("hann", n, fftbins=True)`).
+/// Returns a periodic Hann window (`scipy.signal.get_window("hann", n, fftbins=True)`).
 fn hann_window(n_samples: usize) -> Vec<f32> {
     let step = 2.0 * PI / n_samples as f64;
     (0..n_samples).map(|i| (0.5 - 0.5 * (i as f64 * step).cos()) as f32).collect()
 }
 
-/// Triangles between neighbouring points of the mel scale, from 0 Hz to half the sample rate, each of unit area
-/// (`librosa.filters.mel(norm="slaney", htk=False)`).
+/// Returns triangular filters of unit area between neighbouring points of the mel scale, from 0 Hz to half the sample
+/// rate (`librosa.filters.mel(norm="slaney", htk=False)`).
 fn mel_filters(parameters: MelParameters) -> Vec<Filter> {
     let bin_hz = f64::from(parameters.sample_rate_hz) / parameters.frame_samples as f64;
     let last_bin = parameters.frame_samples / 2;
     edges_hz(parameters).windows(3).map(|edges| mel_filter(edges, bin_hz, last_bin)).collect()
 }
 
-/// Evenly spaced points of the mel scale, in Hz: each band lies between every other two.
+/// Returns evenly spaced points of the mel scale, in Hz. Each band lies between a point and the next but one.
 fn edges_hz(parameters: MelParameters) -> Vec<f64> {
     let n_mels = parameters.n_mels;
     let max_mel = hz_to_mel(f64::from(parameters.sample_rate_hz) / 2.0);
     (0..n_mels + 2).map(|i| mel_to_hz(max_mel * i as f64 / (n_mels + 1) as f64)).collect()
 }
 
-/// The triangle over low, centre and high frequency.
+/// Returns the triangular filter with the given low, centre and high frequency.
 fn mel_filter(edges_hz: &[f64], bin_hz: f64, last_bin: usize) -> Filter {
     let [low_hz, centre_hz, high_hz] = [edges_hz[0], edges_hz[1], edges_hz[2]];
     let weight = |bin: usize| {
@@ -148,7 +148,7 @@ const LINEAR_HZ_PER_MEL: f64 = 200.0 / 3.0;
 const LOG_FROM_HZ: f64 = 1_000.0;
 const LOG_FROM_MEL: f64 = LOG_FROM_HZ / LINEAR_HZ_PER_MEL;
 
-/// Growth a mel in the logarithmic part: 27 mels for a factor of 6.4.
+/// Returns the growth per mel in the logarithmic part: 27 mels for a factor of 6.4.
 fn log_step() -> f64 {
     6.4_f64.ln() / 27.0
 }

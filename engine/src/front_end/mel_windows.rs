@@ -1,4 +1,4 @@
-//! Windows of a mel spectrogram, as Resemblyzer's encoder takes them.
+//! Windows of a mel spectrogram, for Resemblyzer's encoder.
 
 use ndarray::s;
 
@@ -11,7 +11,7 @@ use crate::pace::{Cancelled, Pace};
 use crate::speech::Utterance;
 use crate::speech::level::gain_to_target;
 
-/// Computes windows; make it once and share it.
+/// Computes windows. Create it once and share it.
 pub struct MelWindows {
     windows: WindowParameters,
     parameters: MelParameters,
@@ -19,17 +19,17 @@ pub struct MelWindows {
 }
 
 impl MelWindows {
-    /// Plans what can be planned ahead.
+    /// Prepares the FFT, the window and the filters.
     pub fn new(parameters: MelParameters, windows: WindowParameters) -> Self {
         Self { windows, parameters, mel: MelExtractor::new(parameters) }
     }
 
-    /// Cuts an utterance into windows and computes the spectrogram under them.
+    /// Cuts an utterance into windows and computes their spectrogram.
     pub fn features(&self, utterance: &Utterance, pace: Pace<'_>) -> Result<Features, Cancelled> {
         self.features_of(utterance.samples(), self.windows, pace)
     }
 
-    /// The same of samples that hold speech alone, cut otherwise.
+    /// Like [`MelWindows::features`], with other window parameters, for samples that contain only speech.
     pub fn features_of(
         &self,
         samples: &[f32],
@@ -48,7 +48,7 @@ impl MelWindows {
         Ok(Features::new(self.mel.spectrogram(samples, n_frames, pace)?, units))
     }
 
-    /// The windows at another rate; none if it is their own.
+    /// Returns the windows at another rate, or `None` if it is the windows' own rate.
     pub(super) fn partials(
         &self,
         utterance: &Utterance,
@@ -60,19 +60,19 @@ impl MelWindows {
         (windows != self.windows).then(|| self.features_of(utterance.samples(), windows, pace)).transpose()
     }
 
-    /// Frames of a window.
+    /// Returns the number of frames in a window.
     pub(super) fn n_frames(&self) -> usize {
         self.windows.n_frames
     }
 
-    /// The values of the window around a sample of a recording, as far as there is something, raised to the level of the encoder's training
-    /// data if it is quieter.
+    /// Returns the values of the window around a sample of a recording. The window is shifted to lie within the
+    /// recording, if that is long enough. A quiet window is raised to the level of the encoder's training data.
     pub(super) fn window_around(&self, recording: &CompactWaveform, middle: usize) -> Vec<f32> {
         let MelParameters { hop_samples, frame_samples, n_mels, .. } = self.parameters;
         let n_frames = self.windows.n_frames;
         let last_start = (recording.len() / hop_samples + 1).saturating_sub(n_frames);
         let start = (middle / hop_samples).saturating_sub(n_frames / 2).min(last_start);
-        // A frame reaches half its length before its middle.
+        // A frame extends half its length before its centre.
         let n_before = start.min(frame_samples.div_ceil(2 * hop_samples));
         let end = (start + n_frames) * hop_samples + frame_samples / 2;
         let samples = recording.read((start - n_before) * hop_samples..end);
@@ -80,22 +80,23 @@ impl MelWindows {
         let mut values = frames.expect("nobody cancels it").into_raw_vec_and_offset().0;
         values.drain(..n_before * n_mels);
         let gain = gain_to_target(&samples);
-        // Power grows with the square.
+        // Power grows with the square of the gain.
         values.iter_mut().for_each(|power| *power *= gain * gain);
         values
     }
 
-    /// Whether level and spectrum of an utterance hardly move, as in noise, hum or a tone: what its features tell.
+    /// Returns whether level and spectrum of an utterance hardly change according to its features, as in noise, hum or a
+    /// tone.
     pub(super) fn hardly_moves(&self, utterance: &Utterance, features: &Features) -> bool {
         let frames = features.frames();
-        // Behind the utterance there are zeros.
+        // Zeros follow the utterance.
         let n_frames = frames.nrows().min(utterance.samples().len() / self.parameters.hop_samples);
-        // A strong lowest octave, which few cycles fill, should not decide.
+        // Weights keep a strong lowest octave, which only a few cycles fill, from deciding the result.
         let weights: Vec<f64> = self.mel.centres_hz().iter().map(|hz| hz * hz).collect();
         hardly_moves(frames.slice(s![..n_frames, ..]).rows().into_iter(), &weights)
     }
 
-    /// The frames from one window to the next for so many windows a second.
+    /// Returns the number of frames between the starts of two windows at `rate` windows per second.
     ///
     /// Source: `compute_partial_slices` of resemblyzer's `voice_encoder.py`.
     fn step_frames(&self, rate: f64) -> usize {

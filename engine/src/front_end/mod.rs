@@ -1,4 +1,4 @@
-//! [`Utterance`](crate::speech::Utterance) -> [`Features`]: what an encoder takes, cut into its units.
+//! Turns an [`Utterance`](crate::speech::Utterance) into [`Features`]: the encoder's input, cut into units.
 
 mod fbank;
 mod fbank_pieces;

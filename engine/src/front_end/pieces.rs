@@ -1,29 +1,29 @@
-//! Where the frames of a recording are cut into pieces and partials.
+//! Cuts the frames of a recording into pieces and partials.
 
 use std::ops::Range;
 
-/// How a long recording is cut.
+/// The lengths of pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PieceParameters {
-    /// Frames of a recording at the most that is one piece.
+    /// The most frames of a recording that is a single piece.
     pub max_whole_frames: usize,
-    /// Frames of a piece of a longer one at the most.
+    /// The most frames of a piece of a longer recording.
     pub max_frames: usize,
 }
 
 /// The windows of partials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartialParameters {
-    /// Frames of a window.
+    /// Number of frames in a window.
     pub n_frames: usize,
-    /// Frames between the starts of two windows, unless another rate is wanted.
+    /// Number of frames between the starts of two windows, unless the request sets a rate.
     pub step_frames: usize,
-    /// Frames behind the last whole window from which on there is one more, which ends with the recording.
+    /// Number of frames after the last whole window from which another window is added, which ends with the recording.
     pub min_rest_frames: usize,
 }
 
-/// Number of frames -> pieces of equal length, so that they can share a call of the encoder and count alike in a mean. They cover all
-/// frames; neighbours may overlap by some.
+/// Cuts frames into pieces of equal length, so that they can share a call of the encoder and have equal weight in a mean.
+/// The pieces cover all frames; neighbours may overlap by some frames.
 pub(super) fn pieces(n_frames: usize, parameters: PieceParameters) -> Vec<Range<usize>> {
     let PieceParameters { max_whole_frames, max_frames } = parameters;
     let n = if n_frames <= max_whole_frames { 1 } else { n_frames.div_ceil(max_frames) };
@@ -32,7 +32,7 @@ pub(super) fn pieces(n_frames: usize, parameters: PieceParameters) -> Vec<Range<
     (0..n).map(|i| start(i)..start(i) + length).collect()
 }
 
-/// Number of frames -> windows that begin every so many frames. A recording shorter than a window is one.
+/// Cuts frames into windows that begin every `step_frames` frames. A recording shorter than a window becomes one window.
 pub(super) fn partials(
     n_frames: usize,
     step_frames: usize,

@@ -1,27 +1,33 @@
-//! Whether a spectrogram moves as a voice does.
+//! Distinguishes voice from stationary sounds by how much a spectrogram changes.
 
 use std::borrow::Borrow;
 
-/// Frames of a block: 50 ms, shorter than a sound of speech.
+/// Frames in a block: 50 ms, shorter than a speech sound.
 const BLOCK_FRAMES: usize = 5;
 
-/// Blocks from which on there is something to tell: 0.6 s. In shorter cuts of speech there may be a single sound.
+/// Fewest blocks for a decision: 0.6 s. Shorter cuts of speech may contain a single sound.
 const MIN_BLOCKS: usize = 12;
 
-/// A band this far below the strongest is left out: its share is leakage and rounding.
+/// Share of the strongest band's power below which a band is ignored, because it contains only leakage and rounding
+/// errors.
 const MIN_SHARE: f64 = 1e-4;
 
-/// Median of the bands' deviations, in dB, below which a spectrum hardly moves. Each of 116 recordings of speech has 6.8 or more (50 of
-/// LibriSpeech, 6 synthetic, 6 conversations, 54 other encodings), none of 274 of white, pink and brown noise, tones and hum more than
-/// 2.6 (1 to 30 seconds, at 16 and 8 kHz).
+/// Median of the bands' deviations, in dB, below which a spectrum hardly changes.
+///
+/// All 116 recordings of speech have 6.8 or more (50 of LibriSpeech, 6 synthetic, 6 conversations, 54 other encodings).
+/// None of 274 recordings of white, pink and brown noise, tones and hum has more than 2.6 (1 to 30 seconds, at 16 and 8
+/// kHz).
 const MIN_DEVIATION_DB: f32 = 3.3;
 
-/// Whether level and spectrum hardly move, as in noise, hum or a tone: the frames of a power spectrogram, and the weight of each band.
+/// Returns whether level and spectrum hardly change, as in noise, hum or a tone, given the frames of a power spectrogram
+/// and the weight of each band.
 ///
-/// 1. The mean of each block, since single frames of noise move as well; the first and last block may be cut into.
-/// 2. Bands by their weights.
-/// 3. The bands that carry something.
-/// 4. For each, the deviation of its level relative to the block's, in dB, over the blocks; then the median over the bands.
+/// 1. Averages the frames of each block, because single frames of noise vary as well. Skips the first and the last block,
+///    which may be incomplete.
+/// 2. Multiplies the bands by their weights.
+/// 3. Selects the bands with a significant share of the power.
+/// 4. Computes each band's level relative to the block's level, in dB, then the deviation of that level over the blocks,
+///    then the median over the bands.
 pub(super) fn hardly_moves<F: IntoIterator<Item: Borrow<f32>>>(
     frames: impl Iterator<Item = F>,
     weights: &[f64],
@@ -52,7 +58,7 @@ pub(super) fn hardly_moves<F: IntoIterator<Item: Borrow<f32>>>(
     deviations[deviations.len() / 2] < MIN_DEVIATION_DB
 }
 
-/// Steps 1 and 2: the weighted bands of each whole block but the first and the last.
+/// Steps 1 and 2: returns the weighted bands of each whole block except the first and the last.
 fn blocks<F: IntoIterator<Item: Borrow<f32>>>(
     frames: impl Iterator<Item = F>,
     weights: &[f64],
@@ -76,7 +82,7 @@ fn decibels(power: f64) -> f32 {
     10.0 * (power as f32).log10()
 }
 
-/// The standard deviation.
+/// Returns the standard deviation.
 fn deviation(values: impl Iterator<Item = f32>) -> f32 {
     let (mut n, mut sum, mut squares) = (0.0, 0.0, 0.0);
     for value in values.map(f64::from) {

@@ -1,20 +1,20 @@
-//! Where an utterance is cut into an encoder's windows.
+//! Cuts an utterance into an encoder's windows.
 
-/// How a model cuts an utterance into windows.
+/// The parameters by which a model cuts an utterance into windows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WindowParameters {
-    /// Frames of a window.
+    /// Number of frames in a window.
     pub n_frames: usize,
-    /// Frames between the starts of two windows.
+    /// Number of frames between the starts of two windows.
     pub step_frames: usize,
-    /// Share of the last window that audio must cover for it to count.
+    /// Share of the last window that audio must cover for the window to count.
     pub min_coverage: f64,
 }
 
-/// Number of samples -> first frame of each window; never empty.
+/// Returns the first frame of each window for `n_samples` samples. There is at least one window.
 ///
-/// Windows start every `step_frames` as long as frames remain; the last one is dropped if audio covers less than
-/// `min_coverage` of it, unless it is the only one.
+/// Windows start every `step_frames` frames as long as frames remain. The last window is dropped if audio covers less
+/// than `min_coverage` of it, unless it is the only one.
 ///
 /// Source: `compute_partial_slices` of resemblyzer's `voice_encoder.py`.
 pub fn window_starts(n_samples: usize, hop_samples: usize, windows: WindowParameters) -> Vec<usize> {
@@ -35,7 +35,7 @@ pub fn window_starts(n_samples: usize, hop_samples: usize, windows: WindowParame
 mod tests {
     use super::*;
 
-    /// Counts computed with the original, around each length at which the count changes.
+    /// The expected counts come from the original, around each length at which the count changes.
     #[test]
     fn window_counts_are_the_originals() {
         let windows = WindowParameters { n_frames: 160, step_frames: 77, min_coverage: 0.75 };

@@ -1,5 +1,5 @@
-//! A decoded recording of several speakers -> [`Heard`], in two steps: windows for the segmentation network, then pieces for the encoder. What
-//! runs the two is the caller's.
+//! Turns a decoded recording of several speakers into [`Heard`] in two steps: windows for the segmentation network, then
+//! pieces for the encoder. The caller runs network and encoder.
 
 mod signal;
 
@@ -20,7 +20,8 @@ use crate::report::{AudioReport, Warning};
 
 pub(crate) use signal::Signal;
 
-/// The voice detector hears so much more speech than the network where a recording is noise or music, rather than speech.
+/// Ratio of the speech that the voice detector finds to that of the network above which a recording is noise or music
+/// rather than speech.
 const NOISE_RATIO: f64 = 4.0;
 
 /// A decoded recording, ready for the segmentation network.
@@ -42,11 +43,11 @@ pub struct Listened {
 pub struct HeardRecording {
     heard: Heard,
     known: Known,
-    /// Speech by the voice detector.
+    /// Seconds of speech that the voice detector finds.
     detected_seconds: f64,
 }
 
-/// The samples, and how units are made of them.
+/// The samples of a recording and the parameters for cutting and analysing them.
 struct Sound {
     samples: Arc<CompactWaveform>,
     front_end: Arc<FrontEnd>,
@@ -54,7 +55,7 @@ struct Sound {
     signal: Signal,
 }
 
-/// The segmentation, the pieces in feature frames, the embedding of each, and how the model tells speakers apart.
+/// The segmentation, the pieces in feature frames, the embedding of each piece, and the model's parameters for turns.
 type HeardPieces = (Segmentation, Vec<Range<usize>>, Vec<Vec<f32>>, TurnParameters);
 
 /// Facts about a recording for its report.
@@ -78,7 +79,7 @@ impl Listening {
         Ok(audio::decode_in_slices::<CompactWaveform>(bytes, raw, options, pace)?)
     }
 
-    /// Looks at a recording for a model.
+    /// Measures the recording's signal and cuts it into windows, with the parameters of a model.
     pub fn new(
         pipeline: &Pipeline,
         spec: &ModelSpec,
@@ -98,7 +99,7 @@ impl Listening {
         Ok(Self { sound, known, windows })
     }
 
-    /// The input of the segmentation network.
+    /// Returns the input of the segmentation network.
     pub fn windows(&self) -> impl Units + use<> {
         Windows { samples: Arc::clone(&self.sound.samples), windows: self.windows.clone() }
     }
@@ -119,7 +120,7 @@ impl Listening {
 }
 
 impl Listened {
-    /// The pieces to embed. There are none if all speech overlaps.
+    /// Returns the pieces to embed. There are none if all speech overlaps.
     pub fn pieces(&self) -> impl Units + use<> {
         let Sound { samples, front_end, .. } = &self.sound;
         let places = self.pieces.iter().map(samples_of).collect();
@@ -146,7 +147,7 @@ impl Known {
 }
 
 impl HeardRecording {
-    /// Of windows and pieces that were heard one after the other, as the recording arrived.
+    /// Creates the recording from windows and pieces that were computed one after the other while the audio arrived.
     pub(crate) fn new<W>(recording: &Recording<W>, signal: Signal, heard: HeardPieces) -> Self {
         Self::of_known(Known::new(recording, &signal), signal, heard)
     }
@@ -162,7 +163,7 @@ impl HeardRecording {
         Self { heard, known, detected_seconds }
     }
 
-    /// Whether the voice detector hears so much more than there is of turns that it is noise or music.
+    /// Returns whether the recording is noise or music: the voice detector finds far more speech than the turns contain.
     pub(crate) fn is_noise(detected_seconds: f64, speech_seconds: f64) -> bool {
         detected_seconds > NOISE_RATIO * speech_seconds
     }
@@ -175,12 +176,12 @@ impl HeardRecording {
         report
     }
 
-    /// Length of the recording, in seconds.
+    /// Returns the length of the recording, in seconds.
     pub fn duration_seconds(&self) -> f64 {
         self.known.report.duration_seconds
     }
 
-    /// Turns and speakers, and the report on the recording; an error if nobody speaks.
+    /// Determines turns and speakers, and the report on the recording. Fails if there is no speech.
     pub fn diarize(
         &self,
         options: &TurnOptions,
@@ -193,7 +194,7 @@ impl HeardRecording {
         Ok((found, report))
     }
 
-    /// The same; if nobody speaks, there are no turns.
+    /// Like [`HeardRecording::diarize`], but returns no turns if there is no speech.
     pub fn diarize_any(
         &self,
         options: &TurnOptions,
@@ -205,7 +206,7 @@ impl HeardRecording {
     }
 }
 
-/// Windows of samples.
+/// Windows of samples, as units for the segmentation network.
 struct Windows {
     samples: Arc<CompactWaveform>,
     windows: Vec<Range<usize>>,
@@ -221,11 +222,11 @@ impl Units for Windows {
     }
 }
 
-/// Pieces, whose features are computed when they are asked for.
+/// Pieces of a recording as units for the encoder. Their features are computed on request.
 struct Pieces {
     samples: Arc<CompactWaveform>,
     front_end: Arc<FrontEnd>,
-    /// Where each is, in samples.
+    /// The range of each piece, in samples.
     places: Vec<Range<usize>>,
 }
 

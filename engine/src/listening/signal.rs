@@ -1,5 +1,5 @@
-//! The level of a signal, its voice and the level of each frame, updated as samples arrive. The result does not depend on how the samples were
-//! split.
+//! The level of a signal, its voice and the level of each frame, updated as samples arrive. The result does not depend on
+//! how the samples are split.
 
 use crate::audio::{CompactWaveform, SAMPLE_RATE_HZ};
 use crate::models::segmentation::{FIRST_FRAME_CENTRE, FRAME_STEP_SAMPLES};
@@ -7,33 +7,33 @@ use crate::pace::{Cancelled, Pace};
 use crate::speech::detector::{DETECTOR_WINDOW_SAMPLES, voice_flags};
 use crate::speech::level::{gain_to, level_of};
 
-/// Samples that the voice detector judges at once, half a minute.
+/// Samples that the voice detector processes per slice: half a minute.
 const SLICE_SAMPLES: usize = 1_000 * DETECTOR_WINDOW_SAMPLES;
 
-/// The sample at which the first frame of the segmentation network begins to count.
+/// The first sample that counts towards the level of the segmentation network's first frame.
 const FIRST_FRAME_START: usize = FIRST_FRAME_CENTRE - FRAME_STEP_SAMPLES / 2;
 
-/// Frames whose levels are computed between two pauses, half a minute.
+/// Frames whose levels are computed between two pauses: half a minute.
 const FRAMES_A_SLICE: usize = 1_800;
 
-/// Added to the power of a frame, so that the level of digital silence is finite: -120 dB.
+/// Power added to each frame's power, so that the level of digital silence is finite: -120 dB.
 const SILENCE_POWER: f32 = 1e-12;
 
-/// Level, voice and the level of each frame, as far as the signal is known.
+/// Level, voice and the level of each frame, for the samples received so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Signal {
-    /// Samples that energy and voice are known of.
+    /// Number of samples that `energy` and `n_voiced` cover.
     n_samples: usize,
     energy: f64,
-    /// Windows in which the detector hears voice.
+    /// Number of windows in which the detector finds voice.
     n_voiced: usize,
     levels_db: Vec<f32>,
 }
 
 impl Signal {
-    /// Looks at the samples that are new: at whole slices or, once the signal has ended, at all of them.
+    /// Processes the new samples: whole slices or, once the signal has ended, all of them.
     ///
-    /// The detector takes a quiet signal raised by its level so far.
+    /// The detector receives a quiet signal amplified according to its level so far.
     pub(crate) fn advance(
         &mut self,
         samples: &CompactWaveform,
@@ -74,27 +74,27 @@ impl Signal {
         FIRST_FRAME_START + self.levels_db.len() * FRAME_STEP_SAMPLES
     }
 
-    /// The first sample that will be looked at again.
+    /// Returns the first sample that later calls still need.
     pub(crate) fn needed_from(&self) -> usize {
         self.n_samples.min(self.next_frame_start())
     }
 
-    /// The level, in dBFS, of what was looked at; minus infinity for digital silence.
+    /// Returns the level, in dBFS, of the samples processed so far; minus infinity for digital silence.
     pub(crate) fn level_dbfs(&self) -> f64 {
         level_of(self.energy, self.n_samples)
     }
 
-    /// Seconds in which the detector hears voice.
+    /// Returns the seconds in which the detector finds voice.
     pub(crate) fn detected_seconds(&self) -> f64 {
         (self.n_voiced * DETECTOR_WINDOW_SAMPLES) as f64 / f64::from(SAMPLE_RATE_HZ)
     }
 
-    /// The level of each frame of the segmentation network, in dB.
+    /// Returns the level of each frame of the segmentation network, in dB.
     pub(crate) fn levels_db(&self) -> &[f32] {
         &self.levels_db
     }
 
-    /// The same, without a copy.
+    /// Like [`Signal::levels_db`], without a copy.
     pub(crate) fn into_levels_db(self) -> Vec<f32> {
         self.levels_db
     }

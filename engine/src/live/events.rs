@@ -1,107 +1,108 @@
-//! What a session tells.
+//! The events of a session.
 
 use serde::Serialize;
 
 use crate::speakers::Identifier;
 
-/// What a session tells. Times are seconds of its audio.
+/// An event of a session. Times are in seconds of its audio.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum LiveEvent {
     /// Speech starts or stops.
     Speech {
-        /// When.
+        /// The time at which speech starts or stops.
         at: f64,
         /// Whether somebody speaks from then on.
         active: bool,
     },
-    /// A turn starts, goes on or ends.
+    /// A turn starts, continues or ends.
     Turn {
         /// The turn's number.
         id: u64,
-        /// Whose it is.
+        /// The label of the speaker.
         label: String,
-        /// When it begins.
+        /// The start of the turn.
         start: f64,
-        /// When it ends, as far as it is known. A turn that turns out to be none ends where it starts.
+        /// The end of the turn, as far as it is known. A retracted turn ends where it starts.
         end: f64,
-        /// Whether it is final.
+        /// Whether the turn is final.
         settled: bool,
     },
-    /// An enrolled speaker is recognised, or not any more.
+    /// An enrolled speaker is recognised, or is no longer recognised.
     Speaker {
-        /// Whose voice it is.
+        /// The label of the voice.
         label: String,
-        /// The speaker's id; null if nobody can be named any more.
+        /// The speaker's id. Null if the voice no longer matches an enrolled speaker.
         #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
         speaker: Option<Identifier>,
         /// The speaker's name.
         name: Option<String>,
-        /// Cosine similarity to the profile.
+        /// The cosine similarity to the profile.
         similarity: Option<f64>,
-        /// The share of searches with as much speech in which a stranger scores as much; null where that cannot be told.
+        /// The share of searches for people who are not enrolled, with as much speech, that score at least this high.
+        /// Null if it is not known.
         false_identification_rate: Option<f64>,
-        /// Seconds of speech that the decision is made on.
+        /// The seconds of speech that the decision is based on.
         seconds: f64,
     },
-    /// Two labels turn out to be one person.
+    /// Two labels turn out to be the same person.
     Merged {
-        /// The label that is not used any more.
+        /// The label that is no longer used.
         from: String,
-        /// The one that stays.
+        /// The label that remains.
         into: String,
     },
-    /// What was said, with speakers.
+    /// A transcript with speakers.
     Transcript {
         /// The parts, split where the speaker changes.
         segments: Vec<LiveSaid>,
     },
-    /// The audio is hard to tell speakers by.
+    /// A problem that affects the recognition of speakers.
     Warning {
-        /// Why.
+        /// The code of the problem.
         code: LiveWarning,
-        /// The same in words.
+        /// A description of the problem.
         message: &'static str,
     },
-    /// Everything up to here is settled.
+    /// Everything received so far is settled.
     Flushed {
-        /// Seconds received so far.
+        /// The seconds of audio received so far.
         at: f64,
     },
 }
 
-/// A part of a transcript with its speaker.
+/// A part of a transcript and its speaker.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct LiveSaid {
-    /// When it begins.
+    /// The start of the part.
     pub start: f64,
-    /// When it ends.
+    /// The end of the part.
     pub end: f64,
-    /// What was said.
+    /// The text of the part.
     pub text: String,
-    /// Who said it; null if nobody has spoken.
+    /// The label of the speaker. Null if nobody has spoken.
     pub label: Option<String>,
-    /// The enrolled speaker's id, if that is known.
+    /// The id of the enrolled speaker, if it is known.
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub speaker: Option<Identifier>,
-    /// The enrolled speaker's name.
+    /// The name of the enrolled speaker.
     pub name: Option<String>,
 }
 
-/// Why the audio is hard to tell speakers by.
+/// A problem that affects the recognition of speakers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LiveWarning {
-    /// Mostly noise or music.
+    /// Most of the audio that sounds like speech is noise or music.
     Noise,
     /// More than one sample in a thousand is at full scale.
     Clipped,
-    /// Below -50 dBFS.
+    /// The level is below -50 dBFS.
     LowLevel,
-    /// The last sample is not whole.
+    /// The audio ends in the middle of a sample.
     Truncated,
     /// Audio arrives faster than it can be processed.
     Behind,
@@ -110,7 +111,7 @@ pub enum LiveWarning {
 }
 
 impl LiveWarning {
-    /// The event.
+    /// Returns the event that reports the problem.
     pub fn event(self) -> LiveEvent {
         let message = match self {
             Self::Noise => "Most of what sounds like speech is noise or music.",

@@ -1,4 +1,4 @@
-//! Which clusters have which labels: each keeps the one that its speech had before.
+//! Labels for clusters: each cluster keeps the label that its speech had before.
 
 use std::ops::Range;
 
@@ -7,29 +7,29 @@ use crate::decisions::{NamedVoice, Names};
 use crate::diarization::{Diarization, Speaker, best_pairs, dot, label};
 use crate::notation::milliseconds;
 
-/// A cluster is a label's if it has this share of the label's speech, or this share of its own speech was the label's.
+/// A cluster may keep a label if it has this share of the label's speech, or if this share of its speech had the label.
 const COMMON_SHARE: f64 = 0.5;
 
-/// A label whose speech is another's to this share ...
+/// A label is absorbed if another label has this share of its speech.
 const ABSORBED_SHARE: f64 = 0.8;
 
-/// ... for so many windows is merged with that one.
+/// After this many windows, an absorbed label is merged with the other label.
 const ABSORBED_WINDOWS: usize = 3;
 
-/// A name is withdrawn when it was not found so many times in a row.
+/// After this many searches in a row that do not find a name, the name is withdrawn.
 const LOST_NAMES: usize = 2;
 
-/// A label, and what is known of the person.
+/// A label, and the information about its person.
 #[derive(Default)]
 struct Labelled {
-    /// The cluster's embedding, when it was last found; L2 norm 1, or empty.
+    /// The cluster's embedding when it was last found, with an L2 norm of 1, or empty.
     voice: Vec<f64>,
     merged_into: Option<usize>,
-    /// Windows for which it has been absorbed.
+    /// The number of windows for which it has been absorbed.
     n_absorbed: usize,
-    /// The enrolled speaker, as last told.
+    /// The enrolled speaker, as last reported.
     named: Option<NamedVoice>,
-    /// Searches in a row that did not find that name.
+    /// The number of searches in a row that did not find that name.
     n_lost: usize,
 }
 
@@ -40,13 +40,13 @@ pub(super) struct Labels {
     /// The speakers of the last step, and their labels.
     heard: Vec<Speaker>,
     of_heard: Vec<usize>,
-    /// Seconds of each when it was last looked for.
+    /// For each label, its seconds of speech at the last search.
     searched_seconds: Vec<f64>,
 }
 
 impl Labels {
-    /// Gives each speaker of a step a label, by the labels that the same speech had. `joined_from` is the cosine from which on two voices
-    /// are one.
+    /// Gives each speaker of a step the label that the same speech had before. Two voices with a cosine of at least
+    /// `joined_from` are one.
     pub(super) fn assign(
         &mut self,
         found: &Diarization,
@@ -74,7 +74,7 @@ impl Labels {
                 if known.merged_into.is_some() || !(is_same || is_alike) {
                     return -1.0;
                 }
-                // Speech decides; voices where it does not.
+                // Common speech decides. The voices decide only where it does not.
                 common + 0.01 * cosine.unwrap_or(0.0).max(0.0) + 1e-3
             };
             row.iter().enumerate().map(score).collect()
@@ -100,7 +100,7 @@ impl Labels {
         &self.of_heard
     }
 
-    /// Of each speaker, the seconds that each label has of the same speech.
+    /// Returns, for each speaker, the seconds that each label has of the same speech.
     fn common_seconds(
         &self,
         found: &Diarization,
@@ -118,7 +118,8 @@ impl Labels {
         common
     }
 
-    /// Labels that have had no cluster of their own for some windows, since their speech is another's. Returns which is which.
+    /// Merges the labels that had no cluster for some windows, because their speech belongs to another label. Returns
+    /// each such label with that other label.
     pub(super) fn absorbed(
         &mut self,
         found: &Diarization,
@@ -153,7 +154,7 @@ impl Labels {
         merged
     }
 
-    /// The label that one is by now.
+    /// Returns the label that replaces a label, if it has been merged, or the label itself.
     pub(super) fn resolve(&self, mut label: usize) -> usize {
         while let Some(into) = self.known[label].merged_into {
             label = into;
@@ -161,12 +162,13 @@ impl Labels {
         label
     }
 
-    /// Who is called by a label.
+    /// Returns the enrolled speaker behind a label.
     pub(super) fn named(&self, label: usize) -> Option<&NamedVoice> {
         self.known[label].named.as_ref()
     }
 
-    /// The speakers of the last step, if one of them is to be looked for again: a second more of speech may change who it is.
+    /// Returns the speakers of the last step, if one of them needs another search. One more second of speech may change
+    /// the result.
     pub(super) fn due_search(&mut self, least_seconds: f64) -> Option<Diarization> {
         let seconds = |speaker: &Speaker| speaker.clean_seconds;
         let mut before = vec![0.0; self.known.len()];
@@ -185,7 +187,7 @@ impl Labels {
         Some(Diarization { turns: Vec::new(), speakers: self.heard.clone() })
     }
 
-    /// Takes the names of the speakers of the last step.
+    /// Takes the names of the speakers of the last step, and returns the changes as events.
     pub(super) fn name(&mut self, names: &Names) -> Vec<LiveEvent> {
         let mut events = Vec::new();
         for (place, number) in self.of_heard.iter().enumerate() {
@@ -215,7 +217,7 @@ impl Labels {
     }
 }
 
-/// The cosine of two unit vectors; none if one is empty.
+/// Returns the cosine of two unit vectors, or `None` if one is empty.
 fn cosine(a: &[f64], b: &[f64]) -> Option<f64> {
     (!a.is_empty() && !b.is_empty()).then(|| dot(a, b))
 }

@@ -27,63 +27,65 @@ use crate::pipeline::{Pipeline, PipelineError};
 use crate::report::{AudioReport, Warning};
 use crate::transcript::Transcript;
 
-/// Seconds before the end of the audio that a step leaves to the next: the network needs something behind what it hears.
+/// A step leaves this many seconds before the end of the audio to the next step, because the network needs some audio
+/// after the speech.
 const LOOK_BACK_SECONDS: f64 = 0.5;
 const LOOK_BACK_SAMPLES: usize = SAMPLE_RATE_HZ as usize / 2;
 
-/// Seconds between two updates, unless others are asked for.
+/// The seconds between two updates by default.
 pub const PARTIAL_SECONDS: f64 = 1.0;
 
-/// Seconds between two updates that may be asked for.
+/// The seconds between two updates that a client may ask for.
 pub const PARTIAL_SECONDS_RANGE: RangeInclusive<f64> = 0.5..=5.0;
 
-/// The delay, in seconds of audio, after which a sample of speech is part of a turn, if updates come every `partial_seconds`.
+/// Returns the delay, in seconds of audio, after which a sample of speech is part of a turn. Updates come every
+/// `partial_seconds`.
 pub fn latency_seconds(partial_seconds: f64) -> f64 {
     partial_seconds + LOOK_BACK_SECONDS
 }
 
-/// Samples of the window that ends with the audio so far.
+/// The number of samples in the window that ends with the audio so far.
 const LAST_WINDOW_SAMPLES: usize = 5 * SAMPLE_RATE_HZ as usize;
 
-/// Windows that a step clusters at the least, if there are so many: four and a half minutes.
+/// The minimum number of windows that a step clusters, if there are as many: four and a half minutes.
 const VIEW_WINDOWS: usize = 2 * ALIGNED_WINDOWS;
 
-/// Seconds behind the middle of the last regular window that are settled: later windows hardly change them.
+/// Turns are settled up to this many seconds after the middle of the last regular window. Later windows hardly change them.
 const SETTLED_SECONDS: f64 = 1.0;
 
 /// Samples around a piece that its embedding may depend on.
 const PIECE_MARGIN_SAMPLES: usize = SAMPLE_RATE_HZ as usize;
 
-/// Seconds of audio before its quality is judged.
+/// Seconds of audio after which its quality is judged.
 const JUDGED_SECONDS: f64 = 30.0;
 
-/// How a session hears its audio.
+/// The options of a session.
 #[derive(Clone, Debug)]
 pub struct LiveOptions {
-    /// How the samples come.
+    /// The format of the samples.
     pub raw: RawFormat,
-    /// The channel, or the mean of all.
+    /// The channel, or the mean of all channels.
     pub channel: Channel,
-    /// How many speakers there are.
+    /// The options for finding turns.
     pub turns: TurnOptions,
-    /// The longest session, in seconds.
+    /// The maximum length of the session, in seconds.
     pub max_seconds: f64,
 }
 
-/// What a step is for.
+/// The purpose of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// To tell what is new.
+    /// The step reports what is new.
     Update,
-    /// The same, with as little work as possible: more audio waits already.
+    /// The step reports what is new with as little work as possible, because more audio already waits.
     CatchUp,
-    /// To settle everything so far.
+    /// The step settles everything so far.
     Flush,
     /// No more audio comes.
     End,
 }
 
-/// Units that are computed already.
+/// Units whose values are already computed.
 pub struct Prepared(Vec<(usize, Vec<f32>)>);
 
 impl Units for Prepared {
@@ -99,48 +101,48 @@ impl Units for Prepared {
 /// The audio of a session.
 enum Source {
     Open(Box<RawStream>),
-    /// None if nothing came.
+    /// `None` if no audio came.
     Ended(Option<Recording<CompactWaveform>>),
 }
 
 /// A piece near the end of the audio, whose embedding may be used again.
 struct Piece {
     frames: Range<usize>,
-    /// Samples that there were when it was embedded.
+    /// The number of samples that existed when it was embedded.
     n_samples: usize,
     unit: Vec<f32>,
 }
 
-/// What a step has found so far.
+/// The intermediate results of a step.
 struct Step {
     purpose: Purpose,
-    /// Starts of the windows that the network hears, the regular ones first.
+    /// The starts of the windows for the network, the regular windows first.
     starts: Vec<usize>,
     n_regular: usize,
-    /// Pieces that are to be embedded.
+    /// The pieces to embed.
     new: Vec<Range<usize>>,
 }
 
 /// A session.
 ///
 /// A step has three parts, between which the networks run: [`LiveSession::begin`], [`LiveSession::segmented`] and
-/// [`LiveSession::embedded`]. The last step is followed by [`LiveSession::conclude`].
+/// [`LiveSession::embedded`]. [`LiveSession::conclude`] follows the last step.
 pub struct LiveSession {
     options: LiveOptions,
     parameters: TurnParameters,
     front_end: Arc<FrontEnd>,
     source: Source,
     signal: Signal,
-    /// Of the regular windows, one every five seconds.
+    /// The segmentation of the regular windows, one every five seconds.
     segmentation: Segmentation,
     /// The window that ends with the audio so far, and the network's output for it.
     last_window: Option<(usize, Vec<f32>)>,
     /// The pieces that no later window changes, and their embeddings.
     pieces: Vec<Range<usize>>,
     units: Vec<Vec<f32>>,
-    /// Windows whose pieces are among them.
+    /// The number of windows whose pieces are in `pieces`.
     n_owners: usize,
-    /// The pieces behind them, as of the last step.
+    /// The pieces after those, as of the last step.
     late: Vec<Piece>,
     step: Option<Step>,
     turns: LiveTurns,
@@ -150,7 +152,7 @@ pub struct LiveSession {
 }
 
 impl LiveSession {
-    /// Opens a session for a model. Checks rate, channels and channel.
+    /// Opens a session for a model. Checks the rate, the number of channels and the selected channel.
     pub fn new(pipeline: &Pipeline, spec: &ModelSpec, options: LiveOptions) -> Result<Self, AudioError> {
         let decode = DecodeOptions { max_seconds: options.max_seconds, channel: options.channel };
         let source = RawStream::new(options.raw, decode)?;
@@ -175,7 +177,7 @@ impl LiveSession {
         })
     }
 
-    /// Seconds of audio so far.
+    /// Returns the seconds of audio so far.
     pub fn seconds(&self) -> f64 {
         match &self.source {
             Source::Open(stream) => stream.seconds(),
@@ -186,7 +188,7 @@ impl LiveSession {
     /// Takes the next bytes of audio.
     ///
     /// # Errors
-    /// Where they are no samples, and beyond the longest session.
+    /// If the bytes are not samples, or if the session exceeds its maximum length.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), AudioError> {
         match &mut self.source {
             Source::Open(stream) => stream.push(bytes),
@@ -210,7 +212,7 @@ impl LiveSession {
         self.samples().map_or(0, CompactWaveform::len)
     }
 
-    /// Begins a step: the input of the segmentation network.
+    /// Begins a step, and returns the input of the segmentation network.
     pub fn begin(
         &mut self,
         purpose: Purpose,
@@ -257,7 +259,7 @@ impl LiveSession {
         Ok((prepared, events))
     }
 
-    /// Continues with the network's output for each window: the input of the encoder.
+    /// Continues a step with the network's output for each window, and returns the input of the encoder.
     pub fn segmented(&mut self, outputs: Vec<Vec<f32>>) -> Prepared {
         let step = self.step.as_mut().expect("a step has begun");
         let mut outputs = outputs.into_iter();
@@ -271,7 +273,7 @@ impl LiveSession {
         let late = late.into_iter().filter(|(owner, _)| owner + base >= self.n_owners);
         let late: Vec<Range<usize>> = late.map(|(_, piece)| shifted(&piece, base_frames)).collect();
         let n_samples = self.n_samples();
-        // An embedding is used again unless it was made of less.
+        // An embedding is used again, unless it was computed from less audio.
         let is_whole = |piece: &Piece| {
             piece.n_samples == n_samples
                 || samples_of(&piece.frames).end + PIECE_MARGIN_SAMPLES <= piece.n_samples
@@ -289,7 +291,7 @@ impl LiveSession {
         prepared
     }
 
-    /// The last windows, as those of a recording that begins with the first of them; and which that is.
+    /// Returns the number of the first of the last windows, and these windows as those of a recording that begins there.
     fn view(&self) -> (usize, Segmentation) {
         let base = self.segmentation.n_windows().saturating_sub(VIEW_WINDOWS);
         let base = base.min(self.n_owners) / ALIGNED_WINDOWS * ALIGNED_WINDOWS;
@@ -300,7 +302,7 @@ impl LiveSession {
         (base, view)
     }
 
-    /// Ends a step with the embedding of each piece: what is new.
+    /// Ends a step with the embedding of each piece, and returns the new events.
     pub fn embedded(&mut self, units: Vec<Vec<f32>>, pace: Pace<'_>) -> Result<Vec<LiveEvent>, Cancelled> {
         let Step { purpose, n_regular, new, .. } = self.step.take().expect("a step has begun");
         let n_samples = self.n_samples();
@@ -313,7 +315,8 @@ impl LiveSession {
         Ok(events)
     }
 
-    /// Moves pieces to those that no later window changes: of all windows but the last regular one.
+    /// Moves pieces from `late` to `pieces`: those of all windows except the last regular one. No later window changes
+    /// them.
     fn keep_what_is_certain(&mut self) {
         let n_certain = self.segmentation.n_windows().saturating_sub(1);
         if n_certain <= self.n_owners {
@@ -334,16 +337,16 @@ impl LiveSession {
         self.n_owners = n_certain;
     }
 
-    /// Frees samples that are not needed any more.
+    /// Frees samples that are no longer needed.
     fn forget(&mut self) {
         let Source::Open(stream) = &mut self.source else { return };
-        // The pieces of the window before the last may be embedded yet.
+        // The pieces of the window before the last may still need to be embedded.
         let windows = (self.segmentation.n_windows().saturating_sub(2) * STEP_SAMPLES)
             .saturating_sub(PIECE_MARGIN_SAMPLES);
         stream.forget_before(windows.min(self.signal.needed_from()));
     }
 
-    /// The last minutes, ready to be clustered, and when they begin, in seconds.
+    /// Returns the start of the last minutes, in seconds, and the last minutes, ready for clustering.
     fn heard(&self) -> (f64, Heard) {
         let (base, segmentation) = self.view();
         let base_samples = base * STEP_SAMPLES;
@@ -426,17 +429,17 @@ impl LiveSession {
         }
     }
 
-    /// The voices that are to be looked for among enrolled speakers, if any may have another name by now.
+    /// Returns the voices to search for among enrolled speakers, if any of them may have another name by now.
     pub fn due_search(&mut self) -> Option<Diarization> {
         self.labels.due_search(LEAST_NAMED_SECONDS)
     }
 
-    /// Takes the names of the voices that were looked for.
+    /// Takes the names of the voices that were searched for, and returns the changes as events.
     pub fn name(&mut self, names: &Names) -> Vec<LiveEvent> {
         self.labels.name(names)
     }
 
-    /// The transcripts whose turns are settled, with speakers.
+    /// Returns the transcripts whose turns are settled, with speakers.
     pub fn settled_transcripts(&mut self) -> Vec<LiveEvent> {
         let mut events = Vec::new();
         let until = match &self.source {
@@ -464,7 +467,8 @@ impl LiveSession {
         events
     }
 
-    /// After the last step: the whole recording, ready to be clustered, or a report if nothing came; and its transcript.
+    /// Ends the session after the last step. Returns the whole recording, ready for clustering, or a report if no audio
+    /// came. Also returns the transcript of the recording.
     pub fn conclude(self) -> (Result<HeardRecording, AudioReport>, Option<Transcript>) {
         let Source::Ended(Some(recording)) = self.source else {
             let RawFormat { sample_rate_hz, channels, .. } = self.options.raw;
@@ -486,18 +490,18 @@ impl LiveSession {
     }
 }
 
-/// The window that ends with the audio so far, if one is needed behind the regular ones.
+/// Returns the window that ends with the audio so far, if it is needed in addition to the regular windows.
 fn last_range(purpose: Purpose, n_samples: usize, n_regular: usize) -> Option<Range<usize>> {
     if n_samples == 0 {
         return None;
     }
     let all = windows(n_samples);
     match purpose {
-        // As in a recording that ends here.
+        // This is the last window of a recording that ends here.
         Purpose::Flush | Purpose::End => all.get(n_regular).cloned(),
-        // Until the first regular window is there, all of it.
+        // Before the first regular window, the window contains all audio.
         Purpose::Update if n_regular == 0 => all.first().cloned(),
-        // The last regular one reaches as far as a step tells.
+        // The last regular window reaches as far as a step reports.
         Purpose::Update
             if n_samples - (n_regular - 1) * STEP_SAMPLES - WINDOW_SAMPLES <= LOOK_BACK_SAMPLES =>
         {
@@ -508,7 +512,8 @@ fn last_range(purpose: Purpose, n_samples: usize, n_regular: usize) -> Option<Ra
     }
 }
 
-/// Before which time turns are settled, in seconds, by the sample in the middle of the last regular window.
+/// Returns the time before which turns are settled, in seconds. `last_middle` is the sample in the middle of the last
+/// regular window.
 fn settled_by(last_middle: usize) -> f64 {
     if last_middle == 0 {
         return 0.0;
@@ -534,7 +539,7 @@ mod tests {
     const RAW: RawFormat =
         RawFormat { format: SampleFormat::S16(Endian::Little), sample_rate_hz: 16_000, channels: 1 };
 
-    /// Stretches of three "voices", tones of their own pitch, and pauses.
+    /// Returns stretches of three "voices", which are tones of different pitch, and pauses.
     fn conversation(seconds: usize, random: &mut PseudoRandom) -> Vec<u8> {
         let mut samples: Vec<i16> = Vec::new();
         while samples.len() < seconds * 16_000 {
@@ -549,8 +554,8 @@ mod tests {
         samples.iter().flat_map(|sample| sample.to_le_bytes()).collect()
     }
 
-    /// A substitute for the segmentation network, which tells speakers apart by zero crossings. As in the network's output, a speaker's number
-    /// differs from window to window.
+    /// Replaces the segmentation network, and tells speakers apart by zero crossings. As in the network's output, a
+    /// speaker's number differs from window to window.
     fn segment(window: &[f32]) -> Vec<f32> {
         let turn = (window.iter().map(|sample| sample.abs()).sum::<f32>() * 1e3) as usize % 3;
         let frame = |i: usize| {
@@ -564,7 +569,7 @@ mod tests {
         (0..n_frames(window.len().max(991))).flat_map(frame).collect()
     }
 
-    /// Stands for the encoder: the mean of the features.
+    /// Replaces the encoder, and returns the mean of the features.
     fn embed(dimension: usize, values: &[f32]) -> Vec<f32> {
         let bands = values.len().min(40);
         (0..dimension)
@@ -594,7 +599,7 @@ mod tests {
         LiveOptions { raw: RAW, channel: Channel::Mix, turns, max_seconds: 7_200.0 }
     }
 
-    /// Whatever comes at once and whenever a step is made, the end is the file's.
+    /// The result equals that of the file, however the audio is split and whenever a step is made.
     #[test]
     fn the_end_is_what_the_file_gives() {
         let mut random = PseudoRandom(11);

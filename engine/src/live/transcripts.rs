@@ -1,48 +1,48 @@
-//! What a speech recogniser sends, until the turns there are settled.
+//! Transcripts from a speech recogniser, which are kept until the turns at their times are settled.
 
 use std::collections::VecDeque;
 
 use crate::transcript::{Transcript, TranscriptError};
 
-/// Bytes of all transcripts of a session.
+/// The maximum size of all transcripts of a session in bytes.
 const MAX_SESSION_BYTES: usize = 4 << 20;
 
-/// Seconds behind the end of the audio at which a part may begin and still be of it.
+/// A part that begins up to this many seconds after the end of the audio still belongs to it.
 const ROUNDING_SECONDS: f64 = 1.0;
 
-/// Why a transcript cannot be taken.
+/// The reason why a transcript is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum LiveTranscriptError {
-    /// It cannot be read.
+    /// The transcript cannot be read.
     #[error(transparent)]
     Transcript(#[from] TranscriptError),
-    /// It is no list.
+    /// The transcript is not a list.
     #[error("segments must be a list of objects with start, end and text")]
     NoList,
-    /// The session has too much of it.
+    /// The transcripts of the session are too large.
     #[error("the transcripts of a session may have {} MiB together", MAX_SESSION_BYTES >> 20)]
     TooMuch,
 }
 
-/// Some parts that came together.
+/// Parts that were received together.
 struct Received {
     transcript: Transcript,
-    /// When the last of them ends, in seconds.
+    /// The end of the last of them, in seconds.
     end: f64,
 }
 
 /// The transcripts of a session.
 #[derive(Default)]
 pub(super) struct Transcripts {
-    /// Those that wait, in the order in which they came.
+    /// The transcripts that wait, in the order in which they were received.
     waiting: VecDeque<Received>,
-    /// All that came, as JSON, each with the start of its latest part.
+    /// All transcripts that were received, as JSON, each with the start of its latest part.
     texts: Vec<(Box<str>, f64)>,
     n_bytes: usize,
 }
 
 impl Transcripts {
-    /// Takes the text of a list of parts.
+    /// Adds the text of a list of parts.
     pub(super) fn push(&mut self, segments: &str) -> Result<(), LiveTranscriptError> {
         if !segments.starts_with('[') {
             return Err(LiveTranscriptError::NoList);
@@ -60,12 +60,12 @@ impl Transcripts {
         Ok(())
     }
 
-    /// The next, if everything in it is before a time.
+    /// Returns the next transcript, if it ends by this time.
     pub(super) fn next_before(&mut self, seconds: f64) -> Option<Transcript> {
         self.waiting.pop_front_if(|next| next.end <= seconds).map(|next| next.transcript)
     }
 
-    /// All that came and is of a recording of this length, as one.
+    /// Returns all transcripts of a recording of this length as one. Leaves out those that begin too late.
     pub(super) fn whole(&self, duration_seconds: f64) -> Option<Transcript> {
         let within = self.texts.iter().filter(|(_, start)| *start < duration_seconds + ROUNDING_SECONDS);
         let inner = |(text, _): &(Box<str>, f64)| text[1..text.len() - 1].trim().to_owned();

@@ -1,4 +1,4 @@
-//! The turns of a session: which are settled, and which are still open.
+//! The settled and the open turns of a session.
 
 use std::ops::Range;
 
@@ -6,14 +6,14 @@ use super::events::LiveEvent;
 use crate::diarization::{Turn, label};
 use crate::notation::milliseconds;
 
-/// Shortest stretch of speech directly after what is settled that makes a turn, in seconds. A shorter one only moves the edge of the turn
-/// before it.
+/// The shortest stretch of speech directly after the settled part that makes a turn, in seconds. A shorter stretch only
+/// moves the edge of the turn before it.
 const EDGE_SECONDS: f64 = 0.1;
 
-/// A turn begins where one ended that is as near as this, in seconds: both are one.
+/// A turn that begins within this many seconds of another's end continues that turn.
 const NEAR_SECONDS: f64 = 0.5;
 
-/// An open turn whose edges move by less, in seconds, is not told again.
+/// An open turn is not reported again if its edges move by less than this many seconds.
 const TOLD_SECONDS: f64 = 0.05;
 
 /// A turn that is not settled.
@@ -22,9 +22,9 @@ struct OpenTurn {
     id: u64,
     label: usize,
     seconds: Range<f64>,
-    /// Whether it goes on behind what is told.
+    /// Whether it continues after the part that is reported.
     goes_on: bool,
-    /// As it was last told.
+    /// The label and the times as last reported.
     told: Option<(usize, f64, f64)>,
 }
 
@@ -32,37 +32,37 @@ struct OpenTurn {
 #[derive(Default)]
 pub(super) struct LiveTurns {
     next_id: u64,
-    /// In the order in which they were settled.
+    /// The settled turns, in the order in which they were settled.
     settled: Vec<Turn>,
     open: Vec<OpenTurn>,
-    /// Before this nothing changes any more.
+    /// Before this time, nothing changes any more.
     settled_until: f64,
-    /// Whether somebody was told to speak, and up to when that is told.
+    /// Whether speech is reported as active, and the time up to which it is reported.
     is_speech: bool,
     speech_told_until: f64,
 }
 
 impl LiveTurns {
-    /// Before which time nothing changes any more, in seconds.
+    /// Returns the time before which nothing changes any more, in seconds.
     pub(super) fn settled_until(&self) -> f64 {
         self.settled_until
     }
 
-    /// Seconds of the turns that are settled.
+    /// Returns the total seconds of the settled turns.
     pub(super) fn settled_seconds(&self) -> f64 {
         self.settled.iter().map(|turn| turn.seconds.end - turn.seconds.start).sum()
     }
 
-    /// All turns that end after a time, with their labels.
+    /// Returns all turns that end after a time, with their labels.
     pub(super) fn since(&self, seconds: f64) -> impl Iterator<Item = (Range<f64>, usize)> {
-        // Turns are settled soon after their ends.
+        // Turns are settled soon after they end.
         let late = self.settled.iter().rev().take_while(move |turn| turn.seconds.end > seconds - 60.0);
         let late = late.map(|turn| (turn.seconds.clone(), turn.speaker));
         let open = self.open.iter().map(|turn| (turn.seconds.clone(), turn.label));
         late.chain(open).filter(move |(turn, _)| turn.end > seconds)
     }
 
-    /// All turns in the order of their starts, for attributing what is settled.
+    /// Returns all turns in the order of their starts, for attributing settled transcripts.
     pub(super) fn all(&self) -> Vec<Turn> {
         let open = self.open.iter().map(|turn| Turn {
             seconds: turn.seconds.clone(),
@@ -74,19 +74,19 @@ impl LiveTurns {
         turns
     }
 
-    /// The turns of one label are another's from now on.
+    /// Moves the turns of one label to another label.
     pub(super) fn merge(&mut self, from: usize, into: usize) {
         self.settled.iter_mut().filter(|turn| turn.speaker == from).for_each(|turn| turn.speaker = into);
         for turn in self.open.iter_mut().filter(|turn| turn.label == from) {
             turn.label = into;
-            // The client, too, gives it the other label.
+            // The client changes this label as well.
             if let Some((label, ..)) = &mut turn.told {
                 *label = into;
             }
         }
     }
 
-    /// Takes the turns that were found up to `horizon`, with their labels; what is before `settle_until` is settled then.
+    /// Takes the turns that were found up to `horizon`, with their labels. Then settles everything before `settle_until`.
     pub(super) fn update(
         &mut self,
         found: Vec<(Range<f64>, usize)>,
@@ -103,7 +103,7 @@ impl LiveTurns {
                 (seconds.end > settled_until || *goes_on) && seconds.start < seconds.end
             })
             .collect();
-        // Each goes on with the turn that it was: of the same label first.
+        // Each found turn continues an open turn, preferably one with the same label.
         let mut continued: Vec<Option<OpenTurn>> = vec![None; found.len()];
         for with_same_label in [true, false] {
             for ((seconds, label, _), continued) in found.iter().zip(&mut continued) {
@@ -111,7 +111,7 @@ impl LiveTurns {
                     continue;
                 }
                 let nearness = |turn: &OpenTurn| {
-                    // What is settled of a turn keeps its label, and goes on at once or not at all.
+                    // The settled part of a turn keeps its label. Such a turn continues at once or not at all.
                     let is_frozen = turn.seconds.start < settled_until;
                     let may_be = if with_same_label {
                         turn.label == *label
@@ -131,7 +131,7 @@ impl LiveTurns {
             }
         }
         let mut events = Vec::new();
-        // Those that do not go on end with what is settled of them.
+        // Turns that do not continue end with their settled part.
         for mut turn in before.into_iter().flatten() {
             turn.seconds.end = turn.seconds.end.min(settled_until).max(turn.seconds.start);
             self.settle(turn, &mut events);
@@ -186,7 +186,7 @@ impl LiveTurns {
         }
     }
 
-    /// Tells when speech has started and stopped since it was last told.
+    /// Reports when speech has started and stopped since the last report.
     fn speech(&mut self, horizon: f64, events: &mut Vec<LiveEvent>) {
         let mut stretches: Vec<Range<f64>> =
             self.since(self.speech_told_until).map(|(seconds, _)| seconds).collect();
@@ -249,12 +249,12 @@ mod tests {
         let events = turns.update(vec![(0.5..2.0, 0)], 1.5, 0.0);
         assert_eq!(events[0], LiveEvent::Speech { at: 0.5, active: true });
         assert_eq!(told(&events), [(1, "S1", 0.5, 1.5, false)]);
-        // The same again is not told again.
+        // An unchanged turn is not reported again.
         assert_eq!(told(&turns.update(vec![(0.5..2.0, 0)], 1.5, 0.0)), []);
         assert_eq!(told(&turns.update(vec![(0.4..2.6, 1)], 3.0, 0.0)), [(1, "S2", 0.4, 2.6, false)]);
         let events = turns.update(vec![(0.4..2.6, 1), (3.1..5.0, 0)], 5.0, 4.0);
         assert_eq!(told(&events), [(1, "S2", 0.4, 2.6, true), (2, "S1", 3.1, 5.0, false)]);
-        // The part before 4 s is settled: the label of what follows is another turn's.
+        // The part before 4 s is settled, so the speech after it belongs to another turn.
         let events = turns.update(vec![(0.4..2.6, 0), (3.1..6.0, 1)], 6.0, 4.0);
         assert_eq!(told(&events), [(2, "S1", 3.1, 4.0, true), (3, "S2", 4.0, 6.0, false)]);
         let events = turns.update(vec![(3.1..6.0, 1)], 7.5, 7.5);

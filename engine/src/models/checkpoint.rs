@@ -1,5 +1,5 @@
-//! PyTorch checkpoints, read without running what they hold: a checkpoint is a Python pickle, which could run code if unpickled. It is
-//! checked against its hash instead, and the weights are read at the offsets that a manifest holds.
+//! Reads PyTorch checkpoints without running code. A checkpoint is a Python pickle, and unpickling can run the code in
+//! it. The file is checked against its hash instead, and the weights are read at the offsets in a manifest.
 
 use serde::Deserialize;
 
@@ -9,7 +9,7 @@ use crate::encoder::FileDigest;
 /// A checkpoint, as a manifest describes it.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Checkpoint {
-    /// Where it is published.
+    /// The URL at which it is published.
     pub(super) url: String,
     /// Its size and hash.
     #[serde(flatten)]
@@ -29,14 +29,14 @@ pub(super) struct TensorPlace {
     pub(super) offset: usize,
 }
 
-/// The bytes of a checkpoint, known to be those of the manifest.
+/// The bytes of a checkpoint, which match the manifest.
 pub(super) struct Tensors<'a> {
     bytes: &'a [u8],
     places: &'a [TensorPlace],
 }
 
 impl Checkpoint {
-    /// What the ONNX file says of its source.
+    /// Returns the metadata that the ONNX file contains about its source.
     pub(super) fn metadata(&self, licence: &str) -> Vec<(String, String)> {
         let entries =
             [("source", self.url.as_str()), ("source_sha256", &self.digest.sha256), ("license", licence)];
@@ -54,12 +54,12 @@ impl Checkpoint {
 }
 
 impl Tensors<'_> {
-    /// Whether there is such a tensor.
+    /// Returns whether the checkpoint has a tensor of this name.
     pub(super) fn has(&self, name: &str) -> bool {
         self.places.iter().any(|place| place.name == name)
     }
 
-    /// A tensor's dimensions and values.
+    /// Returns a tensor's dimensions and values.
     pub(super) fn read(&self, name: &str) -> Result<(&[usize], Vec<f32>), ConvertError> {
         let missing = || ConvertError::Tensor(name.into());
         let place = self.places.iter().find(|place| place.name == name).ok_or_else(missing)?;
@@ -68,8 +68,8 @@ impl Tensors<'_> {
         Ok((&place.shape, data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()))
     }
 
-    /// The values of a LSTM's tensor, its rows of four gates in ONNX's order: PyTorch's input, forget, cell, output -> input, output,
-    /// forget, cell.
+    /// Returns the values of an LSTM's tensor with the rows of its four gates in ONNX's order. PyTorch's order is
+    /// input, forget, cell, output; ONNX's order is input, output, forget, cell.
     pub(super) fn read_gates(&self, name: &str) -> Result<Vec<f32>, ConvertError> {
         let rows = self.read(name)?.1;
         let gate = |i: usize| &rows[i * rows.len() / 4..(i + 1) * rows.len() / 4];

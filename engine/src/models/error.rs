@@ -1,8 +1,8 @@
-//! Why a checkpoint was not converted.
+//! Errors of the conversion of checkpoints.
 
 use crate::encoder::FileDigest;
 
-/// Why a checkpoint was not converted.
+/// The reason why a checkpoint was not converted.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConvertError {
     /// The file is not the checkpoint of the manifest.
@@ -16,7 +16,7 @@ pub enum ConvertError {
         /// Size and hash of the checkpoint.
         expected: FileDigest,
     },
-    /// The manifest names no such tensor, or one beyond the file's end.
+    /// The manifest does not name this tensor, or places it beyond the file's end.
     #[error("the manifest has no usable tensor {0}")]
     Tensor(String),
 }

@@ -1,4 +1,4 @@
-//! An ONNX graph in the making.
+//! An ONNX graph under construction.
 
 use half::f16;
 
@@ -6,25 +6,25 @@ use super::onnx::{ELEM_TYPE_FLOAT, Message, float_tensor, half_tensor, int, int6
 
 /// Nodes and initializers, in the order in which they were added.
 pub(super) struct Graph<'a, T: ?Sized> {
-    /// Where its weights come from.
+    /// The source of the graph's weights.
     pub(super) tensors: &'a T,
     nodes: Vec<Message>,
     initializers: Vec<Message>,
 }
 
 impl<'a, T: ?Sized> Graph<'a, T> {
-    /// An empty graph.
+    /// Creates an empty graph.
     pub(super) fn new(tensors: &'a T) -> Self {
         Self { tensors, nodes: Vec::new(), initializers: Vec::new() }
     }
 
-    /// Adds a node with one output, and names that.
+    /// Adds a node with one output and returns the output's generated name.
     pub(super) fn op(&mut self, op_type: &str, inputs: &[&str], attributes: &[Message]) -> String {
         let output = format!("{}_{}", op_type.to_lowercase(), self.nodes.len());
         self.op_named(op_type, inputs, &output, attributes)
     }
 
-    /// Adds a node with one output of this name.
+    /// Adds a node with one output of the given name.
     pub(super) fn op_named(
         &mut self,
         op_type: &str,
@@ -53,7 +53,7 @@ impl<'a, T: ?Sized> Graph<'a, T> {
         self.tensor(name, &[values.len()], values)
     }
 
-    /// Adds numbers.
+    /// Adds a tensor of numbers.
     pub(super) fn tensor(&mut self, name: &str, shape: &[usize], values: &[f32]) -> String {
         self.initializers.push(float_tensor(name, shape, values));
         name.to_owned()
@@ -66,7 +66,7 @@ impl<'a, T: ?Sized> Graph<'a, T> {
         self.op("Cast", &[name], &[int("to", ELEM_TYPE_FLOAT)])
     }
 
-    /// The graph: nodes first, then initializers, then input and output.
+    /// Encodes the graph: nodes first, then initializers, then input and output.
     pub(super) fn finish(self, name: &str, input: &Message, output: &Message) -> Message {
         let mut graph = Message::default();
         self.nodes.iter().for_each(|node| graph.message(1, node));

@@ -1,5 +1,5 @@
-//! Where a checkpoint is published, the offsets of the weights in it, and the hash of the converted file, as `manifest.json` beside each model has
-//! them.
+//! The `manifest.json` of each model: the URL of the checkpoint, the offsets of the weights in it, and the hash of the
+//! converted file.
 
 use serde::Deserialize;
 
@@ -15,22 +15,22 @@ pub(super) struct Manifest {
     pub(super) checkpoint: Checkpoint,
     /// The ONNX file made from it.
     pub(super) onnx: FileDigest,
-    /// SHA-256 of the native encoder's self-check with that file, if it runs the model.
+    /// SHA-256 of the native encoder's self-check with that file, if the native encoder runs the model.
     pub(super) native_check_sha256: Option<String>,
 }
 
 impl Manifest {
-    /// Resemblyzer's, of the model that this version of the program is built for.
+    /// Returns the manifest of the Resemblyzer model that this version of the program is built for.
     pub(super) fn resemblyzer() -> Self {
         Self::committed(include_str!("../../../models/resemblyzer/manifest.json"))
     }
 
-    /// CAM++'s.
+    /// Returns CAM++'s manifest.
     pub(super) fn campplus() -> Self {
         Self::committed(include_str!("../../../models/campplus/manifest.json"))
     }
 
-    /// The segmentation network's.
+    /// Returns the segmentation network's manifest.
     pub(super) fn segmentation() -> Self {
         Self::committed(include_str!("../../../models/segmentation/manifest.json"))
     }

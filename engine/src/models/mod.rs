@@ -1,4 +1,4 @@
-//! Speaker models as values: what one is ([`ModelSpec`]), and one with its weights ([`Model`]).
+//! Speaker models as values. A [`ModelSpec`] describes a model, and a [`Model`] adds its weights.
 
 pub mod campplus;
 mod checkpoint;
@@ -16,10 +16,10 @@ pub use error::ConvertError;
 pub use model::Model;
 pub use spec::{ModelFiles, ModelSpec, TurnParameters};
 
-/// The model that errs least: the default where there is a choice.
+/// The most accurate model, which is the default where there is a choice.
 pub const PREFERRED: &str = campplus::ID;
 
-/// All speaker models that there are.
+/// Returns all speaker models.
 pub fn all() -> [ModelSpec; 2] {
     [resemblyzer::spec(), campplus::spec()]
 }

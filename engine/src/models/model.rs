@@ -10,16 +10,17 @@ use crate::encoder::OnnxFile;
 /// A model and the ONNX file that holds its weights.
 #[derive(Clone)]
 pub struct Model {
-    /// What is known of it.
+    /// The model's specification.
     pub spec: Arc<ModelSpec>,
     /// The ONNX file.
     pub onnx: OnnxFile,
-    /// Names weights and preprocessing.
+    /// Identifies the weights and the preprocessing.
     pub id: ModelId,
 }
 
 impl Model {
-    /// The model with the weights of an ONNX file. One that is not the spec's own file has a fingerprint of its own.
+    /// Creates a model with the weights of an ONNX file. If this is not the spec's own file, the model has a different
+    /// fingerprint.
     pub fn new(spec: Arc<ModelSpec>, onnx: impl Into<OnnxFile>) -> Self {
         let onnx = onnx.into();
         let digest = onnx.digest();
@@ -32,7 +33,7 @@ impl Model {
         Self { spec, onnx, id }
     }
 
-    /// What is known of the errors of these weights, if anything is.
+    /// Returns the calibration, if it was measured with these weights.
     pub fn calibration(&self) -> Option<&Calibration> {
         Some(&self.spec.calibration).filter(|calibration| calibration.model == self.id.fingerprint())
     }

@@ -1,4 +1,5 @@
-//! ONNX files: the few protobuf messages that they take, written in the order of the calls, so that equal contents are equal bytes.
+//! ONNX files, limited to the protobuf messages that the models need. Fields are written in the order of the calls, so
+//! that equal contents give equal bytes.
 //!
 //! Source of the field numbers: `onnx.proto` of ONNX 1.12 (IR version 8, opset 17).
 
@@ -21,10 +22,10 @@ const ATTRIBUTE_TYPE_INT: u64 = 2;
 const ATTRIBUTE_TYPE_STRING: u64 = 3;
 const ATTRIBUTE_TYPE_INTS: u64 = 7;
 
-/// Who files say has made them; the native encoder takes those alone that are the same to the last byte.
+/// The producer that files name. The native encoder only accepts files that match to the last byte.
 const PRODUCER: &str = "voice-embedding-service";
 
-/// The file of a graph.
+/// Encodes a graph and its metadata as a file.
 pub(super) fn file(graph: &Message, metadata: &[(String, String)]) -> Vec<u8> {
     let mut model = Message::default();
     model.varint(1, IR_VERSION);
@@ -42,7 +43,7 @@ pub(super) fn file(graph: &Message, metadata: &[(String, String)]) -> Vec<u8> {
     model.0
 }
 
-/// A protobuf message in the making. Fields are written in the order of the calls.
+/// A protobuf message under construction. Fields are written in the order of the calls.
 #[derive(Default)]
 pub(super) struct Message(Vec<u8>);
 
@@ -71,7 +72,7 @@ impl Message {
         self.bytes(field, &value.0);
     }
 
-    /// Seven bits a byte, the lowest first; the top bit says that more follow.
+    /// Writes seven bits per byte, the lowest first. The top bit of a byte means that more bytes follow.
     fn raw_varint(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.0.push(value as u8 | 0x80);
@@ -147,16 +148,16 @@ fn tensor(name: &str, shape: &[usize], elem_type: u64, data: &[u8]) -> Message {
     tensor
 }
 
-/// A size of a graph's input or output.
+/// A dimension of a graph's input or output.
 #[derive(Clone, Copy)]
 pub(super) enum Dim {
-    /// Whatever it is, named.
+    /// Any size, under this name.
     Any(&'static str),
-    /// This one.
+    /// This size.
     Size(usize),
 }
 
-/// A graph's input or output, `f32`.
+/// Describes a graph's input or output, which is `f32`.
 pub(super) fn value_info(name: &str, dims: &[Dim]) -> Message {
     let mut shape = Message::default();
     for dim in dims {
@@ -185,7 +186,7 @@ enum Value<'a> {
     Bytes(&'a [u8]),
 }
 
-/// The values of the fields of one number in a protobuf message; it ends where the message is damaged.
+/// Returns the values of all fields with the number `wanted` in a protobuf message. Ends where the message is damaged.
 fn values(message: &[u8], wanted: u64) -> impl Iterator<Item = Value<'_>> {
     let mut rest = message;
     let next = move || {
@@ -205,7 +206,7 @@ fn values(message: &[u8], wanted: u64) -> impl Iterator<Item = Value<'_>> {
     std::iter::from_fn(next).filter(move |(number, _)| *number == wanted).map(|(_, value)| value)
 }
 
-/// Those that are strings, bytes or messages.
+/// Like [`values`], but only returns strings, bytes and messages.
 pub(super) fn fields(message: &[u8], wanted: u64) -> impl Iterator<Item = &[u8]> {
     values(message, wanted).filter_map(|value| match value {
         Value::Bytes(bytes) => Some(bytes),
@@ -213,7 +214,7 @@ pub(super) fn fields(message: &[u8], wanted: u64) -> impl Iterator<Item = &[u8]>
     })
 }
 
-/// Those that are integers.
+/// Like [`values`], but only returns integers.
 fn varints(message: &[u8], wanted: u64) -> impl Iterator<Item = u64> {
     values(message, wanted).filter_map(|value| match value {
         Value::Int(value) => Some(value),
@@ -228,7 +229,7 @@ pub(super) struct Stored<'a> {
 }
 
 impl<'a> Stored<'a> {
-    /// What can be found in a file.
+    /// Finds the tensors in a file.
     pub(super) fn of_file(file: &'a [u8]) -> Self {
         let tensors = fields(file, 7).flat_map(|graph| fields(graph, 5));
         let named = |tensor| Some((std::str::from_utf8(fields(tensor, 8).next()?).ok()?, tensor));
@@ -241,19 +242,19 @@ impl<'a> Stored<'a> {
         data.ok_or_else(|| ConvertError::Tensor(name.to_owned()))
     }
 
-    /// A tensor of `f32`.
+    /// Returns the values of an `f32` tensor.
     pub(super) fn floats(&self, name: &str) -> Result<Vec<f32>, ConvertError> {
         Ok(self.data(name)?.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
     }
 
-    /// The dimensions and values of a tensor of 16 bits.
+    /// Returns the dimensions and values of a 16-bit tensor.
     pub(super) fn halves(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), ConvertError> {
         let values = self.data(name)?.as_chunks().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32());
         let shape = self.tensors.get(name).map_or_else(Vec::new, |tensor| shape_of(tensor));
         Ok((shape, values.collect()))
     }
 
-    /// What is made of the weights. A tensor that is missing, or of another shape, is that of another graph.
+    /// Reads weights with `read`. If a tensor is missing or has another shape, the file holds another graph.
     pub(super) fn read<T>(
         &self,
         read: impl FnOnce(&Self) -> Result<T, ConvertError>,
@@ -261,7 +262,7 @@ impl<'a> Stored<'a> {
         read(self).map_err(|_| EncoderError::other_graph("its weights are not where they should be"))
     }
 
-    /// Whether the file is exactly what this graph and metadata make, with finite weights.
+    /// Checks that the file is exactly what this graph and metadata give, and that its weights are finite.
     pub(super) fn check_graph(
         &self,
         graph: &Message,
@@ -276,7 +277,7 @@ impl<'a> Stored<'a> {
         Ok(())
     }
 
-    /// Whether all numbers of 16 and 32 bits are finite.
+    /// Returns whether all numbers of 16 and 32 bits are finite.
     fn is_finite(&self) -> bool {
         self.tensors.keys().all(|name| {
             let finite_halves =
@@ -290,7 +291,7 @@ impl<'a> Stored<'a> {
         })
     }
 
-    /// Key-value pairs.
+    /// Returns the file's key-value pairs.
     pub(super) fn metadata(&self) -> Result<Vec<(String, String)>, ConvertError> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
         let entry = |entry| Some((text(fields(entry, 1).next()?)?, text(fields(entry, 2).next()?)?));
@@ -299,7 +300,7 @@ impl<'a> Stored<'a> {
     }
 }
 
-/// The dimensions of a tensor.
+/// Returns the dimensions of a tensor.
 fn shape_of(tensor: &[u8]) -> Vec<usize> {
     varints(tensor, 1).filter_map(|dim| usize::try_from(dim).ok()).collect()
 }

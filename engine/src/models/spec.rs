@@ -1,4 +1,4 @@
-//! What is known of a model before its weights are read.
+//! Specifications of models, which are known before the weights are read.
 
 use super::error::ConvertError;
 use crate::calibration::{Calibration, Threshold};
@@ -6,72 +6,72 @@ use crate::encoder::native::NetworkWeights;
 use crate::encoder::{EncoderError, FileDigest, Graph, OnnxFile};
 use crate::front_end::FrontEndParameters;
 
-/// A speaker model: what it takes, what it makes, and where its weights come from.
+/// A speaker model: its input, its output and the source of its weights.
 #[derive(Clone, Debug)]
 pub struct ModelSpec {
-    /// The name that people choose it by.
+    /// The name that users select the model by.
     pub id: &'static str,
-    /// Name and version, as fingerprints begin.
+    /// Name and version, with which fingerprints begin.
     pub release: String,
-    /// Components of an embedding.
+    /// The number of components of an embedding.
     pub dimension: usize,
-    /// How an utterance becomes features.
+    /// Parameters of the front end, which turns an utterance into features.
     pub front_end: FrontEndParameters,
-    /// Input and output of its ONNX graph.
+    /// Input and output of the ONNX graph.
     pub graph: Graph,
-    /// What counts as the same speaker.
+    /// The cosine similarity above which two embeddings count as the same speaker.
     pub threshold: Threshold,
-    /// How to tell from a similarity how sure a decision is; of the model's own weights.
+    /// Shows how certain a decision is at a similarity. It applies to the model's own weights.
     pub calibration: Calibration,
-    /// How it tells speakers of a recording apart.
+    /// Parameters for separating the speakers of a recording.
     pub turns: TurnParameters,
-    /// And those of a recording that was sampled below 16 kHz.
+    /// The same, for a recording that was sampled below 16 kHz.
     pub narrowband_turns: TurnParameters,
-    /// What encoding a frame takes on one core, in nanoseconds: only the ratio between models counts.
+    /// The cost of encoding a frame on one core, in nanoseconds. Only the ratio between models matters.
     pub frame_cost_ns: u32,
-    /// Whether its windows tell if there is more than one voice in a recording.
+    /// Whether the embeddings of the model's windows can show that a recording has more than one voice.
     pub several_speakers: bool,
-    /// Who published the weights.
+    /// The publisher of the weights.
     pub publisher: &'static str,
-    /// When, in seconds since 1970.
+    /// The time of publication, in seconds since 1970.
     pub published: u64,
-    /// Licence of the weights, as SPDX names it.
+    /// The licence of the weights, as an SPDX identifier.
     pub licence: &'static str,
     /// The files that hold the weights.
     pub files: ModelFiles,
 }
 
 impl ModelSpec {
-    /// Whether a name is the model's id, its release or the fingerprint of its own file.
+    /// Returns whether `name` is the model's ID, its release or the fingerprint of its own file.
     pub fn is_named(&self, name: &str) -> bool {
         name == self.id || name == self.release || name == self.fingerprint()
     }
 
-    /// How it tells the speakers of a recording apart.
+    /// Returns the parameters for separating the speakers of a recording.
     pub fn turns_of(&self, is_narrowband: bool) -> TurnParameters {
         if is_narrowband { self.narrowband_turns } else { self.turns }
     }
 
-    /// The fingerprint of its own file.
+    /// Returns the fingerprint of the model's own file.
     pub fn fingerprint(&self) -> String {
         format!("{}/{}", self.release, self.files.checkpoint.short())
     }
 }
 
-/// How a model's embeddings tell speakers apart.
+/// Parameters for separating the speakers of a recording by their embeddings.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TurnParameters {
-    /// Feature frames of a piece at the most.
+    /// The maximum number of feature frames in a piece.
     pub max_piece_frames: usize,
-    /// Clusters whose mean cosine is at least this are one speaker; so are two of one window.
+    /// Clusters with a mean cosine of at least this are joined into one speaker, even if they are from the same window.
     pub joined_from: f64,
-    /// What the network hears as one speaker of a window are two, if the mean cosine of their pieces is below this.
+    /// A speaker that the network hears in a window is split in two if the mean cosine of the speaker's pieces is below this.
     pub split_below: f64,
-    /// A piece goes to another speaker than the network says if it is more alike to that one by this.
+    /// A piece moves from the network's speaker to another if its cosine to the other speaker is higher by more than this.
     pub moved_from: f64,
 }
 
-/// The calibration that is committed for a model.
+/// Reads the calibration that is committed for a model.
 pub(super) fn committed_calibration(json: &[u8]) -> Calibration {
     Calibration::of_json(json).expect("the committed calibrations are valid: tests read them")
 }
@@ -81,37 +81,37 @@ pub(super) fn committed_calibration(json: &[u8]) -> Calibration {
 pub struct ModelFiles {
     /// The network's name.
     pub id: &'static str,
-    /// What the names of its variables begin with.
+    /// The prefix of the network's environment variables.
     pub variables: &'static str,
     /// Name of the ONNX file in a folder of models.
     pub local: &'static str,
     /// The ONNX file that this version of the program is built for.
     pub onnx: FileDigest,
-    /// Where the checkpoint that it is made from is published.
+    /// The URL of the checkpoint that the ONNX file is made from.
     pub checkpoint_url: String,
-    /// That checkpoint.
+    /// The size and hash of that checkpoint.
     pub checkpoint: FileDigest,
-    /// Converts the checkpoint to the ONNX file; the same bytes in give the same bytes out.
+    /// Converts the checkpoint to the ONNX file. The same input bytes always give the same output bytes.
     pub convert: fn(&[u8]) -> Result<Vec<u8>, ConvertError>,
-    /// How the native encoder runs it; none if ONNX Runtime alone does.
+    /// How the native encoder runs the network; `None` if only ONNX Runtime runs it.
     pub native: Option<NativeFiles>,
 }
 
 impl ModelFiles {
-    /// Hash of what the native encoder's self-check must give with a file, if that is known.
+    /// Returns the expected hash of the native encoder's self-check with a file, if it is known.
     pub fn native_check_sha256(&self, onnx: &OnnxFile) -> Option<&str> {
         let is_own = *onnx.digest() == self.onnx;
         self.native.as_ref().filter(|_| is_own).map(|native| &*native.check_sha256)
     }
 }
 
-/// What the native encoder must know of a network's files.
+/// The data that the native encoder needs about a network's files.
 #[derive(Clone, Debug)]
 pub struct NativeFiles {
     /// Reads the weights of the ONNX file.
     pub read: fn(&[u8]) -> Result<NetworkWeights, EncoderError>,
     /// SHA-256 of the self-check with the network's own file.
     pub check_sha256: String,
-    /// Whether it runs the network unless another choice is made.
+    /// Whether the native encoder runs the network by default.
     pub is_default: bool,
 }

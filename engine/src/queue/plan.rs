@@ -1,68 +1,71 @@
-//! Which work comes next: pure, without threads and locks.
+//! Decides which work comes next. This code is pure, without threads and locks.
 //!
-//! Work comes in groups (the recordings of one request), a group's in jobs (a recording), a job's in units. A job is first
-//! started (decoded and analysed); its units then wait for the encoder. A short job is started whole, a long one in slices.
-//! Turns go to the group that has cost least so far, in it to the job that has, and take one slice or one unit each: neither
-//! an hour of audio nor a batch of 64 recordings makes a 2-second clip wait for more than the slices and batches in work.
+//! Work comes in groups (the recordings of one request). A group has jobs (one recording each), and a job has units. A
+//! job is first started (decoded and analysed), and its units then wait for the encoder. A short job is started in one
+//! go, a long job in slices.
+//!
+//! The next turn goes to the group that has cost least so far and, within the group, to the job that has cost least. A
+//! turn takes one slice or one unit. Neither an hour of audio nor a batch of 64 recordings therefore makes a 2-second
+//! clip wait for more than the slices and batches in progress.
 
 use std::collections::VecDeque;
 
-/// What encoding the unit of a batch's size costs, in microseconds: a window of Resemblyzer's. A batch costs at most as
-/// much as its most units of this kind.
+/// The cost of encoding the unit by which batches are sized, in microseconds: a window of Resemblyzer. A batch costs at
+/// most `max_batch` times as much.
 const BATCH_UNIT_COST_US: u64 = 2_200;
 
-/// A unit that costs more than a batch goes alone, but one of up to this cost with another: two windows of the segmentation network take a
-/// fifth less than one and one.
+/// A unit that costs more than a batch is encoded alone, but a unit of up to this cost is encoded with another: two windows
+/// of the segmentation network take a fifth less together than one after the other.
 const PAIRED_UNIT_COST_US: u64 = 30_000;
 
-/// Share of the workers' time that long jobs are promised; the rest is for short ones, and for what estimates miss.
+/// The share of the workers' time that long jobs are promised. The rest is for short jobs and for errors of the estimates.
 const PROMISED_PERCENT: u64 = 80;
 
 /// Identifies a group of jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupId(pub u64);
 
-/// What a unit takes to encode. Only units of equal model and length share a call of the encoder.
+/// The model, length and cost of a unit. Only units of the same model and length share a call of the encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnitKind {
-    /// Place of the model in the engine.
+    /// The model's place in the engine.
     pub model: usize,
-    /// Length of the unit.
+    /// The length of the unit.
     pub n_frames: usize,
-    /// What encoding it takes on one core, in microseconds.
+    /// The cost of encoding the unit on one core, in microseconds.
     pub cost_us: u32,
 }
 
-/// How much is taken at once.
+/// Limits on the work that is taken at once.
 #[derive(Clone, Copy, Debug)]
 pub struct PlanLimits {
-    /// Threads that take work.
+    /// The number of threads that take work.
     pub n_workers: usize,
-    /// Units in one call of the encoder.
+    /// The maximum number of units in one call of the encoder.
     pub max_batch: usize,
 }
 
-/// What a worker is to do.
+/// A task for a worker.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Task<S, J> {
-    /// Start a job of this group, or go on with one that paused.
+    /// Start a job of this group, or continue a job that paused.
     Start(GroupId, S),
-    /// Encode these units: each a job and the unit's place in it.
+    /// Encode these units. Each consists of a job and the unit's place in it.
     Encode(Vec<(J, usize)>),
 }
 
-/// The work that waits: jobs of type `S` to be started, started jobs of type `J` with units to be encoded.
+/// The work that waits: jobs of type `S` that are to be started, and started jobs of type `J` with units to encode.
 pub struct Plan<S, J> {
     limits: PlanLimits,
-    /// In the order of their arrival.
+    /// The groups in the order of their arrival.
     groups: Vec<Group<S, J>>,
-    /// Cost of all units that wait.
+    /// The cost of all units that wait.
     waiting_us: u64,
-    /// Batches that the waiting units are to be taken in, planned anew whenever units come.
+    /// The number of batches for the waiting units. It is planned anew whenever units arrive.
     batches_planned: u64,
-    /// The last batch was of small groups alone.
+    /// Whether the last batch was of small groups only.
     small_had_turn: bool,
-    /// Long jobs that are being started.
+    /// The number of long jobs that are being started.
     n_long_starting: usize,
 }
 
@@ -72,38 +75,39 @@ struct Waiting<S> {
     stage: Stage,
 }
 
-/// How far a job is that is to be started.
+/// How far the start of a job has progressed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// Nobody has looked at it.
+    /// No worker has looked at the job.
     New,
-    /// It is known to be long. While it is started, it takes much memory.
+    /// The job is known to be long. While it is started, it takes much memory.
     Long,
-    /// It is long, and has paused after a slice.
+    /// The job is long and has paused after a slice.
     Paused,
 }
 
 struct Group<S, J> {
     id: GroupId,
-    /// What its work has cost since everybody was last idle. A group that had nothing to do starts again from the group served least.
+    /// The cost of the group's work since all groups were last idle. A group that had no work resumes from the cost of
+    /// the group served least.
     spent_us: u64,
-    /// Jobs, or slices of them, that workers are starting.
+    /// The number of jobs, or slices of jobs, that workers are starting.
     n_running: usize,
-    /// Jobs started so far.
+    /// The number of jobs started so far.
     n_started: usize,
     to_start: VecDeque<Waiting<S>>,
     jobs: Vec<StartedJob<J>>,
-    /// Cost of the units that wait.
+    /// The cost of the units that wait.
     waiting_us: u64,
-    /// Of a group with long jobs: what it was promised.
+    /// The promise made to a group with long jobs.
     promise: Option<Promise>,
-    /// Whether a job of it will go on: its promise is kept until then.
+    /// Whether one of its jobs will continue. The promise is kept until then.
     is_continued: bool,
-    /// Whether more jobs may come: it is kept without any until then, with what it has cost.
+    /// Whether more jobs may come. Until it is closed, the group and its cost are kept even without jobs.
     is_open: bool,
 }
 
-/// When the work of a group is to be done, and how much of it is left.
+/// The deadline for the work of a group, and the work that is left.
 #[derive(Clone, Copy)]
 struct Promise {
     deadline_us: u64,
@@ -114,12 +118,12 @@ struct StartedJob<J> {
     job: J,
     units: Vec<UnitKind>,
     n_taken: usize,
-    /// As a group's.
+    /// The cost of the job's work, like that of a group.
     spent_us: u64,
 }
 
 impl<S, J> Group<S, J> {
-    /// Whether no worker has or will have anything to do for it at the moment.
+    /// Returns whether no worker has, or will have, work for the group at the moment.
     fn is_idle(&self) -> bool {
         self.n_running == 0 && self.jobs.is_empty() && self.to_start.is_empty()
     }
@@ -132,8 +136,8 @@ impl<S, J> Group<S, J> {
     }
 }
 
-/// What belongs to the group whose turn it is: of those with promises the one with the earliest deadline, of the others the one served
-/// least, and of these two the one served less.
+/// Returns the item of the group whose turn it is. Of the groups with promises, this considers the one with the
+/// earliest deadline; of the others, the one served least. The turn goes to the one of these two that is served less.
 fn whose_turn<'g, S: 'g, J: 'g, T>(groups: impl Iterator<Item = (&'g Group<S, J>, T)>) -> Option<T> {
     let (promised, others): (Vec<_>, Vec<_>) = groups.partition(|(group, _)| group.promise.is_some());
     let deadline_us = |group: &Group<S, J>| group.promise.map(|promise| promise.deadline_us);
@@ -154,7 +158,7 @@ impl<J> StartedJob<J> {
 }
 
 impl<S, J: Clone> Plan<S, J> {
-    /// An empty plan.
+    /// Creates an empty plan.
     pub fn new(limits: PlanLimits) -> Self {
         Self {
             limits,
@@ -166,7 +170,7 @@ impl<S, J: Clone> Plan<S, J> {
         }
     }
 
-    /// Keeps a group until [`Plan::close`], although it has no job at times.
+    /// Keeps a group until [`Plan::close`], even while it has no job.
     pub fn open(&mut self, group: GroupId) {
         self.group(group).is_open = true;
     }
@@ -176,20 +180,21 @@ impl<S, J: Clone> Plan<S, J> {
         let busy = self.groups.iter().filter(|group| !group.is_idle()).map(|group| group.spent_us).min();
         let group = self.group(group);
         if group.is_idle() {
-            // Turns that it did not need are lost.
+            // Turns that the group did not need are lost.
             group.spent_us = group.spent_us.max(busy.unwrap_or(0));
         }
         group.is_continued = false;
         group.to_start.push_back(Waiting { job, stage: Stage::New });
     }
 
-    /// Puts a job back that turned out to be long: it is started in slices, once few enough others are.
+    /// Puts back a job that turned out to be long. It is started in slices, once few enough other long jobs are being started.
     pub fn postpone(&mut self, group: GroupId, job: S, spent_us: u64) {
         self.put_back(group, Waiting { job, stage: Stage::Long }, spent_us);
     }
 
-    /// Promises that a long job will be done by a time, if that and all earlier promises can be kept: with the earliest deadline first, on
-    /// all workers. Times are microseconds of one clock, the cost those of one core.
+    /// Promises that a long job will be done by its deadline, if this and all earlier promises can be kept. The check
+    /// assumes that all workers take the earliest deadline first. Times are microseconds of one clock, and the cost is
+    /// in microseconds of one core.
     pub fn promise(&mut self, group: GroupId, now_us: u64, deadline_us: u64, cost_us: u64) -> bool {
         let own = self.groups.iter().find(|other| other.id == group).and_then(|group| group.promise);
         let all = Promise { deadline_us, left_us: own.map_or(0, |own| own.left_us) + cost_us };
@@ -199,7 +204,7 @@ impl<S, J: Clone> Plan<S, J> {
         let mut left_us = 0;
         let can_be_kept = promises.iter().all(|promise| {
             left_us += promise.left_us;
-            // A promise that is late already cannot be broken by another.
+            // A promise that is already late cannot be broken by another promise.
             promise.deadline_us <= now_us && promise.deadline_us != deadline_us
                 || left_us
                     <= (promise.deadline_us.saturating_sub(now_us))
@@ -225,7 +230,7 @@ impl<S, J: Clone> Plan<S, J> {
         group.to_start.push_front(waiting);
     }
 
-    /// Notes that a job has been started, in slices if it was long.
+    /// Records that a job has been started, in slices if it was long.
     pub fn started(&mut self, group: GroupId, was_long: bool, spent_us: u64) {
         self.n_long_starting -= usize::from(was_long);
         let group = self.group(group);
@@ -234,7 +239,7 @@ impl<S, J: Clone> Plan<S, J> {
         self.drop_empty_groups();
     }
 
-    /// Takes out the jobs of a group that wait to be started, or to go on; no more will come.
+    /// Closes a group, to which no more jobs will come. Returns its jobs that wait to be started or to continue.
     pub fn close(&mut self, group: GroupId) -> Vec<S> {
         let Some(group) = self.groups.iter_mut().find(|other| other.id == group) else { return Vec::new() };
         group.is_open = false;
@@ -244,17 +249,17 @@ impl<S, J: Clone> Plan<S, J> {
         waiting.into_iter().map(|waiting| waiting.job).collect()
     }
 
-    /// Whether there is something to do but what workers are doing.
+    /// Returns whether there is work besides the work that workers are doing.
     pub fn has_waiting(&self) -> bool {
         self.waiting_us > 0 || self.groups.iter().any(|group| !group.to_start.is_empty())
     }
 
-    /// Whether nothing waits or is being started.
+    /// Returns whether nothing waits or is being started.
     pub fn is_empty(&self) -> bool {
         self.groups.iter().all(Group::is_idle)
     }
 
-    /// Notes that a job will go on once its units are encoded.
+    /// Records that a job will continue once its units are encoded.
     pub fn expect_more(&mut self, group: GroupId) {
         self.group(group).is_continued = true;
     }
@@ -268,18 +273,18 @@ impl<S, J: Clone> Plan<S, J> {
         group.jobs.push(StartedJob { spent_us, ..added });
         group.waiting_us += waiting_us;
         self.waiting_us += waiting_us;
-        // As many batches as there are workers, or a multiple: all workers are done at the same time.
+        // The number of batches is a multiple of the number of workers, so that all workers finish at the same time.
         let workers = self.limits.n_workers as u64;
         self.batches_planned = self.waiting_us.div_ceil(workers * self.max_batch_us()) * workers;
     }
 
-    /// Takes the next task of a worker; `None` if there is none. Jobs that are no longer wanted are dropped.
+    /// Takes the next task of a worker, or returns `None` if there is none. Jobs that are no longer wanted are dropped.
     ///
-    /// 1. Start a job while there is less than a full batch for every worker, so that batches fill up. A slice of a long one does not fill
-    ///    them soon, so it comes by turns if units wait.
-    /// 2. Else encode and start by turns (`has_encoded`: the worker's last task was to encode), so that no job waits to be started behind the
-    ///    units of others; but a group that has enough units waiting starts no further job, which bounds the memory that its
-    ///    features take.
+    /// 1. While there is less than a full batch for every worker, start a job, so that batches fill up. A slice of a long
+    ///    job does not fill them soon, so slices take turns with the waiting units.
+    /// 2. Otherwise, encode and start by turns (`has_encoded`: the worker's last task was to encode), so that no job waits
+    ///    for its start behind the units of others. A group with enough waiting units starts no further job, which bounds
+    ///    the memory that its features take.
     pub fn next(&mut self, has_encoded: bool, is_wanted: impl Fn(&J) -> bool) -> Option<Task<S, J>> {
         self.drop_unwanted(is_wanted);
         let has_full_batches = self.waiting_us >= self.full_batches_us();
@@ -292,7 +297,7 @@ impl<S, J: Clone> Plan<S, J> {
         (self.waiting_us > 0).then(|| Task::Encode(self.take_batch()))
     }
 
-    /// The group of an id.
+    /// Returns the group with an ID and creates it if necessary.
     fn group(&mut self, id: GroupId) -> &mut Group<S, J> {
         let place = self.groups.iter().position(|group| group.id == id).unwrap_or_else(|| {
             self.groups.push(Group {
@@ -312,7 +317,7 @@ impl<S, J: Clone> Plan<S, J> {
         &mut self.groups[place]
     }
 
-    /// The most that a batch may cost, unless a single unit costs more.
+    /// Returns the maximum cost of a batch, unless a single unit costs more.
     fn max_batch_us(&self) -> u64 {
         self.limits.max_batch as u64 * BATCH_UNIT_COST_US
     }
@@ -340,15 +345,15 @@ impl<S, J: Clone> Plan<S, J> {
         for group in self.groups.iter_mut().filter(|group| group.is_idle()) {
             group.promise = group.promise.filter(|_| group.is_continued);
             if is_idle {
-                // Nobody waited for what they cost.
+                // No group waited for this work.
                 group.spent_us = 0;
             }
         }
         self.groups.retain(|group| group.is_open || !group.is_idle());
     }
 
-    /// The next job to start, of the group that is served least and has not enough units waiting. Half of the workers may start long ones
-    /// at once.
+    /// Returns the next job to start, of the group whose turn it is among those without enough waiting units. Half of
+    /// the workers may start long jobs at the same time.
     fn next_start(&mut self, may_slice: bool) -> Option<(GroupId, S)> {
         let enough_us = self.full_batches_us();
         let takes_long = self.n_long_starting < self.limits.n_workers.div_ceil(2);
@@ -372,12 +377,12 @@ impl<S, J: Clone> Plan<S, J> {
         Some((group.id, job))
     }
 
-    /// Takes the units of one call of the encoder.
+    /// Takes the units for one call of the encoder.
     ///
-    /// 1. Share the cost evenly among the batches that are planned; but while jobs wait to be started, whose units will fill further
-    ///    batches, take full ones.
-    /// 2. Where there are small groups (a batch holds all that they have) and others, every other batch is of small ones
-    ///    alone, so that they do not wait for units of the others in their batch.
+    /// 1. Share the cost evenly among the planned batches. While jobs wait to be started, take full batches instead, since
+    ///    the units of these jobs will fill further batches.
+    /// 2. If there are small groups (a batch holds all their units) and others, every other batch is of small groups only,
+    ///    so that they do not wait for the other groups' units in their batch.
     fn take_batch(&mut self) -> Vec<(J, usize)> {
         let max_us = self.max_batch_us();
         let has_more = self.groups.iter().any(|group| !group.to_start.is_empty());
@@ -398,7 +403,7 @@ impl<S, J: Clone> Plan<S, J> {
         self.take_in_turn(max_us, |group| small.contains(&group.id))
     }
 
-    /// Takes units of equal model and length, one a turn, until they cost `enough_us`.
+    /// Takes units of the same model and length, one per turn, until they cost `enough_us`.
     fn take_in_turn(
         &mut self,
         enough_us: u64,
@@ -439,7 +444,7 @@ impl<S, J: Clone> Plan<S, J> {
         batch
     }
 
-    /// The places of the group and of its job whose turn it is, among those whose next unit fits.
+    /// Returns the places of the group and of the job whose turn it is, among those whose next unit fits.
     fn next_turn(
         &self,
         is_eligible: impl Fn(&Group<S, J>) -> bool,
@@ -461,20 +466,20 @@ mod tests {
 
     const WINDOW: UnitKind = UnitKind { model: 0, n_frames: 160, cost_us: 2_200 };
 
-    /// A piece of 20 seconds of a model that costs a hundred times as much.
+    /// A piece of 20 seconds for a model that costs a hundred times as much.
     const PIECE: UnitKind = UnitKind { model: 1, n_frames: 2_000, cost_us: 220_000 };
 
     const SHORTER_PIECE: UnitKind = UnitKind { n_frames: 1_500, ..PIECE };
 
     type Name = &'static str;
 
-    /// A job that becomes so many units.
+    /// A job's name, and the kind and number of its units.
     type TestJob = (Name, UnitKind, usize);
 
     struct Simulation {
         plan: Plan<TestJob, Name>,
         has_encoded: bool,
-        /// Time of one worker.
+        /// The time of one worker.
         now_us: u64,
         /// Names of the units in each batch.
         batches: Vec<Vec<Name>>,
@@ -491,7 +496,7 @@ mod tests {
             jobs.iter().for_each(|job| self.plan.submit(GroupId(group), *job));
         }
 
-        /// Does the next task; starting takes no time here. Whether there was one.
+        /// Does the next task, and returns whether there was one. Starting takes no time here.
         fn step(&mut self) -> bool {
             match self.plan.next(self.has_encoded, |_| true) {
                 Some(Task::Start(group, (name, kind, n))) => {
@@ -513,7 +518,7 @@ mod tests {
             true
         }
 
-        /// Works until the units of a name are encoded; the time from now to then.
+        /// Works until `n` units of a name are encoded, and returns the time that this takes.
         fn time_until_encoded(&mut self, name: Name, n: usize) -> u64 {
             let begun_us = self.now_us;
             let mut missing = n;
@@ -528,8 +533,8 @@ mod tests {
         }
     }
 
-    /// A 2-second clip (two windows) comes while something large is in work. It is encoded after at most the batch that is
-    /// being planned and one of its own.
+    /// A 2-second clip (two windows) arrives while a large job is in progress. It is encoded after at most the batch
+    /// that is being planned and the clip's own batch.
     #[test]
     fn a_clip_does_not_wait_for_what_is_large() {
         let window_us = u64::from(WINDOW.cost_us);
@@ -596,7 +601,7 @@ mod tests {
         assert_eq!(batches, expected);
     }
 
-    /// The features of a group's recordings take memory from their start to their encoding.
+    /// A group's recordings take memory for their features from their start to their encoding.
     #[test]
     fn a_group_starts_no_more_recordings_than_batches_need() {
         let mut simulation = Simulation::new(2);
@@ -615,7 +620,7 @@ mod tests {
         assert_eq!(plan.next(true, |_| true), None);
     }
 
-    /// A plan of clips and of long jobs that are known to be long.
+    /// Returns a plan with long jobs that are known to be long.
     fn plan_with_long(n_workers: usize, long: &[Name]) -> Plan<Name, Name> {
         let mut plan: Plan<Name, Name> = Plan::new(PlanLimits { n_workers, max_batch: 6 });
         for (group, name) in (0..).map(GroupId).zip(long) {
@@ -630,7 +635,7 @@ mod tests {
         plan
     }
 
-    /// Of long jobs half of the workers start one at once; short ones are started meanwhile.
+    /// Half of the workers start long jobs at the same time. Short jobs are started meanwhile.
     #[test]
     fn long_jobs_are_not_all_started_at_once() {
         let mut plan = plan_with_long(2, &["first", "second", "third"]);
@@ -659,7 +664,7 @@ mod tests {
                 assert_eq!(plan.next(false, |_| true), Some(Task::Start(GroupId(9), "clip")));
                 plan.add_units(GroupId(9), "clip", vec![WINDOW; 2]);
                 plan.started(GroupId(9), false, 1_000);
-                // The clip's units do not wait for the rest of the long one to fill a batch.
+                // The clip's units do not wait until the rest of the long job fills a batch.
                 let clip = vec![("clip", 0), ("clip", 1)];
                 assert_eq!(plan.next(false, |_| true), Some(Task::Encode(clip)));
                 has_encoded = true;
@@ -694,7 +699,7 @@ mod tests {
         let mut plan = plan_with_long(2, &["a", "b", "c", "d", "e"]);
         let mut promise =
             |group: u64, deadline: u64, cost: u64| plan.promise(GroupId(group), 0, deadline * S, cost * S);
-        // Two workers, of which 80 % are promised: 48 s of work until second 30.
+        // 80 % of two workers' time can be promised: 48 s of work until second 30.
         assert!(promise(0, 30, 20));
         assert!(promise(1, 30, 20));
         assert!(!promise(2, 30, 20), "it would be late");
@@ -751,7 +756,7 @@ mod tests {
         plan.pause(group, first, 1_000);
         assert_eq!(plan.close(GroupId(0)), ["first", "another"]);
         assert_eq!(plan.close(GroupId(7)), Vec::<Name>::new());
-        // Its place among the long ones is free again.
+        // The job's place among the long jobs is free again.
         assert_eq!(plan.next(false, |_| true), Some(Task::Start(GroupId(1), "second")));
         plan.started(GroupId(1), true, 0);
         assert!(plan.is_empty() && !plan.has_waiting());

@@ -1,38 +1,38 @@
-//! Work that pauses: it has a thread of its own, which runs only while a worker waits for it.
+//! Work that pauses. It has its own thread, which runs only while a worker waits for it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use crate::pace::Cancelled;
 
-/// Work that has paused, or has not begun. Dropping it cancels the work.
+/// Work that has paused or has not begun. Dropping it cancels the work.
 pub(super) struct Sliced<T> {
     resume: SyncSender<()>,
     slices: Receiver<Outcome<T>>,
 }
 
-/// What became of a slice.
+/// The outcome of a slice.
 pub(super) enum Slice<T> {
-    /// There is more to do.
+    /// More work is left.
     Paused(Sliced<T>),
-    /// That was all; `None` if the work panicked or was cancelled before it began.
+    /// The work has ended; `None` if it panicked or was cancelled before it began.
     Done(Option<T>),
 }
 
-/// What the work tells the worker that waits for it.
+/// A message from the work to the worker that waits for it.
 enum Outcome<T> {
     Paused,
     Done(T),
 }
 
-/// The work's side: lets the worker go on with something else.
+/// The work's side, which lets the worker continue with other work.
 pub(super) struct GiveWay<T> {
     resumed: Receiver<()>,
     slices: Sender<Outcome<T>>,
 }
 
 impl<T> GiveWay<T> {
-    /// Returns once a worker waits for this work again.
+    /// Pauses until a worker waits for this work again.
     pub(super) fn pause(&self) -> Result<(), Cancelled> {
         self.slices.send(Outcome::Paused).map_err(|_| Cancelled)?;
         self.resumed.recv().map_err(|_| Cancelled)
@@ -40,7 +40,7 @@ impl<T> GiveWay<T> {
 }
 
 impl<T: Send + 'static> Sliced<T> {
-    /// Work that begins with its first slice. Where the system has no thread to spare, the work is dropped.
+    /// Creates work that begins with its first slice. If the system has no thread to spare, the work is dropped.
     pub(super) fn new(work: impl FnOnce(&GiveWay<T>) -> T + Send + 'static) -> Self {
         let ((resume, resumed), (sender, slices)) = (sync_channel(1), channel());
         let give_way = GiveWay { resumed, slices: sender };
@@ -48,7 +48,7 @@ impl<T: Send + 'static> Sliced<T> {
             if give_way.resumed.recv().is_ok()
                 && let Some(done) = unpanicked(|| work(&give_way))
             {
-                // Nobody waits for what was cancelled.
+                // After a cancellation, no worker waits for the result.
                 let _ = give_way.slices.send(Outcome::Done(done));
             }
         });
@@ -58,9 +58,9 @@ impl<T: Send + 'static> Sliced<T> {
         Self { resume, slices }
     }
 
-    /// Runs a slice and waits for its end.
+    /// Runs a slice and waits until it ends.
     pub(super) fn run(self) -> Slice<T> {
-        // Without a thread on the other side, nothing comes back either.
+        // If the work has no thread, receiving fails as well.
         let _ = self.resume.send(());
         match self.slices.recv() {
             Ok(Outcome::Paused) => Slice::Paused(self),
@@ -70,7 +70,7 @@ impl<T: Send + 'static> Sliced<T> {
     }
 }
 
-/// Runs work that may panic (a bug); the panic hook has then reported it.
+/// Runs work that may panic because of a bug. The panic hook has then reported the panic.
 pub(super) fn unpanicked<T>(work: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok()
 }

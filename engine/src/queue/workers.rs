@@ -1,4 +1,4 @@
-//! The worker threads, and what they do with a job.
+//! The worker threads, and how they run jobs.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -15,34 +15,35 @@ use crate::front_end::Units;
 use crate::memory::give_back_memory;
 use crate::pace::{Cancelled, Pace};
 
-/// The shortest slice of a long job: about as long as a batch takes, with which it takes turns.
+/// The shortest slice of a long job. It is about as long as a batch, with which the slices take turns.
 const SLICE: Duration = Duration::from_millis(10);
 
-/// How much longer than estimated units may take, before any has been encoded: rather too long, since what is promised first is kept.
+/// The assumed ratio of real to estimated encoding time, before any unit has been encoded. It is rather too high, since the
+/// first promises must be kept as well.
 const FIRST_SLOWNESS: f64 = 2.0;
 
-/// Share of what is thought of the speed that the last batch decides.
+/// The weight of the last batch in the estimate of the speed.
 const LEARNED_SHARE: f64 = 0.1;
 
-/// Units from which on a job takes so much memory that it is given back at its end.
+/// A job with at least this many units takes so much memory that the memory is given back to the system at the job's end.
 const MANY_UNITS: usize = 64;
 
-/// How much is computed at once.
+/// Limits on the work that is accepted or computed at once.
 #[derive(Clone, Copy, Debug)]
 pub struct QueueLimits {
-    /// Jobs that may wait or be in work.
+    /// Jobs that may wait or be in progress.
     pub capacity: NonZeroUsize,
     /// Units in one call of the encoder.
     pub max_batch: NonZeroUsize,
 }
 
-/// Called on a worker with the number of units that it encodes at once.
+/// Called on a worker with the number of units that the worker encodes at once.
 pub type OnBatch = Box<dyn Fn(usize) + Send + Sync>;
 
-/// What becomes of a job once its units are encoded: it is finished, or has further units.
+/// Called once a job's units are encoded. It finishes the job or returns further units.
 pub type Next = Box<dyn FnOnce(Result<Vec<Vec<f32>>, EncoderError>) -> Started + Send>;
 
-/// What is done at the end of a job without units.
+/// Called at the end of a job, when it has no units to encode.
 pub type Finished = Box<dyn FnOnce() + Send>;
 
 /// Starts a job.
@@ -50,49 +51,49 @@ pub type Start = Box<dyn FnOnce() -> Started + Send>;
 
 /// A long job, as far as it is known before it is started.
 pub struct LongStart {
-    /// What is left of starting it.
+    /// Does the rest of starting the job.
     pub rest: StartInSlices,
-    /// What it takes on one core in all, as far as that is known, and by when it is to be done.
+    /// The job's total cost and its deadline, as far as they are known.
     pub estimate: Option<Estimate>,
-    /// Called instead where it could not be done by then.
+    /// Called instead of `rest` if the job cannot be done by its deadline.
     pub refuse: Finished,
 }
 
-/// What a job takes, and when it is to be done.
+/// The cost of a job, and its deadline.
 #[derive(Clone, Copy, Debug)]
 pub struct Estimate {
-    /// On one core, in microseconds.
+    /// The cost on one core, in microseconds.
     pub cost_us: u64,
-    /// When nobody waits for it any more.
+    /// The time after which the result is no longer needed.
     pub deadline: Instant,
 }
 
-/// What is left of starting a long job. It pauses every few milliseconds.
+/// Does the rest of starting a long job. It pauses every few milliseconds.
 pub type StartInSlices = Box<dyn FnOnce(Pace<'_>) -> Started + Send>;
 
-/// What becomes of a job that a worker has started.
+/// The outcome of starting a job on a worker.
 pub enum Started {
-    /// It is long: the rest is done in slices, when few enough other long jobs are being started.
+    /// The job is long. The rest is done in slices, when few enough other long jobs are being started.
     Long(LongStart),
-    /// It has units to encode. `next` is called once, on a worker, with the result of each, in their order. It is dropped uncalled if the
-    /// job is cancelled or a worker panics.
+    /// The job has units to encode. A worker calls `next` once, with the units' results in their order. If the job is
+    /// cancelled or a worker panics, `next` is dropped without a call.
     Units {
-        /// Place of the network in the engine.
+        /// The network's place in the engine.
         model: usize,
-        /// What encoding a frame takes on one core, in nanoseconds.
+        /// The cost of encoding a frame on one core, in nanoseconds.
         frame_cost_ns: u32,
         /// The units.
         units: Box<dyn Units>,
-        /// Whether `next` has further units.
+        /// Whether `next` returns further units.
         is_continued: bool,
-        /// What to do with what they become.
+        /// Handles the results of the units.
         next: Next,
     },
-    /// It has none. The function is called once, on the worker, when the job's place is free.
+    /// The job has no units. The worker calls the function once, after it has freed the job's place.
     Finished(Finished),
 }
 
-/// A place in the queue, free again when this is dropped.
+/// A place in the queue. Dropping it frees the place.
 pub struct Place(Arc<AtomicUsize>);
 
 impl Drop for Place {
@@ -106,7 +107,7 @@ impl Drop for Place {
 #[error("the queue is full")]
 pub struct QueueFull;
 
-/// A bounded queue and its workers. Dropping it finishes what is queued.
+/// A bounded queue and its workers. Dropping it finishes the queued jobs.
 pub struct Queue {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
@@ -116,7 +117,7 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Starts a worker for each entry, which holds the worker's session of each model.
+    /// Starts a worker for each entry of `workers`. An entry holds the worker's session of each model.
     pub fn start(workers: Vec<Vec<LazySession>>, limits: QueueLimits, on_batch: OnBatch) -> Self {
         let plan_limits = PlanLimits { n_workers: workers.len(), max_batch: limits.max_batch.get() };
         let shared = Arc::new(Shared {
@@ -145,27 +146,27 @@ impl Queue {
         }
     }
 
-    /// Jobs that wait or are in work.
+    /// Returns the number of jobs that wait or are in progress.
     pub fn depth(&self) -> usize {
         self.places_taken.load(Ordering::Acquire)
     }
 
-    /// Jobs that may wait or be in work.
+    /// Returns the maximum number of jobs that wait or are in progress.
     pub fn capacity(&self) -> usize {
         self.capacity
     }
 
-    /// How many workers there are.
+    /// Returns the number of workers.
     pub fn n_workers(&self) -> usize {
         self.workers.len()
     }
 
-    /// Whether there is no place at the moment.
+    /// Returns whether no place is free at the moment.
     pub fn is_full(&self) -> bool {
         self.depth() >= self.capacity
     }
 
-    /// Takes a place, if one is free.
+    /// Takes a place if one is free.
     pub fn admit(&self) -> Result<Place, QueueFull> {
         let more = |taken| (taken < self.capacity).then_some(taken + 1);
         let admitted = self.places_taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
@@ -173,13 +174,13 @@ impl Queue {
         Ok(Place(Arc::clone(&self.places_taken)))
     }
 
-    /// Takes a further place, whether it is free or not. While such places exceed the capacity, nothing else is admitted.
+    /// Takes a further place, even if none is free. While such places exceed the capacity, the queue admits no other jobs.
     pub fn further_place(&self) -> Place {
         self.places_taken.fetch_add(1, Ordering::AcqRel);
         Place(Arc::clone(&self.places_taken))
     }
 
-    /// A new group of jobs, which take turns with each other before they do with those of other groups.
+    /// Creates a group of jobs. Groups take turns with each other, and the jobs of a group share its turns.
     pub fn group(&self) -> Group {
         let id = GroupId(self.n_groups.fetch_add(1, Ordering::Relaxed));
         self.shared.lock().plan.open(id);
@@ -187,8 +188,8 @@ impl Queue {
     }
 }
 
-/// A group of jobs. Dropping it cancels them: jobs that wait are dropped at once, with what they hold, and nothing
-/// further of started ones is computed.
+/// A group of jobs. Dropping it cancels them: waiting jobs are dropped at once with everything that they hold, and no
+/// further part of started jobs is computed.
 pub struct Group {
     shared: Arc<Shared>,
     id: GroupId,
@@ -196,8 +197,8 @@ pub struct Group {
 }
 
 impl Group {
-    /// Queues a job, which may have a place of its own. `start` runs once, on a worker, and takes a few milliseconds: what takes longer is
-    /// [`Started::Long`].
+    /// Queues a job, which may hold a place. `start` runs once, on a worker, and takes a few milliseconds. If starting
+    /// takes longer, `start` returns [`Started::Long`].
     pub fn submit(&self, place: Option<Place>, start: Start) {
         let job = Job { place, cancelled: Arc::clone(&self.cancelled) };
         self.shared.lock().plan.submit(self.id, ToStart::New(job, start));
@@ -210,7 +211,7 @@ impl Drop for Group {
         self.cancelled.store(true, Ordering::Relaxed);
         let waiting = self.shared.lock().plan.close(self.id);
         drop(waiting);
-        // The workers end once the queue is closed and nothing is left.
+        // This may have been the last work of a closed queue, and the workers must then end.
         self.shared.work.notify_all();
     }
 }
@@ -220,14 +221,14 @@ impl Drop for Queue {
         self.shared.lock().closed = true;
         self.shared.work.notify_all();
         for worker in self.workers.drain(..) {
-            // A worker catches every panic of the work it does; there is nothing to pass on.
+            // A worker catches every panic of its work, so there is no error to handle.
             let _ = worker.join();
         }
     }
 }
 
 struct Shared {
-    /// When time began.
+    /// The origin of the queue's clock.
     started: Instant,
     state: Mutex<State>,
     work: Condvar,
@@ -237,11 +238,11 @@ struct Shared {
 struct State {
     plan: Plan<ToStart, Arc<Encoding>>,
     closed: bool,
-    /// How much longer than estimated units take here.
+    /// The ratio of real to estimated encoding time on this machine.
     slowness: f64,
 }
 
-/// A job that is to be started, or is being started in slices.
+/// A job that waits to be started, or is being started in slices.
 enum ToStart {
     New(Job, Start),
     Long(Job, StartInSlices),
@@ -251,7 +252,7 @@ enum ToStart {
 /// The work on one recording, or another step of a request.
 struct Job {
     place: Option<Place>,
-    /// Once it is set, what is left of the job is dropped before it is computed.
+    /// Once this is set, the rest of the job is dropped before it is computed.
     cancelled: Arc<AtomicBool>,
 }
 
@@ -266,15 +267,15 @@ struct Encoding {
 }
 
 struct Progress {
-    /// Units that are still to be encoded.
+    /// Units that are not yet encoded.
     left: usize,
     results: Vec<Vec<f32>>,
-    /// What is left to do at the end; `None` once that is done or will not be.
+    /// The job's place and its callback. `None` once the callback has been taken, or if it will never be called.
     end: Option<(Option<Place>, Next)>,
 }
 
 impl Encoding {
-    /// Whether the result is still needed. If not, the job's end is dropped, and with it its place.
+    /// Returns whether the result is still needed. If not, this drops the callback and frees the job's place.
     fn is_wanted(&self) -> bool {
         let mut progress = lock(&self.progress);
         if self.cancelled.load(Ordering::Relaxed) {
@@ -312,7 +313,7 @@ impl Shared {
         }
     }
 
-    /// Waits for work; `None` once the queue is closed and empty.
+    /// Waits for work. Returns `None` once the queue is closed and empty.
     fn next_task(&self, has_encoded: bool) -> Option<Task<ToStart, Arc<Encoding>>> {
         let mut state = self.lock();
         loop {
@@ -326,7 +327,7 @@ impl Shared {
         }
     }
 
-    /// Starts a job, or goes on with one for a slice.
+    /// Starts a job, or continues one for a slice.
     fn start(self: &Arc<Self>, group: GroupId, job: ToStart) {
         let begun = Instant::now();
         match job {
@@ -339,7 +340,7 @@ impl Shared {
                 }
             }
             ToStart::Long(job, rest) => {
-                // What the encoder had, too.
+                // This also gives back memory that the encoder has used.
                 give_back_memory();
                 let sliced = self.in_slices(rest, &job.cancelled);
                 self.slice(group, job, sliced, begun);
@@ -348,7 +349,7 @@ impl Shared {
         }
     }
 
-    /// Puts a long job back, if it can be done in time.
+    /// Puts a long job back if it can be done in time, and refuses it otherwise.
     fn postpone(&self, group: GroupId, job: Job, long: LongStart, took: Duration) {
         let LongStart { rest, estimate, refuse } = long;
         let mut state = self.lock();
@@ -370,7 +371,7 @@ impl Shared {
         unpanicked(refuse);
     }
 
-    /// Learns from a batch how long units take here.
+    /// Learns from a batch how long units take on this machine.
     fn learn(&self, batch: &[(Arc<Encoding>, usize)], took: Duration) {
         let cost_us: u64 =
             batch.iter().map(|(encoding, unit)| u64::from(encoding.kinds[*unit].cost_us)).sum();
@@ -381,7 +382,7 @@ impl Shared {
         }
     }
 
-    /// What starts a long job, with a pause wherever somebody else waits.
+    /// Makes the start of a long job pausable: it pauses after a slice if other work waits.
     fn in_slices(self: &Arc<Self>, rest: StartInSlices, cancelled: &Arc<AtomicBool>) -> Sliced<Started> {
         let (shared, cancelled) = (Arc::clone(self), Arc::clone(cancelled));
         Sliced::new(move |give_way| {
@@ -399,7 +400,7 @@ impl Shared {
         })
     }
 
-    /// A slice of a long job.
+    /// Runs a slice of a long job.
     fn slice(&self, group: GroupId, job: Job, sliced: Sliced<Started>, begun: Instant) {
         match sliced.run() {
             Slice::Paused(sliced) => {
@@ -415,7 +416,7 @@ impl Shared {
         }
     }
 
-    /// What a job that has been started becomes.
+    /// Handles the outcome of starting a job.
     fn started(&self, group: GroupId, job: Job, started: Option<Started>, is_long: bool, took: Duration) {
         let Job { place, cancelled } = job;
         let end_start = || {
@@ -432,7 +433,7 @@ impl Shared {
                 unpanicked(finished);
                 return;
             }
-            // A worker panicked, the job was cancelled, or what was long says so again, which nothing does.
+            // A worker panicked, the job was cancelled, or a long job returned `Long` again, which no job does.
             None | Some(Started::Long(_)) => return end_start(),
         };
         let kind =
@@ -451,7 +452,7 @@ impl Shared {
         end_start();
     }
 
-    /// Encodes a batch and ends the jobs that it completes. After an error, the jobs in the batch end with it.
+    /// Encodes a batch and ends the jobs that it completes. An error ends all jobs in the batch.
     fn encode(&self, sessions: &mut [LazySession], batch: &[(Arc<Encoding>, usize)]) {
         let (first, unit) = &batch[0];
         let session = &mut sessions[first.kinds[*unit].model];
@@ -487,7 +488,7 @@ impl Shared {
         }
     }
 
-    /// Ends a job, or goes on with its further units.
+    /// Ends a job, or continues it with its further units.
     fn end(
         &self,
         encoding: &Encoding,
@@ -497,7 +498,7 @@ impl Shared {
         let Some((place, next)) = progress.end.take() else { return };
         drop(progress);
         match unpanicked(|| next(outcome)) {
-            // The place is free before the answer is out, so that a client that has its answer finds it free.
+            // The place is freed before the response is sent, so that a client that has its response finds the place free.
             Some(Started::Finished(finished)) => {
                 drop(place);
                 unpanicked(finished);
@@ -521,7 +522,7 @@ fn micros(duration: Duration) -> u64 {
     duration.as_micros() as u64
 }
 
-/// Nothing is left half-changed when a worker panics, so a poisoned lock is as good as any.
+/// Locks a mutex, even a poisoned one: a worker that panics leaves nothing half-changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -559,7 +560,7 @@ mod tests {
         assert_eq!(ask(1_000_000), "started");
     }
 
-    /// Without workers, nothing is ever started.
+    /// Without workers, no job is ever started.
     #[test]
     fn what_waits_is_dropped_with_its_body_when_it_is_cancelled() {
         let queue = queue();
@@ -575,7 +576,7 @@ mod tests {
         assert_eq!((Arc::strong_count(&body), queue.depth()), (1, 0), "body and place are free");
     }
 
-    /// A worker without a session: nothing here is encoded.
+    /// The worker has no session, since nothing is encoded here.
     #[test]
     fn a_long_job_ends_at_its_next_pause_once_it_is_cancelled() {
         let n = |n| NonZeroUsize::new(n).unwrap();
@@ -593,7 +594,7 @@ mod tests {
         let long = LongStart { rest, estimate: None, refuse: Box::new(|| {}) };
         group.submit(None, Box::new(move || Started::Long(long)));
         has_begun.recv().unwrap();
-        // Other work takes its turn meanwhile, on the only worker.
+        // Meanwhile, other work takes its turn on the only worker.
         let (short_done, short_is_done) = std::sync::mpsc::channel();
         let start = Box::new(move || Started::Finished(Box::new(move || short_done.send(()).unwrap())));
         let short = queue.group();

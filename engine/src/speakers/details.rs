@@ -1,4 +1,4 @@
-//! What is known of a speaker, beside the voice.
+//! The details of a speaker, apart from the voice.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -7,38 +7,38 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::identifier::Identifier;
 
-/// Characters of a name at the most.
+/// The maximum number of characters of a name.
 const MAX_NAME_CHARACTERS: usize = 200;
 
-/// Bytes of metadata at the most, as JSON.
+/// The maximum number of bytes of metadata, as JSON.
 const MAX_METADATA_BYTES: usize = 4 << 10;
 
-/// What people call a speaker: up to 200 characters, perhaps none.
+/// The name of a speaker: up to 200 characters, possibly none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct SpeakerName(String);
 
-/// A JSON object of up to 4 KiB, kept as it was sent.
+/// A JSON object of up to 4 KiB, kept exactly as it was sent.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
 pub struct Metadata(Box<RawValue>);
 
-/// Why a name or metadata cannot be kept.
+/// The reason why a name or metadata is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DetailsError {
     /// The name is too long.
     #[error("should have at most {MAX_NAME_CHARACTERS} characters")]
     LongName,
-    /// Such characters break lines of other formats, or make a name look like another.
+    /// The name has a character that breaks lines of other formats, or that makes a name look like another.
     #[error("should not have control characters or ones that turn the direction of text (here U+{code:04X})", code = *.0 as u32)]
     Invisible(char),
-    /// Not every database can keep that character.
+    /// Some databases cannot store this character.
     #[error("should not have the character U+0000")]
     Nul,
     /// The metadata is too large.
     #[error("should be at most {MAX_METADATA_BYTES} bytes of JSON")]
     LargeMetadata,
-    /// The metadata is no object, or one that many readers of JSON cannot read.
+    /// The metadata is not an object, or many readers of JSON cannot read it.
     #[error("should be a JSON object, nested less than 128 deep and with numbers that a double holds")]
     NoObject,
 }
@@ -56,27 +56,27 @@ pub struct Details {
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Speaker {
-    /// Unique in the collection.
+    /// The speaker's id, unique in the collection.
     #[cfg_attr(feature = "schema", schema(value_type = String, example = "anna"))]
     pub id: Identifier,
-    /// What people call them; empty if nothing was sent. For keys with `read`.
+    /// The speaker's name. Empty if none was sent. Only for keys with the right `read`.
     #[cfg_attr(feature = "schema", schema(value_type = String, example = "Anna", required = false))]
     pub name: SpeakerName,
-    /// The collection.
+    /// The collection of the speaker.
     #[cfg_attr(feature = "schema", schema(value_type = String, example = "default"))]
     pub collection: Identifier,
-    /// What the client keeps with them. For keys with `read`.
+    /// Metadata that the client stores with the speaker. Only for keys with the right `read`.
     #[cfg_attr(feature = "schema", schema(required = false, value_type = Object, example = json!({"team": "blue"})))]
     pub metadata: Metadata,
-    /// The number of their enrolments.
+    /// The number of the speaker's enrolments.
     #[cfg_attr(feature = "schema", schema(example = 2))]
     pub enrolments: usize,
-    /// One for each model that they are enrolled with.
+    /// One profile for each model that the speaker is enrolled with.
     pub profiles: Vec<ModelSummary>,
-    /// RFC 3339.
+    /// The time of creation, in RFC 3339 format.
     #[cfg_attr(feature = "schema", schema(example = "2026-11-26T09:30:00.123Z"))]
     pub created_at: String,
-    /// RFC 3339.
+    /// The time of the last update, in RFC 3339 format.
     #[cfg_attr(feature = "schema", schema(example = "2026-11-26T09:30:00.123Z"))]
     pub updated_at: String,
 }
@@ -85,13 +85,13 @@ pub struct Speaker {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Profile))]
 pub struct ModelSummary {
-    /// Names weights and preprocessing.
+    /// The fingerprint of the model, which identifies its weights and preprocessing.
     #[cfg_attr(feature = "schema", schema(example = "resemblyzer-0.1.4/39373b86"))]
     pub model: String,
-    /// Seconds of speech that are known to be in it.
+    /// The total of the known seconds of speech.
     #[cfg_attr(feature = "schema", schema(example = 12.34))]
     pub seconds: f64,
-    /// The number of enrolments in it.
+    /// The number of enrolments with the model.
     #[cfg_attr(feature = "schema", schema(example = 2))]
     pub enrolments: usize,
 }
@@ -100,21 +100,21 @@ pub struct ModelSummary {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Enrolment {
-    /// Unique.
+    /// The unique id of the enrolment.
     #[cfg_attr(feature = "schema", schema(example = "019aa7f3-5c1e-7f00-8000-3f0d6a2b9c11"))]
     pub id: String,
-    /// Names weights and preprocessing.
+    /// The fingerprint of the model, which identifies its weights and preprocessing.
     #[cfg_attr(feature = "schema", schema(example = "resemblyzer-0.1.4/39373b86"))]
     pub model: String,
-    /// Seconds of speech; null if it was an embedding that did not tell.
+    /// The seconds of speech. Null if an embedding was enrolled without them.
     #[cfg_attr(feature = "schema", schema(example = 6.17))]
     pub speech_seconds: Option<f64>,
-    /// Cosine similarity to the speaker's profile as it was before; null for the first.
+    /// The cosine similarity to the speaker's profile before this enrolment. Null for the first enrolment.
     #[cfg_attr(feature = "schema", schema(example = 0.91))]
     pub similarity_to_profile: Option<f64>,
-    /// Warnings that the recording came with.
+    /// The warnings about the recording.
     pub warnings: Vec<String>,
-    /// RFC 3339.
+    /// The time of creation, in RFC 3339 format.
     #[cfg_attr(feature = "schema", schema(example = "2026-11-26T09:30:00.123Z"))]
     pub created_at: String,
 }
@@ -128,7 +128,7 @@ impl SpeakerName {
         if name.contains('\0') {
             return Err(DetailsError::Nul);
         }
-        // Embeddings, overrides and isolates of Unicode's bidirectional algorithm (UAX #9, section 2).
+        // These are the embeddings, overrides and isolates of Unicode's bidirectional algorithm (UAX #9, section 2).
         let is_invisible =
             |c: &char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         match name.chars().find(is_invisible) {
@@ -137,23 +137,24 @@ impl SpeakerName {
         }
     }
 
-    /// A name that was checked before it was kept.
+    /// Creates a name that was checked before it was stored.
     pub fn from_store(name: String) -> Self {
         Self(name)
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether a text is part of the name, in any case and normalization form (Unicode's simple mappings, NFC).
+    /// Returns whether a text is part of the name, in any case and normalization form (Unicode's simple mappings, NFC).
     pub fn contains(&self, text: &str) -> bool {
         folded(&self.0).contains(&folded(text))
     }
 }
 
-/// The text in NFC without case: upper case first, so that `ß` and `SS`, and the two forms of a small sigma, are one.
+/// Returns the text in NFC without case. Upper case comes first, so that `ß` equals `SS`, and both forms of a small sigma
+/// are equal.
 fn folded(text: &str) -> String {
     text.nfc().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfc().collect()
 }
@@ -172,12 +173,12 @@ impl Metadata {
         Ok(Self(json))
     }
 
-    /// Metadata that was checked before it was kept; an error if it is no JSON.
+    /// Creates metadata that was checked before it was stored. Returns an error if it is not JSON.
     pub fn from_store(json: String) -> serde_json::Result<Self> {
         RawValue::from_string(json).map(Self)
     }
 
-    /// The JSON text, as it was sent.
+    /// Returns the JSON text, as it was sent.
     pub fn as_str(&self) -> &str {
         self.0.get()
     }

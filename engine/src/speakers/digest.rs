@@ -1,22 +1,22 @@
-//! What was enrolled, by a hash, so that the same is recognised.
+//! Digests of enrolled recordings and embeddings, by which repeated enrolments are recognised.
 
 use sha2::{Digest, Sha256};
 
 use crate::audio::{Channel, Endian, RawFormat, SampleFormat};
 use crate::pipeline::RecordingOptions;
 
-/// The SHA-256 of a recording's file and, unless it is read as it is, of how it is read.
+/// Returns the SHA-256 of a recording's file. Unless the options are the default, it covers the options as well.
 pub fn recording_digest(file: &[u8], options: &RecordingOptions) -> [u8; 32] {
     let mut digest = Sha256::new_with_prefix(file);
     if *options != RecordingOptions::default() {
-        // A test pins what this writes: it is kept.
+        // A test pins these bytes, because stored digests depend on them.
         digest.update((file.len() as u64).to_le_bytes());
         digest.update(canonical(options));
     }
     digest.finalize().into()
 }
 
-/// How a recording is read, as it has always been written into digests.
+/// Returns the options for reading a recording, in the notation that digests have always used.
 fn canonical(options: &RecordingOptions) -> String {
     let channel = match options.channel {
         Channel::Mix => "Mix".to_owned(),
@@ -45,8 +45,8 @@ fn canonical(options: &RecordingOptions) -> String {
     format!("RecordingOptions {{ channel: {channel}, raw: {raw} }}")
 }
 
-/// The SHA-256 of an embedding's components as little-endian `f32`, in which base64 and decimal numbers are the same, or as `f64` if
-/// one is beyond the range of `f32`.
+/// Returns the SHA-256 of an embedding's components as little-endian `f32`, so that base64 and decimal numbers have the
+/// same digest. If a component is beyond the range of `f32`, the components are hashed as `f64`.
 pub fn embedding_digest(components: &[f64]) -> [u8; 32] {
     let fits = components.iter().all(|c| (*c as f32).is_finite());
     let bytes: Vec<u8> = if fits {

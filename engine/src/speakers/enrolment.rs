@@ -1,37 +1,37 @@
-//! Whether a voice may be enrolled for a speaker.
+//! Checks whether a voice may be enrolled for a speaker.
 
 use super::profile::Profile;
 use crate::compare::{cosine, is_same_speaker};
 use crate::embedding::UnitEmbedding;
 
-/// Warnings of a recording that is not one speaker's voice alone.
+/// Warnings of recordings that are not the voice of one speaker alone.
 const UNFIT: [&str; 2] = ["noise", "several_speakers"];
 
 /// A voice to enrol.
 #[derive(Clone, Debug)]
 pub struct Voice {
-    /// SHA-256 of what was sent, by which the same is recognised.
+    /// The SHA-256 of the data that was sent, by which a repeated enrolment is recognised.
     pub digest: [u8; 32],
-    /// What a profile is made of.
+    /// The embedding for the profile.
     pub embedding: UnitEmbedding,
-    /// Seconds of speech, if they are known.
+    /// The seconds of speech, if they are known.
     pub speech_seconds: Option<f64>,
-    /// Codes of the recording's warnings.
+    /// The codes of the recording's warnings.
     pub warnings: Vec<String>,
 }
 
-/// What an enrolment must fulfil.
+/// The rules for an enrolment.
 #[derive(Clone, Copy, Debug)]
 pub struct EnrolmentRules {
-    /// Least seconds of speech, where they are known.
+    /// The minimum seconds of speech, if they are known.
     pub min_seconds: f64,
-    /// Cosine similarity that must be exceeded to the profile.
+    /// The cosine similarity to the profile must exceed this.
     pub threshold: f64,
-    /// Whether to enrol all the same.
+    /// Whether to enrol the voice regardless of the rules.
     pub force: bool,
 }
 
-/// Why a voice should not be enrolled.
+/// The reason why a voice should not be enrolled.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Unfit {
     /// There is too little speech for a reliable profile.
@@ -39,23 +39,23 @@ pub enum Unfit {
         "{speech_seconds:.1} s of speech is less than the {min_seconds} s that an enrolment should have; force overrides this"
     )]
     TooLittleSpeech {
-        /// What there is.
+        /// The seconds of speech in the recording.
         speech_seconds: f64,
-        /// What there should be.
+        /// The seconds of speech that the rules require.
         min_seconds: f64,
     },
-    /// It is not the voice of one speaker alone.
+    /// The recording is not the voice of one speaker alone.
     #[error("the recording has the warning {warning}: enrol one speaker's voice alone; force overrides this")]
     Recording {
         /// The warning's code.
         warning: String,
     },
-    /// It is unlike what is enrolled already.
+    /// The voice is unlike the speaker's earlier enrolments.
     #[error("this is not the speaker enrolled so far: {}the threshold is {threshold}; force overrides this", similarity_text(*.similarity))]
     NotThisSpeaker {
-        /// Cosine similarity to the profile, unless it is a secret.
+        /// The cosine similarity to the profile, unless it is secret.
         similarity: Option<f64>,
-        /// What it should exceed.
+        /// The threshold that it should exceed.
         threshold: f64,
     },
 }
@@ -64,7 +64,7 @@ fn similarity_text(similarity: Option<f64>) -> String {
     similarity.map_or_else(String::new, |similarity| format!("the similarity is {similarity:.4}, "))
 }
 
-/// Checks a voice against the rules and the profile so far; the similarity to that, if there is one.
+/// Checks a voice against the rules and the current profile. Returns the similarity to the profile, if there is one.
 pub fn check(voice: &Voice, profile: Option<&Profile>, rules: &EnrolmentRules) -> Result<Option<f64>, Unfit> {
     let embedding = profile.and_then(|profile| profile.embedding(voice.embedding.model()));
     let similarity = embedding.and_then(|profile| cosine(&voice.embedding, &profile).ok());

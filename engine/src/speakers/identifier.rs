@@ -6,37 +6,37 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Characters of an identifier at the most.
+/// The maximum number of characters of an identifier.
 const MAX_CHARACTERS: usize = 64;
 
-/// The collection of requests that name none.
+/// The collection for requests that name none.
 const DEFAULT_COLLECTION: &str = "default";
 
 /// A speaker's id, or a collection's name: a letter or digit, then up to 63 letters, digits, `.`, `_` and `-`. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identifier(Arc<str>);
 
-/// Why a text is no [`Identifier`].
+/// The error for a text that is not an [`Identifier`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("should be 1 to 64 letters, digits, '.', '_' and '-', the first of them a letter or digit")]
 pub struct InvalidIdentifier;
 
-/// Where a speaker is.
+/// The collection and the id of a speaker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Address {
     /// The collection.
     pub collection: Identifier,
-    /// The speaker's id in it.
+    /// The speaker's id in the collection.
     pub id: Identifier,
 }
 
 impl Identifier {
-    /// The collection of requests that name none.
+    /// Returns the collection for requests that name none.
     pub fn default_collection() -> Self {
         Self(DEFAULT_COLLECTION.into())
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

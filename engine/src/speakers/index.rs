@@ -1,8 +1,8 @@
-//! Exact search among profiles, which are plain rows in memory, each with a sketch of a byte a component.
+//! Exact search among profiles. The profiles are plain rows in memory, each with a sketch of one byte per component.
 //!
-//! 1. Bounds of the probe's dot product with every row, from the sketches: a quarter of the memory to read, which is what a search
-//!    takes its time for.
-//! 2. The dot product itself, in `f64`, with all rows that by their bounds could be among the best.
+//! 1. The sketches give bounds on the probe's dot product with every row. They take a quarter of the memory, and reading
+//!    memory determines the time of a search.
+//! 2. The dot product is computed in `f64` with all rows that, by their bounds, could be among the best.
 
 use std::collections::HashMap;
 
@@ -10,19 +10,19 @@ use super::identifier::Identifier;
 use crate::calibration::Evidence;
 use crate::embedding::{ModelId, UnitEmbedding};
 
-/// Names a speaker for as long as there is one, and never another.
+/// The key of a speaker. It is valid as long as the speaker exists, and never identifies another.
 pub type SpeakerKey = i64;
 
-/// Rows of a block: memory grows by one megabyte, and nothing is copied, once there are as many.
+/// The number of rows in a block. After the first block, memory grows by one megabyte at a time, and no row is copied.
 const BLOCK_ROWS: usize = 1_024;
 
-/// Independent sums of a dot product, for vector instructions.
+/// The number of independent sums in a dot product, for vector instructions.
 const LANES: usize = 16;
 
-/// More than what is lost in `f32` by computing bounds.
+/// More than the rounding error of computing bounds in `f32`.
 const F32_ROUNDING: f32 = 1e-6;
 
-/// The profiles of all speakers, as of a revision of the store.
+/// The profiles of all speakers at a revision of the store.
 #[derive(Default)]
 pub struct Index {
     revision: u64,
@@ -52,74 +52,74 @@ struct Rows {
     places: HashMap<SpeakerKey, usize>,
 }
 
-/// Some rows, in order.
+/// A block of rows, in order.
 struct Block {
     rows: Vec<f32>,
-    /// Each row as integers, in steps of its own.
+    /// Each row as integers, with a separate step for each row.
     sketches: Vec<i8>,
     steps: Vec<f32>,
 }
 
-/// Whom to search.
+/// The parameters of a search.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// The collection.
     pub collection: Identifier,
     /// The number of candidates.
     pub top: usize,
-    /// A speaker that is no candidate.
+    /// A speaker to exclude from the candidates.
     pub except: Option<SpeakerKey>,
 }
 
-/// What a search has found.
+/// The result of a search.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
-    /// The best, best first; of equal ones by their ids.
+    /// The best candidates, best first. Equally similar ones are ordered by id.
     pub candidates: Vec<Candidate>,
     /// The number of profiles that were compared.
     pub searched: usize,
-    /// The number of speakers that there are, with a profile of the model or not.
+    /// The number of speakers in the collection, including those without a profile of the model.
     pub speakers: usize,
 }
 
-/// A speaker that a voice may be of.
+/// A speaker whose voice it may be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
-    /// The id.
+    /// The speaker's id.
     pub speaker: Identifier,
-    /// The name.
+    /// The speaker's name.
     pub name: String,
-    /// Cosine similarity to the profile. Error: below 1e-7.
+    /// The cosine similarity to the profile. Error: below 1e-7.
     pub similarity: f64,
-    /// What claims depend on, of the profile.
+    /// The properties of the profile that claims depend on.
     pub evidence: Evidence,
 }
 
 impl Index {
-    /// The revision of the store that it shows.
+    /// Returns the revision of the store that the index shows.
     pub fn revision(&self) -> u64 {
         self.revision
     }
 
-    /// What tells the revisions of one store from those of another.
+    /// Returns the origin, which distinguishes the revisions of one store from those of another.
     pub fn origin(&self) -> i64 {
         self.origin
     }
 
-    /// It shows that revision of that store now.
+    /// Records that the index now shows a revision of the store with this origin.
     pub fn set_revision(&mut self, revision: u64, origin: i64) {
         (self.revision, self.origin) = (revision, origin);
     }
 
-    /// The number of speakers.
+    /// Returns the number of speakers.
     pub fn speakers(&self) -> usize {
         self.speakers.len()
     }
 
-    /// Adds a speaker without profiles; what was there by the key is gone.
+    /// Adds a speaker without profiles. It replaces a speaker with the same key.
     pub fn put_speaker(&mut self, key: SpeakerKey, collection: &Identifier, id: Identifier, name: &str) {
         self.remove_speaker(key);
-        // One text for all speakers of a collection.
+        // All speakers of a collection share one text.
         let collection = match self.collections.get_key_value(collection) {
             Some((collection, _)) => collection.clone(),
             None => collection.clone(),
@@ -128,7 +128,7 @@ impl Index {
         self.speakers.insert(key, Indexed { collection, id, name: name.into() });
     }
 
-    /// Adds a profile of a speaker that is there, of the model's dimension.
+    /// Adds a profile of the model's dimension to an existing speaker.
     pub fn put_profile(&mut self, key: SpeakerKey, model: &ModelId, vector: &[f32], evidence: Evidence) {
         let Some(speaker) = self.speakers.get(&key) else { return };
         let collection = self.collections.entry(speaker.collection.clone()).or_default();
@@ -139,7 +139,7 @@ impl Index {
         collection.profiles[place].1.put(key, vector, evidence);
     }
 
-    /// Removes a speaker, if it is there.
+    /// Removes a speaker, if it exists.
     pub fn remove_speaker(&mut self, key: SpeakerKey) {
         let Some(speaker) = self.speakers.remove(&key) else { return };
         let Some(collection) = self.collections.get_mut(&speaker.collection) else { return };
@@ -151,7 +151,7 @@ impl Index {
         }
     }
 
-    /// The model of all profiles of a collection, if it is one.
+    /// Returns the model of all profiles of a collection, if there is only one.
     pub fn only_model(&self, collection: &Identifier) -> Option<&ModelId> {
         match &self.collections.get(collection)?.profiles[..] {
             [(model, _)] => Some(model),
@@ -159,7 +159,7 @@ impl Index {
         }
     }
 
-    /// The profiles that are most like a voice, of its model.
+    /// Returns the profiles of the voice's model that are most similar to the voice.
     pub fn search(&self, probe: &UnitEmbedding, wanted: &Wanted) -> Found {
         let Some(collection) = self.collections.get(&wanted.collection) else {
             return Found { candidates: Vec::new(), searched: 0, speakers: 0 };
@@ -200,7 +200,7 @@ impl Rows {
     fn put(&mut self, key: SpeakerKey, vector: &[f32], evidence: Evidence) {
         self.remove(key);
         if self.keys.len().is_multiple_of(BLOCK_ROWS) {
-            // The first block grows as it is filled: there may be many small collections.
+            // The first block grows as it is filled, because there may be many small collections.
             let rows = if self.blocks.is_empty() { 0 } else { BLOCK_ROWS };
             self.blocks.push(Block {
                 rows: Vec::with_capacity(rows * self.dimension),
@@ -216,7 +216,7 @@ impl Rows {
         self.evidence.push(evidence);
     }
 
-    /// Moves the last row to the place of the one removed.
+    /// Removes a row, and moves the last row to its place.
     fn remove(&mut self, key: SpeakerKey) {
         let Some(place) = self.places.remove(&key) else { return };
         let last = self.keys.len() - 1;
@@ -238,8 +238,8 @@ impl Rows {
         &self.blocks[place / BLOCK_ROWS].rows[place % BLOCK_ROWS * self.dimension..][..self.dimension]
     }
 
-    /// The places of the rows nearest to a unit vector with their cosines, in no order: `top` of them and perhaps some that are
-    /// nearly as near.
+    /// Returns the places of the rows nearest to a unit vector with their cosines, in no order. There are `top` rows, and
+    /// perhaps a few more that are almost as near.
     fn nearest(&self, probe: &[f64], top: usize, except: Option<usize>) -> Vec<(usize, f64)> {
         let probe_sketch = ProbeSketch::new(probe);
         let mut bounds: Vec<(f32, f32)> = Vec::with_capacity(self.keys.len());
@@ -283,7 +283,7 @@ impl Block {
     }
 }
 
-/// The step with which the largest component becomes 127.
+/// Returns the step with which the largest component becomes 127.
 fn step_of(row: &[f32]) -> f32 {
     row.iter().fold(0.0_f32, |largest, c| largest.max(c.abs())) / 127.0
 }
@@ -292,32 +292,33 @@ fn sketched(component: f32, step: f32) -> i8 {
     (component / step).round() as i8
 }
 
-/// A probe in integers.
+/// A probe as integers.
 struct ProbeSketch {
     components: Vec<i16>,
     step: f32,
     /// The sum of the components' magnitudes.
     sum: f32,
-    /// What the rounding of the probe may add to a product with a unit vector.
+    /// The maximum that rounding the probe adds to a product with a unit vector.
     rounding: f32,
 }
 
 impl ProbeSketch {
     fn new(probe: &[f64]) -> Self {
         let dimension = probe.len() as f64;
-        // So that no sum of products overflows.
+        // This limit keeps sums of products from overflowing.
         let largest = (f64::from(i32::MAX) / (128.0 * dimension)).min(f64::from(i16::MAX)).floor();
         let step = probe.iter().fold(0.0_f64, |largest, c| largest.max(c.abs())) / largest;
         Self {
             components: probe.iter().map(|c| (c / step).round() as i16).collect(),
             step: step as f32,
             sum: probe.iter().map(|c| c.abs()).sum::<f64>() as f32,
-            // The magnitudes of a unit vector sum up to the root of its dimension; its sketch is at most half a step of 1/127 off.
+            // The magnitudes of a unit vector sum to at most the root of its dimension. Its sketch is off by at most half
+            // a step of 1/127.
             rounding: (step / 2.0 * (dimension.sqrt() + dimension / 254.0)) as f32 + F32_ROUNDING,
         }
     }
 
-    /// Between what the dot product with the row of a sketch is: each component of the row is within half a step of it.
+    /// Returns bounds on the dot product with the row of a sketch. Each component of the row is within half a step of the sketch.
     fn bounds(&self, sketch: &[i8], step: f32) -> (f32, f32) {
         let product = integer_dot(sketch, &self.components) as f32 * self.step * step;
         let error = step / 2.0 * self.sum + self.rounding;
@@ -325,7 +326,7 @@ impl ProbeSketch {
     }
 }
 
-/// The value that the best `n` have at the least; negative infinity if there are fewer.
+/// Returns the smallest of the best `n` values, or negative infinity if there are fewer values.
 fn nth_best(values: impl Iterator<Item = f32>, n: usize) -> f32 {
     let mut best = vec![f32::NEG_INFINITY; n.max(1)];
     for value in values {
@@ -338,7 +339,7 @@ fn nth_best(values: impl Iterator<Item = f32>, n: usize) -> f32 {
     best[best.len() - 1]
 }
 
-// Inlined, the compiler no longer sees what vector instructions can do here: it is two to three times as slow.
+// Inlining hides the vector instructions from the compiler, and makes the function two to three times as slow.
 #[inline(never)]
 fn integer_dot(a: &[i8], b: &[i16]) -> i32 {
     let mut sums = [0_i32; LANES];
@@ -353,7 +354,7 @@ fn integer_dot(a: &[i8], b: &[i16]) -> i32 {
     sums.iter().sum::<i32>() + rest
 }
 
-/// The cosine of a row, which has norm 1 but for its rounding, and a unit vector.
+/// Returns the cosine of a row and a unit vector. The row has a norm of 1, except for rounding.
 fn exact_cosine(row: &[f32], probe: &[f64]) -> f64 {
     let (dot, square) = row.iter().zip(probe).fold((0.0, 0.0), |(dot, square), (row, probe)| {
         let row = f64::from(*row);
@@ -402,7 +403,7 @@ mod tests {
         Wanted { collection: collection(), top, except: None }
     }
 
-    /// Components that are pseudo-random by a number.
+    /// Returns pseudo-random components that depend on the seed.
     fn components(seed: i64) -> Vec<f64> {
         let mut state = seed as u64;
         (0..DIMENSION)
@@ -422,7 +423,7 @@ mod tests {
         index
     }
 
-    /// The search without an index.
+    /// Searches without an index.
     fn plain(keys: &[SpeakerKey], probe: &UnitEmbedding, top: usize) -> Vec<(Identifier, f64)> {
         let mut all: Vec<(Identifier, f64)> = keys
             .iter()

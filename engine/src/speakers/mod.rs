@@ -1,4 +1,4 @@
-//! Enrolled speakers: what is known of them, their profiles, and the search among them. Where they are kept is the store's matter.
+//! Enrolled speakers: their details, their profiles and the search among them. The store keeps them.
 
 mod details;
 mod digest;

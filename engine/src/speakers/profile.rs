@@ -1,45 +1,45 @@
-//! A speaker's profile: the mean of what was enrolled.
+//! A speaker's profile: the mean of the speaker's enrolments.
 
 use std::collections::BTreeSet;
 
 use crate::calibration::Evidence;
 use crate::embedding::{Embedding, ModelId, UnitEmbedding};
 
-/// Weight of an enrolment whose seconds of speech are not known, in seconds.
+/// The weight, in seconds, of an enrolment with unknown seconds of speech.
 pub const DEFAULT_WEIGHT_SECONDS: f64 = 3.0;
 
-/// Most seconds of speech that an enrolment may claim: no recording is longer than a day.
+/// The maximum seconds of speech of an enrolment. No recording is longer than a day.
 pub const MAX_SPEECH_SECONDS: f64 = 86_400.0;
 
 /// A speaker's profile for a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
-    /// L2 norm 1.
+    /// The mean embedding, with an L2 norm of 1.
     pub vector: Vec<f32>,
-    /// Seconds of speech that are known to be in it.
+    /// The total of the known seconds of speech.
     pub seconds: f64,
-    /// The number of enrolments in it.
+    /// The number of enrolments.
     pub enrolments: usize,
-    /// The number of them whose seconds of speech are not known.
+    /// The number of enrolments with unknown seconds of speech.
     pub without_seconds: usize,
-    /// Codes of the warnings that they came with, each once.
+    /// The codes of the enrolments' warnings, each once.
     pub warnings: BTreeSet<String>,
 }
 
-/// An enrolment, as a profile is made of it.
+/// An enrolment as the input of a profile.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// L2 norm 1.
+    /// The embedding, with an L2 norm of 1.
     pub vector: Vec<f32>,
-    /// Seconds of speech, if they are known.
+    /// The seconds of speech, if they are known.
     pub speech_seconds: Option<f64>,
-    /// Codes of the recording's warnings.
+    /// The codes of the recording's warnings.
     pub warnings: Vec<String>,
 }
 
 impl Profile {
-    /// The mean of unit embeddings of one model, weighted by their seconds of speech, with L2 norm 1; `None` without any, or
-    /// if the mean has no direction.
+    /// Computes the mean of unit embeddings of one model, weighted by their seconds of speech and scaled to an L2 norm of
+    /// 1. Returns `None` if there are no samples, or if the mean has no direction.
     pub fn of(samples: &[Sample]) -> Option<Self> {
         let mut mean = vec![0.0_f64; samples.first()?.vector.len()];
         for sample in samples {
@@ -52,7 +52,7 @@ impl Profile {
         }
         Some(Self {
             vector: mean.iter().map(|c| (c / norm) as f32).collect(),
-            // A sum of nothing would be -0.
+            // The fold starts at 0, because an empty sum is -0.
             seconds: samples.iter().filter_map(|sample| sample.speech_seconds).fold(0.0, |sum, s| sum + s),
             enrolments: samples.len(),
             without_seconds: samples.iter().filter(|sample| sample.speech_seconds.is_none()).count(),
@@ -60,13 +60,13 @@ impl Profile {
         })
     }
 
-    /// What claims depend on.
+    /// Returns the properties that claims depend on.
     pub fn evidence(&self) -> Evidence {
         let seconds = (self.without_seconds == 0).then_some(self.seconds);
         Evidence::new(seconds, self.warnings.iter().map(String::as_str), self.enrolments)
     }
 
-    /// The profile as an embedding of a model; `None` if it has another dimension.
+    /// Returns the profile as an embedding of a model, or `None` if the model has another dimension.
     pub fn embedding(&self, model: &ModelId) -> Option<UnitEmbedding> {
         let components = self.vector.iter().map(|c| f64::from(*c)).collect();
         Embedding::new(model, components).and_then(UnitEmbedding::try_from).ok()
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn enrolments_count_by_their_seconds_of_speech() {
         let profile = Profile::of(&[sample([1.0, 0.0], Some(9.0)), sample([0.0, 1.0], None)]).unwrap();
-        // (9, 3) of norm 9.4868
+        // (9, 3) has a norm of 9.4868.
         assert!((f64::from(profile.vector[0]) - 9.0 / 90f64.sqrt()).abs() < 1e-7, "{profile:?}");
         assert!((f64::from(profile.vector[1]) - 3.0 / 90f64.sqrt()).abs() < 1e-7, "{profile:?}");
         assert_eq!((profile.seconds, profile.enrolments), (9.0, 2), "what is not known is not claimed");

@@ -1,21 +1,22 @@
-//! Voice activity detection: the WebRTC detector at its most aggressive, as the encoder's training data was cut.
+//! Voice activity detection by the WebRTC detector in its most aggressive mode, as for the encoder's training data.
 
 use webrtc_vad::{SampleRate, Vad, VadMode};
 
 use crate::pace::{Cancelled, Pace};
 
-/// Samples that the detector judges at once: 30 ms (`vad_window_length` of resemblyzer's `hparams.py`).
+/// Samples of one detector window: 30 ms (`vad_window_length` of resemblyzer's `hparams.py`).
 pub const DETECTOR_WINDOW_SAMPLES: usize = 480;
 
-/// Largest magnitude of a 16-bit sample, by which the original scales (`int16_max` of resemblyzer's `audio.py`).
+/// Largest 16-bit sample, by which the original scales (`int16_max` of resemblyzer's `audio.py`).
 const INT16_MAX: f32 = 32_767.0;
 
-/// Windows that are judged between two pauses: half a minute, which takes 2 to 3 ms.
+/// Windows that are processed between two pauses: half a minute, which takes 2 to 3 ms.
 const WINDOWS_A_SLICE: usize = 1_000;
 
-/// 16 kHz samples, and what scales them -> one flag for each whole window of [`DETECTOR_WINDOW_SAMPLES`]: does it hold voice?
+/// Returns a flag for each whole window of [`DETECTOR_WINDOW_SAMPLES`] that says whether it contains voice. The samples
+/// are at 16 kHz and are multiplied by `gain`.
 ///
-/// Source: `trim_long_silences` of resemblyzer's `audio.py`; the flags are webrtcvad 2.0.10's, bit for bit.
+/// Source: `trim_long_silences` of resemblyzer's `audio.py`. The flags equal those of webrtcvad 2.0.10, bit for bit.
 pub fn voice_flags(samples: &[f32], gain: f32, pace: Pace<'_>) -> Result<Vec<bool>, Cancelled> {
     let mut detector = Vad::new_with_rate_and_mode(SampleRate::Rate16kHz, VadMode::VeryAggressive);
     let mut pcm = [0_i16; DETECTOR_WINDOW_SAMPLES];
@@ -32,13 +33,13 @@ pub fn voice_flags(samples: &[f32], gain: f32, pace: Pace<'_>) -> Result<Vec<boo
     Ok(flags)
 }
 
-/// A sample to 16 bits, halves to the even neighbour as numpy rounds.
+/// Converts a sample to 16 bits and rounds halves to even, as numpy does.
 ///
-/// Beyond full scale the original wraps around, an accident of numpy's cast that turns a loud sample into a loud one of
-/// the other sign; here it saturates. Only recordings that already clip can tell the difference.
+/// Beyond full scale, the original wraps around: numpy's cast turns a loud sample into a loud one of the other sign. This
+/// function saturates instead. The difference affects only recordings that already clip.
 pub fn to_i16(sample: f32) -> i16 {
-    // Added to a number of 16 bits, it leaves no room for fractions: the sum is rounded as `round_ties_even` does, which is a call
-    // into a library where the instruction for it cannot be taken for granted.
+    // An `f32` of this size has no fractional bits, so adding and subtracting it rounds as `round_ties_even` does.
+    // `round_ties_even` itself is a library call where its instruction is not guaranteed to exist.
     const ROUNDING: f32 = 12_582_912.0;
     let scaled = (sample * INT16_MAX).clamp(f32::from(i16::MIN), f32::from(i16::MAX));
     ((scaled + ROUNDING) - ROUNDING) as i16

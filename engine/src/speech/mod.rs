@@ -1,4 +1,4 @@
-//! [`Waveform`](crate::audio::Waveform) -> [`Utterance`]: speech found, pauses cut out.
+//! Turns a [`Waveform`](crate::audio::Waveform) into an [`Utterance`]: finds speech and cuts out pauses.
 //!
 //! Source: `preprocess_wav` of resemblyzer's `audio.py`.
 

@@ -1,39 +1,41 @@
-//! Turns voice flags into what to keep: smoothed, and widened so that short pauses stay.
+//! Decides from voice flags which windows to keep. Smooths and widens the flags, so that short pauses stay.
 
 use std::ops::Range;
 
 use super::detector::DETECTOR_WINDOW_SAMPLES;
 
-/// Detector windows averaged to smooth its flags (`vad_moving_average_width` of resemblyzer's `hparams.py`).
+/// Number of detector windows over which flags are averaged (`vad_moving_average_width` of resemblyzer's `hparams.py`).
 const MOVING_AVERAGE_WINDOWS: usize = 8;
 
-/// Detector windows of silence that may stay between two voiced ones (`vad_max_silence_length`).
+/// Number of silent detector windows that may stay between two voiced ones (`vad_max_silence_length`).
 const MAX_SILENCE_WINDOWS: usize = 6;
 
-/// Detector windows from which on a pause is long: more than 1 s.
+/// Number of detector windows from which a pause counts as long: more than 1 s.
 const LONG_PAUSE_WINDOWS: usize = 34;
 
-/// Share of a recording up to which long pauses stay.
+/// Share of a recording up to which its long pauses stay.
 const MAX_PAUSE_SHARE: f64 = 1.0 / 3.0;
 
-/// Detector windows that are louder than the level of the speech: 1 s, so that neither a slammed door nor silence that the detector takes for
-/// speech decides on that level.
+/// Number of windows that are louder than the window whose level counts as that of the speech: 1 s. Because of them,
+/// neither a slammed door nor silence that the detector mistakes for speech determines that level.
 const LOUD_WINDOWS: usize = 33;
 
-/// Level of a window of silence relative to the speech, in dB. For 3 s of speech in 60 s of silence of -30 dB or less, CAM++'s embedding has a
-/// cosine of 0.978 at the least to that of the speech alone (19 clips); without a look at the level 0.87, since behind speech the
-/// detector takes seconds of such noise for more of it.
+/// Level below which a window is silent, relative to the speech, in dB.
+///
+/// With it, CAM++'s embedding of 3 s of speech in 60 s of silence of -30 dB or less has a cosine of at least 0.978 to
+/// that of the speech alone (19 clips). Without this check of the level, the cosine is 0.87, because after speech the
+/// detector mistakes seconds of such noise for more speech.
 const SILENCE_DB: f32 = -25.0;
 
-/// Detector windows of the least speech that [`keep_mask`] finds.
+/// Number of detector windows in the shortest speech that [`keep_mask`] finds.
 const MIN_SPEECH_WINDOWS: usize = 5;
 
-/// Voice flags, one a window -> whether to keep each window.
+/// Returns for each detector window whether to keep it, given one voice flag per window.
 ///
 /// Source: `trim_long_silences` of resemblyzer's `audio.py`.
-/// 1. A moving average over 8 flags, zeros beyond the ends, the window reaching 3 back and
-///    4 forward. Rounded half to even, as numpy does, so exactly half (4 of 8) counts as unvoiced.
-/// 2. Binary dilation with 7 ones (as long as a silence that may stay, plus one), centred as scipy does: 3 to each side.
+/// 1. A moving average over 8 flags, from 3 windows before to 4 after, with zeros beyond the ends. It is rounded half to
+///    even, as in numpy, so exactly half (4 of 8) counts as unvoiced.
+/// 2. Binary dilation with 7 ones (the longest silence that may stay, plus one), centred as in scipy: 3 to each side.
 pub fn keep_mask(voiced: &[bool]) -> Vec<bool> {
     let back = (MOVING_AVERAGE_WINDOWS - 1) / 2;
     let forward = MOVING_AVERAGE_WINDOWS / 2;
@@ -45,8 +47,10 @@ pub fn keep_mask(voiced: &[bool]) -> Vec<bool> {
     (0..smooth.len()).map(|i| count_around(&smooth, i, reach, reach) > 0).collect()
 }
 
-/// What [`keep_mask`] keeps -> what is kept where short pauses stay: all, unless more than a third of a recording is long pauses.
-/// Those are cut out then, and with them the windows beside them up to the first that is no silence.
+/// Returns for each window whether to keep it when short pauses stay, given the result of [`keep_mask`].
+///
+/// All windows stay, unless long pauses make up more than a third of the recording. In that case the long pauses are cut
+/// out, together with the adjacent windows up to the first that is not silent.
 pub fn without_long_pauses(keep: &[bool], samples: &[f32]) -> Vec<bool> {
     let mut long_pauses = Vec::new();
     let mut start = 0;
@@ -71,7 +75,7 @@ pub fn without_long_pauses(keep: &[bool], samples: &[f32]) -> Vec<bool> {
     let loud = of_speech.get(LOUD_WINDOWS.min(of_speech.len() / 2)).copied().unwrap_or_default();
     let silence = loud * 10f32.powf(SILENCE_DB / 10.0);
     for pause in long_pauses {
-        // What a pause before has taken is not looked at again.
+        // An earlier pause may already have removed windows before this one.
         let is_edge = |window: &usize| kept[*window] && powers[*window] < silence;
         let silent_before = (0..pause.start).rev().take_while(is_edge).count();
         let silent_behind = (pause.end..keep.len()).take_while(is_edge).count();
@@ -82,7 +86,7 @@ pub fn without_long_pauses(keep: &[bool], samples: &[f32]) -> Vec<bool> {
     if is_enough { kept } else { keep.to_vec() }
 }
 
-/// The stretches, in samples, that a mask of detector windows keeps.
+/// Returns the stretches, in samples, that a mask of detector windows keeps.
 pub fn stretches(keep: &[bool]) -> Vec<Range<usize>> {
     let mut stretches: Vec<Range<usize>> = Vec::new();
     for (window, _) in keep.iter().enumerate().filter(|(_, keep)| **keep) {
@@ -96,7 +100,7 @@ pub fn stretches(keep: &[bool]) -> Vec<Range<usize>> {
     stretches
 }
 
-/// Keeps the samples of stretches, which are in order.
+/// Removes all samples outside the stretches, which are in order.
 pub fn trim(samples: &mut Vec<f32>, stretches: &[Range<usize>]) {
     let mut end = 0;
     for stretch in stretches {
@@ -106,7 +110,7 @@ pub fn trim(samples: &mut Vec<f32>, stretches: &[Range<usize>]) {
     samples.truncate(end);
 }
 
-/// How many flags are set from `back` before `i` to `forward` after it.
+/// Counts the flags that are set from `back` before `i` to `forward` after it.
 fn count_around(flags: &[bool], i: usize, back: usize, forward: usize) -> usize {
     let around = i.saturating_sub(back)..(i + forward + 1).min(flags.len());
     flags[around].iter().filter(|flag| **flag).count()
@@ -120,7 +124,7 @@ mod tests {
         picture.chars().map(|c| c == '#').collect()
     }
 
-    /// Expected masks computed with the original's `moving_average`, `np.round` and `binary_dilation`.
+    /// The expected masks come from the original's `moving_average`, `np.round` and `binary_dilation`.
     #[test]
     fn masks_are_the_originals() {
         let cases = [
@@ -140,7 +144,7 @@ mod tests {
         }
     }
 
-    /// Windows of a level, kept or not.
+    /// Builds a mask and samples from parts: whether a part is kept, its level and its length in windows.
     fn recording(parts: &[(bool, f32, usize)]) -> (Vec<bool>, Vec<f32>) {
         let keep = parts.iter().flat_map(|(keep, _, n)| std::iter::repeat_n(*keep, *n)).collect();
         let samples = parts
@@ -185,7 +189,8 @@ mod tests {
         assert_eq!(without_long_pauses(&keep, &samples), expected);
     }
 
-    /// A detector's error is silent throughout; quiet speech is not, and stays from its first louder sound on.
+    /// Noise that the detector mistakes for speech is silent throughout. Quiet speech is not, and stays from its first
+    /// louder sound on.
     #[test]
     fn silence_taken_for_speech_goes_and_quiet_speech_stays() {
         let (pause, loud) = ((false, 0.0, 100), (true, 0.1, 40));

@@ -1,4 +1,4 @@
-//! The speech of a recording, and where in the recording it was.
+//! The speech of a recording and its place in the recording.
 
 use std::ops::Range;
 
@@ -7,31 +7,33 @@ use super::{level, trim};
 use crate::audio::{SAMPLE_RATE_HZ, Waveform};
 use crate::pace::{Cancelled, Pace};
 
-/// What becomes of the pauses of a recording.
+/// How pauses are handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pauses {
-    /// They are cut out, but for short ones, and the level is raised to [`level::TARGET_LEVEL_DBFS`].
+    /// Pauses are cut out, except short ones, and the level is raised to [`level::TARGET_LEVEL_DBFS`].
     Cut,
-    /// They stay, unless long ones are much of the recording: those are cut out then. The level stays.
+    /// Pauses stay, unless long pauses are a large share of the recording: then these are cut out. The level stays.
     Kept,
 }
 
-/// What an encoder is to hear of a recording that holds speech, at 16 kHz. It knows which stretches of the recording it is made of.
+/// The part of a recording with speech that an encoder receives, at 16 kHz. It records which stretches of the recording
+/// it consists of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Utterance {
     samples: Vec<f32>,
-    /// Stretches in the recording's samples, in order, as long together as `samples`. None is empty.
+    /// Stretches in the recording's samples, in order. Together they are as long as `samples`, and none is empty.
     stretches: Vec<Range<usize>>,
-    /// Where in `samples` each stretch begins.
+    /// Start of each stretch in `samples`.
     begins: Vec<usize>,
-    /// Speech, in `samples`, in order. There is some.
+    /// Stretches of speech in `samples`, in order. There is at least one.
     speech: Vec<Range<usize>>,
-    /// Samples of speech that were found.
+    /// Number of speech samples that were found.
     n_speech: usize,
 }
 
 impl Utterance {
-    /// Finds speech and cuts pauses; `None` if the voice detector keeps nothing. There are at least 0.15 s of speech.
+    /// Finds speech and cuts pauses. Returns `None` if the voice detector finds no speech; otherwise there are at least
+    /// 0.15 s of it.
     pub fn of(waveform: Waveform, pauses: Pauses, pace: Pace<'_>) -> Result<Option<Self>, Cancelled> {
         let mut samples = waveform.into_samples();
         let gain = level::gain_to_target(&samples);
@@ -48,7 +50,7 @@ impl Utterance {
             }
             Pauses::Kept => {
                 let mut kept = trim::stretches(&trim::without_long_pauses(&keep, &samples));
-                // What follows the last whole window stays with it.
+                // The samples after the last whole window stay with it.
                 if let Some(last) = kept.last_mut()
                     && last.end == keep.len() * DETECTOR_WINDOW_SAMPLES
                 {
@@ -64,42 +66,42 @@ impl Utterance {
         Ok(Some(Self { samples, stretches, begins, speech, n_speech }))
     }
 
-    /// The samples, at 16 kHz.
+    /// Returns the samples, at 16 kHz.
     pub fn samples(&self) -> &[f32] {
         &self.samples
     }
 
-    /// The samples, without a copy.
+    /// Returns the samples, without a copy.
     pub fn into_samples(self) -> Vec<f32> {
         self.samples
     }
 
-    /// The duration of the speech that was found, in seconds: the same whatever becomes of pauses.
+    /// Returns the duration of the speech that was found, in seconds. It does not depend on how pauses are handled.
     pub fn speech_seconds(&self) -> f64 {
         seconds(self.n_speech)
     }
 
-    /// Where speech is in the samples, stretch by stretch.
+    /// Returns the stretches of speech in the samples.
     pub fn speech(&self) -> &[Range<usize>] {
         &self.speech
     }
 
-    /// When speech begins and ends, in seconds of the recording, stretch by stretch.
+    /// Returns the start and end of each stretch of speech, in seconds of the recording.
     pub fn stretches_seconds(&self) -> impl Iterator<Item = Range<f64>> {
         self.speech.iter().map(|stretch| self.seconds_in_recording(stretch.clone()))
     }
 
-    /// When the samples of a range begin and end in the recording, in seconds: the range may span pauses that were cut out.
-    /// What lies beyond the last sample counts as ending with it.
+    /// Returns the start and end in the recording, in seconds, of a range of samples, which may span pauses that were cut
+    /// out. The end of a range beyond the last sample counts as that of the last sample.
     ///
     /// # Panics
-    /// If the range is empty or begins beyond the last sample.
+    /// Panics if the range is empty or begins beyond the last sample.
     pub fn seconds_in_recording(&self, samples: Range<usize>) -> Range<f64> {
         let last = samples.end.min(self.samples.len()) - 1;
         seconds(self.place_in_recording(samples.start))..seconds(self.place_in_recording(last) + 1)
     }
 
-    /// Where in the recording a sample was.
+    /// Returns the position of a sample in the recording.
     fn place_in_recording(&self, sample: usize) -> usize {
         assert!(
             sample < self.samples.len(),
@@ -111,13 +113,13 @@ impl Utterance {
     }
 }
 
-/// Where each stretch begins in all of them together.
+/// Returns the start of each stretch when all are joined.
 fn begins(stretches: &[Range<usize>]) -> Vec<usize> {
     let begin = |end: &mut usize, stretch: &Range<usize>| Some(std::mem::replace(end, *end + stretch.len()));
     stretches.iter().scan(0, begin).collect()
 }
 
-/// Where what is kept of stretches lies in all that is kept.
+/// Returns the positions of stretches within the joined kept parts. A stretch that is kept only in part is shortened.
 fn places_in(kept: &[Range<usize>], stretches: &[Range<usize>]) -> Vec<Range<usize>> {
     let mut places = Vec::with_capacity(stretches.len());
     let mut before = 0;

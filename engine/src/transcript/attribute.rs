@@ -1,22 +1,22 @@
-//! Which speaker said a part of a transcript.
+//! Attributes the parts of a transcript to speakers.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::diarization::Turn;
 
-/// A stretch of a transcript with its speaker.
+/// A stretch of a transcript and its speaker.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Said {
-    /// When.
+    /// The start and the end in seconds.
     pub seconds: Range<f64>,
-    /// The speaker's number; none if the recording has no turns.
+    /// The speaker's number. `None` if the recording has no turns.
     pub speaker: Option<usize>,
-    /// What.
+    /// The text.
     pub text: String,
 }
 
-/// Turns as stretches without text.
+/// Returns turns as stretches without text.
 pub fn said_of_turns(turns: &[Turn]) -> Vec<Said> {
     let said = |turn: &Turn| Said {
         seconds: turn.seconds.clone(),
@@ -26,23 +26,23 @@ pub fn said_of_turns(turns: &[Turn]) -> Vec<Said> {
     turns.iter().map(said).collect()
 }
 
-/// Turns that are asked for stretches. Those of different speakers may overlap.
+/// The turns of a recording, which can be searched by time. Turns of different speakers may overlap.
 pub struct Timeline {
-    /// Of each speaker with turns, in the order of their first.
+    /// The speakers with turns, in the order of their first turns.
     speakers: Vec<SpeakerTurns>,
 }
 
 /// The turns of one speaker.
 struct SpeakerTurns {
     speaker: usize,
-    /// In order, apart from each other.
+    /// The turns in order, without overlaps.
     turns: Vec<Range<f64>>,
-    /// Seconds of all turns before each.
+    /// For each turn, the total seconds of the turns before it.
     seconds_before: Vec<f64>,
 }
 
 impl Timeline {
-    /// Of turns in the order of their starts.
+    /// Creates a timeline from turns in the order of their starts.
     pub fn new(turns: &[Turn]) -> Self {
         let mut speakers: Vec<SpeakerTurns> = Vec::new();
         let mut places: HashMap<usize, usize> = HashMap::new();
@@ -56,12 +56,12 @@ impl Timeline {
         Self { speakers }
     }
 
-    /// The speaker who speaks longest within a stretch. Where several speak equally long, or nobody speaks, it is the one with a
-    /// turn nearest to the middle of the stretch; where several speak there, the one who began first. The time this takes grows with the
-    /// speakers, not with the turns.
+    /// Returns the speaker who speaks longest within a stretch. If several speak equally long or nobody speaks, it is the
+    /// speaker with a turn nearest to the middle of the stretch. If several speak there, it is the one who began first.
+    /// The time for this grows with the number of speakers, not with the number of turns.
     pub fn speaker_of(&self, seconds: &Range<f64>) -> Option<usize> {
         let middle = f64::midpoint(seconds.start, seconds.end);
-        // A thousandth of a second decides nothing.
+        // Differences below a thousandth of a second do not count.
         let rounded = |seconds: f64| (seconds * 1e3).round() as i64;
         let rank = |of: &&SpeakerTurns| {
             let (within, away) = (of.within(seconds), of.away_from(middle));
@@ -76,7 +76,7 @@ impl SpeakerTurns {
         Self { speaker, turns: Vec::new(), seconds_before: Vec::new() }
     }
 
-    /// Adds a turn, which begins no earlier than the one before.
+    /// Adds a turn that begins no earlier than the one before.
     fn push(&mut self, turn: &Range<f64>) {
         match self.turns.last_mut() {
             Some(last) if turn.start <= last.end => last.end = last.end.max(turn.end),
@@ -88,7 +88,7 @@ impl SpeakerTurns {
         }
     }
 
-    /// Seconds of the speaker up to a time.
+    /// Returns the speaker's seconds of speech up to a time.
     fn up_to(&self, time: f64) -> f64 {
         match self.turns.partition_point(|turn| turn.start < time).checked_sub(1) {
             Some(last) => self.seconds_before[last] + time.min(self.turns[last].end) - self.turns[last].start,
@@ -100,13 +100,13 @@ impl SpeakerTurns {
         (self.up_to(seconds.end) - self.up_to(seconds.start)).max(0.0)
     }
 
-    /// When the last turn begins that begins by a time; 0 if none does.
+    /// Returns the start of the last turn that begins by a time, or 0 if there is none.
     fn begun_by(&self, time: f64) -> f64 {
         let next = self.turns.partition_point(|turn| turn.start <= time);
         next.checked_sub(1).map_or(0.0, |last| self.turns[last].start)
     }
 
-    /// Seconds from a time to the nearest turn.
+    /// Returns the seconds from a time to the nearest turn.
     fn away_from(&self, time: f64) -> f64 {
         let next = self.turns.partition_point(|turn| turn.start < time);
         let until = self.turns.get(next).map_or(f64::INFINITY, |turn| turn.start - time);
@@ -134,10 +134,10 @@ mod tests {
             (5.2..5.6, 1),
             (7.2..7.6, 0),
             (20.0..21.0, 2),
-            // Two turns of one speaker against one of another.
+            // Two turns of one speaker count together against one of another.
             (2.0..9.0, 1),
             (1.0..9.0, 0),
-            // As much of both: the middle is in the second's turn.
+            // Both speak equally long: the middle is on the edge between their turns, or within the second's turn.
             (2.5..3.5, 0),
             (4.0..4.0, 1),
         ];

@@ -1,4 +1,4 @@
-//! VTT and SRT.
+//! Reads and writes VTT and SRT.
 
 use std::ops::Range;
 
@@ -7,25 +7,25 @@ use super::error::TranscriptError;
 use super::times::{checked, stamp};
 use crate::diarization::Turn;
 
-/// Characters of a line that an error shows.
+/// The maximum number of characters of a line that an error shows.
 const MAX_SHOWN_CHARS: usize = 100;
 
-/// Cues at the most: a day of speech has fewer.
+/// The maximum number of cues. A day of speech has fewer.
 const MAX_CUES: usize = 100_000;
 
 /// A format of cues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CueFormat {
-    /// WebVTT: the speaker is a voice tag.
+    /// WebVTT, in which the speaker is a voice tag.
     Vtt,
-    /// SubRip: the speaker stands before the text.
+    /// SubRip, in which the speaker precedes the text.
     Srt,
 }
 
-/// A cue: when, and what.
+/// The times and the text of a cue.
 pub type Cue = (Range<f64>, String);
 
-/// The cues of a text.
+/// Parses the cues of a text.
 pub(super) fn of_cues(text: &str) -> Result<(CueFormat, Vec<Cue>), TranscriptError> {
     let format = if text.starts_with("WEBVTT") { CueFormat::Vtt } else { CueFormat::Srt };
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
@@ -33,7 +33,7 @@ pub(super) fn of_cues(text: &str) -> Result<(CueFormat, Vec<Cue>), TranscriptErr
     let mut is_in_cue = false;
     for line in text.lines() {
         if line.contains("-->") {
-            // Without an empty line between, the number of a cue follows the text of the one before.
+            // If no empty line separates two cues, the number of the second follows the text of the first.
             if is_in_cue
                 && format == CueFormat::Srt
                 && let Some((_, lines)) = cues.last_mut()
@@ -51,7 +51,8 @@ pub(super) fn of_cues(text: &str) -> Result<(CueFormat, Vec<Cue>), TranscriptErr
             cues.push((seconds, Vec::new()));
             is_in_cue = true;
         } else if line.trim().is_empty() {
-            // A first line may be blank, as in YouTube's captions. In VTT, one without a blank in it ends a cue without text.
+            // The first line of a cue may be blank, as in YouTube's captions. In VTT, an empty line without a space ends
+            // a cue without text.
             let has_text = cues.last().is_some_and(|(_, lines)| !lines.is_empty());
             is_in_cue &= !has_text && (format == CueFormat::Srt || !line.is_empty());
         } else if is_in_cue && let Some((_, lines)) = cues.last_mut() {
@@ -66,7 +67,7 @@ pub(super) fn of_cues(text: &str) -> Result<(CueFormat, Vec<Cue>), TranscriptErr
     Ok((format, cues))
 }
 
-/// `00:01:02.345 --> 00:01:03,000`, with settings behind it or without; hours may be missing.
+/// Parses `00:01:02.345 --> 00:01:03,000`. Settings may follow, and hours may be missing.
 fn cue_times(line: &str) -> Option<Range<f64>> {
     let (start, rest) = line.split_once("-->")?;
     Some(time(start.trim())?..time(rest.split_whitespace().next()?)?)
@@ -83,11 +84,11 @@ fn time(text: &str) -> Option<f64> {
     Some(seconds)
 }
 
-/// The text of a cue without voice tags: the speaker is told anew.
+/// Returns the text of a cue without voice tags, because the speaker is attributed anew.
 fn without_voices(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
-    // Behind the last '>' no tag ends, so none is looked for.
+    // No tag ends after the last '>', so the search for tags stops there.
     let last_end = text.rfind('>').map_or(0, |at| at + 1);
     while let Some(at) = rest.find('<') {
         let (before, tag) = rest.split_at(at);
@@ -104,7 +105,7 @@ fn without_voices(text: &str) -> String {
     plain + rest
 }
 
-/// Turns without words as cues: the name of who speaks is the text.
+/// Formats turns without words as cues. The text of a cue is the name of its speaker.
 pub fn cues_of_turns(format: CueFormat, turns: &[Turn], name: &dyn Fn(usize) -> String) -> String {
     let said = turns.iter().map(|turn| {
         let name = one_line(&name(turn.speaker));
@@ -112,7 +113,7 @@ pub fn cues_of_turns(format: CueFormat, turns: &[Turn], name: &dyn Fn(usize) -> 
         Said { seconds: turn.seconds.clone(), speaker: Some(turn.speaker), text }
     });
     let said: Vec<Said> = said.collect();
-    // In SRT the name is all there is to say.
+    // In SRT, the text is already the name.
     if format == CueFormat::Srt {
         let nameless: Vec<Said> = said.into_iter().map(|part| Said { speaker: None, ..part }).collect();
         return cues(format, &nameless, name);
@@ -120,14 +121,14 @@ pub fn cues_of_turns(format: CueFormat, turns: &[Turn], name: &dyn Fn(usize) -> 
     cues(format, &said, name)
 }
 
-/// Cues with the name of who said each; the text as the format has it.
+/// Formats cues with the names of their speakers. `said` has its text in the markup of the format.
 pub(super) fn cues(format: CueFormat, said: &[Said], name: &dyn Fn(usize) -> String) -> String {
     let cue = |(i, part): (usize, &Said)| {
         let speaker = part.speaker.map(name).map(|name| one_line(&name));
         // An empty line would end the cue.
         let words: Vec<&str> = part.text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         let words = words.join("\n");
-        // In SRT, a line with an arrow is one of times, whatever stands around it.
+        // In SRT, every line with an arrow counts as a line of times.
         let words = if format == CueFormat::Srt { words.replace("-->", "->") } else { words };
         let times =
             |mark| format!("{} --> {}", stamp(part.seconds.start, mark), stamp(part.seconds.end, mark));
@@ -143,12 +144,12 @@ pub(super) fn cues(format: CueFormat, said: &[Said], name: &dyn Fn(usize) -> Str
     cues.join("\n") + if cues.is_empty() { "" } else { "\n" }
 }
 
-/// What would end a tag in VTT, written otherwise.
+/// Escapes the characters that would begin or end a tag in VTT.
 pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// The text of a cue of VTT without tags and escapes.
+/// Returns the text of a VTT cue without tags and escapes.
 pub(super) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
@@ -166,7 +167,7 @@ pub(super) fn plain(text: &str) -> String {
     plain.replace("&lt;", "<").replace("&gt;", ">").replace("&nbsp;", "\u{a0}").replace("&amp;", "&")
 }
 
-/// Without what would end a line, or make an arrow of a time line.
+/// Removes line breaks, and changes arrows that would make a line of times.
 fn one_line(name: &str) -> String {
     name.split_whitespace().collect::<Vec<_>>().join(" ").replace("-->", "->")
 }

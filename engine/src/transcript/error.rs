@@ -1,52 +1,52 @@
-//! Why a text is no transcript of a recording.
+//! Errors of transcripts.
 
 const KNOWN_FORMS: &str = "Known are Whisper's JSON (segments, words), whisper.cpp's (transcription), Hugging Face's (chunks), Vosk's \
     (result), Deepgram's (results.channels), AWS's (results.items), AssemblyAI's (words, audio_url), and a list of {\"start\", \"end\", \"text\"}";
 
-/// Why a text is no transcript of a recording.
+/// The reason why a text is not a transcript of a recording.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum TranscriptError {
-    /// It is in no form that is known.
+    /// The text is in no known form.
     #[error("The transcript is neither JSON of a known form, nor VTT, nor SRT: {}", KNOWN_FORMS)]
     UnknownForm,
-    /// It is JSON of no form that is known.
+    /// The text is JSON of no known form.
     #[error("The transcript is in no known form: its keys are {}. {}", keys.join(", "), KNOWN_FORMS)]
     UnknownKeys {
-        /// Its keys, or those of its first object; not all of many.
+        /// The keys of the text, or those of its first object. Only the first of many keys are listed.
         keys: Vec<String>,
     },
-    /// It is larger than any recording's.
+    /// The text is larger than the transcript of any recording.
     #[error("The transcript is larger than {max_bytes} bytes")]
     TooLarge {
-        /// Bytes that it may have.
+        /// The maximum number of bytes.
         max_bytes: usize,
     },
-    /// There is more than any recording has.
+    /// The transcript has more parts or words than that of any recording.
     #[error("The transcript has more than {max_parts} parts or {max_words} words (those in parts included)")]
     TooLong {
-        /// Parts that it may have.
+        /// The maximum number of parts.
         max_parts: usize,
-        /// Words that it may have, in its parts and beside them.
+        /// The maximum number of words, in parts and outside of parts.
         max_words: usize,
     },
-    /// A part is not what its format says.
+    /// A part does not match its format.
     #[error("Part {place} of the transcript {reason}")]
     Part {
-        /// Its place, counted from 1.
+        /// The number of the part, counted from 1.
         place: usize,
-        /// What is wrong.
+        /// The reason why it does not match.
         reason: String,
     },
-    /// A part begins behind the recording's end.
+    /// A part begins after the end of the recording.
     #[error(
         "Part {place} of the transcript begins at {start} s, but the recording is {duration_seconds:.3} s long: it is of another one"
     )]
     PastEnd {
-        /// Its place, counted from 1.
+        /// The number of the part, counted from 1.
         place: usize,
-        /// When it begins.
+        /// The start of the part in seconds.
         start: f64,
-        /// Length of the recording.
+        /// The length of the recording in seconds.
         duration_seconds: f64,
     },
 }

@@ -1,4 +1,4 @@
-//! The forms of transcripts in JSON: where each keeps its parts and words, and what it calls their fields.
+//! The forms of transcripts in JSON: where each form keeps its parts and words, and the names of their fields.
 
 use std::ops::Range;
 
@@ -6,31 +6,31 @@ use super::error::TranscriptError;
 use super::raw::{Fields, ListError, ObjectWriter, fields, items, number, string, text};
 use super::times::stamp;
 
-/// Parts that a transcript may have: a day of speech has fewer.
+/// The maximum number of parts in a transcript. A day of speech has fewer.
 pub(super) const MAX_PARTS: usize = 100_000;
 
-/// Words that a transcript may have, those of all parts included.
+/// The maximum number of words in a transcript, including the words in all parts.
 pub(super) const MAX_WORDS: usize = 500_000;
 
-/// Keys of an unknown form that an error shows.
+/// The maximum number of keys of an unknown form that an error shows.
 const MAX_SHOWN_KEYS: usize = 12;
 
-/// Characters of a key that an error shows.
+/// The maximum number of characters of a key that an error shows.
 const MAX_SHOWN_CHARS: usize = 40;
 
-/// What a form calls the fields of its parts and words.
+/// The names of the fields of a form's parts and words.
 #[derive(Debug)]
 pub(super) struct Form {
     pub(super) name: FormName,
     pub(super) times: Times,
-    /// The text of a part.
+    /// The field with the text of a part.
     pub(super) text: &'static str,
-    /// The words of a part.
+    /// The field with the words of a part.
     pub(super) words: &'static str,
-    /// The text of a word: the first of these fields that it has.
+    /// The fields that may hold the text of a word. The first that a word has counts.
     pub(super) word_text: &'static [&'static str],
     pub(super) speaker: &'static str,
-    /// What describes a whole part, and is left out where the part is split.
+    /// The fields that describe a whole part. A part that is split loses them.
     pub(super) of_whole_parts: &'static [&'static str],
 }
 
@@ -46,7 +46,7 @@ pub(super) enum FormName {
     AssemblyAi,
 }
 
-/// How a form writes when something was said.
+/// The notation of times in a form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Times {
     /// `start` and `end`, in seconds.
@@ -72,7 +72,7 @@ const WHISPER: Form = Form {
 };
 
 impl Form {
-    /// When an object was said, in seconds; an end that is null is infinite.
+    /// Returns the times of an object in seconds. An end that is null is infinite.
     pub(super) fn seconds(&self, object: &Fields<'_>) -> Option<Range<f64>> {
         let milliseconds = |time: Option<&str>| Some(end_or_time(time?)? / 1e3);
         let seconds = match self.times {
@@ -94,7 +94,7 @@ impl Form {
         Some(seconds).filter(|seconds| seconds.start.is_finite())
     }
 
-    /// Gives an object other times.
+    /// Changes the times of an object.
     pub(super) fn put_seconds(&self, object: &mut ObjectWriter<'_, '_>, seconds: &Range<f64>) {
         let milliseconds = |seconds: f64| format!("{:.0}", seconds * 1e3);
         let quoted = |seconds: f64| string(&format!("{seconds:.3}"));
@@ -152,20 +152,20 @@ static FORMS: [Form; 7] = [
     Form { name: FormName::AssemblyAi, times: Times::Milliseconds, ..WHISPER },
 ];
 
-/// The lists of a transcript, as texts within its text.
+/// The lists of a transcript, as slices of its text.
 pub(super) struct Lists<'a> {
     pub(super) form: &'static Form,
     pub(super) parts: Option<&'a str>,
-    /// Words that are in no part, or in parts as well.
+    /// The words outside of parts. The parts may hold words as well.
     pub(super) words: Vec<WordsBeside<'a>>,
-    /// Objects with times that get a speaker, and are neither parts nor words.
+    /// Objects with times that get a speaker, but are neither parts nor words.
     pub(super) labelled: Vec<&'a str>,
 }
 
-/// A list of words that is in no part.
+/// A list of words outside of parts.
 pub(super) struct WordsBeside<'a> {
     pub(super) list: &'a str,
-    /// Whether they are what was said, and not another guess at it.
+    /// Whether these words are the transcript, and not an alternative to it.
     pub(super) are_said: bool,
 }
 
@@ -186,7 +186,7 @@ impl<'a> Lists<'a> {
         self
     }
 
-    /// Finds the lists of a transcript, an object or a list, by the keys it has.
+    /// Finds the lists of a transcript, which is an object or a list, by its keys.
     pub(super) fn of(text: &'a str) -> Result<Self, TranscriptError> {
         if text.starts_with('[') {
             return of_list(text);
@@ -235,13 +235,13 @@ impl<'a> Lists<'a> {
     }
 }
 
-/// A list of parts, of chunks, or of Vosk's results.
+/// Reads a list of parts, of chunks or of Vosk's results.
 fn of_list(text: &str) -> Result<Lists<'_>, TranscriptError> {
     let first = objects(text)?.next();
     if first.as_ref().is_some_and(|first| first.get("timestamp").is_some()) {
         return of_chunks(text);
     }
-    // Vosk's result of a pause is a text alone.
+    // Vosk's result for a pause has only a text.
     let may_be_vosk = first.as_ref().is_some_and(|first| first.get("start").is_none());
     if may_be_vosk && objects(text)?.any(|object| object.list("result").is_some()) {
         return Ok(Lists::new(FormName::Vosk).with_parts(Some(text)));
@@ -254,7 +254,7 @@ fn of_list(text: &str) -> Result<Lists<'_>, TranscriptError> {
     }
 }
 
-/// Hugging Face's chunks: words, if none of them has a blank inside.
+/// Reads Hugging Face's chunks. They are words if none of them contains a space.
 fn of_chunks(chunks: &str) -> Result<Lists<'_>, TranscriptError> {
     let is_word = |chunk: Fields<'_>| {
         let said = chunk.get("text").and_then(text);
@@ -265,7 +265,7 @@ fn of_chunks(chunks: &str) -> Result<Lists<'_>, TranscriptError> {
     Ok(if are_words { lists.with_words([chunks]) } else { lists.with_parts(Some(chunks)) })
 }
 
-/// Deepgram's channels, each with guesses at what was said.
+/// Reads Deepgram's channels, each with alternative transcripts.
 fn of_channels<'a>(channels: &'a str, utterances: Option<&'a str>) -> Result<Lists<'a>, TranscriptError> {
     let mut lists = Lists::new(FormName::Deepgram).with_parts(utterances);
     for channel in objects(channels)? {
@@ -282,7 +282,7 @@ fn of_channels<'a>(channels: &'a str, utterances: Option<&'a str>) -> Result<Lis
     Ok(lists)
 }
 
-/// The objects of a list, each split when it is its turn.
+/// Returns the objects of a list, and splits each of them only when it is needed.
 fn objects(list: &str) -> Result<impl Iterator<Item = Fields<'_>>, TranscriptError> {
     Ok(items(list, MAX_WORDS)?.into_iter().filter_map(fields))
 }
@@ -310,7 +310,7 @@ fn unknown(fields: &Fields<'_>) -> TranscriptError {
 }
 
 impl<'a> Fields<'a> {
-    /// The value of a field that is a list.
+    /// Returns the value of a field if it is a list.
     fn list(&self, name: &str) -> Option<&'a str> {
         self.get(name).and_then(list)
     }

@@ -1,7 +1,7 @@
-//! Transcripts in JSON: what is not understood stays as it is.
+//! Transcripts in JSON. Unknown fields stay unchanged.
 //!
-//! A transcript is kept as the text it came in. Its parts and words are places in that text, so that memory grows with its bytes alone, and
-//! numbers come back as they were written.
+//! A transcript is kept as the text in which it was sent. Its parts and words are ranges of that text. Memory therefore
+//! grows only with its bytes, and numbers are returned as they were written.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -24,16 +24,16 @@ pub struct JsonTranscript {
     form: &'static Form,
     parts_at: Option<Place>,
     parts: Vec<Part>,
-    /// Words in the parts, part by part.
+    /// The words in the parts, part by part.
     words_in_parts: Vec<Word>,
     word_lists: Vec<WordList>,
-    /// Words beside the parts, list by list.
+    /// The words outside of parts, list by list.
     words: Vec<Word>,
-    /// Further objects that get a speaker, and when they were said.
+    /// Further objects that get a speaker, and their times.
     labelled: Vec<(Place, Range<f64>)>,
 }
 
-/// A place in the text.
+/// A range of the text.
 type Place = Range<usize>;
 
 #[derive(Clone, Debug)]
@@ -41,22 +41,22 @@ struct Part {
     at: Place,
     /// The end is infinite until [`JsonTranscript::end_at`] if it is unknown.
     seconds: Range<f64>,
-    /// Which of the words in parts are in it.
+    /// The range of `words_in_parts` that is in the part.
     words: Range<usize>,
-    /// Which of the words beside the parts are in it, if it has none of its own.
+    /// The range of the words outside of parts that lie in the part, if the part holds no words.
     words_beside: Range<usize>,
 }
 
 #[derive(Clone, Debug)]
 struct Word {
     at: Place,
-    /// None of a word that was not aligned.
+    /// `None` if the word was not aligned.
     seconds: Option<Range<f64>>,
-    /// Whether it is punctuation or a syllable of the word before, and has that word's speaker.
+    /// Whether it is punctuation, or a syllable of the word before. It has the speaker of that word.
     is_joined: bool,
 }
 
-/// A list of words that is not in a part.
+/// A list of words outside of parts.
 #[derive(Clone, Debug)]
 struct WordList {
     at: Place,
@@ -66,7 +66,7 @@ struct WordList {
 
 impl JsonTranscript {
     pub(super) fn new(text: &str) -> Result<Self, TranscriptError> {
-        // Nothing but one value of JSON: what is read of it later need not be checked.
+        // The text must be a single JSON value. Later reads of its parts need no check.
         serde_json::from_str::<&RawValue>(text).map_err(|_| TranscriptError::UnknownForm)?;
         let text: Arc<str> = text.into();
         let lists = Lists::of(&text)?;
@@ -117,7 +117,7 @@ impl JsonTranscript {
         self.parts.is_empty() && self.words.is_empty()
     }
 
-    /// Ends a last part without an end where the recording ends.
+    /// Ends a last part without an end at the end of the recording.
     pub(super) fn end_at(&mut self, duration_seconds: f64) {
         for part in &mut self.parts {
             if part.seconds.end.is_infinite() {
@@ -126,7 +126,7 @@ impl JsonTranscript {
         }
     }
 
-    /// Where a piece of the text lies in it.
+    /// Returns the range of a piece of the text.
     fn place(&self, piece: &str) -> Place {
         let start = piece.as_ptr() as usize - self.text.as_ptr() as usize;
         start..start + piece.len()
@@ -142,7 +142,7 @@ impl JsonTranscript {
         }
         let begin = self.words_in_parts.len();
         if let Some(words) = fields.get(form.words).filter(|words| words.starts_with(['[', '{'])) {
-            // A form's numbers of tokens are no words.
+            // Some forms hold numbers of tokens here, which are not words.
             for word in items(words, MAX_WORDS - self.words.len() - begin)? {
                 let word = self.word(word, place)?;
                 self.words_in_parts.push(word);
@@ -153,7 +153,7 @@ impl JsonTranscript {
         }
         let words = begin..self.words_in_parts.len();
         let seconds = if form.name == FormName::Vosk {
-            // Vosk says when words were said; a pause has none, and is where the part before ends.
+            // Vosk gives only the times of words. A pause has no words, and is placed at the end of the part before.
             let mut times = self.words_in_parts[words.clone()].iter().filter_map(|word| word.seconds.clone());
             let before = self.parts.last().map_or(0.0, |part| part.seconds.end);
             let first = times.next().unwrap_or(before..before);
@@ -171,7 +171,7 @@ impl JsonTranscript {
         let no_object = || wrong(format!("has a word that is no object of up to {MAX_FIELDS} fields"));
         let fields = fields(word).ok_or_else(no_object)?;
         let seconds = self.form.seconds(&fields).map(|seconds| {
-            // The end of a word is of no importance.
+            // The end of a word does not matter.
             let end = if seconds.end.is_infinite() { seconds.start } else { seconds.end };
             checked(seconds.start..end).map_err(|reason| wrong(format!("has a word that {reason}")))
         });
@@ -179,7 +179,7 @@ impl JsonTranscript {
         Ok(Word { at: self.place(word), seconds: seconds.transpose()?, is_joined })
     }
 
-    /// Joins the tokens of a part from a place on to words: a word begins with a blank, unless the language has none.
+    /// Joins the tokens of a part, from `begin` on, to words. A word begins with a space, unless the language has none.
     fn join_tokens(&mut self, begin: usize) {
         let begins_word: Vec<bool> =
             self.words_in_parts[begin..].iter().map(|token| self.word_text(token).starts_with(' ')).collect();
@@ -189,7 +189,7 @@ impl JsonTranscript {
         }
     }
 
-    /// When the parts begin or, if there are none, the words.
+    /// Returns the starts of the parts or, if there are no parts, of the words.
     pub(super) fn starts(&self) -> Vec<f64> {
         if self.parts.is_empty() {
             return self.words.iter().filter_map(|word| Some(word.seconds.as_ref()?.start)).collect();
@@ -197,11 +197,11 @@ impl JsonTranscript {
         self.parts.iter().map(|part| part.seconds.start).collect()
     }
 
-    /// The same with a speaker on each part and word, in the fields that the form has for it.
+    /// Returns the transcript with a speaker on each part and word, in the field that the form has for it.
     pub(super) fn with_speakers(&self, timeline: &Timeline, name: &dyn Fn(usize) -> String) -> Box<RawValue> {
         let named = |speaker: Option<usize>| match speaker {
             None => "null".to_owned(),
-            // The form has numbers.
+            // Deepgram's form has numbers.
             Some(speaker) if self.form.name == FormName::Deepgram => speaker.to_string(),
             Some(speaker) => string(&name(speaker)),
         };
@@ -222,7 +222,7 @@ impl JsonTranscript {
                     self.write_word(out, word, &named(*speaker));
                 });
             });
-            // What each speaker said, as the form lists it besides.
+            // Some forms also list the words of each speaker.
             let (at, before, behind) = match self.form.name {
                 FormName::Aws => self.place_for(&["results"], "speaker_labels"),
                 FormName::AssemblyAi => self.place_for(&[], "utterances"),
@@ -258,7 +258,7 @@ impl JsonTranscript {
     }
 
     fn write_parts(&self, out: &mut String, timeline: &Timeline, named: &dyn Fn(Option<usize>) -> String) {
-        // If a part is split, all get new numbers.
+        // If any part is split, all parts get new numbers.
         let is_renumbered = self.parts.iter().any(|part| self.is_split(part, timeline));
         let mut n_written = 0;
         let pieces = self.parts.iter().flat_map(|part| {
@@ -297,7 +297,7 @@ impl JsonTranscript {
         object.end();
     }
 
-    /// AssemblyAI's utterances: an object a run of words.
+    /// Writes AssemblyAI's utterances: one object for each run of words.
     fn write_utterances(
         &self,
         out: &mut String,
@@ -327,7 +327,7 @@ impl JsonTranscript {
         });
     }
 
-    /// What was said, part by part; a part with words is split where the speaker changes.
+    /// Returns the parts with their speakers. A part with words is split where the speaker changes.
     pub(super) fn said(&self, timeline: &Timeline) -> Vec<Said> {
         let pieces: Vec<Piece<'_>> = if self.parts.is_empty() {
             let mut pieces = Vec::new();
@@ -339,7 +339,7 @@ impl JsonTranscript {
         } else {
             self.parts.iter().flat_map(|part| self.pieces_of(part, timeline)).collect()
         };
-        // Of several channels, each has a list of words; and a pause has no text.
+        // Several channels have one list of words each, so the result is sorted by time. A pause has no text.
         let mut said: Vec<Said> = pieces.into_iter().map(|piece| piece.said).collect();
         said.retain(|said| !said.text.trim().is_empty());
         if self.word_lists.len() > 1 {
@@ -348,7 +348,7 @@ impl JsonTranscript {
         said
     }
 
-    /// A part's own words or, if it has none, those of the list beside the parts that are in it.
+    /// Returns the words that a part holds. If it holds none, returns the words outside of parts that lie in it.
     fn words_of(&self, part: &Part) -> &[Word] {
         match &self.words_in_parts[part.words.clone()] {
             [] => &self.words[part.words_beside.clone()],
@@ -356,13 +356,13 @@ impl JsonTranscript {
         }
     }
 
-    /// Whether the speaker changes within a part.
+    /// Returns whether the speaker changes within a part.
     fn is_split(&self, part: &Part, timeline: &Timeline) -> bool {
         let speakers = speakers_of_words(self.words_of(part), timeline);
         speakers.windows(2).any(|pair| pair[0] != pair[1])
     }
 
-    /// A part, split at words where the speaker changes.
+    /// Splits a part at words where the speaker changes.
     fn pieces_of<'a>(&'a self, part: &'a Part, timeline: &Timeline) -> Vec<Piece<'a>> {
         let words = self.words_of(part);
         let mut pieces = self.runs(words, &speakers_of_words(words, timeline));
@@ -375,7 +375,7 @@ impl JsonTranscript {
             let said = Said { seconds: part.seconds.clone(), speaker, text: text.into_owned() };
             return vec![Piece { said, words }];
         }
-        // The edges of the part stay, and so does its text, if it is that of the words.
+        // The edges of the part stay. Its text stays, too, if it is the text of the words.
         let last = pieces.len() - 1;
         pieces[0].said.seconds.start = part.seconds.start;
         pieces[last].said.seconds.end = part.seconds.end;
@@ -385,7 +385,7 @@ impl JsonTranscript {
         pieces
     }
 
-    /// Words, split where the speaker changes.
+    /// Splits words where the speaker changes.
     fn runs<'a>(&'a self, words: &'a [Word], speakers: &[Option<usize>]) -> Vec<Piece<'a>> {
         let words: Vec<(&Word, Option<usize>)> = words.iter().zip(speakers.iter().copied()).collect();
         let mut end = 0.0;
@@ -400,7 +400,7 @@ impl JsonTranscript {
         pieces
     }
 
-    /// The text of words: with blanks between, unless they bring their own.
+    /// Returns the text of words. Spaces separate them, unless the words include spaces.
     fn joined(&self, words: &[(&Word, Option<usize>)]) -> String {
         let texts: Vec<Cow<'_, str>> = words.iter().map(|(word, _)| self.word_text(word)).collect();
         let bring_blanks = texts.iter().any(|text| text.starts_with(' '));
@@ -414,7 +414,8 @@ impl JsonTranscript {
         joined
     }
 
-    /// A text, cut where the first word of each piece but the first begins; none if it is not the text of the words.
+    /// Cuts a text where the first word of each piece begins, except for the first piece. Returns `None` if the text is
+    /// not that of the words.
     fn cut(&self, text: &str, pieces: &[Piece<'_>]) -> Option<Vec<String>> {
         let mut at = 0;
         let mut cuts = Vec::new();
@@ -424,7 +425,7 @@ impl JsonTranscript {
                 let word = word.trim();
                 let found = at + text[at..].find(word)?;
                 if i == 0 && !cuts.is_empty() {
-                    // The blank before a word goes with it, as in Whisper's texts, unless the text begins without one.
+                    // The space before a word stays with the word, as in Whisper's texts, unless the text begins without a space.
                     cuts.push(text[..found].trim_end().len());
                 } else if i == 0 {
                     cuts.push(0);
@@ -450,14 +451,14 @@ impl JsonTranscript {
             return best.unwrap_or_default();
         }
         match self.text_of(&word.at, self.form.word_text) {
-            // A mark of Whisper's decoder, as of the beginning and of a time.
+            // Marks of Whisper's decoder, such as those of the beginning and of times, are not text.
             mark if self.form.name == FormName::WhisperCpp && mark.starts_with("[_") => Cow::Borrowed(""),
             text => text,
         }
     }
 
-    /// Where a field's value is in an object of the text, found by the names of its fields; or where the field may be added, with what goes
-    /// before its value and behind it.
+    /// Returns the range of the value of a field in an object of the text, which is found by its path. If the field is
+    /// missing, returns the place where it may be added, and the text before and after its value.
     fn place_for(&self, path: &[&str], name: &str) -> (Place, String, &'static str) {
         let object = path.iter().fold(&*self.text, |object, name| {
             fields(object).and_then(|fields| fields.get(name)).unwrap_or(object)
@@ -469,7 +470,7 @@ impl JsonTranscript {
         (begin..begin, format!("{}:", string(name)), ",")
     }
 
-    /// The first of the fields of an object that is a string.
+    /// Returns the string in the first of these fields that an object has.
     fn text_of(&self, at: &Place, names: &[&str]) -> Cow<'_, str> {
         let text = fields(&self.text[at.clone()]).and_then(|fields| {
             let found = names.iter().find_map(|name| fields.get(name))?;
@@ -479,7 +480,7 @@ impl JsonTranscript {
     }
 }
 
-/// AWS's list of who spoke when: an object a run of words, with the times of the words.
+/// Writes AWS's list of turns: one object for each run of words, with the times of the words.
 fn write_speaker_labels(out: &mut String, runs: &[Piece<'_>], named: &dyn Fn(Option<usize>) -> String) {
     let speakers: BTreeSet<Option<usize>> = runs.iter().map(|run| run.said.speaker).collect();
     append(out, format_args!(r#"{{"channel_label":"ch_0","speakers":{},"segments":"#, speakers.len()));
@@ -499,8 +500,8 @@ fn write_speaker_labels(out: &mut String, runs: &[Piece<'_>], named: &dyn Fn(Opt
     out.push('}');
 }
 
-/// The speaker of each word. A word without times has the speaker of the word before it; the first ones, that of the first word
-/// with times.
+/// Returns the speaker of each word. A word without times has the speaker of the word before it. At the start, it has the
+/// speaker of the first word with times.
 fn speakers_of_words(words: &[Word], timeline: &Timeline) -> Vec<Option<usize>> {
     let own = |word: &Word| {
         let seconds = word.seconds.as_ref().filter(|_| !word.is_joined)?;
@@ -515,7 +516,7 @@ fn speakers_of_words(words: &[Word], timeline: &Timeline) -> Vec<Option<usize>> 
     speakers
 }
 
-/// Gives words beside the parts to the parts that their middles lie in, where both are in the order of time.
+/// Assigns words outside of parts to the parts in which their middles lie. Both must be in the order of time.
 fn share_out(words: &[Word], parts: &mut [Part]) {
     let mut next = 0;
     for part in parts.iter_mut() {
@@ -532,7 +533,7 @@ fn share_out(words: &[Word], parts: &mut [Part]) {
     }
 }
 
-/// Words in a row of one speaker.
+/// A run of words of one speaker.
 struct Piece<'a> {
     said: Said,
     words: Vec<(&'a Word, Option<usize>)>,
@@ -542,7 +543,7 @@ fn append(out: &mut String, text: fmt::Arguments<'_>) {
     out.write_fmt(text).expect("a string takes any text");
 }
 
-/// Writes a list of JSON.
+/// Writes a JSON list.
 fn write_list<T>(out: &mut String, items: impl Iterator<Item = T>, mut write: impl FnMut(&mut String, T)) {
     out.push('[');
     for (i, item) in items.enumerate() {

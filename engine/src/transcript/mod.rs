@@ -1,4 +1,4 @@
-//! Who said what: a transcript comes back with speakers, in its own format.
+//! Attributes the parts of a transcript to speakers, and returns the transcript in its own format.
 
 mod attribute;
 mod cues;

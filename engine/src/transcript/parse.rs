@@ -1,4 +1,4 @@
-//! Texts in any of the formats -> transcripts.
+//! Reads transcripts in all known formats.
 
 use std::borrow::Cow;
 
@@ -11,16 +11,16 @@ use super::error::TranscriptError;
 use super::json::JsonTranscript;
 use crate::diarization::Turn;
 
-/// Bytes of a transcript at the most: a day of speech, word by word.
+/// The maximum size of a transcript in bytes: a day of speech, word by word.
 pub const MAX_TRANSCRIPT_BYTES: usize = 16 << 20;
 
-/// A part may begin so much behind the end: recognisers round, and pad what they hear.
+/// A part may begin this many seconds after the end, because recognisers round and pad the audio.
 const ROUNDING_SECONDS: f64 = 1.0;
 
 /// A transcript, in its own format.
 #[derive(Clone, Debug)]
 pub enum Transcript {
-    /// One of the forms of recognisers, or a list of parts.
+    /// JSON in one of the forms of recognisers, or as a list of parts.
     Json(JsonTranscript),
     /// VTT or SRT.
     Cues(CueFormat, Vec<Cue>),
@@ -33,7 +33,7 @@ impl Transcript {
         Self::of_text(&decoded(bytes))
     }
 
-    /// Reads JSON, VTT or SRT; which it is, the text tells.
+    /// Reads JSON, VTT or SRT, and detects which of them the text is.
     pub fn of_text(text: &str) -> Result<Self, TranscriptError> {
         check_size(text.len())?;
         let text = text.trim_start_matches('\u{feff}').trim();
@@ -43,7 +43,7 @@ impl Transcript {
         of_cues(text).map(|(format, cues)| Self::Cues(format, cues))
     }
 
-    /// Reads what a JSON body holds: the text of an object, of a list, or of a string with a text in any form.
+    /// Reads a value of a JSON body: an object, a list, or a string that holds a text in any form.
     pub fn of_json(json: &str) -> Result<Self, TranscriptError> {
         match super::raw::text(json) {
             Some(text) => Self::of_text(&text),
@@ -52,7 +52,7 @@ impl Transcript {
         }
     }
 
-    /// Whether nothing is said in it, as Whisper answers silence.
+    /// Returns whether the transcript is empty, like Whisper's response to silence.
     pub fn is_empty(&self) -> bool {
         match self {
             Self::Json(json) => json.is_empty(),
@@ -60,7 +60,8 @@ impl Transcript {
         }
     }
 
-    /// The transcript of a recording of this length: a last part without an end ends with it. Refuses one that is of another recording.
+    /// Fits the transcript to a recording of this length: a last part without an end ends with the recording. Rejects the
+    /// transcript of another recording.
     pub fn of_recording(mut self, duration_seconds: f64) -> Result<Self, TranscriptError> {
         let starts: Vec<f64> = match &self {
             Self::Json(json) => json.starts(),
@@ -79,7 +80,7 @@ impl Transcript {
         Ok(self)
     }
 
-    /// The transcript with the name of who said each part. JSON stays JSON; VTT and SRT are text.
+    /// Returns the transcript with the name of the speaker on each part. JSON stays JSON; VTT and SRT become a string.
     pub fn with_speakers(&self, turns: &[Turn], name: &dyn Fn(usize) -> String) -> Box<RawValue> {
         match self {
             Self::Json(json) => json.with_speakers(&Timeline::new(turns), name),
@@ -90,10 +91,10 @@ impl Transcript {
         }
     }
 
-    /// The transcript as cues, with the name of who said each.
+    /// Returns the transcript as cues with the names of the speakers.
     pub fn cues(&self, format: CueFormat, turns: &[Turn], name: &dyn Fn(usize) -> String) -> String {
         let mut said = self.said_in_markup(turns);
-        // What comes from VTT is written as VTT has it.
+        // Text from VTT is already in the markup of VTT.
         match (self, format) {
             (Self::Cues(CueFormat::Vtt, _), CueFormat::Vtt) => {}
             (Self::Cues(CueFormat::Vtt, _), CueFormat::Srt) => {
@@ -105,7 +106,7 @@ impl Transcript {
         cues(format, &said, name)
     }
 
-    /// The parts with their speakers, as plain text. A part with words is split where the speaker changes.
+    /// Returns the parts with their speakers as plain text. A part with words is split where the speaker changes.
     pub fn said(&self, turns: &[Turn]) -> Vec<Said> {
         let mut said = self.said_in_markup(turns);
         if matches!(self, Self::Cues(CueFormat::Vtt, _)) {
@@ -114,7 +115,7 @@ impl Transcript {
         said
     }
 
-    /// As [`Self::said`], with the tags of VTT.
+    /// Returns the same as [`Self::said`], with the tags of VTT.
     fn said_in_markup(&self, turns: &[Turn]) -> Vec<Said> {
         let timeline = Timeline::new(turns);
         match self {
@@ -138,7 +139,7 @@ fn check_size(n_bytes: usize) -> Result<(), TranscriptError> {
     Ok(())
 }
 
-/// The text of a file.
+/// Decodes the text of a file.
 fn decoded(bytes: &[u8]) -> Cow<'_, str> {
     if let Some((encoding, _)) = Encoding::for_bom(bytes) {
         return encoding.decode(bytes).0;
@@ -146,7 +147,7 @@ fn decoded(bytes: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return Cow::Borrowed(text);
     }
-    // UTF-8 that is damaged, as where whisper.cpp cuts a character in two, has more characters of several bytes than errors.
+    // Damaged UTF-8 has more characters of several bytes than errors. For example, whisper.cpp may cut a character in two.
     let text = String::from_utf8_lossy(bytes);
     let n_errors = text.chars().filter(|c| *c == char::REPLACEMENT_CHARACTER).count();
     let n_beyond_ascii = text.chars().filter(|c| !c.is_ascii()).count() - n_errors;

@@ -1,4 +1,4 @@
-//! JSON by its text: objects and lists are split into the texts of what they hold.
+//! JSON as text: splits objects and lists into the texts of their values.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -8,14 +8,14 @@ use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// Fields that an object may have.
+/// The maximum number of fields of an object.
 pub(super) const MAX_FIELDS: usize = 200;
 
-/// The fields of an object, in their order, each with the text of its value.
+/// The fields of an object in order, each with the text of its value.
 pub(super) struct Fields<'a>(Vec<(Cow<'a, str>, &'a str)>);
 
 impl<'a> Fields<'a> {
-    /// The value of a field; of several of one name the last.
+    /// Returns the value of a field. If several fields have the name, the last counts.
     pub(super) fn get(&self, name: &str) -> Option<&'a str> {
         self.0.iter().rev().find(|(field, _)| field == name).map(|(_, value)| *value)
     }
@@ -25,21 +25,21 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Splits an object; `None` if it is none, or has more than [`MAX_FIELDS`].
+/// Splits an object. Returns `None` if the text is not an object, or if it has more than [`MAX_FIELDS`] fields.
 pub(super) fn fields(object: &str) -> Option<Fields<'_>> {
     serde_json::from_str(object).ok()
 }
 
-/// Why a list cannot be split.
+/// The reason why a list cannot be split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ListError {
-    /// It is no list.
+    /// The text is not a list.
     NoList,
-    /// It has more items than it may have.
+    /// The list has more items than allowed.
     TooLong,
 }
 
-/// Splits a list of up to `max` items. What is left of a longer one is not read.
+/// Splits a list of up to `max` items. The rest of a longer list is not read.
 pub(super) fn items(list: &str, max: usize) -> Result<Vec<&str>, ListError> {
     let is_too_long = Cell::new(false);
     let seed = ItemsSeed { max, is_too_long: &is_too_long };
@@ -47,7 +47,7 @@ pub(super) fn items(list: &str, max: usize) -> Result<Vec<&str>, ListError> {
     items.map_err(|_| if is_too_long.get() { ListError::TooLong } else { ListError::NoList })
 }
 
-/// The text of a string; `None` if it is none.
+/// Returns the text of a JSON string. Returns `None` if the value is not a string.
 pub(super) fn text(value: &str) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
@@ -55,17 +55,17 @@ pub(super) fn text(value: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str(value).ok().map(|Text(text)| text)
 }
 
-/// A string as JSON.
+/// Returns a string as JSON.
 pub(super) fn string(text: &str) -> String {
     serde_json::to_string(text).expect("a text is JSON")
 }
 
-/// A number as JSON.
+/// Returns a number as JSON.
 pub(super) fn number(value: f64) -> String {
     serde_json::to_string(&value).expect("a number is JSON")
 }
 
-/// Writes an object again, with some fields replaced.
+/// Writes an object again, with some of its fields changed.
 pub(super) struct ObjectWriter<'o, 'a> {
     out: &'o mut String,
     fields: Fields<'a>,
@@ -73,7 +73,7 @@ pub(super) struct ObjectWriter<'o, 'a> {
 }
 
 impl<'o, 'a> ObjectWriter<'o, 'a> {
-    /// Of an object that [`fields`] splits.
+    /// Prepares to write an object that [`fields`] can split.
     pub(super) fn new(out: &'o mut String, object: &'a str) -> Self {
         Self { out, fields: fields(object).unwrap_or(Fields(Vec::new())), changes: Vec::new() }
     }
@@ -82,7 +82,7 @@ impl<'o, 'a> ObjectWriter<'o, 'a> {
         self.fields.get(name)
     }
 
-    /// Gives a field this value.
+    /// Sets the value of a field.
     pub(super) fn put(&mut self, name: &'static str, value: &str) {
         self.changes.push((name, Some(value.to_owned())));
     }
@@ -91,14 +91,14 @@ impl<'o, 'a> ObjectWriter<'o, 'a> {
         self.changes.push((name, None));
     }
 
-    /// Gives a field the value that is written.
+    /// Sets the value of a field to the text that `write` writes.
     pub(super) fn replace(&mut self, name: &'static str, write: impl FnOnce(&mut String)) {
         let mut value = String::new();
         write(&mut value);
         self.changes.push((name, Some(value)));
     }
 
-    /// Writes the fields that were there, then those that are new.
+    /// Writes the existing fields, then the new ones.
     pub(super) fn end(mut self) {
         self.out.push('{');
         let mut is_first = true;
@@ -158,7 +158,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
     }
 }
 
-/// Reads up to `max` items, and notes whether there are more.
+/// Reads up to `max` items, and records whether there are more.
 struct ItemsSeed<'n> {
     max: usize,
     is_too_long: &'n Cell<bool>,

@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-/// A time before the recording's start by up to this is the start.
+/// A time up to this many seconds before the recording's start counts as the start.
 const EARLY_SECONDS: f64 = 0.5;
 
-/// A time of the recording: it ends no earlier than it begins, and begins no earlier than the recording, but for what recognisers round.
+/// Checks the times of a part. It must not end before it begins, and must not begin before the recording. Recognisers
+/// round, so a slightly earlier start is moved to 0.
 pub(super) fn checked(seconds: Range<f64>) -> Result<Range<f64>, String> {
     if seconds.start < -EARLY_SECONDS {
         return Err(format!("begins at {} s", seconds.start));
@@ -16,7 +17,7 @@ pub(super) fn checked(seconds: Range<f64>) -> Result<Range<f64>, String> {
     Ok(seconds.start.max(0.0)..seconds.end.max(0.0))
 }
 
-/// As in subtitles, `00:01:02,345`, with the mark before the milliseconds.
+/// Formats a time as in subtitles, `00:01:02,345`, with `mark` before the milliseconds.
 pub(super) fn stamp(seconds: f64, mark: char) -> String {
     let milliseconds = (seconds * 1e3).round() as u64;
     let (hours, minutes) = (milliseconds / 3_600_000, milliseconds / 60_000 % 60);

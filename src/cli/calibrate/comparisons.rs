@@ -1,4 +1,4 @@
-//! Comparisons of recordings whose speakers are known, with their names.
+//! Named comparisons of recordings whose speakers are known.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
@@ -14,38 +14,38 @@ use crate::embedder::EmbedderModel;
 use crate::models::ModelSpec;
 use crate::report::Warning;
 
-/// Comparisons, and what they were made with.
+/// Comparisons, and the setup that produced them.
 pub(super) struct Comparisons {
     pub(super) trials: Trials,
-    /// Of each comparison, what it is called.
+    /// The name of each comparison.
     pub(super) names: Names,
-    /// The calibration that is built on.
+    /// The calibration from which the new one is fitted.
     pub(super) base: Calibration,
-    /// The model's.
+    /// The fingerprint of the model.
     pub(super) fingerprint: String,
-    /// The model's own.
+    /// The model's default threshold.
     pub(super) threshold: f64,
-    /// Recordings that could not be read.
+    /// The number of recordings that could not be read.
     pub(super) n_failed: u64,
     /// Warnings that most recordings have.
     pub(super) warnings: Vec<Warning>,
-    /// How many speakers are known to be different people, if not all are.
+    /// The number of speakers known to be distinct people, if not all are.
     pub(super) known_speakers: Option<usize>,
-    /// What was left out, and why.
+    /// What was left out, with the reasons.
     pub(super) left_out: Vec<String>,
 }
 
-/// What comparisons are called.
+/// The names of comparisons.
 pub(super) enum Names {
-    /// The names of recordings, and of each comparison their places.
+    /// The names of recordings, and the indices of the two recordings of each comparison.
     Recordings { names: Vec<String>, of: Vec<[u32; 2]> },
-    /// The names of speakers, and of each comparison its line of the file.
+    /// The names of speakers, and the line in the file of each comparison.
     Lines { speakers: Vec<String>, lines: Vec<u64> },
 }
 
 impl Comparisons {
-    /// The comparisons of a model's similarities. Those of unknown length are left out if most are known. Where no weights are given,
-    /// each speaker and each pair of speakers counts the same.
+    /// Collects the comparisons of a model. If at least half of the lengths are known, leaves out comparisons of unknown
+    /// length. Without given weights, each speaker and each pair of speakers has the same weight.
     pub(super) fn new(
         spec: &ModelSpec,
         fingerprint: &str,
@@ -79,7 +79,7 @@ impl Comparisons {
 }
 
 impl Names {
-    /// A comparison by its place.
+    /// Returns the name of a comparison.
     pub(super) fn of(&self, place: usize, trial: &Trial) -> String {
         match self {
             Self::Recordings { names, of } => {
@@ -103,14 +103,14 @@ impl Names {
     }
 }
 
-/// Comparisons as they are made, of recordings with their voices.
+/// Builds comparisons from the voices of recordings.
 pub(super) struct Builder {
     voices: Voices,
     trials: Vec<Trial>,
     of: Vec<[u32; 2]>,
 }
 
-/// Voices by the places of their recordings, of those that can be compared.
+/// The voices that can be compared, by the index of their recording.
 pub(super) struct Voices {
     all: Vec<Option<Voice>>,
     n_failed: u64,
@@ -119,7 +119,8 @@ pub(super) struct Voices {
 }
 
 impl Voices {
-    /// Leaves out what nothing is claimed of: too little speech, and warnings that are not those of most recordings.
+    /// Leaves out recordings that a calibration makes no claim about: those with too little speech, and those with a
+    /// warning that most recordings do not have.
     pub(super) fn new(mut all: Vec<Option<Voice>>, n_failed: u64, model: &EmbedderModel) -> Self {
         let least_seconds = model.spec().calibration.limits.least_seconds;
         let n_voices = all.iter().flatten().count();
@@ -152,7 +153,7 @@ impl Voices {
         Self { all, n_failed, warnings: common.into_iter().map(|(warning, _)| warning).collect(), left_out }
     }
 
-    /// Whether a recording can be compared.
+    /// Returns whether a recording can be compared.
     pub(super) fn has(&self, place: usize) -> bool {
         self.all[place].is_some()
     }
@@ -163,7 +164,7 @@ impl Builder {
         Self { voices, trials: Vec::new(), of: Vec::new() }
     }
 
-    /// Compares two recordings by their places; nothing if one could not be read or was left out.
+    /// Compares two recordings, given by index. Skips them if either could not be read or was left out.
     pub(super) fn compare(&mut self, of: [usize; 2], speakers: [u32; 2], known: Known) -> anyhow::Result<()> {
         let [Some(a), Some(b)] = of.map(|place| self.voices.all[place].as_ref()) else { return Ok(()) };
         let seconds = |voice: &Voice, given: Option<f64>| voice.speech_seconds.or(given);
@@ -179,7 +180,7 @@ impl Builder {
         Ok(())
     }
 
-    /// All of them.
+    /// Returns all comparisons.
     pub(super) fn finish(self, names: Vec<String>, model: &EmbedderModel, has_weights: bool) -> Comparisons {
         let names = Names::Recordings { names, of: self.of };
         let fingerprint = model.id().fingerprint();
@@ -190,7 +191,7 @@ impl Builder {
     }
 }
 
-/// What is known of a comparison besides its voices.
+/// Known properties of a comparison besides its voices.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Known {
     pub(super) seconds: [Option<f64>; 2],
@@ -198,7 +199,7 @@ pub(super) struct Known {
     pub(super) weight: Option<f64>,
 }
 
-/// Embeds files, with a progress bar: the voice of each, unless it could not be read, which is said; and how many could not.
+/// Embeds files with a progress bar, and returns the voice of each. Reports unreadable files, and also returns their number.
 pub(super) fn embedded(
     embedding: &Embedding,
     paths: &[PathBuf],

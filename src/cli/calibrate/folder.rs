@@ -1,4 +1,4 @@
-//! A folder with a folder of recordings for each speaker: every recording against every other.
+//! Comparisons from a folder that contains one folder of recordings per speaker: every recording with every other.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,11 @@ use crate::cli::embedder::EmbeddingArgs;
 use crate::cli::files::{Source, walk};
 use crate::cli::outcome::say;
 
-/// Recordings at the most.
+/// The most recordings to compare.
 const MAX_RECORDINGS: usize = 20_000;
 
-/// Comparisons of one speaker, and of different ones, at the most, about: of each speaker and pair as many.
+/// The approximate maximum of same-speaker comparisons, and of comparisons of different speakers. Each speaker and each
+/// pair of speakers gets an equal share.
 const MAX_OF_A_KIND: usize = 1_000_000;
 
 pub(super) fn compare(folder: &Path, args: EmbeddingArgs, is_quiet: bool) -> anyhow::Result<Comparisons> {
@@ -37,7 +38,7 @@ pub(super) fn compare(folder: &Path, args: EmbeddingArgs, is_quiet: bool) -> any
     let most_of_one = MAX_OF_A_KIND.div_ceil(n);
     let most_of_a_pair = MAX_OF_A_KIND.div_ceil((n * (n - 1) / 2).max(1));
     for (a, of_a) in of_speakers.iter().enumerate() {
-        // Of the square of all with all, one half is the other's mirror.
+        // The matrix of all recordings against each other is symmetric, so only one half is compared.
         for (i, j) in spread(of_a.len(), of_a.len(), 2 * most_of_one).filter(|(i, j)| i < j) {
             builder.compare([of_a[i], of_a[j]], [a as u32; 2], Known::default())?;
         }
@@ -51,10 +52,11 @@ pub(super) fn compare(folder: &Path, args: EmbeddingArgs, is_quiet: bool) -> any
     Ok(builder.finish(names.collect(), embedding.model(), false))
 }
 
-/// Cells of a table, each once: all or, of a larger one, as many as are wanted, spread over rows and columns.
+/// Returns distinct cells of a table: all cells or, in a larger table, `most` cells spread over rows and columns.
 fn spread(n_rows: usize, n_columns: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let n = n_rows * n_columns;
-    // Near the golden section, and with no divisor in common with the number of cells: multiples of it reach every cell.
+    // The multiples of this stride reach every cell, since it has no common divisor with their number. A value near the
+    // golden section spreads them evenly.
     let from = (n as f64 * 0.618) as usize + 1;
     let stride = (from..from + n).find(|stride| gcd(*stride, n) == 1).unwrap_or(1);
     (0..n.min(most)).map(move |k| k * stride % n).map(move |cell| (cell / n_columns, cell % n_columns))
@@ -64,14 +66,14 @@ fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// The recordings of each speaker, by name.
+/// The recordings of each speaker, by the speaker's name.
 struct Speakers {
     recordings: BTreeMap<String, Vec<PathBuf>>,
     n_unreadable: u64,
 }
 
 impl Speakers {
-    /// Those of each folder in a folder, and of the folders in it.
+    /// Finds the recordings in each subfolder of a folder, recursively.
     fn of(folder: &Path) -> anyhow::Result<Self> {
         let mut speakers = Self { recordings: BTreeMap::new(), n_unreadable: 0 };
         let entries =

@@ -1,4 +1,4 @@
-//! `calibrate`: how similarities of one's own recordings become claims.
+//! `calibrate`: derives error rates from the similarities of the user's own recordings.
 
 mod comparisons;
 mod folder;
@@ -20,55 +20,55 @@ use crate::config;
 use comparisons::Comparisons;
 use report::{GOOD_SPEAKERS, MIN_SPEAKERS, Report};
 
-/// How much of the model's calibration is taken over.
+/// Which parts of the model's calibration to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Terms {
-    /// How scores depend on the seconds of speech; where those are not known, nothing.
+    /// Keep how scores depend on the seconds of speech; if these are unknown, keep nothing.
     Adjust,
-    /// The form alone: for a hundred speakers and more, with recordings of all lengths.
+    /// Keep only the form. Suitable for a hundred speakers or more, with recordings of all lengths.
     Refit,
 }
 
-/// Fit a calibration to recordings of known speakers: with it, decisions state their error on recordings like these.
+/// Fit a calibration to recordings of known speakers, so that decisions report error rates for recordings like these.
 ///
-/// Writes a file for CALIBRATION_PATH and a picture, and prints a report: error rates, thresholds, what this number of speakers can support,
-/// and the most surprising comparisons, so that a mislabelled recording is found. Exit status 0: written; 1: written, but some recordings
-/// could not be read; 2: nothing was written.
+/// Writes a file for CALIBRATION_PATH and a picture, and prints a report. The report lists error rates, thresholds and the error
+/// rates that this number of speakers can support. It also lists the most surprising comparisons, which reveal mislabelled
+/// recordings. Exit status 0: written; 1: written, but some recordings could not be read; 2: nothing was written.
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "Example: voice-embedding-service calibrate recordings/ --description \"calls of our support line\"\n\n\
-    A folder holds a folder of recordings for each speaker. A CSV file has a header and a comparison a row: `a` and `b` (paths, or embeddings \
-    as JSON) with `same`, or the speakers in `speaker_a` and `speaker_b`; or `speaker_a`, `speaker_b` and the cosine in a column named like \
-    the model. Optional: same_sex, seconds_a, seconds_b, weight."
+    A folder contains one folder of recordings per speaker. A CSV file has a header and one comparison per row. Its columns are `a` and \
+    `b` (paths, or embeddings as JSON) with either `same` or the speakers in `speaker_a` and `speaker_b`. Alternatively, they are \
+    `speaker_a`, `speaker_b` and the cosine, in a column named after the model. Optional columns: same_sex, seconds_a, seconds_b, weight."
 )]
 pub(super) struct CalibrateArgs {
-    /// A folder that holds a folder of recordings for each speaker; a CSV file of comparisons; or `-` for CSV on standard input.
+    /// Folder that contains one folder of recordings per speaker; CSV file of comparisons; or `-` for CSV on standard input.
     source: PathBuf,
-    /// Where to write the calibration.
+    /// Calibration file to write.
     #[arg(long, short, default_value = "calibration.json")]
     output: PathBuf,
-    /// Where to draw the picture [default: beside the calibration].
+    /// Picture file to write [default: beside the calibration].
     #[arg(long)]
     picture: Option<PathBuf>,
-    /// What answers call the calibration [default: the name of the source].
+    /// Name of the calibration in responses [default: the name of the source].
     #[arg(long)]
     name: Option<String>,
-    /// What the recordings are, as answers say it behind "on" [default: recordings of the source].
+    /// Description of the recordings, which responses show after "on" [default: recordings of the source].
     #[arg(long)]
     description: Option<String>,
-    /// What the recordings are not, as answers say it behind "not measured for".
+    /// Recordings that the calibration does not cover, which responses show after "not measured for".
     #[arg(long, default_value = "other recordings than these")]
     not_measured: String,
-    /// How much of the model's calibration is taken over.
+    /// Which parts of the model's calibration to keep.
     #[arg(long, value_enum, default_value_t = Terms::Adjust)]
     terms: Terms,
-    /// The smallest rate of false accepts that is claimed [default: what the speakers can show, at least 0.001].
+    /// Smallest false-accept rate that the calibration claims [default: what the speakers can show, at least 0.001].
     #[arg(long, value_name = "RATE", value_parser = config::rate)]
     floor: Option<f64>,
-    /// Write even with fewer than 20 speakers: with the rate that they support as the smallest that is claimed.
+    /// Write a calibration even with fewer than 20 speakers. It claims no rate below the smallest that these speakers support.
     #[arg(long)]
     force: bool,
-    /// No progress.
+    /// Show no progress.
     #[arg(long, short)]
     quiet: bool,
     #[command(flatten, next_help_heading = "Model and recordings")]

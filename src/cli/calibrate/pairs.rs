@@ -1,4 +1,4 @@
-//! A CSV file with a comparison a row.
+//! Comparisons from a CSV file with one comparison per row.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
@@ -15,7 +15,7 @@ use crate::cli::embedder::{Embedding, EmbeddingArgs};
 use crate::cli::voices::{Voice, voice_of};
 use crate::models::{self, ModelSpec};
 
-/// Comparisons at the most.
+/// The most comparisons in a file.
 const MAX_ROWS: usize = 5_000_000;
 
 pub(super) fn compare(path: &Path, args: EmbeddingArgs, is_quiet: bool) -> anyhow::Result<Comparisons> {
@@ -26,13 +26,13 @@ pub(super) fn compare(path: &Path, args: EmbeddingArgs, is_quiet: bool) -> anyho
     }
 }
 
-/// The rows of the file, and the columns that are known.
+/// The rows of the file, and the indices of its columns.
 struct Table {
     rows: Vec<(u64, StringRecord)>,
     columns: HashMap<String, usize>,
 }
 
-/// A row's fields, as they are named.
+/// The fields of a row, by column name.
 #[derive(Clone, Copy)]
 struct Fields<'a> {
     line: u64,
@@ -70,7 +70,7 @@ impl Table {
         self.columns.contains_key(name)
     }
 
-    /// The model whose cosines the file holds, and their column; none if it holds recordings.
+    /// Returns the model whose cosines the file contains, and their column. Returns `None` if the file lists recordings.
     fn scores(&self, wanted: Option<&str>) -> anyhow::Result<Option<(ModelSpec, &'static str)>> {
         if self.has("a") && self.has("b") {
             return Ok(None);
@@ -90,7 +90,7 @@ impl Table {
         }
     }
 
-    /// The comparisons of a file of cosines.
+    /// Returns the comparisons of a file of cosines.
     fn scored(&self, spec: &ModelSpec, column: &str) -> anyhow::Result<Comparisons> {
         ensure!(
             self.has("speaker_a") && self.has("speaker_b"),
@@ -120,11 +120,11 @@ impl Table {
         Ok(Comparisons::new(spec, &spec.calibration.model, trials, names, self.has("weight")))
     }
 
-    /// The comparisons of a file of recordings or embeddings.
+    /// Computes the comparisons of a file of recordings or embeddings.
     fn compared(&self, args: EmbeddingArgs, is_quiet: bool) -> anyhow::Result<Comparisons> {
         let mut recordings = Numbers::default();
         let mut pairs = Vec::with_capacity(self.rows.len());
-        // Where each recording is named first.
+        // The line on which each recording first appears.
         let mut lines = Vec::new();
         for fields in self.fields() {
             let [a, b] = [fields.text("a"), fields.text("b")];
@@ -155,7 +155,7 @@ impl Table {
         Ok(Comparisons { known_speakers: n_known, ..made })
     }
 
-    /// The speakers of each comparison: those that are named or, without names, those that are the same by `same`.
+    /// Returns the speakers of each comparison: by name or, without names, by joining the recordings that `same` marks.
     fn speakers(&self, pairs: &[[usize; 2]], n_recordings: usize) -> anyhow::Result<Speakers> {
         if self.has("speaker_a") && self.has("speaker_b") {
             let mut numbers = Numbers::default();
@@ -190,11 +190,13 @@ impl Table {
 /// The speakers of each comparison.
 struct Speakers {
     of: Vec<[u32; 2]>,
-    /// Those that are known to be different people, if not all are: recordings that no line joins may be of one speaker.
+    /// The number of speakers known to be distinct people, if not all are. Recordings that no line joins may belong to
+    /// one speaker.
     n_known: Option<usize>,
 }
 
-/// The voices of what stands in cells: paths, or embeddings as JSON, each with its line. A bad recording is said; a bad embedding is an error.
+/// Loads the voices that the cells name by path or contain as JSON embeddings. `lines` holds the line of each cell.
+/// Unreadable recordings are reported and skipped; a bad embedding is an error.
 fn voices_of(
     embedding: &Embedding,
     cells: &[String],
@@ -215,7 +217,7 @@ fn voices_of(
     Ok(Voices::new(voices, n_failed, embedding.model()))
 }
 
-/// Whether two cells name one file.
+/// Returns whether two cells name the same file.
 fn is_same_file(a: &str, b: &str) -> bool {
     let found = [a, b].map(|path| std::fs::canonicalize(path).ok());
     found[0].is_some() && found[0] == found[1]
@@ -226,7 +228,7 @@ impl Fields<'_> {
         anyhow!("line {}: {reason}", self.line)
     }
 
-    /// Empty if there is no such column.
+    /// Returns a field's text, or an empty text if the column is missing.
     fn text(&self, name: &str) -> &str {
         self.columns.get(name).and_then(|column| self.row.get(*column)).unwrap_or_default()
     }
@@ -247,7 +249,7 @@ impl Fields<'_> {
         }
     }
 
-    /// Seconds of 0 are not known.
+    /// Returns seconds. A value of 0 means unknown.
     fn seconds(&self, name: &str) -> anyhow::Result<Option<f64>> {
         Ok(self.not_negative(name)?.filter(|seconds| *seconds > 0.0))
     }
@@ -269,7 +271,7 @@ impl Fields<'_> {
         })
     }
 
-    /// Those that are named, if both are; `same`, where it is there, must agree.
+    /// Returns the numbers of both speakers if both are named. A value of `same` must agree with the names.
     fn speakers(&self, numbers: &mut Numbers) -> anyhow::Result<Option<[u32; 2]>> {
         let names = [self.text("speaker_a"), self.text("speaker_b")];
         if names.contains(&"") {
@@ -288,7 +290,7 @@ fn is_json(cell: &str) -> bool {
     cell.starts_with(['[', '{'])
 }
 
-/// Numbers for names, in the order in which they come.
+/// Numbers for names, in order of first appearance.
 #[derive(Default)]
 struct Numbers {
     names: Vec<String>,
@@ -307,7 +309,7 @@ impl Numbers {
     }
 }
 
-/// What belongs together, by pairs that do.
+/// Disjoint groups, joined by pairs of members.
 struct Groups(Vec<usize>);
 
 impl Groups {
@@ -315,7 +317,7 @@ impl Groups {
         Self((0..n).collect())
     }
 
-    /// The first of the group that something is in.
+    /// Returns the first member of the group that contains `one`.
     fn of(&mut self, mut one: usize) -> usize {
         while self.0[one] != one {
             self.0[one] = self.0[self.0[one]];

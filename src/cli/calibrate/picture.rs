@@ -1,4 +1,4 @@
-//! The picture of a calibration: DET curves, similarities, claims against observations.
+//! The picture of a calibration: DET curves, similarities, and claimed against observed rates.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -11,14 +11,14 @@ const WIDTH: u32 = 1_260;
 const HEIGHT: u32 = 440;
 const FONT: &str = "sans-serif";
 
-/// Rates that the axes name, as shares.
+/// The rates labelled on the axes, as fractions.
 const DET_TICKS: [f64; 9] = [0.0005, 0.002, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6];
 const CLAIM_TICKS: [f64; 4] = [0.001, 0.01, 0.1, 0.5];
 
-/// Bars of the histogram.
+/// The number of bars in the histogram.
 const N_BARS: usize = 60;
 
-/// Colours that people with any colour vision tell apart (Okabe and Ito, 2008).
+/// Colours that people with any type of colour vision can distinguish (Okabe and Ito, 2008).
 const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 0, 0),
     RGBColor(0, 114, 178),
@@ -32,7 +32,7 @@ const COLOURS: [RGBColor; 7] = [
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
-/// The picture as SVG.
+/// Draws the picture as SVG.
 pub(super) fn draw(report: &Report<'_>) -> anyhow::Result<String> {
     let mut svg = String::new();
     {
@@ -47,7 +47,7 @@ pub(super) fn draw(report: &Report<'_>) -> anyhow::Result<String> {
     Ok(svg)
 }
 
-/// An axis whose places are transformed rates.
+/// An axis that shows transformed rates.
 struct RateAxis {
     place: fn(f64) -> f64,
     ticks: &'static [f64],
@@ -64,7 +64,7 @@ impl RateAxis {
     }
 }
 
-/// The chart of one panel with both axes of rates, their lines and names.
+/// Builds the chart of one panel: two axes of rates with grid lines and labels.
 macro_rules! rate_chart {
     ($area:expr, $title:expr, $axis:expr, $x:expr, $y:expr) => {{
         let axis = $axis;
@@ -124,7 +124,7 @@ fn draw_det(area: &Area<'_>, report: &Report<'_>) -> Drawn {
     legend(&mut chart, SeriesLabelPosition::UpperRight)
 }
 
-/// The points that make a difference at the size of the picture.
+/// Returns the points that are distinguishable at the picture's size.
 fn visible(curve: &[ErrorRates]) -> Vec<ErrorRates> {
     let mut kept: Vec<ErrorRates> = Vec::new();
     for point in curve {
@@ -222,7 +222,7 @@ where
     labels.label_font((FONT, 12)).draw()
 }
 
-/// The quantile of the normal distribution (Acklam, 2003). Relative error: below 1.2e-9.
+/// Returns the quantile of the normal distribution (Acklam, 2003). Relative error: below 1.2e-9.
 fn probit(p: f64) -> f64 {
     const A: [f64; 6] = [
         -3.969_683_028_665_376e1,

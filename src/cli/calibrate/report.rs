@@ -1,4 +1,4 @@
-//! What `calibrate` tells.
+//! The report that `calibrate` prints.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -7,33 +7,33 @@ use super::comparisons::Comparisons;
 use crate::calibration::fit::{CrossValidation, FitError, Quality, Trial, seconds_of, share_of};
 use crate::calibration::{Calibration, Seconds, rate_of_one};
 
-/// Fewer speakers than this do not support a claim.
+/// The least number of speakers that supports a claim.
 pub(super) const MIN_SPEAKERS: usize = 20;
 
-/// From this many speakers on, a calibration is as good as it gets.
+/// From this number of speakers on, a calibration is reliable.
 pub(super) const GOOD_SPEAKERS: usize = 50;
 
-/// Comparisons of each kind that are named.
+/// The number of comparisons of each kind that the report names.
 const N_WORST: usize = 5;
 
-/// Seconds of speech that thresholds are told for.
+/// Seconds of speech for which thresholds are reported.
 const SECONDS: [f64; 4] = [1.5, 3.0, 5.0, 10.0];
 
-/// Rates of false accepts that thresholds are told for.
+/// False-accept rates for which thresholds are reported.
 const RATES: [f64; 3] = [0.1, 0.01, 0.001];
 
-/// Numbers of enrolled speakers that thresholds are told for, at a rate of 5 % a search.
+/// Numbers of enrolled speakers for which thresholds are reported, at a false-identification rate of 5 % per search.
 const ENROLLED: [usize; 2] = [10, 100];
 
-/// A rate of false identifications of a search.
+/// The false-identification rate of a search.
 const SEARCH_RATE: f64 = 0.05;
 
-/// What was found.
+/// The results of a calibration.
 pub(super) struct Report<'a> {
     pub(super) comparisons: &'a Comparisons,
     pub(super) calibration: &'a Calibration,
     pub(super) quality: Option<Quality>,
-    /// Of the calibration that it is built on.
+    /// The quality of the calibration from which the new one is fitted.
     pub(super) quality_of_base: Option<Quality>,
     pub(super) validated: Result<&'a CrossValidation, &'a FitError>,
 }
@@ -171,7 +171,7 @@ impl Report<'_> {
         Ok(())
     }
 
-    /// Those that a mislabelled recording would be among.
+    /// Writes the most surprising comparisons, which reveal mislabelled recordings.
     fn write_worst(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let trials = &self.comparisons.trials.trials;
         let score = |trial: &Trial| {
@@ -180,7 +180,7 @@ impl Report<'_> {
         let scores: Vec<f64> = trials.iter().map(score).collect();
         let mut order: Vec<usize> = (0..trials.len()).collect();
         order.sort_by(|a, b| scores[*a].total_cmp(&scores[*b]));
-        // One of each speaker, or of each pair: what is mislabelled is in many comparisons.
+        // At most one comparison of each speaker or pair is listed, since a mislabelled recording is in many comparisons.
         let worst = |places: &mut dyn Iterator<Item = usize>| {
             let mut named = HashSet::new();
             places.filter(|place| named.insert(trials[*place].pair())).take(N_WORST).collect::<Vec<usize>>()
@@ -203,7 +203,7 @@ impl Report<'_> {
         Ok(())
     }
 
-    /// The share of comparisons of one speaker that do not exceed a threshold.
+    /// Returns the share of same-speaker comparisons that do not exceed a threshold.
     fn missed_at(&self, threshold: impl Fn(&Trial) -> f64) -> Option<f64> {
         share_of(self.comparisons.trials.same(), |trial| trial.similarity <= threshold(trial))
     }

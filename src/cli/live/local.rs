@@ -1,4 +1,4 @@
-//! A session of the program itself.
+//! A live session in this process.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,7 +16,7 @@ use crate::embedder::EmbedderModel;
 use crate::live::{LiveEvent, LiveOptions, LiveWarning, Purpose, latency_seconds};
 use crate::pace::Pace;
 
-/// Listens until the audio ends or the command is stopped, and then tells the result.
+/// Listens until the audio ends or the command is stopped, and then writes the result.
 pub(super) fn run(
     args: &LiveArgs,
     count: SpeakerCount,
@@ -63,7 +63,7 @@ pub(super) fn run(
     printer.event(event, source.seconds())
 }
 
-/// Writes the events of a step, and looks for names.
+/// Writes the events of a step, and searches for names if a search is due.
 fn tell(
     mut events: Vec<LiveEvent>,
     live: &mut Live,

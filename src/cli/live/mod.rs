@@ -1,4 +1,4 @@
-//! `live`: who is speaking, while a recording plays or standard input comes.
+//! `live`: reports who is speaking while a recording plays or samples arrive on standard input.
 
 mod local;
 mod print;
@@ -19,16 +19,16 @@ use super::speaker_count::SpeakerCountArgs;
 use crate::audio::{Endian, RawFormat, SampleFormat};
 use crate::live::PARTIAL_SECONDS_RANGE;
 
-/// How events are written.
+/// Output formats for events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// A line for each turn that is settled, and for each name.
+    /// One line per settled turn and per name.
     Text,
-    /// Every event as a JSON object on a line, with `received`: the seconds of audio that had been sent by then.
+    /// One JSON object per event, with `received`: the seconds of audio sent before the event.
     Jsonl,
 }
 
-/// How samples on standard input are written.
+/// Encodings of samples on standard input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Encoding {
     S16le,
@@ -38,25 +38,25 @@ enum Encoding {
     Alaw,
 }
 
-/// Say who is speaking, while a recording plays or standard input comes.
+/// Report who is speaking while a recording plays or samples arrive on standard input.
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "Example: arecord -q -t raw -f S16_LE -r 16000 | voice-embedding-service live --collection team -"
 )]
 pub(super) struct LiveArgs {
-    /// A recording, which is played, or `-` for samples without a header on standard input.
+    /// Recording to play, or `-` for raw samples on standard input.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// How samples on standard input are written.
+    /// Encoding of samples on standard input.
     #[arg(long, value_enum, default_value = "s16le")]
     encoding: Encoding,
-    /// Their rate, in Hz.
+    /// Sample rate on standard input, in Hz.
     #[arg(long, default_value = "16000", value_parser = clap::value_parser!(u32).range(8_000..=48_000))]
     sample_rate: u32,
-    /// Their channels.
+    /// Number of channels on standard input.
     #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..=2))]
     channels: u16,
-    /// How much faster than it was spoken a recording is played; 0 for as fast as possible.
+    /// Playback speed of a recording, relative to real time; 0 for as fast as possible.
     #[arg(long, default_value = "1", value_parser = crate::config::not_negative)]
     speed: f64,
     /// Seconds of audio between two updates of open turns.
@@ -64,13 +64,13 @@ pub(super) struct LiveArgs {
     partial_seconds: f64,
     #[command(flatten)]
     speakers: SpeakerCountArgs,
-    /// How to write.
+    /// Output format.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-    /// Let the service at this address listen instead of the program itself, such as `https://voice.example.org`.
+    /// Address of a service that does the listening instead of this program, such as `https://voice.example.org`.
     #[arg(long)]
     url: Option<String>,
-    /// The key for the service.
+    /// API key for the service.
     #[arg(long, env, default_value = crate::config::DEFAULT_API_KEY, hide_env_values = true)]
     api_key: String,
     #[command(flatten)]
@@ -86,7 +86,7 @@ pub(super) fn run(args: &LiveArgs) -> anyhow::Result<ExitCode> {
     let is_stopped = on_interrupt()?;
     let count = args.speakers.count()?;
     let mut printer = Printer::new(args.format);
-    // A missing file is told before models are loaded.
+    // A missing file is reported before models are loaded.
     let mut source = AudioSource::open(args)?;
     match &args.url {
         Some(url) => remote::run(args, url, source, &is_stopped, &mut printer)?,
@@ -96,7 +96,7 @@ pub(super) fn run(args: &LiveArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl LiveArgs {
-    /// What standard input holds.
+    /// Returns the format of samples on standard input.
     fn raw(&self) -> RawFormat {
         RawFormat {
             format: match self.encoding {
@@ -112,7 +112,7 @@ impl LiveArgs {
     }
 }
 
-/// A service answers events that are no JSON, or ends without `final`.
+/// Returns an error if the session has ended without `final`.
 fn ensure_whole(is_final: bool) -> anyhow::Result<()> {
     ensure!(is_final, "the session ended before its result came");
     Ok(())

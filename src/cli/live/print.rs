@@ -1,4 +1,4 @@
-//! Events -> lines.
+//! Prints events as lines.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::Format;
 use crate::cli::outcome::{ended_by_reader, say};
 
-/// Writes events.
+/// Writes events in the chosen format.
 pub(super) struct Printer {
     format: Format,
-    /// Of each label, the name.
+    /// The name of each label.
     names: HashMap<String, String>,
     has_ended: bool,
 }
@@ -21,12 +21,12 @@ impl Printer {
         Self { format, names: HashMap::new(), has_ended: false }
     }
 
-    /// Whether the result was written.
+    /// Returns whether the result has been written.
     pub(super) fn has_ended(&self) -> bool {
         self.has_ended
     }
 
-    /// Writes an event, by when so many seconds of audio had been sent.
+    /// Writes an event. `received` is the number of seconds of audio sent before it.
     pub(super) fn event(&mut self, mut event: Value, received: f64) -> anyhow::Result<()> {
         let text = |event: &Value, name: &str| event[name].as_str().unwrap_or_default().to_owned();
         let kind = text(&event, "type");

@@ -1,4 +1,4 @@
-//! A session of a service.
+//! A live session on a running service.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,7 +23,7 @@ use super::{Encoding, LiveArgs, ensure_whole};
 use crate::audio::Channel;
 use crate::tls::{self, Verification};
 
-/// Pieces of audio that may wait to be sent.
+/// The number of pieces of audio that may wait to be sent.
 const WAITING: usize = 8;
 
 /// Streams the audio to a service, and writes its events.
@@ -57,7 +57,7 @@ pub(super) fn run(
         let received_ms = Arc::new(AtomicU64::new(0));
         let (played, mut audio) = channel(WAITING);
         let (is_stopped, played_ms) = (Arc::clone(is_stopped), Arc::clone(&received_ms));
-        // Reading standard input, or waiting for a recording to play, blocks.
+        // Reading standard input blocks, and so does waiting for a recording to play.
         std::thread::spawn(move || {
             while !is_stopped.load(Ordering::Relaxed) {
                 let next = source.next();
@@ -95,19 +95,19 @@ pub(super) fn run(
         };
         tokio::pin!(sending, receiving);
         tokio::select! {
-            // What the service says counts, even if it takes no more audio.
+            // The service's events count even if it accepts no more audio.
             received = &mut receiving => received,
             _ = &mut sending => receiving.await,
         }
     })
 }
 
-/// What WebSockets run over.
+/// The transport of a WebSocket.
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-/// The error of an answer that is no session: what the service says.
+/// Returns the service's message as the error if it rejects the session.
 fn refused(error: Error) -> anyhow::Error {
     let Error::Http(answer) = error else { return error.into() };
     let body = |answer: &Response<Option<Vec<u8>>>| -> Option<String> {

@@ -1,4 +1,4 @@
-//! Audio as it comes: a recording that is played, or standard input.
+//! Streamed audio: a recording that is played, or standard input.
 
 use std::io::{ErrorKind, Read};
 use std::path::Path;
@@ -11,19 +11,19 @@ use crate::audio::{self, DecodeOptions, Endian, RawFormat, SAMPLE_RATE_HZ, Sampl
 use crate::cli::files::Source;
 use crate::pace::Pace;
 
-/// Seconds of audio that come at once.
+/// The length of a piece of audio, in seconds.
 const CHUNK_SECONDS: f64 = 0.1;
 
-/// Audio, piece by piece.
+/// A source that delivers audio piece by piece.
 pub(super) struct AudioSource {
     raw: RawFormat,
     from: From,
-    /// Bytes that have come.
+    /// The number of bytes delivered so far.
     n_bytes: usize,
 }
 
 enum From {
-    /// Samples, and when they began to play.
+    /// Samples, and the time at which playback began.
     Recording {
         bytes: Vec<u8>,
         speed: f64,
@@ -33,7 +33,7 @@ enum From {
 }
 
 impl AudioSource {
-    /// Reads a recording as a whole; standard input as it comes.
+    /// Opens a source. A recording is read completely, standard input piece by piece.
     pub(super) fn open(args: &LiveArgs) -> anyhow::Result<Self> {
         if args.file == Path::new("-") {
             return Ok(Self { raw: args.raw(), from: From::Stdin(std::io::stdin()), n_bytes: 0 });
@@ -58,12 +58,12 @@ impl AudioSource {
         })
     }
 
-    /// How the samples are written.
+    /// Returns the format of the samples.
     pub(super) fn raw(&self) -> RawFormat {
         self.raw
     }
 
-    /// Whether it is a recording, whose channel was chosen when it was read.
+    /// Returns whether the source is a recording. In that case, decoding has already selected the channel.
     pub(super) fn is_recording(&self) -> bool {
         matches!(self.from, From::Recording { .. })
     }
@@ -72,12 +72,12 @@ impl AudioSource {
         self.raw.format.n_bytes() * usize::from(self.raw.channels) * self.raw.sample_rate_hz as usize
     }
 
-    /// Seconds that have come.
+    /// Returns the seconds of audio delivered so far.
     pub(super) fn seconds(&self) -> f64 {
         self.n_bytes as f64 / self.bytes_a_second() as f64
     }
 
-    /// Waits for the next piece; none at the end.
+    /// Waits for the next piece. Returns `None` at the end.
     pub(super) fn next(&mut self) -> anyhow::Result<Option<Vec<u8>>> {
         let n = (self.bytes_a_second() as f64 * CHUNK_SECONDS) as usize;
         let (seconds, at) = (self.seconds(), self.n_bytes);

@@ -1,4 +1,5 @@
-//! JSON Lines and CSV, to a file or standard output. A line is one write, so that a command that ends leaves whole lines.
+//! Writes JSON Lines and CSV to a file or standard output. A recording's rows are one write, so that a command that is
+//! stopped leaves complete lines.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
@@ -26,7 +27,7 @@ const COLUMNS: [&str; 10] = [
     "warnings",
 ];
 
-/// The path that a mean stands under where a column is needed.
+/// The path of a mean in formats that need one.
 pub(super) const MEAN: &str = "mean";
 
 pub(in crate::cli) struct Lines {
@@ -114,14 +115,14 @@ impl Lines {
             }
             .map_err(|reason| OutputError::NotResumable { path: path.clone(), reason })?;
             if segments || partials {
-                // A recording has several rows; the last one may lack some.
+                // A recording has several rows, and the last recording may lack some of them.
                 held.drop_last();
             }
             held
         } else {
             Held::default()
         };
-        // What a killed process has begun to write is no line.
+        // A line that a killed process left unfinished is ignored.
         let n_bytes = held.n_bytes;
         file.set_len(n_bytes).and_then(|()| file.seek(SeekFrom::Start(n_bytes))).map_err(failed)?;
         let sink = Sink::File { file, path, n_bytes };
@@ -161,7 +162,7 @@ impl Lines {
         self.sink.write(&bytes)
     }
 
-    /// A writer of rows, with the header if none has been written.
+    /// Returns a writer for rows, with the header if it has not been written yet.
     fn header(&mut self) -> csv::Writer<Vec<u8>> {
         let mut csv = csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
         if !std::mem::replace(&mut self.has_header, true) {
@@ -225,7 +226,7 @@ impl Sink {
                 let written = file.write_all(bytes);
                 match written {
                     Ok(()) => *n_bytes += bytes.len() as u64,
-                    // The part of a line that a full disk has taken is taken back.
+                    // A full disk may have accepted part of a line; that part is removed.
                     Err(_) => drop(file.set_len(*n_bytes)),
                 }
                 written
@@ -267,12 +268,12 @@ impl<'a> JsonPartial<'a> {
     }
 }
 
-/// What an output holds: recordings, and the end of the last whole line.
+/// The contents of an existing output: its recordings, and the end of the last complete line.
 #[derive(Default)]
 struct Held {
     paths: HashSet<String>,
     n_bytes: u64,
-    /// The last recording, and where its rows begin.
+    /// The last recording, and the offset of its first row.
     last: Option<(String, u64)>,
 }
 
@@ -324,13 +325,13 @@ fn held_csv(file: &File, dimension: usize) -> Result<Held, String> {
     let mut is_header = true;
     loop {
         let begins = reader.position().byte();
-        // A row that is cut short in its middle may not even be text.
+        // A row that is cut off in the middle may not even be text.
         let is_there = reader.read_record(&mut record).unwrap_or(false);
         let ends = reader.position().byte();
         if is_header && n_bytes > 0 && record.get(0) != Some(COLUMNS[0]) {
             return Err("it does not begin with the header of such a file".into());
         }
-        // Only a row that another one follows, or a line break, is sure to be whole.
+        // A row is known to be complete only if another row or a line break follows.
         let is_whole = is_there
             && record.len() == COLUMNS.len() + dimension
             && (ends < n_bytes || ends_with_break(file));
@@ -351,7 +352,7 @@ fn ends_with_break(mut file: &File) -> bool {
     file.seek(SeekFrom::End(-1)).and_then(|_| file.read_exact(&mut last)).is_ok_and(|()| last == *b"\n")
 }
 
-/// Encoder outputs are `f32`, whose shortest digits are fewer.
+/// Encoder outputs are `f32`. Printed as `f32`, they have fewer digits.
 fn in_single_precision(components: &[f64]) -> Vec<f32> {
     components.iter().map(|component| *component as f32).collect()
 }

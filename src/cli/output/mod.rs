@@ -1,4 +1,4 @@
-//! What `embed` writes: JSON Lines, CSV, or NumPy's arrays.
+//! The output of `embed`: JSON Lines, CSV or NumPy arrays.
 
 mod lines;
 mod numpy;
@@ -13,25 +13,25 @@ use clap::ValueEnum;
 use crate::embedder::EmbeddedVoice;
 use crate::embedding::UnitEmbedding;
 
-/// How embeddings are written.
+/// Output formats for embeddings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(in crate::cli) enum Format {
-    /// A JSON object a line.
+    /// One JSON object per line.
     Jsonl,
-    /// A header, and a row each.
+    /// Header, then one row per embedding.
     Csv,
-    /// NumPy's array of `f32`, `[rows, dimension]`, and a text file of paths beside it.
+    /// NumPy array of `f32` with the shape `[rows, dimension]`, and a text file of paths beside it.
     Npy,
-    /// The same in one file: `embeddings` and `paths`.
+    /// The arrays `embeddings` and `paths` in one NumPy file.
     Npz,
 }
 
-/// A stretch of a recording.
+/// A segment of a recording.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::cli) struct Segment {
-    /// In seconds.
+    /// Its start and end, in seconds.
     pub(in crate::cli) seconds: Range<f64>,
-    /// What the list of segments calls it.
+    /// Its label in the list of segments.
     pub(in crate::cli) label: Option<String>,
 }
 
@@ -42,7 +42,7 @@ pub(in crate::cli) struct Row<'a> {
     pub(in crate::cli) outcome: Result<&'a EmbeddedVoice, Failure<'a>>,
 }
 
-/// Why there is no embedding.
+/// The reason why there is no embedding.
 #[derive(Clone, Copy)]
 pub(in crate::cli) struct Failure<'a> {
     pub(in crate::cli) code: &'a str,
@@ -56,27 +56,27 @@ pub(in crate::cli) struct Mean<'a> {
     pub(in crate::cli) embedding: &'a UnitEmbedding,
 }
 
-/// Why nothing more is written.
+/// The reason why output has stopped.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::cli) enum OutputError {
-    /// Whoever reads standard output has enough.
+    /// The reader of standard output has closed it.
     #[error("nobody reads the output any more")]
     Closed,
-    /// There is an output already.
+    /// The output already exists.
     #[error("{} exists; --resume adds to it, --overwrite replaces it", .0.display())]
     Exists(PathBuf),
-    /// What is there cannot be added to.
+    /// The existing output cannot be appended to.
     #[error("{} cannot be resumed: {reason}", path.display())]
     NotResumable { path: PathBuf, reason: String },
-    /// The system does not let it be written.
+    /// The system reported an error.
     #[error("cannot write {name}: {reason}")]
     Write { name: String, reason: io::Error },
-    /// It needs a file, which is not that of the paths beside it.
+    /// The format needs an output file, and its name must differ from the file of paths.
     #[error("--format npy and npz need --output FILE, whose name does not end in .txt")]
     NoFile,
 }
 
-/// What becomes of an output that exists.
+/// How to handle an existing output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cli) enum Existing {
     Refuse,
@@ -84,28 +84,28 @@ pub(in crate::cli) enum Existing {
     Replace,
 }
 
-/// Where embeddings go, and what is there already.
+/// The destination of embeddings, and how to handle existing content.
 #[derive(Clone, Debug)]
 pub(in crate::cli) struct Target {
     pub(in crate::cli) file: Option<PathBuf>,
     pub(in crate::cli) format: Format,
     pub(in crate::cli) existing: Existing,
-    /// Rows of windows instead of those of recordings, where a row is one embedding.
+    /// Whether each row is a window instead of a recording.
     pub(in crate::cli) partials: bool,
-    /// Rows of segments.
+    /// Whether each row is a segment.
     pub(in crate::cli) segments: bool,
-    /// Components of an embedding.
+    /// The number of components of an embedding.
     pub(in crate::cli) dimension: usize,
 }
 
-/// The output of a command, open.
+/// A command's open output.
 pub(in crate::cli) enum Output {
     Lines(lines::Lines),
     Numpy(numpy::Numpy),
 }
 
 impl Target {
-    /// Opens the output; with the paths that it holds, which are none unless it is resumed.
+    /// Opens the output, and returns the paths that it already contains. The set is empty unless the output is resumed.
     pub(in crate::cli) fn open(self) -> Result<(Output, HashSet<String>), OutputError> {
         match self.format {
             Format::Jsonl | Format::Csv => {
@@ -121,7 +121,7 @@ impl Target {
 }
 
 impl Output {
-    /// Writes the rows of a recording; what cannot be written whole is taken back.
+    /// Writes the rows of a recording. Rows that cannot be written completely are removed.
     pub(in crate::cli) fn write(&mut self, rows: &[Row<'_>]) -> Result<(), OutputError> {
         match self {
             Self::Lines(lines) => lines.write(rows),
@@ -129,7 +129,7 @@ impl Output {
         }
     }
 
-    /// Writes the one embedding of many recordings.
+    /// Writes the mean of many recordings.
     pub(in crate::cli) fn write_mean(&mut self, mean: &Mean<'_>) -> Result<(), OutputError> {
         match self {
             Self::Lines(lines) => lines.write_mean(mean),
@@ -137,7 +137,7 @@ impl Output {
         }
     }
 
-    /// Makes what was written whole.
+    /// Completes the output.
     pub(in crate::cli) fn finish(self) -> Result<(), OutputError> {
         match self {
             Self::Lines(_) => Ok(()),

@@ -1,4 +1,4 @@
-//! NumPy's files. Their headers count the rows, so these are kept in a file beside until all are known.
+//! Writes NumPy files. Their headers contain the number of rows, so rows are stored in a temporary file until all are known.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
@@ -19,7 +19,7 @@ pub(in crate::cli) struct Numpy {
     partials: bool,
     rows: File,
     rows_path: PathBuf,
-    /// What each row is of: its path, with the times of a segment or window behind it.
+    /// The name of each row: its path, followed by the times of the segment or window.
     names: Vec<String>,
     dimension: usize,
 }
@@ -75,7 +75,7 @@ impl Numpy {
         Ok(())
     }
 
-    /// Writes the file anew beside the old one, and puts it in its place.
+    /// Writes a new file beside the old one, then replaces the old one.
     pub(super) fn finish(mut self) -> Result<(), OutputError> {
         let new = with_suffix(&self.output, ".new");
         let written = self.write_all(&new);
@@ -106,7 +106,7 @@ impl Numpy {
         zip.finish()?.flush()
     }
 
-    /// Takes the rows of the output over.
+    /// Reads the rows of the existing output.
     fn take_over(&mut self) -> io::Result<()> {
         let file = BufReader::new(File::open(&self.output)?);
         if self.format == Format::Npy {
@@ -142,12 +142,12 @@ impl Numpy {
 
 impl Drop for Numpy {
     fn drop(&mut self) {
-        // The rows are in the output, or will not be.
+        // By now, the rows are in the output or are not needed.
         let _ = std::fs::remove_file(&self.rows_path);
     }
 }
 
-/// The path in a name, without the times behind it.
+/// Returns the path in a row's name, without the times.
 fn path_of(name: &str) -> &str {
     let mut parts = name.rsplitn(3, '\t');
     let mut time = || parts.next().and_then(|part| part.parse::<f64>().ok());
@@ -157,7 +157,7 @@ fn path_of(name: &str) -> &str {
     }
 }
 
-/// A two-dimensional array from its values as they lie in a file.
+/// Writes a two-dimensional array from raw values in a file.
 fn write_array(output: &mut impl Write, rows: &File, shape: &[u64; 2]) -> io::Result<()> {
     let mut array =
         npyz::WriteOptions::<f32>::new().default_dtype().shape(shape).writer(output).begin_nd()?;
@@ -170,7 +170,7 @@ fn write_array(output: &mut impl Write, rows: &File, shape: &[u64; 2]) -> io::Re
     array.finish()
 }
 
-/// A list of texts of one width, as NumPy keeps `str`.
+/// Writes a list of texts of equal width, as NumPy stores `str`.
 fn write_names(output: &mut impl Write, names: &[String]) -> io::Result<()> {
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(1);
     let kind: TypeStr = format!("<U{width}").parse().map_err(io::Error::other)?;

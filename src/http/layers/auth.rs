@@ -23,26 +23,26 @@ use crate::speakers::Identifier;
 /// The header that carries the key.
 pub(in crate::http) const API_KEY_HEADER: &str = "X-API-Key";
 
-/// Who holds the request's key: an extension of the request.
+/// The holder of the request's key, as an extension of the request.
 #[derive(Clone)]
 pub(in crate::http) struct KeyHolder {
     pub(in crate::http) holder: Arc<Holder>,
-    /// What is left of its rate once the request's recordings are counted.
+    /// The requests that are left after the request's recordings are counted.
     remaining: Arc<AtomicU32>,
 }
 
 impl KeyHolder {
-    /// Whether the key has a right.
+    /// Returns whether the key has a right.
     pub(in crate::http) fn may(&self, right: Right) -> bool {
         self.holder.key.may(right)
     }
 
-    /// Whether the key has a right that only some requests of a route need.
+    /// Fails if the key lacks a right that only some requests of a route need.
     pub(in crate::http) fn require(&self, right: Right) -> Result<(), ApiError> {
         if self.may(right) { Ok(()) } else { Err(ApiError::Forbidden { right }) }
     }
 
-    /// Whether the key may use a collection.
+    /// Fails if the key may not use a collection.
     pub(in crate::http) fn require_collection(&self, collection: &Identifier) -> Result<(), ApiError> {
         if self.holder.key.may_use(collection.as_str()) {
             return Ok(());
@@ -50,7 +50,7 @@ impl KeyHolder {
         Err(ApiError::ForbiddenCollection { collection: collection.clone() })
     }
 
-    /// Takes the tokens of the request's recordings but the first.
+    /// Takes the tokens of the request's recordings, except the first.
     pub(in crate::http) fn take_more_tokens(&self, n: usize) -> Result<(), ApiError> {
         if let Some(allowance) = self.holder.take_more_tokens(n)? {
             self.remaining.store(allowance.remaining, Ordering::Relaxed);
@@ -59,11 +59,11 @@ impl KeyHolder {
     }
 }
 
-/// How long the answer to a further wrong key takes: less than the second that clients wait for `100 Continue`.
+/// Delay of the response to a further wrong key. It is shorter than the second that clients wait for `100 Continue`.
 const WRONG_KEY_DELAY: Duration = Duration::from_millis(500);
 
-/// Lets a request pass if its key is valid, has the route's right (if the route asks for one) and is within its rate; the body
-/// has not been read by then. The key's name is an extension of the request and of its answer.
+/// Passes a request on if its key is valid, has the route's right (if the route needs one) and is within its rate limit.
+/// The body has not been read at this point. The key's name becomes an extension of the request and of its response.
 pub(in crate::http) async fn require_api_key(
     State((state, right)): State<(AppState, Option<Right>)>,
     mut request: Request,
@@ -108,18 +108,19 @@ pub(in crate::http) async fn require_api_key(
     Ok(response)
 }
 
-/// `X-API-Key: KEY` or `Authorization: Bearer KEY`; the former counts if both are there.
+/// Returns the key from `X-API-Key: KEY` or `Authorization: Bearer KEY`. The former takes precedence.
 fn sent_key(headers: &HeaderMap) -> Option<&[u8]> {
     if let Some(key) = headers.get(API_KEY_HEADER) {
         return Some(key.as_bytes());
     }
     let value = headers.get(AUTHORIZATION)?.as_bytes();
-    // Without a key, the blank behind the scheme may have been trimmed.
+    // If the key is empty, the blank after the scheme may have been trimmed.
     let (scheme, key) = value.split_at_checked("Bearer ".len()).unwrap_or((value, b""));
     scheme.trim_ascii_end().eq_ignore_ascii_case(b"Bearer").then_some(key.trim_ascii_start())
 }
 
-/// `RateLimit-*`, after the IETF's draft: limit and what is left of it, and the seconds until all of it is back.
+/// Adds the headers `RateLimit-*` of the IETF's draft: the limit, the remaining requests, and the seconds until all are
+/// available again.
 fn add_headers(allowance: &Allowance, headers: &mut HeaderMap) {
     let reset = (u64::from(allowance.limit - allowance.remaining) * 60).div_ceil(allowance.limit.into());
     for (name, value) in [

@@ -1,4 +1,4 @@
-//! The memory of the bodies of requests and of large answers, bounded together.
+//! The memory for request bodies and large responses, which share one limit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,14 +15,14 @@ use crate::config::HttpConfig;
 use crate::http::error::ApiError;
 use crate::http::state::AppState;
 
-/// Bodies of the largest size that are kept in memory at once. Slow senders count with what they have sent alone, so
-/// they do not exclude others.
+/// Number of bodies of the largest size that fit into memory at once. A slow sender counts with the bytes that it has
+/// sent so far, so it does not block others.
 const MAX_LARGEST_BODIES: usize = 8;
 
-/// Bytes of an answer from which on it counts.
+/// Size in bytes from which a response counts.
 const LARGE_ANSWER_BYTES: usize = 64 << 10;
 
-/// How large a route's bodies may be, and which memory they share.
+/// The size limit of a route's bodies, and the memory that they share.
 #[derive(Clone, Copy)]
 pub(in crate::http) enum BodyLimit {
     /// Options, 64 KiB.
@@ -31,9 +31,9 @@ pub(in crate::http) enum BodyLimit {
     Embeddings,
     /// Voices, `MAX_BODY_BYTES`.
     Voices,
-    /// A long recording, `MAX_DIARIZE_BODY_BYTES`: such bodies share memory of their own, and leave the others theirs.
+    /// A long recording, `MAX_DIARIZE_BODY_BYTES`. Such bodies have separate memory, so that they leave enough for the others.
     LongRecording,
-    /// An import, `MAX_IMPORT_BYTES`, which is kept in a file.
+    /// An import, `MAX_IMPORT_BYTES`, which is stored in a file.
     File,
 }
 
@@ -49,7 +49,7 @@ impl BodyLimit {
     }
 }
 
-/// The most bytes that a body may have: an extension of the request.
+/// The maximum size of a body in bytes, as an extension of the request.
 #[derive(Clone, Copy)]
 pub(in crate::http) struct MaxBodyBytes(usize);
 
@@ -58,7 +58,7 @@ impl MaxBodyBytes {
         Self(max_bytes)
     }
 
-    /// That of a request.
+    /// Returns the maximum for a request.
     pub(in crate::http) fn of(request: &Request) -> Result<usize, ApiError> {
         let max_bytes = request.extensions().get::<Self>();
         max_bytes
@@ -67,8 +67,8 @@ impl MaxBodyBytes {
     }
 }
 
-/// Bounds the memory of all bodies that are being received or worked on: a body that would go beyond is answered
-/// `overloaded`.
+/// Limits the memory of all bodies that are being received or processed. A request that would exceed the limit is
+/// answered with `overloaded`.
 pub(in crate::http) async fn bound_memory(
     State((state, limit)): State<(AppState, BodyLimit)>,
     mut request: Request,
@@ -87,7 +87,7 @@ pub(in crate::http) async fn bound_memory(
     if share.is_over.load(Ordering::Relaxed) {
         return Err(ApiError::Overloaded);
     }
-    // A large answer waits in memory for its client, who may not take it.
+    // A large response stays in memory until its client reads it, and the client may never do so.
     let n_bytes = response.body().size_hint().exact().unwrap_or(0) as usize;
     if n_bytes < LARGE_ANSWER_BYTES {
         return Ok(response);
@@ -99,7 +99,7 @@ pub(in crate::http) async fn bound_memory(
     Ok(response.map(|body| watched(body, share)))
 }
 
-/// What one request holds of the memory for bodies.
+/// The share of one request in the memory for bodies.
 struct Share {
     max_bytes: usize,
     all: Arc<AtomicUsize>,
@@ -112,7 +112,7 @@ impl Share {
         Self { max_bytes, all: Arc::clone(all), bytes: AtomicUsize::new(0), is_over: AtomicBool::new(false) }
     }
 
-    /// Takes more; whether there is as much.
+    /// Takes more memory. Returns whether enough was left.
     fn take(&self, bytes: usize) -> bool {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         let fits = self.all.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.max_bytes;
@@ -127,7 +127,7 @@ impl Drop for Share {
     }
 }
 
-/// A body ends with an error where there is no memory for more of it.
+/// Ends a body with an error when no memory is left for more of it.
 struct CountBytes(Arc<Share>);
 
 impl Watch for CountBytes {
@@ -141,5 +141,5 @@ impl Watch for CountBytes {
     }
 }
 
-/// A large answer holds what it took of the memory until it is sent.
+/// A large response keeps its share of the memory until it has been sent.
 impl Watch for Share {}

@@ -1,4 +1,4 @@
-//! Cross-origin requests: which pages may call the service from a browser.
+//! Cross-origin requests: the pages that may call the service from a browser.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const READ: [HeaderName; 6] = [
     HeaderName::from_static("ratelimit-reset"),
 ];
 
-/// Lets pages of these origins call the service.
+/// Allows pages of these origins to call the service.
 pub(in crate::http) fn allow(service: Router, origins: &CorsOrigins) -> Router {
     let origins = match origins {
         CorsOrigins::None => return service,
@@ -32,7 +32,7 @@ pub(in crate::http) fn allow(service: Router, origins: &CorsOrigins) -> Router {
         CorsLayer::new()
             .allow_origin(origins)
             .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
-            // Some SDKs send a dozen of their own.
+            // Some SDKs send a dozen custom headers.
             .allow_headers(AllowHeaders::mirror_request())
             .expose_headers(READ)
             .max_age(Duration::from_hours(1)),

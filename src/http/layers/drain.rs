@@ -1,4 +1,4 @@
-//! Bodies that no handler reads: read to their end, so that clients get to read the answer.
+//! Request bodies that no handler reads. They are read to the end, so that clients can read the response.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,21 +14,21 @@ use tokio::sync::Notify;
 
 use super::watched::{Watch, watched};
 
-/// The most that is read of a body after its request has been answered.
+/// Maximum number of bytes that are read of a body after the response.
 const MAX_DRAINED_BYTES: usize = 256 << 20;
 
-/// The longest that is spent on reading a body after its request has been answered.
+/// Maximum time for reading a body after the response.
 const MAX_DRAIN_TIME: Duration = Duration::from_secs(20);
 
-/// What is known of a request's body while the request is answered: an extension of the request.
+/// The state of a request's body while the request is answered, as an extension of the request.
 #[derive(Default)]
 pub(in crate::http) struct BodyState {
-    /// A handler has asked for it.
+    /// Whether a handler has asked for the body.
     is_asked_for: AtomicBool,
     answer_begins: Notify,
 }
 
-/// An extension of an answer, dropped when its head is written.
+/// An extension of a response, dropped when the response's head is written.
 #[derive(Clone)]
 struct AnswerHead(#[allow(dead_code, reason = "it is dropped")] Arc<NotifyOnDrop>);
 
@@ -41,8 +41,8 @@ impl Drop for NotifyOnDrop {
 }
 
 impl BodyState {
-    /// Lets the rest of the request's body be read once the answer is written. A client that waits for `100 Continue` and gets
-    /// an answer instead may send its body or not, so no other request can follow on its connection.
+    /// Lets the rest of the request's body be read once the response is written. A client that waits for `100 Continue`
+    /// and gets a response instead may or may not send its body. Its connection therefore cannot carry another request.
     pub(in crate::http) fn answered(self: Arc<Self>, expects_continue: bool, answer: &mut Response) {
         if expects_continue && !self.is_asked_for.load(Ordering::Relaxed) {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -51,11 +51,11 @@ impl BodyState {
     }
 }
 
-/// Makes a request's body one that is read to its end even if the handler drops it, as a request is when it is answered
-/// early with an error.
+/// Makes sure that a request's body is read to the end even if the handler drops it, as happens after an early error.
 ///
-/// A server that answers and closes while the client still sends makes the client's system throw the answer away and
-/// report a reset connection. Reading begins with the answer: before, hyper would send `100 Continue`.
+/// If a server responds and closes the connection while the client is still sending, the client's system discards the
+/// response and reports a reset connection. Reading starts with the response, because reading earlier would make hyper
+/// send `100 Continue`.
 pub(in crate::http) fn drain_when_dropped(request: Request) -> Request {
     let state = request.extensions().get::<Arc<BodyState>>().cloned().unwrap_or_default();
     request.map(|body| watched(body, Draining(state)))
@@ -77,7 +77,7 @@ impl Watch for Draining {
     }
 }
 
-/// Reads what a client is just sending, for a second at the most.
+/// Reads data that a client is still sending, for at most one second.
 pub(in crate::http) async fn drain_briefly(request: Request) {
     if !request.headers().contains_key(EXPECT) {
         let _ = tokio::time::timeout(Duration::from_secs(1), drain(request.into_body())).await;

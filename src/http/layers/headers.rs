@@ -1,4 +1,4 @@
-//! Requests that are refused for their headers alone, and paths in their plain spelling.
+//! Rejects requests because of their headers, and normalises paths.
 
 use axum::extract::Request;
 use axum::http::Uri;
@@ -8,10 +8,10 @@ use axum::response::Response;
 
 use crate::http::error::ApiError;
 
-/// Headers of a request at the most.
+/// Maximum number of headers in a request.
 pub(in crate::http) const MAX_HEADERS: usize = 100;
 
-/// Refuses a request with too many headers.
+/// Rejects a request with too many headers.
 pub(in crate::http) async fn bound_headers(request: Request, next: Next) -> Result<Response, ApiError> {
     if request.headers().len() > MAX_HEADERS {
         return Err(ApiError::TooManyHeaders { max: MAX_HEADERS });
@@ -19,7 +19,7 @@ pub(in crate::http) async fn bound_headers(request: Request, next: Next) -> Resu
     Ok(next.run(request).await)
 }
 
-/// Refuses a body in an encoding, since none is decoded.
+/// Rejects a body with a content encoding, because the service decodes none.
 pub(in crate::http) async fn refuse_encoded(request: Request, next: Next) -> Result<Response, ApiError> {
     match request.headers().get(CONTENT_ENCODING) {
         Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
@@ -31,7 +31,8 @@ pub(in crate::http) async fn refuse_encoded(request: Request, next: Next) -> Res
     }
 }
 
-/// A path whose letters, digits, `-`, `.`, `_` and `~` are not percent-encoded: by RFC 3986, section 2.3, it is the same path.
+/// Decodes letters, digits, `-`, `.`, `_` and `~` that are percent-encoded in the path. By RFC 3986, section 2.3, the
+/// result is the same path.
 pub(in crate::http) fn with_plain_path(mut request: Request) -> Request {
     let Some(plain) = plain(request.uri().path()) else { return request };
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -41,7 +42,7 @@ pub(in crate::http) fn with_plain_path(mut request: Request) -> Request {
     request
 }
 
-/// The plain spelling of a path, if it differs.
+/// Returns the decoded path, if it differs.
 fn plain(path: &str) -> Option<String> {
     let mut parts = path.split('%');
     let mut plain = parts.next()?.to_owned();

@@ -1,4 +1,4 @@
-//! Requests in hand, which a stop waits for.
+//! Requests in progress, which shutdown waits for.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +13,7 @@ use super::watched::{Watch, watched};
 use crate::http::error::ApiError;
 use crate::http::state::AppState;
 
-/// A request that is counted until this is dropped.
+/// Counts a request as in progress until this is dropped.
 pub(in crate::http) struct Counted(Arc<watch::Sender<usize>>);
 
 impl Counted {
@@ -29,13 +29,13 @@ impl Drop for Counted {
     }
 }
 
-/// A request is in hand until the last byte of its answer is sent, which is given away in pieces, since what the server has taken counts as
-/// sent.
+/// A request is in progress until the last byte of its response has been sent. The response is passed on in pieces,
+/// because every piece that the server has accepted counts as sent.
 impl Watch for Counted {
     const MAX_FRAME_BYTES: usize = 64 << 10;
 }
 
-/// Counts a request, so that stopping waits for it; once stopping has begun, refuses it.
+/// Counts a request, so that shutdown waits for it. Rejects the request if shutdown has begun.
 pub(in crate::http) async fn take_in_hand(
     State(state): State<AppState>,
     request: Request,
@@ -44,7 +44,7 @@ pub(in crate::http) async fn take_in_hand(
     let counted = Counted::new(&state);
     if state.shutting_down.load(Ordering::Relaxed) {
         drop(counted);
-        // The connection is closed behind the answer; a client that still sends would not get to read it.
+        // The connection closes after the response. A client that is still sending could not read it.
         drain::drain_briefly(request).await;
         return Err(ApiError::ShuttingDown);
     }

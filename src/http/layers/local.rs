@@ -1,5 +1,5 @@
-//! Requests that come from this machine, by what their headers say: a web page whose host name is made to lead to 127.0.0.1 (DNS
-//! rebinding) would otherwise use the well-known key.
+//! Accepts only requests from this machine while the default key is in use, judging by their headers. Otherwise, a web
+//! page whose host name resolves to 127.0.0.1 (DNS rebinding) could use the default key.
 
 use axum::extract::{Request, State};
 use axum::http::HeaderValue;
@@ -11,10 +11,10 @@ use url::{Host, Url};
 use crate::config::CorsOrigins;
 use crate::http::error::ApiError;
 
-/// Which requests are let in while the key is the well-known one; none of them is checked once it is not.
+/// The check of requests while the default key is in use. With another key, the check accepts all requests.
 #[derive(Clone)]
 pub(in crate::http) struct LocalOnly {
-    /// `None` with a key of one's own.
+    /// `None` if the default key is not in use.
     allowed_origins: Option<CorsOrigins>,
 }
 
@@ -27,7 +27,7 @@ impl LocalOnly {
         let Some(allowed) = &self.allowed_origins else { return true };
         let headers = request.headers();
         let text = |value: &HeaderValue| value.to_str().map(str::to_owned).ok();
-        // A request may have one of each; of several, all count.
+        // A request may have one of each header. If it has several, all of them must be allowed.
         let mut hosts = headers.get_all(HOST).iter().map(text).peekable();
         let is_local_host = hosts.peek().is_some()
             && hosts.all(|host| host.is_some_and(|host| is_local(&format!("http://{host}/"))));
@@ -42,7 +42,7 @@ fn is_listed(allowed: &CorsOrigins, origin: &str) -> bool {
     matches!(allowed, CorsOrigins::List(list) if list.iter().any(|listed| listed == origin))
 }
 
-/// Whether a URL's host is `localhost` or an address of loopback.
+/// Returns whether a URL's host is `localhost` or a loopback address.
 fn is_local(url: &str) -> bool {
     match Url::parse(url).ok().as_ref().and_then(Url::host) {
         Some(Host::Domain(name)) => name == "localhost",
@@ -52,7 +52,7 @@ fn is_local(url: &str) -> bool {
     }
 }
 
-/// Refuses requests of other machines' pages.
+/// Rejects requests from pages of other machines.
 pub(in crate::http) async fn require_local(
     State(local): State<LocalOnly>,
     request: Request,

@@ -1,4 +1,4 @@
-//! What a request passes on its way to a handler, a layer a file.
+//! The layers that a request passes on its way to a handler, one per file.
 
 pub(super) mod auth;
 pub(super) mod body_memory;

@@ -1,4 +1,4 @@
-//! One line of the log, one span of a trace and the metrics of each request.
+//! The log line, the trace span and the metrics of each request.
 
 use std::time::{Duration, Instant};
 
@@ -15,15 +15,15 @@ use crate::http::state::AppState;
 use crate::logging;
 use crate::notation::rounded;
 
-/// The name of a request's key: an extension of the request and of its answer.
+/// The name of a request's key, as an extension of the request and of its response.
 #[derive(Clone)]
 pub(in crate::http) struct KeyName(pub(in crate::http) String);
 
-/// How much audio was embedded; an extension of an answer.
+/// The seconds of audio that were embedded, as an extension of a response.
 #[derive(Clone, Copy)]
 pub(in crate::http) struct AudioSeconds(pub(in crate::http) f64);
 
-/// Routes that probes call every few seconds; they are logged at level `debug`.
+/// Routes that probes call every few seconds. They are logged at level `debug`.
 const PROBES: [&str; 3] = ["/health", "/ready", "/metrics"];
 
 /// Logs, traces and counts a request.
@@ -38,7 +38,7 @@ pub(in crate::http) async fn observe(
     response
 }
 
-/// A request that is being answered.
+/// A request in progress.
 struct Observed {
     state: AppState,
     begun: Instant,
@@ -83,7 +83,7 @@ impl Observed {
         }
     }
 
-    /// Counts an answer and returns the time it took.
+    /// Counts a response, and returns the time it took.
     fn count(&self, status: u16) -> Duration {
         let metrics = &self.state.metrics;
         let duration = self.begun.elapsed();
@@ -100,11 +100,11 @@ impl Observed {
     }
 }
 
-/// A request is dropped when its client has gone.
+/// A request is dropped if its client disconnects.
 impl Drop for Observed {
     fn drop(&mut self) {
         if !self.is_answered {
-            // What nginx logs for "client closed request".
+            // nginx logs the same status for "client closed request".
             let duration_ms = milliseconds(self.count(499));
             self.span.in_scope(|| tracing::info!(status = 499, duration_ms, "the client has gone"));
         }

@@ -1,14 +1,14 @@
-//! The key of a browser's WebSocket, for which a page cannot set headers: it is offered as a subprotocol.
+//! The key of a browser's WebSocket. A page cannot set headers on a WebSocket, so it offers the key as a subprotocol.
 
 use axum::extract::Request;
 use axum::http::header::{SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
-/// What the name of the subprotocol begins with that is the key.
+/// Prefix of the subprotocol that contains the key.
 const PREFIX: &str = "key.";
 
-/// The key that a handshake offers as the subprotocol `key.BASE64URL`, without padding.
+/// Returns the key that a handshake offers as the subprotocol `key.BASE64URL`, without padding.
 pub(super) fn offered_key(request: &Request) -> Option<Vec<u8>> {
     request.headers().get(UPGRADE)?;
     let offered = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).iter();

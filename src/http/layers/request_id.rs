@@ -1,4 +1,4 @@
-//! `X-Request-Id`: the client's own if it is safe to log, else a new one.
+//! `X-Request-Id`: the client's id if it is safe to log, otherwise a new one.
 
 use axum::extract::Request;
 use axum::http::HeaderValue;
@@ -6,20 +6,20 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 
 const HEADER: axum::http::HeaderName = axum::http::HeaderName::from_static("x-request-id");
 
-/// Longest request id that is taken from a client.
+/// Maximum length of a client's request id.
 const MAX_LEN: usize = 128;
 
-/// Gives every request an id.
+/// Assigns an id to every request.
 pub(in crate::http) fn set() -> SetRequestIdLayer<MakeRequestUuid> {
     SetRequestIdLayer::new(HEADER, MakeRequestUuid)
 }
 
-/// Gives every answer its request's id.
+/// Copies the request's id to the response.
 pub(in crate::http) fn propagate() -> PropagateRequestIdLayer {
     PropagateRequestIdLayer::new(HEADER)
 }
 
-/// Removes an id with characters that could confuse a log or a proxy.
+/// Removes an id that is too long, or has characters that could confuse a log or a proxy.
 pub(in crate::http) fn remove_unsafe(mut request: Request) -> Request {
     let is_safe = |id: &HeaderValue| {
         let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:+/=".contains(byte);
@@ -31,7 +31,7 @@ pub(in crate::http) fn remove_unsafe(mut request: Request) -> Request {
     request
 }
 
-/// The id of a request, for its log lines.
+/// Returns the id of a request, for its log lines.
 pub(in crate::http) fn of(request: &Request) -> &str {
     request.headers().get(HEADER).and_then(|id| id.to_str().ok()).unwrap_or_default()
 }

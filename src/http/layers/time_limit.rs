@@ -17,26 +17,26 @@ use crate::http::error::ApiError;
 use crate::http::state::AppState;
 use crate::pipeline::Deadline;
 
-/// Recordings that a request may have within its own limit; each further as many add as much again.
+/// Number of further recordings that extend the limit by its full length.
 const RECORDINGS_PER_LIMIT: f64 = 8.0;
 
-/// Bytes of a large body that come in a millisecond at the least: 8 Mbit/s.
+/// Minimum speed of a large body in bytes per millisecond: 8 Mbit/s.
 const BODY_BYTES_PER_MS: usize = 1_000;
 
-/// What each second of a long recording adds to the limit, in seconds.
+/// Seconds that each second of a long recording adds to the limit.
 const MORE_FOR_EACH_SECOND: f64 = 0.5;
 
-/// More than any body has that is received.
+/// Upper bound for the length of a body. No accepted body is longer.
 const MAX_BODY_BYTES: usize = 4 << 30;
 
-/// A request's recordings, by which its limit grows: an extension of the request.
+/// The time limit of a request, which grows with its recordings. It is an extension of the request.
 #[derive(Clone)]
 pub(in crate::http) struct TimeLimit {
     begun: Instant,
-    /// Of a request with one recording.
+    /// The limit of a request with one recording.
     limit: Duration,
     n_recordings: Arc<AtomicUsize>,
-    /// Added to the limit.
+    /// Milliseconds that are added to the limit.
     more_ms: Arc<AtomicUsize>,
 }
 
@@ -45,34 +45,34 @@ impl TimeLimit {
         Self { begun: Instant::now(), limit, n_recordings: Arc::default(), more_ms: Arc::default() }
     }
 
-    /// When the time for the recordings that are known by now is over.
+    /// Returns the deadline for the recordings that are known so far.
     pub(in crate::http) fn deadline(&self) -> Deadline {
         Deadline { at: self.begun + self.of(self.limit), for_each_second: 0.0 }
     }
 
-    /// As [`TimeLimit::deadline`], where the length of a recording adds to it.
+    /// Like [`TimeLimit::deadline`], extended by the length of a recording.
     pub(in crate::http) fn deadline_by_length(&self) -> Deadline {
         Deadline { for_each_second: MORE_FOR_EACH_SECOND, ..self.deadline() }
     }
 
-    /// The request has so many recordings.
+    /// Sets the number of recordings in the request.
     pub(in crate::http) fn extend(&self, n_recordings: usize) {
         self.n_recordings.store(n_recordings, Ordering::Relaxed);
     }
 
-    /// The request may have a large body, which takes its time to come.
+    /// Extends the limit by the time that a large body needs to arrive.
     pub(in crate::http) fn extend_for_body(&self, headers: &HeaderMap) {
         let length =
             headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
         self.extend_for_bytes(length.unwrap_or(0).min(MAX_BODY_BYTES));
     }
 
-    /// So much of a large body is there.
+    /// Extends the limit for `n` bytes of a large body.
     pub(in crate::http) fn extend_for_bytes(&self, n: usize) {
         self.more_ms.fetch_add(n / BODY_BYTES_PER_MS, Ordering::Relaxed);
     }
 
-    /// What adds half of a recording's length, once that is known.
+    /// Returns a callback that extends the limit by half of a recording's length, once the length is known.
     pub(in crate::http) fn for_length(&self) -> Arc<dyn Fn(f64) + Send + Sync> {
         let more_ms = Arc::clone(&self.more_ms);
         Arc::new(move |seconds: f64| {
@@ -80,7 +80,7 @@ impl TimeLimit {
         })
     }
 
-    /// The limit times one and an eighth of the recordings beyond the first.
+    /// Returns the limit plus an eighth of it for each recording after the first, and the added time.
     fn of(&self, limit: Duration) -> Duration {
         let further = self.n_recordings.load(Ordering::Relaxed).saturating_sub(1) as f64;
         let more = Duration::from_millis(self.more_ms.load(Ordering::Relaxed) as u64);
@@ -88,7 +88,7 @@ impl TimeLimit {
     }
 }
 
-/// A body tells when all of it is there.
+/// Records that the whole body has been received.
 struct Receiving {
     is_received: Arc<AtomicBool>,
 }
@@ -102,14 +102,14 @@ impl Watch for Receiving {
     }
 }
 
-/// What reads it may stop before its last byte, as a form does behind its end.
+/// A reader may stop before the last byte. The reader of a form stops at the end of the form.
 impl Drop for Receiving {
     fn drop(&mut self) {
         self.is_received.store(true, Ordering::Relaxed);
     }
 }
 
-/// Answers within the time limit, from the request's head on.
+/// Enforces the time limit, which starts with the request's head.
 pub(in crate::http) async fn answer_in_time(
     State(state): State<AppState>,
     mut request: Request,
@@ -127,7 +127,7 @@ pub(in crate::http) async fn answer_in_time(
         let allowed = time_limit.of(limit);
         match tokio::time::timeout_at(begun + allowed, &mut answer).await {
             Ok(answer) => return Ok(answer),
-            // The recordings were counted meanwhile.
+            // The recordings were counted in the meantime, and have extended the limit.
             Err(_) if time_limit.of(limit) > allowed => {}
             Err(_) if is_received.load(Ordering::Relaxed) => {
                 return Err(ApiError::Timeout { seconds: allowed.as_secs_f64() });

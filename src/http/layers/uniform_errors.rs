@@ -1,4 +1,4 @@
-//! Errors that the router and libraries answer, in the service's own shape.
+//! Converts errors of the router and of libraries to the service's own format.
 
 use axum::Json;
 use axum::extract::Request;
@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 
 use crate::http::error::{ApiError, ErrorUnderV1};
 
-/// What all answers under /v1 have: no cache keeps them, errors are in OpenAI's shape too, and a conflict is not to be tried
-/// again (which OpenAI's SDKs would do).
+/// Applies the conventions of all responses under /v1. Caches must not store them, and errors also have OpenAI's format.
+/// Clients must not retry after a conflict, as OpenAI's SDKs would otherwise do.
 pub(in crate::http) async fn with_v1_conventions(request: Request, next: Next) -> Response {
     let is_v1 = request.uri().path().starts_with("/v1/");
     let mut response = next.run(request).await;
@@ -30,12 +30,12 @@ pub(in crate::http) async fn with_v1_conventions(request: Request, next: Next) -
     response
 }
 
-/// The answer to a request whose handler panicked.
+/// Returns the response to a request whose handler panicked.
 pub(in crate::http) fn panicked(_panic: Box<dyn std::any::Any + Send>) -> Response {
     ApiError::Panicked.into_response()
 }
 
-/// Answers methods that a route does not have; the router adds `Allow`.
+/// Answers methods that a route does not support. The router adds `Allow`.
 pub(in crate::http) async fn method_not_allowed(method: Method) -> Response {
     match method {
         Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
@@ -43,11 +43,11 @@ pub(in crate::http) async fn method_not_allowed(method: Method) -> Response {
     }
 }
 
-/// Replaces the bodies of errors that libraries answer, and adds to `Allow` the `OPTIONS` that every route answers.
+/// Replaces the error bodies of libraries. Adds `OPTIONS`, which every route answers, to `Allow`.
 pub(in crate::http) async fn with_uniform_errors(response: Response) -> Response {
     let is_json = response.headers().get(CONTENT_TYPE).is_some_and(|v| v == "application/json");
     let mut response = match response.status() {
-        // A path whose bytes are no text is that of nothing.
+        // A path that is not valid UTF-8 matches no route.
         StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST if !is_json => replaced(response, ApiError::NotFound),
         StatusCode::METHOD_NOT_ALLOWED if !is_json => replaced(response, ApiError::MethodNotAllowed),
         status if status.is_server_error() && !is_json => {
@@ -62,7 +62,7 @@ pub(in crate::http) async fn with_uniform_errors(response: Response) -> Response
     response
 }
 
-/// The error with those headers of another answer that do not describe its body.
+/// Returns the error, with the headers of another response that do not describe its body.
 fn replaced(response: Response, error: ApiError) -> Response {
     let (mut parts, _) = response.into_parts();
     for header in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING] {

@@ -1,4 +1,4 @@
-//! Bodies whose frames are watched on their way.
+//! Bodies whose frames are observed on their way.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -6,35 +6,35 @@ use std::task::{Context, Poll};
 use axum::body::{Body, Bytes};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-/// What a body's next frame comes to.
+/// The result of polling a body for its next frame.
 pub(in crate::http) type PolledFrame = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;
 
-/// Watches the frames of a body. It is dropped with the body: once all of it is sent, or nobody reads it any more.
+/// Observes the frames of a body. It is dropped with the body, once the body has been sent or is no longer read.
 pub(in crate::http) trait Watch: Send + Unpin + 'static {
-    /// Bytes that are given on at once.
+    /// Maximum number of bytes that are passed on at once.
     const MAX_FRAME_BYTES: usize = usize::MAX;
 
-    /// Sees that a frame is asked for.
+    /// Called when a frame is requested.
     fn asked(&mut self) {}
 
-    /// Sees each frame, and whether the body has ended with it; may put another in its place.
+    /// Called with each frame, and with a flag for whether the body ends with it. The returned frame replaces it.
     fn see(&mut self, frame: PolledFrame, _has_ended: bool) -> PolledFrame {
         frame
     }
 
-    /// Takes a body of which not everything was read.
+    /// Called with a body that was not read completely.
     fn left(&mut self, _body: Body) {}
 }
 
-/// The same body, watched.
+/// Returns the same body, observed by `watch`.
 pub(in crate::http) fn watched(body: Body, watch: impl Watch) -> Body {
     Body::new(Watched { body: Some(body), rest: Bytes::new(), watch })
 }
 
 struct Watched<W: Watch> {
-    /// `None` once it has ended.
+    /// `None` once the body has ended.
     body: Option<Body>,
-    /// What is left of its last frame.
+    /// The unsent rest of the last frame.
     rest: Bytes,
     watch: W,
 }

@@ -1,4 +1,4 @@
-//! What a client has sent, until a step takes it.
+//! Buffers audio and requests of the client until a step takes them.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -8,19 +8,19 @@ use serde_json::value::RawValue;
 
 use crate::live::Purpose;
 
-/// Seconds of audio that a step takes at the most.
+/// Maximum seconds of audio that a step takes.
 const STEP_SECONDS: f64 = 30.0;
 
-/// With more audio waiting than this, in seconds, a step only catches up.
+/// If more seconds of audio than this are waiting, a step only catches up.
 const BEHIND_SECONDS: f64 = 5.0;
 
-/// Audio that may wait, in seconds, before no more is read.
+/// Maximum seconds of audio that may wait before the session stops reading.
 const MAX_WAITING_SECONDS: f64 = 30.0;
 
-/// What a text of a client asks for.
+/// A client's request in a text message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// A list of parts of a transcript, in JSON.
+    /// A list of transcript segments, in JSON.
     Transcript(String),
     KeepAlive,
     Flush,
@@ -28,7 +28,7 @@ pub(super) enum Asked {
 }
 
 impl Asked {
-    /// Reads a text; what is wrong with it otherwise.
+    /// Parses a text message. The error says what is wrong with it.
     pub(super) fn of_text(text: &str) -> Result<Self, String> {
         #[derive(Deserialize)]
         struct Kind<'a> {
@@ -63,22 +63,22 @@ impl Asked {
 pub(super) struct Work {
     pub(super) audio: Vec<Vec<u8>>,
     pub(super) purpose: Purpose,
-    /// When the last of the audio came.
+    /// The time at which the last of the audio arrived.
     pub(super) due: Instant,
 }
 
-/// Audio, and where in it something is to be done.
+/// Buffered audio, and the positions in it at which something is to be done.
 pub(super) struct Inbox {
     bytes_a_second: usize,
     partial_seconds: f64,
     audio: VecDeque<Vec<u8>>,
     n_waiting: usize,
-    /// Bytes taken so far.
+    /// Number of bytes taken so far.
     n_taken: usize,
-    /// Flushes, and the end, by the bytes before them.
+    /// Flushes and the end, each with the number of bytes before it.
     marks: VecDeque<(usize, Purpose)>,
     last_came: Instant,
-    /// The last step only caught up: an update is due once nothing more waits.
+    /// Whether the last step only caught up. An update is then due as soon as no audio is waiting.
     is_update_due: bool,
 }
 
@@ -96,35 +96,35 @@ impl Inbox {
         }
     }
 
-    /// Takes audio.
+    /// Adds audio.
     pub(super) fn push(&mut self, bytes: Vec<u8>) {
         self.n_waiting += bytes.len();
         self.last_came = Instant::now();
         self.audio.push_back(bytes);
     }
 
-    /// Notes that something is to be done here.
+    /// Notes that something is to be done at this position.
     pub(super) fn mark(&mut self, purpose: Purpose) {
         self.marks.push_back((self.n_taken + self.n_waiting, purpose));
         self.last_came = Instant::now();
     }
 
-    /// Bytes received so far.
+    /// Returns the number of bytes received so far.
     pub(super) fn n_bytes(&self) -> usize {
         self.n_taken + self.n_waiting
     }
 
-    /// Seconds of audio that wait.
+    /// Returns the seconds of audio that are waiting.
     pub(super) fn waiting_seconds(&self) -> f64 {
         self.n_waiting as f64 / self.bytes_a_second as f64
     }
 
-    /// Whether more may be read.
+    /// Returns whether the session may read more.
     pub(super) fn has_room(&self) -> bool {
         self.waiting_seconds() < MAX_WAITING_SECONDS && self.marks.len() < 64
     }
 
-    /// The next step, if it is time for one.
+    /// Returns the work of the next step, if one is due.
     pub(super) fn next(&mut self) -> Option<Work> {
         let most = (STEP_SECONDS * self.bytes_a_second as f64) as usize;
         let mark = self.marks.front().copied();

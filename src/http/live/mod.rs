@@ -1,4 +1,4 @@
-//! Live sessions: a WebSocket each, over the engine's sessions.
+//! Live sessions: one WebSocket for each session of the engine.
 
 mod inbox;
 mod outbox;

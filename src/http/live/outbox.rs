@@ -1,4 +1,4 @@
-//! What a session has to tell, until its client takes it.
+//! Buffers a session's messages until its client takes them.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,23 +9,23 @@ use tokio::sync::Notify;
 
 use crate::live::LiveEvent;
 
-/// Events that may wait.
+/// Maximum number of events that may wait.
 const MAX_WAITING: usize = 256;
 
-/// Something to be sent.
+/// A message that is to be sent.
 enum Outgoing {
     Event(LiveEvent),
     Message(Message),
 }
 
-/// Messages to a client that may be slow. Of an open turn, only the latest state waits.
+/// Messages to a client that may be slow. Only the latest state of an open turn is kept.
 #[derive(Default)]
 pub(super) struct Outbox {
     waiting: Mutex<VecDeque<Outgoing>>,
     is_ready: Notify,
 }
 
-/// The client does not read what it is told.
+/// The client does not read its events.
 #[derive(Debug)]
 pub(super) struct NotRead;
 
@@ -56,7 +56,7 @@ impl Outbox {
         self.add(Message::Ping(Bytes::new()));
     }
 
-    /// Adds the last message.
+    /// Adds the close message, which is the last one.
     pub(super) fn close(&self, code: u16, reason: &'static str) {
         self.add(Message::Close(Some(CloseFrame { code, reason: reason.into() })));
     }
@@ -115,7 +115,7 @@ mod tests {
             outbox.tell(turn(id, 1.0)).unwrap();
         }
         assert!(outbox.tell(turn(256, 1.0)).is_err());
-        // A new state takes the place of the old one.
+        // A new state replaces the old one.
         assert!(outbox.tell(turn(3, 2.0)).is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! A session: audio and texts in, steps on the workers, events out.
+//! A session receives audio and texts, runs steps on the workers, and sends events.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,26 +30,26 @@ use crate::notation::milliseconds;
 use crate::pace::Pace;
 use crate::speakers::Identifier;
 
-/// Between two looks at the clock, the key and whether the service stops.
+/// Interval between checks of the clock, of the key and of whether the service is shutting down.
 const TICK: Duration = Duration::from_millis(250);
 
-/// Between two pings, which keep proxies open.
+/// Interval between pings, which keep proxies from closing the connection.
 const PING: Duration = Duration::from_secs(20);
 
-/// A session without samples or `keep_alive` for so long is closed.
+/// Time without samples or `keep_alive` after which a session is closed.
 const IDLE: Duration = Duration::from_mins(1);
 
-/// The longest that a client may take to receive a message.
+/// Maximum time for a client to receive a message.
 const WRITE: Duration = Duration::from_secs(10);
 
-/// The longest that looking for names may take.
+/// Maximum time of a search for names.
 const SEARCH: Duration = Duration::from_secs(2);
 
-/// With more audio waiting than this, in seconds, a session is behind, until less than a second waits.
+/// A session is behind if more seconds of audio than this are waiting, until less than one second is waiting.
 const BEHIND_SECONDS: f64 = 10.0;
 const CAUGHT_UP_SECONDS: f64 = 1.0;
 
-/// A place among the sessions that may be open, free again when this is dropped.
+/// A place among the open sessions, which is freed when this is dropped.
 pub(in crate::http) struct Place {
     taken: Arc<AtomicUsize>,
     metrics: Arc<Metrics>,
@@ -66,7 +66,7 @@ impl Place {
         Ok(Self { taken: Arc::clone(&state.live_sessions), metrics: Arc::clone(&state.metrics) })
     }
 
-    /// How many sessions may be open.
+    /// Returns the maximum number of open sessions.
     pub(in crate::http) fn capacity(state: &AppState) -> Result<usize, ApiError> {
         match state.config.max_live_sessions {
             Some(sessions) => Ok(sessions),
@@ -94,15 +94,15 @@ pub(in crate::http) struct Opened {
     pub(in crate::http) turns: TurnOptions,
     pub(in crate::http) collection: Option<Identifier>,
     pub(in crate::http) partial_seconds: f64,
-    /// Its place among the sessions.
+    /// The session's place among the open sessions.
     pub(in crate::http) _place: Place,
-    /// A stop waits for it.
+    /// Makes shutdown wait for the session.
     pub(in crate::http) _counted: Counted,
-    /// It counts as a connection in work.
+    /// Keeps the connection busy.
     pub(in crate::http) _connection: Option<(Arc<OpenConnection>, Busy)>,
 }
 
-/// How a session ends.
+/// The code and the reason of a close message.
 #[derive(Clone, Copy)]
 struct Close {
     code: u16,
@@ -121,7 +121,7 @@ const NOT_READ: Close = Close { code: 1013, reason: "events are not read" };
 const IDLE_FOR_TOO_LONG: Close = Close { code: 4000, reason: "no samples and no keep_alive for 60 s" };
 const TOO_LONG: Close = Close { code: 4001, reason: "the session is as long as MAX_LIVE_SECONDS" };
 
-/// Why a session stops before its result: the close, and what the client is told about it.
+/// A failure that ends a session before its result: the close message, and the error that the client receives.
 struct Failure {
     close: Close,
     code: &'static str,
@@ -151,7 +151,7 @@ impl From<NotRead> for Failure {
     }
 }
 
-/// What a step gives back.
+/// The result of a step.
 struct Stepped {
     session: Box<LiveSession>,
     events: Vec<LiveEvent>,
@@ -179,7 +179,7 @@ pub(in crate::http) async fn run(opened: Opened, session: Box<LiveSession>, sock
         Running { opened, inbox, outbox: Arc::clone(&outbox), is_behind: false, is_named: true };
     let closed = tokio::select! {
         ended = running.run(session, from_client) => ended,
-        // The client takes nothing more.
+        // The client accepts no more messages.
         _ = &mut writer => Ok(None),
     };
     let seconds = milliseconds(running.inbox.n_bytes() as f64 / running.opened.bytes_a_second as f64);
@@ -205,7 +205,7 @@ pub(in crate::http) async fn run(opened: Opened, session: Box<LiveSession>, sock
     tracing::info!(session = id, key, code, audio_seconds = seconds, duration_ms, "a live session has ended");
 }
 
-/// Sends the messages of the outbox to the client; ends with the close message, or when the client takes nothing.
+/// Sends the messages of the outbox to the client. Ends with the close message, or when the client stops receiving.
 async fn write(mut to_client: SplitSink<WebSocket, Message>, outbox: Arc<Outbox>) {
     loop {
         let message = outbox.next().await;
@@ -216,7 +216,7 @@ async fn write(mut to_client: SplitSink<WebSocket, Message>, outbox: Arc<Outbox>
     }
 }
 
-/// A session that is open.
+/// An open session.
 struct Running {
     opened: Opened,
     inbox: Inbox,
@@ -227,7 +227,7 @@ struct Running {
 }
 
 impl Running {
-    /// Until the end: how the connection is closed; none if the client has closed it.
+    /// Runs the session to its end. Returns how to close the connection, or `None` if the client has closed it.
     async fn run(
         &mut self,
         session: Box<LiveSession>,
@@ -236,12 +236,12 @@ impl Running {
         let admission = Arc::new(Admission::live(&self.opened.state)?);
         let mut session = Some(session);
         let mut stepping: Option<BoxFuture<'static, Result<Stepped, ApiError>>> = None;
-        // Comes into the session after the step that runs; nothing more is read before.
+        // The next transcript for the session. The session adds it after the current step, and reads nothing more before.
         let mut transcript: Option<String> = None;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut last_heard, mut last_ping) = (Instant::now(), Instant::now());
-        // How the connection is closed once the result was sent.
+        // How to close the connection after the result has been sent.
         let mut ending: Option<Close> = None;
         loop {
             if let Some(idle) = session.as_mut() {
@@ -309,7 +309,7 @@ impl Running {
                     if !self.opened.state.api_keys.is_valid(&self.opened.holder) {
                         return Err(Failure::new(REVOKED, "invalid_api_key", REVOKED.reason));
                     }
-                    // While audio waits to be read, the client is not the one to wait for.
+                    // While audio is waiting and nothing is read, the client does not count as idle.
                     if ending.is_none() && may_read && last_heard.elapsed() >= IDLE {
                         return Err(Failure::new(IDLE_FOR_TOO_LONG, "request_timeout", IDLE_FOR_TOO_LONG.reason));
                     }
@@ -318,7 +318,7 @@ impl Running {
         }
     }
 
-    /// Takes audio up to the longest session; how the session ends if it is that long.
+    /// Adds audio, up to the maximum length of a session. If the audio exceeds it, returns how the session ends.
     fn take_audio(&mut self, mut bytes: Vec<u8>) -> Option<Close> {
         let Opened { state, bytes_a_second, .. } = &self.opened;
         let most = (state.config.max_live_seconds * *bytes_a_second as f64) as usize;
@@ -335,7 +335,7 @@ impl Running {
         is_too_long.then_some(TOO_LONG)
     }
 
-    /// Tells the client, once, when more than [`BEHIND_SECONDS`] of audio wait.
+    /// Warns the client, once, when more than [`BEHIND_SECONDS`] of audio are waiting.
     fn set_behind_by_what_waits(&mut self) -> Result<(), Failure> {
         let waiting = self.inbox.waiting_seconds();
         if !self.is_behind && waiting > BEHIND_SECONDS {
@@ -365,7 +365,7 @@ impl Running {
         }
     }
 
-    /// A step, and the search for names that it may lead to.
+    /// Runs a step, and a search for names if one is due.
     fn step(
         &self,
         admission: &Arc<Admission>,
@@ -385,7 +385,7 @@ impl Running {
                 let searched = admission.name_speakers(&model, &collection, &voices);
                 match timeout(SEARCH, searched).await {
                     Ok(Ok(names)) => events.extend(session.name(&names)),
-                    // Turns go on without names.
+                    // Turns continue without names.
                     _ if was_named => events.push(LiveWarning::NamesUnavailable.event()),
                     _ => {}
                 }
@@ -396,7 +396,7 @@ impl Running {
         .boxed()
     }
 
-    /// The event `final`.
+    /// Returns the event `final`.
     async fn conclude(&self, admission: &Admission, session: Box<LiveSession>) -> Result<String, ApiError> {
         let Opened { model, turns, collection, .. } = &self.opened;
         let (heard, transcript) = session.conclude();
@@ -430,7 +430,7 @@ impl Running {
     }
 }
 
-/// How the connection is closed for an error of the socket; none if there is nobody to tell.
+/// Returns how to close the connection after an error of the socket, or `None` if the client is gone.
 fn closed_by(error: axum::Error) -> Result<Option<Close>, Failure> {
     match error.into_inner().downcast::<SocketError>().as_deref() {
         Ok(SocketError::Capacity(_)) => Err(Failure::new(TOO_LARGE, "payload_too_large", TOO_LARGE.reason)),

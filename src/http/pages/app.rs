@@ -1,4 +1,4 @@
-//! `/`: the page, whose files lie in `app/`.
+//! `/`: the web page, whose files are in `app/`.
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,7 +13,7 @@ use super::{packed, policy};
 use crate::config::DEFAULT_API_KEY;
 use crate::http::state::AppState;
 
-/// The page's own files and nothing else; recordings are played from memory.
+/// Allows only the page's own files. Recordings are played from memory.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src blob:; connect-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -22,7 +22,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 const OGG: &str = "audio/ogg";
 
-/// The files by their paths, and their content types.
+/// The files with their paths and content types.
 const FILES: &[(&str, &str, &[u8])] = &[
     ("/", HTML, include_bytes!("app/index.html")),
     ("/app/style.css", STYLE, include_bytes!("app/style.css")),
@@ -42,24 +42,25 @@ const FILES: &[(&str, &str, &[u8])] = &[
     ("/app/waveform.js", SCRIPT, include_bytes!("app/waveform.js")),
     ("/app/words.js", SCRIPT, include_bytes!("app/words.js")),
     ("/app/worklet.js", SCRIPT, include_bytes!("app/worklet.js")),
-    ("/app/voices/anna-1.opus", OGG, include_bytes!("app/voices/anna-1.opus")),
-    ("/app/voices/anna-2.opus", OGG, include_bytes!("app/voices/anna-2.opus")),
-    ("/app/voices/grace-1.opus", OGG, include_bytes!("app/voices/grace-1.opus")),
-    ("/app/voices/grace-2.opus", OGG, include_bytes!("app/voices/grace-2.opus")),
-    ("/app/voices/marcus-1.opus", OGG, include_bytes!("app/voices/marcus-1.opus")),
-    ("/app/voices/marcus-2.opus", OGG, include_bytes!("app/voices/marcus-2.opus")),
-    ("/app/voices/meeting.opus", OGG, include_bytes!("app/voices/meeting.opus")),
-    ("/app/voices/meeting.json", "application/json", include_bytes!("app/voices/meeting.json")),
+    ("/app/voices/anna-1.opus", OGG, include_bytes!("../../../assets/voices/anna-1.opus")),
+    ("/app/voices/anna-2.opus", OGG, include_bytes!("../../../assets/voices/anna-2.opus")),
+    ("/app/voices/grace-1.opus", OGG, include_bytes!("../../../assets/voices/grace-1.opus")),
+    ("/app/voices/grace-2.opus", OGG, include_bytes!("../../../assets/voices/grace-2.opus")),
+    ("/app/voices/marcus-1.opus", OGG, include_bytes!("../../../assets/voices/marcus-1.opus")),
+    ("/app/voices/marcus-2.opus", OGG, include_bytes!("../../../assets/voices/marcus-2.opus")),
+    ("/app/voices/meeting.opus", OGG, include_bytes!("../../../assets/voices/meeting.opus")),
+    ("/app/voices/meeting.json", "application/json", include_bytes!("../../../assets/voices/meeting.json")),
 ];
 
-/// Where the page finds the well-known key.
+/// The element from which the page reads the default key.
 const DEFAULT_KEY: &str = r#"<meta name="default-key" content="">"#;
 
-/// The routes of the page. While the well-known key is valid, which is on this machine alone, the page knows it.
+/// Returns the routes of the page. The page contains the default key while that key is valid, which is the case only on
+/// this machine.
 pub(in crate::http) fn routes(has_default_key: bool) -> Router<AppState> {
     let with_file = |routes: Router<AppState>,
                      &(path, content_type, file): &(&str, &'static str, &'static [u8])| {
-        // Compressed when somebody looks at it first, so that a start waits for nothing.
+        // Compressed on the first request, so that it does not delay the start.
         let packed = Arc::new(OnceLock::new());
         let knows_key = path == "/" && has_default_key;
         let pack = move || {
@@ -81,7 +82,7 @@ fn with_default_key(page: &[u8]) -> Vec<u8> {
     String::from_utf8_lossy(page).replace(DEFAULT_KEY, &known).into_bytes()
 }
 
-/// A file; a browser asks for it again, since another version of the service may answer next time.
+/// Returns a file. Browsers check for a new version each time, because the next version of the service may have another file.
 fn answer(content_type: &'static str, packed: Bytes) -> Response {
     let headers = [(CONTENT_TYPE, content_type), (CONTENT_ENCODING, "gzip"), (CACHE_CONTROL, "no-cache")];
     (headers, packed).into_response()

@@ -1,4 +1,4 @@
-//! The AsyncAPI document: the messages of live sessions, for programs.
+//! The AsyncAPI document, which describes the messages of live sessions for programs.
 
 use std::collections::BTreeMap;
 
@@ -8,19 +8,19 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::live::LiveEvent;
 
-/// The messages of a client: name, what it is for, an example.
+/// The messages of a client: name, purpose and example.
 const OF_CLIENTS: [(&str, &str, &str); 4] = [
     (
         "transcript",
-        "Output of a speech recogniser, in seconds of the session. It comes back with speakers.",
+        "Output of a speech recogniser, in seconds of the session. The service sends it back with speakers.",
         r#"{"type": "transcript", "segments": [{"start": 1.2, "end": 3.4, "text": "Shall we begin?"}]}"#,
     ),
     ("keep_alive", "Sent instead of samples while the microphone is off.", r#"{"type": "keep_alive"}"#),
-    ("flush", "Settles everything that was received.", r#"{"type": "flush"}"#),
-    ("end", "No more samples come.", r#"{"type": "end"}"#),
+    ("flush", "Settles everything received so far.", r#"{"type": "flush"}"#),
+    ("end", "No more samples follow.", r#"{"type": "end"}"#),
 ];
 
-/// The document, whose schemas are those of the events and of the OpenAPI document.
+/// Returns the document. Its schemas are those of the events and of the OpenAPI document.
 pub(in crate::http) fn document(openapi: &OpenApi) -> Value {
     let mut schemas: BTreeMap<String, Value> = BTreeMap::new();
     let known = openapi.components.iter().flat_map(|components| components.schemas.iter());
@@ -63,13 +63,13 @@ pub(in crate::http) fn document(openapi: &OpenApi) -> Value {
     let error = json!({"type": "object", "properties": {"code": string, "message": string}});
     let of_service = [
         ("ready", "The session is open.", with_type("ready", &ready)),
-        ("event", "What is new.", reference("LiveEvent")),
+        ("event", "An event of the session.", reference("LiveEvent")),
         (
             "final",
-            "What /v1/diarize answers for the same samples.",
+            "The result: the response of /v1/diarize for the same samples.",
             with_type("final", &reference("DiarizeAnswer")),
         ),
-        ("error", "Why the session is about to be closed.", with_type("error", &error)),
+        ("error", "The reason why the service is about to close the session.", with_type("error", &error)),
     ];
     for (name, summary, payload) in &of_service {
         messages.insert((*name).into(), text(name, summary, payload));
@@ -86,12 +86,12 @@ pub(in crate::http) fn document(openapi: &OpenApi) -> Value {
         "info": {
             "title": "Voice Embedding Service: live sessions",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Who is speaking, as they speak. docs/live.md describes the protocol.",
+            "description": "Reports who is speaking while audio arrives. docs/live.md describes the protocol.",
         },
         "defaultContentType": "application/json",
         "channels": {"live": {
             "address": "v1/live",
-            "description": "A WebSocket with the subprotocol voice-live.v1; its options are those of GET /v1/live.",
+            "description": "A WebSocket with the subprotocol voice-live.v1. Its options are those of GET /v1/live.",
             "messages": channel_messages,
         }},
         "operations": {

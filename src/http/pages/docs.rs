@@ -1,4 +1,5 @@
-//! `/openapi.json`, `/asyncapi.json`, `/docs` (Swagger UI) and `/redoc` (ReDoc): the API for people and programs, all from the binary.
+//! `/openapi.json`, `/asyncapi.json`, `/docs` (Swagger UI) and `/redoc` (ReDoc): the API reference for people and
+//! programs. All of its files are in the binary.
 
 use std::sync::{Arc, LazyLock};
 
@@ -14,11 +15,11 @@ use super::{asyncapi, packed, policy};
 use crate::http::error::ApiError;
 use crate::http::state::AppState;
 
-/// Styles are inline, ReDoc searches in a worker made from a blob, and both draw pictures from `data:` URLs.
+/// Styles are inline, ReDoc searches in a worker made from a blob, and both draw images from `data:` URLs.
 const POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
     worker-src 'self' blob:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// The routes of the documentation.
+/// Returns the routes of the documentation.
 pub(in crate::http) fn routes(document: utoipa::openapi::OpenApi) -> Router<AppState> {
     let of_sessions = document.clone();
     let document = packed_json(move || serde_json::json!(document));
@@ -34,7 +35,7 @@ pub(in crate::http) fn routes(document: utoipa::openapi::OpenApi) -> Router<AppS
     pages.merge(documents.layer(from_fn(packed::unpack_unless_accepted)))
 }
 
-/// Answers a document, which is made and compressed when it is first asked for.
+/// Serves a document, which is built and compressed on the first request.
 fn packed_json(make: impl FnOnce() -> serde_json::Value + Send + Sync + 'static) -> MethodRouter<AppState> {
     let pack = move || packed::pack(make().to_string().as_bytes());
     let packed: Arc<LazyLock<Vec<u8>, _>> = Arc::new(LazyLock::new(pack));
@@ -45,7 +46,8 @@ fn packed_json(make: impl FnOnce() -> serde_json::Value + Send + Sync + 'static)
     })
 }
 
-/// Swagger UI's own redirect, of `/docs` to `/docs/`, is absolute; behind a proxy's path prefix it would lead elsewhere.
+/// Makes Swagger UI's redirect from `/docs` to `/docs/` relative. An absolute redirect would lead elsewhere behind a
+/// proxy with a path prefix.
 async fn with_relative_redirect(mut response: Response) -> Response {
     if response.headers().get(LOCATION).is_some_and(|location| location == "/docs/") {
         response.headers_mut().insert(LOCATION, HeaderValue::from_static("docs/"));
@@ -53,7 +55,7 @@ async fn with_relative_redirect(mut response: Response) -> Response {
     response
 }
 
-/// What browsers show in their tabs.
+/// Serves the icon that browsers show in their tabs.
 pub(in crate::http) async fn icon() -> impl IntoResponse {
     (
         [(CONTENT_TYPE, "image/svg+xml"), (CACHE_CONTROL, "max-age=86400")],

@@ -1,4 +1,4 @@
-//! The OpenAPI document: its head, and what every operation has without saying so. Routes describe the rest themselves.
+//! The OpenAPI document: its head, and the parts that all operations share. Routes describe the rest themselves.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -19,25 +19,25 @@ use crate::http::layers::auth::API_KEY_HEADER;
 #[openapi(
     info(
         title = "Voice Embedding Service",
-        description = "Turns voice recordings into speaker embeddings, and says whose voice it is: [try it on the page](./).\n\n\
-            **The key** is the value of `API_KEY`, or one of `KEYS_FILE`. Where neither is set, which is for a machine of \
-            your own, it is `dev-key-change-me`.\n\n\
+        description = "Turns voice recordings into speaker embeddings, and identifies speakers: [try it in your browser](./).\n\n\
+            **The key** is the value of `API_KEY`, or one of the keys in `KEYS_FILE`. If neither is set, as is meant for your own \
+            machine, the key is `dev-key-change-me`.\n\n\
             **Recordings** are WAV, AIFF, CAF, FLAC, MP3, Ogg (Vorbis, Opus), MP4, M4A and QuickTime (AAC, ALAC), WebM and \
-            Matroska, AAC (ADTS), or samples without a header; mono or up to 8 channels, 4 to 384 kHz. One holds a single \
-            speaker.\n\n\
-            **Limits**, unless the operator has set others: 32 MiB a body (`MAX_BODY_BYTES`), 600 seconds a recording \
-            (`MAX_AUDIO_SECONDS`), 64 recordings a request (`MAX_BATCH_RECORDINGS`), 30 seconds a request \
-            (`REQUEST_TIMEOUT_SECONDS`; more for many recordings), 100 headers.\n\n\
-            **Warnings** (`audio.warnings`) come with an embedding that should be trusted less: `short_speech` (under 1.6 \
-            seconds), `narrowband` (sampled below 16 kHz), `clipped`, `low_level`, `truncated` (the file proves that \
-            something is missing), `noise` (level and spectrum hardly move: no voice, most likely) and `several_speakers`.\n\n\
-            **Errors** of every route are `{\"detail\", \"code\"}`; those under /v1 have OpenAI's `error` beside."
+            Matroska, AAC (ADTS), or samples without a header. They have 1 to 8 channels and sample rates of 4 to 384 kHz. \
+            A recording to embed should contain a single speaker.\n\n\
+            **Limits**, unless the operator has set others, are 32 MiB per body (`MAX_BODY_BYTES`), 600 seconds per recording \
+            (`MAX_AUDIO_SECONDS`), 64 recordings per request (`MAX_BATCH_RECORDINGS`), 30 seconds per request \
+            (`REQUEST_TIMEOUT_SECONDS`; more for many recordings) and 100 headers.\n\n\
+            **Warnings** (`audio.warnings`) mark an embedding as less reliable. They are `short_speech` (under 1.6 seconds), \
+            `narrowband` (sampled below 16 kHz), `clipped`, `low_level`, `truncated` (the file shows that a part of it is \
+            missing), `noise` (level and spectrum hardly change, so there is probably no voice) and `several_speakers`.\n\n\
+            **Errors** of every route have the form `{\"detail\", \"code\"}`. Under /v1, they also have OpenAI's `error`."
     ),
     tags(
-        (name = "Embeddings", description = "Recordings to embeddings, embeddings to decisions."),
-        (name = "Voices", description = "Many recordings in one call, and voices compared: recordings, embeddings, or both."),
-        (name = "Speakers", description = "Enrolled speakers: kept, searched, and forgotten."),
-        (name = "Operation", description = "For probes and monitors; no key needed."),
+        (name = "Embeddings", description = "Extract embeddings from recordings, and compare embeddings."),
+        (name = "Voices", description = "Embed many recordings in one request, and compare voices: recordings, embeddings or both."),
+        (name = "Speakers", description = "Enrol, search and delete speakers."),
+        (name = "Operation", description = "Routes for probes and monitoring, which need no key."),
     ),
     components(schemas(ErrorBody)),
     modifiers(&SecuritySchemes),
@@ -50,7 +50,7 @@ impl Modify for SecuritySchemes {
     fn modify(&self, openapi: &mut OpenApi) {
         let components = openapi.components.get_or_insert_default();
         let header =
-            ApiKeyValue::with_description(API_KEY_HEADER, "The key that the operator has given out.");
+            ApiKeyValue::with_description(API_KEY_HEADER, "The API key that the operator has issued.");
         components.add_security_scheme("ApiKey", SecurityScheme::ApiKey(ApiKey::Header(header)));
         let bearer = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
@@ -60,26 +60,26 @@ impl Modify for SecuritySchemes {
     }
 }
 
-/// The document without routes.
+/// Returns the document without routes.
 pub(in crate::http) fn head() -> OpenApi {
     ApiDoc::openapi()
 }
 
-/// Half a second of a synthetic voice in base64, small enough to be read over.
+/// Returns half a second of a synthetic voice in base64, which is short enough for readers to skip.
 pub(in crate::http) fn example_recording() -> String {
     BASE64_STANDARD.encode(include_bytes!("../../../assets/example.opus"))
 }
 
-/// The same of another voice.
+/// Returns the same for another voice.
 pub(in crate::http) fn other_example_recording() -> String {
     BASE64_STANDARD.encode(include_bytes!("../../../assets/example-other.opus"))
 }
 
-/// Adds what every operation has: errors of any request, an example for each error, and headers; and how many components the default
-/// model's embeddings have.
+/// Adds the parts that all operations share: the errors of any request, an example of each error, and headers. Also sets
+/// the dimension of the root routes' embeddings.
 pub(in crate::http) fn complete(mut document: OpenApi, dimension: usize) -> OpenApi {
     set_dimension(&mut document, dimension);
-    // Behind a proxy's path prefix the document lies there, too.
+    // The document has the same path prefix as the service, even behind a proxy.
     document.servers = Some(vec![Server::new(".")]);
     for (path, item) in &mut document.paths.paths {
         for operation in operations(item) {
@@ -89,7 +89,8 @@ pub(in crate::http) fn complete(mut document: OpenApi, dimension: usize) -> Open
     document
 }
 
-/// The embeddings that the root's routes answer and take are Resemblyzer's, unless another model is loaded alone.
+/// Sets the dimension of the embeddings that the root routes return and accept. They are Resemblyzer's, unless only
+/// another model is loaded.
 fn set_dimension(document: &mut OpenApi, dimension: usize) {
     let schemas = document.components.iter_mut().flat_map(|components| components.schemas.iter_mut());
     let of_root = schemas.filter(|(name, _)| ["ExtractResponse", "CompareRequest"].contains(&name.as_str()));
@@ -128,25 +129,25 @@ fn complete_operation(operation: &mut Operation, is_v1: bool) {
         .name("X-Request-Id")
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
-        .description(Some("Comes back, and stands in the log: up to 128 letters, digits and `-_.:+/=`."))
+        .description(Some("Echoed in the response and logged. Up to 128 letters, digits and `-_.:+/=`."))
         .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
         .build();
     operation.parameters.get_or_insert_default().push(request_id.into());
 }
 
 fn complete_response(response: &mut Response, status: &str, has_key: bool, is_v1: bool) {
-    // Every answer to a key has them; a reader needs them once.
+    // Every response to a request with a key has these headers, but readers need them only once.
     let tells_rate = has_key && (status.starts_with('2') || status == "429");
     let headers = [
         (true, "X-Request-Id", Type::String, "The request's id."),
-        (tells_rate, "RateLimit-Limit", Type::Integer, "Recordings a minute, if the key has a rate."),
-        (tells_rate, "RateLimit-Remaining", Type::Integer, "What is left of them."),
-        (tells_rate, "RateLimit-Reset", Type::Integer, "Seconds until all are back."),
+        (tells_rate, "RateLimit-Limit", Type::Integer, "Recordings per minute, if the key has a limit."),
+        (tells_rate, "RateLimit-Remaining", Type::Integer, "Recordings that are left."),
+        (tells_rate, "RateLimit-Reset", Type::Integer, "Seconds until the full limit is available again."),
         (
             ["429", "503"].contains(&status),
             "Retry-After",
             Type::Integer,
-            "Seconds to wait before the next try.",
+            "Seconds to wait before the next attempt.",
         ),
     ];
     for (is_there, name, kind, description) in headers {

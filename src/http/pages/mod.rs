@@ -1,4 +1,4 @@
-//! Pages for people, and the paths that lead to them.
+//! Pages for people, and redirects to them.
 
 pub(super) mod app;
 mod asyncapi;

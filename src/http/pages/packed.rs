@@ -1,4 +1,4 @@
-//! The files of pages, compressed, and unpacked for who does not accept that.
+//! Compressed files of pages, which are decompressed for clients that do not accept gzip.
 
 use std::io::{Read, Write};
 
@@ -20,8 +20,7 @@ pub(super) fn pack(file: &[u8]) -> Vec<u8> {
     packed.write_all(file).and_then(|()| packed.finish()).expect("a vector takes all bytes")
 }
 
-/// The files of the pages are compressed in the binary and are sent to browsers as they are; a client that does not accept
-/// gzip (curl, for one) gets them unpacked.
+/// Decompresses a file for a client that does not accept gzip, such as curl. Browsers receive the compressed file unchanged.
 pub(super) async fn unpack_unless_accepted(request: Request, next: Next) -> Result<Response, ApiError> {
     let encodings = request.headers().get(ACCEPT_ENCODING);
     let accepts_gzip = encodings.is_some_and(|v| v.as_bytes().windows(4).any(|word| word == b"gzip"));

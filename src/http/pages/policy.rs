@@ -1,10 +1,10 @@
-//! What browsers let a page do.
+//! Headers that restrict pages in browsers.
 
 use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use axum::response::Response;
 
-/// Adds a content security policy; pages cannot be framed and send no referrer.
+/// Adds a content security policy. Pages cannot be framed and send no referrer.
 pub(super) fn with_policy(mut response: Response, policy: &'static str) -> Response {
     let headers = response.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));

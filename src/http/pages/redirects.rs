@@ -1,4 +1,4 @@
-//! Paths that lead to others. They are relative, so that they lead on behind a proxy's path prefix too.
+//! Redirects. They are relative, so that they also work behind a proxy with a path prefix.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use utoipa::openapi::OpenApi;
 
 use crate::http::error::ApiError;
 
-/// The paths that a trailing slash is removed from: those of the API, and the documentation's.
+/// Returns the paths from which a trailing slash is removed: those of the API and of the documentation.
 pub(in crate::http) fn known_paths(document: &OpenApi) -> Arc<BTreeSet<String>> {
     Arc::new(document.paths.paths.keys().cloned().chain(["/redoc".to_owned()]).collect())
 }
 
-/// Without a page, `/` leads to the documentation.
+/// Redirects `/` to the documentation, if the service has no page.
 pub(in crate::http) async fn to_docs() -> Redirect {
     Redirect::temporary("docs/")
 }
 
-/// A route with a slash behind it is redirected to the route, as FastAPI does; anything else is not found.
+/// Redirects a route with a trailing slash to the route, as FastAPI does. Anything else is not found.
 pub(in crate::http) fn without_trailing_slash(
     known_paths: &BTreeSet<String>,
     uri: &Uri,

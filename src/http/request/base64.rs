@@ -1,4 +1,4 @@
-//! Base64 as clients write it.
+//! Decodes base64 in the variants that clients send.
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
@@ -6,8 +6,8 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use crate::http::error::ApiError;
 
-/// Decodes base64 with or without padding. What is not plain base64 is tried again without line breaks and a `data:`
-/// prefix and with the URL-safe characters replaced.
+/// Decodes base64 with or without padding. If this fails, tries again without line breaks and a `data:` prefix, and with
+/// URL-safe characters replaced.
 pub(in crate::http) fn decode(text: &str) -> Result<Vec<u8>, ApiError> {
     const LENIENT: GeneralPurpose = GeneralPurpose::new(
         &STANDARD,
@@ -31,7 +31,7 @@ pub(in crate::http) fn decode(text: &str) -> Result<Vec<u8>, ApiError> {
     LENIENT.decode(plain).map_err(ApiError::InvalidBase64)
 }
 
-/// A text without the `data:...;base64,` in front of it, whose parameters may hold commas in quotation marks.
+/// Returns a text without the leading `data:...;base64,`, whose parameters may contain commas in quotation marks.
 fn without_data_prefix(text: &str) -> &str {
     let text = text.trim_start();
     let Some((scheme, rest)) = text.split_at_checked("data:".len()) else { return text };

@@ -1,4 +1,4 @@
-//! Request bodies, read up to a limit.
+//! Reads request bodies up to a limit.
 
 use axum::body::{Body, Bytes};
 use axum::extract::multipart::{Field, MultipartError};
@@ -9,11 +9,11 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::http::error::{ApiError, FieldError};
 
-/// Reads a body, unless it or its announced length is larger than the limit.
+/// Reads a body, unless its actual or announced length is above the limit.
 pub(in crate::http) async fn read(body: Body, max_bytes: usize) -> Result<Bytes, ApiError> {
     check_announced_length(&body, max_bytes)?;
     let announced = HttpBody::size_hint(&body).lower() as usize;
-    // Each piece is freed once it is here: collected first, the body would be in memory twice.
+    // Each piece is freed after it has been copied. Collecting all pieces first would hold the body in memory twice.
     let mut bytes = Vec::new();
     let mut body = Limited::new(body, max_bytes);
     while let Some(frame) = body.frame().await {
@@ -35,7 +35,7 @@ pub(in crate::http) async fn read(body: Body, max_bytes: usize) -> Result<Bytes,
     Ok(bytes.into())
 }
 
-/// Makes room for more bytes: twice as much as there is, up to the announced length, which takes no memory by itself.
+/// Makes room for more bytes. Doubles the capacity up to the announced length, which takes no memory until the bytes arrive.
 fn reserve(bytes: &mut Vec<u8>, more: usize, announced: usize) -> Result<(), ApiError> {
     let needed = bytes.len() + more;
     if needed <= bytes.capacity() {
@@ -46,7 +46,7 @@ fn reserve(bytes: &mut Vec<u8>, more: usize, announced: usize) -> Result<(), Api
     bytes.try_reserve_exact(wanted - bytes.len()).map_err(|_| ApiError::Overloaded)
 }
 
-/// Refuses a body whose announced length is over the limit.
+/// Rejects a body whose announced length is above the limit.
 pub(in crate::http) fn check_announced_length(body: &Body, max_bytes: usize) -> Result<(), ApiError> {
     if HttpBody::size_hint(body).lower() > max_bytes as u64 {
         return Err(ApiError::PayloadTooLarge { max_bytes });
@@ -54,23 +54,23 @@ pub(in crate::http) fn check_announced_length(body: &Body, max_bytes: usize) -> 
     Ok(())
 }
 
-/// The form in a body; reading it ends with an error at the limit.
+/// Returns the form in a body. Reading it fails beyond the limit.
 pub(in crate::http) async fn form(request: Request, max_bytes: usize) -> Result<Multipart, ApiError> {
     check_announced_length(request.body(), max_bytes)?;
     let request = request.map(|body| Body::new(Limited::new(body, max_bytes)));
     Multipart::from_request(request, &()).await.map_err(|_| ApiError::MissingBoundary)
 }
 
-/// Bytes that a body takes at first.
+/// Bytes that are reserved for a body at first.
 const MIN_RESERVED_BYTES: usize = 64 << 10;
 
-/// Bytes of an option in a form.
+/// Maximum size of an option in a form, in bytes.
 pub(in crate::http) const MAX_OPTION_BYTES: usize = 64 << 10;
 
-/// Parts of a form at the most: more than any route takes voices.
+/// Maximum number of parts in a form. No route accepts as many voices.
 pub(in crate::http) const MAX_PARTS: usize = 4_096;
 
-/// Refuses a form of more than [`MAX_PARTS`].
+/// Rejects a form with more than [`MAX_PARTS`].
 pub(in crate::http) fn check_part_count(n_parts: usize) -> Result<(), ApiError> {
     if n_parts > MAX_PARTS {
         let msg = format!("The form has more than {MAX_PARTS} parts");
@@ -79,7 +79,7 @@ pub(in crate::http) fn check_part_count(n_parts: usize) -> Result<(), ApiError> 
     Ok(())
 }
 
-/// The text of a part that is an option; `None` if it is longer than [`MAX_OPTION_BYTES`]. No more than that is kept of it.
+/// Returns the text of an option, or `None` if it is longer than [`MAX_OPTION_BYTES`]. Keeps no more than that in memory.
 pub(in crate::http) async fn option_text(part: &mut Field<'_>) -> Result<Option<String>, MultipartError> {
     let mut text = Vec::new();
     while let Some(piece) = part.chunk().await? {
@@ -91,7 +91,7 @@ pub(in crate::http) async fn option_text(part: &mut Field<'_>) -> Result<Option<
     Ok(Some(String::from_utf8_lossy(&text).into_owned()))
 }
 
-/// Why a form cannot be read.
+/// Returns the error for a form that cannot be read.
 pub(in crate::http) fn form_error(error: &MultipartError, max_bytes: usize) -> ApiError {
     match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => ApiError::PayloadTooLarge { max_bytes },

@@ -1,4 +1,4 @@
-//! Lists in JSON that end with an error at a length, before they take more memory.
+//! JSON lists with a maximum length. A longer list fails before it takes more memory.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// A list of up to so many items.
+/// A list of at most `MAX` items.
 pub(in crate::http) struct Bounded<T, const MAX: usize>(pub(in crate::http) Vec<T>);
 
 impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Bounded<T, MAX> {
@@ -29,7 +29,7 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for BoundedVisitor
     }
 }
 
-/// The items of a list, up to so many.
+/// Reads a list of at most `max` items.
 pub(in crate::http) fn bounded<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(
     mut items: A,
     max: usize,

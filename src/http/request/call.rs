@@ -1,4 +1,4 @@
-//! Requests that take voices or recordings: received, admitted and parsed before their handler begins.
+//! Requests with voices or recordings. They are received, admitted and parsed before their handler starts.
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 
@@ -7,22 +7,22 @@ use crate::http::admission::{Admission, Caller};
 use crate::http::error::ApiError;
 use crate::http::state::AppState;
 
-/// Bytes that are parsed at once; more are parsed on a worker.
+/// Maximum number of bytes that are parsed immediately. Longer bodies are parsed on a worker.
 pub(in crate::http) const MAX_INLINE_BYTES: usize = 64 << 10;
 
-/// What a route reads.
+/// A request that a route parses.
 pub(in crate::http) trait Parse: Sized + Send + 'static {
-    /// The bodies that it takes.
+    /// The bodies that the route accepts.
     const TAKES: Takes;
-    /// Whether it is about enrolled speakers.
+    /// Whether the request needs the store of enrolled speakers.
     const NEEDS_STORE: bool = false;
-    /// Whether its time grows with its body, whose recording may be long.
+    /// Whether the time limit grows with the body, which may contain a long recording.
     const IS_LONG: bool = false;
 
     fn parse(received: Received) -> Result<Self, ApiError>;
 }
 
-/// A request that is admitted and parsed.
+/// A request that has been admitted and parsed.
 pub(in crate::http) struct Call<R> {
     pub(in crate::http) caller: Caller,
     pub(in crate::http) admission: Admission,
@@ -32,7 +32,7 @@ pub(in crate::http) struct Call<R> {
 impl<R: Parse> FromRequest<AppState> for Call<R> {
     type Rejection = ApiError;
 
-    /// A full queue, or a stop, refuses the request before its body is received.
+    /// Receives, admits and parses a request. If the queue is full or shutdown has begun, rejects it before its body arrives.
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         if R::NEEDS_STORE {
             state.store()?;

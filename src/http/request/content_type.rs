@@ -1,16 +1,16 @@
-//! What a body is, by its content type.
+//! The kind of a body, by its content type.
 
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 
 use crate::http::error::ApiError;
 
-/// What a body is.
+/// The kind of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum BodyKind {
-    /// JSON, or nothing is said.
+    /// JSON, or no content type.
     Json,
-    /// What curl and browsers name unless they are told the type; it may be JSON.
+    /// A content type that curl and browsers send by default. The body may be JSON.
     Unnamed,
     /// The recording itself.
     Audio,
@@ -20,7 +20,7 @@ pub(in crate::http) enum BodyKind {
     Other,
 }
 
-/// What a body is.
+/// Returns the kind of a body.
 pub(in crate::http) fn kind(headers: &HeaderMap) -> BodyKind {
     let content_type = text(headers);
     match content_type.split(';').next().unwrap_or_default().trim() {
@@ -34,18 +34,18 @@ pub(in crate::http) fn kind(headers: &HeaderMap) -> BodyKind {
     }
 }
 
-/// The content type, in lower case.
+/// Returns the content type in lower case.
 pub(in crate::http) fn text(headers: &HeaderMap) -> String {
     let value = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     String::from_utf8_lossy(value).to_ascii_lowercase()
 }
 
-/// The error of a content type that a route does not take.
+/// Returns the error for a content type that a route does not accept.
 pub(in crate::http) fn unsupported(headers: &HeaderMap, expected: &'static str) -> ApiError {
     ApiError::UnsupportedMediaType { found: text(headers), expected }
 }
 
-/// Checks a body that should be JSON although its content type does not say so.
+/// Checks that a body is JSON if its content type does not say so.
 pub(in crate::http) fn check_unnamed(
     headers: &HeaderMap,
     body: &[u8],

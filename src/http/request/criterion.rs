@@ -1,10 +1,10 @@
-//! What decides, in a request under /v1: a threshold, or a rate of errors that asks for one.
+//! The criterion for a decision under /v1: a threshold, or an error rate from which a threshold follows.
 
 use super::threshold::check_threshold;
 use crate::calibration::{Criterion, CriterionError};
 use crate::http::error::ApiError;
 
-/// The criterion of a request that may hold a threshold or a rate, by the rate's name.
+/// Returns the criterion of a request that may contain a threshold or an error rate. `name` is the name of the rate.
 pub(in crate::http) fn criterion(
     threshold: Option<f64>,
     rate: Option<f64>,
@@ -22,7 +22,7 @@ pub(in crate::http) fn criterion(
     }
 }
 
-/// The error of a rate that cannot be met.
+/// Returns a function that creates the error for a rate that cannot be met.
 pub(in crate::http) fn not_met(name: &str) -> impl Fn(CriterionError) -> ApiError {
     move |error| ApiError::field(name, &error.to_string())
 }

@@ -1,4 +1,4 @@
-//! What a request to `/v1/diarize` asks for.
+//! The request of `/v1/diarize`.
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
@@ -18,7 +18,7 @@ use crate::pipeline::{PipelineError, RecordingOptions};
 use crate::speakers::Identifier;
 use crate::transcript::{MAX_TRANSCRIPT_BYTES, Transcript, TranscriptError};
 
-/// Parts of a form that are no options: files, and names, of which there may be several.
+/// Parts of a form that are not options: files, and names that may occur several times.
 const PARTS: &[&str] = &[
     VOICE_PARTS[0],
     VOICE_PARTS[1],
@@ -29,60 +29,62 @@ const PARTS: &[&str] = &[
     "known_speaker_references[]",
 ];
 
-/// Speakers that a request may bring: as many as a recording may have.
+/// Maximum number of known speakers in a request: as many as a recording may have.
 const MAX_KNOWN: usize = MAX_SPEAKERS;
 
-/// Characters of a known speaker's name.
+/// Maximum length of a known speaker's name, in characters.
 const MAX_NAME_CHARS: usize = 200;
 
-/// A recording of several speakers. Where the body is the recording, the others are parameters of the query.
+/// A recording of several speakers. If the body is the recording itself, the other fields are parameters of the query.
 #[derive(Deserialize, IntoParams, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 #[schema(example = json!({"voice": {"audio_base64": example_recording()}, "max_speakers": 4}))]
 pub(in crate::http) struct DiarizeRequest {
-    /// A recording; its `channel` may also be `split`: each channel by itself then.
+    /// A recording. Its `channel` may also be `split`: the service then analyses each channel separately.
     #[schema(value_type = VoiceFields)]
     #[param(ignore)]
     voice: Option<VoiceFields>,
-    /// How many speakers there are, if that is known.
+    /// The number of speakers, if it is known.
     #[schema(minimum = 1, maximum = 30)]
     #[param(minimum = 1, maximum = 30)]
     num_speakers: Option<usize>,
-    /// How many there are at the least; 1 if missing.
+    /// The minimum number of speakers; 1 by default.
     #[schema(minimum = 1, maximum = 30)]
     #[param(minimum = 1, maximum = 30)]
     min_speakers: Option<usize>,
-    /// How many there are at the most; 10 if missing.
+    /// The maximum number of speakers; 10 by default.
     #[schema(minimum = 1, maximum = 30)]
     #[param(minimum = 1, maximum = 30)]
     max_speakers: Option<usize>,
-    /// Whether turns of different speakers may overlap; true if missing. If not, who is heard most speaks.
+    /// Whether turns of different speakers may overlap; true by default. If false, overlapping speech is assigned to the
+    /// speaker who is heard most.
     overlap: Option<bool>,
-    /// Name the speakers that are enrolled in this collection.
+    /// The collection whose enrolled speakers are named in the response.
     #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     collection: Option<Identifier>,
     #[schema(value_type = Option<serde_json::Value>)]
-    /// What was said, as a recogniser writes it: the JSON of Whisper, whisper.cpp, whisperX, Hugging Face, Vosk, Deepgram, AWS or AssemblyAI, a
-    /// list of `{"start", "end", "text"}`, or the text of a VTT or SRT file. It comes back with speakers.
+    /// The transcript, as a speech recogniser writes it: the JSON of Whisper, whisper.cpp, whisperX, Hugging Face, Vosk,
+    /// Deepgram, AWS or AssemblyAI, a list of `{"start", "end", "text"}`, or the text of a VTT or SRT file. The response
+    /// contains it with speakers.
     #[param(value_type = Option<String>)]
     transcript: Option<TranscriptText>,
-    /// Instead of a collection: names of speakers who are looked for in this recording alone.
+    /// Instead of a collection: the names of speakers to recognise in this recording only.
     #[schema(value_type = Option<Vec<String>>)]
     #[param(ignore)]
     known_speaker_names: Option<Bounded<String, MAX_KNOWN>>,
-    /// A recording of each of them, in base64 or as a data URL.
+    /// A recording of each known speaker, in base64 or as a data URL.
     #[schema(value_type = Option<Vec<String>>)]
     #[param(ignore)]
     known_speaker_references: Option<Bounded<String, MAX_KNOWN>>,
-    /// How to answer; `json` if missing.
+    /// The format of the response; `json` by default.
     response_format: Option<ResponseFormat>,
     /// The model, by id or fingerprint.
     model: Option<String>,
 }
 
-/// A transcript as it was sent, as JSON. Its length is checked before it is copied.
+/// A transcript as it was sent, in JSON. Its length is checked before it is copied.
 #[derive(Debug)]
 struct TranscriptText(Box<str>);
 
@@ -104,38 +106,38 @@ pub(in crate::http) struct DiarizeForm {
     /// The audio file.
     #[schema(value_type = String, format = Binary)]
     file: Vec<u8>,
-    /// A transcript of it, as a file or as text.
+    /// A transcript of the recording, as a file or as text.
     #[schema(value_type = Option<String>)]
     transcript: Option<String>,
-    /// As in JSON.
+    /// Same as in JSON.
     #[schema(minimum = 1, maximum = 30)]
     num_speakers: Option<usize>,
-    /// As in JSON; the part may be repeated.
+    /// Same as in JSON. The part may be repeated.
     #[schema(rename = "known_speaker_names[]")]
     known_speaker_names: Option<Vec<String>>,
-    /// As in JSON, or audio files; the part may be repeated.
+    /// Same as in JSON, or audio files. The part may be repeated.
     #[schema(rename = "known_speaker_references[]", value_type = Option<Vec<String>>)]
     known_speaker_references: Option<Vec<Vec<u8>>>,
-    /// As in JSON.
+    /// Same as in JSON.
     response_format: Option<ResponseFormat>,
 }
 
-/// How turns are answered.
+/// The format of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::http) enum ResponseFormat {
     Json,
-    /// OpenAI's, of a transcript.
+    /// OpenAI's format of a transcript with speakers.
     DiarizedJson,
     Rttm,
     Vtt,
     Srt,
 }
 
-/// What a request asks for.
+/// A checked request.
 pub(in crate::http) struct Asked {
     pub(in crate::http) recording: VoiceRecording,
-    /// Whether each channel is analysed by itself.
+    /// Whether each channel is analysed separately.
     pub(in crate::http) is_split: bool,
     pub(in crate::http) options: TurnOptions,
     pub(in crate::http) collection: Option<Identifier>,
@@ -147,7 +149,7 @@ pub(in crate::http) struct Asked {
     pub(in crate::http) model: Option<String>,
 }
 
-/// Speakers whom the request itself names, and a recording of each.
+/// Speakers that the request itself names, with a recording of each.
 #[derive(Default)]
 pub(in crate::http) struct Known {
     pub(in crate::http) names: Vec<String>,
@@ -188,7 +190,7 @@ struct OtherParts {
 }
 
 impl OtherParts {
-    /// Takes them out.
+    /// Removes these parts from the files of a form.
     fn take(files: &mut Vec<Part>) -> Result<Self, ApiError> {
         let mut others = Self::default();
         for part in std::mem::take(files) {
@@ -196,7 +198,7 @@ impl OtherParts {
                 "transcript" if others.transcript.is_some() => return Err(two_transcripts()),
                 "transcript" => others.transcript = Some(part),
                 "known_speaker_names" => others.names.push(String::from_utf8_lossy(&part.bytes).into_owned()),
-                // A text is a data URL or base64, and a file is audio.
+                // Text is a data URL or base64, and a file is audio.
                 "known_speaker_references" if part.is_json || part.bytes.starts_with(b"data:") => {
                     let text = String::from_utf8_lossy(&part.bytes).into_owned();
                     others.references.push(Source::Base64(text));
@@ -213,7 +215,7 @@ fn two_transcripts() -> ApiError {
     ApiError::field("transcript", "There should be one transcript")
 }
 
-/// The name of a recording by that of its file: without folders and the ending.
+/// Returns the name of a recording: its file name without folders and extension.
 fn recording_name(file_name: Option<&str>) -> String {
     let file = file_name.and_then(|name| name.rsplit(['/', '\\']).next()).unwrap_or_default();
     let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
@@ -294,7 +296,8 @@ impl Parse for Asked {
     }
 }
 
-/// The recording with its file, unpacked once and not for each channel, and the number of channels if each is analysed by itself.
+/// Unpacks the recording's file once, instead of once for each channel. Also returns the number of channels if each is
+/// analysed separately.
 pub(in crate::http) fn unpacked(
     recording: VoiceRecording,
     is_split: bool,
@@ -305,7 +308,7 @@ pub(in crate::http) fn unpacked(
     Ok((VoiceRecording { source: Source::File(bytes), ..recording }, n_channels))
 }
 
-/// The number of speakers, or its bounds, from the options `num_speakers`, `min_speakers` and `max_speakers`.
+/// Returns the number of speakers, or its bounds, from the options `num_speakers`, `min_speakers` and `max_speakers`.
 pub(in crate::http) fn speaker_count(
     exactly: Option<usize>,
     least: Option<usize>,

@@ -3,7 +3,7 @@
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_DISPOSITION;
 
-/// What a part of a form is called.
+/// The name of a form's part, and of its file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::http) struct Disposition {
     pub(in crate::http) name: String,
@@ -11,7 +11,7 @@ pub(in crate::http) struct Disposition {
 }
 
 impl Disposition {
-    /// Reads it from a part's headers. Names of parameters are in any case; the value of one may look like another.
+    /// Reads a part's headers. The names of parameters are case-insensitive, and a value may look like another parameter.
     pub(in crate::http) fn of(headers: &HeaderMap) -> Self {
         let value = headers.get(CONTENT_DISPOSITION).map_or(&b""[..], |value| value.as_bytes());
         let value = String::from_utf8_lossy(value);
@@ -33,13 +33,13 @@ impl Disposition {
     }
 }
 
-/// A value with its encoding and language, RFC 8187: `UTF-8''r%C3%A9union.wav`.
+/// Decodes a value with encoding and language, RFC 8187: `UTF-8''r%C3%A9union.wav`.
 fn extended(value: &str) -> String {
     let value = value.rsplit('\'').next().unwrap_or_default();
     percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned()
 }
 
-/// The value at the beginning of a text, in quotation marks or up to a semicolon, and what is behind it.
+/// Returns the value at the start of a text, which is quoted or ends at a semicolon. Also returns the rest of the text.
 fn parameter_value(text: &str) -> (String, &str) {
     let text = text.trim_start();
     let Some(quoted) = text.strip_prefix('"') else {
@@ -50,7 +50,7 @@ fn parameter_value(text: &str) -> (String, &str) {
     while let Some((at, character)) = characters.next() {
         match character {
             '"' => return (value, &quoted[at + 1..]),
-            // Some write paths of Windows, whose backslashes are no escapes.
+            // Some clients send Windows paths, whose backslashes are not escapes.
             '\\' if quoted[at + 1..].starts_with(['"', '\\']) => {
                 value.extend(characters.next().map(|(_, escaped)| escaped));
             }

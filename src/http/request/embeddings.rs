@@ -1,4 +1,4 @@
-//! What a request to `/v1/embeddings` asks for.
+//! The request of `/v1/embeddings`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,49 +19,49 @@ use crate::http::error::{ApiError, FieldError};
 use crate::http::pages::document::example_recording;
 use crate::pipeline::{RecordingOptions, Wanted, WantedPartials};
 
-/// Recordings that are read of a list: more than `MAX_BATCH_RECORDINGS` can be.
+/// Maximum number of recordings that are read from a list. `MAX_BATCH_RECORDINGS` cannot be higher.
 const MAX_INPUTS: usize = 2_000;
 
-/// Partials of a request at the most.
+/// Maximum number of partials in a request.
 const MAX_PARTIALS: usize = 20_000;
 
-/// Recordings to embed. Where the body is a recording, the others are parameters of the query.
+/// Recordings to embed. If the body is a recording itself, the other fields are parameters of the query.
 #[derive(Deserialize, IntoParams, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 #[schema(example = json!({"input": [example_recording()], "model": "resemblyzer"}))]
 pub(in crate::http) struct EmbeddingsRequest {
-    /// A recording, or a list of them, in base64; data URIs are fine.
+    /// A recording or a list of recordings, in base64 or as data URIs.
     #[schema(value_type = Vec<String>, min_items = 1)]
     #[param(ignore)]
     input: Option<Input>,
-    /// The model, by id or fingerprint; the default one if missing.
+    /// The model, by id or fingerprint; the default model if missing.
     model: Option<String>,
-    /// How embeddings are written.
+    /// The format of the embeddings.
     encoding_format: Option<EncodingFormat>,
-    /// Whether to answer the embeddings of windows, with their times in the recording.
+    /// Whether to return the embedding of each window, with its times in the recording.
     partials: Option<bool>,
-    /// Windows a second, for the partials alone; the model's own number if missing.
+    /// Windows per second, for the partials only; the model's own number if missing.
     rate: Option<f64>,
-    /// Whether to answer where speech is, as `audio.speech_segments`.
+    /// Whether to return where speech is, as `audio.speech_segments`.
     speech: Option<bool>,
-    /// What becomes of a request with a bad recording.
+    /// The treatment of a recording that cannot be embedded.
     on_error: Option<OnError>,
-    /// `mix` for the mean of all channels, or the number of one.
+    /// The channel: `mix` for the mean of all channels, or the number of one channel.
     #[schema(schema_with = channel_schema, required = false)]
     #[param(value_type = Option<String>)]
     channel: Option<ChannelName>,
-    /// Stretches of one recording, in seconds; the answer has a result for each.
+    /// Segments of one recording: start and end in seconds. The response has a result for each.
     #[schema(value_type = Option<Vec<Vec<f64>>>)]
     #[param(value_type = Option<String>, example = "[[0.0, 1.0]]")]
     segments: Option<Segments>,
-    /// `pcm_s16le` and the like, for samples without a header.
+    /// The format of samples without a header, such as `pcm_s16le`.
     format: Option<String>,
-    /// Sample rate of samples without a header, in Hz.
+    /// The sample rate of samples without a header, in Hz.
     sample_rate: Option<f64>,
-    /// Interleaved channels of samples without a header.
+    /// The number of interleaved channels of samples without a header.
     channels: Option<f64>,
-    /// Only the model's own number is accepted.
+    /// The dimension of the embeddings. Only the model's own number is accepted.
     dimensions: Option<usize>,
     /// Ignored.
     #[schema(value_type = Option<String>)]
@@ -70,18 +70,18 @@ pub(in crate::http) struct EmbeddingsRequest {
     user: Option<IgnoredAny>,
 }
 
-/// What becomes of a request with a bad recording.
+/// The treatment of a recording that cannot be embedded.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(in crate::http) enum OnError {
-    /// It fails.
+    /// The request fails.
     #[default]
     Fail,
-    /// The good ones are answered, the bad ones listed in `errors`.
+    /// The response contains the other embeddings, and lists the recording in `errors`.
     Report,
 }
 
-/// One or many recordings in base64.
+/// One or several recordings in base64.
 struct Input(Vec<String>);
 
 impl<'de> Deserialize<'de> for Input {
@@ -166,22 +166,22 @@ fn check_recording<E: Error>(text: &str) -> Result<(), E> {
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "it describes a multipart form to OpenAPI")]
 pub(in crate::http) struct EmbeddingsForm {
-    /// The audio files, as many parts as wanted.
+    /// The audio files. The part may be repeated.
     #[schema(value_type = Vec<String>, format = Binary)]
     file: Vec<u8>,
-    /// As in JSON.
+    /// Same as in JSON.
     #[schema(example = "resemblyzer")]
     model: Option<String>,
-    /// As in JSON.
+    /// Same as in JSON.
     #[schema(value_type = Option<String>, example = "float")]
     encoding_format: Option<EncodingFormat>,
-    /// As in JSON.
+    /// Same as in JSON.
     #[schema(example = false)]
     partials: Option<bool>,
-    /// As in JSON.
+    /// Same as in JSON.
     #[schema(example = false)]
     speech: Option<bool>,
-    /// As in JSON.
+    /// Same as in JSON.
     #[schema(value_type = Option<String>, example = "fail")]
     on_error: Option<OnError>,
 }
@@ -203,7 +203,8 @@ impl EmbeddingsRequest {
         }
     }
 
-    /// The recordings with their options. What a part's own content type says of its samples comes first.
+    /// Returns the checked options, and the recordings with theirs. For samples without a header, a part's content type
+    /// takes precedence over the options.
     fn check(
         self,
         sources: Vec<(Source, Option<RawFormat>)>,
@@ -252,7 +253,7 @@ impl EmbeddingsRequest {
     }
 }
 
-/// Options of a request, checked.
+/// The checked options of a request.
 pub(in crate::http) struct Options {
     pub(in crate::http) model: Option<String>,
     pub(in crate::http) format: EncodingFormat,

@@ -1,7 +1,7 @@
-//! JSON bodies, checked field by field, with errors in the shape that FastAPI gives them.
+//! Checks JSON bodies field by field, with errors in FastAPI's format.
 //!
-//! The body is split into its fields without being decoded; each field is then decoded as what it should be. So a
-//! long base64 string is not copied unless it has escapes, and a bad number can be named by its place.
+//! The body is first split into fields that are not decoded. Each field is then decoded as the expected type. So a long
+//! base64 string is not copied unless it has escapes, and an error can give the position of an invalid number.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,10 +15,10 @@ use serde_json::value::RawValue;
 use super::json::BYTE_ORDER_MARK;
 use crate::http::error::{ApiError, FieldError};
 
-/// Errors listed for one request, and entries shown of a list, at the most.
+/// Maximum number of errors listed for one request, and of entries shown of a list.
 const MAX_ERRORS: usize = 16;
 
-/// Fields of an object at the most; those that are not known are passed over, as in Python.
+/// Maximum number of fields in an object. Unknown fields are ignored, as in Python.
 const MAX_FIELDS: usize = 1_000;
 
 /// The fields of an object; `None` if there are more than [`MAX_FIELDS`].
@@ -63,7 +63,7 @@ pub(in crate::http) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Splits a JSON object. The last of several fields of one name counts, as in Python.
+    /// Splits a JSON object. If a name occurs several times, the last field counts, as in Python.
     pub(in crate::http) fn parse(body: &'a [u8]) -> Result<Self, ApiError> {
         let malformed =
             |e: serde_json::Error| FieldError::malformed("json_invalid", format!("JSON decode error: {e}"));
@@ -84,17 +84,17 @@ impl<'a> Fields<'a> {
         Ok(Self { fields, errors: Vec::new() })
     }
 
-    /// A string that must be there. Borrowed unless it has escapes.
+    /// Returns a required string. It is borrowed unless it has escapes.
     pub(in crate::http) fn string(&mut self, name: &'static str) -> Cow<'a, str> {
         self.required(name).and_then(|raw| self.decode_string(name, raw)).unwrap_or_default()
     }
 
-    /// A string that may be missing or null.
+    /// Returns a string that may be missing or null.
     pub(in crate::http) fn optional_string(&mut self, name: &'static str) -> Option<Cow<'a, str>> {
         self.optional(name).and_then(|raw| self.decode_string(name, raw))
     }
 
-    /// A string or number that may be missing or null, as text.
+    /// Returns a string or number that may be missing or null, as text.
     pub(in crate::http) fn optional_scalar(&mut self, name: &'static str) -> Option<Cow<'a, str>> {
         let raw = self.optional(name)?;
         if raw.get().starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
@@ -103,12 +103,12 @@ impl<'a> Fields<'a> {
         self.decode_string(name, raw)
     }
 
-    /// A finite number that may be missing or null.
+    /// Returns a finite number that may be missing or null.
     pub(in crate::http) fn optional_number(&mut self, name: &'static str) -> Option<f64> {
         self.optional(name).and_then(|raw| self.decode_number(vec!["body".into(), name.into()], raw))
     }
 
-    /// A list of finite numbers that must be there.
+    /// Returns a required list of finite numbers.
     pub(in crate::http) fn numbers(&mut self, name: &'static str) -> Vec<f64> {
         let Some(raw) = self.required(name) else {
             return Vec::new();
@@ -124,7 +124,7 @@ impl<'a> Fields<'a> {
         items.into_iter().enumerate().filter_map(decode).collect()
     }
 
-    /// The errors of all fields asked for, if there are any.
+    /// Returns the errors of all fields that were read, if there are any.
     pub(in crate::http) fn finish(self) -> Result<(), ApiError> {
         if self.errors.is_empty() { Ok(()) } else { Err(ApiError::Validation(self.errors)) }
     }
@@ -154,7 +154,7 @@ impl<'a> Fields<'a> {
         None
     }
 
-    /// A number, also as a string or boolean, as pydantic takes them.
+    /// Decodes a number. Strings and booleans also count as numbers, as in pydantic.
     fn decode_number(&mut self, loc: Vec<Value>, raw: &RawValue) -> Option<f64> {
         if let Ok(number) = serde_json::from_str(raw.get()) {
             return Some(number);
@@ -191,8 +191,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A value to show in an error: as it was sent or, where that is long or has no JSON value here (a number out of range,
-/// brackets too deep), the beginning of its text. Nothing long is decoded to be shown.
+/// Returns a value to show in an error: the value as it was sent, or the start of its text. The text is shown if the
+/// value is long or cannot be decoded (a number out of range, brackets nested too deeply). Long values are never decoded.
 fn decoded(raw: &RawValue) -> Value {
     const MAX_DECODED_BYTES: usize = 1_000;
     match raw.get() {
@@ -201,7 +201,7 @@ fn decoded(raw: &RawValue) -> Value {
     }
 }
 
-/// A value whose strings and lists are cut short, so that an error answer is no larger than what a person reads.
+/// Truncates strings and lists, so that an error is no longer than a person would read.
 fn shortened(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(cut(&text)),
@@ -210,7 +210,7 @@ fn shortened(value: Value) -> Value {
     }
 }
 
-/// The beginning of a long text.
+/// Returns the start of a long text.
 fn cut(text: &str) -> String {
     const MAX_CHARS: usize = 100;
     match text.char_indices().nth(MAX_CHARS) {

@@ -1,4 +1,4 @@
-//! JSON bodies of the routes under /v1, by serde, with errors in the shape of FastAPI's.
+//! JSON bodies of the routes under /v1, decoded by serde, with errors in FastAPI's format.
 
 use std::collections::BTreeMap;
 
@@ -11,17 +11,17 @@ use serde_json::Value;
 
 use crate::http::error::{ApiError, FieldError};
 
-/// What C#'s StreamWriter puts in front of UTF-8.
+/// The byte order mark that C#'s StreamWriter writes before UTF-8.
 pub(in crate::http) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Reads a body; an error names the place of the first thing that is wrong.
+/// Reads a body. An error gives the location of the first invalid value.
 pub(in crate::http) fn from_json<T: DeserializeOwned>(body: Bytes) -> Result<T, ApiError> {
     let body = without_line_breaks(body);
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&body);
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(FieldError::missing(&["body"], Value::Null).into());
     }
-    // A list would be taken for the fields in their order.
+    // serde would read a list as the fields in their order.
     if body.trim_ascii_start().starts_with(b"[") {
         return Err(
             FieldError::malformed("model_attributes_type", "Input should be a JSON object".into()).into()
@@ -33,18 +33,18 @@ pub(in crate::http) fn from_json<T: DeserializeOwned>(body: Bytes) -> Result<T, 
     Ok(value)
 }
 
-/// Options that came as text, in a query or a form, by name.
+/// Options of a query or form, by name. Their values are text.
 #[derive(Default)]
 pub(in crate::http) struct Options(BTreeMap<String, String>);
 
-/// Options of a request at the most: more than any route knows.
+/// Maximum number of options in a request. No route has as many.
 const MAX_OPTIONS: usize = 64;
 
-/// Bytes of an option's name at the most.
+/// Maximum length of an option's name, in bytes.
 const MAX_NAME_BYTES: usize = 256;
 
 impl Options {
-    /// Adds an option; `place` is where it was found: `query` or `body`.
+    /// Adds an option. `place` is where it was found: `query` or `body`.
     pub(in crate::http) fn add(&mut self, place: &str, name: &str, text: String) -> Result<(), FieldError> {
         let wrong = |msg: &str| {
             let shown: String = name.chars().take(MAX_NAME_BYTES).collect();
@@ -67,7 +67,7 @@ impl Options {
         self.0.insert(name.to_owned(), text);
     }
 
-    /// Bytes of all of them.
+    /// Returns the total length of all options, in bytes.
     pub(in crate::http) fn text_bytes(&self) -> usize {
         self.0.values().map(String::len).sum()
     }
@@ -80,25 +80,26 @@ impl Options {
         self.0.remove(name)
     }
 
-    /// The names of all of them.
+    /// Returns the names of all options.
     pub(in crate::http) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
 
-    /// The name of one of them.
+    /// Returns the name of one option.
     pub(in crate::http) fn first(&self) -> Option<&str> {
         self.0.keys().next().map(String::as_str)
     }
 
-    /// Takes out those of these names.
+    /// Removes and returns the options with these names.
     pub(in crate::http) fn take(&mut self, names: &[&str]) -> Self {
         Self(names.iter().filter_map(|name| self.0.remove_entry(*name)).collect())
     }
 }
 
-/// Reads options. `null` is absent, but where a text is wanted it is one; an unknown name is an error whatever its value.
+/// Reads options. The value `null` means that the option is missing, unless its type is text. An unknown name is an
+/// error, whatever its value is.
 pub(in crate::http) fn from_options<T: DeserializeOwned>(mut options: Options) -> Result<T, ApiError> {
-    // Each turn takes out a known option that is null, of which there are few.
+    // Each pass removes a known option that is null. There are only a few.
     loop {
         let texts = options.0.iter().map(|(name, text)| (name.as_str(), OptionText(text)));
         let error = match serde_path_to_error::deserialize(MapDeserializer::new(texts)) {
@@ -115,10 +116,11 @@ pub(in crate::http) fn from_options<T: DeserializeOwned>(mut options: Options) -
     }
 }
 
-/// The kind of error for a name that no field has.
+/// The type of error for an unknown name.
 const UNKNOWN_FIELD: &str = "extra_forbidden";
 
-/// The value of an option: as it is where a text is wanted; elsewhere numbers, booleans, null and lists are JSON.
+/// The value of an option. If the field's type is text, the value is unchanged. Otherwise numbers, booleans, null and
+/// lists are read as JSON.
 #[derive(Clone, Copy)]
 struct OptionText<'a>(&'a str);
 
@@ -163,7 +165,7 @@ impl<'de> Deserializer<'de> for OptionText<'de> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
-        // serde_json's raw values pass through here: the text is the JSON.
+        // serde_json reads raw values through this method. The text is the JSON.
         let mut json = serde_json::Deserializer::from_str(self.0);
         let value = json.deserialize_newtype_struct(name, visitor)?;
         json.end()?;
@@ -185,10 +187,10 @@ impl<'de> Deserializer<'de> for OptionText<'de> {
     }
 }
 
-/// Turns line breaks into blanks. Outside of strings they mean the same; within one they are not JSON, but a shell puts them
-/// there with `"$(base64 FILE)"` where that command breaks its lines.
+/// Replaces line breaks by blanks. Outside of strings, both mean the same. Inside a string, a line break is invalid JSON,
+/// but `"$(base64 FILE)"` in a shell inserts it if that command wraps its output.
 pub(in crate::http) fn without_line_breaks(body: Bytes) -> Vec<u8> {
-    // No copy: nobody else holds these bytes.
+    // This makes no copy, because these bytes have no other owner.
     let mut body = Vec::from(body);
     for byte in &mut body {
         *byte = if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
@@ -215,7 +217,7 @@ fn field_error(error: &serde_path_to_error::Error<serde_json::Error>) -> FieldEr
             Segment::Enum { .. } | Segment::Unknown => {}
         }
     }
-    // Of a body of text, serde_json adds where in it.
+    // For a text body, serde_json appends the position in it.
     let msg = inner.to_string();
     let msg = msg.split(" at line ").next().unwrap_or_default().to_owned();
     let quoted = || msg.split('`').nth(1).unwrap_or_default().to_owned();
@@ -227,7 +229,7 @@ fn field_error(error: &serde_path_to_error::Error<serde_json::Error>) -> FieldEr
     FieldError { kind, loc, msg: in_plain_words(&msg), input: Value::Null }
 }
 
-/// What serde says, without the names of Rust's types: what is allowed, and what was found.
+/// Rewrites a message of serde without the names of Rust's types: the expected value and the actual one.
 fn in_plain_words(msg: &str) -> String {
     if let Some(variants) =
         msg.strip_prefix("unknown variant ").and_then(|rest| rest.split_once(", expected "))

@@ -1,4 +1,4 @@
-//! What requests hold: bodies, their fields, recordings, voices.
+//! The contents of requests: bodies, fields, recordings and voices.
 
 pub(super) mod base64;
 pub(super) mod body;

@@ -1,4 +1,4 @@
-//! Which model a request means.
+//! The model that a request uses.
 
 use std::sync::Arc;
 
@@ -9,7 +9,8 @@ use crate::http::store::follow_store;
 use crate::models::segmentation;
 use crate::speakers::Identifier;
 
-/// The model that a request and its embeddings name, by id or fingerprint; the default one if none does.
+/// Returns the model that a request and its embeddings name, by id or fingerprint. If they name none, returns the default
+/// model.
 pub(in crate::http) fn resolve<'a>(
     embedder: &'a Embedder,
     names: impl Iterator<Item = &'a str>,
@@ -17,7 +18,8 @@ pub(in crate::http) fn resolve<'a>(
     Ok(named(embedder, names)?.unwrap_or_else(|| embedder.default_model()))
 }
 
-/// As [`resolve`], of a request about a collection: one whose profiles are all of one model goes on with it.
+/// Like [`resolve`], for a request about a collection. If all profiles of the collection are of one model, that model is
+/// the default.
 pub(in crate::http) async fn resolve_in(
     state: &AppState,
     names: impl Iterator<Item = &str>,
@@ -27,7 +29,7 @@ pub(in crate::http) async fn resolve_in(
     if let Some(named) = named(embedder, names)? {
         return Ok(Arc::clone(named));
     }
-    // With one model there is no choice, and with no store no collection.
+    // With one model there is no choice, and without a store there is no collection.
     if let Some(collection) = collection.filter(|_| embedder.models().len() > 1 && state.store().is_ok()) {
         let only = follow_store(state).await?.only_model(collection);
         let only = embedder.models().iter().find(|model| Some(model.id()) == only.as_ref());
@@ -58,7 +60,7 @@ fn named<'a, 'n>(
     Ok(chosen)
 }
 
-/// A loaded model by its id or fingerprint.
+/// Returns a loaded model by its id or fingerprint.
 pub(in crate::http) fn find<'a>(
     embedder: &'a Embedder,
     name: &str,
@@ -68,7 +70,7 @@ pub(in crate::http) fn find<'a>(
     if let Some(model) = models.iter().find(is_named) {
         return Ok(model);
     }
-    // Other weights of a model that is loaded.
+    // The name means other weights of a loaded model.
     let release = name.split('/').next().unwrap_or_default();
     let is_release = |model: &&Arc<EmbedderModel>| name.contains('/') && model.spec().release == release;
     if let Some(model) = models.iter().find(is_release) {
@@ -80,7 +82,7 @@ pub(in crate::http) fn find<'a>(
     Err(not_found(embedder, name))
 }
 
-/// The network that turns take.
+/// Returns the segmentation network, which diarization needs.
 pub(in crate::http) fn segmentation(embedder: &Embedder) -> Result<SegmentationNetwork, ApiError> {
     embedder.segmentation().ok_or_else(|| not_found(embedder, segmentation::files().id))
 }

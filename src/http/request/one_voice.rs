@@ -1,4 +1,4 @@
-//! Requests about one voice, or about voices to enrol: JSON with a field for it, a form with a part for it, or the recording itself.
+//! Requests with one voice, or with voices to enrol. A voice is a field of JSON, a part of a form, or the recording itself.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -13,34 +13,34 @@ use crate::audio::Channel;
 use crate::http::error::{ApiError, FieldError};
 use crate::speakers::{embedding_digest, recording_digest};
 
-/// Names of parts that are voices.
+/// Names of parts that contain voices.
 pub(in crate::http) const VOICE_PARTS: &[&str] = &["file", "voice"];
 
-/// Names of a form's parts that an error shows at the most.
+/// Maximum number of part names that an error shows.
 const MAX_NAMES: usize = 8;
 
-/// Options in a form or query that say how to read its recordings.
+/// Options of a form or query that describe its recordings.
 #[derive(Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct RecordingFields {
-    /// `mix` for the mean of all channels, or the number of one.
+    /// The channel: `mix` for the mean of all channels, or the number of one channel.
     #[param(value_type = Option<String>)]
     channel: Option<ChannelName>,
-    /// `pcm_s16le` and the like, for samples without a header.
+    /// The format of samples without a header, such as `pcm_s16le`.
     format: Option<String>,
-    /// Sample rate of samples without a header, in Hz.
+    /// The sample rate of samples without a header, in Hz.
     sample_rate: Option<f64>,
-    /// Interleaved channels of samples without a header.
+    /// The number of interleaved channels of samples without a header.
     channels: Option<f64>,
-    /// Stretches of the recording, in seconds, as a JSON list.
+    /// Segments of the recording: start and end in seconds, as a JSON list.
     #[param(value_type = Option<String>, example = "[[0.0, 1.0]]")]
     segments: Option<Segments>,
 }
 
-/// Names of those options.
+/// The names of these options.
 const RECORDING_OPTIONS: [&str; 5] = ["channel", "format", "sample_rate", "channels", "segments"];
 
-/// The options of a request, and its voice. `voice` takes it out of JSON.
+/// Returns the options of a request and its voice. `voice` takes the voice out of JSON.
 pub(in crate::http) fn one_voice<T: DeserializeOwned>(
     received: Received,
     voice: impl FnOnce(&mut T) -> Option<VoiceFields>,
@@ -63,7 +63,7 @@ pub(in crate::http) fn one_voice<T: DeserializeOwned>(
     }
 }
 
-/// The options of a request, and its voices, if it has any. `voices` takes them out of JSON.
+/// Returns the options of a request and its voices, if it has any. `voices` takes the voices out of JSON.
 pub(in crate::http) fn voices<T: DeserializeOwned>(
     received: Received,
     voices: impl FnOnce(&mut T) -> Option<Vec<VoiceFields>>,
@@ -86,7 +86,7 @@ pub(in crate::http) fn voices<T: DeserializeOwned>(
     }
 }
 
-/// Options of the route, and those of recordings. A form has no field for voices beside its parts.
+/// Returns the options of the route and those of its recordings. In a form, voices are parts and cannot be an option.
 fn options_of_parts<T: DeserializeOwned, V>(
     mut options: Options,
     voices: impl FnOnce(&mut T) -> Option<V>,
@@ -117,14 +117,14 @@ fn voice_of_part(part: Part, loc: &[&str], fields: &RecordingFields) -> Result<V
     Ok(voice)
 }
 
-/// A voice to enrol, and the SHA-256 of what was sent, by which the same is recognised.
+/// A voice to enrol, and the SHA-256 of the data that was sent. A repeated voice is recognised by this digest.
 pub(in crate::http) struct ToEnrol {
     pub(in crate::http) voice: Voice,
     pub(in crate::http) digest: [u8; 32],
 }
 
-/// Voices to enrol. `name` is the place of each in the request. It takes time that grows with the
-/// recordings, so it belongs on a worker.
+/// Adds digests to voices to enrol. `name` returns the location of each voice in the request. The time grows with the
+/// recordings, so this belongs on a worker.
 pub(in crate::http) fn to_enrol(
     voices: Vec<Voice>,
     name: impl Fn(usize) -> Vec<String>,
@@ -164,7 +164,7 @@ fn with_digest(voice: Voice, loc: &[&str]) -> Result<ToEnrol, ApiError> {
     }
 }
 
-/// A form lacks a part; `found` are the names of those that it has.
+/// Returns the error for a missing part of a form. `found` are the names of the existing parts.
 pub(in crate::http) fn missing_part<'a>(
     name: &str,
     wanted: &str,

@@ -1,4 +1,4 @@
-//! What a request holds: JSON, a form of files and options, or a recording with its options in the query.
+//! The contents of a request: JSON, a form of files and options, or a recording with its options in the query.
 
 use axum::body::Bytes;
 use axum::extract::Request;
@@ -16,55 +16,55 @@ use crate::audio::RawFormat;
 use crate::http::error::{ApiError, FieldError};
 use crate::http::layers::body_memory::MaxBodyBytes;
 
-/// What a route takes.
+/// The bodies that a route accepts.
 pub(in crate::http) struct Takes {
-    /// Kinds of bodies.
+    /// The kinds of bodies.
     pub(in crate::http) kinds: &'static [BodyKind],
-    /// What clients are told to send instead of others.
+    /// The accepted bodies, for error messages.
     pub(in crate::http) expected: &'static str,
-    /// Names of parts of a form that are files; all others are options.
+    /// Names of the form parts that are files. All other parts are options.
     pub(in crate::http) files: &'static [&'static str],
-    /// Those of them that are text.
+    /// Names of the files that are text.
     pub(in crate::http) texts: &'static [&'static str],
-    /// On the lenient routes, which take what the Python service took: the options; others are passed over, and the last of one name
-    /// counts.
+    /// The options of a lenient route, which accepts the same requests as the Python service. It ignores other options,
+    /// and the last value of an option counts.
     pub(in crate::http) lenient: Option<&'static [&'static str]>,
 }
 
-/// Every kind of body.
+/// All kinds of bodies that routes accept.
 pub(in crate::http) const ALL_KINDS: &[BodyKind] =
     &[BodyKind::Json, BodyKind::Unnamed, BodyKind::Form, BodyKind::Audio];
 
-/// JSON alone.
+/// Only JSON.
 pub(in crate::http) const JSON: &[BodyKind] = &[BodyKind::Json, BodyKind::Unnamed];
 
 impl Takes {
-    /// Voices under /v1: in JSON, in parts of these names, or as the body.
+    /// Accepts voices under /v1: in JSON, in parts with these names, or as the body.
     pub(in crate::http) const fn voices(files: &'static [&'static str]) -> Self {
         let expected = "application/json, multipart/form-data, audio/* or application/octet-stream";
         Self { kinds: ALL_KINDS, expected, files, texts: &[], lenient: None }
     }
 }
 
-/// What a request holds.
+/// The contents of a request.
 pub(in crate::http) enum Received {
-    /// A JSON body, not parsed yet.
+    /// A JSON body that has not been parsed yet.
     Json(Bytes),
-    /// Files and options of a form or, where the body is a recording, that file and the options of the query.
+    /// The files and options of a form. If the body is a recording, that file and the options of the query.
     Parts { files: Vec<Part>, options: Options },
 }
 
-/// A part of a form that is no option.
+/// A part of a form that is not an option.
 pub(in crate::http) struct Part {
     pub(in crate::http) name: String,
     /// The name of the file, if it has one.
     pub(in crate::http) file_name: Option<String>,
     pub(in crate::http) bytes: Bytes,
-    /// JSON that describes a voice, not a recording.
+    /// Whether the part is JSON that describes a voice, instead of a recording.
     pub(in crate::http) is_json: bool,
-    /// Text of another kind.
+    /// Whether the part is text of another kind.
     is_text: bool,
-    /// What the samples are, if they have no header.
+    /// The format of the samples, if they have no header.
     pub(in crate::http) raw: Option<RawFormat>,
 }
 
@@ -157,7 +157,7 @@ impl Received {
         Ok(Self::Parts { files, options })
     }
 
-    /// Bytes that are parsed: of JSON and of options, not of recordings.
+    /// Returns the number of bytes to parse: those of JSON and of options, not those of recordings.
     pub(in crate::http) fn text_bytes(&self) -> usize {
         match self {
             Self::Json(body) => body.len(),
@@ -169,7 +169,7 @@ impl Received {
     }
 }
 
-/// The error for a file, or for text too long for an option, in a part whose name is not one of those for files.
+/// Returns the error for a file, or a text that is too long for an option, in a part whose name is not one for files.
 fn misplaced_file(name: &str, takes: &Takes) -> FieldError {
     let msg = format!(
         "Files are in parts named {}; other parts are options, of at most {} bytes",
@@ -179,17 +179,17 @@ fn misplaced_file(name: &str, takes: &Takes) -> FieldError {
     FieldError::at(&["body", name], "value_error", &msg)
 }
 
-/// What the samples of a body or part are, if its content type names samples without a header.
+/// Returns the format of a body's or part's samples, if its content type names samples without a header.
 fn raw_format_of(headers: &HeaderMap) -> Result<Option<RawFormat>, ApiError> {
     headers.get(CONTENT_TYPE).map_or(Ok(None), raw_format::of_content_type)
 }
 
-/// Names and texts of a query.
+/// Returns the names and values of a query.
 fn query(uri: &Uri) -> url::form_urlencoded::Parse<'_> {
     url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes())
 }
 
-/// The options of a query, as text.
+/// Returns the options of a query, as text.
 fn query_options(uri: &Uri) -> Result<Options, ApiError> {
     let mut options = Options::default();
     for (name, text) in query(uri) {
@@ -198,12 +198,12 @@ fn query_options(uri: &Uri) -> Result<Options, ApiError> {
     Ok(options)
 }
 
-/// The options of a request without a body.
+/// Reads the options of a request without a body.
 pub(in crate::http) fn options_of_query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
     json::from_options(query_options(uri)?).map_err(ApiError::in_query)
 }
 
-/// Reads a small body of JSON.
+/// Reads a small JSON body.
 pub(in crate::http) async fn json_body<T: DeserializeOwned>(request: Request) -> Result<T, ApiError> {
     const TAKES: Takes =
         Takes { kinds: JSON, expected: "application/json", files: &[], texts: &[], lenient: Some(&[]) };

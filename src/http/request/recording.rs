@@ -1,4 +1,4 @@
-//! The recording of `/extract-embedding` and `/extract-embedding/upload`, as the Python service took it.
+//! The recording of `/extract-embedding` and `/extract-embedding/upload`, in the forms that the Python service accepted.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ use crate::http::error::{ApiError, FieldError};
 use crate::http::pages::document::example_recording;
 use crate::pipeline::RecordingOptions;
 
-/// What `/extract-embedding` takes.
+/// The bodies that `/extract-embedding` accepts.
 pub(in crate::http) const IN_BODY: Takes = Takes {
     kinds: &[BodyKind::Json, BodyKind::Unnamed, BodyKind::Audio],
     expected: "application/json, audio/* or application/octet-stream, or a form to /extract-embedding/upload",
@@ -26,7 +26,7 @@ pub(in crate::http) const IN_BODY: Takes = Takes {
     lenient: Some(&["channel"]),
 };
 
-/// What `/extract-embedding/upload` takes.
+/// The bodies that `/extract-embedding/upload` accepts.
 pub(in crate::http) const IN_FORM: Takes = Takes {
     kinds: &[BodyKind::Form],
     expected: "multipart/form-data, or JSON or the recording itself to /extract-embedding",
@@ -36,25 +36,25 @@ pub(in crate::http) const IN_FORM: Takes = Takes {
 /// A recording to embed.
 #[derive(ToSchema)]
 pub(in crate::http) struct ExtractRequest<'a> {
-    /// The audio file in base64. Line breaks, missing padding, the URL-safe alphabet and a `data:` prefix are fine.
+    /// The audio file in base64. Line breaks, missing padding, the URL-safe alphabet and a `data:` prefix are accepted.
     #[schema(value_type = String, example = json!(example_recording()), min_length = 1)]
     audio_base64: Cow<'a, str>,
-    /// What the file is. A hint only, since its content decides; but samples without a header are named here: `pcm_s16le`,
-    /// `pcm_s16be`, `pcm_f32le`, `pcm_mulaw` or `pcm_alaw`.
+    /// The format of the file. It is only a hint, because the content of the file decides. For samples without a header,
+    /// it is required: `pcm_s16le`, `pcm_s16be`, `pcm_f32le`, `pcm_mulaw` or `pcm_alaw`.
     #[schema(value_type = Option<String>, default = "wav", example = "wav")]
     format: Option<Cow<'a, str>>,
-    /// Sample rate of samples without a header, in Hz.
+    /// The sample rate of samples without a header, in Hz.
     sample_rate: Option<f64>,
-    /// Interleaved channels of samples without a header.
+    /// The number of interleaved channels of samples without a header.
     #[schema(value_type = Option<f64>, default = 1)]
     channels: Option<f64>,
-    /// Which channel to embed: `mix` for the mean of all, or its number, counted from 0.
+    /// The channel to embed: `mix` for the mean of all channels, or a channel number, counted from 0.
     #[schema(schema_with = channel_schema, required = false)]
     channel: Channel,
 }
 
 impl VoiceRecording {
-    /// The recording that was received. Of a large body of JSON it takes time, so it belongs on a worker.
+    /// Returns the received recording. A large JSON body takes time, so this belongs on a worker.
     pub(in crate::http) fn lenient(received: Received) -> Result<Self, ApiError> {
         match received {
             Received::Json(body) => {
@@ -90,13 +90,13 @@ impl<'a> ExtractRequest<'a> {
         Ok(request)
     }
 
-    /// What the samples are, if the format names samples without a header.
+    /// Returns the format of the samples, if `format` names samples without a header.
     fn raw_format(&self) -> Result<Option<RawFormat>, ApiError> {
         raw_format::of_fields(self.format.as_deref(), self.sample_rate, self.channels)
     }
 }
 
-/// A channel by its name, in the option `channel`.
+/// Reads the option `channel`.
 fn channel_option(text: &str) -> Result<Channel, ApiError> {
     text.parse().map_err(|msg: String| FieldError::value("channel", &msg, text.into()).into())
 }

@@ -3,7 +3,7 @@
 use crate::calibration::Criterion;
 use crate::http::error::ApiError;
 
-/// Checks that a threshold, if there is one, is a cosine.
+/// Checks that a threshold, if there is one, is a cosine from -1 to 1.
 pub(in crate::http) fn check_threshold(threshold: Option<f64>) -> Result<(), ApiError> {
     match threshold {
         Some(threshold) if !Criterion::THRESHOLDS.contains(&threshold) => {

@@ -1,11 +1,11 @@
-//! Embeddings as answers write them: numbers, or base64 of little-endian `f32`.
+//! Embeddings in responses: numbers, or base64 of little-endian `f32`.
 
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::notation::base64_of;
 
-/// How to write embeddings.
+/// The format of embeddings.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(in crate::http) enum EncodingFormat {
@@ -16,7 +16,7 @@ pub(in crate::http) enum EncodingFormat {
     Base64,
 }
 
-/// Numbers in a format.
+/// An embedding, and the format in which to write it.
 pub(in crate::http) struct Vector {
     pub(in crate::http) components: Vec<f32>,
     pub(in crate::http) format: EncodingFormat,

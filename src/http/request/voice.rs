@@ -19,19 +19,19 @@ use crate::notation::numbers_of_base64;
 use crate::pipeline::RecordingOptions;
 use crate::speakers::{Address, Identifier, MAX_SPEECH_SECONDS};
 
-/// Segments of a recording at the most.
+/// Maximum number of segments of a recording.
 const MAX_SEGMENTS: usize = 500;
 
-/// Warnings of an embedding at the most; there are fewer kinds.
+/// Maximum number of warnings of an embedding. Fewer kinds exist.
 const MAX_WARNINGS: usize = 16;
 
-/// Components of an embedding at the most: more than any model has.
+/// Maximum number of components of an embedding. No model has as many.
 const MAX_COMPONENTS: usize = 4_096;
 
-/// Characters of those in base64.
+/// Maximum length of an embedding in base64, in characters.
 const MAX_COMPONENTS_BASE64: usize = (MAX_COMPONENTS * 4).div_ceil(3) * 4;
 
-/// Numbers of a segment that are read; two are right.
+/// Maximum number of values that are read of a segment. A valid segment has two.
 const MAX_SEGMENT_NUMBERS: usize = 16;
 
 /// Segments as they were received.
@@ -41,18 +41,18 @@ pub(in crate::http) type Segments = Bounded<Bounded<f64, MAX_SEGMENT_NUMBERS>, M
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct VoiceFields {
-    /// A recording in base64; a data URI is fine.
+    /// A recording in base64 or as a data URI.
     audio_base64: Option<String>,
-    /// As for `/extract-embedding`.
+    /// Same as for `/extract-embedding`.
     format: Option<String>,
-    /// As for `/extract-embedding`.
+    /// Same as for `/extract-embedding`.
     sample_rate: Option<f64>,
-    /// As for `/extract-embedding`.
+    /// Same as for `/extract-embedding`.
     channels: Option<f64>,
-    /// `mix` for the mean of all channels, or the number of one.
+    /// The channel: `mix` for the mean of all channels, or the number of one channel.
     #[schema(schema_with = channel_schema, required = false)]
     channel: Option<VoiceChannel>,
-    /// Stretches of the recording, each a voice of its own, in seconds.
+    /// Segments of the recording: start and end in seconds. Each segment is a separate voice.
     #[schema(value_type = Option<Vec<Vec<f64>>>)]
     segments: Option<Segments>,
     /// An embedding: numbers, or base64 of little-endian `f32`.
@@ -60,16 +60,16 @@ pub(in crate::http) struct VoiceFields {
     embedding: Option<Components>,
     /// The embedding's model, by id or fingerprint.
     model: Option<String>,
-    /// Seconds of speech that the embedding was made of.
+    /// The seconds of speech from which the embedding was computed.
     speech_seconds: Option<f64>,
-    /// The warnings that it came with.
+    /// The warnings that came with the embedding.
     #[schema(value_type = Option<Vec<String>>)]
     warnings: Option<Bounded<String, MAX_WARNINGS>>,
-    /// An enrolled speaker.
+    /// The id of an enrolled speaker.
     speaker: Option<String>,
     /// The speaker's collection.
     collection: Option<String>,
-    /// Of an answer that is sent back; ignored.
+    /// This field and those below occur in responses that clients send back. They are ignored.
     #[schema(ignore)]
     #[allow(dead_code, reason = "answers may be sent back as they are")]
     object: Option<IgnoredAny>,
@@ -98,7 +98,7 @@ pub(in crate::http) struct VoiceFields {
     similarity: Option<IgnoredAny>,
 }
 
-/// A voice, checked.
+/// A checked voice.
 pub(in crate::http) enum Voice {
     Recording(VoiceRecording),
     Embedding(SentEmbedding),
@@ -128,7 +128,7 @@ pub(in crate::http) struct SentEmbedding {
 }
 
 impl Source {
-    /// How many bytes it was received in.
+    /// Returns the size of the recording as it was received, in bytes.
     pub(in crate::http) fn len(&self) -> usize {
         match self {
             Self::File(bytes) => bytes.len(),
@@ -136,7 +136,7 @@ impl Source {
         }
     }
 
-    /// The audio file. It takes time that grows with the recording, so it belongs on a worker.
+    /// Returns the audio file. The time grows with the recording, so this belongs on a worker.
     pub(in crate::http) fn unpack(self) -> Result<Bytes, ApiError> {
         match self {
             Self::File(bytes) => Ok(bytes),
@@ -146,10 +146,11 @@ impl Source {
     }
 }
 
-/// Characters of base64 that the header of a recording takes.
+/// Number of base64 characters that the header of a recording takes.
 const MIN_RECORDING_CHARACTERS: usize = 56;
 
-/// Whether a text is meant to be read: no base64 has blanks between its first characters, and no recording is so short.
+/// Returns whether a text is prose. Base64 has no blanks among its first characters, and a recording has at least
+/// [`MIN_RECORDING_CHARACTERS`].
 fn is_words(text: &str) -> bool {
     let mut begin = text.trim_start().bytes().take(MIN_RECORDING_CHARACTERS);
     let has_data_prefix =
@@ -159,7 +160,7 @@ fn is_words(text: &str) -> bool {
 }
 
 impl Voice {
-    /// How many embeddings it stands for: one, or one for each segment.
+    /// Returns the number of embeddings: one, or one for each segment.
     pub(in crate::http) fn count(&self) -> usize {
         match self {
             Self::Recording(VoiceRecording { segments: Some(segments), .. }) => segments.len(),
@@ -167,12 +168,12 @@ impl Voice {
         }
     }
 
-    /// Whether it is several voices, by segments.
+    /// Returns whether the voice has segments, each of which is a separate voice.
     pub(in crate::http) fn has_segments(&self) -> bool {
         matches!(self, Self::Recording(VoiceRecording { segments: Some(_), .. }))
     }
 
-    /// The voice in a part of a form; `channel` is that of all recordings in the form.
+    /// Returns the voice in a part of a form. `channel` applies to all recordings of the form.
     pub(in crate::http) fn of_part(part: Part, loc: &[&str], channel: Channel) -> Result<Self, ApiError> {
         if part.is_json {
             let fields: VoiceFields = json::from_json(part.bytes).map_err(|error| error.within(loc))?;
@@ -187,7 +188,7 @@ impl Voice {
 }
 
 impl VoiceFields {
-    /// Whether each channel is meant by itself; that is taken out.
+    /// Returns whether each channel is to be analysed separately, and removes this setting.
     pub(in crate::http) fn take_split(&mut self) -> bool {
         let is_split = matches!(self.channel, Some(VoiceChannel::Split));
         if is_split {
@@ -196,7 +197,8 @@ impl VoiceFields {
         is_split
     }
 
-    /// A speaker of an answer of `/v1/diarize` that is sent back: what matters is the voice, not whose it was taken for.
+    /// Removes the name of a speaker from a response of `/v1/diarize` that a client sends back. Only the voice counts,
+    /// not the earlier identification.
     fn without_name(mut self) -> Self {
         if self.label.take().is_some() && self.embedding.is_some() {
             self.speaker = None;
@@ -204,7 +206,7 @@ impl VoiceFields {
         self
     }
 
-    /// Checks that the fields are of one kind of voice. `loc` is where it stands in the request.
+    /// Checks that the fields describe one kind of voice. `loc` is the location of the voice in the request.
     pub(in crate::http) fn check(self, loc: &[&str]) -> Result<Voice, ApiError> {
         self.without_name().checked(loc)
     }
@@ -286,7 +288,8 @@ impl VoiceFields {
     }
 }
 
-/// Checks that segments are in range and forward. They may overlap. `loc` is where their recording stands in the request.
+/// Checks that the values of segments are valid, and that each segment starts before it ends. Segments may overlap. `loc`
+/// is the location of their recording in the request.
 pub(in crate::http) fn check_segments(
     loc: &[&str],
     segments: &[Bounded<f64, MAX_SEGMENT_NUMBERS>],
@@ -307,7 +310,7 @@ pub(in crate::http) fn check_segments(
     segments.iter().enumerate().map(checked).collect()
 }
 
-/// A channel, or each by itself.
+/// One channel, or each channel separately.
 enum VoiceChannel {
     One(ChannelName),
     Split,
@@ -324,7 +327,7 @@ impl<'de> Deserialize<'de> for VoiceChannel {
     }
 }
 
-/// A channel: `mix`, or a number, perhaps in a string.
+/// A channel: `mix` or a number, which may be in a string.
 pub(in crate::http) struct ChannelName(pub(in crate::http) Channel);
 
 impl<'de> Deserialize<'de> for ChannelName {
@@ -334,10 +337,10 @@ impl<'de> Deserialize<'de> for ChannelName {
     }
 }
 
-/// The text of a string, number or boolean of a few characters; of anything else there is none, and nothing of it is kept.
+/// The text of a short string, number or boolean. It is empty for any other value, and nothing of that value is kept.
 struct Scalar(String);
 
-/// Characters of a [`Scalar`] that are kept: more than any that means something.
+/// Maximum number of characters that are kept of a [`Scalar`]. No valid value has as many.
 const MAX_SCALAR_CHARS: usize = 32;
 
 impl<'de> Deserialize<'de> for Scalar {

@@ -1,4 +1,4 @@
-//! `POST /compare-embeddings`: are two embeddings the same speaker?
+//! `POST /compare-embeddings`: decides whether two embeddings belong to the same speaker.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -15,7 +15,7 @@ use crate::http::request::fields::Fields;
 use crate::http::request::parts::{JSON, Received, Takes};
 use crate::http::state::AppState;
 
-/// What the route takes.
+/// The bodies that the route accepts.
 const TAKES: Takes = Takes {
     kinds: JSON,
     expected: "application/json, or recordings to /v1/verify",
@@ -27,18 +27,18 @@ const TAKES: Takes = Takes {
 /// Two embeddings to compare.
 #[derive(ToSchema)]
 pub(in crate::http) struct CompareRequest {
-    /// An embedding of `/extract-embedding`: finite numbers, as many as it makes, not necessarily of norm 1.
+    /// An embedding from `/extract-embedding`: as many finite numbers as that route returns. Its norm may differ from 1.
     #[schema(example = json!([0.085, 0.0, 0.0694]))]
     embedding1: Vec<f64>,
-    /// Another.
+    /// The other embedding.
     #[schema(example = json!([0.085, 0.0, 0.0694]))]
     embedding2: Vec<f64>,
-    /// Similarity above which they are the same speaker; the service's own threshold if missing or null.
+    /// Similarity above which both embeddings count as the same speaker; the service's own threshold if missing or null.
     #[schema(example = 0.75)]
     threshold: Option<f64>,
 }
 
-/// How alike two embeddings are.
+/// The similarity of two embeddings.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct CompareResponse {
     /// Cosine similarity, from -1 to 1; 0 if an embedding is all zeros.
@@ -108,7 +108,7 @@ impl CompareRequest {
         Ok(request)
     }
 
-    /// The cosine of the two, which are taken to be of the model; 0 if either is all zeros.
+    /// Returns the cosine similarity of the two embeddings, or 0 if either is all zeros. Both count as embeddings of the model.
     pub(in crate::http) fn similarity(self, model: &ModelId) -> Result<f64, ApiError> {
         let first = unit_embedding(model, "embedding1", self.embedding1)?;
         let second = unit_embedding(model, "embedding2", self.embedding2)?;
@@ -119,7 +119,7 @@ impl CompareRequest {
     }
 }
 
-/// The embedding scaled to norm 1; `None` if it is all zeros.
+/// Scales an embedding to norm 1. Returns `None` if it is all zeros.
 fn unit_embedding(
     model: &ModelId,
     field: &'static str,

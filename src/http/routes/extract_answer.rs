@@ -1,4 +1,4 @@
-//! The answer of both routes that embed a recording.
+//! The response of both routes that embed a recording.
 
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -12,24 +12,25 @@ use crate::http::error_table::error_responses;
 use crate::http::layers::observe::AudioSeconds;
 use crate::report::AudioReport;
 
-/// An embedding, and what it was made from.
+/// An embedding, and the properties of its recording.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct ExtractResponse<'a> {
-    /// Resemblyzer's 256 numbers, none negative, L2 norm 1; CAM++'s 192 where it is loaded alone.
+    /// The embedding: 256 non-negative numbers with L2 norm 1 for Resemblyzer, or 192 numbers for CAM++ if only CAM++ is
+    /// loaded.
     #[schema(value_type = Vec<f32>, example = json!([0.085, 0.0, 0.0694]))]
     #[serde(serialize_with = "in_single_precision")]
     embedding: &'a Embedding,
-    /// How many numbers.
+    /// The number of components.
     #[schema(example = 256)]
     dimension: usize,
-    /// Names weights and preprocessing; embeddings can be compared if this is equal.
+    /// The fingerprint of weights and preprocessing. Embeddings can be compared if their fingerprints are equal.
     #[schema(example = "resemblyzer-0.1.4/39373b86")]
     model: &'a str,
-    /// What was heard.
+    /// The properties of the recording.
     audio: &'a AudioReport,
 }
 
-// What either way of sending a recording may be answered.
+// The errors of both routes that embed a recording.
 error_responses!(
     ExtractErrors,
     "invalid_base64",
@@ -52,7 +53,7 @@ error_responses!(
 );
 
 impl ExtractResponse<'_> {
-    /// The answer, with the time of each stage in its `Server-Timing` header.
+    /// Returns the response, with the time of each stage in its `Server-Timing` header.
     pub(in crate::http) fn answer(voice: &EmbeddedVoice, timings: &Timings) -> Response {
         let EmbeddedVoice { embedding, audio, .. } = voice;
         let body = ExtractResponse {
@@ -66,7 +67,7 @@ impl ExtractResponse<'_> {
     }
 }
 
-/// What the encoder makes are `f32`, whose shortest digits are fewer.
+/// Writes components as `f32`, as the encoder computes them. They need fewer digits than `f64`.
 fn in_single_precision<S: Serializer>(embedding: &Embedding, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(embedding.components().iter().map(|component| *component as f32))
 }

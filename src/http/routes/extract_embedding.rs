@@ -30,19 +30,20 @@ impl Parse for RecordingInBody {
 #[allow(dead_code, reason = "it describes a body to OpenAPI")]
 pub(in crate::http) struct RawRecording(Vec<u8>);
 
-/// Embed a recording sent as base64, or as the body itself.
+/// Embed a recording, sent as base64 or as the body itself.
 ///
-/// The body may have any type `audio/*` too; samples without a header are described by it
-/// (`audio/pcm;rate=16000;channels=1;encoding=s16le`), and the query takes `channel`.
+/// If the body is the recording itself, its content type may also be any `audio/*`, and the query parameter `channel`
+/// selects a channel. The content type describes samples without a header:
+/// `audio/pcm;rate=16000;channels=1;encoding=s16le`.
 #[utoipa::path(post, path = "/extract-embedding", tag = "Embeddings",
-    params(("channel" = Option<String>, Query, description = "Of a recording that is the body itself: `mix` for the mean of all channels, or the number of one.")),
+    params(("channel" = Option<String>, Query, description = "For a recording that is the body itself: `mix` for the mean of all channels, or the number of one channel.")),
     request_body(content(
         (ExtractRequest = "application/json"),
         (RawRecording = "application/octet-stream"),
     )),
     security(("ApiKey" = []), ("Bearer" = [])),
     responses(
-        (status = 200, body = ExtractResponse, description = "The embedding, and what it was made from",
+        (status = 200, body = ExtractResponse, description = "The embedding, and the properties of its recording",
             headers(("Server-Timing" = String, description = "The time of each stage: `queue`, `decode`, `preprocess`, `encode`."))),
         ExtractErrors,
     ),

@@ -1,4 +1,4 @@
-//! `GET /health` and `GET /ready`: is the process alive, and will it take work?
+//! `GET /health` and `GET /ready`: whether the process is alive, and whether it accepts work.
 
 use axum::Json;
 use axum::extract::State;
@@ -9,7 +9,7 @@ use crate::http::error::ApiError;
 use crate::http::error_table::error_responses;
 use crate::http::state::AppState;
 
-/// The process lives.
+/// The state of the process.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct Health {
     /// `healthy`, or `starting` until the model is loaded.
@@ -23,20 +23,21 @@ pub(in crate::http) struct Health {
     version: &'static str,
 }
 
-/// The service takes work.
+/// The readiness of the service.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct Ready {
     /// Always `ready`.
     #[schema(example = "ready")]
     status: &'static str,
-    /// Whether speakers can be changed: `ok`, `unavailable` for now, or `none` if they are not kept. Embedding goes on without.
+    /// Whether enrolled speakers can be changed: `ok`, `unavailable` for the moment, or `none` if the service stores no
+    /// speakers. Embedding does not need the store.
     #[schema(example = "ok")]
     store: &'static str,
 }
 
-/// Is the process alive?
+/// Check whether the process is alive.
 ///
-/// Always 200 while it is.
+/// Returns 200 as long as the process is alive.
 #[utoipa::path(get, path = "/health", tag = "Operation", responses(
     (status = 200, body = Health, description = "The process is alive"),
 ))]
@@ -48,15 +49,15 @@ pub(in crate::http) async fn health(State(state): State<AppState>) -> Json<Healt
 
 error_responses!(ReadyErrors, "model_not_ready", "shutting_down", "store_unavailable");
 
-/// Does the service take work?
+/// Check whether the service accepts work.
 #[utoipa::path(get, path = "/ready", tag = "Operation", responses(
-    (status = 200, body = Ready, description = "It does"),
+    (status = 200, body = Ready, description = "The service accepts work"),
     ReadyErrors,
 ))]
 pub(in crate::http) async fn ready(State(state): State<AppState>) -> Result<Json<Ready>, ApiError> {
     state.embedder()?;
     let store = state.store.get().and_then(Option::as_ref);
-    // Unlike a server that is away, a file does not come back by itself.
+    // A server may become reachable again, but a missing file does not come back without intervention.
     store.map_or(Ok(()), |store| store.check_place())?;
     let store = match store {
         None => "none",

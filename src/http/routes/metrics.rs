@@ -1,4 +1,4 @@
-//! `GET /metrics`: what the service has counted and timed, as Prometheus reads it.
+//! `GET /metrics`: the metrics of the service, in Prometheus' format.
 
 use std::sync::atomic::Ordering;
 
@@ -13,9 +13,9 @@ use crate::http::live;
 use crate::http::metrics::TEXT_FORMAT;
 use crate::http::state::AppState;
 
-/// What the service has done so far, in Prometheus' text format.
+/// Get the metrics in Prometheus' text format.
 #[utoipa::path(get, path = "/metrics", tag = "Operation", responses(
-    (status = 200, body = String, content_type = "text/plain", description = "Counters and histograms; 404 where METRICS_ADDRESS has moved them"),
+    (status = 200, body = String, content_type = "text/plain", description = "Counters and histograms; 404 if METRICS_ADDRESS is set"),
 ))]
 pub(in crate::http) async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
     if !state.config.has_metrics {
@@ -24,7 +24,7 @@ pub(in crate::http) async fn metrics(State(state): State<AppState>) -> Result<Re
     written(&state)
 }
 
-/// The service on an address that serves metrics alone.
+/// Returns the router for an address that serves only metrics.
 pub(in crate::http) fn alone(state: AppState) -> Router {
     let route = async |State(state): State<AppState>| written(&state);
     Router::new().route("/metrics", get(route)).with_state(state)

@@ -1,4 +1,4 @@
-//! The routes, an endpoint a file.
+//! The routes, one endpoint per file.
 
 pub(super) mod compare_embeddings;
 pub(super) mod extract_answer;

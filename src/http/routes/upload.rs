@@ -29,7 +29,7 @@ impl Parse for RecordingInForm {
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "it describes a multipart form to OpenAPI")]
 pub(in crate::http) struct UploadForm {
-    /// The audio file; its name may say what it is, its content decides.
+    /// The audio file. Its name may be a hint at the format, but its content decides.
     #[schema(value_type = String, format = Binary)]
     file: Bytes,
 }
@@ -39,7 +39,7 @@ pub(in crate::http) struct UploadForm {
     request_body(content = UploadForm, content_type = "multipart/form-data"),
     security(("ApiKey" = []), ("Bearer" = [])),
     responses(
-        (status = 200, body = ExtractResponse, description = "The embedding, and what it was made from",
+        (status = 200, body = ExtractResponse, description = "The embedding, and the properties of its recording",
             headers(("Server-Timing" = String, description = "The time of each stage: `queue`, `decode`, `preprocess`, `encode`."))),
         ExtractErrors,
     ),

@@ -1,4 +1,4 @@
-//! A connection to PostgreSQL as [`Sql`].
+//! Implements [`Sql`] for a connection to PostgreSQL.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -25,35 +25,35 @@ use crate::store::sql::{Revision, Row, Sql, Value, one};
 
 const BEGIN_READING: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-/// Statements of [`Sql::query_many`] that are on their way at once.
+/// The number of statements of [`Sql::query_many`] that are in flight at once.
 const AT_ONCE: usize = 128;
 
-/// A connection. What it waits for has a time limit; afterwards the connection is of no use, as after any error that makes the store
-/// unavailable.
+/// A connection. Every wait has a time limit. After a timeout, as after any error that makes the store unavailable, the
+/// connection can no longer be used.
 pub(super) struct Connection {
     client: Client,
     statements: RefCell<HashMap<&'static str, Statement>>,
-    /// For each answer.
+    /// The time limit for each response.
     patience: Duration,
-    /// In microseconds since 1970.
+    /// When the server was started, in microseconds since 1970.
     server_started: i64,
     version: i64,
-    /// It drives this connection alone, while somebody waits for an answer. Taken when the connection is dropped.
+    /// Drives only this connection, while a caller waits for a response. Taken when the connection is dropped.
     runtime: Option<Runtime>,
 }
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     Read,
     Write,
-    /// A read whose rows wait for who takes them.
+    /// A read whose rows wait for a slow receiver.
     LongRead,
 }
 
 impl Purpose {
-    /// How long each answer is waited for. Who writes waits for the lock, too, which another replica may hold for a large import; a long
-    /// read for its first row, which may have to be sorted.
+    /// Returns the time limit for each response. A write also waits for the lock, which another replica may hold for a
+    /// large import. A long read waits for its first row, which may require sorting.
     fn patience(self) -> Duration {
         Duration::from_secs(match self {
             Self::Read => 5,
@@ -62,10 +62,10 @@ impl Purpose {
         })
     }
 
-    /// What the server is told of it.
+    /// Returns the settings for the server.
     fn settings(self) -> String {
         match self {
-            // A statement that nobody waits for any more does not go on.
+            // The server stops a statement whose client no longer waits for it.
             Self::Read | Self::Write => {
                 format!("{SETTINGS} SET statement_timeout TO '{}s';", self.patience().as_secs() + 1)
             }
@@ -80,14 +80,14 @@ impl Connection {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| ConnectError::Unavailable(error.to_string()))?;
         let connect = server.settings().config.connect(server.settings().tls.clone());
-        // One server after the other is tried.
+        // The servers are tried one after the other.
         let limit = patience + server.connect_timeout();
         let connected = runtime.block_on(async { timeout(limit, connect).await });
         let (client, connection) = connected
             .map_err(|_| ConnectError::Unavailable(no_answer(limit)))?
             .map_err(|error| ConnectError::of(&error))?;
         runtime.spawn(async move {
-            // Whoever waits for an answer is told.
+            // Callers that wait for a response receive the error.
             let _ = connection.await;
         });
         let mut connection = Self {
@@ -116,17 +116,17 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether the server is still there, as far as is known.
+    /// Returns whether the connection is still open, as far as known.
     pub(super) fn is_open(&self) -> bool {
         !self.client.is_closed()
     }
 
-    /// Whether there are the tables that this program knows.
+    /// Returns whether the server has the tables that this program knows.
     pub(super) fn has_tables(&self) -> bool {
         self.version == VERSION
     }
 
-    /// Makes the tables, or brings them to their newest version.
+    /// Creates the tables, or brings them to their newest version.
     pub(super) fn make_tables(&mut self) -> Result<(), StoreError> {
         if self.has_tables() {
             return Ok(());
@@ -143,7 +143,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Makes changes that are seen together, while nobody else makes any.
+    /// Makes changes in one transaction, while no other connection makes any.
     pub(super) fn write(&self, work: Work<'_>) -> Result<(), StoreError> {
         self.in_transaction("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", &mut |sql| {
             let version = one(sql, LOCK_STATE, &[], |row| row.integer(0))?;
@@ -154,7 +154,7 @@ impl Connection {
         })
     }
 
-    /// Reads as of one moment. Whether there are tables.
+    /// Reads a consistent state. Returns whether the tables exist.
     pub(super) fn read(&self, work: Work<'_>) -> Result<bool, StoreError> {
         if self.has_tables() {
             self.in_transaction(BEGIN_READING, work)?;
@@ -162,7 +162,7 @@ impl Connection {
         Ok(self.has_tables())
     }
 
-    /// As [`Connection::read`], for the last time: what the server has still to tell afterwards nobody takes.
+    /// Like [`Connection::read`], as the connection's last use. The rest of the response is not read.
     pub(super) fn read_at_last(self, work: Work<'_>) -> Result<bool, StoreError> {
         if self.has_tables() {
             self.batch(BEGIN_READING)?;
@@ -177,7 +177,7 @@ impl Connection {
         match &outcome {
             Ok(()) => self.batch("COMMIT"),
             Err(StoreError::Unavailable { .. }) => outcome,
-            // It is told whether that worked by the next who uses the connection.
+            // If the rollback fails, its error is returned instead.
             Err(_) => self.batch("ROLLBACK").and(outcome),
         }
     }
@@ -186,7 +186,7 @@ impl Connection {
         one(self, statement, &[], |row| row.integer(0))
     }
 
-    /// Waits for the server, though not for ever.
+    /// Waits for the server. Every response has a time limit.
     fn wait<T>(&self, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         match &self.runtime {
             Some(runtime) => runtime.block_on(answer),
@@ -194,7 +194,7 @@ impl Connection {
         }
     }
 
-    /// An answer of the server, if it comes in time.
+    /// Waits for a response of the server until the time limit.
     async fn in_time<T>(
         &self,
         answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
@@ -223,7 +223,7 @@ fn no_answer(patience: Duration) -> String {
 impl Drop for Connection {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // It may be dropped where nobody may wait.
+            // The connection may be dropped on a thread that must not block.
             runtime.shutdown_background();
         }
     }
@@ -266,7 +266,7 @@ impl Sql for Connection {
                 self.client.query_raw(&statement, values).await?.try_collect::<Vec<_>>().await
             };
             for (chunk, sets) in sets.chunks(AT_ONCE).enumerate() {
-                // They are sent in order, and answered in order.
+                // The statements are sent in order, and answered in order.
                 let answers = self.in_time(try_join_all(sets.iter().map(query))).await?;
                 for (place, rows) in answers.iter().enumerate() {
                     rows.iter().try_for_each(|row| each(chunk * AT_ONCE + place, row))?;

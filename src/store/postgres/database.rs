@@ -1,4 +1,4 @@
-//! Connections to a server, a few of them.
+//! A pool of a few connections to a server.
 
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,16 +12,16 @@ use crate::store::database::{self, Source, Work, Writable};
 use crate::store::error::{OpenError, StoreError};
 use crate::store::sql::Sql;
 
-/// Connections that read, at the most.
+/// The most connections for reading.
 const MAX_READERS: usize = 4;
 
-/// One more for who reads by a single statement: searches wait for no lists.
+/// One more connection for reads of a single statement, so that searches do not wait for lists.
 const MAX_LOOKERS: usize = MAX_READERS + 1;
 
 /// How long a read waits for a connection.
 const READER_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long nobody tries again to connect.
+/// How long connecting is not tried again after a failure.
 const REST: Duration = Duration::from_secs(1);
 
 /// A database of speakers on a server.
@@ -34,20 +34,20 @@ pub(in crate::store) struct Database {
 #[derive(Default)]
 struct Readers {
     idle: Vec<Connection>,
-    /// How many there are, idle or not.
+    /// The number of connections, including idle ones.
     open: usize,
-    /// The last try to connect, if it failed.
+    /// The last attempt to connect, if it failed.
     failure: Option<(Instant, String)>,
 }
 
-/// A connection that reads, and that counts until it is dropped.
+/// A connection for reading. It counts as open until it is dropped.
 struct Reader<'a> {
     connection: Option<Connection>,
     was_idle: bool,
     database: &'a Database,
 }
 
-/// The connection that writes.
+/// The connection for writing.
 struct Writer {
     server: Server,
     connection: Mutex<Connection>,
@@ -62,7 +62,7 @@ impl Database {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection that nobody else uses.
+    /// Returns a connection for exclusive use.
     fn reader(&self, max: usize) -> Result<Reader<'_>, StoreError> {
         let deadline = Instant::now() + READER_PATIENCE;
         let mut readers = self.readers();
@@ -86,7 +86,7 @@ impl Database {
         }
         readers.open += 1;
         drop(readers);
-        // From here on it counts.
+        // From here on, dropping the reader frees its slot.
         let mut reader = Reader { connection: None, was_idle: false, database: self };
         let opened = Connection::open(&self.server, Purpose::Read).map_err(StoreError::from);
         let failure = match &opened {
@@ -107,10 +107,10 @@ impl Database {
             let reader = self.reader(max)?;
             let Some(connection) = &reader.connection else { continue };
             match work(connection) {
-                // The server may have been restarted meanwhile; others that are idle are no better.
+                // The server may have been restarted meanwhile, in which case other idle connections are broken too.
                 Err(StoreError::Unavailable { .. }) if reader.was_idle => self.close_idle(),
                 outcome => {
-                    // One that has found no tables does not look again.
+                    // A connection that has found no tables does not check again, so it is not reused.
                     if connection.has_tables() && !matches!(outcome, Err(StoreError::Unavailable { .. })) {
                         reader.give_back();
                     }
@@ -160,11 +160,11 @@ impl Source for Database {
 }
 
 impl database::Database for Database {
-    /// Makes the tables where there are none.
+    /// Creates missing tables.
     fn migrate(&self) -> Result<bool, OpenError> {
         let made = Connection::open(&self.server, Purpose::Write).map(|mut connection| {
             let made = connection.make_tables();
-            // A server that is there and does not do it will not do it later.
+            // If the server answers but cannot do this, retrying does not help.
             made.map_err(|error| (error, connection.is_open()))
         });
         match made {
@@ -178,7 +178,7 @@ impl database::Database for Database {
         }
     }
 
-    /// The server sees to that.
+    /// The server checks its data itself.
     fn check(&self) -> Result<(), OpenError> {
         Ok(())
     }
@@ -193,12 +193,12 @@ impl database::Database for Database {
         false
     }
 
-    /// It takes a connection of its own.
+    /// Uses a separate connection.
     fn read_long(&self, work: Work<'_>) -> Result<bool, StoreError> {
         Connection::open(&self.server, Purpose::LongRead)?.read_at_last(work)
     }
 
-    /// The server overwrites what was removed, when it is vacuumed.
+    /// The server overwrites removed data when it vacuums.
     fn may_hold_removed(&self) -> bool {
         false
     }

@@ -1,4 +1,4 @@
-//! What errors of PostgreSQL mean.
+//! Classifies errors of PostgreSQL.
 
 use std::error::Error as _;
 use std::io;
@@ -8,13 +8,13 @@ use tokio_postgres::error::SqlState;
 
 use crate::store::error::StoreError;
 
-/// Why there is no connection.
+/// The reason why there is no connection.
 pub(super) enum ConnectError {
-    /// It may come.
+    /// A later attempt may succeed.
     Unavailable(String),
-    /// It will not, unless somebody changes something.
+    /// Attempts fail until an operator changes something.
     Refused(String),
-    /// A newer version of this program has made the tables.
+    /// A newer version of this program created the tables.
     Newer(i64),
 }
 
@@ -23,7 +23,7 @@ impl ConnectError {
         let reason = text(error);
         let may_come = match (error.code(), io_kind(error)) {
             (Some(code), _) => is_passing(code),
-            // What rustls says of a certificate is that the data are invalid.
+            // rustls reports an invalid certificate as invalid data.
             (None, Some(kind)) => kind != io::ErrorKind::InvalidData,
             (None, None) => error.is_closed(),
         };
@@ -44,15 +44,15 @@ impl From<ConnectError> for StoreError {
 }
 
 impl From<Error> for StoreError {
-    /// What the server, the network or an operator is to blame for passes, or is repaired; all else is a bug.
+    /// Errors of the server, the network or an operator are temporary or can be repaired. All others are bugs.
     fn from(error: Error) -> Self {
         let is_bug = match error.code() {
             Some(code) if [SqlState::INSUFFICIENT_PRIVILEGE, SqlState::UNDEFINED_TABLE].contains(code) => {
                 false
             }
-            // Data exceptions, violated constraints, statements that are wrong, and limits of the program.
+            // Data exceptions, violated constraints, invalid statements, and limits of the program.
             Some(code) => ["22", "23", "42", "54"].iter().any(|class| code.code().starts_with(class)),
-            // What came is not what was expected.
+            // The response was not the expected one.
             None => !error.is_closed() && io_kind(&error).is_none(),
         };
         let reason = text(&error);
@@ -60,7 +60,7 @@ impl From<Error> for StoreError {
     }
 }
 
-/// Whether a server that refuses a connection may take one later.
+/// Returns whether a server that rejects a connection may accept one later.
 fn is_passing(code: &SqlState) -> bool {
     ["08", "53", "55", "57", "58"].iter().any(|class| code.code().starts_with(class))
 }
@@ -69,7 +69,7 @@ fn io_kind(error: &Error) -> Option<io::ErrorKind> {
     Some(error.source()?.downcast_ref::<io::Error>()?.kind())
 }
 
-/// The error with what caused it.
+/// Returns the error with its causes.
 pub(super) fn text(error: &Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

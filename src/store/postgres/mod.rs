@@ -1,4 +1,4 @@
-//! Speakers in PostgreSQL, for several replicas. The only folder that names tokio_postgres.
+//! Stores speakers in PostgreSQL, for several replicas. No code outside this folder uses tokio_postgres.
 
 mod connection;
 mod database;

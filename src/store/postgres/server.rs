@@ -1,4 +1,4 @@
-//! Which server, as a URL names it.
+//! The server that a URL names.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,17 +11,17 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::tls::{Verification, client_config};
 
-/// How long connecting may take.
+/// The time limit for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long the system waits for a server to confirm what was sent.
+/// How long the system waits for a server to confirm sent data.
 const TCP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where a server is, and how it is spoken to. Cheap to clone; neither `Debug` nor [`Server::name`] shows the password.
+/// The address of a server, and how to connect to it. Cheap to clone; neither `Debug` nor [`Server::name`] shows the password.
 #[derive(Clone)]
 pub struct Server(Arc<Settings>);
 
-/// Read of a URL.
+/// The settings read from a URL.
 pub(super) struct Settings {
     url: String,
     pub(super) config: Config,
@@ -29,31 +29,31 @@ pub(super) struct Settings {
     name: String,
 }
 
-/// Why a URL names no server.
+/// The reason why a URL names no server.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// It is not of that form.
+    /// The URL is malformed.
     #[error("{}", super::error::text(.0))]
     Url(#[from] tokio_postgres::Error),
-    /// There is no such way.
+    /// `sslmode` has an unknown value.
     #[error("sslmode should be disable, prefer, require or verify-full")]
     SslMode,
-    /// It matters only if it is verified.
+    /// `sslrootcert` has no effect without verification.
     #[error("sslrootcert needs sslmode=verify-full")]
     UnusedRoots,
     /// The certificates cannot be used.
     #[error("sslrootcert: {0}")]
     Roots(String),
-    /// A part of a password may be taken for something else.
+    /// A part of the password could be mistaken for another part of the URL.
     #[error("'@' and '?' in a user's name or password should be written as %40 and %3F")]
     Ambiguous,
-    /// No host, no database.
+    /// The host or the database is missing.
     #[error("it should name a host and a database: postgres://USER:PASSWORD@HOST/DATABASE")]
     Incomplete,
 }
 
 impl Server {
-    /// Reads a URL, `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full`, as libpq does.
+    /// Parses a URL, `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full`, as libpq does.
     pub fn of_url(url: &str) -> Result<Self, ServerError> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let (mut mode, mut roots, mut others) = (None, None, Vec::new());
@@ -94,21 +94,21 @@ impl Server {
         if config.get_application_name().is_none() {
             config.application_name(env!("CARGO_PKG_NAME"));
         }
-        // Of several hosts the one that takes changes.
+        // Of several hosts, the one that accepts changes is used.
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         let tls = MakeRustlsConnect::new(client_config(&verification).map_err(ServerError::Roots)?);
         let name = name(&config);
         Ok(Self(Arc::new(Settings { url: url.to_owned(), config, tls, name })))
     }
 
-    /// How long trying all its hosts may take.
+    /// Returns how long trying all hosts may take.
     pub(super) fn connect_timeout(&self) -> Duration {
         let config = &self.0.config;
         let hosts = config.get_hosts().len() as u32;
         config.get_connect_timeout().map_or(CONNECT_TIMEOUT, |timeout| *timeout) * hosts
     }
 
-    /// The host and the database, for people.
+    /// Returns the host and the database, for people.
     pub fn name(&self) -> &str {
         &self.0.name
     }

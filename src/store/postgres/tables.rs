@@ -1,10 +1,11 @@
-//! The tables, in a schema of their own, by version.
+//! The tables by version, in a separate schema.
 
-/// The version of the tables below, which `state` keeps.
+/// The version of the tables below, which `state` stores.
 pub(super) const VERSION: i64 = 1;
 
-/// What every connection says first. Whoever has begun a transaction and is not heard of again keeps nobody waiting. Statements are
-/// planned once: while the tables are empty, scans would be chosen, and stay when they have grown.
+/// The first statements on every connection. A transaction whose client falls silent is ended, so that it blocks no
+/// other client. Statements are planned once. While the tables are empty, the planner would choose scans, and keep them
+/// after the tables have grown.
 pub(super) const SETTINGS: &str = "
 SET search_path TO voice_embedding_service;
 SET lock_timeout TO '20s';
@@ -13,41 +14,42 @@ SET enable_seqscan TO off;
 SET jit TO off;
 ";
 
-/// What a connection says whose rows wait for who takes them. Not every server knows each of these.
+/// Settings of a connection whose rows wait for a slow receiver. Not every server knows each of them.
 pub(super) const WITHOUT_TIMEOUTS: &str = "
 SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings
     WHERE name IN ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout');
 ";
 
-/// How far the database is. A restored table has a number of its own.
+/// Reads the database's revision. A restored table has a different OID.
 pub(super) const REVISION: &str = "SELECT revision, forgotten, CAST(tableoid AS BIGINT) FROM state";
 
-/// When the server was started, in microseconds: one that was restarted, or has taken over, may have lost changes.
+/// Reads when the server was started, in microseconds since 1970. A server that was restarted, or has taken over from
+/// another, may have lost changes.
 pub(super) const STARTED: &str =
     "SELECT CAST(EXTRACT(EPOCH FROM pg_postmaster_start_time()) * 1000000 AS BIGINT)";
 
-/// Whether there are tables.
+/// Tests whether the tables exist.
 pub(super) const HAS_TABLES: &str =
     "SELECT COUNT(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('voice_embedding_service.state')";
 
-/// Whether there is a schema, which somebody with more rights may have made.
+/// Tests whether the schema exists. A user with more rights may have created it.
 pub(super) const HAS_SCHEMA: &str =
     "SELECT COUNT(*) FROM pg_catalog.pg_namespace WHERE nspname = 'voice_embedding_service'";
 
-/// Makes the schema.
+/// Creates the schema.
 pub(super) const CREATE_SCHEMA: &str = "CREATE SCHEMA voice_embedding_service";
 
-/// One process at a time makes or changes tables.
+/// Lets a single process at a time create or change tables.
 pub(super) const LOCK_TABLES: &str = "SELECT 1 FROM (SELECT pg_advisory_xact_lock(1450132845)) one";
 
-/// The tables' version.
+/// Reads the version of the tables.
 pub(super) const TABLES_VERSION: &str = "SELECT version FROM state";
 
-/// As [`TABLES_VERSION`]; nobody else writes until the transaction ends.
+/// Like [`TABLES_VERSION`], but blocks all other writers until the transaction ends.
 pub(super) const LOCK_STATE: &str = "SELECT version FROM state FOR UPDATE";
 
-/// What brings the tables from each version to the next, beginning with none. They are those of SQLite, whose description holds
-/// for them; texts compare bytewise.
+/// The migrations from each version to the next, starting without tables. The tables correspond to those of SQLite,
+/// whose description applies to them. Texts compare bytewise.
 pub(super) const MIGRATIONS: [&str; VERSION as usize] = ["
 CREATE TABLE state (
     one BIGINT PRIMARY KEY CHECK (one = 1),

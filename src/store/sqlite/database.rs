@@ -1,4 +1,4 @@
-//! A file of SQLite, or a database in memory.
+//! A SQLite database in a file or in memory.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,13 +15,13 @@ use super::tables::VERSION;
 use crate::store::database::{self, Source, Work, Writable};
 use crate::store::error::{OpenError, StoreError};
 
-/// Connections for reading that are kept open.
+/// The most idle connections for reading.
 const MAX_IDLE: usize = 4;
 
-/// How long emptying the log waits for those who read.
+/// How long emptying the log waits for readers.
 const ERASE_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// A database of speakers: connections to it, on demand.
+/// A database of speakers, which opens connections on demand.
 pub(in crate::store) struct Database {
     place: Place,
     idle: Mutex<Vec<Connection>>,
@@ -30,19 +30,19 @@ pub(in crate::store) struct Database {
 }
 
 enum Place {
-    /// Created at the first write, and its folder with it.
+    /// The file is created at the first write, together with its folder.
     File(PathBuf),
     Memory(Arc<Mutex<Connection>>),
 }
 
-/// The connection that writes.
+/// The connection for writing.
 enum WriteConnection {
     Own(Connection, Arc<OpenedFile>),
     Shared(Arc<Mutex<Connection>>),
 }
 
 impl Database {
-    /// Checks that a file, if it is there, is a database of this program; it is not changed.
+    /// Checks that a file, if it exists, is a database of this program. Does not change it.
     pub(in crate::store) fn open(path: &Path) -> Result<Self, OpenError> {
         let path = resolved(path);
         check_file(&path)?;
@@ -50,7 +50,7 @@ impl Database {
         Ok(Self { place: Place::File(path), idle: Mutex::default(), opened })
     }
 
-    /// An empty database in memory.
+    /// Opens an empty database in memory.
     pub(in crate::store) fn in_memory() -> Result<Self, OpenError> {
         let system = |reason: String| OpenError::System { place: ":memory:".into(), reason };
         let connection = Connection::open_in_memory().map_err(|error| system(error.to_string()))?;
@@ -107,7 +107,7 @@ impl database::Database for Database {
         Ok(true)
     }
 
-    /// It reads all of the file.
+    /// Reads the whole file.
     fn check(&self) -> Result<(), OpenError> {
         let Place::File(path) = &self.place else { return Ok(()) };
         if path.metadata().map_or(0, |metadata| metadata.len()) == 0 {
@@ -128,7 +128,7 @@ impl database::Database for Database {
             }
             Place::File(path) => path,
         };
-        // Where the file is gone, another must not take its place unnoticed.
+        // If the file is gone, no other file must take its place unnoticed.
         self.opened.check()?;
         create(path)?;
         let connection = connection_for_writing(path)?;
@@ -144,14 +144,14 @@ impl database::Database for Database {
         matches!(self.place, Place::Memory(_))
     }
 
-    /// It takes a connection of its own.
+    /// Uses a separate connection.
     fn read_long(&self, work: Work<'_>) -> Result<bool, StoreError> {
         let Place::File(path) = &self.place else { return self.read(work) };
         let Some(connection) = open_for_reading(path)? else { return Ok(false) };
         in_one_moment(&connection, work).map(|()| true)
     }
 
-    /// Whether changes are in the write-ahead log alone, of this or an earlier process.
+    /// Returns whether the write-ahead log contains changes, of this or an earlier process.
     fn may_hold_removed(&self) -> bool {
         let Place::File(path) = &self.place else { return false };
         let log = beside(path, "-wal");
@@ -217,7 +217,7 @@ impl Writable for WriteConnection {
             Self::Own(_, opened) => opened.check(),
             Self::Shared(_) => Ok(()),
         };
-        // Of a file that has another at its place by now, the log would be written over that one.
+        // If another file is at the path by now, the log would be written over that file.
         check()?;
         self.with(|connection| {
             let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
@@ -228,7 +228,7 @@ impl Writable for WriteConnection {
         })
     }
 
-    /// Moves the write-ahead log into the database, where removed rows are overwritten, and empties it.
+    /// Moves the write-ahead log into the database, where removed rows are overwritten, and empties the log.
     fn erase(&self) -> bool {
         let checkpoint = |connection: &Connection| {
             connection.busy_timeout(ERASE_TIMEOUT)?;
@@ -248,7 +248,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads as of one moment.
+/// Reads a consistent state.
 fn in_one_moment(connection: &Connection, work: Work<'_>) -> Result<(), StoreError> {
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)?;
     work(&*transaction)?;

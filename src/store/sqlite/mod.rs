@@ -1,4 +1,4 @@
-//! Speakers in SQLite: one file, or memory. The only folder that names rusqlite.
+//! Stores speakers in SQLite, in a file or in memory. No code outside this folder uses rusqlite.
 
 mod database;
 mod open;

@@ -1,4 +1,4 @@
-//! How connections to a database of SQLite are opened, and files made.
+//! Opens connections to SQLite databases, and creates files.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::ErrorKind;
@@ -13,16 +13,16 @@ use super::tables::{APPLICATION_ID, MIGRATIONS, VERSION};
 use crate::store::error::{OpenError, StoreError};
 use crate::store::place::folder_of;
 
-/// How long a connection waits for another process.
+/// How long a connection waits for other processes.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Prepared statements that a connection keeps: all there are.
+/// The number of cached prepared statements per connection. It is enough for all statements.
 const STATEMENT_CACHE: usize = 96;
 
-/// The path that links lead to; SQLite puts its other files beside that one.
+/// Follows links to the actual path. SQLite creates its other files beside that path.
 pub(super) fn resolved(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
-    // As many as systems follow.
+    // The number of links that systems follow.
     for _ in 0..40 {
         let Ok(target) = std::fs::read_link(&path) else { break };
         path = path.parent().map_or_else(|| target.clone(), |folder| folder.join(&target));
@@ -30,15 +30,15 @@ pub(super) fn resolved(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or(path)
 }
 
-/// A file that belongs to a database that is not there any more, and would be taken for the new one's.
+/// Returns a file that is left of a missing database, and that SQLite would take for a part of a new one.
 pub(super) fn left_over(path: &Path) -> Option<PathBuf> {
     let is_there = |file: &PathBuf| file.metadata().is_ok_and(|metadata| metadata.len() > 0);
     ["-wal", "-journal"].map(|ending| beside(path, ending)).into_iter().find(is_there)
 }
 
-/// Makes the database, for its owner alone, unless it is there; SQLite gives the files beside it the same permissions. It is made under
-/// another name, so that a process killed meanwhile leaves nothing half made. It is never opened but by SQLite: closing any other
-/// descriptor of it would drop this process's locks (POSIX).
+/// Creates the database, readable by its owner only, unless it exists. SQLite gives the files beside it the same
+/// permissions. The database is created under another name, so that a killed process leaves no incomplete database. Only
+/// SQLite may open it: closing any other descriptor of the file would drop this process's locks (POSIX).
 pub(super) fn create(path: &Path) -> Result<(), StoreError> {
     if path.exists() {
         return Ok(());
@@ -47,7 +47,7 @@ pub(super) fn create(path: &Path) -> Result<(), StoreError> {
         |error: std::io::Error| StoreError::Unavailable { reason: format!("{}: {error}", path.display()) };
     if let Some(file) = left_over(path) {
         let reason = format!("{} is left of another database", file.display());
-        // Another process may have made the database meanwhile.
+        // Another process may have created the database meanwhile.
         return if path.exists() { Ok(()) } else { Err(StoreError::Unavailable { reason }) };
     }
     let folder = folder_of(path);
@@ -68,7 +68,7 @@ pub(super) fn create(path: &Path) -> Result<(), StoreError> {
             placed => placed.and_then(|()| File::open(folder)?.sync_all()).map_err(unavailable),
         }
     });
-    // It has another name by now, or is of no use.
+    // By now, the file has another name or is of no use.
     for ending in ["", "-journal", "-wal", "-shm"] {
         let _ = std::fs::remove_file(beside(&new, ending));
     }
@@ -81,14 +81,14 @@ pub(super) fn make(path: &Path) -> Result<(), StoreError> {
     connection.close().map_err(|(_, error)| error.into())
 }
 
-/// The path with something behind it.
+/// Appends an ending to a path.
 pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     name.into()
 }
 
-/// A connection to a database that is there and has tables.
+/// Opens a connection to a database that exists and has tables.
 pub(super) fn open_for_reading(path: &Path) -> Result<Option<Connection>, StoreError> {
     if !path.exists() {
         return Ok(None);
@@ -98,7 +98,7 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Option<Connection>, StoreE
     Ok((version(&connection)? > 0).then_some(connection))
 }
 
-/// Closing it changes nothing, as closing one that can write may.
+/// Opens a connection that cannot write. Closing it changes nothing, whereas closing one that can write may.
 pub(super) fn connection_for_reading(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -106,7 +106,7 @@ pub(super) fn connection_for_reading(path: &Path) -> rusqlite::Result<Connection
     Ok(connection)
 }
 
-/// To a file that is there.
+/// Opens a connection to an existing file.
 pub(super) fn connection_for_writing(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     Connection::open_with_flags(path, flags)
@@ -116,8 +116,8 @@ pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// Sets a connection up, and brings the tables to their newest version. The lock of the transaction keeps other processes from
-/// doing the same.
+/// Configures a connection, and brings the tables to their newest version. The transaction's lock prevents other
+/// processes from doing the same.
 pub(super) fn prepare_for_writing(connection: &Connection) -> Result<(), StoreError> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
@@ -125,10 +125,10 @@ pub(super) fn prepare_for_writing(connection: &Connection) -> Result<(), StoreEr
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    // No copies of pages in temporary files, which containers often cannot write.
+    // SQLite copies pages to memory instead of temporary files, which containers often cannot write.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
-    // 8 MB: the indexes of 100,000 enrolments.
+    // 8 MB, which is enough for the indexes of 100,000 enrolments.
     connection.pragma_update(None, "cache_size", -8_000)?;
     if version(connection)? == VERSION {
         return Ok(());
@@ -144,7 +144,7 @@ pub(super) fn prepare_for_writing(connection: &Connection) -> Result<(), StoreEr
     Ok(transaction.commit()?)
 }
 
-/// Refuses a database that has become another's, or a newer version's, since the start.
+/// Rejects a database that now belongs to another program or a newer version.
 pub(super) fn check_version(connection: &Connection) -> Result<(), StoreError> {
     let reason = match state_of(connection)? {
         FileState::Ours(version) if version > VERSION => {
@@ -156,10 +156,10 @@ pub(super) fn check_version(connection: &Connection) -> Result<(), StoreError> {
     Err(StoreError::Unavailable { reason })
 }
 
-/// Whose a database is.
+/// The owner of a database.
 enum FileState {
     Empty,
-    /// Of this version.
+    /// This program, with this version.
     Ours(i64),
     OtherPrograms,
 }
@@ -175,7 +175,7 @@ fn state_of(connection: &Connection) -> rusqlite::Result<FileState> {
     Ok(if is_empty { FileState::Empty } else { FileState::OtherPrograms })
 }
 
-/// Checks that a file, if it is there, is a database of this program.
+/// Checks that a file, if it exists, is a database of this program.
 pub(super) fn check_file(path: &Path) -> Result<(), OpenError> {
     let own = || path.to_owned();
     if !path.exists() {
@@ -186,7 +186,7 @@ pub(super) fn check_file(path: &Path) -> Result<(), OpenError> {
     }
     let connection = connection_for_reading(path).map_err(|error| open_error(path, &error))?;
     let state = state_of(&connection).or_else(|error| match error.sqlite_error_code() {
-        // Something was interrupted before the database had a write-ahead log: whoever may write undoes it.
+        // A write was interrupted before the database had a write-ahead log. A connection for writing undoes it.
         Some(ErrorCode::ReadOnly) => {
             state_of(&connection_for_writing(path)?)?;
             state_of(&connection)
@@ -213,7 +213,7 @@ pub(super) fn open_error(path: &Path, error: &Error) -> OpenError {
 }
 
 impl From<Error> for StoreError {
-    /// What the disk, another process or the file is to blame for passes, or is repaired; all else is a bug.
+    /// Errors of the disk, another process or the file are temporary or can be repaired. All others are bugs.
     fn from(error: Error) -> Self {
         match error.sqlite_error_code() {
             Some(

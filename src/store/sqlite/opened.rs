@@ -1,4 +1,4 @@
-//! Whether the file that was opened is still the one at its path, and whether another process has it open.
+//! Detects whether the opened file is still the one at its path, and whether another process has it open.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -10,16 +10,16 @@ use rustix::fs::{FlockOperation, flock};
 use super::open::beside;
 use crate::store::error::StoreError;
 
-/// The file of a database, remembered by device and inode once it exists. SQLite keeps writing to a file that was removed, and those
-/// writes are lost. If another file took its place, the write-ahead log of the first would overwrite it.
+/// The file of a database, identified by device and inode once it exists. SQLite keeps writing to a file that was removed, and
+/// those writes are lost. If another file took its place, the write-ahead log of the first would overwrite it.
 pub(super) struct OpenedFile {
     path: Option<PathBuf>,
     identity: Mutex<Option<(u64, u64)>>,
     presence: OnceLock<Presence>,
 }
 
-/// This process among those that have a database open: each holds a shared lock on an empty file beside it. (SQLite's own locks
-/// would be lost if this process opened and closed the database in another way.)
+/// Marks this process as one that has the database open: each such process holds a shared lock on an empty file beside
+/// the database. (SQLite's own locks would be lost if this process opened and closed the database in another way.)
 struct Presence {
     /// Locked until the process ends.
     _file: Option<File>,
@@ -27,7 +27,7 @@ struct Presence {
 }
 
 impl Presence {
-    /// Looks for other processes and shows them this one. Where the lock cannot be had, there seem to be no others.
+    /// Checks for other processes, and makes this one visible to them. Without a lock, assumes that there are no others.
     fn show(path: &Path) -> Self {
         let options = OpenOptions::new().create(true).append(true).mode(0o600).clone();
         let Ok(file) = options.open(beside(path, "-lock")) else {
@@ -40,19 +40,19 @@ impl Presence {
 }
 
 impl OpenedFile {
-    /// The file at a path, if it is there.
+    /// Remembers the file at a path, if it exists.
     pub(super) fn new(path: &Path) -> Self {
         let opened = Self { path: Some(path.to_owned()), ..Self::none() };
         opened.remember();
         opened
     }
 
-    /// Of a database that is no file.
+    /// For a database that is not a file.
     pub(super) fn none() -> Self {
         Self { path: None, identity: Mutex::default(), presence: OnceLock::new() }
     }
 
-    /// Remembers the file at the path, unless one is remembered.
+    /// Remembers the file at the path, unless one is already remembered.
     pub(super) fn remember(&self) {
         let Some(path) = &self.path else { return };
         let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
@@ -62,12 +62,12 @@ impl OpenedFile {
         }
     }
 
-    /// Whether another process had the file open when this one opened it.
+    /// Returns whether another process had the file open when this one opened it.
     pub(super) fn has_others(&self) -> bool {
         self.presence.get().is_some_and(|presence| presence.has_others)
     }
 
-    /// Fails if the file that is remembered is not at its path any more.
+    /// Returns an error if the remembered file is no longer at its path.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         let Some(path) = &self.path else { return Ok(()) };
         let expected = *self.identity.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! A connection of SQLite as [`Sql`].
+//! Implements [`Sql`] for a connection to SQLite.
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ToSql};

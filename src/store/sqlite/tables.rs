@@ -1,19 +1,19 @@
 //! The tables, by version.
 
-/// The version of the tables below, as `user_version` of the database.
+/// The version of the tables below. The database stores it as `user_version`.
 pub(super) const VERSION: i64 = 3;
 
 /// Marks a database as this program's: "VoEm" in ASCII, as `application_id`.
 pub(super) const APPLICATION_ID: i64 = 0x566f_456d;
 
-/// How far a database is.
+/// Reads the revision of a database.
 pub(super) const REVISION: &str = "SELECT revision, forgotten FROM state";
 
-/// What brings a database from each version to the next, beginning with an empty one.
+/// The migrations from each version to the next, starting with an empty database.
 ///
-/// A speaker's key is never used again. `revision` rises with every change; a speaker has that of its last one, and removals are
-/// remembered up to `forgotten`, so that whoever knows a revision can ask for what has changed since. Times are in milliseconds
-/// since 1970, vectors little-endian `f32` with L2 norm 1.
+/// A speaker's key is never reused. `revision` rises with every change, and each speaker stores the revision of its last
+/// change. Removals after the revision `forgotten` are recorded. A reader that knows a revision can therefore query all
+/// changes since then. Times are in milliseconds since 1970. Vectors are little-endian `f32` with L2 norm 1.
 pub(super) const MIGRATIONS: [&str; VERSION as usize] = [
     "
 CREATE TABLE state (
@@ -82,7 +82,7 @@ UPDATE profiles SET without_seconds = (SELECT COUNT(*) FROM enrolments e
 UPDATE profiles SET warnings = IFNULL((SELECT GROUP_CONCAT(e.warnings, ' ') FROM enrolments e
     WHERE e.speaker = profiles.speaker AND e.model = profiles.model AND e.warnings <> ''), '');
 ",
-    // The number of speakers is counted by the statements that change it.
+    // The statements that change the number of speakers count it.
     "
 DROP TRIGGER IF EXISTS speaker_added;
 DROP TRIGGER IF EXISTS speaker_removed;

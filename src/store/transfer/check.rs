@@ -1,4 +1,4 @@
-//! Whether a file is an export that may be imported.
+//! Checks that a file is an export that may be imported.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -15,67 +15,67 @@ use crate::store::error::StoreError;
 use crate::store::reads::milliseconds;
 use crate::store::writes::MAX_ENROLMENTS;
 
-/// Bytes of a line at the most: more than a speaker with as many enrolments as there may be.
+/// The most bytes in a line. A speaker with the most enrolments needs fewer.
 const MAX_LINE_BYTES: u64 = 8 << 20;
 
-/// Models of an export at the most.
+/// The most models in an export.
 const MAX_MODELS: usize = 100;
 
-/// Bytes of a model's fingerprint at the most.
+/// The most bytes in a model's fingerprint.
 const MAX_FINGERPRINT_BYTES: usize = 128;
 
-/// How far an embedding's L2 norm may be from 1.
+/// How far an embedding's L2 norm may differ from 1.
 const NORM_TOLERANCE: f64 = 1e-3;
 
-/// What may be imported.
+/// The rules for an import.
 pub struct ImportRules<'a> {
-    /// Whether enrolments of a model are taken, by its fingerprint.
+    /// Returns whether enrolments of a model are accepted, by its fingerprint.
     pub takes_model: &'a dyn Fn(&str) -> bool,
-    /// Whether speakers of a collection may be imported.
+    /// Returns whether speakers of a collection may be imported.
     pub may_use: &'a dyn Fn(&Identifier) -> bool,
-    /// Most speakers that may be kept.
+    /// The maximum number of speakers in the store.
     pub max_speakers: usize,
 }
 
-/// Why a file cannot be imported. Lines are counted from 1.
+/// The reason why a file cannot be imported. Lines are counted from 1.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// It is the beginning of an export.
+    /// The file is an export that was cut off.
     #[error("The export ends after line {line} without its last line, {{\"end\":true}}; it was cut off")]
     Incomplete {
-        /// The last line that is there.
+        /// The last complete line.
         line: usize,
     },
-    /// A line is not as an export has it.
+    /// A line does not follow the format of an export.
     #[error("line {line}: {reason}")]
     Malformed {
-        /// Which one.
+        /// The line.
         line: usize,
-        /// What is wrong.
+        /// The problem with the line.
         reason: String,
     },
-    /// An enrolment of a model that is not loaded.
+    /// The enrolment's model is not loaded.
     #[error(
         "line {line}: an enrolment of the model {model}, which is not loaded here (unknown_models=keep keeps it)"
     )]
     UnknownModel {
-        /// Which line.
+        /// The line.
         line: usize,
         /// The fingerprint.
         model: String,
     },
-    /// A collection that may not be used.
+    /// The client may not use the collection.
     #[error("line {line}: the key may not use the collection {collection:?}", collection = .collection.as_str())]
     Forbidden {
-        /// Which line.
+        /// The line.
         line: usize,
         /// The collection.
         collection: Identifier,
     },
-    /// There are more speakers than may be kept.
+    /// The export has more speakers than the store may hold.
     #[error("line {line}: an export of more than {max} speakers, which are as many as may be kept")]
     TooManySpeakers {
-        /// The line of the first that is too many.
+        /// The line of the first speaker beyond the limit.
         line: usize,
         /// The limit.
         max: usize,
@@ -85,16 +85,16 @@ pub enum ImportError {
     Read(#[from] io::Error),
 }
 
-/// An export that may be imported.
+/// An export that has passed all checks.
 #[derive(Debug)]
 pub struct CheckedImport {
     lines: Lines,
-    /// The dimension of each model that has enrolments in it.
+    /// The dimension of each model with enrolments in the export.
     pub(super) dimensions: HashMap<String, usize>,
 }
 
 impl CheckedImport {
-    /// Reads all of a file, which nobody changes meanwhile.
+    /// Reads and checks a whole file, which must not change meanwhile.
     pub fn of_file(file: File, rules: &ImportRules<'_>) -> Result<Self, ImportError> {
         let mut lines = Lines::new(file)?;
         let head: Head = lines.next_line()?.ok_or(ImportError::Incomplete { line: 0 })?.parsed()?;
@@ -162,13 +162,13 @@ impl CheckedImport {
         Ok(Self { lines, dimensions })
     }
 
-    /// Begins anew with the first speaker.
+    /// Starts again at the first speaker.
     pub(super) fn rewind(&mut self) -> Result<(), StoreError> {
         let rewound = self.lines.rewind().map_err(ImportError::from);
         rewound.and_then(|()| self.lines.next_line().map(drop)).map_err(|error| unreadable(&error))
     }
 
-    /// The next speaker with its line; `None` behind the last.
+    /// Returns the next speaker with its line, or `None` after the last one.
     pub(super) fn next_speaker(&mut self) -> Result<Option<(usize, SpeakerLine)>, StoreError> {
         let speaker = self.lines.next_line().and_then(|line| match line {
             Some(line) if !line.is_tail() => Ok(Some((line.number, line.parsed()?))),
@@ -178,12 +178,12 @@ impl CheckedImport {
     }
 }
 
-/// It could be read before.
+/// Converts an error that is a bug, because the file could be read before.
 fn unreadable(error: &ImportError) -> StoreError {
     StoreError::Internal(format!("a checked import cannot be read: {error}"))
 }
 
-/// The dimension of a model that this program knows.
+/// Returns the dimension of a model that this program knows.
 fn released_dimension(fingerprint: &str) -> Option<usize> {
     models::all().iter().find(|spec| spec.fingerprint() == fingerprint).map(|spec| spec.dimension)
 }
@@ -214,7 +214,7 @@ fn check_enrolment(enrolment: &EnrolmentLine, dimensions: &HashMap<String, usize
     }
     sha256_of_hex(&enrolment.sha256).ok_or("sha256 should be 64 hexadecimal digits")?;
     milliseconds(&enrolment.created_at).ok_or("created_at is no time of RFC 3339")?;
-    // Without weight, an enrolment would make a profile that no search finds.
+    // Without weight, an enrolment would result in a profile that no search finds.
     if enrolment.speech_seconds.is_some_and(|seconds| !(seconds > 0.0 && seconds <= MAX_SPEECH_SECONDS)) {
         return Err(format!("speech_seconds should be above 0 and at most {MAX_SPEECH_SECONDS}"));
     }
@@ -234,7 +234,7 @@ fn check_enrolment(enrolment: &EnrolmentLine, dimensions: &HashMap<String, usize
         return Err(format!("embedding should have {dimension} components of 4 bytes"));
     }
     let square: f64 = components.iter().map(|c| f64::from(f32::from_le_bytes(*c)).powi(2)).sum();
-    // Of what is not finite it is no number.
+    // The comparison also rejects components that are not finite.
     if (square.sqrt() - 1.0).abs() <= NORM_TOLERANCE {
         Ok(())
     } else {
@@ -242,19 +242,19 @@ fn check_enrolment(enrolment: &EnrolmentLine, dimensions: &HashMap<String, usize
     }
 }
 
-/// The lines of a file.
+/// Reads the lines of a file.
 #[derive(Debug)]
 struct Lines {
     file: BufReader<File>,
-    /// That of the line read last, from 1.
+    /// The number of the last line read, from 1.
     number: usize,
 }
 
-/// A line, without its end.
+/// A line without its line break.
 struct Line {
     number: usize,
     text: Vec<u8>,
-    /// Whether the file ends within it.
+    /// Whether the file ends within the line.
     is_cut: bool,
 }
 
@@ -284,14 +284,14 @@ impl Lines {
         Ok(Some(Line { number: self.number, text, is_cut }))
     }
 
-    /// Something is wrong with the line read last.
+    /// Reports a problem with the last line read.
     fn malformed(&self, reason: String) -> ImportError {
         ImportError::Malformed { line: self.number, reason }
     }
 }
 
 impl Line {
-    /// Whether it is the last of an export; no speaker begins like that.
+    /// Returns whether this is the last line of an export. No speaker's line begins like this.
     fn is_tail(&self) -> bool {
         self.text.starts_with(b"{\"end\"")
     }
@@ -301,7 +301,7 @@ impl Line {
             if self.is_cut {
                 return ImportError::Incomplete { line: self.number - 1 };
             }
-            // Its own line number would be that within the line.
+            // The parser's line number refers to the text of this line only.
             let reason = error.to_string().replace(" at line 1 column ", " at column ");
             ImportError::Malformed { line: self.number, reason }
         })

@@ -1,4 +1,4 @@
-//! All speakers, written as lines.
+//! Writes all speakers as lines of JSON.
 
 use std::io::{self, Write};
 
@@ -10,18 +10,18 @@ use crate::store::reads::{now, speaker_row, timestamp};
 use crate::store::sql::{Row, Sql, Value, all, codes, count, identifier};
 use crate::store::statements::{EXPORT, EXPORT_COLLECTION, MODELS, MODELS_OF_COLLECTION};
 
-/// Why an export has ended early.
+/// The reason why an export has ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What was read cannot be written.
+    /// The output cannot be written.
     #[error("the export cannot be written: {0}")]
     Write(#[from] io::Error),
 }
 
-/// Writes the speakers of all collections that may be used, or of one, as of one moment. Returns how many there are.
+/// Writes the speakers of all permitted collections, or of one, as of a single moment. Returns their number.
 pub(in crate::store) fn export(
     sql: &dyn Sql,
     collection: Option<&Identifier>,
@@ -49,7 +49,7 @@ pub(in crate::store) fn export(
     Ok(lines.n)
 }
 
-/// Writes an export of nothing.
+/// Writes an export without speakers.
 pub(in crate::store) fn export_nothing(out: &mut dyn Write) -> Result<(), ExportError> {
     write_head(Vec::new(), out)?;
     Ok(write_tail(0, out)?)
@@ -67,18 +67,18 @@ fn write_tail(speakers: usize, out: &mut dyn Write) -> io::Result<()> {
 
 fn write_line(line: &impl serde::Serialize, out: &mut dyn Write) -> io::Result<()> {
     let mut line = serde_json::to_vec(line)?;
-    // Metadata is as it was sent; between its tokens a line break is as good as a space.
+    // Metadata is stored as it was sent. Between its tokens, a space can replace a line break.
     line.iter_mut().filter(|byte| matches!(**byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
     line.push(b'\n');
     out.write_all(&line)
 }
 
-/// Rows of enrolments, which become lines of speakers.
+/// Converts rows of enrolments to lines of speakers.
 struct Lines<'a> {
     out: &'a mut dyn Write,
     current: Option<(SpeakerKey, SpeakerLine)>,
     n: usize,
-    /// Why nothing can be written any more.
+    /// The reason why writing has failed.
     failure: Option<io::Error>,
 }
 
@@ -92,7 +92,7 @@ impl Lines<'_> {
             }
             self.current = Some((key, speaker_row(row)?.speaker.into()));
         }
-        // A speaker without enrolments is a row without one.
+        // A speaker without enrolments has a row whose enrolment is empty.
         if let Some((_, speaker)) = &mut self.current
             && !row.text(7)?.is_empty()
         {
@@ -109,7 +109,7 @@ impl Lines<'_> {
 }
 
 impl From<Speaker> for SpeakerLine {
-    /// Without enrolments.
+    /// Leaves the enrolments empty.
     fn from(speaker: Speaker) -> Self {
         let Speaker { id, name, collection, metadata, created_at, updated_at, .. } = speaker;
         Self { id, name, collection, metadata, created_at, updated_at, enrolments: Vec::new() }

@@ -1,4 +1,4 @@
-//! An export, merged with what is there.
+//! Merges an export into the store.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -15,47 +15,47 @@ use crate::store::statements::{
 };
 use crate::store::writes::{Known, ProfileRow, Transaction};
 
-/// Speakers that are merged at once.
+/// The number of speakers to merge at once.
 const CHUNK_SPEAKERS: usize = 256;
 
-/// Their enrolments.
+/// The number of enrolments to merge at once.
 const CHUNK_ENROLMENTS: usize = 2_048;
 
-/// What is done with a speaker who is there already.
+/// How to handle speakers that already exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Conflict {
-    /// Nothing is imported.
+    /// Import nothing.
     #[default]
     Fail,
-    /// It stays as it is.
+    /// Keep the existing speaker.
     Skip,
-    /// It is removed, with all enrolments, and the imported one takes its place.
+    /// Remove the existing speaker and all its enrolments, and import the new one.
     Replace,
 }
 
-/// What was imported.
+/// The result of an import.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Imported {
-    /// The number of speakers, those that took another's place among them.
+    /// Number of imported speakers, including those that replaced an existing speaker.
     #[schema(example = 3)]
     pub speakers: usize,
-    /// The number of their enrolments.
+    /// Number of imported enrolments.
     #[schema(example = 7)]
     pub enrolments: usize,
-    /// The number of speakers that were there, and were replaced.
+    /// Number of existing speakers that were replaced.
     #[schema(example = 0)]
     pub replaced: usize,
-    /// The number of speakers that were there, and stay as they are.
+    /// Number of existing speakers that were kept.
     #[schema(example = 0)]
     pub skipped: usize,
 }
 
-/// Speakers that are merged at once, each with its line.
+/// Speakers that are merged at once, each with its line number.
 type Chunk = Vec<(usize, SpeakerLine)>;
 
 impl Transaction<'_> {
-    /// Merges an export: all of it, or nothing. An error names its line.
+    /// Merges an export, either completely or not at all. An error names its line.
     pub fn import(&self, import: &mut CheckedImport, conflict: Conflict) -> Result<Imported, StoreError> {
         let mut imported = Imported::default();
         let existing = self.existing(import, conflict)?;
@@ -93,7 +93,7 @@ impl Transaction<'_> {
         Ok(imported)
     }
 
-    /// The speakers of an export who are there already, by its lines; an error if there should be none.
+    /// Returns the existing speakers of an export, by line. Returns an error if there are any and `conflict` forbids it.
     fn existing(
         &self,
         import: &mut CheckedImport,
@@ -121,7 +121,7 @@ impl Transaction<'_> {
         }
     }
 
-    /// The key of a model, which has that dimension.
+    /// Returns the key of a model, and checks its dimension.
     fn model(&self, fingerprint: &str, dimension: usize) -> Result<i64, StoreError> {
         let known = first(self.sql, MODEL_DIMENSION, &[Value::Text(fingerprint)], |row| row.integer(0))?;
         if known.is_some_and(|known| known != dimension as i64) {
@@ -130,7 +130,7 @@ impl Transaction<'_> {
         self.model_key(fingerprint, dimension)
     }
 
-    /// Checks that no enrolment is there already.
+    /// Checks that none of the enrolments exists.
     fn check_ids(&self, chunk: &Chunk) -> Result<(), StoreError> {
         let enrolments: Vec<(usize, &SpeakerLine, &EnrolmentLine)> = chunk
             .iter()
@@ -146,7 +146,7 @@ impl Transaction<'_> {
         let ids: Vec<Vec<Value>> =
             enrolments.iter().map(|(_, _, enrolment)| vec![Value::Text(&enrolment.id)]).collect();
         self.sql.query_many(SPEAKER_OF_ENROLMENT, &ids, &mut |place, row| {
-            // Whose it is in another collection is nobody's business here.
+            // The speaker is named only if it is in the same collection.
             let is_here = identifier(row, 0)? == enrolments[place].1.collection;
             let speaker = if is_here { Some(identifier(row, 1)?) } else { None };
             Err(StoreError::DuplicateEnrolment { speaker }.of_line(enrolments[place].0))
@@ -191,7 +191,7 @@ impl Transaction<'_> {
         }
         let rows: Vec<Vec<Value>> = added.iter().map(EnrolmentRow::values).collect();
         self.sql.query_many(ADD_ENROLMENT, &rows, &mut |_, _| Ok(()))?;
-        // The same may be another's: of those that were there, or of those just added.
+        // The same voice may belong to another speaker, stored earlier or just added.
         let digests: Vec<Vec<Value>> = added.iter().map(|row| vec![Value::Bytes(&row.digest)]).collect();
         self.sql.query_many(BY_DIGEST, &digests, &mut |place, row| {
             let (known, own) = (Known::of(row)?, &added[place]);
@@ -206,7 +206,7 @@ impl Transaction<'_> {
     }
 }
 
-/// An enrolment as it is kept.
+/// An enrolment as it is stored.
 struct EnrolmentRow<'a> {
     line: usize,
     key: SpeakerKey,

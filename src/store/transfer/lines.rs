@@ -1,4 +1,4 @@
-//! What the lines hold.
+//! The contents of an export's lines.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -21,7 +21,7 @@ pub(super) struct Head {
     pub(super) exported_at: String,
 }
 
-/// A model that enrolments are of.
+/// The model of some enrolments.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ModelLine {
@@ -41,7 +41,7 @@ pub(super) struct SpeakerLine {
     pub(super) created_at: String,
     /// RFC 3339.
     pub(super) updated_at: String,
-    /// In the order in which they came.
+    /// In the order in which they were made.
     pub(super) enrolments: Vec<EnrolmentLine>,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct EnrolmentLine {
     pub(super) id: String,
     /// The model's fingerprint.
     pub(super) model: String,
-    /// The SHA-256 of what was sent, in hexadecimal digits.
+    /// The SHA-256 of the enrolled input, in hexadecimal digits.
     pub(super) sha256: String,
     /// Base64 of little-endian `f32`, L2 norm 1.
     pub(super) embedding: String,
@@ -69,12 +69,12 @@ pub(super) struct EnrolmentLine {
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Tail {
-    /// True.
+    /// Always true.
     pub(super) end: bool,
     pub(super) speakers: usize,
 }
 
-/// The nearest `f64`; serde_json's own may be the next to it.
+/// Parses to the nearest `f64`. serde_json's own parser may return a neighbour.
 fn exact<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
     let number: Box<RawValue> = Deserialize::deserialize(deserializer)?;
     match number.get() {
@@ -85,7 +85,7 @@ fn exact<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::E
     }
 }
 
-/// A SHA-256 of digits as [`hex`] writes them; `None` if it is none.
+/// Parses a SHA-256 from digits as written by [`hex`]. Returns `None` if the text is no SHA-256.
 pub(super) fn sha256_of_hex(text: &str) -> Option<[u8; 32]> {
     let bytes = bytes_of_hex(text).filter(|bytes| hex(bytes) == text)?;
     bytes.try_into().ok()
@@ -95,7 +95,7 @@ pub(super) fn base64(bytes: &[u8]) -> String {
     BASE64_STANDARD.encode(bytes)
 }
 
-/// `None` if it is no base64.
+/// Decodes base64. Returns `None` if the text is no base64.
 pub(super) fn bytes_of_base64(text: &str) -> Option<Vec<u8>> {
     BASE64_STANDARD.decode(text).ok()
 }
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn numbers_are_read_to_the_last_bit() {
-        // serde_json alone reads the first as 9.999999999999998.
+        // Without this, serde_json reads the first one as 9.999999999999998.
         for number in [9.999_999_999_999_999_f64, 0.1 + 0.2, 5e-324, 1.797_693_134_862_315_7e308] {
             let line = format!(
                 r#"{{"id":"a","model":"m","sha256":"","embedding":"","speech_seconds":{number:?},"similarity_to_profile":null,"warnings":[],"created_at":""}}"#

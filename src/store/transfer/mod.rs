@@ -1,7 +1,7 @@
-//! All speakers as lines of JSON, out of one store and into another.
+//! Exports all speakers as lines of JSON, and imports them into another store.
 //!
-//! The first line tells the format and the models, then comes a line for each speaker with all enrolments, then one that is the end.
-//! What an export cannot finish has no such end.
+//! The first line contains the format and the models. It is followed by one line per speaker with all enrolments, and by
+//! a final line. An incomplete export lacks the final line.
 
 mod check;
 mod export;

@@ -1,4 +1,4 @@
-//! What a calibration claims of speakers that it was not fitted on.
+//! Cross-validation: tests the claims of a calibration on speakers that it was not fitted on.
 
 use super::error::FitError;
 use super::fitted::{About, How, fit, limits_of, shuffled};
@@ -6,34 +6,34 @@ use super::metrics::{SECONDS, place_by_seconds, seconds_of};
 use super::trials::{Trial, Trials};
 use crate::calibration::{Calibration, Rate};
 
-/// Groups of speakers.
+/// The number of groups of speakers.
 const FOLDS: usize = 5;
 
-/// Claims that are looked at.
+/// The claimed rates that are tested.
 const CLAIMS: [f64; 9] = [0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001];
 
-/// A claim, and how often it was so.
+/// A claimed rate and the observed one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ClaimedAndObserved {
-    /// The rate of false accepts that is claimed.
+    /// The claimed false-accept rate.
     pub claimed: f64,
-    /// The share of comparisons of different speakers for which no more is claimed.
+    /// The share of comparisons of different speakers for which no more than this is claimed.
     pub observed: f64,
 }
 
-/// What came of it.
+/// The result of a cross-validation.
 #[derive(Clone, Debug)]
 pub struct CrossValidation {
     /// Claims down to the smallest that the set supports.
     pub claims: Vec<ClaimedAndObserved>,
-    /// The cost of the log-likelihood ratios, in bits, if there are any.
+    /// The cost of the log-likelihood ratios in bits, if there are any.
     pub cllr: Option<f64>,
-    /// Errors where 1 % of false accepts are claimed, by the seconds of the shorter side.
+    /// Errors where a false-accept rate of 1 % is claimed, by the seconds of the shorter side.
     pub(super) at_1_percent: [AtClaim; SECONDS.len() - 1],
 }
 
-/// Fits a calibration without two groups of speakers at a time, and looks what it says of the comparisons between them; likewise of
-/// one group for comparisons within it.
+/// Fits a calibration without two groups of speakers at a time, and tests it on the comparisons between these groups. For
+/// the comparisons within a group, the fit leaves out only that group.
 pub fn cross_validate(
     trials: &Trials,
     base: &Calibration,
@@ -64,34 +64,34 @@ pub fn cross_validate(
     Ok(judged.into_result())
 }
 
-/// Sums over comparisons, each judged by a calibration that does not know its speakers.
+/// Sums over comparisons. Each comparison is judged by a calibration that was fitted without its speakers.
 #[derive(Default)]
 struct Judged {
     floor: f64,
     accepted: [f64; CLAIMS.len()],
     impostors: f64,
-    /// Of comparisons of different speakers, and of one: the sum of the costs, and of the weights.
+    /// The sums of costs and of weights, first for comparisons of different speakers, then for those of one speaker.
     costs: [(f64, f64); 2],
     has_no_ratios: bool,
     at_1_percent: [AtClaim; SECONDS.len() - 1],
 }
 
-/// Comparisons for which more than 1 % is claimed, or no more: the sums of their weights.
+/// Errors where a false-accept rate of 1 % is claimed, as sums of weights.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct AtClaim {
-    /// Of one speaker, and all of those.
+    /// The comparisons of one speaker for which more than 1 % is claimed, and all comparisons of one speaker.
     missed: (f64, f64),
-    /// Of different speakers, and all of those.
+    /// The comparisons of different speakers for which at most 1 % is claimed, and all comparisons of different speakers.
     accepted: (f64, f64),
 }
 
 impl AtClaim {
-    /// The share of comparisons of different speakers for which no more is claimed.
+    /// Returns the share of comparisons of different speakers for which at most 1 % is claimed.
     pub(super) fn false_accept_rate(&self) -> Option<f64> {
         share(self.accepted)
     }
 
-    /// The share of comparisons of one speaker for which more is claimed.
+    /// Returns the share of comparisons of one speaker for which more than 1 % is claimed.
     pub(super) fn miss_rate(&self) -> Option<f64> {
         share(self.missed)
     }
@@ -128,7 +128,7 @@ impl Judged {
     }
 
     fn add_at_1_percent(&mut self, trial: &Trial, rate: Rate) {
-        // Rates are not told below the floor.
+        // A calibration claims no rate below its floor.
         if self.floor > 0.01 {
             return;
         }

@@ -1,4 +1,4 @@
-//! Comparisons -> calibration.
+//! Fits a calibration to comparisons.
 
 use super::error::FitError;
 use super::metrics::{binomial_bound, rounded, seconds_of};
@@ -10,59 +10,59 @@ use crate::calibration::{
 };
 use crate::pseudo_random::PseudoRandom;
 
-/// The smallest false-accept rate that is ever claimed: below it rooms, devices and days matter more than speakers.
+/// The smallest false-accept rate that is ever claimed. Below it, rooms, devices and days matter more than speakers.
 const MIN_FAR: f64 = 0.001;
 
-/// Two speakers show next to nothing, but a floor is below 1.
+/// The largest floor. Two speakers show almost nothing, but a floor must be below 1.
 const MAX_FLOOR: f64 = 0.95;
 
-/// From this many speakers on, pairs of them depend on each other so much that half as many count.
+/// From this many speakers on, speaker pairs depend on each other so much that only half of them count.
 const DEPENDENT_SPEAKERS: usize = 50;
 
-/// Events that no more than 1 in 20 sets hides: `3 of n` were not seen if none was (the rule of three).
+/// The rule of three: if no event is seen among `n`, no more than 1 in 20 sets hides a rate of 3 in `n`.
 const RULE_OF_THREE: f64 = 3.0;
 
-/// Rates that the curve of false accepts has knots at.
+/// The rates at which the false-accept curve has knots.
 const KNOT_RATES: [f64; 14] =
     [0.99, 0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005];
 
-/// A knot needs comparisons beyond it: it may be this part of the smallest rate that the set supports.
+/// A knot needs comparisons beyond it. Its rate is at least this part of the smallest rate that the set supports.
 const KNOT_BELOW_FLOOR: f64 = 0.5;
 
-/// Seconds that are taken for those of recordings whose seconds are not known.
+/// The assumed seconds of speech of recordings whose seconds are unknown.
 const TYPICAL_SECONDS: f64 = 5.0;
 
-/// How a calibration is fitted.
+/// The way in which a calibration is fitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
-    /// Every coefficient anew, of the terms that the base has: for a hundred speakers and more, with recordings of all lengths.
+    /// Fits every coefficient of the base's terms anew. Needs a hundred speakers or more, with recordings of all lengths.
     Refit,
-    /// What the base says, shifted and stretched to fit: how scores depend on the seconds is taken over.
+    /// Shifts and stretches the base to fit, and keeps its dependence on the seconds of speech.
     Adjust,
-    /// Without the seconds of speech.
+    /// Ignores the seconds of speech.
     WithoutSeconds,
 }
 
-/// What a new calibration is called, and what it is of.
+/// The name and the description of a new calibration.
 #[derive(Clone, Debug)]
 pub struct About {
-    /// What answers call it.
+    /// The name of the calibration in responses.
     pub name: String,
-    /// Fingerprint of the model.
+    /// The fingerprint of the model.
     pub model: String,
-    /// What the recordings are.
+    /// A description of the recordings.
     pub description: String,
-    /// What they are not.
+    /// A description of the recordings that the calibration does not cover.
     pub not_measured: String,
     /// Codes of the warnings that most recordings have.
     pub warnings: Vec<String>,
-    /// How many speakers are known to be different people, if not all are.
+    /// The number of speakers that are known to be different people, if not all of them are.
     pub known_speakers: Option<usize>,
-    /// The smallest rate that is claimed, instead of the one that the speakers support.
+    /// The smallest rate to claim, instead of the one that the speakers support.
     pub floor: Option<f64>,
 }
 
-/// The smallest rate of false accepts that some speakers and their pairs can show, if none was seen.
+/// Returns the smallest false-accept rate that this many speakers and pairs can show if no false accept was seen.
 pub fn supported_rate(n_speakers: usize, n_speaker_pairs: usize) -> f64 {
     let n = if n_speakers >= DEPENDENT_SPEAKERS { n_speaker_pairs / 2 } else { n_speaker_pairs };
     if n == 0 { 1.0 } else { binomial_bound(0, n) }
@@ -70,12 +70,12 @@ pub fn supported_rate(n_speakers: usize, n_speaker_pairs: usize) -> f64 {
 
 /// Fits a calibration.
 ///
-/// 1. Log-likelihood ratio: logistic regression, both classes weighted alike.
-/// 2. Mean and deviation of different speakers' similarities by maximum likelihood of a normal distribution.
+/// 1. Log-likelihood ratio: logistic regression with both classes weighted equally.
+/// 2. Mean and standard deviation of different speakers' similarities: maximum likelihood of a normal distribution.
 /// 3. Knots: quantiles of the standardised similarities, as far as the set supports them.
-/// 4. Limits by the numbers of speakers.
+/// 4. Limits: from the numbers of speakers.
 ///
-/// The table of rates is empty.
+/// The table of rates stays empty.
 pub fn fit(trials: &Trials, base: &Calibration, how: How, about: &About) -> Result<Calibration, FitError> {
     if trials.different().next().is_none() {
         return Err(FitError::NoImpostors);
@@ -104,7 +104,7 @@ pub fn fit(trials: &Trials, base: &Calibration, how: How, about: &About) -> Resu
     Ok(Calibration::try_from(file)?)
 }
 
-/// What as many speakers can show.
+/// Returns the limits that the number of speakers supports.
 fn limits(trials: &Trials, set: &SetDescription, base: &Calibration, about: &About) -> Limits {
     let n_pairs = trials.n_impostor_pairs().min(pairs_of(set.speakers));
     let supported = supported_rate(set.speakers, n_pairs);
@@ -117,7 +117,7 @@ fn limits(trials: &Trials, set: &SetDescription, base: &Calibration, about: &Abo
     }
 }
 
-/// What a set can show, whatever a calibration is fitted to.
+/// Returns the limits that a whole set supports, for calibrations that are fitted to a part of it.
 pub(super) fn limits_of(trials: &Trials, base: &Calibration, about: &About) -> Limits {
     limits(trials, &set_description(trials, about), base, about)
 }
@@ -142,7 +142,7 @@ fn set_description(trials: &Trials, about: &About) -> SetDescription {
     }
 }
 
-/// A limit of log-likelihood ratios: to a tenth, and at least that.
+/// Rounds a limit of log-likelihood ratios down to a tenth, but to no less than 0.1.
 fn tenth_below(limit: f64) -> f64 {
     ((limit * 10.0).floor() / 10.0).max(0.1)
 }
@@ -160,7 +160,7 @@ fn refitted_llr(trials: &Trials, base: &Calibration) -> Result<Linear, FitError>
     Ok(linear(&terms, coefficients.into_iter().map(rounded)))
 }
 
-/// The base's ratio x as a + b x. Few speakers leave b near 1 and a near 0: the prior counts as one of them.
+/// Fits a + b x, where x is the base's ratio. With few speakers, b stays near 1 and a near 0: the prior counts as one speaker.
 fn adjusted_llr(trials: &Trials, base: &Calibration) -> Result<Linear, FitError> {
     let base_llr = base.log_likelihood_ratio.as_ref().ok_or(FitError::NoTargets)?;
     let row = |trial: &Trial| {
@@ -225,7 +225,7 @@ fn values(terms: &[Term], trial: &Trial, base: &Calibration) -> Vec<f64> {
     terms.iter().map(|term| term.value(trial.similarity, seconds, &base.limits)).collect()
 }
 
-/// The weighted quantile of ascending values, linear between the middles of their weights.
+/// Returns the weighted quantile of ascending values, linearly interpolated between the middles of their weights.
 fn quantile(ascending: &[(f64, f64)], share: f64) -> f64 {
     let total: f64 = ascending.iter().map(|(_, weight)| weight).sum();
     let mut sum = 0.0;
@@ -244,7 +244,7 @@ fn quantile(ascending: &[(f64, f64)], share: f64) -> f64 {
     before.map_or(0.0, |(_, value)| value)
 }
 
-/// What the base says for recordings of a typical length, whatever theirs is.
+/// Returns the base for recordings of a typical length, so that it no longer depends on the seconds of speech.
 fn without_seconds(base: &Calibration) -> Calibration {
     let typical = Seconds { a: TYPICAL_SECONDS, b: TYPICAL_SECONDS };
     let at = |linear: &Linear, similarity: f64| {
@@ -265,7 +265,7 @@ fn without_seconds(base: &Calibration) -> Calibration {
     }
 }
 
-/// Numbers 0 to n - 1 in an order that is the same in every run.
+/// Returns the numbers 0 to n - 1, shuffled in the same way in every run.
 pub(super) fn shuffled(n: usize) -> Vec<usize> {
     let mut random = PseudoRandom(0);
     let mut order: Vec<usize> = (0..n).collect();
@@ -275,7 +275,7 @@ pub(super) fn shuffled(n: usize) -> Vec<usize> {
     order
 }
 
-/// A form of these terms, with a coefficient each.
+/// Creates a linear form from terms and their coefficients.
 fn linear(terms: &[Term], coefficients: impl IntoIterator<Item = f64>) -> Linear {
     terms.iter().copied().zip(coefficients).collect()
 }

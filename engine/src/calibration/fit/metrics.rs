@@ -1,19 +1,19 @@
-//! How well similarities tell speakers apart, and how well log-likelihood ratios say so.
+//! Metrics of similarities and log-likelihood ratios: how well they separate speakers.
 
 use super::trials::{Trial, Trials};
 use crate::calibration::{Calibration, Seconds};
 use crate::pseudo_random::PseudoRandom;
 
-/// Bounds between which seconds of the shorter side are told apart.
+/// Bounds of the ranges into which the seconds of the shorter side are divided.
 pub(super) const SECONDS: [f64; 7] = [0.5, 1.3, 2.0, 3.2, 5.0, 8.0, f64::INFINITY];
 
-/// Resamplings of the speakers for an interval.
+/// The number of times that the speakers are resampled for an interval.
 const RESAMPLINGS: u64 = 200;
 
 /// The share of resamplings outside an interval, on each side.
 const TAIL: f64 = 0.025;
 
-/// An interval that holds a value in 95 of 100 draws of speakers.
+/// An interval that contains a value in 95 of 100 draws of speakers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
     /// Its lower end.
@@ -22,29 +22,30 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// How good a calibration is on some comparisons.
+/// The quality of a calibration on a set of comparisons.
 #[derive(Clone, Copy, Debug)]
 pub struct Quality {
-    /// Where false accepts and misses are equally frequent, by the log-likelihood ratio: that is, at a threshold that depends on the seconds.
+    /// The rate at which false accepts and misses are equally frequent, at a threshold on the log-likelihood ratio. As a
+    /// similarity, that threshold depends on the seconds.
     pub equal_error_rate: f64,
-    /// Of it, from resampled speakers.
+    /// The interval of the equal error rate, from resampled speakers.
     pub interval: Interval,
-    /// Cost of the log-likelihood ratios, in bits: 0 is perfect, 1 as good as none (Brümmer and du Preez, 2006).
+    /// The cost of the log-likelihood ratios in bits: 0 is perfect, and 1 is as good as no ratios (Brümmer and du Preez, 2006).
     pub cllr: f64,
-    /// What it would be at the least with the same order of comparisons.
+    /// The lowest possible cost with the same order of comparisons.
     pub min_cllr: f64,
 }
 
 /// A point of a DET curve.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ErrorRates {
-    /// False accepts.
+    /// The false-accept rate.
     pub false_accept: f64,
-    /// Misses.
+    /// The miss rate.
     pub miss: f64,
 }
 
-/// A comparison's score, with what the metrics need of the comparison.
+/// The score of a comparison, and the properties of the comparison that the metrics need.
 #[derive(Clone, Copy)]
 struct Scored {
     score: f64,
@@ -53,7 +54,8 @@ struct Scored {
     weight: f64,
 }
 
-/// The quality of a calibration on comparisons of both kinds; none if either is missing, or the calibration has no ratios.
+/// Returns the quality of a calibration on comparisons of both kinds. Returns `None` if either kind is missing or the
+/// calibration has no ratios.
 pub fn quality(trials: &Trials, calibration: &Calibration) -> Option<Quality> {
     let scored = scored(&trials.trials, calibration)?;
     let curve = det(&scored, |_| 1.0)?;
@@ -68,12 +70,13 @@ pub fn quality(trials: &Trials, calibration: &Calibration) -> Option<Quality> {
     })
 }
 
-/// False accepts and misses at every threshold on the log-likelihood ratio, from accepting all to accepting none.
+/// Returns false accepts and misses at every threshold on the log-likelihood ratio, from accepting no comparison to
+/// accepting all.
 pub fn det_curve(trials: &Trials, calibration: &Calibration) -> Option<Vec<ErrorRates>> {
     det(&scored(&trials.trials, calibration)?, |_| 1.0)
 }
 
-/// In descending order of the score.
+/// Returns the scores of comparisons, in descending order.
 fn scored(trials: &[Trial], calibration: &Calibration) -> Option<Vec<Scored>> {
     let score = |trial: &Trial| {
         let score = calibration.unlimited_llr(trial.similarity, seconds_of(trial, calibration))?;
@@ -84,13 +87,13 @@ fn scored(trials: &[Trial], calibration: &Calibration) -> Option<Vec<Scored>> {
     Some(scored)
 }
 
-/// The seconds of a comparison; the longest where they are not known, as in decisions.
+/// Returns the seconds of a comparison. Unknown seconds count as the longest, as in decisions.
 pub fn seconds_of(trial: &Trial, calibration: &Calibration) -> Seconds {
     let longest = calibration.limits.seconds_max;
     trial.seconds.unwrap_or(Seconds { a: longest, b: longest })
 }
 
-/// None if a class has no weight. Comparisons of equal scores make one point.
+/// Returns a DET curve, or `None` if a class has no weight. Comparisons with equal scores form one point.
 fn det(scored: &[Scored], multiplicity: impl Fn(&Scored) -> f64) -> Option<Vec<ErrorRates>> {
     let weight = |s: &Scored| s.weight * multiplicity(s);
     let total = |is_same: bool| scored.iter().filter(|s| s.is_same == is_same).map(&weight).sum::<f64>();
@@ -109,7 +112,7 @@ fn det(scored: &[Scored], multiplicity: impl Fn(&Scored) -> f64) -> Option<Vec<E
     Some(curve)
 }
 
-/// Where false accepts and misses are equally frequent: between two points of the curve, on the diagonal.
+/// Returns the rate at which false accepts and misses are equal: where the curve crosses the diagonal between two points.
 pub(super) fn equal_error_rate(curve: &[ErrorRates]) -> f64 {
     let after = curve.partition_point(|point| point.false_accept < point.miss).clamp(1, curve.len() - 1);
     let (left, right) = (curve[after - 1], curve[after]);
@@ -118,7 +121,8 @@ pub(super) fn equal_error_rate(curve: &[ErrorRates]) -> f64 {
     (left.false_accept + share * (right.false_accept - left.false_accept)).max(0.0)
 }
 
-/// By resampling speakers: a comparison counts as often as both of its speakers are drawn.
+/// Estimates the interval of the equal error rate from resampled speakers. A comparison counts as often as its speakers
+/// are drawn.
 fn interval(scored: &[Scored], numbers: usize) -> Interval {
     let mut rates: Vec<f64> = (0..RESAMPLINGS)
         .filter_map(|seed| {
@@ -137,13 +141,13 @@ fn interval(scored: &[Scored], numbers: usize) -> Interval {
     Interval { low: at(TAIL).unwrap_or(0.0), high: at(1.0 - TAIL).unwrap_or(1.0) }
 }
 
-/// The mean cost of log-likelihood ratios, both classes weighted alike, in bits.
+/// Returns the mean cost of log-likelihood ratios in bits, with both classes weighted equally.
 fn cllr(scored: &[Scored]) -> f64 {
     let cost = |is_same: bool| {
         let sign = if is_same { -1.0 } else { 1.0 };
         let (mut sum, mut total) = (0.0, 0.0);
         for one in scored.iter().filter(|one| one.is_same == is_same) {
-            // ln(1 + exp(x)) without overflow.
+            // Computes ln(1 + exp(x)) without overflow.
             let x = sign * one.score;
             sum += one.weight * (x.max(0.0) + (-x.abs()).exp().ln_1p());
             total += one.weight;
@@ -153,11 +157,12 @@ fn cllr(scored: &[Scored]) -> f64 {
     f64::midpoint(cost(true), cost(false)) / std::f64::consts::LN_2
 }
 
-/// The cost of the best ratios that rise with the score: those of the isotonic regression of the class on it (pool adjacent violators).
+/// Returns the cost of the best ratios that rise with the score. The isotonic regression of the class on the score gives
+/// these ratios (pool adjacent violators).
 fn min_cllr(scored: &[Scored]) -> f64 {
     let total = |is_same: bool| scored.iter().filter(|s| s.is_same == is_same).map(|s| s.weight).sum::<f64>();
     let (same, different) = (total(true), total(false));
-    // Blocks of equal ratio, from the lowest score up: shares of either class.
+    // Blocks of equal ratio, from the lowest score up. A block holds its share of either class.
     let mut blocks: Vec<(f64, f64)> = Vec::new();
     for equal in scored.chunk_by(|a, b| a.score.total_cmp(&b.score).is_eq()).rev() {
         let mut block = (0.0, 0.0);
@@ -183,18 +188,19 @@ fn min_cllr(scored: &[Scored]) -> f64 {
     blocks.iter().map(cost).sum()
 }
 
-/// The bounds between which the seconds of the shorter side of a comparison lie, by their place; none if they are not known, or too few.
+/// Returns the index of the range that contains the seconds of the shorter side. Returns `None` if they are unknown or too few.
 pub(super) fn place_by_seconds(trial: &Trial) -> Option<usize> {
     let least = trial.seconds?.least();
     SECONDS.windows(2).position(|bounds| (bounds[0]..bounds[1]).contains(&least))
 }
 
-/// To six decimals.
+/// Rounds to six decimals.
 pub(super) fn rounded(x: f64) -> f64 {
     crate::notation::rounded(x, 6)
 }
 
-/// An upper bound on a rate of which `events` were seen in `n`: it is too low in 5 of 100 cases (Clopper and Pearson, one-sided).
+/// Returns an upper bound on the rate of an event that was seen `events` times in `n` cases. The bound is too low in 5 of
+/// 100 cases (Clopper and Pearson, one-sided).
 pub fn binomial_bound(events: usize, n: usize) -> f64 {
     if events >= n {
         return 1.0;
@@ -207,7 +213,7 @@ pub fn binomial_bound(events: usize, n: usize) -> f64 {
     high
 }
 
-/// How likely no more than `events` of `n` are at a rate.
+/// Returns the probability of at most `events` events in `n` cases at a rate.
 fn at_most(events: usize, n: usize, rate: f64) -> f64 {
     let n = n as f64;
     let mut ln_term = n * (-rate).ln_1p();
@@ -258,10 +264,10 @@ mod tests {
     fn ratios_that_say_nothing_cost_a_bit_and_right_ones_nothing() {
         assert!((cllr(&scores(&[0.0, 0.0], &[0.0])) - 1.0).abs() < 1e-12);
         assert!(cllr(&scores(&[50.0], &[-50.0])) < 1e-12);
-        // Wrong by a constant: the order is perfect.
+        // The ratios are wrong by a constant, but their order is perfect.
         let shifted = scores(&[7.0, 8.0], &[5.0, 6.0]);
         assert!(cllr(&shifted) > 1.0 && min_cllr(&shifted) < 1e-12, "{}", min_cllr(&shifted));
-        // One of two is confused: the best ratio of the upper two is 2, of the lowest 0.
+        // The order confuses one comparison of each class. `expected` is above the lowest possible cost.
         let mixed = scores(&[3.0, 1.0], &[2.0, 0.0]);
         let expected = f64::midpoint(0.5 * 2f64.log2() + 0.5, 0.5 * 2f64.log2());
         assert!(min_cllr(&mixed) <= cllr(&mixed) && min_cllr(&mixed) < expected, "{}", min_cllr(&mixed));
@@ -269,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_bound_covers_what_was_not_seen() {
-        // 1 - 0.05^(1/n), and tables of Clopper and Pearson.
+        // The expected bounds are 1 - 0.05^(1/n) if no event was seen, and otherwise from tables of Clopper and Pearson.
         let cases =
             [(0, 300, 0.009_936), (0, 3_000, 0.000_998), (0, 1, 0.95), (1, 20, 0.216_1), (5, 50, 0.198_83)];
         for (events, n, expected) in cases {

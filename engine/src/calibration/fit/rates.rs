@@ -7,11 +7,11 @@ use super::metrics::{ErrorRates, SECONDS, det_curve, equal_error_rate, place_by_
 use super::trials::{Trial, Trials, share_of};
 use crate::calibration::{Calibration, RatesBySeconds};
 
-/// Comparisons of a class that make a rate worth telling.
+/// The smallest number of comparisons of a class for which a rate is reported.
 const LEAST_TRIALS: usize = 50;
 
-/// Error rates by the seconds of the shorter side, where there are enough comparisons of different speakers: of the calibration's
-/// ratios, at a threshold, and where 1 % are claimed of speakers that were left out.
+/// Returns error rates by the seconds of the shorter side, where there are enough comparisons of different speakers. They
+/// are the rates of the calibration's ratios, at a threshold, and of held-out speakers where 1 % is claimed.
 pub fn rates_by_seconds(
     trials: &Trials,
     calibration: &Calibration,
@@ -50,7 +50,7 @@ pub fn rates_by_seconds(
         .collect()
 }
 
-/// DET curves by the seconds of the shorter side, where there are enough comparisons.
+/// Returns DET curves by the seconds of the shorter side, where there are enough comparisons.
 pub fn det_by_seconds(trials: &Trials, calibration: &Calibration) -> Vec<(Range<f64>, Vec<ErrorRates>)> {
     let bounds = SECONDS.windows(2).enumerate();
     bounds

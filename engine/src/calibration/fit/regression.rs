@@ -1,21 +1,21 @@
-//! Weighted regressions by Newton's method, of up to a handful of coefficients.
+//! Weighted regressions with up to a handful of coefficients, by Newton's method.
 
-/// Steps at the most.
+/// The maximum number of steps.
 const MAX_STEPS: usize = 100;
 
-/// Halvings of a step at the most.
+/// The maximum number of halvings of a step.
 const MAX_HALVINGS: usize = 30;
 
-/// More than what rounding changes a loss by, relatively.
+/// A relative change of the loss that is larger than its rounding error.
 const LOSS_ROUNDING: f64 = 1e-12;
 
 /// A step that changes no coefficient by more than this, relatively, is the last.
 const TOLERANCE: f64 = 1e-9;
 
-/// Coefficients beyond this mean that the classes are separable.
+/// Coefficients beyond this limit mean that the classes are separable.
 const MAX_COEFFICIENT: f64 = 1e6;
 
-/// An observation: the values of the terms, what was observed, and how much it counts.
+/// An observation: the values of the terms, the observed value and its weight.
 #[derive(Clone, Debug)]
 pub(super) struct Row<Y> {
     pub(super) terms: Vec<f64>,
@@ -23,18 +23,18 @@ pub(super) struct Row<Y> {
     pub(super) weight: f64,
 }
 
-/// What coefficients are drawn to, and how much.
+/// The values that coefficients are drawn to, and the strength of the pull.
 #[derive(Clone, Debug)]
 pub(super) struct Prior {
     pub(super) coefficients: Vec<f64>,
     pub(super) strength: f64,
 }
 
-/// Logistic regression with both classes weighted alike, so that the sum of the terms is a log-likelihood ratio. None if the
-/// coefficients are not determined.
+/// Fits a logistic regression with both classes weighted equally, so that the sum of the terms is a log-likelihood ratio.
+/// Returns `None` if the coefficients are not determined.
 ///
-/// The loss is the sum over both classes of the weighted mean of ln(1 + exp(-+sum)), plus half the prior's strength times the squared
-/// distance from it.
+/// The loss is the sum over both classes of the weighted mean of ln(1 + exp(-+sum)), plus half the prior's strength times
+/// the squared distance from it.
 pub(super) fn logistic(rows: &[Row<bool>], prior: &Prior) -> Option<Vec<f64>> {
     let total =
         |class: bool| rows.iter().filter(|row| row.observed == class).map(|row| row.weight).sum::<f64>();
@@ -63,7 +63,7 @@ pub(super) fn logistic(rows: &[Row<bool>], prior: &Prior) -> Option<Vec<f64>> {
         }
         let before = coefficients.clone();
         let is_last = newton.step(&mut coefficients)?;
-        // A step may lead too far: half of it, and half of that, do not.
+        // A full step may lead too far. It is halved until the loss does not rise.
         let accepted = loss(&before) * (1.0 + LOSS_ROUNDING);
         for _ in 0..MAX_HALVINGS {
             if loss(&coefficients) <= accepted {
@@ -78,11 +78,12 @@ pub(super) fn logistic(rows: &[Row<bool>], prior: &Prior) -> Option<Vec<f64>> {
     None
 }
 
-/// Mean and logarithm of the standard deviation of a normal distribution, each a sum of terms, by maximum likelihood.
+/// Fits the mean and the logarithm of the standard deviation of a normal distribution by maximum likelihood. Each is a
+/// sum of terms.
 ///
-/// 1. The mean by least squares, weighted by the precision.
-/// 2. The logarithm of the deviation by Newton's steps on the squared residuals.
-/// 3. Both again, until neither changes.
+/// 1. The mean is fitted by least squares, weighted by the precision.
+/// 2. The logarithm of the deviation is fitted by Newton's steps on the squared residuals.
+/// 3. Both steps are repeated until neither value changes.
 pub(super) fn location_and_scale(
     rows: &[Row<f64>],
     scale_terms: &[Vec<f64>],
@@ -104,7 +105,8 @@ pub(super) fn location_and_scale(
         for (row, scale) in rows.iter().zip(scale_terms) {
             let residual = row.observed - dot(&row.terms, &mean);
             let ratio = residual * residual * (-2.0 * dot(scale, &ln_sd)).exp();
-            // The second derivative as expected (Fisher's scoring). The first deviation, 1, is above any of cosines, so no step is too long.
+            // Uses the expected second derivative (Fisher's scoring). The first deviation, 1, is above any of cosines, so
+            // no step is too long.
             newton.add(scale, row.weight * (1.0 - ratio), 2.0 * row.weight);
         }
         newton.step(&mut ln_sd)?;
@@ -116,10 +118,10 @@ pub(super) fn location_and_scale(
     None
 }
 
-/// Gradient and second derivatives of a loss.
+/// The gradient and the second derivatives of a loss.
 struct Newton {
     gradient: Vec<f64>,
-    /// By rows.
+    /// The rows of the matrix.
     curvature: Vec<Vec<f64>>,
 }
 
@@ -141,7 +143,8 @@ impl Newton {
         }
     }
 
-    /// Takes a step; whether it was the last. None if there is none to take, or it leads nowhere.
+    /// Takes a step and returns whether it was the last. Returns `None` if the system has no solution or the coefficients
+    /// grow without limit.
     fn step(self, coefficients: &mut [f64]) -> Option<bool> {
         let step = solve(self.curvature, self.gradient)?;
         let before = coefficients.to_vec();
@@ -159,7 +162,7 @@ fn dot(terms: &[f64], coefficients: &[f64]) -> f64 {
     terms.iter().zip(coefficients).map(|(term, c)| term * c).sum()
 }
 
-/// Solves a symmetric system by elimination with pivots; none if it is singular.
+/// Solves a symmetric system by elimination with pivots. Returns `None` if it is singular.
 fn solve(mut rows: Vec<Vec<f64>>, mut right: Vec<f64>) -> Option<Vec<f64>> {
     let n = right.len();
     let largest = rows.iter().flatten().fold(0.0_f64, |largest, x| largest.max(x.abs()));
@@ -190,7 +193,7 @@ mod tests {
 
     #[test]
     fn two_normal_distributions_have_the_ratio_that_theory_gives() {
-        // Of N(1, 1) against N(-1, 1) the log-likelihood ratio is 2 x. Quantiles instead of draws.
+        // The log-likelihood ratio of N(1, 1) against N(-1, 1) is 2 x. The test uses quantiles instead of random draws.
         let quantiles = (1..2_000).map(|i| normal_quantile(f64::from(i) / 2_000.0));
         let rows: Vec<Row<bool>> = quantiles
             .flat_map(|q| [(q + 1.0, true), (q - 1.0, false)])
@@ -199,7 +202,7 @@ mod tests {
         let no_prior = Prior { coefficients: vec![0.0; 2], strength: 0.0 };
         let fitted = logistic(&rows, &no_prior).unwrap();
         assert!(fitted[0].abs() < 1e-6 && (fitted[1] - 2.0).abs() < 0.02, "{fitted:?}");
-        // A class counts as much as the other, however few there are.
+        // Both classes count equally, however small the weight of one of them is.
         let lopsided: Vec<_> = rows
             .iter()
             .cloned()
@@ -245,10 +248,10 @@ mod tests {
         assert!((ln_sd[0] + 2.0).abs() < 0.03 && (ln_sd[1] - 0.2).abs() < 1e-4, "{ln_sd:?}");
     }
 
-    /// By bisection: exact enough for a test.
+    /// Returns a quantile by bisection, which is exact enough for a test.
     fn normal_quantile(p: f64) -> f64 {
         let below = |x: f64| {
-            // The normal integral by Simpson's rule.
+            // Computes the normal integral by Simpson's rule.
             let n = 200;
             let step = x / f64::from(n);
             let density = |t: f64| (-t * t / 2.0).exp();

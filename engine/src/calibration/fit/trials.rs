@@ -9,17 +9,17 @@ use crate::calibration::Seconds;
 pub struct Trial {
     /// The numbers of the speakers.
     pub speakers: [u32; 2],
-    /// Seconds of speech of the recordings, if they are known.
+    /// The seconds of speech of the recordings, if they are known.
     pub seconds: Option<Seconds>,
-    /// Cosine similarity.
+    /// The cosine similarity.
     pub similarity: f64,
     /// Whether the speakers are of the same sex, if that is known.
     pub is_same_sex: Option<bool>,
-    /// How much it counts.
+    /// The weight of the comparison.
     pub weight: f64,
 }
 
-/// Comparisons.
+/// A set of comparisons.
 #[derive(Clone, Debug, Default)]
 pub struct Trials {
     /// The comparisons.
@@ -27,12 +27,12 @@ pub struct Trials {
 }
 
 impl Trial {
-    /// Whether both recordings are of one speaker.
+    /// Returns whether both recordings are of one speaker.
     pub fn is_same(&self) -> bool {
         self.speakers[0] == self.speakers[1]
     }
 
-    /// The speakers, the lower number first.
+    /// Returns the speakers, the lower number first.
     pub fn pair(&self) -> (u32, u32) {
         let [a, b] = self.speakers;
         (a.min(b), a.max(b))
@@ -40,60 +40,60 @@ impl Trial {
 }
 
 impl Trials {
-    /// The comparisons of one speaker.
+    /// Returns the comparisons of one speaker.
     pub fn same(&self) -> impl Iterator<Item = &Trial> {
         self.trials.iter().filter(|trial| trial.is_same())
     }
 
-    /// The comparisons of different speakers.
+    /// Returns the comparisons of different speakers.
     pub fn different(&self) -> impl Iterator<Item = &Trial> {
         self.trials.iter().filter(|trial| !trial.is_same())
     }
 
-    /// Whether the seconds of every recording are known.
+    /// Returns whether the seconds of every recording are known.
     pub fn have_seconds(&self) -> bool {
         self.trials.iter().all(|trial| trial.seconds.is_some())
     }
 
-    /// Whether the sex of the speakers is known in most comparisons of different ones, and is the same in some.
+    /// Returns whether the sexes are known in at least half of the comparisons of different speakers, and equal in at least one.
     pub fn have_sexes(&self) -> bool {
         let n_known = self.different().filter(|trial| trial.is_same_sex.is_some()).count();
         2 * n_known >= self.different().count()
             && self.different().any(|trial| trial.is_same_sex == Some(true))
     }
 
-    /// Those whose false accepts count: of the same sex, where that is known.
+    /// Returns the comparisons whose false accepts count: those of different speakers, and of the same sex if sexes are known.
     pub fn impostors(&self) -> impl Iterator<Item = &Trial> {
         let have_sexes = self.have_sexes();
         self.different().filter(move |trial| !have_sexes || trial.is_same_sex == Some(true))
     }
 
-    /// Speakers that were compared.
+    /// Returns the number of speakers that were compared.
     pub fn n_speakers(&self) -> usize {
         self.trials.iter().flat_map(|trial| trial.speakers).collect::<BTreeSet<_>>().len()
     }
 
-    /// One more than the highest number of a speaker.
+    /// Returns one more than the highest number of a speaker.
     pub(super) fn numbers(&self) -> usize {
         self.trials.iter().flat_map(|trial| trial.speakers).max().map_or(0, |number| number as usize + 1)
     }
 
-    /// Pairs of different speakers that were compared.
+    /// Returns the number of pairs of different speakers that were compared.
     pub fn n_speaker_pairs(&self) -> usize {
         self.different().map(Trial::pair).collect::<BTreeSet<_>>().len()
     }
 
-    /// Pairs of different speakers whose false accepts count.
+    /// Returns the number of pairs of different speakers whose false accepts count.
     pub fn n_impostor_pairs(&self) -> usize {
         self.impostors().map(Trial::pair).collect::<BTreeSet<_>>().len()
     }
 
-    /// Speakers with comparisons of their own recordings.
+    /// Returns the number of speakers whose own recordings were compared with each other.
     pub fn n_speakers_of_same_pairs(&self) -> usize {
         self.same().map(Trial::pair).collect::<BTreeSet<_>>().len()
     }
 
-    /// Those that a condition on both speakers selects.
+    /// Returns the comparisons that a condition on both speakers selects.
     #[must_use]
     pub fn of(&self, is_wanted: impl Fn([u32; 2]) -> bool) -> Self {
         let trials = self.trials.iter().filter(|trial| is_wanted(trial.speakers)).copied().collect();
@@ -101,7 +101,7 @@ impl Trials {
     }
 }
 
-/// The share of comparisons that a condition counts, by their weights; none if they have none.
+/// Returns the weighted share of comparisons that meet a condition, or `None` if the comparisons have no weight.
 pub fn share_of<'a>(
     trials: impl IntoIterator<Item = &'a Trial>,
     is_counted: impl Fn(&Trial) -> bool,
@@ -114,7 +114,7 @@ pub fn share_of<'a>(
     (total > 0.0).then(|| counted / total)
 }
 
-/// Gives each speaker, and each pair of speakers, the same weight, however many of their recordings were compared.
+/// Gives each speaker and each pair of speakers the same weight, however many of their recordings were compared.
 pub fn balanced_weights(trials: &mut [Trial]) {
     let mut counts: HashMap<(u32, u32), usize> = HashMap::new();
     for trial in trials.iter() {

@@ -1,7 +1,7 @@
 //! CAM++ without ONNX Runtime: its convolutions in 16-bit integers, the rest in floats.
 //!
-//! Source: Wang et al., *CAM++: A Fast and Efficient Network for Speaker Verification Using Context-Aware Masking*, 2023, and the graph that
-//! `models/campplus/network.rs` writes.
+//! Source: Wang et al., *CAM++: A Fast and Efficient Network for Speaker Verification Using Context-Aware Masking*,
+//! 2023, and the graph that `models/campplus/network.rs` writes.
 
 #![allow(clippy::inline_always, reason = "see `Task`")]
 
@@ -24,41 +24,41 @@ const HEAD_CHANNELS: usize = 32;
 /// Pairs of a band's values.
 const BAND_PAIRS: usize = HEAD_CHANNELS / 2;
 
-/// Bands and frames, before and behind, that a convolution of the head takes.
+/// The kernel size of the head's convolutions, in bands and in frames.
 const KERNEL: usize = 3;
 
-/// Frames that the head computes together: rows fill whole tiles then, whatever the number of bands.
+/// Frames that the head computes together. Rows then fill whole tiles for any number of bands.
 const HEAD_CHUNK: usize = 6;
 
 /// Frames that a dense block computes together.
 const CHUNK: usize = 24;
 
-/// Frames over which the first convolution over time reaches, and its stride.
+/// The kernel size of the first convolution over time, in frames, and its stride.
 const TIME_KERNEL: usize = 5;
 const TIME_STRIDE: usize = 2;
 
-/// Channels that a layer of a dense block narrows to, and those that it adds.
+/// Channels that a layer of a dense block narrows its input to, and channels that it adds.
 const NARROW: usize = 128;
 const GROWTH: usize = 32;
 
 /// Channels of a mask between its two layers.
 const MASK_HIDDEN: usize = 64;
 
-/// Frames of a segment, of which a mask takes the mean.
+/// Frames of a segment. A mask uses the mean of each segment.
 const SEGMENT_FRAMES: usize = 100;
 
-/// The most channels that a dense block comes to.
+/// The maximum number of channels in a dense block.
 const MAX_CHANNELS: usize = 1_024;
 
-/// Channels behind the last block.
+/// Channels after the last block.
 const OUT_CHANNELS: usize = 512;
 
-/// The weights of CAM++. Batch norms behind a convolution are folded into it.
+/// The weights of CAM++. A batch norm after a convolution is folded into the convolution.
 #[derive(Debug, PartialEq)]
 pub struct CampplusWeights {
     /// The first convolution, over bands and frames.
     pub first: ConvolutionWeights,
-    /// Four residual blocks, of which the first and the third halve the bands.
+    /// Four residual blocks. The first and the third halve the bands.
     pub residuals: Vec<ResidualWeights>,
     /// The last convolution over bands, which halves them.
     pub last: ConvolutionWeights,
@@ -66,44 +66,44 @@ pub struct CampplusWeights {
     pub time: ConvolutionWeights,
     /// Three dense blocks.
     pub blocks: Vec<DenseBlockWeights>,
-    /// From means and deviations to the embedding.
+    /// The layer from means and deviations to the embedding.
     pub embedding: ConvolutionWeights,
-    /// Key-value pairs stored with them.
+    /// Key-value pairs stored with the weights.
     pub metadata: Vec<(String, String)>,
 }
 
-/// Two convolutions beside a shortcut.
+/// A residual block: two convolutions beside a shortcut.
 #[derive(Debug, PartialEq)]
 pub struct ResidualWeights {
-    /// The first.
+    /// The first convolution.
     pub first: ConvolutionWeights,
-    /// The second.
+    /// The second convolution.
     pub second: ConvolutionWeights,
-    /// The shortcut's, where the bands are halved.
+    /// The shortcut's convolution, if the block halves the bands.
     pub shortcut: Option<ConvolutionWeights>,
 }
 
-/// A dense block and what narrows its channels.
+/// A dense block, and the transit layer that narrows its channels.
 #[derive(Debug, PartialEq)]
 pub struct DenseBlockWeights {
     /// Frames between the taps of its convolutions.
     pub dilation: usize,
-    /// Its layers.
+    /// The block's layers.
     pub layers: Vec<MaskedLayerWeights>,
-    /// The norm in front of what narrows them.
+    /// The norm before the transit layer.
     pub norm: NormWeights,
-    /// What narrows them.
+    /// The transit layer.
     pub transit: ConvolutionWeights,
 }
 
 /// A layer of a dense block.
 #[derive(Debug, PartialEq)]
 pub struct MaskedLayerWeights {
-    /// The norm in front of it.
+    /// The norm before the layer.
     pub norm: NormWeights,
-    /// To fewer channels.
+    /// The convolution to fewer channels.
     pub narrow: ConvolutionWeights,
-    /// Over three frames.
+    /// The convolution over three frames.
     pub local: ConvolutionWeights,
     /// The mask's first layer.
     pub mask_hidden: ConvolutionWeights,
@@ -111,12 +111,12 @@ pub struct MaskedLayerWeights {
     pub mask: ConvolutionWeights,
 }
 
-/// A batch norm: what each channel is multiplied with, and what is added.
+/// A batch norm: a factor and a summand for each channel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NormWeights {
     /// The factor of each channel.
     pub scale: Vec<f32>,
-    /// What is added to each.
+    /// The summand of each channel.
     pub shift: Vec<f32>,
 }
 
@@ -182,7 +182,7 @@ impl<const LANES: usize> Network<LANES> {
     }
 }
 
-/// A convolution of the head `[outputs, channels, bands, frames]`: a tap is a frame, and its values are bands of channels.
+/// Packs a convolution of the head, `[outputs, channels, bands, frames]`. A tap is a frame, and its values are bands of channels.
 fn over_bands<const LANES: usize>(weights: &ConvolutionWeights) -> Convolution<LANES> {
     let [n_outputs, n_channels, n_bands, n_frames] = weights.shape[..] else { panic!("four dimensions") };
     let weight = |output: usize, frame: usize, value: usize| {
@@ -192,7 +192,7 @@ fn over_bands<const LANES: usize>(weights: &ConvolutionWeights) -> Convolution<L
     Convolution::new([n_outputs, n_frames, n_bands * n_channels], weight, weights.bias.as_deref())
 }
 
-/// A convolution `[outputs, channels, frames]`.
+/// Packs a convolution `[outputs, channels, frames]`.
 fn over_time<const LANES: usize>(weights: &ConvolutionWeights) -> Convolution<LANES> {
     let [n_outputs, n_channels, n_frames] = weights.shape[..] else { panic!("three dimensions") };
     let weight = |output: usize, frame: usize, channel: usize| {
@@ -201,7 +201,8 @@ fn over_time<const LANES: usize>(weights: &ConvolutionWeights) -> Convolution<LA
     Convolution::new([n_outputs, n_frames, n_channels], weight, weights.bias.as_deref())
 }
 
-/// The same, where channels are those of the head with the bands of each, and values are the bands with their channels.
+/// Like [`over_time`], for the head's channels joined with their bands. In the weights, each channel is followed by its
+/// bands; in the values, each band by its channels.
 fn over_joined_bands<const LANES: usize>(weights: &ConvolutionWeights) -> Convolution<LANES> {
     let [n_outputs, n_joined, n_frames] = weights.shape[..] else { panic!("three dimensions") };
     let n_bands = n_joined / HEAD_CHANNELS;
@@ -212,27 +213,27 @@ fn over_joined_bands<const LANES: usize>(weights: &ConvolutionWeights) -> Convol
     Convolution::new([n_outputs, n_frames, n_joined], weight, weights.bias.as_deref())
 }
 
-/// Frames of pairs, each with its scale.
+/// Frames as pairs of integers, each frame with its scale.
 #[derive(Default)]
 struct Frames {
     pairs: Vec<i32>,
     scales: Vec<f32>,
-    /// Pairs of a frame.
+    /// Pairs per frame.
     n_pairs: usize,
 }
 
-/// Where a convolution reaches beyond the frames.
+/// Zeros, for taps that reach beyond the frames.
 static NOTHING: [i32; MAX_CHANNELS] = [0; MAX_CHANNELS];
 
 impl Frames {
-    /// Makes room for frames.
+    /// Resizes the buffers for frames.
     fn fit(&mut self, n_frames: usize, n_pairs: usize) {
         self.pairs.resize(n_frames * n_pairs, 0);
         self.scales.resize(n_frames, 0.0);
         self.n_pairs = n_pairs;
     }
 
-    /// As [`Self::fit`], of bands with nothing before the first and behind the last.
+    /// Like [`Self::fit`], for bands, with zeros before the first band and after the last.
     fn fit_bands(&mut self, n_frames: usize, n_bands: usize) {
         self.fit(n_frames, (n_bands + 2) * BAND_PAIRS);
         for frame in self.pairs.chunks_exact_mut(self.n_pairs) {
@@ -241,7 +242,7 @@ impl Frames {
         }
     }
 
-    /// A frame from one of its pairs on, and its scale.
+    /// Returns a frame's pairs from `pair` on, and its scale.
     #[inline(always)]
     fn values(&self, frame: usize, pair: usize) -> (&[i32], f32) {
         if frame >= self.scales.len() {
@@ -250,7 +251,7 @@ impl Frames {
         (&self.pairs[frame * self.n_pairs + pair..(frame + 1) * self.n_pairs], self.scales[frame])
     }
 
-    /// The pairs of a frame's bands, and its scale.
+    /// Returns the pairs of a frame's bands, and its scale.
     fn bands_mut(&mut self, frame: usize) -> (&mut [i32], &mut f32) {
         let begin = frame * self.n_pairs;
         let pairs = &mut self.pairs[begin + BAND_PAIRS..begin + self.n_pairs - BAND_PAIRS];
@@ -263,7 +264,7 @@ impl Frames {
     }
 }
 
-/// Frames and their bands, one after the other.
+/// Iterates over the bands of one frame after the other.
 #[derive(Clone)]
 struct Rows {
     next: (usize, usize),
@@ -296,30 +297,30 @@ impl Iterator for Rows {
 
 impl ExactSizeIterator for Rows {}
 
-/// What a unit is computed in; kept from unit to unit.
+/// Buffers for one unit, reused for the next.
 #[derive(Default)]
 pub(super) struct Workspace {
-    /// Maps of the head: what a layer takes, and what it makes.
+    /// Maps of the head: a layer's input and output, and the map between two convolutions.
     input: Frames,
     output: Frames,
     between: Frames,
-    /// What a dense layer takes, of some frames.
+    /// The input of a dense layer, for some frames.
     active: Frames,
-    /// What it narrows to.
+    /// The narrowed channels of a dense layer.
     narrow: Frames,
-    /// Outputs of some rows, before they are quantised.
+    /// Outputs of some rows before quantisation.
     rows: Vec<f32>,
     shortcuts: Vec<f32>,
     /// The channels of a dense block, frame after frame.
     channels: Vec<f32>,
-    /// A frame behind a norm.
+    /// A frame after a norm.
     normed: Vec<f32>,
-    /// Sums of the narrowed channels over each segment, then masks.
+    /// Sums of the narrowed channels over each segment, and the masks computed from them.
     sums: Vec<[f32; NARROW]>,
     masks: Vec<Aligned<[f32; GROWTH]>>,
 }
 
-/// Embeds a unit of frames: [`Simd::run`] it. `ROWS` are those of a tile.
+/// A [`Task`] that embeds a unit of frames; pass it to [`Simd::run`]. A tile has `ROWS` rows.
 pub(super) struct Embed<'a, S, const LANES: usize, const ROWS: usize> {
     pub(super) simd: S,
     pub(super) network: &'a Network<LANES>,
@@ -352,7 +353,7 @@ impl<S: Simd<LANES>, const LANES: usize, const ROWS: usize> Task for Embed<'_, S
     }
 }
 
-/// The first convolution, of one channel: its nine weights for each output are floats.
+/// Runs the first convolution. It has one input channel, and its nine weights for each output are floats.
 #[inline(always)]
 fn first_map<S: Simd<LANES>, const LANES: usize>(
     simd: S,
@@ -385,7 +386,7 @@ fn first_map<S: Simd<LANES>, const LANES: usize>(
     }
 }
 
-/// A residual block, from and to [`Workspace::input`]; the number of bands behind it.
+/// Runs a residual block from and to [`Workspace::input`]. Returns the number of bands after it.
 #[inline(always)]
 fn run_residual<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     simd: S,
@@ -448,7 +449,7 @@ fn run_residual<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     n_outputs
 }
 
-/// A convolution over bands and frames, rectified; the number of bands behind it.
+/// Runs a convolution over bands and frames and rectifies its outputs. Returns the number of bands after it.
 #[inline(always)]
 fn run_bands<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     simd: S,
@@ -479,7 +480,8 @@ fn run_bands<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     n_outputs
 }
 
-/// The convolution that halves the frames, from [`Workspace::input`] to [`Workspace::channels`]; the number of channels.
+/// Runs the convolution that halves the frames, from [`Workspace::input`] to [`Workspace::channels`]. Returns the
+/// number of channels.
 #[inline(always)]
 fn run_time<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     simd: S,
@@ -504,7 +506,7 @@ fn run_time<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     n_outputs
 }
 
-/// A dense block and what narrows it; the number of channels behind it.
+/// Runs a dense block and its transit layer. Returns the number of channels after it.
 #[inline(always)]
 fn run_block<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     simd: S,
@@ -538,7 +540,7 @@ fn run_block<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     n_outputs
 }
 
-/// Channels of some frames -> [`Workspace::active`], normed and rectified.
+/// Normalises and rectifies the channels of some frames and writes them to [`Workspace::active`].
 #[inline(always)]
 fn activate<S: Simd<LANES>, const LANES: usize>(
     simd: S,
@@ -572,7 +574,7 @@ fn activate<S: Simd<LANES>, const LANES: usize>(
     }
 }
 
-/// A layer of a dense block: adds channels to those there are.
+/// Runs a layer of a dense block, which adds channels to the existing ones.
 #[inline(always)]
 fn run_masked<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     simd: S,
@@ -619,7 +621,7 @@ fn run_masked<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     }
 }
 
-/// The mask of each segment, by its mean and that of all frames.
+/// Computes each segment's mask from the segment's mean and the mean of all frames.
 #[inline(always)]
 fn find_masks<S: Simd<LANES>, const LANES: usize>(
     simd: S,
@@ -655,7 +657,7 @@ fn sigmoid<S: Simd<LANES>, const LANES: usize>(simd: S, value: S::Floats) -> S::
     simd.div(one, simd.add(one, exp2(simd, exponent)))
 }
 
-/// Makes zeros of negative values.
+/// Replaces negative values by zeros.
 #[inline(always)]
 fn rectify<S: Simd<LANES>, const LANES: usize>(simd: S, values: &mut [f32]) {
     for value in values.as_chunks_mut::<LANES>().0 {
@@ -663,7 +665,7 @@ fn rectify<S: Simd<LANES>, const LANES: usize>(simd: S, values: &mut [f32]) {
     }
 }
 
-/// Means, then deviations, of the rectified channels over time.
+/// Returns the means, then the deviations, of the rectified channels over time.
 #[inline(always)]
 fn statistics<S: Simd<LANES>, const LANES: usize>(
     simd: S,

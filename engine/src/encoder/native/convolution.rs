@@ -1,8 +1,9 @@
 //! Convolutions in 16-bit integers, written once for all instruction sets.
 //!
-//! What a convolution takes is a sequence of frames; the values of a frame are multiples of one number, its scale, so that the largest is
-//! [`LARGEST`]. Weights have a scale for each output, such that no sum of products within one frame can leave 32 bits. Those sums are exact; the
-//! sums over frames and the rest are floats, with the same operations everywhere.
+//! The input of a convolution is a sequence of frames. The values of a frame are integer multiples of one number, the
+//! frame's scale, so that the largest is [`LARGEST`]. Weights have one scale per output, so that no sum of products
+//! within one frame can exceed 32 bits. Those sums are exact. The sums over frames and everything else are floats, with
+//! the same operations everywhere.
 
 #![allow(clippy::inline_always, reason = "see `Task`")]
 #![allow(clippy::needless_range_loop, reason = "loops over rows are unrolled, their arrays are registers")]
@@ -12,10 +13,10 @@ use std::array;
 use super::simd::Simd;
 use super::weights::{Aligned, HIDDEN_SCALE, QuantisedRow, paired};
 
-/// What the largest value of a frame becomes: as a hidden value of 1, for which rows of weights are bounded.
+/// The integer that represents a frame's largest value. It equals a hidden value of 1, for which rows of weights are bounded.
 const LARGEST: f32 = HIDDEN_SCALE;
 
-/// A frame whose largest value is below this counts as zeros.
+/// A frame counts as zeros if its largest value is below this.
 const SMALLEST: f32 = 1e-20;
 
 /// Vectors of outputs in a tile.
@@ -26,15 +27,15 @@ const VECTORS: usize = 2;
 pub struct ConvolutionWeights {
     /// `[outputs, inputs, ...]`, as in ONNX.
     pub shape: Vec<usize>,
-    /// In row-major order.
+    /// The weights in row-major order.
     pub values: Vec<f32>,
-    /// Of each output.
+    /// One bias per output.
     pub bias: Option<Vec<f32>>,
 }
 
 /// A convolution whose outputs are a multiple of `2 * LANES`.
 pub(super) struct Convolution<const LANES: usize> {
-    /// Pairs of values that a tap takes.
+    /// Pairs of values per tap.
     n_pairs: usize,
     blocks: Vec<Block<LANES>>,
 }
@@ -48,7 +49,7 @@ struct Block<const LANES: usize> {
 }
 
 impl<const LANES: usize> Convolution<LANES> {
-    /// Packs weights for so many outputs; `weight` gives that of an output, a tap and a value.
+    /// Packs weights. `weight` returns the weight of an output, a tap and a value.
     pub(super) fn new(
         [n_outputs, n_taps, n_values]: [usize; 3],
         weight: impl Fn(usize, usize, usize) -> f32,
@@ -68,7 +69,7 @@ impl<const LANES: usize> Convolution<LANES> {
                     .flat_map(|tap| (0..n_values).map(move |value| (tap, value)))
                     .map(|(tap, value)| weight(output, tap, value))
                     .collect();
-                // Rounding adds at most a half to each, and to the largest value.
+                // Rounding adds at most a half to each weight, and to the largest value.
                 let row = QuantisedRow::of_taps(&row, n_values, n_values as f64);
                 packed.scale[vector][lane] = row.step as f32;
                 packed.bias[vector][lane] = bias.map_or(0.0, |bias| bias[output]);
@@ -87,7 +88,8 @@ impl<const LANES: usize> Convolution<LANES> {
         self.blocks.len() * VECTORS * LANES
     }
 
-    /// Computes rows of outputs, no less than `least`, `ROWS` at a time. `rows` gives the place of each; `tap`, by a place, the values of a tap and their scale.
+    /// Computes rows of outputs, `ROWS` at a time, and raises outputs below `least` to `least`. `rows` yields the place
+    /// of each row. `tap` returns the values and the scale of a tap at a place.
     #[inline(always)]
     pub(super) fn run<'a, S: Simd<LANES>, P: Copy, const ROWS: usize>(
         &self,
@@ -104,7 +106,7 @@ impl<const LANES: usize> Convolution<LANES> {
         let outputs = &mut outputs[..n_rows * n_outputs];
         for first in (0..n_rows).step_by(ROWS) {
             let n_here = ROWS.min(n_rows - first);
-            // The last row is computed again where there are fewer.
+            // If fewer rows are left, the last row is computed again.
             let mut places = [place; ROWS];
             for row in 0..ROWS {
                 places[row] = place;
@@ -143,7 +145,7 @@ impl<const LANES: usize> Convolution<LANES> {
     }
 }
 
-/// Rows of values times the weights of a block within a tap.
+/// Multiplies rows of values by the weights of a block within one tap.
 #[inline(always)]
 fn multiply<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     simd: S,
@@ -174,7 +176,7 @@ fn multiply<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     totals
 }
 
-/// Values that are not negative -> pairs, and their scale. There are a multiple of `2 * LANES`.
+/// Quantises values that are not negative into pairs and returns their scale. Their number must be a multiple of `2 * LANES`.
 #[inline(always)]
 pub(super) fn quantise<S: Simd<LANES>, const LANES: usize>(
     simd: S,
@@ -188,7 +190,7 @@ pub(super) fn quantise<S: Simd<LANES>, const LANES: usize>(
     quantise_up_to(simd, largest, values, pairs)
 }
 
-/// As [`quantise`], of values of either sign.
+/// Like [`quantise`], for values of either sign.
 #[inline(always)]
 pub(super) fn quantise_magnitudes<S: Simd<LANES>, const LANES: usize>(
     simd: S,
@@ -206,7 +208,7 @@ pub(super) fn quantise_magnitudes<S: Simd<LANES>, const LANES: usize>(
     quantise_up_to(simd, largest, values, pairs)
 }
 
-/// As [`quantise`], where the largest value of each lane of every other vector is known.
+/// Like [`quantise`], if the largest value of each lane is already known, for even and for odd vectors.
 #[inline(always)]
 pub(super) fn quantise_up_to<S: Simd<LANES>, const LANES: usize>(
     simd: S,
@@ -234,16 +236,16 @@ pub(super) fn quantise_up_to<S: Simd<LANES>, const LANES: usize>(
     largest / LARGEST
 }
 
-/// A product with a matrix of floats, whose outputs are a multiple of `2 * LANES`.
+/// A product with a matrix of floats. The number of outputs must be a multiple of `2 * LANES`.
 pub(super) struct Linear<const LANES: usize> {
     n_inputs: usize,
-    /// For each two vectors of outputs, input after input.
+    /// For each two vectors of outputs, the weights of one input after the other.
     blocks: Vec<Vec<Aligned<[[f32; LANES]; VECTORS]>>>,
     bias: Vec<[[f32; LANES]; VECTORS]>,
 }
 
 impl<const LANES: usize> Linear<LANES> {
-    /// Of weights `[outputs, inputs]`.
+    /// Packs weights of shape `[outputs, inputs]`.
     pub(super) fn new(weights: &ConvolutionWeights) -> Self {
         let n_outputs = weights.shape[0];
         let n_inputs = weights.values.len() / n_outputs;

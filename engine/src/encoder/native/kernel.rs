@@ -1,7 +1,7 @@
 //! The LSTM's arithmetic for a batch of windows, written once for all instruction sets.
 //!
-//! Integer sums have no order, and everything around them is done with the same operations everywhere, so each instruction
-//! set gives the same bits.
+//! Integer sums do not depend on the order of addition, and all other operations are the same everywhere. Each
+//! instruction set therefore gives the same bits.
 
 #![allow(clippy::inline_always, reason = "see `Task`")]
 #![allow(
@@ -17,32 +17,34 @@ use super::weights::{
     Network, PAIRS, WindowEmbedding, exponent_factor,
 };
 
-/// Windows that are encoded together at the most; more are encoded group by group.
+/// The maximum number of windows that are encoded together. More windows are encoded group by group.
 pub(super) const MAX_GROUP: usize = 12;
 
-/// Rows of input that a layer multiplies before it computes their steps: few enough to stay in the cache. No fewer than
+/// Rows of input that a layer multiplies before it computes their steps: few enough to stay in the cache, and at least
 /// [`MAX_GROUP`].
 const CHUNK_ROWS: usize = 56;
 
-/// Numbers beyond these have the same sigmoid and tanh, and no sum or product of their exponentials overflows.
+/// Exponents beyond this bound all give the same sigmoid and tanh. Within it, no sum or product of the exponentials overflows.
 const EXP2_BOUND: f32 = 62.0;
 
-/// A polynomial for 2^x - 1 from -0.5 to 0.5, divided by x, lowest power first; relative error of the whole 2e-8.
+/// Coefficients of a polynomial for (2^x - 1) / x with x from -0.5 to 0.5, lowest power first. The resulting 2^x has a
+/// relative error of 2e-8.
 const EXP2: [f32; 6] =
     [0.693_147_3, 0.240_226_97, 0.055_502_046, 0.009_612_638_5, 0.001_343_552_4, 0.000_169_482_4];
 
-/// Added to a small float, it leaves the nearest integer in the lowest bits.
+/// Adding this to a small float leaves the nearest integer in the lowest bits.
 const ROUNDING: f32 = 12_582_912.0;
 
-/// What the input of a row adds to the gates of a block.
+/// The contribution of a row's input to the gates of a block.
 type Projection<const LANES: usize> = Aligned<[[f32; LANES]; GATES]>;
 
-/// What a batch is computed in; kept from batch to batch.
+/// Buffers for one batch, reused for the next.
 #[derive(Default)]
 pub(super) struct Workspace<const LANES: usize> {
-    /// Hidden values of every window at every step, in pairs: of a layer up to the step it is at, of the layer below beyond.
+    /// Hidden values of every window at every step, in pairs. Up to the current step they belong to the current layer,
+    /// beyond it to the layer below.
     hidden: Vec<Aligned<[i32; PAIRS]>>,
-    /// What the input adds to the gates of some steps: block after block, row after row.
+    /// Contributions of the input to the gates of some steps: block after block, row after row.
     projections: Vec<Projection<LANES>>,
     /// Cell state of every window.
     cells: Vec<Aligned<[f32; HIDDEN_UNITS]>>,
@@ -50,19 +52,19 @@ pub(super) struct Workspace<const LANES: usize> {
     states: Vec<Aligned<[f32; HIDDEN_UNITS]>>,
 }
 
-/// Embeds windows of some frames each: [`Simd::run`] it.
+/// A [`Task`] that embeds windows of equal length; pass it to [`Simd::run`].
 pub(super) struct Embed<'a, S, const LANES: usize> {
     pub(super) simd: S,
     pub(super) network: &'a Network<LANES>,
     pub(super) workspace: &'a mut Workspace<LANES>,
-    /// Window after window, frame after frame.
+    /// The frames: window after window, frame after frame.
     pub(super) mels: &'a [[f32; N_MELS]],
-    /// As many as windows, at most [`MAX_GROUP`].
+    /// One embedding per window, at most [`MAX_GROUP`].
     pub(super) embeddings: &'a mut [WindowEmbedding],
 }
 
-/// Does `$body` with `ROWS` set for each tile of rows, `$first` being the tile's first: as few tiles as there can be, of
-/// nearly one size.
+/// Evaluates `$body` for each tile of rows, with `ROWS` as the tile's number of rows and `$first` as its first row.
+/// Uses as few tiles as possible, of nearly equal size.
 macro_rules! each_tile {
     ($max_rows:expr, $n_rows:expr, |$first:ident, $rows:ident| $body:expr) => {
         let n_tiles = $n_rows.div_ceil($max_rows);
@@ -115,7 +117,7 @@ impl<S: Simd<LANES>, const LANES: usize> Task for Embed<'_, S, LANES> {
 }
 
 impl<const LANES: usize> Workspace<LANES> {
-    /// Makes room for a batch.
+    /// Resizes the buffers for a batch.
     fn fit(&mut self, n_windows: usize, n_frames: usize) {
         self.hidden.resize(n_windows * n_frames, Aligned([0; _]));
         self.projections.resize(CHUNK_ROWS * HIDDEN_UNITS / LANES, Aligned([[0.0; _]; _]));
@@ -123,7 +125,7 @@ impl<const LANES: usize> Workspace<LANES> {
     }
 }
 
-/// All steps of one layer, in chunks: the input's part of the gates, then the steps themselves.
+/// Runs all steps of one layer, in chunks. Each chunk first computes the input's part of the gates, then the steps.
 #[inline(always)]
 fn run_layer<S: Simd<LANES>, const LANES: usize>(
     simd: S,
@@ -154,7 +156,7 @@ fn run_layer<S: Simd<LANES>, const LANES: usize>(
         }
         for step in begin..end {
             let (before, after) = hidden.split_at_mut(step * n_windows);
-            // Nothing before the first step.
+            // Empty at the first step.
             let previous = &before[before.len().saturating_sub(n_windows)..];
             let first_row = (step - begin) * n_windows;
             let projection = |b: usize, window: usize| &projections[b * n_rows + first_row + window].0;
@@ -163,7 +165,7 @@ fn run_layer<S: Simd<LANES>, const LANES: usize>(
     }
 }
 
-/// Rows of floats times blocks of weights, plus bias.
+/// Multiplies rows of floats by blocks of weights and adds the bias.
 #[inline(always)]
 fn project_floats<'a, S: Simd<LANES>, const LANES: usize, const INPUTS: usize>(
     simd: S,
@@ -192,7 +194,7 @@ fn project_floats<'a, S: Simd<LANES>, const LANES: usize, const INPUTS: usize>(
     }
 }
 
-/// Rows of hidden values times blocks of weights, plus bias.
+/// Multiplies rows of hidden values by blocks of weights and adds the bias.
 #[inline(always)]
 fn project_hidden<S: Simd<LANES>, const LANES: usize>(
     simd: S,
@@ -216,7 +218,7 @@ fn project_hidden<S: Simd<LANES>, const LANES: usize>(
     }
 }
 
-/// One step of one layer, for every window.
+/// Runs one step of one layer for every window.
 #[inline(always)]
 fn run_step<'a, S: Simd<LANES>, const LANES: usize>(
     simd: S,
@@ -246,7 +248,7 @@ fn run_step<'a, S: Simd<LANES>, const LANES: usize>(
                 simd.store(new_cell, cell);
                 simd.store(state, &mut states[window].0.as_chunks_mut().0[b]);
 
-                // Two blocks become one vector of pairs: the first waits in its place for the second.
+                // Two blocks become one vector of pairs. The pairs' place holds the first block until the second is ready.
                 let integers = simd.round(simd.mul(state, simd.splat(HIDDEN_SCALE)));
                 let pairs = &mut hidden[window].0.as_chunks_mut().0[b / 2];
                 let paired = if b % 2 == 0 { integers } else { simd.pair(simd.load_ints(pairs), integers) };
@@ -256,7 +258,7 @@ fn run_step<'a, S: Simd<LANES>, const LANES: usize>(
     }
 }
 
-/// Rows of hidden values times the weights of one block: sums for four gates of each row.
+/// Multiplies rows of hidden values by the weights of one block. Returns the sums for the four gates of each row.
 #[inline(always)]
 fn multiply<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     simd: S,
@@ -286,7 +288,8 @@ fn multiply<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     totals
 }
 
-/// Cell and hidden state of one step. Of the gates, there are the exponents of 2 that [`exponent_factor`] makes.
+/// Returns the cell and hidden state of one step. The gates are given as exponents of 2, with the factors of
+/// [`exponent_factor`].
 ///
 /// sigmoid(a) x tanh(b) = (1 - e^-2b) / ((1 + e^-a) (1 + e^-2b)).
 #[inline(always)]
@@ -308,7 +311,7 @@ pub(super) fn lstm_cell<S: Simd<LANES>, const LANES: usize>(
     (cell, state)
 }
 
-/// 2^x for x within [`EXP2_BOUND`]; 2^±[`EXP2_BOUND`] beyond. Relative error: 1e-7.
+/// Returns 2^x for x within ±[`EXP2_BOUND`], and 2^±[`EXP2_BOUND`] beyond. Relative error: 1e-7.
 #[inline(always)]
 pub(super) fn exp2<S: Simd<LANES>, const LANES: usize>(simd: S, x: S::Floats) -> S::Floats {
     let x = simd.clamp(x, -EXP2_BOUND, EXP2_BOUND);
@@ -324,7 +327,7 @@ pub(super) fn exp2<S: Simd<LANES>, const LANES: usize>(simd: S, x: S::Floats) ->
     simd.add_exponent(power, shifted)
 }
 
-/// The four vectors of a block.
+/// Loads the four vectors of a block.
 #[inline(always)]
 fn load_block<S: Simd<LANES>, const LANES: usize>(
     simd: S,
@@ -357,7 +360,7 @@ mod tests {
     };
     use super::*;
 
-    /// Weights of noise from -0.1 to 0.1.
+    /// Returns weights of noise from -0.1 to 0.1.
     fn noise_weights() -> EncoderWeights {
         let mut state = 7_u32;
         let mut noise = |len: usize| -> Vec<f32> {
@@ -382,7 +385,7 @@ mod tests {
         row.iter().zip(values).map(|(weight, value)| f64::from(*weight) * value).sum()
     }
 
-    /// The embedding of one window by the textbook, in `f64`.
+    /// Computes the embedding of one window by the textbook, in `f64`.
     fn reference(weights: &EncoderWeights, mels: &[[f32; N_MELS]]) -> Vec<f64> {
         let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
         let mut sequence: Vec<Vec<f64>> =

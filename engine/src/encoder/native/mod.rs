@@ -1,4 +1,38 @@
-//! Networks without ONNX Runtime: Resemblyzer's LSTM, CAM++ and the segmentation network in 16-bit integers, with the same bits by every instruction set.
+//! Networks without ONNX Runtime: Resemblyzer's LSTM, CAM++ and the segmentation network. They compute in 16-bit integers,
+//! and every instruction set gives the same bits.
+//!
+//! # Recognising the graph
+//!
+//! The native encoder reads the same ONNX files. `onnx.rs` of each model finds the weights by name and writes the file
+//! again; only if the bytes are equal is the graph known to be the expected one.
+//!
+//! # Resemblyzer
+//!
+//! Weights and hidden values are 16-bit integers, multiplied in pairs and summed in 32 bits. Each row of weights has the
+//! finest step with which no input can overflow the sum. Cell state, gate functions and the input of layer 0 have too wide a
+//! range and stay `f32`, computed with the same fused operations in the same order by every instruction set. Integer sums do
+//! not depend on their order, so all instruction sets return the same bits in any batch. `kernel.rs` is written once over
+//! the trait of `simd.rs`; its plain implementation is the reference for the others.
+//!
+//! The computation goes layer by layer. The input of a layer is multiplied for about 56 rows at a time, then those steps
+//! follow. Hidden values overwrite those of the layer below, in pairs laid out like the weights. A tile is up to six windows
+//! by the four gates of one vector of hidden units. It fills the registers of AVX-512, so each weight is read once for six
+//! windows.
+//!
+//! # CAM++
+//!
+//! `campplus.rs` consists of convolutions (`convolution.rs`). Its maps are sequences of frames in 16-bit integers. Each
+//! frame has a scale that makes its largest value 8,192, and the weights of each output have a step with which the sums over
+//! one frame fit into 32 bits. Such a sum is exact; sums over several frames are floats, one frame after the other. Twelve
+//! rows of input are multiplied with 32 outputs at a time (six with 16 on AVX2). Norms, residual sums, masks and statistics
+//! are `f32`. The head is computed six frames at a time, dense blocks 24, and each map is read and written once.
+//!
+//! # Segmentation network
+//!
+//! `segmentation.rs` uses the same `convolution.rs` for its convolutions, linear layers and the input part of its LSTM
+//! gates. Its fixed filters stay floats: even filters multiply the sums of the samples on both sides of the centre, odd
+//! filters the differences, which halves the work. One step of a direction reads 128 KiB of recurrent weights; reading them
+//! from the second-level cache limits the speed.
 
 mod campplus;
 mod convolution;
@@ -35,18 +69,18 @@ pub enum InstructionSet {
     Avx2,
     /// NEON.
     Neon,
-    /// Any CPU's: slower than ONNX Runtime, there to be compared with.
+    /// Plain code that runs on any CPU. It is slower than ONNX Runtime and only serves for comparison.
     Portable,
 }
 
 /// The weights of a network.
 #[derive(Debug, PartialEq)]
 pub enum NetworkWeights {
-    /// Resemblyzer's.
+    /// Resemblyzer's weights.
     Lstm(EncoderWeights),
-    /// CAM++'s.
+    /// CAM++'s weights.
     Campplus(Box<CampplusWeights>),
-    /// The segmentation network's.
+    /// The segmentation network's weights.
     Segmentation(Box<SegmentationWeights>),
 }
 
@@ -55,23 +89,23 @@ pub enum NetworkWeights {
 pub struct NativeEncoder {
     packed: Packed,
     instruction_set: InstructionSet,
-    /// What [`Self::self_check`] embeds.
+    /// Returns the unit that [`Self::self_check`] embeds.
     check: fn() -> Vec<f32>,
 }
 
-/// The encoder with memory of its own, for one thread.
+/// The encoder with its workspace, for one thread.
 pub struct NativeSession(Box<dyn Kernel>);
 
-/// Weights packed for an instruction set, as a function that makes kernels sharing them.
+/// A function that creates kernels, which share weights packed for an instruction set.
 type Packed = Arc<dyn Fn() -> Box<dyn Kernel> + Send + Sync>;
 
-/// The code that runs the weights, with memory of its own.
+/// The code that runs a network, with its workspace.
 trait Kernel: Send {
     /// Embeds units of equal length.
     fn embed(&mut self, units: &[&[f32]]) -> Vec<Vec<f32>>;
 }
 
-/// Packs weights; tiles of convolutions have `ROWS` rows.
+/// Packs weights. Tiles of convolutions have `ROWS` rows.
 fn packed<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     simd: S,
     weights: &NetworkWeights,
@@ -173,26 +207,26 @@ impl<S: Simd<LANES>, const LANES: usize, const ROWS: usize> Kernel for Segmentat
 }
 
 impl InstructionSet {
-    /// All, the fastest first.
+    /// All sets, the fastest first.
     const ALL: [Self; 5] = [Self::Avx512Vnni, Self::AvxVnni, Self::Avx2, Self::Neon, Self::Portable];
 
-    /// Those that this CPU has, the fastest first.
+    /// Returns the sets that this CPU has, the fastest first.
     pub fn available() -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().filter(|set| set.is_available())
     }
 
-    /// The fastest that this CPU has, if it has any.
+    /// Returns the fastest set of vector instructions that this CPU has, if any.
     pub fn vectorised() -> Option<Self> {
         Self::available().next().filter(|set| *set != Self::Portable)
     }
 
-    /// The fastest that this CPU has, if it is as fast as ONNX Runtime. On ARM an instruction multiplies as many integers as floats, and CPUs do
-    /// fewer of them at a time.
+    /// Returns the fastest set that this CPU has, if it is as fast as ONNX Runtime. NEON is not: on ARM, an instruction
+    /// multiplies as many integers as floats, and CPUs run fewer of the integer instructions at a time.
     pub fn fast() -> Option<Self> {
         Self::vectorised().filter(|set| *set != Self::Neon)
     }
 
-    /// Its name in logs and metrics.
+    /// Returns the set's name in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Avx512Vnni => "avx512-vnni",
@@ -203,8 +237,8 @@ impl InstructionSet {
         }
     }
 
-    /// Multiplies pairs of 16-bit integers in registers alone, so many rounds of them: how many multiplications that was. The CPU
-    /// can do no more in that time. 0 for a set without an instruction for it.
+    /// Multiplies pairs of 16-bit integers in registers for `rounds` rounds, and returns the number of multiplications.
+    /// The CPU cannot do more in that time. Returns 0 for a set without a single instruction for this.
     #[cfg(feature = "internals")]
     #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "no set has one there"))]
     pub fn multiply_in_registers(self, rounds: usize) -> usize {
@@ -233,7 +267,7 @@ impl InstructionSet {
         }
     }
 
-    /// Packs weights for it; `None` where this CPU does not have it.
+    /// Packs weights for this set, or returns `None` if this CPU does not have it.
     fn pack(self, weights: &NetworkWeights) -> Option<Packed> {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -264,17 +298,17 @@ impl NativeEncoder {
         Ok(Self { packed, instruction_set, check })
     }
 
-    /// What the weights are packed for.
+    /// Returns the instruction set that the weights are packed for.
     pub fn instruction_set(&self) -> InstructionSet {
         self.instruction_set
     }
 
-    /// A session; all share the weights.
+    /// Creates a session. All sessions share the weights.
     pub fn session(&self) -> NativeSession {
         NativeSession((self.packed)())
     }
 
-    /// The embedding of one fixed unit, little-endian `f32`: its hash tells whether this machine computes correctly.
+    /// Returns the embedding of a fixed unit as little-endian `f32`. Its hash shows whether this machine computes correctly.
     pub fn self_check(&self) -> Vec<u8> {
         let embeddings = (self.packed)().embed(&[&(self.check)()]);
         embeddings.iter().flatten().flat_map(|component| component.to_le_bytes()).collect()
@@ -282,9 +316,9 @@ impl NativeEncoder {
 }
 
 impl NativeSession {
-    /// As [`Session::embed`](super::Session::embed), of any number of frames.
+    /// Like [`Session::embed`](super::Session::embed), for any number of frames.
     pub(super) fn embed(&mut self, units: &[&[f32]]) -> Result<Vec<Vec<f32>>, EncoderError> {
-        // In integers, a not-a-number would become a number.
+        // Rounding to integers would turn a not-a-number into a number.
         if !units.iter().all(|unit| unit.iter().all(|mel| mel.is_finite())) {
             return Err(EncoderError::Run("a band is not finite".into()));
         }

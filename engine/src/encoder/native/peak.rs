@@ -1,14 +1,14 @@
-//! How many integers the CPU can multiply and sum at the most, for benchmarks. Where that is one instruction: two of them, a product that
-//! stays the same would be computed once.
+//! Measures how many integers the CPU can multiply and sum, for benchmarks. The set must have a single instruction for
+//! this: with two instructions, the compiler would compute a constant product only once.
 
 use std::hint::black_box;
 
 use super::simd::{Simd, Task};
 
-/// Sums that grow independently: enough to hide how long one addition takes, and few enough for registers.
+/// Sums that grow independently: enough of them to hide the latency of an addition, and few enough for the registers.
 const SUMS: usize = 10;
 
-/// Multiplies and sums in registers; how many multiplications that was.
+/// Multiplies and sums in registers, and returns the number of multiplications.
 pub(super) fn multiply<S: Simd<LANES>, const LANES: usize>(simd: S, rounds: usize) -> usize {
     simd.run(Multiply { simd, rounds });
     rounds * SUMS * LANES * 2

@@ -19,51 +19,51 @@ use super::weights::{Aligned, GATES, HIDDEN_SCALE, QuantisedRow, exponent_factor
 /// Classes of a frame.
 pub(super) const CLASSES: usize = 7;
 
-/// The least samples that make a frame.
+/// The minimum number of samples for one frame.
 const MIN_SAMPLES: usize = 991;
 
-/// Samples of a filter, and from one position to the next.
+/// The samples of a filter, and the step from one position to the next.
 const FILTER_SAMPLES: usize = 251;
 const FILTER_STEP: usize = 10;
 
-/// Filters that are even, and as many that are odd.
+/// The number of even filters, which is also the number of odd filters.
 const HALF_FILTERS: usize = 40;
 
 /// Samples on either side of a filter's centre.
 const ARM: usize = FILTER_SAMPLES / 2;
 
-/// Positions of the filters that are computed together: whole groups for pooling.
+/// Filter positions that are computed together: whole groups for pooling.
 const FILTER_ROWS: usize = 12;
 
-/// Frames of which a pool takes the largest value.
+/// Frames that a pool reduces to their largest value.
 const POOL: usize = 3;
 
-/// Frames over which a convolution reaches.
+/// The kernel size of the convolutions, in frames.
 const KERNEL: usize = 5;
 
-/// Channels of a map, and those that are kept for each frame, so that whole vectors can be written.
+/// Channels of a map, and the width that a frame is padded to so that whole vectors can be written.
 const FIRST_CHANNELS: usize = 2 * HALF_FILTERS;
 const FIRST_WIDTH: usize = 96;
 const CHANNELS: usize = 60;
 const WIDTH: usize = 64;
 
-/// Hidden units of a LSTM in each direction.
+/// Hidden units of an LSTM in each direction.
 const HIDDEN: usize = 128;
 
 /// Pairs of hidden values of one direction, and of both.
 const PAIRS: usize = HIDDEN / 2;
 const BOTH_PAIRS: usize = HIDDEN;
 
-/// Values that go into the classifier.
+/// Values that the classifier takes.
 const LINEAR: usize = 128;
 
-/// Scores are computed for whole vectors.
+/// Scores of a frame. They are computed for whole vectors.
 const SCORES: usize = 32;
 
-/// PyTorch's default.
+/// PyTorch's default epsilon.
 const NORM_EPSILON: f64 = 1e-5;
 
-/// Slope of a leaky ReLU below zero.
+/// The slope of a leaky ReLU below zero.
 const LEAK: f32 = 0.01;
 
 /// The weights of the network.
@@ -73,35 +73,36 @@ pub struct SegmentationWeights {
     pub wav_norm: NormWeights,
     /// The fixed filters, `[80, 251]`: the even ones, then the odd ones.
     pub filters: Vec<f32>,
-    /// The norms behind the filters and the convolutions.
+    /// The norms after the filters and after each convolution.
     pub norms: [NormWeights; 3],
-    /// The convolutions behind the first two of them.
+    /// The convolutions after the first two of these norms.
     pub convolutions: [ConvolutionWeights; 2],
-    /// The LSTMs, each forward and backward.
+    /// The LSTM layers, each forward and backward.
     pub lstms: Vec<BidirectionalWeights>,
-    /// The linear layers behind them.
+    /// The linear layers after the LSTMs.
     pub linear: [ConvolutionWeights; 2],
-    /// From there to the classes.
+    /// The layer from there to the classes.
     pub classifier: ConvolutionWeights,
-    /// Key-value pairs stored with them.
+    /// Key-value pairs stored with the weights.
     pub metadata: Vec<(String, String)>,
 }
 
-/// Weights of one bidirectional LSTM layer in ONNX's layout: forward, then backward; gates in the order input, output, forget, cell.
+/// Weights of one bidirectional LSTM layer in ONNX's layout: forward, then backward. Gates are in the order input,
+/// output, forget, cell.
 #[derive(Debug, PartialEq)]
 pub struct BidirectionalWeights {
     /// `[2, 4 x hidden, inputs]`.
     pub input: Vec<f32>,
     /// `[2, 4 x hidden, hidden]`.
     pub recurrent: Vec<f32>,
-    /// `[2, 8 x hidden]`: of the input, then of the recurrence.
+    /// `[2, 8 x hidden]`: biases of the input, then of the recurrence.
     pub bias: Vec<f32>,
 }
 
 /// The network, packed for vectors of `LANES`.
 pub(super) struct Network<const LANES: usize> {
     wav_norm: (f32, f32),
-    /// Even and odd ones.
+    /// The even filters, then the odd ones.
     filters: [Vec<Filters<LANES>>; 2],
     norms: [NormWeights; 3],
     convolutions: [Convolution<LANES>; 2],
@@ -113,23 +114,23 @@ pub(super) struct Network<const LANES: usize> {
 /// The weights of `LANES` filters, from the centre outwards.
 type Filters<const LANES: usize> = [[f32; LANES]; ARM + 1];
 
-/// One direction of a LSTM layer.
+/// One direction of an LSTM layer.
 struct Direction<const LANES: usize> {
-    /// Block after block, the gates of `LANES` units.
+    /// The gates of `LANES` units, block after block.
     input: Convolution<LANES>,
     recurrent: Vec<RecurrentBlock<LANES>>,
 }
 
-/// Weights of the four gates of `LANES` hidden units from hidden values, in pairs.
+/// Weights of the four gates of `LANES` hidden units for hidden values, in pairs.
 struct RecurrentBlock<const LANES: usize> {
     weights: Vec<Aligned<[[i32; LANES]; GATES]>>,
     scale: [[f32; LANES]; GATES],
 }
 
-/// What a window is computed in; kept from window to window.
+/// Buffers for one window, reused for the next.
 #[derive(Default)]
 pub(super) struct Workspace {
-    /// The samples with their norm, forwards and backwards.
+    /// The normalised samples, forwards and backwards.
     samples: Vec<f32>,
     reversed: Vec<f32>,
     /// A map of floats, frame after frame.
@@ -139,9 +140,9 @@ pub(super) struct Workspace {
     /// A map in pairs of integers, and the scale of each frame.
     pairs: Vec<i32>,
     scales: Vec<f32>,
-    /// What the input adds to the gates.
+    /// The input's contribution to the gates.
     projections: Vec<f32>,
-    /// Hidden values in pairs, forward and backward side by side: of the layer below, and of the one in work.
+    /// Hidden values in pairs, forward and backward side by side: those of the layer below, and those of the current layer.
     below: Vec<i32>,
     hidden: Vec<i32>,
 }
@@ -204,7 +205,7 @@ impl<const LANES: usize> Direction<LANES> {
         let recurrent = &weights.recurrent[of * n_gates * HIDDEN..][..n_gates * HIDDEN];
         let (of_input, of_recurrence) = weights.bias[of * 2 * n_gates..][..2 * n_gates].split_at(n_gates);
         let row = |gate: usize, unit: usize| onnx_gate(gate) * HIDDEN + unit;
-        // Outputs in the order of the blocks: unit by unit within a gate, gate by gate within a block.
+        // Outputs follow the order of the blocks: unit by unit within a gate, gate by gate within a block.
         let place = |output: usize| {
             let (block, gate, lane) = (output / (GATES * LANES), output / LANES % GATES, output % LANES);
             (row(gate, block * LANES + lane), exponent_factor(gate))
@@ -243,7 +244,7 @@ impl<const LANES: usize> Direction<LANES> {
     }
 }
 
-/// Segments a window: [`Simd::run`] it. Tiles of convolutions have `ROWS` rows.
+/// A [`Task`] that segments a window; pass it to [`Simd::run`]. Tiles of convolutions have `ROWS` rows.
 pub(super) struct Segment<'a, S, const LANES: usize, const ROWS: usize> {
     pub(super) simd: S,
     pub(super) network: &'a Network<LANES>,
@@ -325,7 +326,7 @@ fn leaky(value: f32) -> f32 {
     if value > leaked { value } else { leaked }
 }
 
-/// Samples less their mean, over their deviation, by the norm.
+/// Subtracts the mean from the samples, divides them by their deviation and applies the norm.
 #[inline(always)]
 fn normalise(samples: &[f32], (scale, shift): (f32, f32), to: &mut Vec<f32>) {
     let n = samples.len() as f64;
@@ -339,7 +340,7 @@ fn normalise(samples: &[f32], (scale, shift): (f32, f32), to: &mut Vec<f32>) {
     }
 }
 
-/// The sum of something about each sample: eight sums, since one would wait for each addition in turn.
+/// Returns the sum of `of` over all samples. It keeps eight sums: with one, each addition would wait for the previous one.
 #[inline(always)]
 fn sum_of(samples: &[f32], of: impl Fn(f32) -> f64) -> f64 {
     let (blocks, rest) = samples.as_chunks::<8>();
@@ -352,9 +353,10 @@ fn sum_of(samples: &[f32], of: impl Fn(f32) -> f64) -> f64 {
     sums.iter().sum::<f64>() + rest.iter().map(|sample| of(*sample)).sum::<f64>()
 }
 
-/// The magnitudes of what the filters give, the largest of each three positions: `[frames, FIRST_WIDTH]`. Returns the number of frames.
+/// Writes the magnitudes of the filters' outputs to `map`, the largest of each three positions:
+/// `[frames, FIRST_WIDTH]`. Returns the number of frames.
 ///
-/// Even filters multiply the sums of samples as far before as behind their centres, odd ones the differences.
+/// Even filters multiply the sums of the samples at equal distances before and after their centres, odd filters the differences.
 #[inline(always)]
 fn filter<S: Simd<LANES>, const LANES: usize>(
     simd: S,
@@ -366,11 +368,11 @@ fn filter<S: Simd<LANES>, const LANES: usize>(
     let n_positions = (samples.len().saturating_sub(FILTER_SAMPLES - 1)).div_ceil(FILTER_STEP);
     let n_frames = n_positions / POOL;
     map.resize((n_frames.next_multiple_of(FILTER_ROWS / POOL) * FIRST_WIDTH).max(map.len()), 0.0);
-    // For each position, by the distance from its centre: what is before it and behind it, added or subtracted.
+    // For each position, by the distance from its centre: the sums and the differences of the samples after and before it.
     let mut arms = [[[0.0_f32; ARM + 1]; FILTER_ROWS]; 2];
     for first in (0..n_frames * POOL).step_by(FILTER_ROWS) {
         for row in 0..FILTER_ROWS {
-            // The last position is computed again where there are fewer.
+            // If fewer positions are left, the last one is computed again.
             let position = (first + row).min(n_positions - 1);
             let centre = position * FILTER_STEP + ARM;
             let behind = &samples[centre..][..=ARM];
@@ -397,7 +399,7 @@ fn filter<S: Simd<LANES>, const LANES: usize>(
                         let sum = sums[pooled * POOL + row];
                         largest = simd.max(largest, simd.max(sum, simd.sub(simd.splat(0.0), sum)));
                     }
-                    // The lanes behind the last even filter are overwritten by the first odd ones.
+                    // The first odd filters overwrite the unused lanes after the last even filter.
                     let place = (first / POOL + pooled) * FIRST_WIDTH + half * HALF_FILTERS + v * LANES;
                     let (to, _) = map[place..].as_chunks_mut::<LANES>();
                     simd.store(largest, &mut to[0]);
@@ -408,7 +410,7 @@ fn filter<S: Simd<LANES>, const LANES: usize>(
     n_frames
 }
 
-/// Norms each channel over the frames, leaks what is below zero, and clears the channels that are none.
+/// Normalises each channel over the frames, applies the leaky ReLU and clears the padding.
 #[inline(always)]
 fn norm(map: &mut [f32], width: usize, n_channels: usize, n_frames: usize, weights: &NormWeights) {
     let mut sums = [0.0_f64; FIRST_WIDTH];
@@ -441,7 +443,7 @@ fn norm(map: &mut [f32], width: usize, n_channels: usize, n_frames: usize, weigh
     }
 }
 
-/// The largest values of each three frames.
+/// Writes the largest values of each three frames to `map`.
 #[inline(always)]
 fn pool(unpooled: &[f32], n_frames: usize, map: &mut Vec<f32>) {
     map.resize((n_frames * WIDTH).max(map.len()), 0.0);
@@ -457,7 +459,7 @@ fn pool(unpooled: &[f32], n_frames: usize, map: &mut Vec<f32>) {
     }
 }
 
-/// A map in pairs of integers, with a scale for each frame.
+/// Quantises a map into pairs of integers, with one scale per frame.
 #[inline(always)]
 fn quantise_map<S: Simd<LANES>, const LANES: usize>(
     simd: S,
@@ -474,7 +476,7 @@ fn quantise_map<S: Simd<LANES>, const LANES: usize>(
     }
 }
 
-/// One direction of a layer over all frames; hidden values go into each frame's pairs from `place` on.
+/// Runs one direction of a layer over all frames. The hidden values go into each frame's pairs from `place` on.
 #[inline(always)]
 fn run_direction<S: Simd<LANES>, const LANES: usize>(
     simd: S,
@@ -502,7 +504,7 @@ fn run_direction<S: Simd<LANES>, const LANES: usize>(
             let cell = &mut cells.0.as_chunks_mut::<LANES>().0[b];
             let (new_cell, state) = lstm_cell(simd, gates, simd.load(cell));
             simd.store(new_cell, cell);
-            // Two blocks become one vector of pairs: the first waits in its place for the second.
+            // Two blocks become one vector of pairs. The pairs' place holds the first block until the second is ready.
             let integers = simd.round(simd.mul(state, simd.splat(HIDDEN_SCALE)));
             let pairs = &mut to.as_chunks_mut::<LANES>().0[b / 2];
             let paired = if b % 2 == 0 { integers } else { simd.pair(simd.load_ints(pairs), integers) };
@@ -512,7 +514,7 @@ fn run_direction<S: Simd<LANES>, const LANES: usize>(
     }
 }
 
-/// Hidden values times the weights of a block. Each gate has two sums, so that neither waits for the other.
+/// Multiplies hidden values by the weights of a block. Each gate has two sums, so that neither waits for the other.
 #[inline(always)]
 fn multiply<S: Simd<LANES>, const LANES: usize>(
     simd: S,
@@ -535,14 +537,14 @@ fn multiply<S: Simd<LANES>, const LANES: usize>(
     totals
 }
 
-/// Adds the natural logarithms of the classes' probabilities.
+/// Appends the natural logarithms of the classes' probabilities.
 #[inline(always)]
 fn log_softmax<S: Simd<LANES>, const LANES: usize>(simd: S, scores: &[f32; SCORES], output: &mut Vec<f32>) {
     let scores = &scores[..CLASSES];
     let largest =
         scores.iter().fold(f32::MIN, |largest, score| if *score > largest { *score } else { largest });
     let mut sum = 0.0_f64;
-    // Vectors of four lanes do not hold all classes.
+    // A vector of four lanes cannot hold all classes.
     for scores in scores.chunks(LANES) {
         let mut exponents = [f32::MIN; LANES];
         for (exponent, score) in exponents.iter_mut().zip(scores) {
@@ -556,7 +558,8 @@ fn log_softmax<S: Simd<LANES>, const LANES: usize>(simd: S, scores: &[f32; SCORE
     output.extend(scores.iter().map(|score| (f64::from(score - largest) - log) as f32));
 }
 
-/// ln x for x from 1 to 7, with the same bits everywhere: by 2 artanh((y - 1) / (y + 1)) for the eighth root y. Error: 1e-13.
+/// Returns ln x for x from 1 to 7, with the same bits everywhere, from ln y = 2 artanh((y - 1) / (y + 1)) for the
+/// eighth root y of x. Error: 1e-13.
 fn natural_logarithm(x: f64) -> f64 {
     let root = x.sqrt().sqrt().sqrt();
     let z = (root - 1.0) / (root + 1.0);

@@ -1,8 +1,8 @@
-//! Vector instructions behind safe functions: the only file with unsafe code.
+//! Vector instructions behind safe functions. Only this file contains unsafe code.
 //!
-//! Every set does the same operations on each lane, correctly rounded, so that all of them give the same bits;
-//! [`Portable`] defines them in plain Rust. A value of another set exists only where the CPU has its instructions: that is
-//! what makes its functions safe.
+//! Every set performs the same correctly rounded operations on each lane, so all sets give the same bits. [`Portable`]
+//! defines the operations in plain Rust. A value of another set exists only if the CPU has its instructions, which
+//! makes its functions safe.
 #![allow(unsafe_code, reason = "vector instructions")]
 
 /// `LANES` numbers of 32 bits at a time.
@@ -13,16 +13,16 @@ pub(super) trait Simd<const LANES: usize>: Copy + Send + Sync + 'static {
     /// A vector of `i32`.
     type Ints: Copy;
 
-    /// A vector of sums of products, perhaps in parts.
+    /// A vector of sums of products, possibly in parts.
     type Sums: Copy;
 
-    /// Rows of a tile: as many as registers hold with four sums for each.
+    /// The rows of a tile: as many as the registers hold with four sums per row.
     const MAX_ROWS: usize;
 
-    /// Does a task in code made for these instructions.
+    /// Runs a task in code that is compiled for these instructions.
     fn run<T: Task>(self, task: T);
 
-    /// The same number in every lane.
+    /// Returns the same number in every lane.
     fn splat(self, value: f32) -> Self::Floats;
 
     fn load(self, from: &[f32; LANES]) -> Self::Floats;
@@ -37,59 +37,59 @@ pub(super) trait Simd<const LANES: usize>: Copy + Send + Sync + 'static {
 
     fn div(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
 
-    /// `a * b + c`, rounded once.
+    /// Returns `a * b + c`, rounded once.
     fn mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
 
-    /// Numbers (no not-a-numbers) brought between two bounds.
+    /// Clamps numbers between two bounds. They must not be not-a-numbers.
     fn clamp(self, value: Self::Floats, low: f32, high: f32) -> Self::Floats;
 
-    /// The larger of two numbers (no not-a-numbers).
+    /// Returns the larger of two numbers, which must not be not-a-numbers.
     fn max(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
 
     /// Adds the lowest nine bits of `exponent` to the exponent of `value`.
     fn add_exponent(self, value: Self::Floats, exponent: Self::Floats) -> Self::Floats;
 
-    /// The same bits in every lane.
+    /// Returns the same bits in every lane.
     fn splat_bits(self, value: i32) -> Self::Ints;
 
     fn load_ints(self, from: &[i32; LANES]) -> Self::Ints;
 
     fn store_ints(self, value: Self::Ints, to: &mut [i32; LANES]);
 
-    /// Sums of nothing.
+    /// Returns empty sums.
     fn no_sums(self) -> Self::Sums;
 
-    /// `sum + a.low * b.low + a.high * b.high`, where a lane of `a` and `b` holds two integers of 16 bits.
+    /// Returns `sum + a.low * b.low + a.high * b.high`, where each lane of `a` and `b` holds two integers of 16 bits.
     fn dot(self, sum: Self::Sums, a: Self::Ints, b: Self::Ints) -> Self::Sums;
 
-    /// The sums, with all parts.
+    /// Returns the sums with their parts added up.
     fn totals(self, sums: Self::Sums) -> Self::Ints;
 
     fn add_ints(self, a: Self::Ints, b: Self::Ints) -> Self::Ints;
 
-    /// Integers of 16 bits in lanes of 32 -> lanes that hold a pair.
+    /// Combines integers of 16 bits in lanes of 32 into lanes that hold a pair.
     fn pair(self, low: Self::Ints, high: Self::Ints) -> Self::Ints;
 
-    /// Lanes that hold a pair of integers of 16 bits -> the low and the high ones.
+    /// Splits lanes that hold a pair of 16-bit integers into the low and the high ones.
     fn unpair(self, pairs: Self::Ints) -> [Self::Ints; 2];
 
     fn to_floats(self, value: Self::Ints) -> Self::Floats;
 
-    /// The nearest integers, halves to the even neighbour.
+    /// Returns the nearest integers. Halves go to the even neighbour.
     fn round(self, value: Self::Floats) -> Self::Ints;
 }
 
-/// What [`Simd::run`] does. An implementation is `#[inline(always)]` all the way down: what is not inlined is not made for the
-/// instructions.
+/// A task for [`Simd::run`]. An implementation and everything that it calls is `#[inline(always)]`: a function that is
+/// not inlined is not compiled for the instructions.
 pub(super) trait Task {
     fn run(self);
 }
 
-/// No special instructions: what the others must do, lane by lane.
+/// Plain code without special instructions. It defines, lane by lane, what the other sets must do.
 #[derive(Clone, Copy)]
 pub(super) struct Portable;
 
-/// Lanes of [`Portable`].
+/// The number of lanes of [`Portable`].
 const PORTABLE_LANES: usize = 8;
 
 #[allow(clippy::inline_always, reason = "see Task")]
@@ -152,7 +152,7 @@ impl Simd<PORTABLE_LANES> for Portable {
 
     #[inline(always)]
     fn max(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
-        // As the instruction: the second of two zeros.
+        // Like the instruction: the second of two zeros.
         std::array::from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] })
     }
 
@@ -233,7 +233,7 @@ mod x86 {
 
     use crate::encoder::native::simd::{Simd, Task};
 
-    /// A set whose vectors are `__m512` or `__m256`.
+    /// Defines a set whose vectors are `__m512` or `__m256`.
     macro_rules! instruction_set {
         (
             $(#[$doc:meta])* $name:ident, $lanes:literal lanes, $rows:literal rows, $floats:ty, $ints:ty,
@@ -248,14 +248,15 @@ mod x86 {
             pub(in super::super) struct $name(());
 
             impl $name {
-                /// The set, where this CPU has it.
+                /// Returns the set if this CPU has it.
                 pub(in super::super) fn detect() -> Option<Self> {
                     ($(is_x86_feature_detected!($detected) &&)+ true).then_some(Self(()))
                 }
             }
 
-            // SAFETY of the blocks below: a value of the set exists only where `detect` found its instructions, which is all that
-            // these functions require; those that take pointers get them from references to arrays as long as a vector.
+            // SAFETY of the blocks below: these functions only require the set's instructions, and a value of the set
+            // exists only if `detect` found them. Functions that take pointers get them from references to arrays as
+            // long as a vector.
             #[allow(clippy::inline_always, reason = "see Task")]
             impl Simd<$lanes> for $name {
                 type Floats = $floats;
@@ -453,20 +454,20 @@ mod arm {
     pub(in super::super) struct Neon(());
 
     impl Neon {
-        /// The set, where this CPU has it.
+        /// Returns NEON if this CPU has it.
         pub(in super::super) fn detect() -> Option<Self> {
             std::arch::is_aarch64_feature_detected!("neon").then_some(Self(()))
         }
     }
 
-    // SAFETY of the blocks below: a value exists only where `detect` found NEON, which is all that these functions require; those that take
-    // pointers get them from references to arrays as long as a vector.
+    // SAFETY of the blocks below: these functions only require NEON, and a value exists only if `detect` found it.
+    // Functions that take pointers get them from references to arrays as long as a vector.
     #[allow(clippy::inline_always, reason = "see Task")]
     impl Simd<4> for Neon {
         type Floats = float32x4_t;
         type Ints = int32x4_t;
 
-        /// Products of the lower two lanes and of the upper two, those of a pair beside each other.
+        /// Products of the lower two lanes and of the upper two. The two products of a pair are adjacent.
         type Sums = [int32x4_t; 2];
 
         const MAX_ROWS: usize = 3;

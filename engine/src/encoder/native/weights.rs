@@ -1,8 +1,8 @@
 //! The encoder's weights in 16-bit integers, laid out for the vector instructions.
 //!
-//! Hidden values h, which are between -1 and 1, are `round(h x 8192)`; each row of weights has a scale of its own, such that no sum
-//! of products can leave 32 bits whatever the input is. Layer 0's input stays in floats: mel power has too wide a range.
-//! Source: measurements of what 16 bits cost this model, in `docs/performance.md`.
+//! Hidden values h are between -1 and 1 and are stored as `round(h x 8192)`. Each row of weights has its own scale, so
+//! that no sum of products can exceed 32 bits, whatever the input. Layer 0's input stays in floats because mel power
+//! has too wide a range. Source: the measurements in `docs/performance.md` of how much 16 bits cost this model.
 
 use std::array;
 use std::f64::consts::LOG2_E;
@@ -22,14 +22,14 @@ pub const EMBEDDING_DIM: usize = 256;
 /// The embedding of one window: L2 norm 1.
 pub(super) type WindowEmbedding = [f32; EMBEDDING_DIM];
 
-/// The encoder's weights, and what an ONNX file holds besides the graph.
+/// The encoder's weights, and the metadata of its ONNX file.
 #[derive(Debug, PartialEq)]
 pub struct EncoderWeights {
-    /// The LSTM's layers, from below.
+    /// The LSTM's layers, from the bottom up.
     pub layers: Vec<LstmWeights>,
-    /// What follows the LSTM.
+    /// The linear layer after the LSTM.
     pub linear: LinearWeights,
-    /// Key-value pairs stored with it.
+    /// Key-value pairs stored in the file.
     pub metadata: Vec<(String, String)>,
 }
 
@@ -40,7 +40,7 @@ pub struct LstmWeights {
     pub input: Vec<f32>,
     /// `[1, 4 x hidden, hidden]`.
     pub recurrent: Vec<f32>,
-    /// `[1, 8 x hidden]`: of the input, then of the recurrence.
+    /// `[1, 8 x hidden]`: biases of the input, then of the recurrence.
     pub bias: Vec<f32>,
 }
 
@@ -53,24 +53,25 @@ pub struct LinearWeights {
     pub bias: Vec<f32>,
 }
 
-/// What a hidden value of 1 becomes.
+/// The integer that represents a hidden value of 1.
 pub(super) const HIDDEN_SCALE: f32 = 8_192.0;
 
-/// The most that the magnitudes of a row's integers may sum up to: times [`HIDDEN_SCALE`], it still is an `i32`.
+/// The maximum sum of the magnitudes of a row's integers. Multiplied by [`HIDDEN_SCALE`], it still fits an `i32`.
 const MAX_ROW_SUM: i32 = i32::MAX / HIDDEN_SCALE as i32;
 
-/// Hidden values are multiplied two at a time.
+/// Pairs of hidden values: they are multiplied two at a time.
 pub(super) const PAIRS: usize = HIDDEN_UNITS / 2;
 
 pub(super) const GATES: usize = 4;
 
-/// Places of the gates in ONNX's order (input, output, forget, cell), in the order used here: input, cell, forget, output.
+/// The place of each gate in ONNX's order (input, output, forget, cell). Listed in the order used here: input, cell,
+/// forget, output.
 const ONNX_GATES: [usize; GATES] = [0, 3, 2, 1];
 
-/// Added to a small number, it leaves the nearest integer in the lowest bits.
+/// Adding this to a small number leaves the nearest integer in the lowest bits.
 const ROUNDING_F64: f64 = 6_755_399_441_055_744.0;
 
-/// Numbers that begin on a cache line.
+/// A value that begins on a cache line.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 pub(super) struct Aligned<T>(pub(super) T);
@@ -82,11 +83,11 @@ pub(super) struct FloatBlock<const LANES: usize, const INPUTS: usize> {
     pub(super) bias: [[f32; LANES]; GATES],
 }
 
-/// Integer weights of the four gates of `LANES` hidden units: two of 16 bits in each lane, for a pair of inputs.
+/// Integer weights of the four gates of `LANES` hidden units. Each lane holds two weights of 16 bits, for a pair of inputs.
 #[repr(align(64))]
 pub(super) struct IntBlock<const LANES: usize> {
     pub(super) weights: [[[i32; LANES]; GATES]; PAIRS],
-    /// What a sum is multiplied with.
+    /// The factor for each sum.
     pub(super) scale: [[f32; LANES]; GATES],
 }
 
@@ -96,7 +97,7 @@ pub(super) struct Layer<const LANES: usize> {
     pub(super) recurrent: Vec<IntBlock<LANES>>,
 }
 
-/// How a layer takes what is below it.
+/// The input weights of a layer, by what the layer takes.
 pub(super) enum Input<const LANES: usize> {
     /// Mel bands.
     Mels(Vec<FloatBlock<LANES, N_MELS>>),
@@ -118,21 +119,22 @@ pub(super) struct QuantisedRow {
 }
 
 impl QuantisedRow {
-    /// A row of weights of hidden values.
+    /// Quantises a row of weights for hidden values.
     pub(super) fn new(row: &[f32; HIDDEN_UNITS]) -> Self {
-        // Rounding adds at most a half to each.
+        // Rounding adds at most a half to each weight.
         Self::of_taps(row, HIDDEN_UNITS, HIDDEN_UNITS as f64 / 2.0)
     }
 
-    /// The finest step with which the row fits: each weight into 16 bits, and the sum of the products of each `n_values` weights in a row into 32.
-    /// `room` is what rounding may add to the magnitudes of those weights.
+    /// Quantises a row with the finest step at which it fits. Each weight must fit 16 bits, and the sum of the products
+    /// of each `n_values` consecutive weights must fit 32 bits. `room` is the most that rounding may add to the
+    /// magnitudes of those weights.
     pub(super) fn of_taps(row: &[f32], n_values: usize, room: f64) -> Self {
         let largest = row.iter().fold(0.0_f64, |largest, weight| largest.max(f64::from(weight.abs())));
         let sum_of = |tap: &[f32]| tap.iter().map(|weight| f64::from(weight.abs())).sum::<f64>();
         let sum = row.chunks(n_values).map(sum_of).fold(0.0, f64::max);
         let most = f64::from(MAX_ROW_SUM) - room;
         let step = (sum / most).max(largest / f64::from(i16::MAX)).max(f64::MIN_POSITIVE);
-        // As `round_ties_even`, which is a call into a library where the CPU of the build may lack the instruction.
+        // Same as `round_ties_even`, which becomes a library call if the build's target CPU may lack the instruction.
         let nearest = |x: f64| ((x + ROUNDING_F64) - ROUNDING_F64) as i16;
         let steps_in_one = 1.0 / step;
         Self { weights: row.iter().map(|weight| nearest(f64::from(*weight) * steps_in_one)).collect(), step }
@@ -163,22 +165,22 @@ impl<const LANES: usize> Network<LANES> {
     }
 }
 
-/// The place of a gate in ONNX's order.
+/// Returns the place of a gate in ONNX's order.
 pub(super) fn onnx_gate(gate: usize) -> usize {
     ONNX_GATES[gate]
 }
 
-/// Row of a gate's weights for a hidden unit.
+/// Returns the row of a gate's weights for a hidden unit.
 pub(super) fn gate_row(gate: usize, unit: usize) -> usize {
     ONNX_GATES[gate] * HIDDEN_UNITS + unit
 }
 
-/// What turns a gate's sum into the exponent of 2 that its function takes: e^-x for a sigmoid, e^-2x for a tanh.
+/// Returns the factor that turns a gate's sum into the exponent of 2 for its function: e^-x for a sigmoid, e^-2x for a tanh.
 pub(super) fn exponent_factor(gate: usize) -> f64 {
     if ONNX_GATES[gate] == 3 { -2.0 * LOG2_E } else { -LOG2_E }
 }
 
-/// Float weights; `place` gives row and factor for a block, a vector and a lane.
+/// Packs float weights. `place` returns the row and the factor for a block, a vector and a lane.
 fn float_blocks<const LANES: usize, const INPUTS: usize>(
     n_blocks: usize,
     weights: &[f32],
@@ -200,7 +202,7 @@ fn float_blocks<const LANES: usize, const INPUTS: usize>(
     (0..n_blocks).map(block).collect()
 }
 
-/// Weights of four gates from hidden values, in integers.
+/// Packs the weights of four gates for hidden values, as integers.
 fn int_blocks<const LANES: usize>(weights: &[f32]) -> Vec<IntBlock<LANES>> {
     let (rows, _) = weights.as_chunks();
     (0..HIDDEN_UNITS / LANES).map(|block| int_block(rows, block)).collect()
@@ -219,7 +221,7 @@ pub(super) fn int_block<const LANES: usize>(rows: &[[f32; HIDDEN_UNITS]], block:
     packed
 }
 
-/// Two numbers in one.
+/// Packs the two numbers of a pair into one integer.
 pub(super) fn paired<const LANES: usize>(numbers: &[i16], pair: usize) -> i32 {
     let (low, high) = places_of_pair::<LANES>(pair);
     i32::from(numbers[low]) & 0xffff | i32::from(numbers[high]) << 16
@@ -233,20 +235,20 @@ fn gate_bias<const LANES: usize>(bias: &[f32]) -> Vec<[[f32; LANES]; GATES]> {
     (0..HIDDEN_UNITS / LANES).map(block).collect()
 }
 
-/// Every vector of a block with every lane.
+/// Returns each vector of a block with each lane.
 pub(super) fn lanes<const LANES: usize>() -> impl Iterator<Item = (usize, usize)> {
     (0..GATES).flat_map(|vector| (0..LANES).map(move |lane| (vector, lane)))
 }
 
-/// The two values of a pair: the same lane of two vectors, which become one of pairs.
+/// Returns the places of a pair's two values: the same lane of two vectors, which become one vector of pairs.
 pub(super) fn places_of_pair<const LANES: usize>(pair: usize) -> (usize, usize) {
     let low = pair / LANES * 2 * LANES + pair % LANES;
     (low, low + LANES)
 }
 
 impl EncoderWeights {
-    /// The largest sum of products, in integers, that any row of recurrent or upper input weights can reach: it must be
-    /// below 2^31.
+    /// Returns the largest sum of products, in integers, that any row of recurrent or upper input weights can reach. It
+    /// must be below 2^31.
     #[cfg(test)]
     pub(crate) fn largest_sum(&self) -> i64 {
         let largest_sum = |row: &[f32; HIDDEN_UNITS]| -> i64 {

@@ -1,4 +1,4 @@
-//! Every number of the model. Source: 3D-Speaker's `FBank` and its recipe for CAM++.
+//! All constants of the model. Source: 3D-Speaker's `FBank` and its recipe for CAM++.
 
 use crate::audio::SAMPLE_RATE_HZ;
 use crate::front_end::{FbankParameters, PartialParameters, PieceParameters};
@@ -14,8 +14,9 @@ pub const FBANK: FbankParameters = FbankParameters {
     low_hz: 20.0,
 };
 
-/// A recording of up to 20 s is embedded at once, a longer one in equal pieces of at most 12 s. Those take half the memory, and their mean is as near to the
-/// embedding of the whole as that of pieces of up to 20 s: cosine 0.9988 at the least for 60 s of each of 5 speakers (0.9989).
+/// A recording of up to 20 s is embedded at once, a longer one in equal pieces of at most 12 s. Such pieces take half
+/// the memory of pieces of up to 20 s, and their mean is as close to the embedding of the whole recording. For 60 s of
+/// each of 5 speakers, the lowest cosine is 0.9988, and 0.9989 with pieces of up to 20 s.
 pub const PIECES: PieceParameters = PieceParameters { max_whole_frames: 2_000, max_frames: 1_200 };
 
 /// Partials of 1.5 s every 0.75 s.
@@ -31,14 +32,14 @@ pub(super) const INPUT_NAME: &str = "feats";
 /// Name of the graph's output.
 pub(super) const OUTPUT_NAME: &str = "embeds";
 
-/// Cosine similarity above which two embeddings count as the same speaker. On `dev_trials` of LibriSpeech false accepts are 0.2 to 0.5 % from 1
-/// to 30 s a side, false rejects 2.6 % at 1 to 2 s and 0.1 % from 2 s on.
+/// Cosine similarity above which two embeddings count as the same speaker. On `dev_trials` of LibriSpeech, the
+/// false-accept rate is 0.2 to 0.5 % from 1 to 30 s per side. The false-reject rate is 2.6 % at 1 to 2 s and 0.1 % from 2 s on.
 pub(super) const THRESHOLD: f64 = 0.40;
 
-/// Pieces and clusters of a recording with several speakers. Source: the measurements in docs/diarization.md.
+/// Parameters for pieces and clusters of a recording with several speakers. Source: the measurements in docs/diarization.md.
 pub(super) const TURNS: TurnParameters =
     TurnParameters { max_piece_frames: 200, joined_from: 0.45, split_below: 0.20, moved_from: 0.10 };
 
-/// The same for recordings without frequencies above 4 kHz, of which all embeddings are more alike.
+/// The same for recordings without frequencies above 4 kHz, whose embeddings are all more similar to each other.
 pub(super) const NARROWBAND_TURNS: TurnParameters =
     TurnParameters { joined_from: 0.55, split_below: 0.35, ..TURNS };

@@ -1,4 +1,4 @@
-//! CAM++ of 3D-Speaker: its numbers, and its checkpoint as an ONNX file.
+//! CAM++ of 3D-Speaker: its constants, and its checkpoint as an ONNX file.
 
 mod convert;
 mod hparams;

@@ -1,7 +1,7 @@
 //! The network as an ONNX graph.
 //!
-//! Source: Wang et al., *CAM++: A Fast and Efficient Network for Speaker Verification Using Context-Aware Masking*, 2023; 3D-Speaker's
-//! `DTDNN.py` with `config_str='batchnorm_'`, that is, without an activation at the end.
+//! Source: Wang et al., *CAM++: A Fast and Efficient Network for Speaker Verification Using Context-Aware Masking*,
+//! 2023; 3D-Speaker's `DTDNN.py` with `config_str='batchnorm_'`, that is, without an activation at the end.
 
 use super::hparams::{DIMENSION, FBANK, INPUT_NAME, OUTPUT_NAME};
 use crate::encoder::native::ConvolutionWeights;
@@ -13,17 +13,17 @@ use crate::models::onnx::{Dim, ELEM_TYPE_FLOAT, Message, float, int, ints, value
 /// Layers and dilation of each dense block.
 pub(super) const BLOCKS: [(usize, u64); 3] = [(12, 1), (24, 2), (16, 2)];
 
-/// Frames, each of two of the input, over which a segment's mean is taken.
+/// Frames over which a segment's mean is taken. Each of them covers two frames of the input.
 const SEGMENT_FRAMES: i64 = 100;
 
-/// Channels by bands behind the residual blocks: 32 by 10.
+/// Channels times bands after the residual blocks: 32 by 10.
 const HEAD_CHANNELS: i64 = 320;
 
-/// PyTorch's default.
+/// PyTorch's default epsilon.
 const BATCH_NORM_EPSILON: f32 = 1e-5;
 
-/// The graph `feats [n, frames, 80]` -> `embeds [n, 192]`, not normalised. Batch norms behind a convolution are folded into it; its weights
-/// are stored in 16 bits and widened when the graph is loaded.
+/// Builds the graph `feats [n, frames, 80]` -> `embeds [n, 192]`, not normalised. Batch norms after a convolution are
+/// folded into it. The weights of convolutions are stored in 16 bits and widened when the graph is loaded.
 ///
 /// 1. Residual blocks over frames and bands, which reduce 80 bands to 10.
 /// 2. A convolution over time that halves the frames.
@@ -77,7 +77,7 @@ pub(super) fn network(source: &dyn Source) -> Result<Message, ConvertError> {
     Ok(graph.finish("speaker_encoder", &input, &output))
 }
 
-/// Step 1, with channels and bands joined.
+/// Adds step 1, with channels and bands joined.
 fn head(graph: &mut Graph<'_, dyn Source + '_>, image: &str) -> Result<String, ConvertError> {
     let same = Conv { bias: Bias::BatchNorm("head.bn1"), pads: &[1; 4], ..Conv::default() };
     let mut x = graph.conv(image, "head.conv1.weight", same)?;
@@ -94,7 +94,7 @@ fn head(graph: &mut Graph<'_, dyn Source + '_>, image: &str) -> Result<String, C
     Ok(graph.op("Reshape", &[&x, &shape], &[]))
 }
 
-/// Two convolutions beside a shortcut. One that halves the bands has a convolution there too.
+/// Adds two convolutions beside a shortcut. If the block halves the bands, the shortcut has a convolution too.
 fn residual(
     graph: &mut Graph<'_, dyn Source + '_>,
     name: &str,
@@ -118,10 +118,10 @@ fn residual(
     Ok(graph.relu(&sum))
 }
 
-/// A layer of a dense block: a convolution over time, masked by its context.
+/// Adds a layer of a dense block: a convolution over time, masked by its context.
 ///
-/// The mask is the same for all frames of a segment, so it is computed once a segment and spread over its frames by a product with a
-/// matrix of zeros and ones.
+/// The mask is the same for all frames of a segment. It is computed once per segment and spread over the segment's
+/// frames by a product with a matrix of zeros and ones.
 fn masked_layer(
     graph: &mut Graph<'_, dyn Source + '_>,
     name: &str,
@@ -152,7 +152,7 @@ fn masked_layer(
     Ok(graph.op("Mul", &[&local, &mask], &[]))
 }
 
-/// A convolution. No strides, pads or dilations are the least.
+/// A convolution. Empty strides, pads or dilations mean the smallest ones.
 #[derive(Clone, Copy, Default)]
 struct Conv<'a> {
     bias: Bias<'a>,
@@ -161,14 +161,14 @@ struct Conv<'a> {
     dilations: &'a [u64],
 }
 
-/// What is added to a convolution.
+/// The bias of a convolution.
 #[derive(Clone, Copy, Default)]
 pub(super) enum Bias<'a> {
     #[default]
     None,
     /// A tensor of the checkpoint.
     Tensor(&'a str),
-    /// What is left of a batch norm that scales the weights.
+    /// The shift of a batch norm, whose scale goes into the weights.
     BatchNorm(&'a str),
 }
 
@@ -177,12 +177,12 @@ impl Graph<'_, dyn Source + '_> {
         self.op("Relu", &[x], &[])
     }
 
-    /// The mean over time.
+    /// Adds the mean over time.
     fn mean(&mut self, x: &str) -> String {
         self.op("ReduceMean", &[x], &[ints("axes", &[2]), int("keepdims", 1)])
     }
 
-    /// A convolution with the weights of a tensor.
+    /// Adds a convolution with the weights of a tensor.
     fn conv(&mut self, x: &str, weight: &str, conv: Conv<'_>) -> Result<String, ConvertError> {
         let ConvolutionWeights { shape, values, bias } = self.tensors.convolution(weight, conv.bias)?;
         let widened = self.halves(weight, &shape, &values);
@@ -197,7 +197,7 @@ impl Graph<'_, dyn Source + '_> {
         Ok(self.op("Conv", &inputs, &attributes))
     }
 
-    /// A batch norm that no convolution precedes, and its activation.
+    /// Adds a batch norm without a preceding convolution, and its activation.
     fn batch_norm_relu(&mut self, x: &str, name: &str) -> Result<String, ConvertError> {
         let mut inputs = vec![x.to_owned()];
         for part in ["weight", "bias", "running_mean", "running_var"] {
@@ -210,14 +210,14 @@ impl Graph<'_, dyn Source + '_> {
         Ok(self.relu(&y))
     }
 
-    /// The number of frames, a scalar.
+    /// Adds the number of frames, a scalar.
     fn frame_count(&mut self, x: &str) -> String {
         let shape = self.op("Shape", &[x], &[int("start", 2), int("end", 3)]);
         let axis = self.int64("axis_0", &[0]);
         self.op("Squeeze", &[&shape, &axis], &[])
     }
 
-    /// For each segment, a row with 1 where its frames are and 0 elsewhere.
+    /// Adds a matrix with a row for each segment: 1 for the segment's frames and 0 elsewhere.
     fn segments(&mut self, n_frames: &str) -> String {
         let (zero, one) = (self.scalar("zero", 0), self.scalar("one", 1));
         let length = self.scalar("segment_frames", SEGMENT_FRAMES);
@@ -232,7 +232,7 @@ impl Graph<'_, dyn Source + '_> {
         self.op("Cast", &[&is_in_segment], &[int("to", ELEM_TYPE_FLOAT)])
     }
 
-    /// Mean and deviation of each channel over time, the latter with the divisor of a sample's.
+    /// Adds the mean and the sample standard deviation of each channel over time.
     fn statistics(&mut self, x: &str, n_frames: &str) -> String {
         let mean = self.mean(x);
         let centred = self.op("Sub", &[x, &mean], &[]);
@@ -245,12 +245,12 @@ impl Graph<'_, dyn Source + '_> {
     }
 }
 
-/// Where the weights come from.
+/// The source of the weights.
 pub(super) trait Source {
-    /// A convolution, with what follows it folded into it.
+    /// Returns a convolution, with a batch norm that follows it folded into it.
     fn convolution(&self, weight: &str, bias: Bias<'_>) -> Result<ConvolutionWeights, ConvertError>;
 
-    /// A number for each channel.
+    /// Returns a number for each channel.
     fn vector(&self, name: &str) -> Result<Vec<f32>, ConvertError>;
 }
 
@@ -278,7 +278,7 @@ impl Source for Tensors<'_> {
     }
 }
 
-/// A batch norm. One without weights has those of 1 and 0.
+/// Reads a batch norm. Its weights default to 1, its biases to 0.
 fn batch_norm(tensors: &Tensors<'_>, name: &str) -> Result<BatchNorm, ConvertError> {
     let mean = tensors.vector(&format!("{name}.running_mean"))?;
     let variance = tensors.vector(&format!("{name}.running_var"))?;
@@ -298,7 +298,7 @@ pub(super) struct BatchNorm {
 }
 
 impl BatchNorm {
-    /// Of its weight, bias, mean and variance.
+    /// Computes the scale and shift from weight, bias, mean and variance.
     pub(super) fn new([weight, bias, mean, variance]: [&[f32]; 4]) -> Self {
         let deviation = |variance: &f32| (f64::from(*variance) + f64::from(BATCH_NORM_EPSILON)).sqrt();
         let scale: Vec<f64> =

@@ -1,4 +1,4 @@
-//! The ONNX file's weights. A file that gives back its own bytes is known to hold this graph and no other.
+//! Reads the weights of the ONNX file. If they reproduce the file's bytes, the file holds this graph and no other.
 
 use super::network::{BLOCKS, BatchNorm, Bias, Source, network};
 use crate::encoder::EncoderError;
@@ -15,7 +15,7 @@ const NARROW: usize = 128;
 const MASK_HIDDEN: usize = 64;
 const GROWTH: usize = 32;
 
-/// Reads a file that `model convert` has written. One of any other graph, even of the same weights, is refused.
+/// Reads a file that `model convert` has written. Rejects any other graph, even one with the same weights.
 pub(super) fn read(onnx: &[u8]) -> Result<NetworkWeights, EncoderError> {
     let stored = Stored::of_file(onnx);
     let weights = stored.read(weights)?;
@@ -38,7 +38,7 @@ impl Source for Stored<'_> {
     }
 }
 
-/// The weights by their names, of the shapes that the network has.
+/// Finds the weights by their names and checks that they have the network's shapes.
 fn weights(stored: &Stored<'_>) -> Result<CampplusWeights, ConvertError> {
     let conv = |name: &str, shape: &[usize], has_bias: bool| {
         let bias = if has_bias { Bias::Tensor("") } else { Bias::None };

@@ -11,10 +11,10 @@ use crate::front_end::FrontEndParameters;
 use crate::models::manifest::Manifest;
 use crate::models::spec::{ModelFiles, ModelSpec, NativeFiles, committed_calibration};
 
-/// The name that people choose the model by.
+/// The name that users select the model by.
 pub const ID: &str = "campplus";
 
-/// 3D-Speaker's CAM++ for Mandarin and English: 192 dimensions, the whole recording at once.
+/// Returns the spec of 3D-Speaker's CAM++ for Mandarin and English: 192 dimensions, the whole recording at once.
 pub fn spec() -> ModelSpec {
     let manifest = Manifest::campplus();
     ModelSpec {

@@ -1,11 +1,11 @@
-//! Resemblyzer's checkpoint -> the ONNX file.
+//! Converts Resemblyzer's checkpoint to the ONNX file.
 
 use super::onnx;
 use crate::encoder::native::{EncoderWeights, LSTM_LAYERS, LinearWeights, LstmWeights};
 use crate::models::error::ConvertError;
 use crate::models::manifest::Manifest;
 
-/// Converts the checkpoint that the manifest describes. The same bytes in give the same bytes out.
+/// Converts the checkpoint that the manifest describes. The same input bytes always give the same output bytes.
 pub fn convert(checkpoint: &[u8]) -> Result<Vec<u8>, ConvertError> {
     let manifest = Manifest::resemblyzer();
     let tensors = manifest.checkpoint.open(checkpoint)?;

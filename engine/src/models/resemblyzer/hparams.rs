@@ -1,4 +1,4 @@
-//! Every number of the model. Sources: `hparams.py`, `audio.py` and `voice_encoder.py` of resemblyzer 0.1.4.
+//! All constants of the model. Sources: `hparams.py`, `audio.py` and `voice_encoder.py` of resemblyzer 0.1.4.
 
 use crate::audio::SAMPLE_RATE_HZ;
 use crate::encoder::native::N_MELS;
@@ -19,8 +19,8 @@ pub const MEL: MelParameters = MelParameters {
     n_mels: N_MELS,
 };
 
-/// A window each 16,000 Hz / 1.3 windows/s / 160 samples, rounded (`rate` of `embed_utterance`); the last one needs three
-/// quarters of audio (`min_coverage`).
+/// A window starts every 16,000 Hz / 1.3 windows/s / 160 samples, rounded (`rate` of `embed_utterance`). The last
+/// window needs three quarters of audio (`min_coverage`).
 pub const WINDOWS: WindowParameters =
     WindowParameters { n_frames: N_FRAMES, step_frames: 77, min_coverage: 0.75 };
 
@@ -33,6 +33,6 @@ pub(super) const OUTPUT_NAME: &str = "embeds";
 /// Cosine similarity above which two embeddings count as the same speaker (the Python service's threshold).
 pub(super) const THRESHOLD: f64 = 0.75;
 
-/// Pieces and clusters of a recording with several speakers. Source: the measurements in docs/diarization.md.
+/// Parameters for pieces and clusters of a recording with several speakers. Source: the measurements in docs/diarization.md.
 pub(super) const TURNS: TurnParameters =
     TurnParameters { max_piece_frames: 160, joined_from: 0.70, split_below: 0.60, moved_from: 0.10 };

@@ -1,4 +1,4 @@
-//! Resemblyzer's voice encoder: its numbers, and its checkpoint as an ONNX file.
+//! Resemblyzer's voice encoder: its constants, and its checkpoint as an ONNX file.
 
 mod convert;
 mod hparams;

@@ -1,5 +1,5 @@
-//! The encoder as an ONNX file. The same weights always give the same bytes, and a file that gives back its own bytes is known to
-//! hold this graph and no other.
+//! The encoder as an ONNX file. The same weights always give the same bytes. If the weights in a file reproduce its
+//! bytes, the file holds this graph and no other.
 
 use super::hparams::{INPUT_NAME, N_FRAMES, OUTPUT_NAME};
 use crate::encoder::EncoderError;
@@ -11,13 +11,13 @@ use crate::models::onnx::{
     Dim, Message, Stored, file, float_tensor, int, int64_tensor, ints, node, value_info,
 };
 
-/// The encoder's ONNX file: `mels [n, 160, 40]` -> LSTM layers -> last hidden state -> linear -> ReLU -> L2 norm ->
-/// `embeds [n, 256]`.
+/// Writes the encoder's ONNX file: `mels [n, 160, 40]` -> LSTM layers -> last hidden state -> linear -> ReLU ->
+/// L2 norm -> `embeds [n, 256]`.
 pub fn write(weights: &EncoderWeights) -> Vec<u8> {
     file(&encoder_graph(&weights.layers, &weights.linear), &weights.metadata)
 }
 
-/// Reads such a file. One of any other graph, even of the same weights, is refused.
+/// Reads such a file. Rejects any other graph, even one with the same weights.
 pub fn read(onnx: &[u8]) -> Result<NetworkWeights, EncoderError> {
     let stored = Stored::of_file(onnx);
     let weights = find_weights(&stored)
@@ -26,7 +26,7 @@ pub fn read(onnx: &[u8]) -> Result<NetworkWeights, EncoderError> {
     Ok(NetworkWeights::Lstm(weights))
 }
 
-/// The weights by their names, as long as they should be, and the metadata.
+/// Finds the weights by their names, checks their lengths and reads the metadata.
 fn find_weights(stored: &Stored<'_>) -> Option<EncoderWeights> {
     let weights = |name: String, len: usize| stored.floats(&name).ok().filter(|values| values.len() == len);
     let layer = |i: usize| {
@@ -47,10 +47,10 @@ fn find_weights(stored: &Stored<'_>) -> Option<EncoderWeights> {
     })
 }
 
-/// Nodes first, then initializers, then input and output.
+/// Builds the graph: nodes first, then initializers, then input and output.
 ///
-/// 1. `mels` to the LSTM's layout `[frames, n, mels]`.
-/// 2. The layers; all hidden states of one are the next one's input, without the axis for directions.
+/// 1. Transpose `mels` to the LSTM's layout `[frames, n, mels]`.
+/// 2. The layers. All hidden states of a layer are the next layer's input, without the axis for directions.
 /// 3. The last hidden state of the last layer, linear, ReLU, L2 norm.
 fn encoder_graph(layers: &[LstmWeights], linear: &LinearWeights) -> Message {
     let mut graph = Message::default();
@@ -99,14 +99,14 @@ fn encoder_graph(layers: &[LstmWeights], linear: &LinearWeights) -> Message {
 mod tests {
     use super::*;
 
-    /// The bound that each row's scale is chosen for, with the real weights.
+    /// Checks, with the real weights, the bound that each row's scale is chosen for.
     #[test]
     fn no_sum_of_the_real_weights_can_overflow() {
         let file = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/resemblyzer.onnx")).unwrap();
         let NetworkWeights::Lstm(weights) = read(&file).unwrap() else { panic!("it is an LSTM") };
         let largest = weights.largest_sum();
         assert!(largest <= i64::from(i32::MAX), "{largest}");
-        // Nor is the room wasted.
+        // The weights also use nearly all of the available range.
         assert!(largest as f64 > 0.99 * f64::from(i32::MAX), "{largest}");
     }
 }

@@ -10,10 +10,10 @@ use crate::front_end::FrontEndParameters;
 use crate::models::manifest::Manifest;
 use crate::models::spec::{ModelFiles, ModelSpec, NativeFiles, committed_calibration};
 
-/// The name that people choose the model by.
+/// The name that users select the model by.
 pub const ID: &str = "resemblyzer";
 
-/// Resemblyzer 0.1.4: 256 dimensions, windows of 1.6 seconds.
+/// Returns the spec of Resemblyzer 0.1.4: 256 dimensions, windows of 1.6 seconds.
 pub fn spec() -> ModelSpec {
     let manifest = Manifest::resemblyzer();
     ModelSpec {

@@ -1,23 +1,23 @@
-//! Every number of the network that others need. Source: pyannote.audio's configuration of segmentation-3.0.
+//! All constants of the network that other modules need. Source: pyannote.audio's configuration of segmentation-3.0.
 
 use crate::audio::SAMPLE_RATE_HZ;
 
 /// Samples of a window that the network was trained on: 10 s.
 pub const WINDOW_SAMPLES: usize = 10 * SAMPLE_RATE_HZ as usize;
 
-/// The least samples that it takes.
+/// The minimum number of samples that the network takes.
 pub const MIN_SAMPLES: usize = 991;
 
-/// Samples from the centre of a frame to that of the next.
+/// Samples from the centre of a frame to the centre of the next one.
 pub const FRAME_STEP_SAMPLES: usize = 270;
 
 /// The sample on which the first frame is centred.
 pub const FIRST_FRAME_CENTRE: usize = 495;
 
-/// Speakers that a window tells apart.
+/// The maximum number of speakers that the network tells apart in a window.
 pub const MAX_LOCAL_SPEAKERS: usize = 3;
 
-/// Classes of a frame: nobody, each of three local speakers alone, each pair of them.
+/// Classes of a frame: no speaker, each of three local speakers alone, each pair of them.
 pub const CLASSES: usize = 7;
 
 /// Name of the graph's input.
@@ -26,7 +26,8 @@ pub(super) const INPUT_NAME: &str = "samples";
 /// Name of the graph's output.
 pub(super) const OUTPUT_NAME: &str = "log_probabilities";
 
-/// Frames of a window of `n_samples`: three convolutions (kernels of 251, 5 and 5), each followed by max pooling over 3.
+/// Returns the number of frames of a window of `n_samples`. Three convolutions (kernels of 251, 5 and 5) are each
+/// followed by max pooling over 3.
 pub const fn n_frames(n_samples: usize) -> usize {
     if n_samples < MIN_SAMPLES {
         return 0;

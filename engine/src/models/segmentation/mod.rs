@@ -1,5 +1,5 @@
-//! Pyannote's segmentation-3.0: which of up to three speakers speak, for each frame of a window of ten seconds. It tells no voice from another
-//! across windows.
+//! Pyannote's segmentation-3.0. For each frame of a window of ten seconds, it detects which of up to three speakers
+//! speak. It does not match speakers across windows.
 
 mod convert;
 mod hparams;

@@ -1,7 +1,8 @@
 //! The network as an ONNX graph.
 //!
-//! Source: Plaquet and Bredin, *Powerset multi-class cross entropy loss for neural speaker diarization*, 2023; `PyanNet` of pyannote.audio with
-//! the SincNet of Ravanelli and Bengio, *Speaker Recognition from Raw Waveform with SincNet*, 2018.
+//! Source: Plaquet and Bredin, *Powerset multi-class cross entropy loss for neural speaker diarization*, 2023;
+//! `PyanNet` of pyannote.audio with the SincNet of Ravanelli and Bengio, *Speaker Recognition from Raw Waveform with
+//! SincNet*, 2018.
 
 use super::hparams::{CLASSES, INPUT_NAME, OUTPUT_NAME};
 use crate::audio::SAMPLE_RATE_HZ;
@@ -13,37 +14,37 @@ use crate::models::onnx::{Dim, Message, float, int, ints, text, value_info};
 /// Samples from one position of the fixed filters to the next.
 const FILTER_STEP: u64 = 10;
 
-/// Units of a LSTM layer in each direction.
+/// Units of an LSTM layer in each direction.
 pub(super) const HIDDEN_UNITS: usize = 128;
 
 pub(super) const LSTM_LAYERS: usize = 4;
 
-/// PyTorch's default.
+/// PyTorch's default epsilon.
 const NORM_EPSILON: f32 = 1e-5;
 
 /// PyTorch's default slope of a leaky ReLU below zero.
 const LEAK: f32 = 0.01;
 
-/// Lowest frequency of a filter, and the least width of its band, in Hz.
+/// The lowest frequency of a filter, and the minimum width of its band, in Hz.
 const LEAST_HZ: f64 = 50.0;
 
-/// Where the network's weights come from.
+/// The source of the network's weights.
 pub(in crate::models) trait Source {
-    /// A list of numbers.
+    /// Returns a list of numbers.
     fn vector(&self, name: &str) -> Result<Vec<f32>, ConvertError>;
 
-    /// The shape and the values of other weights.
+    /// Returns the shape and the values of other weights.
     fn matrix(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), ConvertError>;
 
-    /// The fixed filters, `[80, 251]`.
+    /// Returns the fixed filters, `[80, 251]`.
     fn filters(&self) -> Result<Vec<f32>, ConvertError>;
 
-    /// Weights of a LSTM layer in ONNX's layout, both directions: of its input, of its recurrence, and biases.
+    /// Returns the weights of an LSTM layer in ONNX's layout, for both directions: of its input, of its recurrence, and biases.
     fn lstm(&self, layer: usize) -> Result<[Vec<f32>; 3], ConvertError>;
 }
 
-/// The graph `samples [n, samples]` -> `log_probabilities [n, frames, 7]`. Weights of the LSTMs and of convolutions are stored in 16 bits and
-/// widened when the graph is loaded.
+/// Builds the graph `samples [n, samples]` -> `log_probabilities [n, frames, 7]`. The weights of the LSTMs and of
+/// convolutions are stored in 16 bits and widened when the graph is loaded.
 ///
 /// 1. Instance norm of the samples, 80 fixed filters, absolute value.
 /// 2. Three times, with a convolution before the second and the third: maximum of 3, instance norm, leaky ReLU.
@@ -54,7 +55,7 @@ pub(super) fn network(source: &impl Source) -> Result<Message, ConvertError> {
     let axis = graph.int64("axis_1", &[1]);
     let signal = graph.op("Unsqueeze", &[INPUT_NAME, &axis], &[]);
     let signal = graph.instance_norm(&signal, "sincnet.wav_norm1d")?;
-    // Not rounded: they were computed, not learned.
+    // Not rounded to 16 bits: the filters are computed, not learned.
     let filters = source.filters()?;
     let shape = [filters.len() / FILTER_SAMPLES, 1, FILTER_SAMPLES];
     let filters = graph.tensor(FILTERS, &shape, &filters);
@@ -92,13 +93,13 @@ impl<T: Source> Graph<'_, T> {
         self.op("LeakyRelu", &[x], &[float("alpha", LEAK)])
     }
 
-    /// A list of the checkpoint.
+    /// Adds a list of numbers from the source.
     fn own(&mut self, name: &str) -> Result<String, ConvertError> {
         let values = self.tensors.vector(name)?;
         Ok(self.floats(name, &values))
     }
 
-    /// Weights of the checkpoint.
+    /// Adds weights from the source.
     fn weights(&mut self, name: &str) -> Result<String, ConvertError> {
         let (shape, values) = self.tensors.matrix(name)?;
         Ok(self.halves(name, &shape, &values))
@@ -116,7 +117,7 @@ impl<T: Source> Graph<'_, T> {
         Ok(self.op("Conv", &[x, &weight, &bias], &[]))
     }
 
-    /// `[frames, n, inputs]` -> `[frames, n, outputs]`.
+    /// Adds a linear layer: `[frames, n, inputs]` -> `[frames, n, outputs]`.
     fn linear(&mut self, x: &str, name: &str) -> Result<String, ConvertError> {
         let weight = self.weights(&format!("{name}.weight"))?;
         let bias = self.own(&format!("{name}.bias"))?;
@@ -125,7 +126,7 @@ impl<T: Source> Graph<'_, T> {
         Ok(self.op("Add", &[&product, &bias], &[]))
     }
 
-    /// `[frames, n, inputs]` -> `[frames, n, 256]`: forward, then backward.
+    /// Adds an LSTM layer: `[frames, n, inputs]` -> `[frames, n, 256]`, forward, then backward.
     fn lstm(&mut self, x: &str, layer: usize, joined_shape: &str) -> Result<String, ConvertError> {
         let [input, recurrent, bias] = self.tensors.lstm(layer)?;
         let n_gates = 4 * HIDDEN_UNITS;
@@ -142,7 +143,7 @@ impl<T: Source> Graph<'_, T> {
     }
 }
 
-/// Names of a LSTM layer's weights in the file.
+/// Returns the names of an LSTM layer's weights in the file.
 pub(super) fn lstm_names(layer: usize) -> [String; 3] {
     ["w", "r", "b"].map(|kind| format!("lstm{layer}_{kind}"))
 }
@@ -179,7 +180,7 @@ impl Source for Tensors<'_> {
 /// Samples of a fixed filter.
 pub(super) const FILTER_SAMPLES: usize = 251;
 
-/// The fixed filters, `[80, 251]`: band passes, the even ones first, then the odd ones, of height 1.
+/// Computes the fixed filters, `[80, 251]`: band passes of height 1, the even ones first, then the odd ones.
 fn sinc_filters(tensors: &Tensors<'_>) -> Result<Vec<f32>, ConvertError> {
     let read = |name: &str| -> Result<Vec<f64>, ConvertError> {
         let values = tensors.read(&format!("sincnet.conv1d.0.filterbank.{name}"))?.1;

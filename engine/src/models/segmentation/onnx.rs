@@ -1,4 +1,4 @@
-//! The ONNX file's weights. A file that gives back its own bytes is known to hold this graph and no other.
+//! Reads the weights of the ONNX file. If they reproduce the file's bytes, the file holds this graph and no other.
 
 use super::hparams::CLASSES;
 use super::network::{FILTER_SAMPLES, FILTERS, HIDDEN_UNITS, LSTM_LAYERS, Source, lstm_names, network};
@@ -9,12 +9,12 @@ use crate::encoder::native::{
 use crate::models::error::ConvertError;
 use crate::models::onnx::Stored;
 
-/// Channels behind the filters, behind each convolution, and values between the linear layers.
+/// Channels after the filters and after each convolution, and values between the linear layers.
 const FILTERED: usize = 80;
 const CHANNELS: usize = 60;
 const LINEAR: usize = 128;
 
-/// Reads a file that `model convert` has written. One of any other graph, even of the same weights, is refused.
+/// Reads a file that `model convert` has written. Rejects any other graph, even one with the same weights.
 pub(super) fn read(onnx: &[u8]) -> Result<NetworkWeights, EncoderError> {
     let stored = Stored::of_file(onnx);
     let weights = stored.read(weights)?;
@@ -41,7 +41,7 @@ impl Source for Stored<'_> {
     }
 }
 
-/// The weights by their names, of the shapes that the network has.
+/// Finds the weights by their names and checks that they have the network's shapes.
 fn weights(stored: &Stored<'_>) -> Result<SegmentationWeights, ConvertError> {
     let of_length = |name: &str, values: Vec<f32>, length: usize| {
         if values.len() == length { Ok(values) } else { Err(ConvertError::Tensor(name.to_owned())) }

@@ -6,7 +6,8 @@ use crate::encoder::Graph;
 use crate::models::manifest::Manifest;
 use crate::models::spec::{ModelFiles, NativeFiles};
 
-/// What encoding a sample takes on one core, in nanoseconds, as [`frame_cost_ns`](crate::models::ModelSpec::frame_cost_ns).
+/// The cost of encoding a sample on one core, in nanoseconds, like
+/// [`frame_cost_ns`](crate::models::ModelSpec::frame_cost_ns).
 pub const SAMPLE_COST_NS: u32 = 160;
 
 /// Input and output of the network's graph.
@@ -17,7 +18,7 @@ pub const GRAPH: Graph = Graph {
     output_shape: &[None, Some(CLASSES)],
 };
 
-/// Where the network comes from.
+/// Returns the network's files and where they come from.
 pub fn files() -> ModelFiles {
     let manifest = Manifest::segmentation();
     ModelFiles {

@@ -1,4 +1,4 @@
-//! `GET /v1/calibration`: how a similarity becomes a claim.
+//! `GET /v1/calibration`: the calibration that turns a similarity into a likelihood ratio and an error rate.
 
 use axum::Json;
 use axum::extract::State;
@@ -13,12 +13,12 @@ use crate::http::request::model::resolve;
 use crate::http::request::parts::options_of_query;
 use crate::http::state::AppState;
 
-/// Which calibration.
+/// The query for a calibration.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct CalibrationQuery {
-    /// The model, by id or fingerprint; the default one if missing.
+    /// The model, by id or fingerprint; the default model if missing.
     #[param(example = "resemblyzer", nullable = false)]
     model: Option<String>,
 }
@@ -37,7 +37,8 @@ error_responses!(
 
 /// Describe the calibration of a model.
 ///
-/// It is what `log_likelihood_ratio` and `false_accept_rate` are computed with. `voice-embedding-service calibrate` makes one of your own recordings.
+/// The service computes `log_likelihood_ratio` and `false_accept_rate` with it. `voice-embedding-service calibrate`
+/// creates a calibration from your own recordings.
 #[utoipa::path(get, path = "/v1/calibration", tag = "Voices", security(("ApiKey" = []), ("Bearer" = [])),
     params(CalibrationQuery),
     responses(

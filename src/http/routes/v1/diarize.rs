@@ -1,4 +1,4 @@
-//! `POST /v1/diarize`: who spoke when, and who said what.
+//! `POST /v1/diarize`: finds out who spoke when and, with a transcript, who said what.
 
 use std::sync::Arc;
 
@@ -42,15 +42,16 @@ pub(in crate::http) enum DiarizeResponse {
     DiarizedJson(DiarizedTranscript),
 }
 
-/// Say who spoke when and, with a transcript, who said what.
+/// Find out who spoke when and, with a transcript, who said what.
 ///
-/// Speakers get labels, S1 and so on, in the order in which they are first heard. The number of speakers is found, unless it is given. Turns
-/// overlap where several speak at once, unless `overlap` is false. Speakers of less than a second may be missed.
+/// Speakers are labelled S1, S2 and so on, in the order in which they are first heard. The service estimates the number
+/// of speakers, unless the request gives it. Turns overlap where several speakers talk at once, unless `overlap` is
+/// false. Speakers who talk for less than a second may be missed.
 #[utoipa::path(post, path = "/v1/diarize", tag = "Voices", security(("ApiKey" = []), ("Bearer" = [])),
     params(DiarizeRequest, RecordingFields),
     request_body(content((DiarizeRequest = "application/json"), (DiarizeForm = "multipart/form-data"), (RawRecording = "application/octet-stream"))),
     responses(
-        (status = 200, description = "The turns; with `response_format` `diarized_json` what OpenAI's `gpt-4o-transcribe-diarize` answers, with `rttm`, `vtt` or `srt` a text",
+        (status = 200, description = "The turns. With `response_format` `diarized_json`, a response in the format of OpenAI's `gpt-4o-transcribe-diarize`; with `rttm`, `vtt` or `srt`, a text",
             content((DiarizeResponse = "application/json"), (String = "text/plain"), (String = "text/vtt")),
             headers(("Server-Timing" = String, description = "The time of each stage: `queue`, `decode`, `preprocess`, `encode`."))),
         VoiceErrors,
@@ -131,14 +132,14 @@ pub(in crate::http) async fn diarize_recording(
     Ok(([(CONTENT_TYPE, content_type.to_owned()), (timing_name, timing)], text).into_response())
 }
 
-/// A channel of a recording, or the recording, as it was heard.
+/// An analysed channel of a recording, or the whole recording.
 struct HeardChannel {
-    /// Its number, where they were split.
+    /// The number of the channel, if channels are analysed separately.
     number: Option<u16>,
     heard: HeardRecording,
 }
 
-/// What is heard of the recording or, where their number is given, of each of its channels that has speech.
+/// Analyses the recording or, if `n_channels` is given, each of its channels. Omits channels without speech.
 async fn hear(
     caller: &Caller,
     admission: &Admission,
@@ -150,7 +151,7 @@ async fn hear(
         let heard = hear_channel(caller, admission, model, (recording, None), &mut timings).await?;
         return Ok((vec![HeardChannel { number: None, heard }], timings));
     };
-    // Each further channel is a further recording; all of them are paid for before the first is heard.
+    // Each further channel counts as a further recording. The tokens of all channels are taken before the first is analysed.
     caller.key.take_more_tokens(usize::from(n_channels).saturating_sub(1))?;
     let (mut channels, mut silent) = (Vec::new(), None);
     for number in 0..n_channels {
@@ -167,7 +168,7 @@ async fn hear(
     }
 }
 
-/// A recording, or a channel of it, by its number.
+/// Analyses a recording, or one of its channels.
 async fn hear_channel(
     caller: &Caller,
     admission: &Admission,
@@ -183,7 +184,7 @@ async fn hear_channel(
     Ok(heard.recording)
 }
 
-/// The speakers whom the request itself names, with the embeddings of their recordings.
+/// Returns the speakers that the request itself names, with the embeddings of their recordings.
 async fn embed_references(
     state: &AppState,
     caller: &Caller,
@@ -194,7 +195,7 @@ async fn embed_references(
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    // The first recording of a request is paid for with the request; that is the one that is diarized.
+    // The request's own token pays for the recording to diarize. So the first reference needs one more token.
     caller.key.take_more_tokens(1)?;
     let place = |i: usize| format!("known_speaker_references[{i}]");
     let voices = Voices::resolve(state, (Some(model.id().fingerprint()), None), references, place).await?;

@@ -1,4 +1,4 @@
-//! `POST /v1/embeddings`: many recordings to embeddings, in the shape of OpenAI's.
+//! `POST /v1/embeddings`: embeds many recordings, in the format of OpenAI's API.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -26,11 +26,11 @@ pub(in crate::http) struct EmbeddingsAnswer {
     /// Always `list`.
     #[schema(example = "list")]
     object: &'static str,
-    /// Names weights and preprocessing.
+    /// The fingerprint of weights and preprocessing.
     #[schema(example = "resemblyzer-0.1.4/39373b86")]
     model: String,
     data: Vec<EmbeddingAnswer>,
-    /// Recordings without an embedding, with `on_error` `report`; segments without speech.
+    /// Recordings that could not be embedded, with `on_error` `report`. Also segments without speech.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<EmbeddingError>,
     usage: Usage,
@@ -42,33 +42,33 @@ struct EmbeddingAnswer {
     /// Always `embedding`.
     #[schema(example = "embedding")]
     object: &'static str,
-    /// Place of the recording in the request, or of the segment.
+    /// The position of the recording or segment in the request.
     index: usize,
-    /// L2 norm 1: numbers, or base64 of little-endian `f32`.
+    /// The embedding with L2 norm 1, as numbers or base64 of little-endian `f32`.
     #[schema(value_type = Vec<f32>, example = json!([0.085, 0.0, 0.0694]))]
     embedding: Vector,
-    /// Names weights and preprocessing: embeddings can be compared if this is equal.
+    /// The fingerprint of weights and preprocessing. Embeddings can be compared if their fingerprints are equal.
     model: String,
-    /// Seconds of speech that it was made of.
+    /// The seconds of speech from which the embedding was computed.
     speech_seconds: f64,
     audio: AudioReport,
-    /// The windows, if they were asked for.
+    /// The embeddings of windows, if the request asks for them.
     #[serde(skip_serializing_if = "Option::is_none")]
     partials: Option<Vec<PartialAnswer>>,
 }
 
-/// A window's embedding.
+/// The embedding of a window.
 #[derive(Serialize, ToSchema)]
 struct PartialAnswer {
-    /// When its first sample is, in seconds of the recording.
+    /// The time of the window's first sample, in seconds of the recording.
     start: f64,
-    /// When its last sample ends; the window may span pauses that were cut out.
+    /// The end of the window's last sample. The window may span pauses that were cut out.
     end: f64,
     #[schema(value_type = Vec<f32>, example = json!([0.085, 0.0, 0.0694]))]
     embedding: Vector,
 }
 
-/// A recording or segment without an embedding.
+/// A recording or segment that could not be embedded.
 #[derive(Serialize, ToSchema)]
 struct EmbeddingError {
     index: usize,
@@ -77,12 +77,12 @@ struct EmbeddingError {
     detail: String,
 }
 
-/// What was used.
+/// The usage of a request.
 #[derive(Serialize, ToSchema)]
 struct Usage {
-    /// Windows of the encoder.
+    /// Number of encoder windows.
     prompt_tokens: usize,
-    /// The same.
+    /// Same as `prompt_tokens`.
     total_tokens: usize,
     /// Seconds of audio.
     audio_seconds: f64,
@@ -90,7 +90,8 @@ struct Usage {
 
 /// Embed recordings.
 ///
-/// As JSON in the shape of OpenAI's, as a form with many parts `file`, or as the body itself with the options in the query.
+/// The body is JSON in the format of OpenAI's API, a form with several parts `file`, or one recording with the options in
+/// the query.
 #[utoipa::path(post, path = "/v1/embeddings", tag = "Voices", security(("ApiKey" = []), ("Bearer" = [])),
     params(EmbeddingsRequest),
     request_body(content((EmbeddingsRequest = "application/json"), (EmbeddingsForm = "multipart/form-data"), (RawRecording = "application/octet-stream"))),
@@ -127,7 +128,7 @@ pub(in crate::http) async fn embeddings(
     Ok(answer::json_text(body, &timings, seconds))
 }
 
-/// The recordings that were embedded, by their places, and the errors of the others.
+/// Separates the embedded recordings, with their positions, from the errors of the others.
 #[allow(clippy::type_complexity, reason = "it is taken apart where it is made")]
 fn split(
     outcomes: Vec<Result<Embedded, ApiError>>,
@@ -143,7 +144,7 @@ fn split(
     Ok((good, bad))
 }
 
-/// Whether an error is no property of one recording.
+/// Returns whether an error concerns the whole request instead of one recording.
 fn is_of_the_request(error: &ApiError) -> bool {
     error.is_internal() || matches!(error, ApiError::Pipeline(PipelineError::TooManyPartials))
 }

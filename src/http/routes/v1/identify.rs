@@ -1,4 +1,4 @@
-//! `POST /v1/identify`: whose voice is it?
+//! `POST /v1/identify`: identifies a speaker.
 
 use std::time::Instant;
 
@@ -26,43 +26,45 @@ use crate::http::voices::{EmbeddedVoices, Voices};
 use crate::pace::Pace;
 use crate::speakers::Identifier;
 
-/// Candidates of an answer, unless the request names another number.
+/// Default number of candidates in a response.
 const DEFAULT_TOP: usize = 5;
 
-/// The name of the option.
+/// The name of the option for the error rate.
 const RATE: &str = "max_false_identification_rate";
 
-/// Candidates of an answer at the most.
+/// Maximum number of candidates in a response.
 const MAX_TOP: usize = 100;
 
-/// A voice to search among enrolled speakers. Where the body is a recording, the others are parameters of the query.
+/// A voice to search for among enrolled speakers. If the body is a recording itself, the other fields are parameters of
+/// the query.
 #[derive(Deserialize, IntoParams, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 #[schema(example = json!({"voice": {"audio_base64": example_recording()}, "top": 3}))]
 pub(in crate::http) struct IdentifyRequest {
-    /// A recording, an embedding or an enrolled speaker, who is no candidate then.
+    /// A recording, an embedding or an enrolled speaker. An enrolled speaker is excluded from the candidates.
     #[schema(value_type = VoiceFields)]
     #[param(ignore)]
     voice: Option<VoiceFields>,
-    /// Where to search; `default` if missing.
+    /// The collection to search; `default` if missing.
     #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     collection: Option<Identifier>,
-    /// The number of candidates; 5 if missing.
+    /// The number of candidates; 5 by default.
     #[schema(minimum = 1, maximum = 100)]
     #[param(minimum = 1, maximum = 100)]
     top: Option<usize>,
-    /// How much more similar than the second best the best must be; 0.05 if missing.
+    /// How far the best candidate must be ahead of the second best in similarity; 0.05 by default.
     #[schema(minimum = 0, maximum = 2)]
     #[param(minimum = 0, maximum = 2)]
     margin: Option<f64>,
-    /// Similarity that the best must exceed.
+    /// The similarity that the best candidate must exceed.
     #[schema(minimum = -1, maximum = 1)]
     #[param(minimum = -1, maximum = 1)]
     threshold: Option<f64>,
-    /// Instead of a threshold: how often a search may name somebody for a voice of none of those enrolled; 0.05 if missing. The threshold is the
-    /// higher of the model's own and the one that follows from this, the number searched and the seconds of speech.
+    /// Instead of a threshold: the rate at which a search for a person who is not enrolled may name a speaker; 0.05 by
+    /// default. The threshold is the higher of the model's own and the one that follows from this rate, the number of
+    /// searched speakers and the seconds of speech.
     #[schema(minimum = 0, maximum = 1)]
     #[param(minimum = 0, maximum = 1)]
     max_false_identification_rate: Option<f64>,
@@ -70,25 +72,25 @@ pub(in crate::http) struct IdentifyRequest {
     model: Option<String>,
 }
 
-/// A voice to search, as a part of a form.
+/// A voice to search for, as a part of a form.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "it describes a multipart form to OpenAPI")]
 pub(in crate::http) struct IdentifyForm {
     /// The audio file.
     #[schema(value_type = String, format = Binary)]
     file: Vec<u8>,
-    /// As in JSON.
+    /// Same as in JSON.
     #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", example = "default")]
     collection: Option<Identifier>,
-    /// As in JSON.
+    /// Same as in JSON.
     #[schema(example = 3)]
     top: Option<usize>,
-    /// As in JSON.
+    /// Same as in JSON.
     #[schema(minimum = 0, maximum = 1)]
     max_false_identification_rate: Option<f64>,
 }
 
-/// The segments of a recording.
+/// The results for the segments of a recording.
 #[derive(Serialize)]
 struct SegmentsAnswer {
     results: Vec<SegmentAnswer>,
@@ -101,15 +103,16 @@ enum SegmentAnswer {
     Failed { index: usize, code: &'static str, detail: String },
 }
 
-/// Say whose voice it is.
+/// Identify a speaker.
 ///
-/// The search compares with every speaker of the collection. Somebody is named if the best candidate is above the threshold and ahead
-/// of the second best by the margin. The more speakers there are, the more often a stranger is taken for one of them.
+/// The service compares the voice with every speaker of the collection. It names the best candidate if that candidate is
+/// above the threshold and ahead of the second best by the margin. The more speakers a collection has, the more often a
+/// person who is not enrolled is misidentified as one of them.
 #[utoipa::path(post, path = "/v1/identify", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
     params(IdentifyRequest, RecordingFields),
     request_body(content((IdentifyRequest = "application/json"), (IdentifyForm = "multipart/form-data"), (RawRecording = "application/octet-stream"))),
     responses(
-        (status = 200, body = Identification, description = "The decision and the candidates; of a recording with segments, `results` alone, with as much for each",
+        (status = 200, body = Identification, description = "The decision and the candidates. For a recording with segments, only `results`, with a decision and candidates for each segment",
             headers(("Server-Timing" = String, description = "The time of each stage: `queue`, `decode`, `preprocess`, `encode`."))),
         VoiceErrors,
     ),

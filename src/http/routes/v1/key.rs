@@ -1,4 +1,4 @@
-//! `GET /v1/key`: what the request's key may do.
+//! `GET /v1/key`: the rights and limits of the request's key.
 
 use axum::{Extension, Json};
 use serde::Serialize;
@@ -10,16 +10,16 @@ use crate::http::layers::auth::KeyHolder;
 /// A key, without its secret.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct KeyAnswer {
-    /// What logs call its holder.
+    /// The name of the key's holder in logs.
     #[schema(example = "ios")]
     name: String,
-    /// What it may do: `embed`, `verify`, `identify`, `enrol`, `read`, or `admin` for everything.
+    /// The rights of the key: `embed`, `verify`, `identify`, `enrol`, `read`, or `admin` for everything.
     #[schema(example = json!(["embed", "verify"]))]
     rights: Vec<&'static str>,
-    /// Patterns of the collections that it may use.
+    /// Patterns of the collections that the key may use.
     #[schema(example = json!(["*"]))]
     collections: Vec<String>,
-    /// Recordings and comparisons that it may send in a minute; null for any number.
+    /// Recordings and comparisons that the key may send per minute; null if unlimited.
     #[schema(example = 60)]
     rate_limit_per_minute: Option<u32>,
 }

@@ -1,4 +1,4 @@
-//! `GET /v1/live`: who is speaking, as they speak.
+//! `GET /v1/live`: reports who is speaking while audio arrives.
 
 use axum::Extension;
 use axum::extract::ws::WebSocketUpgrade;
@@ -31,50 +31,50 @@ use crate::live::{LiveOptions, LiveSession, PARTIAL_SECONDS, PARTIAL_SECONDS_RAN
 use crate::pipeline::PipelineError;
 use crate::speakers::Identifier;
 
-/// The subprotocol.
+/// The subprotocol of live sessions.
 const PROTOCOL: &str = "voice-live.v1";
 
-/// Bytes of a message of a client.
+/// Maximum size of a client's message, in bytes.
 const MAX_MESSAGE_BYTES: usize = 1 << 20;
 
-/// How a session hears its audio.
+/// The options of a session.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct LiveQuery {
-    /// How samples are written: `s16le`, `s16be`, `f32le`, `mulaw` or `alaw`; `s16le` if missing.
+    /// The encoding of samples: `s16le`, `s16be`, `f32le`, `mulaw` or `alaw`; `s16le` by default.
     #[param(example = "s16le", nullable = false)]
     encoding: Option<String>,
-    /// Their rate, in Hz; 16000 if missing.
+    /// The sample rate in Hz; 16000 by default.
     #[param(minimum = 8000, maximum = 48000, example = 16000, nullable = false)]
     sample_rate: Option<u32>,
-    /// Their channels; 1 if missing.
+    /// The number of channels; 1 by default.
     #[param(minimum = 1, maximum = 2, nullable = false)]
     channels: Option<u16>,
-    /// `mix` for the mean of the channels, or the number of one, counted from 0.
+    /// The channel: `mix` for the mean of the channels, or the number of one channel, counted from 0.
     #[param(value_type = Option<String>, example = "mix", nullable = false)]
     channel: Option<String>,
     /// The model, by id or fingerprint.
     #[param(nullable = false)]
     model: Option<String>,
-    /// Name the speakers that are enrolled in this collection.
+    /// The collection whose enrolled speakers are named.
     #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", nullable = false)]
     collection: Option<Identifier>,
-    /// How many speakers there are, if that is known.
+    /// The number of speakers, if it is known.
     #[param(minimum = 1, maximum = 30, nullable = false)]
     num_speakers: Option<usize>,
-    /// How many there are at the least; 1 if missing.
+    /// The minimum number of speakers; 1 by default.
     #[param(minimum = 1, maximum = 30, nullable = false)]
     min_speakers: Option<usize>,
-    /// How many there are at the most; 10 if missing.
+    /// The maximum number of speakers; 10 by default.
     #[param(minimum = 1, maximum = 30, nullable = false)]
     max_speakers: Option<usize>,
-    /// Seconds between two updates of open turns; 1 if missing.
+    /// Seconds between two updates of open turns; 1 by default.
     #[param(minimum = 0.5, maximum = 5, nullable = false)]
     partial_seconds: Option<f64>,
 }
 
-// What a handshake may be answered.
+// The errors of a handshake.
 error_responses!(
     LiveErrors,
     "invalid_api_key",
@@ -91,11 +91,12 @@ error_responses!(
     "store_unavailable"
 );
 
-/// Say who is speaking, as they speak.
+/// Report who is speaking while audio arrives.
 ///
-/// A WebSocket: samples in, who speaks out, and at the end what `/v1/diarize` answers for the same samples. docs/live.md describes its
-/// messages, and `/asyncapi.json` does for programs. A browser offers the subprotocols `voice-live.v1` and `key.` with the key in unpadded
-/// base64url.
+/// Opens a WebSocket. The client sends samples, and the service reports who is speaking. At the end, the service sends
+/// the response that `/v1/diarize` would give for the same samples. docs/live.md describes the messages, and
+/// `/asyncapi.json` describes them for programs. A browser offers two subprotocols: `voice-live.v1`, and `key.` followed
+/// by the key in base64url without padding.
 #[utoipa::path(get, path = "/v1/live", tag = "Voices", security(("ApiKey" = []), ("Bearer" = [])),
     params(LiveQuery),
     responses((status = 101, description = "The session is open"), LiveErrors),
@@ -184,8 +185,8 @@ impl LiveQuery {
     }
 }
 
-/// Whether a page of its origin may open sessions: one of the service's own, or of `CORS_ORIGINS`. Browsers ask nobody before they open a
-/// WebSocket, and programs send no origin.
+/// Checks that the origin of a page may open sessions: the service's own origin, or one in `CORS_ORIGINS`. Browsers do
+/// not check this themselves before they open a WebSocket, and programs send no origin.
 fn check_origin(allowed: &CorsOrigins, headers: &HeaderMap) -> Result<(), ApiError> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };

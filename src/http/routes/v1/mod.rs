@@ -13,7 +13,7 @@ pub(in crate::http) mod similarities;
 pub(in crate::http) mod speakers;
 pub(in crate::http) mod verify;
 
-// What every route that takes voices may be answered.
+// The errors of every route that accepts voices.
 error_responses!(
     VoiceErrors,
     "invalid_base64",

@@ -1,4 +1,4 @@
-//! `GET /v1/models` and `GET /v1/models/{model}`: what is loaded.
+//! `GET /v1/models` and `GET /v1/models/{model}`: the loaded models.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -14,33 +14,33 @@ use crate::http::state::AppState;
 /// A model.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct ModelAnswer {
-    /// The name that requests choose it by.
+    /// The name by which requests choose the model.
     #[schema(example = "resemblyzer")]
     id: String,
     /// Always `model`.
     #[schema(example = "model")]
     object: &'static str,
-    /// When its weights were published, in seconds since 1970.
+    /// The time at which the weights were published, in seconds since 1970.
     #[schema(example = 1_568_073_600)]
     created: u64,
-    /// Who published it.
+    /// The publisher of the weights.
     #[schema(example = "resemble-ai")]
     owned_by: &'static str,
-    /// Names weights and preprocessing: embeddings can be compared if this is equal.
+    /// The fingerprint of weights and preprocessing. Embeddings can be compared if their fingerprints are equal.
     #[schema(example = "resemblyzer-0.1.4/39373b86")]
     fingerprint: String,
-    /// Components of an embedding.
+    /// The number of components of an embedding.
     #[schema(example = 256)]
     dimension: usize,
     /// Similarity above which two embeddings count as the same speaker.
     #[schema(example = 0.75)]
     threshold: f64,
-    /// Licence of the weights.
+    /// The licence of the weights.
     #[schema(example = "Apache-2.0")]
     licence: &'static str,
 }
 
-/// The models that requests may name. Those that name none use CAM++ if it is one of them.
+/// The models that requests may name. A request that names none uses CAM++, if it is one of them.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct ModelsAnswer {
     /// Always `list`.
@@ -92,7 +92,7 @@ pub(in crate::http) async fn models(State(state): State<AppState>) -> Result<Jso
 
 /// Describe a model, by its id or fingerprint.
 #[utoipa::path(get, path = "/v1/models/{model}", tag = "Voices", security(("ApiKey" = []), ("Bearer" = [])),
-    params(("model" = String, Path, description = "Id or fingerprint; its slash plain or as %2F")),
+    params(("model" = String, Path, description = "Id or fingerprint. Its slash may be plain or %2F")),
     responses(
         (status = 200, body = ModelAnswer, description = "The model"),
         ModelErrors,
@@ -105,12 +105,12 @@ pub(in crate::http) async fn model(
     Ok(Json(ModelAnswer::new(find(state.embedder()?, &name)?)))
 }
 
-/// Describe a model by its fingerprint, whose slash is plain.
+/// Describe a model by its fingerprint with a plain slash.
 #[utoipa::path(get, path = "/v1/models/{release}/{weights}", tag = "Voices",
     security(("ApiKey" = []), ("Bearer" = [])),
     params(
-        ("release" = String, Path, description = "The fingerprint up to its slash"),
-        ("weights" = String, Path, description = "The rest"),
+        ("release" = String, Path, description = "The fingerprint before its slash"),
+        ("weights" = String, Path, description = "The fingerprint after its slash"),
     ),
     responses(
         (status = 200, body = ModelAnswer, description = "The model"),

@@ -1,4 +1,4 @@
-//! `POST /v1/similarities`: every voice against every other.
+//! `POST /v1/similarities`: compares every voice with every other.
 
 use std::fmt::Write;
 
@@ -31,7 +31,7 @@ use crate::notation::base64_of;
 use crate::pace::{Cancelled, Pace};
 use crate::report::AudioReport;
 
-/// Voices of a request at the most.
+/// Maximum number of voices in a request.
 const MAX_VOICES: usize = 2_000;
 
 /// Voices to compare.
@@ -42,19 +42,19 @@ pub(in crate::http) struct SimilaritiesRequest {
     /// Up to 64 recordings or 2,000 embeddings.
     #[schema(value_type = Vec<VoiceFields>, min_items = 1, max_items = 2000)]
     voices: Option<Bounded<VoiceFields, MAX_VOICES>>,
-    /// Names of the voices; their places if missing.
+    /// Names of the voices; their positions if missing.
     #[schema(value_type = Option<Vec<String>>)]
     labels: Option<Bounded<String, MAX_VOICES>>,
-    /// Whether to group voices that are above the threshold.
+    /// Whether to group voices whose similarity is above the threshold.
     clusters: Option<bool>,
-    /// How the matrix is written.
+    /// The format of the matrix.
     encoding_format: Option<EncodingFormat>,
-    /// The model of recordings, by id or fingerprint.
+    /// The model for recordings, by id or fingerprint.
     model: Option<String>,
-    /// Mean similarity above which groups are one; the model's own if missing.
+    /// Mean similarity above which groups are merged; the model's own threshold if missing.
     #[schema(minimum = -1, maximum = 1)]
     threshold: Option<f64>,
-    /// In a form: the channel of recordings.
+    /// The channel of all recordings in a form.
     #[schema(ignore)]
     channel: Option<ChannelName>,
 }
@@ -63,35 +63,35 @@ pub(in crate::http) struct SimilaritiesRequest {
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "it describes a multipart form to OpenAPI")]
 pub(in crate::http) struct SimilaritiesForm {
-    /// The audio files, as many parts as wanted.
+    /// The audio files. The part may be repeated.
     #[schema(value_type = Vec<String>, format = Binary, min_items = 1)]
     file: Vec<u8>,
-    /// As in JSON.
+    /// Same as in JSON.
     #[schema(example = true)]
     clusters: Option<bool>,
 }
 
-/// How alike voices are.
+/// The similarities of voices.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "it is written by hand, to write the matrix once")]
 pub(in crate::http) struct SimilaritiesAnswer {
     labels: Vec<String>,
-    /// Cosines, symmetric, with six decimals; or base64 of little-endian `f32`, row by row.
+    /// The symmetric matrix of cosine similarities with six decimals, or base64 of little-endian `f32`, row by row.
     #[schema(value_type = Vec<Vec<f32>>, example = json!([[1.0, 0.87], [0.87, 1.0]]))]
     matrix: Vec<Vec<f32>>,
-    /// Groups of voices, by their places.
+    /// Groups of voices, by their positions.
     clusters: Option<Vec<Vec<usize>>>,
-    /// The threshold of the groups.
+    /// The threshold for groups.
     #[schema(example = 0.75)]
     threshold: f64,
-    /// Names weights and preprocessing.
+    /// The fingerprint of weights and preprocessing.
     #[schema(example = "resemblyzer-0.1.4/39373b86")]
     model: String,
-    /// What is known of each voice; null of an embedding.
+    /// The properties of each recording; null for voices that are not recordings.
     audio: Vec<Option<AudioReport>>,
 }
 
-/// Voices that a token of a key's rate pays for.
+/// Number of voices that one token of a key's rate limit pays for.
 const VOICES_OF_A_TOKEN: usize = 100;
 
 /// Compare voices with each other.
@@ -112,7 +112,7 @@ pub(in crate::http) async fn similarities(
         Voices::resolve(&state, (request.model.as_deref(), None), voices, |i| format!("voices[{i}]"));
     let voices = voices.await?;
     voices.require_rights(&caller.key)?;
-    // A matrix grows with the square of its voices, so a large one counts as several requests.
+    // The size of a matrix grows with the square of its number of voices, so a large matrix counts as several requests.
     caller.key.take_more_tokens(n_voices / VOICES_OF_A_TOKEN)?;
     let mut embedded = voices.embed(&state, &caller, &admission).await?;
     let (sides, model) = (embedded.take_all()?, embedded.model);
@@ -200,7 +200,7 @@ struct Answer {
 }
 
 impl Answer {
-    /// Computes the matrix and writes the answer.
+    /// Computes the matrix and writes the response.
     fn write(&self, sides: &[Side], pace: Pace<'_>) -> Result<String, ApiError> {
         let internal = |error: &dyn std::fmt::Display| ApiError::Internal(error.to_string());
         let embeddings: Vec<_> = sides.iter().map(|side| side.embedding.clone()).collect();
@@ -235,7 +235,7 @@ impl Answer {
     }
 }
 
-/// Rows of numbers with six decimals.
+/// Writes rows of numbers with six decimals.
 fn write_matrix(body: &mut String, matrix: &Array2<f32>, pace: Pace<'_>) -> Result<(), Cancelled> {
     body.reserve(matrix.len() * 9);
     body.push('[');

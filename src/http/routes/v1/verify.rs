@@ -1,4 +1,4 @@
-//! `POST /v1/verify`: are two voices the same speaker?
+//! `POST /v1/verify`: decides whether two voices belong to the same speaker.
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -23,7 +23,7 @@ use crate::http::request::voice::{ChannelName, Voice, VoiceFields};
 use crate::http::state::AppState;
 use crate::http::voices::Voices;
 
-/// The name of the option.
+/// The name of the option for the error rate.
 const RATE: &str = "max_false_accept_rate";
 
 /// Two voices to compare.
@@ -35,17 +35,17 @@ pub(in crate::http) struct VerifyRequest {
     a: Option<VoiceFields>,
     #[schema(value_type = VoiceFields)]
     b: Option<VoiceFields>,
-    /// The model of recordings, by id or fingerprint.
+    /// The model for recordings, by id or fingerprint.
     model: Option<String>,
-    /// Similarity above which they are the same speaker; if missing, the one above which that is more likely, or the model's own where that cannot
-    /// be told.
+    /// Similarity above which both voices count as the same speaker. If missing, this is the similarity above which one
+    /// speaker is more likely than two. If that is unknown, it is the model's own threshold.
     #[schema(minimum = -1, maximum = 1)]
     threshold: Option<f64>,
-    /// Instead of a threshold: how often different speakers with as much speech may be taken for one. The threshold follows from the
-    /// seconds of speech; it holds where a rate is claimed in the answer.
+    /// Instead of a threshold: the maximum rate at which different speakers with as much speech are accepted as the same.
+    /// The threshold follows from the seconds of speech. The rate holds only if the response claims a false-accept rate.
     #[schema(minimum = 0, maximum = 1)]
     max_false_accept_rate: Option<f64>,
-    /// In a form: the channel of recordings.
+    /// The channel of all recordings in a form.
     #[schema(ignore)]
     channel: Option<ChannelName>,
 }
@@ -57,24 +57,25 @@ pub(in crate::http) struct VerifyForm {
     /// An audio file, or a voice as JSON.
     #[schema(value_type = String, format = Binary)]
     a: Vec<u8>,
-    /// Another.
+    /// The other voice, as an audio file or as JSON.
     #[schema(value_type = String, format = Binary)]
     b: Vec<u8>,
-    /// As in JSON.
+    /// Same as in JSON.
     #[schema(example = "resemblyzer")]
     model: Option<String>,
-    /// As in JSON.
+    /// Same as in JSON.
     #[schema(example = 0.75)]
     threshold: Option<f64>,
-    /// As in JSON, instead of a threshold.
+    /// Same as in JSON, instead of a threshold.
     #[schema(minimum = 0, maximum = 1)]
     max_false_accept_rate: Option<f64>,
 }
 
-/// Compare two voices: recordings, embeddings or enrolled speakers.
+/// Verify whether two voices belong to the same speaker.
 ///
-/// The error rates that are claimed hold for recordings like those of the calibration, which `calibration_note` describes. With an enrolled
-/// speaker, the key needs the right `identify`, too, and with a speaker and an embedding also `read`.
+/// A voice is a recording, an embedding or an enrolled speaker. The claimed error rates hold for recordings like those of
+/// the calibration, which `calibration_note` describes. To compare an enrolled speaker, the key also needs the right
+/// `identify`. To compare an enrolled speaker with an embedding, it also needs `read`.
 #[utoipa::path(post, path = "/v1/verify", tag = "Voices", security(("ApiKey" = []), ("Bearer" = [])),
     request_body(content((VerifyRequest = "application/json"), (VerifyForm = "multipart/form-data"))),
     responses(

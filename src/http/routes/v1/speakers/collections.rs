@@ -1,4 +1,4 @@
-//! `GET /v1/collections` and `DELETE /v1/collections/{collection}`: speakers that are searched together.
+//! `GET /v1/collections` and `DELETE /v1/collections/{collection}`: groups of speakers that are searched together.
 
 use axum::extract::{Path, State};
 use axum::http::Uri;
@@ -20,18 +20,18 @@ use crate::store::{CollectionSummary, StoreError};
 /// The collections that the key may use.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct CollectionsAnswer {
-    /// By name.
+    /// The collections, sorted by name.
     collections: Vec<CollectionSummary>,
 }
 
-/// There are none.
+/// The options of a route that has none.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NoOptions {}
 
-/// List the collections that hold speakers.
+/// List the collections that contain speakers.
 #[utoipa::path(get, operation_id = "list_collections", path = "/v1/collections", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
-    responses((status = 200, body = CollectionsAnswer, description = "Those that the key may use"), StoreErrors),
+    responses((status = 200, body = CollectionsAnswer, description = "The collections that the key may use"), StoreErrors),
 )]
 pub(in crate::http) async fn collections(
     State(state): State<AppState>,
@@ -44,11 +44,11 @@ pub(in crate::http) async fn collections(
     Ok(Json(CollectionsAnswer { collections }))
 }
 
-/// Remove all speakers of a collection.
+/// Delete all speakers of a collection.
 #[utoipa::path(delete, operation_id = "remove_collection", path = "/v1/collections/{collection}", tag = "Speakers",
     security(("ApiKey" = []), ("Bearer" = [])),
     params(("collection" = String, Path, description = "The collection", example = "default")),
-    responses((status = 204, description = "They are gone"), StoreErrors),
+    responses((status = 204, description = "The speakers are deleted"), StoreErrors),
 )]
 pub(in crate::http) async fn remove(
     State(state): State<AppState>,

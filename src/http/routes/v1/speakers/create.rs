@@ -1,4 +1,4 @@
-//! `POST /v1/speakers`: a new speaker, enrolled at once if there are voices.
+//! `POST /v1/speakers`: creates a speaker, and enrols voices if there are any.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -20,7 +20,7 @@ use crate::http::store::{Change, write};
 use crate::speakers::{Address, Details, Identifier, Metadata, Speaker, SpeakerName};
 use crate::store::NewSpeaker;
 
-/// Voices of a new speaker at the most.
+/// Maximum number of voices of a new speaker.
 const MAX_VOICES: usize = 1_024;
 
 /// A speaker to create.
@@ -28,19 +28,19 @@ const MAX_VOICES: usize = 1_024;
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"id": "anna", "name": "Anna", "voices": [{"audio_base64": example_recording()}], "force": true}))]
 pub(in crate::http) struct CreateRequest {
-    /// Up to 64 letters, digits, `.`, `_` and `-`; one is made if it is missing.
+    /// The speaker's id: up to 64 letters, digits, `.`, `_` and `-`. The service creates one if it is missing.
     #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     id: Option<Identifier>,
-    /// What people call them: up to 200 characters.
+    /// The speaker's name, up to 200 characters.
     #[schema(value_type = Option<String>, max_length = 200)]
     name: Option<SpeakerName>,
-    /// `default` if missing.
+    /// The speaker's collection; `default` if missing.
     #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     collection: Option<Identifier>,
-    /// A JSON object of up to 4 KiB, kept as it is.
+    /// A JSON object of up to 4 KiB, stored unchanged.
     #[schema(value_type = Option<Object>)]
     metadata: Option<Metadata>,
-    /// Recordings and embeddings to enrol: all of them, or there is no speaker.
+    /// Recordings and embeddings to enrol. If one of them is rejected, the speaker is not created.
     #[schema(value_type = Option<Vec<VoiceFields>>)]
     voices: Option<Bounded<VoiceFields, MAX_VOICES>>,
     /// The model, by id or fingerprint.
@@ -53,33 +53,33 @@ pub(in crate::http) struct CreateRequest {
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "it describes a multipart form to OpenAPI")]
 pub(in crate::http) struct CreateForm {
-    /// Audio files to enrol, as many parts as wanted.
+    /// Audio files to enrol. The part may be repeated.
     #[schema(value_type = Vec<String>, format = Binary, required = false)]
     file: Vec<u8>,
-    /// As in JSON.
+    /// Same as in JSON.
     #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", example = "anna")]
     id: Option<Identifier>,
-    /// As in JSON.
+    /// Same as in JSON.
     #[schema(example = "Anna", max_length = 200)]
     name: Option<String>,
-    /// As in JSON.
+    /// Same as in JSON.
     #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", example = "default")]
     collection: Option<Identifier>,
-    /// As in JSON.
+    /// Same as in JSON.
     #[schema(example = true)]
     force: Option<bool>,
 }
 
-/// Create a speaker, and enrol voices.
+/// Create a speaker and enrol voices.
 ///
-/// Voices are checked in order against the profile so far. All is done, or nothing. The same request again changes nothing and is
-/// answered with the speaker that is there.
+/// The service checks the voices in order, each against the profile so far. If anything fails, it changes nothing.
+/// Repeating the same request changes nothing and returns the existing speaker.
 #[utoipa::path(post, operation_id = "create_speaker", path = "/v1/speakers", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
     request_body(content((CreateRequest = "application/json"), (CreateForm = "multipart/form-data"))),
     responses(
         (status = 201, body = Speaker, description = "The new speaker",
-            headers(("Location" = String, description = "Where it is, relative to this address"))),
-        (status = 200, body = Speaker, description = "The speaker that the same request has made before"),
+            headers(("Location" = String, description = "The speaker's location, relative to this address"))),
+        (status = 200, body = Speaker, description = "The speaker that the same request created before"),
         EnrolErrors,
     ),
 )]

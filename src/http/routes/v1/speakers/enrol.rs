@@ -1,4 +1,4 @@
-//! `POST /v1/speakers/{id}/enrolments`: another recording of a speaker.
+//! `POST /v1/speakers/{id}/enrolments`: enrols another recording of a speaker.
 
 use std::sync::Arc;
 
@@ -27,10 +27,10 @@ use crate::http::store::{Change, follow_store, write};
 use crate::http::voices::Voices;
 use crate::speakers::{self, Candidate, Enrolment, Identifier, Wanted};
 
-/// Other speakers named at the most.
+/// Maximum number of other speakers in a response.
 const MAX_SIMILAR: usize = 5;
 
-/// A voice to enrol. Where the body is a recording, the others are parameters of the query.
+/// A voice to enrol. If the body is a recording itself, the other fields are parameters of the query.
 #[derive(Deserialize, IntoParams, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -40,7 +40,7 @@ pub(in crate::http) struct EnrolRequest {
     #[schema(value_type = VoiceFields)]
     #[param(ignore)]
     voice: Option<VoiceFields>,
-    /// `default` if missing.
+    /// The speaker's collection; `default` if missing.
     #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     collection: Option<Identifier>,
@@ -57,10 +57,10 @@ pub(in crate::http) struct EnrolForm {
     /// The audio file.
     #[schema(value_type = String, format = Binary)]
     file: Vec<u8>,
-    /// As in JSON.
+    /// Same as in JSON.
     #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", example = "default")]
     collection: Option<Identifier>,
-    /// As in JSON.
+    /// Same as in JSON.
     #[schema(example = true)]
     force: Option<bool>,
 }
@@ -70,7 +70,8 @@ pub(in crate::http) struct EnrolForm {
 pub(in crate::http) struct EnrolAnswer {
     #[serde(flatten)]
     enrolment: Enrolment,
-    /// Other speakers of the collection above the threshold, if the key may identify: is it one of them?
+    /// Other speakers of the collection whose similarity is above the threshold, if the key may identify speakers. The
+    /// voice may belong to one of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     similar_speakers: Vec<SimilarSpeaker>,
 }
@@ -82,22 +83,23 @@ struct SimilarSpeaker {
     speaker: Identifier,
     #[schema(example = "Anne")]
     name: String,
-    /// Cosine similarity to the voice.
+    /// Cosine similarity to the enrolled voice.
     #[schema(example = 0.83)]
     similarity: f64,
 }
 
 /// Enrol a voice for a speaker.
 ///
-/// It should have 3 seconds of speech, of one person without noise, and be like what is enrolled already; `force` overrides this. The
-/// same voice again changes nothing and is answered with the enrolment that is there.
+/// The voice should have at least 3 seconds of speech by one person without noise, and should be similar to the earlier
+/// enrolments. `force` overrides these rules. Enrolling the same voice again changes nothing and returns the existing
+/// enrolment.
 #[utoipa::path(post, operation_id = "enrol", path = "/v1/speakers/{id}/enrolments", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
     params(("id" = String, Path, description = "The speaker", example = "anna"), EnrolRequest, RecordingFields),
     request_body(content((EnrolRequest = "application/json"), (EnrolForm = "multipart/form-data"), (RawRecording = "application/octet-stream"))),
     responses(
         (status = 201, body = EnrolAnswer, description = "The new enrolment",
-            headers(("Location" = String, description = "Where it is, relative to this address"))),
-        (status = 200, body = EnrolAnswer, description = "The enrolment of the same voice"),
+            headers(("Location" = String, description = "The enrolment's location, relative to this address"))),
+        (status = 200, body = EnrolAnswer, description = "The existing enrolment of the same voice"),
         EnrolErrors,
     ),
 )]
@@ -107,7 +109,7 @@ pub(in crate::http) async fn enrol(
     Call { caller, admission, request: (request, voice) }: Call<(EnrolRequest, Voice)>,
 ) -> Result<Response, ApiError> {
     let address = address(&caller.key, &id, request.collection)?;
-    // With chosen embeddings a profile could be found out by the similarities.
+    // With embeddings of its choice, a client could find out a profile from the similarities.
     let may_probe = caller.key.may(Right::Read) || !matches!(voice, Voice::Embedding(_));
     let voices = to_enrol(&admission, vec![voice], |_| vec!["voice".into()]).await?;
     let model = (request.model.as_deref(), &address.collection);
@@ -134,7 +136,7 @@ pub(in crate::http) async fn enrol(
     let mut similar_speakers = Vec::new();
     if caller.key.may(Right::Identify) {
         let wanted = Wanted { collection: collection.clone(), top: MAX_SIMILAR, except: Some(enrolled.key) };
-        // It is enrolled, whatever becomes of the search.
+        // The voice is enrolled, even if the search fails.
         let found = match follow_store(&state).await {
             Ok(store) => admission.run(move || store.search_known(&[probe], &wanted)).await,
             Err(error) => Err(error),
@@ -162,7 +164,8 @@ impl Parse for (EnrolRequest, Voice) {
     }
 }
 
-/// Voices to enrol, with what the same are recognised by. `name` is the place of each in the request.
+/// Adds digests to voices to enrol. A repeated voice is recognised by its digest. `name` returns the location of each
+/// voice in the request.
 pub(super) async fn to_enrol(
     admission: &Admission,
     voices: Vec<Voice>,
@@ -171,7 +174,7 @@ pub(super) async fn to_enrol(
     admission.run(move || one_voice::to_enrol(voices, name)).await?
 }
 
-/// Voices to enrol, embedded, and the model that embeds them.
+/// Embeds voices to enrol. Also returns the model that embeds them.
 pub(super) async fn voices_of(
     state: &AppState,
     (caller, admission): (&Caller, &Admission),
@@ -192,7 +195,7 @@ pub(super) async fn voices_of(
     Ok((embedded.model, voices))
 }
 
-/// The error without the name of another speaker, unless the key may know it.
+/// Removes the name of another speaker from the error, unless the key may know it.
 pub(super) fn mask_names(error: ApiError, key: &KeyHolder) -> ApiError {
     if key.may(Right::Read) || key.may(Right::Identify) { error } else { error.without_names() }
 }

@@ -1,4 +1,4 @@
-//! `GET` and `DELETE /v1/speakers/{id}/enrolments` and those of one: what was enrolled, without voices.
+//! `GET` and `DELETE` of `/v1/speakers/{id}/enrolments` and of a single enrolment. Responses do not contain the embeddings.
 
 use axum::extract::{Path, State};
 use axum::http::Uri;
@@ -15,10 +15,10 @@ use crate::http::state::AppState;
 use crate::http::store::{Change, read, write};
 use crate::speakers::Enrolment;
 
-/// What was enrolled for a speaker.
+/// The enrolments of a speaker.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct EnrolmentsAnswer {
-    /// In the order in which they came.
+    /// The enrolments, in the order in which they were made.
     enrolments: Vec<Enrolment>,
 }
 
@@ -58,10 +58,12 @@ pub(in crate::http) async fn enrolment(
     Ok(Json(read(&state, move |store| store.enrolment(&address, &enrolment)).await?))
 }
 
-/// Remove all enrolments of a speaker, who stays.
+/// Delete all enrolments of a speaker.
+///
+/// The speaker itself stays.
 #[utoipa::path(delete, operation_id = "remove_enrolments", path = "/v1/speakers/{id}/enrolments", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
     params(("id" = String, Path, description = "The speaker", example = "anna"), CollectionQuery),
-    responses((status = 204, description = "They are gone"), StoreErrors),
+    responses((status = 204, description = "The enrolments are deleted"), StoreErrors),
 )]
 pub(in crate::http) async fn remove_all(
     State(state): State<AppState>,
@@ -81,7 +83,7 @@ pub(in crate::http) async fn remove_all(
     Ok(no_content())
 }
 
-/// Remove an enrolment.
+/// Delete an enrolment.
 #[utoipa::path(delete, operation_id = "remove_enrolment", path = "/v1/speakers/{id}/enrolments/{enrolment}", tag = "Speakers",
     security(("ApiKey" = []), ("Bearer" = [])),
     params(
@@ -89,7 +91,7 @@ pub(in crate::http) async fn remove_all(
         ("enrolment" = String, Path, description = "The enrolment"),
         CollectionQuery,
     ),
-    responses((status = 204, description = "It is gone"), StoreErrors),
+    responses((status = 204, description = "The enrolment is deleted"), StoreErrors),
 )]
 pub(in crate::http) async fn remove(
     State(state): State<AppState>,

@@ -1,4 +1,4 @@
-//! `GET /v1/export`: all speakers, with their embeddings.
+//! `GET /v1/export`: exports all speakers with their embeddings.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -24,35 +24,36 @@ use crate::http::state::AppState;
 use crate::http::store::{Change, follow_store};
 use crate::speakers::Identifier;
 
-/// What exports and imports are, as media types go.
+/// The media type of exports and imports.
 pub(in crate::http) const NDJSON: &str = "application/x-ndjson";
 
-/// Bytes that are sent at once.
+/// Number of bytes that are sent at once.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// Pieces that wait to be sent.
+/// Maximum number of pieces that wait to be sent.
 const PIECES: usize = 8;
 
-/// How long a client may take none.
+/// Maximum time that a client may take to accept a piece.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Between two looks whether the client takes more.
+/// Interval between checks whether the client accepts more.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// What to export.
+/// The speakers to export.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct ExportQuery {
-    /// The collection; all that the key may use if missing.
+    /// The collection; all collections that the key may use if missing.
     #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", example = "default", nullable = false)]
     collection: Option<Identifier>,
 }
 
 /// Export speakers with all enrolments and their embeddings.
 ///
-/// A line of JSON each: first the format and the models, then a speaker a line, last `{"end":true,"speakers":N}`. An export without
-/// that end is not whole. It shows one moment, and changes go on meanwhile.
+/// The response is lines of JSON. The first line contains the format and the models. Each of the following lines contains
+/// a speaker. The last line is `{"end":true,"speakers":N}`, and an export without it is incomplete. The export shows the
+/// speakers at one moment. Other requests may change speakers in the meantime.
 #[utoipa::path(get, operation_id = "export_speakers", path = "/v1/export", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
     params(ExportQuery),
     responses((status = 200, body = String, content_type = "application/x-ndjson", description = "Lines of JSON"), StoreErrors),
@@ -68,7 +69,7 @@ pub(in crate::http) async fn export(
     if let Some(collection) = &collection {
         key.require_collection(collection)?;
     }
-    // What cannot be read at all is told by a status.
+    // If the store cannot be read at all, the status reports this.
     follow_store(&state).await?;
     let headers = [(CONTENT_TYPE, NDJSON), (CONTENT_DISPOSITION, "attachment; filename=\"speakers.ndjson\"")];
     if method == Method::HEAD {
@@ -86,7 +87,7 @@ pub(in crate::http) async fn export(
             Ok(speakers) => Change::of_many("export", collection, speakers).log(&key.holder.key.name),
             Err(error) => {
                 tracing::warn!(%error, "an export has ended early");
-                // The client sees that the answer is cut off.
+                // The error shows the client that the response is cut off.
                 let _ = out.send(Err(io::Error::other("the export has ended early")));
             }
         });
@@ -95,7 +96,7 @@ pub(in crate::http) async fn export(
     Ok((headers, body).into_response())
 }
 
-/// Writes to a client, and waits for it for a while.
+/// Writes to a client, and waits for it up to [`PATIENCE`].
 struct Pieces {
     sender: Sender<io::Result<Bytes>>,
     piece: Vec<u8>,

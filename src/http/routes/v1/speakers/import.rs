@@ -1,4 +1,4 @@
-//! `POST /v1/import`: an export, merged with what is there.
+//! `POST /v1/import`: merges an export with the existing speakers.
 
 use std::fs::File;
 use std::io::Write;
@@ -21,20 +21,20 @@ use crate::http::state::AppState;
 use crate::http::store::{Change, blocking, write};
 use crate::store::{CheckedImport, Conflict, ImportRules, Imported, StoreError};
 
-/// Bytes that are written to the file at once.
+/// Number of bytes that are written to the file at once.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// What to do with what does not fit.
+/// The treatment of conflicts and of unknown models.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct ImportQuery {
-    /// What is done with speakers who are there already: nothing is imported (`fail`, the default), they stay as they are (`skip`), or
-    /// the imported ones take their places (`replace`).
+    /// The treatment of speakers that already exist. `fail` (the default) imports nothing, `skip` leaves them unchanged,
+    /// and `replace` replaces them with the imported speakers.
     #[param(value_type = Option<String>, pattern = "^(fail|skip|replace)$", example = "fail", nullable = false)]
     conflict: Option<Conflict>,
-    /// What is done with enrolments of models that are not loaded: they are refused (`refuse`, the default), or kept without being
-    /// searched (`keep`).
+    /// The treatment of enrolments of models that are not loaded. `refuse` (the default) rejects the import, and `keep`
+    /// stores them, but searches do not use them.
     #[param(value_type = Option<String>, pattern = "^(refuse|keep)$", example = "refuse", nullable = false)]
     unknown_models: Option<UnknownModelsOption>,
 }
@@ -48,12 +48,12 @@ enum UnknownModelsOption {
 
 /// Import speakers from an export.
 ///
-/// All of it is imported, or nothing: what is wrong is named with its line. Searches go on meanwhile; other changes wait while it is
-/// merged.
+/// The service imports everything or nothing, and an error names the line that caused it. Searches continue during the
+/// import. Other changes wait while the service merges the speakers.
 #[utoipa::path(post, operation_id = "import_speakers", path = "/v1/import", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
     params(ImportQuery),
-    request_body(content = String, content_type = "application/x-ndjson", description = "Lines of JSON, as `/v1/export` gives them"),
-    responses((status = 200, body = inline(Imported), description = "What was imported"), StoreErrors),
+    request_body(content = String, content_type = "application/x-ndjson", description = "Lines of JSON, as `/v1/export` returns them"),
+    responses((status = 200, body = inline(Imported), description = "A summary of the import"), StoreErrors),
 )]
 pub(in crate::http) async fn import(
     State(state): State<AppState>,
@@ -84,7 +84,7 @@ pub(in crate::http) async fn import(
         &state,
         &key,
         move |transaction| {
-            // The file takes room until then, whether anybody waits or not.
+            // The file takes disk space until the import ends, even if the client has disconnected.
             let _permit = permit;
             transaction.import(&mut checked, conflict)
         },
@@ -96,7 +96,7 @@ pub(in crate::http) async fn import(
     Ok(Json(imported.await?))
 }
 
-/// Keeps a body in a file until it is there; it has time as it comes.
+/// Stores a body in a file as it arrives. Each piece extends the time limit.
 async fn receive(state: &AppState, time_limit: &TimeLimit, request: Request) -> Result<File, ApiError> {
     let max_bytes = MaxBodyBytes::of(&request)?;
     check_announced_length(request.body(), max_bytes)?;
@@ -130,7 +130,7 @@ async fn receive(state: &AppState, time_limit: &TimeLimit, request: Request) -> 
             file = blocking(move || file.write_all(&full).map(|()| file)).await?.map_err(unavailable)?;
         }
         if frame.is_none() {
-            // Checking and merging it takes less than receiving it may.
+            // Checking and merging the file takes less time than the limit allows for receiving it.
             time_limit.extend_for_bytes(n_bytes);
             return Ok(file);
         }

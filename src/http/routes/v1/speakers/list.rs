@@ -15,10 +15,10 @@ use crate::http::store::read;
 use crate::speakers::{Identifier, Speaker};
 use crate::store::PageRequest;
 
-/// Speakers of a page.
+/// Maximum number of speakers on a page.
 const MAX_LIMIT: usize = 200;
 
-/// Which speakers to list.
+/// The query for a page of speakers.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -26,13 +26,13 @@ pub(in crate::http) struct ListQuery {
     /// The collection.
     #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", example = "default", nullable = false)]
     collection: Option<Identifier>,
-    /// How many.
+    /// The maximum number of speakers on the page.
     #[param(minimum = 1, maximum = 200, example = 50, nullable = true)]
     limit: Option<usize>,
-    /// Those behind this id: `next` of the page before.
+    /// The id after which the page starts: `next` of the previous page.
     #[param(example = "anna", nullable = false)]
     after: Option<String>,
-    /// Those whose name contains this, in any case.
+    /// A text that the names of the speakers contain, in any case.
     #[param(example = "ann", nullable = false)]
     name: Option<String>,
 }
@@ -40,9 +40,9 @@ pub(in crate::http) struct ListQuery {
 /// A page of speakers.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct ListAnswer {
-    /// By id, bytewise.
+    /// The speakers, in the bytewise order of their ids.
     speakers: Vec<Speaker>,
-    /// What `after` should be for the next page; null on the last.
+    /// The value of `after` for the next page; null on the last page.
     #[schema(value_type = Option<String>, example = "anna")]
     next: Option<Identifier>,
 }
@@ -64,7 +64,7 @@ pub(in crate::http) async fn list(
         return Err(FieldError::at(&["query", "limit"], "value_error", &msg).into());
     }
     for (name, text) in [("after", &wanted.after), ("name", &wanted.name)] {
-        // PostgreSQL has no texts with it, so no speaker has one.
+        // PostgreSQL cannot store this character, so no speaker has it.
         if text.as_ref().is_some_and(|text| text.contains('\0')) {
             let msg = "Input should not have the character U+0000";
             return Err(FieldError::at(&["query", name], "value_error", msg).into());

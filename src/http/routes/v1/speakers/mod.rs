@@ -1,4 +1,4 @@
-//! Enrolled speakers.
+//! The routes for enrolled speakers.
 
 pub(in crate::http) mod collections;
 pub(in crate::http) mod create;
@@ -26,7 +26,7 @@ use crate::http::request::parts::options_of_query;
 use crate::http::state::AppState;
 use crate::speakers::{Address, EnrolmentRules, Identifier, Speaker};
 
-/// In which collection.
+/// The query for a collection.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -36,7 +36,7 @@ pub(in crate::http) struct CollectionQuery {
     collection: Option<Identifier>,
 }
 
-// What every route of speakers may be answered.
+// The errors of every route for speakers.
 error_responses!(
     StoreErrors,
     "invalid_api_key",
@@ -57,7 +57,7 @@ error_responses!(
     "timeout"
 );
 
-// What every route that enrols may be answered.
+// The errors of every route that enrols.
 error_responses!(
     EnrolErrors,
     "invalid_base64",
@@ -93,27 +93,27 @@ error_responses!(
     "timeout"
 );
 
-/// The collection that a request names, which its key may use.
+/// Returns the collection that a request names, if its key may use it.
 fn collection(key: &KeyHolder, named: Option<Identifier>) -> Result<Identifier, ApiError> {
     let collection = named.unwrap_or_else(Identifier::default_collection);
     key.require_collection(&collection)?;
     Ok(collection)
 }
 
-/// The speaker of a path, in a collection that the key may use.
+/// Returns the speaker of a path, in a collection that the key may use.
 fn address(key: &KeyHolder, id: &str, named: Option<Identifier>) -> Result<Address, ApiError> {
     let collection = collection(key, named)?;
     let id = id.parse().map_err(|_| ApiError::SpeakerNotFound { speaker: id.to_owned() })?;
     Ok(Address { collection, id })
 }
 
-/// The speaker of a path, in the collection that the query names.
+/// Returns the speaker of a path, in the collection that the query names.
 fn address_by_query(key: &KeyHolder, id: &str, uri: &Uri) -> Result<Address, ApiError> {
     let CollectionQuery { collection } = options_of_query(uri)?;
     address(key, id, collection)
 }
 
-/// A speaker, as a key may see it: without `read` there are no name and no metadata.
+/// Returns a speaker as a key may see it. Without the right `read`, the name and the metadata are missing.
 fn show(speaker: Speaker, key: &KeyHolder) -> Response {
     if key.may(Right::Read) {
         return Json(speaker).into_response();
@@ -126,7 +126,7 @@ fn show(speaker: Speaker, key: &KeyHolder) -> Response {
     Json(shown).into_response()
 }
 
-/// A location with the query that the collection needs.
+/// Returns a location with the query that the collection needs.
 fn location(path: &str, collection: &Identifier) -> String {
     match collection {
         collection if *collection == Identifier::default_collection() => path.to_owned(),
@@ -134,7 +134,7 @@ fn location(path: &str, collection: &Identifier) -> String {
     }
 }
 
-/// What an enrolment must fulfil.
+/// Returns the rules for enrolments.
 fn rules(state: &AppState, model: &EmbedderModel, force: Option<bool>) -> EnrolmentRules {
     EnrolmentRules {
         min_seconds: state.config.min_enrolment_seconds,

@@ -1,4 +1,4 @@
-//! `GET`, `PATCH` and `DELETE /v1/speakers/{id}`: what is known of a speaker, beside the voice.
+//! `GET`, `PATCH` and `DELETE /v1/speakers/{id}`: the data of a speaker, except for the voice.
 
 use axum::extract::{Path, Request, State};
 use axum::http::Uri;
@@ -16,15 +16,15 @@ use crate::http::state::AppState;
 use crate::http::store::{Change, read, write};
 use crate::speakers::{Metadata, Speaker, SpeakerName};
 
-/// What to change; what is missing stays.
+/// The fields to change. Missing fields stay unchanged.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "Anna B.", "metadata": {"team": "red"}}))]
 pub(in crate::http) struct ChangeRequest {
-    /// What people call them: up to 200 characters.
+    /// The speaker's name, up to 200 characters.
     #[schema(value_type = Option<String>, max_length = 200)]
     name: Option<SpeakerName>,
-    /// A JSON object of up to 4 KiB, in place of the one before.
+    /// A JSON object of up to 4 KiB, which replaces the previous one.
     #[schema(value_type = Option<Object>)]
     metadata: Option<Metadata>,
 }
@@ -48,7 +48,7 @@ pub(in crate::http) async fn speaker(
 #[utoipa::path(patch, operation_id = "change_speaker", path = "/v1/speakers/{id}", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
     params(("id" = String, Path, description = "The speaker", example = "anna"), CollectionQuery),
     request_body(content((ChangeRequest = "application/json"))),
-    responses((status = 200, body = Speaker, description = "The speaker as it is now"), StoreErrors),
+    responses((status = 200, body = Speaker, description = "The changed speaker"), StoreErrors),
 )]
 pub(in crate::http) async fn change(
     State(state): State<AppState>,
@@ -69,12 +69,13 @@ pub(in crate::http) async fn change(
     Ok(show(speaker, &key))
 }
 
-/// Remove a speaker with all enrolments.
+/// Delete a speaker with all enrolments.
 ///
-/// From the next request on no answer contains it, and within seconds no byte of its voice is left in the database's files.
+/// From the next request on, no response contains the speaker. Within seconds, the database's files contain no byte of
+/// the speaker's voice.
 #[utoipa::path(delete, operation_id = "remove_speaker", path = "/v1/speakers/{id}", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
     params(("id" = String, Path, description = "The speaker", example = "anna"), CollectionQuery),
-    responses((status = 204, description = "It is gone"), StoreErrors),
+    responses((status = 204, description = "The speaker is deleted"), StoreErrors),
 )]
 pub(in crate::http) async fn remove(
     State(state): State<AppState>,

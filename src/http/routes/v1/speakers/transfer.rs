@@ -1,4 +1,4 @@
-//! `POST /v1/speakers/{id}/enrolments/{enrolment}/move` and `POST /v1/speakers/{id}/merge`: what was enrolled for the wrong speaker.
+//! `POST /v1/speakers/{id}/enrolments/{enrolment}/move` and `POST /v1/speakers/{id}/merge`: corrections of wrong enrolments.
 
 use axum::Extension;
 use axum::extract::{Path, Request, State};
@@ -14,22 +14,22 @@ use crate::http::state::AppState;
 use crate::http::store::{Change, write};
 use crate::speakers::{Identifier, Speaker};
 
-/// Where to move an enrolment.
+/// The speaker to move an enrolment to.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"to": "anne"}))]
 pub(in crate::http) struct MoveRequest {
-    /// The speaker that it belongs to.
+    /// The id of the speaker that the enrolment belongs to.
     #[schema(value_type = String, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     to: Identifier,
 }
 
-/// Which speaker to merge into another.
+/// The speaker to merge into another speaker.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"from": "unknown-3"}))]
 pub(in crate::http) struct MergeRequest {
-    /// The speaker that is the same person, and will be gone.
+    /// The id of the other speaker, who is the same person and is then deleted.
     #[schema(value_type = String, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     from: Identifier,
 }
@@ -38,12 +38,12 @@ pub(in crate::http) struct MergeRequest {
 #[utoipa::path(post, path = "/v1/speakers/{id}/enrolments/{enrolment}/move", tag = "Speakers",
     security(("ApiKey" = []), ("Bearer" = [])),
     params(
-        ("id" = String, Path, description = "The speaker that it was enrolled for", example = "anna"),
+        ("id" = String, Path, description = "The speaker for whom the enrolment was made", example = "anna"),
         ("enrolment" = String, Path, description = "The enrolment"),
         CollectionQuery,
     ),
     request_body(content((MoveRequest = "application/json"))),
-    responses((status = 200, body = Speaker, description = "The speaker that it was moved to"), StoreErrors),
+    responses((status = 200, body = Speaker, description = "The speaker to whom the enrolment was moved"), StoreErrors),
 )]
 pub(in crate::http) async fn move_enrolment(
     State(state): State<AppState>,
@@ -71,12 +71,12 @@ pub(in crate::http) async fn move_enrolment(
 
 /// Merge another speaker into this one.
 ///
-/// All enrolments of the other become this speaker's, and the other is gone. Each enrolment is kept by itself, so it can be moved to a
-/// new speaker again.
+/// All enrolments of the other speaker are moved to this speaker, and the other speaker is deleted. The enrolments stay
+/// separate, so they can be moved to a new speaker again.
 #[utoipa::path(post, operation_id = "merge_speakers", path = "/v1/speakers/{id}/merge", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
-    params(("id" = String, Path, description = "The speaker that stays", example = "anna"), CollectionQuery),
+    params(("id" = String, Path, description = "The speaker to keep", example = "anna"), CollectionQuery),
     request_body(content((MergeRequest = "application/json"))),
-    responses((status = 200, body = Speaker, description = "The speaker that stays"), StoreErrors),
+    responses((status = 200, body = Speaker, description = "The merged speaker"), StoreErrors),
 )]
 pub(in crate::http) async fn merge(
     State(state): State<AppState>,
