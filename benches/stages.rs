@@ -167,7 +167,7 @@ fn warnings(c: &mut Criterion) {
     let mut session = Session::new(&Runtime::load(&library).unwrap(), &model.onnx, model.spec.graph).unwrap();
     for seconds in [2, 15, 600] {
         let utterance =
-            Utterance::of(Waveform::new(voice(seconds)).unwrap(), front_end.pauses(), Pace::UNBROKEN);
+            Utterance::detect(Waveform::new(voice(seconds)).unwrap(), front_end.pauses(), Pace::UNBROKEN);
         let utterance = utterance.unwrap().unwrap();
         let features = front_end.features(&utterance, Pace::UNBROKEN).unwrap();
         group.bench_function(format!("noise in {seconds} s"), |b| {

@@ -679,17 +679,17 @@ fn replicas() -> Result<()> {
         }
     }
     let probe = json!({"voice": made_up_voice(1)});
-    let (mut of_server, mut of_file) = (Vec::new(), Vec::new());
+    let (mut of_server, mut from_file) = (Vec::new(), Vec::new());
     for _ in 0..1_000 {
         of_server.push(posted(&servers[1], &client, "/v1/identify", &probe));
-        of_file.push(posted(&single, &client, "/v1/identify", &probe));
+        from_file.push(posted(&single, &client, "/v1/identify", &probe));
     }
     println!(
         "identify among 1,000, p50 and p99: PostgreSQL {} and {}, SQLite {} and {}",
         quantile(&of_server, 0.5),
         quantile(&of_server, 0.99),
-        quantile(&of_file, 0.5),
-        quantile(&of_file, 0.99)
+        quantile(&from_file, 0.5),
+        quantile(&from_file, 0.99)
     );
     let (next, begun) = (AtomicUsize::new(1_000), Instant::now());
     let searches = Mutex::new(Vec::new());

@@ -82,7 +82,7 @@ def rows(rounds: int) -> list[str]:
                 f"| {seconds} s clips per second | {rate:.1f} | {told(same, one)} | {rate_of_two:.1f} | {told(both, two)} |"
             )
             hours = n_files * seconds / statistics.median(same)
-            print(f"{seconds} s: {hours:.0f} hours of such audio an hour and core", flush=True)
+            print(f"{seconds} s clips: {hours:.0f} hours of audio per hour and core", flush=True)
     theirs, ours = (statistics.median(starts[name]) for name in ("resemblyzer", "voice_embedding"))
     lines.append(f"| import to first embedding | {theirs:.2f} s | {ours:.2f} s | | |")
     return lines

@@ -1,7 +1,8 @@
-"""Check that text stays readable and true: line lengths, sentence lengths, links, files and commands. Prints what is wrong.
+"""Checks that text stays readable and true: line lengths, sentence lengths, links, files and commands. Prints the problems.
 
-Lines of comments, and of Markdown outside of tables, code and links, have at most 130 characters. Sentences of README.md and docs/ have at
-most 35 words. Links lead to files and headings that exist, and so do paths and make targets in code spans.
+Lines of comments have at most 130 characters, and so do lines of Markdown outside of tables, code and links. Sentences of
+README.md and docs/ have at most 35 words. Links lead to existing files and headings, and paths and make targets in code spans
+exist.
 """
 
 import pathlib
@@ -63,7 +64,7 @@ def check_lines(path, text):
         lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if COMMENT[path.suffix].match(line)]
     for number, line in lines:
         if len(line) > MAX_CHARACTERS:
-            report(path, number, f"{len(line)} characters, at most {MAX_CHARACTERS}")
+            report(path, number, f"the line has {len(line)} characters, at most {MAX_CHARACTERS} are allowed")
 
 
 def paragraphs(text):
@@ -85,7 +86,7 @@ def check_sentences(path, text):
         for sentence in re.split(r"(?<=[.:?!;])\s+(?=[A-Z\[(*`])", plain):
             n_words = len(re.findall(r"\w[\w'.,-]*", sentence))
             if n_words > MAX_WORDS and not paragraph.startswith(LONG_SENTENCES):
-                report(path, number, f"a sentence of {n_words} words, at most {MAX_WORDS}: {sentence[:70]}...")
+                report(path, number, f"a sentence has {n_words} words, at most {MAX_WORDS} are allowed: {sentence[:70]}...")
 
 
 def anchors(path):
@@ -106,7 +107,7 @@ def check_links(path, text):
             name, _, anchor = link.partition("#")
             target = ROOT / path.parent / name if name else ROOT / path
             if not target.exists():
-                report(path, number, f"there is no {link}")
+                report(path, number, f"{link} does not exist")
             elif anchor and target.suffix == ".md" and anchor not in anchors(target):
                 report(path, number, f"{name or path} has no heading #{anchor}")
 
@@ -116,7 +117,7 @@ def check_names(path, text, targets, commands):
         for span in re.findall(r"`([^`]+)`", line):
             is_path = span.startswith(ROOTS) and re.fullmatch(r"[\w./-]+", span) and not re.search(r"[A-Z]{4}/|\.pt$", span)
             if is_path and not any((base / span).exists() for base in (ROOT, ROOT / "engine", ROOT / "python", ROOT / path.parent)):
-                report(path, number, f"there is no file {span}")
+                report(path, number, f"the file {span} does not exist")
         for target in re.findall(r"(?:`|^\s*|&& |=\S+ )make ([a-z][a-z-]*)", line):
             if target not in targets:
                 report(path, number, f"the Makefile has no target {target}")
@@ -143,7 +144,7 @@ def main():
                 check_sentences(path, text)
     architecture = (ROOT / "ARCHITECTURE.md").read_text().split("\n")
     if len(architecture) > 130 or max(map(len, architecture)) > MAX_CHARACTERS:
-        report("ARCHITECTURE.md", 1, "more than 130 lines, or lines of more than 130 characters")
+        report("ARCHITECTURE.md", 1, "the file has more than 130 lines, or a line of more than 130 characters")
     print("\n".join(problems))
     sys.exit(bool(problems))
 

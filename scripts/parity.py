@@ -51,7 +51,7 @@ def start(binary):
     server = subprocess.Popen([binary], env=environment, stderr=subprocess.PIPE, text=True)
     line = server.stderr.readline()
     if not line.startswith("{"):
-        sys.exit(f"the service ended by itself: {line}")
+        sys.exit(f"the service exited unexpectedly: {line}")
     return server, json.loads(line)["address"]
 
 
@@ -61,7 +61,7 @@ def wait_until_ready(opener, address):
             return opener.open(f"http://{address}/ready").read()
         except OSError:
             time.sleep(0.05)
-    sys.exit("the service does not become ready")
+    sys.exit("the service did not become ready in time")
 
 
 def row(golden, expected, answer):
@@ -108,7 +108,7 @@ def main():
         + "\n".join(text for text, _ in rows)
         + "\n"
     )
-    print(f"{output}: {len(rows)} files, {len(low)} below what is promised")
+    print(f"{output}: {len(rows)} files, {len(low)} below the promised cosine")
     for text in low:
         print(text)
     sys.exit(bool(low))

@@ -60,7 +60,7 @@ pub struct EngineModel {
 
 /// A calibration for a model that is not loaded.
 #[derive(Debug, thiserror::Error)]
-#[error("the calibration {name} is of the model {model}; there is {loaded}")]
+#[error("the calibration {name} is for the model {model}; loaded: {loaded}")]
 pub struct UnlikeCalibration {
     /// The calibration's name.
     pub name: String,
@@ -277,7 +277,7 @@ fn checked_encoder(
 }
 
 fn check_sha256(encoder: &NativeEncoder) -> String {
-    FileDigest::of(&encoder.self_check()).sha256
+    FileDigest::compute(&encoder.self_check()).sha256
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 /// Rounds a number to `decimals` decimals.
-pub fn rounded(number: f64, decimals: i32) -> f64 {
+pub fn round_to(number: f64, decimals: i32) -> f64 {
     let scale = 10_f64.powi(decimals);
     // Adding 0 turns -0 into 0.
     (number * scale).round() / scale + 0.0
@@ -12,7 +12,7 @@ pub fn rounded(number: f64, decimals: i32) -> f64 {
 
 /// Rounds seconds to milliseconds.
 pub fn milliseconds(seconds: f64) -> f64 {
-    rounded(seconds, 3)
+    round_to(seconds, 3)
 }
 
 /// Returns bytes as hexadecimal digits in lower case.

@@ -72,7 +72,7 @@ pub struct Deadline {
 
 impl Deadline {
     /// Returns the deadline of a recording that lasts `seconds`.
-    pub fn of(&self, seconds: f64) -> Instant {
+    pub fn for_recording(&self, seconds: f64) -> Instant {
         let more = (seconds * self.for_each_second).clamp(0.0, MAX_MORE_SECONDS);
         self.at + Duration::from_secs_f64(more)
     }
@@ -304,7 +304,7 @@ impl Pipeline {
         pace: Pace<'_>,
     ) -> Result<Analysis, PipelineError> {
         let mut report = report_of(&recording, level::level_dbfs(recording.waveform.samples()));
-        let utterance = Utterance::of(recording.waveform, self.front_end.pauses(), pace)?;
+        let utterance = Utterance::detect(recording.waveform, self.front_end.pauses(), pace)?;
         let utterance =
             utterance.ok_or_else(|| PipelineError::no_speech(&report, recording.channels_cancel))?;
         report.speech_seconds = utterance.speech_seconds();
@@ -375,7 +375,7 @@ impl Pipeline {
 /// Returns the report on a recording before its analysis.
 pub(crate) fn report_of<W>(recording: &Recording<W>, level_dbfs: f64) -> AudioReport {
     let Recording { duration_seconds, sample_rate_hz, channels, .. } = *recording;
-    AudioReport { duration_seconds, level_dbfs, ..AudioReport::of_nothing(sample_rate_hz, channels) }
+    AudioReport { duration_seconds, level_dbfs, ..AudioReport::empty_report(sample_rate_hz, channels) }
 }
 
 impl PipelineError {

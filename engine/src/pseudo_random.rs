@@ -20,7 +20,7 @@ impl PseudoRandom {
 
     /// Returns a number from 0 up to, but not including, `n`. Returns 0 if `n` is 0.
     #[cfg(feature = "fit")]
-    pub(crate) fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn next_below(&mut self, n: usize) -> usize {
         (self.next() % n.max(1) as u64) as usize
     }
 }

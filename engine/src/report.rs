@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::{Serialize, Serializer};
 
-use crate::notation::{milliseconds, rounded};
+use crate::notation::{milliseconds, round_to};
 
 /// Duration in seconds below which speech is too short for a reliable embedding. It fills less than one window of
 /// Resemblyzer's encoder.
@@ -51,7 +51,7 @@ pub struct AudioReport {
 
 impl AudioReport {
     /// Returns the report on a recording without samples.
-    pub(crate) fn of_nothing(sample_rate_hz: u32, channels: u16) -> Self {
+    pub(crate) fn empty_report(sample_rate_hz: u32, channels: u16) -> Self {
         Self {
             duration_seconds: 0.0,
             speech_seconds: 0.0,
@@ -77,7 +77,7 @@ impl AudioReport {
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn with_two_decimals<S: Serializer>(level: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(rounded(*level, 2))
+    serializer.serialize_f64(round_to(*level, 2))
 }
 
 /// Serialises stretches as pairs of seconds, to three decimals.

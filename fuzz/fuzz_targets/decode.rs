@@ -1,4 +1,4 @@
-//! Any bytes as an audio file of any format, through everything before the encoder.
+//! Decodes arbitrary bytes as an audio file of any format and runs every stage before the encoder.
 
 #![no_main]
 
@@ -9,7 +9,7 @@ use voice_embedding_service::models::{Model, resemblyzer};
 use voice_embedding_service::pipeline::{Pipeline, PipelineLimits, RecordingOptions};
 
 static PIPELINE: LazyLock<Pipeline> = LazyLock::new(|| {
-    // Nothing is encoded: no weights are needed.
+    // Nothing is encoded, so no weights are needed.
     let model = Model::new(Arc::new(resemblyzer::spec()), Vec::new());
     Pipeline::new(&model, PipelineLimits { max_audio_seconds: 20.0, ..PipelineLimits::default() })
 });

@@ -1,4 +1,4 @@
-//! Any bytes as a JSON body.
+//! Parses arbitrary bytes as a JSON body.
 
 #![no_main]
 

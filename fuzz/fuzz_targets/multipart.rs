@@ -1,4 +1,4 @@
-//! Any bytes as a multipart form, arriving in pieces. The first byte says how large those are.
+//! Parses arbitrary bytes as a multipart form that arrives in pieces. The first byte sets the size of the pieces.
 
 #![no_main]
 

@@ -1,5 +1,6 @@
-//! Files that lie: the input describes boxes with their counts, sizes and tables, and whatever they say, decoding takes no more memory
-//! and time than the longest recording does. libFuzzer holds it to both (`-malloc_limit_mb`, `-rss_limit_mb`, `-timeout`).
+//! Decodes files with false counts, sizes and tables. The input describes the boxes of a file. Whatever they claim,
+//! decoding takes no more memory and time than the longest allowed recording. libFuzzer enforces both limits
+//! (`-malloc_limit_mb`, `-rss_limit_mb`, `-timeout`).
 
 #![no_main]
 
@@ -14,7 +15,7 @@ const MAX_SECONDS: f64 = 20.0;
 
 fuzz_target!(|description: &[u8]| {
     let file = containers::from_description(description);
-    if let Ok(recording) = decode(&file, DecodeOptions::up_to(MAX_SECONDS)) {
+    if let Ok(recording) = decode(&file, DecodeOptions::with_max_seconds(MAX_SECONDS)) {
         assert!(recording.duration_seconds <= MAX_SECONDS);
     }
 });

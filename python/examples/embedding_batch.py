@@ -1,16 +1,16 @@
-"""A batch of paths -> a batch of embeddings: what an engine for large jobs calls on its workers."""
+"""Converts a batch of paths to a batch of embeddings. Engines for large jobs call this function on their workers."""
 
 import pandas as pd
 import voice_embedding
 
-# Of a row, as Spark writes it.
+# The columns of a row, in Spark's notation.
 SCHEMA = "path string, embedding array<float>, speech_seconds double, warnings array<string>, model string, error string"
 
 
 def embed_batch(batch: pd.DataFrame, threads: int = 1) -> pd.DataFrame:
-    """Embeds the recordings that the column `path` names. A bad one is a row with its `error` and no embedding.
+    """Embeds the recordings in the column `path`. The row of a bad recording has an `error` and no embedding.
 
-    Engines run a worker on each core, so a batch takes one thread. The model is loaded once in each process.
+    Engines run a worker on each core, so a batch uses one thread. The model is loaded once per process.
     """
     columns = ["path", "embedding", "speech_seconds", "warnings", "model", "error"]
     rows = []

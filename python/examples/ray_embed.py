@@ -1,7 +1,7 @@
 """Embeds the recordings of a folder with Ray Data: ray_embed.py FOLDER OUTPUT [WORKERS].
 
-Writes Parquet with a row for each recording. With WORKERS it runs on this machine; without, on the cluster of
-`ray job submit --working-dir python/examples`. Workers need the package, and paths that they can open.
+Writes Parquet with a row for each recording. With WORKERS it runs on this machine, otherwise on the cluster of
+`ray job submit --working-dir python/examples`. Workers need the package and access to the paths.
 """
 
 import pathlib
@@ -12,10 +12,10 @@ import pyarrow as pa
 import ray
 from embedding_batch import embed_batch
 
-# Paths in a task: enough to outweigh its start, few enough to spread the last ones.
+# The number of paths in a task: enough to outweigh its start, but few enough to spread the last tasks evenly.
 FILES_PER_TASK = 64
 
-# What Ray would guess from a batch's values is another thing where all of a batch's recordings are bad.
+# Ray would infer another schema from a batch in which all recordings are bad.
 SCHEMA = pa.schema(
     {
         "path": pa.string(),

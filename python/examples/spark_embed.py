@@ -1,7 +1,7 @@
 """Embeds the recordings of a folder with Spark: spark_embed.py FOLDER OUTPUT [WORKERS].
 
-Writes Parquet with a row for each recording. With WORKERS it runs on this machine; without, where `spark-submit` says. Workers need the
-package, and paths that they can open.
+Writes Parquet with a row for each recording. With WORKERS it runs on this machine, otherwise on the cluster of `spark-submit`.
+Workers need the package and access to the paths.
 """
 
 import os
@@ -13,7 +13,7 @@ import pandas as pd
 from embedding_batch import SCHEMA, embed_batch
 from pyspark.sql import SparkSession
 
-# Paths in a task: enough to outweigh its start, few enough to spread the last ones.
+# The number of paths in a task: enough to outweigh its start, but few enough to spread the last tasks evenly.
 FILES_PER_TASK = 64
 
 

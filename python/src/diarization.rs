@@ -57,7 +57,7 @@ pub(crate) fn diarize<'py>(
     let mut sessions = model.sessions(n_sessions(pieces.lengths().len()).max(1)).map_err(cannot_run)?;
     let diarized = unpanicked(py, || {
         let units = embed_units_on(&mut sessions, &pieces).map_err(PipelineError::from)?;
-        let (found, audio) = listened.heard(units).diarize(&turns, Pace::UNBROKEN)?;
+        let (found, audio) = listened.conclude(units).diarize(&turns, Pace::UNBROKEN)?;
         let names = Names::none(found.speakers.len());
         let channel = DiarizedChannel { number: None, found, names, audio };
         Ok(Diarized::new(vec![channel], model.loaded.id.clone()))
@@ -83,8 +83,7 @@ pub(crate) fn diarize<'py>(
 fn speaker_count((least, most): (Option<usize>, Option<usize>)) -> PyResult<SpeakerCount> {
     match (least, most) {
         (Some(least), Some(most)) if least == most => Ok(SpeakerCount::Exactly(least)),
-        _ => {
-            SpeakerCount::within(least, most).ok_or_else(|| value_error("min_speakers is above max_speakers"))
-        }
+        _ => SpeakerCount::from_bounds(least, most)
+            .ok_or_else(|| value_error("min_speakers is above max_speakers")),
     }
 }

@@ -63,7 +63,7 @@ impl RecordingError {
     pub(crate) fn exception(self, py: Python<'_>, path: Option<&Path>) -> PyErr {
         match self {
             Self::Unreadable(error) => unreadable(&error, path),
-            Self::Pipeline(error) => of_code(py, error.code(), &error.to_string()),
+            Self::Pipeline(error) => from_code(py, error.code(), &error.to_string()),
             Self::Bug(reason) => PyRuntimeError::new_err(reason),
         }
     }
@@ -82,10 +82,10 @@ fn unreadable(error: &std::io::Error, path: Option<&Path>) -> PyErr {
 }
 
 /// Returns the exception for an error code of the service.
-fn of_code(py: Python<'_>, code: &str, message: &str) -> PyErr {
+fn from_code(py: Python<'_>, code: &str, message: &str) -> PyErr {
     let made = py
         .import("voice_embedding.errors")
-        .and_then(|errors| errors.call_method1("of_code", (code, message)));
+        .and_then(|errors| errors.call_method1("from_code", (code, message)));
     made.map_or_else(|error| error, PyErr::from_value)
 }
 

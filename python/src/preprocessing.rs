@@ -44,14 +44,14 @@ pub(crate) fn decode<'py>(
 #[pyfunction]
 pub(crate) fn preprocess<'py>(py: Python<'py>, source: Source<'py>) -> PyResult<Samples<'py>> {
     let readable = source.readable()?;
-    let options = DecodeOptions::up_to(f64::INFINITY);
+    let options = DecodeOptions::with_max_seconds(f64::INFINITY);
     let speech =
         py.detach(|| readable.decode::<Vec<f32>>(options).map(|recording| speech_of(recording.waveform)));
     Ok(speech.map_err(|error| error.exception(py, source.path()))?.into_pyarray(py))
 }
 
 fn speech_of(waveform: Waveform) -> Vec<f32> {
-    let utterance = Utterance::of(waveform, Pauses::Cut, Pace::UNBROKEN);
+    let utterance = Utterance::detect(waveform, Pauses::Cut, Pace::UNBROKEN);
     utterance.expect(NOT_CANCELLED).map_or_else(Vec::new, Utterance::into_samples)
 }
 

@@ -49,7 +49,7 @@ impl Readable<'_> {
         Ok(match self {
             Self::Bytes(bytes) => decode(bytes)?,
             Self::Samples(samples, sample_rate_hz) => {
-                audio::of_samples::<S>(samples, *sample_rate_hz, options)?
+                audio::from_samples::<S>(samples, *sample_rate_hz, options)?
             }
             Self::File(path) => decode(&std::fs::read(path)?)?,
         })

@@ -1,4 +1,4 @@
-"""What tests share: recordings, golden arrays and a running service."""
+"""Recordings, golden arrays and a running service for the tests."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 FIXTURES = REPOSITORY / "tests/fixtures"
 PARITY_DATA = pathlib.Path(os.environ["PARITY_DATA"]) if os.environ.get("PARITY_DATA") else None
 
-# Where the service finds ONNX Runtime: the one that the package takes.
+# The service uses the same ONNX Runtime as the package.
 ONNX_RUNTIME = {"ORT_DYLIB_PATH": library} if (library := _onnx_runtime()) else {}
 
-# A key that may do everything.
+# A key with all rights.
 KEY = "a-key-for-tests"
 
 
 def voices(name: str) -> str:
-    """A recording of a synthetic voice."""
+    """Returns the path of a recording of a synthetic voice."""
     return str(FIXTURES / "audio" / f"{name}.wav")
 
 
 def stages() -> list[pathlib.Path]:
-    """Folders of golden arrays, a recording each."""
+    """Returns the folders of golden arrays, one per recording."""
     roots = [FIXTURES / "golden/stages"]
     if PARITY_DATA:
         roots.append(PARITY_DATA / "golden/stages")
@@ -43,7 +43,7 @@ def stages() -> list[pathlib.Path]:
 
 
 def golden(root: pathlib.Path) -> list[dict[str, Any]]:
-    """The golden embeddings below a folder, with the paths of their recordings."""
+    """Reads the golden embeddings in a folder, with the paths of their recordings."""
     lines = (root / "golden/embeddings.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
 
@@ -64,7 +64,7 @@ def encoder() -> voice_embedding.VoiceEncoder:
 
 @pytest.fixture(scope="session")
 def service() -> Iterator[str]:
-    """The URL of a service that keeps speakers in memory."""
+    """Starts a service that stores speakers in memory, and yields its URL."""
     binary = os.environ.get("SERVICE")
     if not binary:
         pytest.skip("SERVICE names no binary of the service")

@@ -1,4 +1,4 @@
-"""What is wrong is told, and told as what it is."""
+"""Bad input raises an exception of the right type with a helpful message."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from voice_embedding import errors
 GOOD = np.sin(np.arange(32_000) / 7).astype(np.float32) * 0.1
 NOT_FINITE = np.where(np.arange(32_000) == 5, np.nan, GOOD)
 
-# Functions of a waveform, and whether an empty one is an error.
+# Functions that take a waveform, and whether an empty waveform is an error.
 FUNCTIONS = {
     "preprocess_wav": (resemblyzer.preprocess_wav, True),
     "wav_to_mel_spectrogram": (resemblyzer.wav_to_mel_spectrogram, True),

@@ -1,4 +1,4 @@
-"""The clients, against a running service."""
+"""Tests of the clients against a running service."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from voice_embedding.client import AsyncClient, Client, EnrolledSpeaker  # noqa:
 
 
 class InLoop:
-    """An asynchronous client, called as the synchronous one is."""
+    """An asynchronous client with synchronous methods."""
 
     def __init__(self, url: str, key: str, **options: Any) -> None:
         self._loop = asyncio.new_event_loop()
@@ -92,7 +92,7 @@ def test_speakers_are_enrolled_identified_and_deleted(client: AnyClient) -> None
     assert client.enrol("alan", voices("beth-2"), collection="family", force=True)
     turns = client.diarize(voices("beth-2"), collection="family", num_speakers=1)
     assert len(turns["speakers"]) == 1 and turns["segments"]
-    # A speaker of a recording is a voice.
+    # A speaker in a diarization can be used as a voice.
     assert client.verify(turns["speakers"][0], voices("beth-2"), threshold=np.float32(0.5))["is_same_speaker"]
     for name in ("alan", "beth"):
         assert client.delete_speaker(name, collection="family") is None
@@ -145,7 +145,7 @@ def test_a_wrong_key_is_told(kind: Callable[..., AnyClient], service: str) -> No
 
 
 class Refusing(BaseHTTPRequestHandler):
-    """Answers as told, one request after the other, and counts them."""
+    """A server that follows a plan for its responses and counts the requests."""
 
     plan: list[Any] = []
     n_requests = 0
@@ -227,7 +227,7 @@ def test_what_may_be_repeated_is(
 def test_both_clients_have_the_same_methods() -> None:
     def methods(of: type) -> dict[str, str]:
         public = inspect.getmembers(of, inspect.isfunction)
-        # Samples may come from an asynchronous iterator, too.
+        # The asynchronous client also accepts asynchronous iterators.
         return {
             name: str(inspect.signature(method).replace(return_annotation=None)).replace(
                 "Union[AsyncIterable[Sent], Iterable[Sent]]", "Iterable[Sent]"
@@ -240,7 +240,7 @@ def test_both_clients_have_the_same_methods() -> None:
 
 
 def conversation() -> bytes:
-    """Two voices in turns, as samples of 16 bits."""
+    """Returns 16-bit samples of two voices that speak in turns."""
     parts = []
     for name in ("alan-1", "beth-1", "alan-2"):
         with wave.open(voices(name)) as file:
@@ -253,14 +253,14 @@ def pieces(samples: bytes) -> list[bytes]:
 
 
 class TestLive:
-    """Live sessions, by PyPI's websockets."""
+    """Live sessions with the package websockets from PyPI."""
 
     @pytest.fixture(autouse=True)
     def _websockets(self) -> None:
         pytest.importorskip("websockets", reason="websockets is not installed")
 
     def session(self, kind: type[AnyClient], service: str, samples: Any, **options: Any) -> list[dict[str, Any]]:
-        """The events of a session of either client."""
+        """Returns the events of a session with either client."""
         if kind is Client:
             with Client(service, KEY) as client:
                 return list(client.live(samples, **options))

@@ -1,4 +1,4 @@
-"""The same questions, asked of the package, the command line and the service: one engine decides, so the answers are the same."""
+"""The package, the command line and the service use the same engine, so their results are equal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OPTIONS: list[dict[str, float]] = [{}, {"threshold": 0.9}, {"max_false_accept_ra
 
 
 def command(*arguments: str, expected: tuple[int, ...] = (0,), **environment: str) -> str:
-    """What the command line writes."""
+    """Runs the command line and returns its standard output."""
     binary = os.environ.get("SERVICE")
     if not binary:
         pytest.skip("SERVICE names no binary of the service")
@@ -73,7 +73,7 @@ def test_an_embedding_in_base64_is_a_voice_everywhere(service: str, tmp_path: pa
 
 
 def recordings() -> list[str]:
-    """Recordings of one speaker, and of several if they are there."""
+    """Returns recordings of one speaker, and of several if they are available."""
     conversations = sorted((PARITY_DATA / "conversations").glob("*.flac"))[:2] if PARITY_DATA else []
     return [voices("alan-1"), *map(str, conversations)]
 
@@ -95,7 +95,7 @@ def test_speakers_are_told_apart_alike(path: str, service: str) -> None:
 
 
 def test_every_conversation_is_analysed_by_both_models() -> None:
-    """A recording's windows may be of different lengths, which a call of the encoder takes one by one."""
+    """The windows of a recording may differ in length, so the encoder must accept them one by one."""
     conversations = sorted((PARITY_DATA / "conversations").glob("*.flac")) if PARITY_DATA else []
     if not conversations:
         pytest.skip("PARITY_DATA names no conversations")

@@ -1,4 +1,4 @@
-"""The function that examples for large jobs are made around."""
+"""Tests of the function that the examples for large jobs share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_batch_of_paths_becomes_a_batch_of_embeddings(tmp_path: pathlib.Path) 
     text = tmp_path / "text.wav"
     text.write_text("no recording")
     paths = [voices("alan-1"), str(text), voices("beth-1"), str(tmp_path / "missing.wav")]
-    # Batches of a larger table have places of their own.
+    # Batches of a larger table keep their row labels.
     found = embed_batch(pd.DataFrame({"path": paths}, index=[7, 8, 9, 10]))
     assert list(found.columns) == [column.split()[0] for column in SCHEMA.split(", ")]
     assert list(found["path"]) == paths

@@ -1,4 +1,4 @@
-"""Each function beside the original's, where Resemblyzer is installed (`make resemblyzer`)."""
+"""Compares each function with the original's, if Resemblyzer is installed (`make resemblyzer`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import voice_embedding
 from conftest import FIXTURES, PARITY_DATA, cosine
 
 with warnings.catch_warnings():
-    # Of pkg_resources, which webrtcvad imports.
+    # webrtcvad imports pkg_resources, which warns.
     warnings.simplefilter("ignore")
     resemblyzer = pytest.importorskip("resemblyzer", reason="resemblyzer is not installed")
 

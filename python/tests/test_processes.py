@@ -1,4 +1,4 @@
-"""Threads, forks and copies of what is loaded."""
+"""Loaded models in threads, forks and copies."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from conftest import voices
 
 NAMES = ["alan-1", "beth-1", "cole-1", "alan-2"]
 
-# Seconds that a process may take, on a loaded machine.
+# The time limit of a process in seconds, on a loaded machine.
 PATIENCE = 60
 
 
 def embed_in_a_process(encoder: voice_embedding.VoiceEncoder, name: str) -> np.ndarray:
-    """Both ways: on the calling thread, and on threads of its own."""
+    """Embeds a voice on the calling thread and on separate threads."""
     (result,) = voice_embedding.embed_files([voices(name)], threads=2)
     embedding = encoder.embed_utterance(voice_embedding.preprocess_wav(voices(name)))
-    # The files' encoder is the machine's own choice.
+    # `embed_files` uses the default encoder of the machine.
     np.testing.assert_allclose(result.embedding, embedding, rtol=0, atol=1e-3)
     return embedding
 
@@ -58,7 +58,7 @@ def test_a_fork_amid_files_ends() -> None:
     next(results)
     child = os.fork()
     if child == 0:
-        # What was begun belongs to the parent; dropping it must not wait for its threads.
+        # The results belong to the parent. Dropping them must not wait for the parent's threads.
         try:
             next(results)
         except RuntimeError as error:
@@ -82,7 +82,7 @@ def test_threads_share_an_encoder(encoder: voice_embedding.VoiceEncoder) -> None
 
 
 def seconds_without_a_tick(work: Callable[[], object]) -> tuple[float, float]:
-    """How long another thread could not run at the most, and how long the work took."""
+    """Returns the longest time for which another thread could not run, and the duration of the work."""
     gaps, is_done = [], threading.Event()
 
     def tick() -> None:
@@ -127,12 +127,12 @@ def test_other_threads_run_meanwhile(name: str, tmp_path: pathlib.Path) -> None:
         "close": close,
     }
     longest, took = seconds_without_a_tick(works[name])
-    # With Python's lock held throughout, it would be nearly all of the time.
+    # If the work held Python's lock throughout, the gap would last almost as long as the work.
     assert longest < max(0.5 * took, 0.2), (longest, took)
 
 
 def test_what_is_left_is_not_computed() -> None:
-    # A minute of speech takes the encoder long enough to tell one file from a hundred.
+    # A minute of speech takes long enough to distinguish one file from a hundred.
     wav = np.tile(voice_embedding.decode(voices("alan-1")).samples, 10)
     begun = time.perf_counter()
     voice_embedding.embed(wav, sample_rate=16_000)
@@ -185,7 +185,7 @@ def test_files_are_interrupted() -> None:
 
 
 class Named(voice_embedding.VoiceEncoder):
-    """As programs derive from the original."""
+    """Programs derive such classes from the original."""
 
     name = ""
 

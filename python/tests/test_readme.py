@@ -1,4 +1,4 @@
-"""What README shows runs."""
+"""Runs the examples of the README."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes beyond Resemblyzer: files, decisions, who spoke when, the other model."""
+"""Tests of the functions that Resemblyzer lacks: files, decisions, diarization and the other model."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_channel_is_taken() -> None:
 
 
 def _wav(channels: np.ndarray) -> bytes:
-    """A WAV of 16 bits at 16 kHz."""
+    """Returns a 16-bit WAV file at 16 kHz."""
     import io
     import wave
 
@@ -121,7 +121,7 @@ def test_an_error_of_the_generator_is_raised() -> None:
         raise KeyError("a")
 
     results = voice_embedding.embed_files(failing())
-    # What came before it is answered.
+    # Files before the error still have results.
     assert next(results).error is None
     with pytest.raises(KeyError):
         next(results)
@@ -159,7 +159,7 @@ def test_voices_are_verified() -> None:
     assert voice_embedding.verify(a, b) == same
     assert same.log_likelihood_ratio > 0 and 0 < same.false_accept_rate < 0.1
     assert "LibriSpeech" in same.calibration_note
-    # Of embeddings alone the seconds of speech are not known.
+    # Embeddings without a report have no known seconds of speech.
     plain = voice_embedding.verify(a.embedding, b.embedding)
     assert plain.similarity == same.similarity
     assert plain.false_accept_rate is None and "seconds of speech" in plain.calibration_note
@@ -190,7 +190,7 @@ def test_who_spoke_when() -> None:
     alan = voice_embedding.embed(voices("alan-1"))
     assert cosine(found.speakers[0].embedding, alan.embedding) > 0.9
     assert found.speakers[0].seconds == pytest.approx(
-        # Each edge is rounded to milliseconds.
+        # Each start and end is rounded to milliseconds.
         sum(turn.end - turn.start for turn in found.turns if turn.speaker == "S1"), abs=0.003
     )
     assert found.rttm.splitlines()[0].startswith("SPEAKER recording 1 ") and len(found.rttm.splitlines()) == 3
@@ -257,7 +257,7 @@ def test_ort_without_onnx_runtime_says_so(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("voice_embedding._engine.find_spec", lambda name: None)
     with pytest.raises(RuntimeError, match="pip install onnxruntime"):
         voice_embedding.SpeakerModel(encoder="ort")
-    # The native encoder needs none.
+    # The native encoder does not need ONNX Runtime.
     assert voice_embedding.SpeakerModel().encoder.startswith("native-")
     monkeypatch.setenv("MODELS_DIR", str(REPOSITORY / "models"))
     assert voice_embedding.SpeakerModel("campplus").encoder.startswith("native-")

@@ -1,4 +1,4 @@
-"""Each function of Resemblyzer against what the original computes, fed with the original's own input."""
+"""Compares each function of Resemblyzer with the original, on the original's own input."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ STAGES = pytest.mark.parametrize("folder", stages(), ids=lambda folder: folder.n
 # The original sums squares in float32.
 LEVEL_TOLERANCE = 1e-6
 
-# Relative, down to 1e-7 of a frame's peak: both compute spectra in their own order.
+# Relative, down to 1e-7 of a frame's peak, because the two compute spectra in different orders.
 MEL_TOLERANCE, MEL_FLOOR = 1e-4, 1e-7
 
-# LSTM steps in float32, summed in another order.
+# LSTM steps in float32 are summed in another order.
 EMBEDDING_TOLERANCE = 1e-5
 
-# The native encoder computes in 16-bit integers: of a window, and of the mean of several.
+# The native encoder computes in 16-bit integers. The first limit applies to a window, the second to the mean of several windows.
 NATIVE_WINDOW_COSINE, NATIVE_COSINE = 0.9999, 0.999998
 
-# Resampled by another filter than soxr.
+# The resampling filter differs from that of soxr.
 RESAMPLED_COSINE = 0.999
 
 
@@ -66,7 +66,7 @@ def test_mels_are_the_originals(folder: pathlib.Path) -> None:
     mels = resemblyzer.wav_to_mel_spectrogram(padded)
     assert mels.shape == expected.shape and mels.dtype == np.float32
     tolerance = MEL_TOLERANCE * np.maximum(expected, MEL_FLOOR * expected.max(axis=1, keepdims=True))
-    # The last frames differ where the waveform goes on.
+    # The last frames differ if the waveform continues.
     assert (np.abs(mels - expected) <= tolerance).all()
 
 
@@ -103,7 +103,7 @@ def test_recordings_have_the_originals_embeddings(
     found = 0
     for line in golden(root):
         path = audio / line["path"] if (audio / line["path"]).exists() else audio / pathlib.Path(line["path"]).name
-        # Other encodings are decoded by other decoders; docs/parity.md has what they are promised.
+        # Other encodings have other decoders. docs/parity.md states their accuracy.
         if not path.exists() or path.suffix not in (".wav", ".flac") or "encodings" in path.parts:
             continue
         speech = resemblyzer.preprocess_wav(str(path))
@@ -126,7 +126,7 @@ def test_a_speaker_is_the_mean_of_utterances(encoder: resemblyzer.VoiceEncoder) 
 
 @pytest.mark.parametrize(
     ("n_samples", "rate", "min_coverage", "n"),
-    # Counts computed with the original.
+    # The original computed these counts.
     [(1, 1.3, 0.75, 1), (31_519, 1.3, 0.75, 1), (31_520, 1.3, 0.75, 2), (43_840, 1.3, 0.75, 3), (240_000, 1.3, 0.75, 18),
      (240_000, 16, 0.75, 225), (240_000, 0.625, 1.0, 9), (26_000, 1.3, 0.01, 2)],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Types are told to type checkers, and hold."""
+"""Type checkers find the package's types, and the types are correct."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ resemblyzer.VoiceEncoder(encoder="tpu")  # error
 
 
 def run(folder: pathlib.Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs a tool where only the installed package is found."""
+    """Runs a tool in a folder from which only the installed package can be imported."""
     return subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, cwd=folder)
 
 

@@ -1,7 +1,7 @@
-"""Speaker embeddings: whose voice a recording is.
+"""Speaker embeddings, verification and diarization of recordings.
 
-``import voice_embedding as resemblyzer`` runs programs written for Resemblyzer; :func:`embed_files`, :func:`verify`,
-:func:`similarities` and :func:`diarize` go beyond it, and :class:`Client` and :class:`AsyncClient` ask a running service.
+``import voice_embedding as resemblyzer`` runs programs that were written for Resemblyzer. :func:`embed_files`, :func:`verify`,
+:func:`similarities` and :func:`diarize` add more. :class:`Client` and :class:`AsyncClient` send requests to a running service.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # The clients need httpx, which takes longer to import than everything else.
+    # Importing httpx, which the clients need, takes longer than importing everything else.
     if name not in ("AsyncClient", "Client", "EnrolledSpeaker"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

@@ -1,4 +1,4 @@
-"""Arrays and numbers as the engine takes them."""
+"""Checks and conversions of arrays and numbers for the engine."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 
 def as_samples(wav: Any) -> NDArray[np.float32]:
-    """A waveform as contiguous ``float32``, without a copy if it is that already. It may be empty.
+    """Returns a waveform as contiguous ``float32``, without a copy if possible. It may be empty.
 
     Raises:
-        TypeError: the samples are not floating point.
-        ValueError: there is more than one dimension.
+        TypeError: The samples are not floating point.
+        ValueError: The array has more than one dimension.
     """
     array = np.asarray(wav)
     if array.dtype.kind != "f":
@@ -29,16 +29,16 @@ def as_samples(wav: Any) -> NDArray[np.float32]:
 
 
 def aligned(array: Any, dtype: Any) -> NDArray[Any]:
-    """An array that Rust can read, without a copy if it is one already."""
+    """Returns an array that Rust can read, without a copy if possible."""
     return np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
 
 
 def whole(name: str, value: Any, least: int, most: int) -> int:
-    """A whole number within its bounds.
+    """Returns a whole number within its bounds.
 
     Raises:
-        TypeError: it is no whole number.
-        ValueError: it is out of its bounds.
+        TypeError: The value is not a whole number.
+        ValueError: The number is out of its bounds.
     """
     number = operator.index(value)
     if not least <= number <= most:
@@ -47,12 +47,12 @@ def whole(name: str, value: Any, least: int, most: int) -> int:
 
 
 def optional(name: str, value: Optional[Any], least: int, most: int) -> Optional[int]:
-    """As :func:`whole`, or none."""
+    """As :func:`whole`, but accepts ``None``."""
     return None if value is None else whole(name, value, least, most)
 
 
 def as_waveform(wav: Any) -> NDArray[np.float32]:
-    """As :func:`as_samples`, of at least one sample."""
+    """As :func:`as_samples`, but requires at least one sample."""
     samples = as_samples(wav)
     if samples.size == 0:
         raise ValueError("the waveform is empty")

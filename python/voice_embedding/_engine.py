@@ -1,4 +1,4 @@
-"""Models, loaded with what runs them."""
+"""Loads models with the library that runs them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from . import _core
 
 Encoder = Literal["native", "ort"]
 
-# Longest recording, in seconds, unless a model is loaded for another.
+# The default for the longest recording, in seconds.
 MAX_AUDIO_SECONDS = 7200.0
 
 
@@ -25,9 +25,9 @@ def load(
     """Loads a model.
 
     Raises:
-        FileNotFoundError: its weights are not here.
-        RuntimeError: it cannot be run: there is no ONNX Runtime, or the file is another model's.
-        ValueError: there is no such model or encoder.
+        FileNotFoundError: The model's weights are missing.
+        RuntimeError: The model cannot run, because ONNX Runtime is missing or the file contains another model.
+        ValueError: The model or the encoder does not exist.
     """
     if not max_audio_seconds > 0 or not min_speech_seconds >= 0:
         raise ValueError("max_audio_seconds is above 0, and min_speech_seconds at least 0")
@@ -35,7 +35,7 @@ def load(
 
 
 def _weights(name: str, given: Optional[Union[str, Path]]) -> Optional[bytes]:
-    """The weights of a model; none if they are part of this package."""
+    """Reads the weights of a model. Returns ``None`` if they are part of this package."""
     if given is not None:
         return Path(given).read_bytes()
     if name != "campplus":
@@ -52,7 +52,7 @@ def _weights(name: str, given: Optional[Union[str, Path]]) -> Optional[bytes]:
 
 
 def _onnx_runtime() -> Optional[str]:
-    """The path of ONNX Runtime's library: ``ORT_DYLIB_PATH``, or the one of the package onnxruntime."""
+    """Returns the path of ONNX Runtime's library, from ``ORT_DYLIB_PATH`` or from the package onnxruntime."""
     named = os.environ.get("ORT_DYLIB_PATH")
     if named:
         return named

@@ -1,4 +1,4 @@
-"""Live sessions of a running service, over websockets (``pip install voice-embedding[live]``)."""
+"""Live sessions with a running service, over WebSockets (``pip install voice-embedding[live]``)."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 JSON = dict[str, Any]
 
-# Samples as bytes or as an array (whole numbers of 16 bits, or floats), or a message such as {"type": "flush"}.
+# Samples as bytes or as an array (16-bit integers or floats), or a message such as {"type": "flush"}.
 Sent = Union[bytes, NDArray[Any], Mapping[str, Any]]
 
-# Seconds that a handshake may take.
+# The time limit of a handshake in seconds.
 OPEN_TIMEOUT_SECONDS = 10.0
 
 END = json.dumps({"type": "end"})
@@ -33,7 +33,10 @@ class LiveOptions(TypedDict, total=False):
     """Options of ``live``."""
 
     encoding: str
-    """How bytes are written: s16le, which is the default, s16be, f32le, mulaw or alaw. Arrays are sent as f32le unless it is s16le."""
+    """The encoding of bytes: s16le (the default), s16be, f32le, mulaw or alaw.
+
+    Arrays can be sent with s16le and f32le only.
+    """
     sample_rate: int
     channels: int
     channel: Union[int, str]
@@ -46,7 +49,7 @@ class LiveOptions(TypedDict, total=False):
 
 
 def address(base: httpx.URL, options: LiveOptions) -> str:
-    """The address of a session."""
+    """Returns the address of a session."""
     scheme = {"http": "ws", "https": "wss"}[base.scheme]
     given = {name: value for name, value in options.items() if value is not None}
     query = f"?{urlencode(given)}" if given else ""
@@ -54,7 +57,7 @@ def address(base: httpx.URL, options: LiveOptions) -> str:
 
 
 def message(sent: Sent, encoding: str) -> Union[bytes, str]:
-    """What goes over the socket."""
+    """Converts samples or a message to the data for the socket."""
     if isinstance(sent, (bytes, bytearray, memoryview)):
         return bytes(sent)
     if isinstance(sent, Mapping):
@@ -71,7 +74,7 @@ def message(sent: Sent, encoding: str) -> Union[bytes, str]:
 
 
 def refused(error: InvalidStatus) -> VoiceEmbeddingError:
-    """The error that a refused handshake tells."""
+    """Returns the error of a rejected handshake."""
     from .client import _error
 
     answer = error.response
@@ -79,14 +82,14 @@ def refused(error: InvalidStatus) -> VoiceEmbeddingError:
 
 
 class Told:
-    """What a session has told so far."""
+    """The state of a session according to its events so far."""
 
     def __init__(self) -> None:
         self._error: JSON = {"code": "internal", "message": "the session ended before its result came"}
         self._is_final = False
 
     def event(self, text: Union[str, bytes]) -> JSON:
-        """The next event."""
+        """Parses the next event."""
         event: JSON = json.loads(text)
         if event["type"] == "error":
             self._error = event
@@ -94,13 +97,13 @@ class Told:
         return event
 
     def check(self) -> None:
-        """Raises the error of a session that has ended without its result."""
+        """Raises the error of a session that ended without its result."""
         if not self._is_final:
             raise of_code(str(self._error["code"]), str(self._error["message"]))
 
 
 def events(url: str, headers: Mapping[str, str], samples: Iterable[Sent], encoding: str) -> Iterator[JSON]:
-    """The events of a session; samples are taken on a thread of its own."""
+    """Yields the events of a session. A separate thread reads the samples."""
     from websockets.exceptions import ConnectionClosed, InvalidStatus
     from websockets.sync.client import connect
 
@@ -138,7 +141,7 @@ def events(url: str, headers: Mapping[str, str], samples: Iterable[Sent], encodi
 async def async_events(
     url: str, headers: Mapping[str, str], samples: Union[AsyncIterable[Sent], Iterable[Sent]], encoding: str
 ) -> AsyncIterator[JSON]:
-    """The events of a session; samples are taken by a task of its own."""
+    """Yields the events of a session. A separate task reads the samples."""
     from websockets.asyncio.client import connect
     from websockets.exceptions import ConnectionClosed, InvalidStatus
 

@@ -1,4 +1,4 @@
-"""Resemblyzer's preprocessing: a recording -> the speech in it -> a mel spectrogram."""
+"""Resemblyzer's preprocessing: from a recording to its speech, and from speech to a mel spectrogram."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ int16_max = (2**15) - 1
 
 
 def preprocess_wav(fpath_or_wav: Union[str, Path, Any], source_sr: Optional[int] = None) -> NDArray[np.float32]:
-    """The speech of a recording: resampled to 16 kHz, raised to -30 dBFS if it is quieter, long silences cut out.
+    """Returns the speech of a recording: resampled to 16 kHz, raised to -30 dBFS if it is quieter, and without long silences.
 
     Args:
-        fpath_or_wav: a path, the bytes of a file, or a waveform, full scale at 1.
-        source_sr: the rate of the waveform in Hz; without it, the waveform must be at 16 kHz. Ignored for a path.
+        fpath_or_wav: A path, the bytes of a file, or a waveform with full scale at 1.
+        source_sr: The sample rate of the waveform in Hz. By default it must be 16 kHz. Ignored for a path.
 
     Returns:
-        Samples at 16 kHz; none if there is no speech.
+        Samples at 16 kHz. The array is empty if there is no speech.
 
     Raises:
-        OSError: the file cannot be read.
-        AudioError: it cannot be decoded.
-        TypeError, ValueError: the waveform is not one, or ``source_sr`` is not from 4,000 to 384,000.
+        OSError: The file cannot be read.
+        AudioError: The file cannot be decoded.
+        TypeError, ValueError: The waveform is invalid, or ``source_sr`` is not from 4,000 to 384,000.
     """
     if isinstance(fpath_or_wav, (str, os.PathLike, bytes)):
         return _core.preprocess(fpath_or_wav)
@@ -39,14 +39,14 @@ def preprocess_wav(fpath_or_wav: Union[str, Path, Any], source_sr: Optional[int]
 
 
 def wav_to_mel_spectrogram(wav: Any) -> NDArray[np.float32]:
-    """The power mel spectrogram of a waveform at 16 kHz, not logarithmic: ``[frames, 40]``, a frame each 10 ms."""
+    """Returns the power mel spectrogram (not logarithmic) of a waveform at 16 kHz: ``[frames, 40]``, a frame every 10 ms."""
     return _core.mel_spectrogram(as_waveform(wav))
 
 
 def trim_long_silences(wav: Any) -> NDArray[np.float32]:
-    """A waveform at 16 kHz without the parts that hold no speech; short pauses stay.
+    """Returns a waveform at 16 kHz without the parts that contain no speech. Short pauses stay.
 
-    Samples beyond full scale count as full scale; the original lets them wrap around.
+    Samples beyond full scale are clipped. In the original, they wrap around.
     """
     return _core.trim_long_silences(as_samples(wav))
 
@@ -54,10 +54,10 @@ def trim_long_silences(wav: Any) -> NDArray[np.float32]:
 def normalize_volume(
     wav: Any, target_dBFS: float, increase_only: bool = False, decrease_only: bool = False
 ) -> NDArray[np.float32]:
-    """A waveform scaled to a level, in dB relative to full scale, as RMS. Digital silence stays as it is.
+    """Scales a waveform to an RMS level in dB relative to full scale. Digital silence stays unchanged.
 
     Raises:
-        ValueError: both ``increase_only`` and ``decrease_only`` are set.
+        ValueError: Both ``increase_only`` and ``decrease_only`` are set.
     """
     if increase_only and decrease_only:
         raise ValueError("Both increase only and decrease only are set")

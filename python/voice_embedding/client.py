@@ -1,6 +1,7 @@
-"""Clients of a running service, which need httpx (``pip install voice-embedding[client]``).
+"""Clients for a running service. They need httpx (``pip install voice-embedding[client]``).
 
-Options have the service's names, and what is not an embedding is answered as its JSON: docs/api.md has both.
+Options have the same names as in the service. Methods that do not return an embedding return the service's JSON.
+docs/api.md describes both.
 """
 
 from __future__ import annotations
@@ -34,14 +35,15 @@ elif TYPE_CHECKING:
 
 __all__ = ["AsyncClient", "Client", "EnrolledSpeaker"]
 
-# Seconds that an answer may take, and that of a diarization: above the service's own limits, of which that one grows with the recording.
+# Time limits of responses in seconds, and of responses to diarizations. They exceed the service's own limits. The service's limit
+# for diarizations grows with the length of the recording.
 TIMEOUT_SECONDS = 120.0
 DIARIZE_TIMEOUT_SECONDS = 3_900.0
 
-# Seconds that a connection may take.
+# The time limit of a connection attempt in seconds.
 CONNECT_TIMEOUT_SECONDS = 10.0
 
-# Seconds to wait before a request is repeated, unless the service names them, and the most that it may name.
+# The default wait before a retry, and the longest wait that the service may request, in seconds.
 RETRY_AFTER_SECONDS = 1.0
 MAX_RETRY_AFTER_SECONDS = 30.0
 
@@ -53,16 +55,17 @@ Recording = Union[str, "os.PathLike[str]", bytes]
 
 @dataclass(frozen=True)
 class EnrolledSpeaker:
-    """A speaker whom the service keeps, as a voice."""
+    """A speaker enrolled in the service, used as a voice."""
 
     speaker: str
     collection: Optional[str] = None
 
 
-# A recording, what `embed` gave, an embedding, an enrolled speaker, or a voice as the service describes it, such as a speaker of `diarize`.
+# A recording, a result of `embed`, an embedding, an enrolled speaker, or a voice in the format of the service, such as a speaker
+# from `diarize`.
 AnyVoice = Union[Recording, Voice, NDArray[Any], EnrolledSpeaker, Mapping[str, Any]]
 
-# Refusals before anything was done.
+# Codes of requests that the service rejects before it starts any work.
 REFUSED = ("overloaded", "model_not_ready", "shutting_down")
 
 
@@ -95,7 +98,7 @@ class IdentifyOptions(TypedDict, total=False):
 
 
 class SpeakerOptions(TypedDict, total=False):
-    """What is known of a speaker."""
+    """The description of a speaker."""
 
     id: str
     name: str
@@ -122,7 +125,7 @@ class DiarizeOptions(TypedDict, total=False):
     overlap: bool
     collection: str
     known_speakers: Mapping[str, Recording]
-    """Instead of a collection: a recording of each speaker to look for, by name."""
+    """An alternative to a collection: recordings of the speakers to recognise, by name."""
     transcript: Any
     response_format: Literal["json", "diarized_json"]
     model: str
@@ -130,16 +133,16 @@ class DiarizeOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class _Call:
-    """A request: a form of parts, or JSON."""
+    """A request with a form of parts or with JSON."""
 
     method: str
     path: str
     parts: Optional[list[tuple[str, tuple[Optional[str], bytes, str]]]] = None
     body: Optional[JSON] = None
     is_repeatable: bool = True
-    """Whether it may be sent again although it may have been done."""
+    """Whether the request may be repeated although it may have succeeded."""
     least_timeout: float = 0.0
-    """Seconds that its answer may take at the least."""
+    """The shortest time limit of the response in seconds."""
 
 
 def _form(path: str, voices: Mapping[str, AnyVoice], options: Mapping[str, Any], least_timeout: float = 0.0) -> _Call:
@@ -162,7 +165,7 @@ def _recording(recording: Recording) -> Recording:
 
 
 def _part(voice: AnyVoice, model: Optional[str]) -> tuple[Optional[str], bytes, str]:
-    """A part of a form: its file name, content and type."""
+    """Returns a part of a form: its file name, content and type."""
     if isinstance(voice, (bytes, bytearray, memoryview)):
         return "recording", bytes(voice), "application/octet-stream"
     if isinstance(voice, (str, os.PathLike)):
@@ -188,7 +191,7 @@ def _given(options: Mapping[str, Any]) -> JSON:
 
 
 def _json(value: Any) -> str:
-    # Numbers of NumPy become Python's.
+    # `item` converts numbers of NumPy to Python's.
     return json.dumps(value, default=lambda other: other.item())
 
 
@@ -207,7 +210,7 @@ def _delete(speaker: str, collection: Optional[str]) -> _Call:
 
 def _create(options: SpeakerOptions) -> _Call:
     body = _given(options)
-    # Without an id, the same request twice makes two speakers.
+    # Without an id, repeating the request would create a second speaker.
     return _Call("POST", "v1/speakers", body=body, is_repeatable="id" in body)
 
 
@@ -246,7 +249,7 @@ def _embedded(answer: JSON) -> Voice:
 
 
 def _answer(response: httpx.Response) -> JSON:
-    """The JSON of an answer, or the error that it tells."""
+    """Returns the JSON of a response, or raises its error."""
     if not response.is_success:
         raise _error(response)
     found: JSON = response.json() if response.content else {}
@@ -258,7 +261,7 @@ def _error(response: httpx.Response) -> VoiceEmbeddingError:
         told = response.json()
         detail, code = told["detail"], str(told["code"])
     except (ValueError, TypeError, KeyError):
-        # Not the service: a proxy in front of it, most likely.
+        # The response is not from the service, but probably from a proxy in front of it.
         detail, code = response.text[:200] or response.reason_phrase, f"http_{response.status_code}"
     error = of_code(code, detail if isinstance(detail, str) else json.dumps(detail))
     error.status = response.status_code
@@ -267,12 +270,12 @@ def _error(response: httpx.Response) -> VoiceEmbeddingError:
 
 
 def _wait_seconds(call: _Call, outcome: Union[httpx.Response, httpx.TransportError]) -> Optional[float]:
-    """How long to wait before the request is repeated; none if it should not be."""
+    """Returns the wait before a retry in seconds, or ``None`` if the request should not be retried."""
     if isinstance(outcome, (httpx.ConnectError, httpx.ConnectTimeout)):
-        # What never left has done nothing.
+        # A request that was never sent has no effect.
         return RETRY_AFTER_SECONDS
     if isinstance(outcome, httpx.TransportError):
-        # What took too long would do so again.
+        # A request that timed out would probably time out again.
         is_lost = isinstance(outcome, (httpx.NetworkError, httpx.RemoteProtocolError))
         return RETRY_AFTER_SECONDS if is_lost and call.is_repeatable else None
     if outcome.status_code not in (429, 503):
@@ -289,8 +292,8 @@ def _wait_seconds(call: _Call, outcome: Union[httpx.Response, httpx.TransportErr
 
 
 def _sent(call: _Call, timeout: float) -> JSON:
-    """The arguments of httpx."""
-    # A connection is there soon or not at all; other requests of this client may take long before there is one.
+    """Returns the arguments for httpx."""
+    # A connection succeeds soon or never. A request may wait long for a free connection of this client, so `pool` has no limit.
     limits = httpx.Timeout(max(timeout, call.least_timeout), connect=CONNECT_TIMEOUT_SECONDS, pool=None)
     return {"json": call.body, "files": call.parts, "timeout": limits}
 
@@ -302,16 +305,16 @@ def _checked_retries(retries: int) -> int:
 
 
 class Client:
-    """Asks a running service. To be closed, or used in a ``with`` statement.
+    """Sends requests to a running service. Close it, or use it in a ``with`` statement.
 
-    All methods raise ``VoiceEmbeddingError``, in a subclass by its ``code``, if the service refuses; ``httpx.TransportError`` if it
-    does not answer; ``OSError`` if a recording cannot be read.
+    All methods raise ``VoiceEmbeddingError`` (in the subclass for its ``code``) if the service returns an error,
+    ``httpx.TransportError`` if it does not respond, and ``OSError`` if a recording cannot be read.
 
     Args:
-        url: of the service, with its path prefix if it has one.
-        key: the API key.
-        retries: how often a request is repeated that was refused for load (429, 503) or lost its connection.
-        timeout: seconds that an answer may take; that of a diarization is longer.
+        url: The URL of the service, with its path prefix if it has one.
+        key: The API key.
+        retries: The number of retries after a rejection for load (429, 503) or a lost connection.
+        timeout: The time limit of a response in seconds. The limit for a diarization is longer.
     """
 
     def __init__(
@@ -333,23 +336,26 @@ class Client:
         self._http.close()
 
     def embed(self, recording: Recording, **options: Unpack[EmbedOptions]) -> Voice:
-        """The voice in a recording."""
+        """Embeds the voice in a recording."""
         return _embedded(self._ask(_embed(recording, options)))
 
     def verify(self, a: AnyVoice, b: AnyVoice, **options: Unpack[VerifyOptions]) -> JSON:
-        """Whether two voices are one speaker's: the answer of ``POST /v1/verify``."""
+        """Decides whether two voices are of the same speaker. Returns the response of ``POST /v1/verify``."""
         return self._ask(_verify(a, b, options))
 
     def identify(self, voice: AnyVoice, **options: Unpack[IdentifyOptions]) -> JSON:
-        """Whose voice it is among enrolled speakers: the answer of ``POST /v1/identify``."""
+        """Identifies a voice among enrolled speakers. Returns the response of ``POST /v1/identify``."""
         return self._ask(_identify(voice, options))
 
     def create_speaker(self, **options: Unpack[SpeakerOptions]) -> JSON:
-        """Creates a speaker, or finds the one that the same call has created by its id: the answer of ``POST /v1/speakers``."""
+        """Creates a speaker. Returns the response of ``POST /v1/speakers``.
+
+        A repeated call with the same id finds the speaker that the first call created.
+        """
         return self._ask(_create(options))
 
     def enrol(self, speaker: str, voice: AnyVoice, **options: Unpack[EnrolOptions]) -> JSON:
-        """Enrols a voice of a speaker, by id: the answer of ``POST /v1/speakers/{id}/enrolments``."""
+        """Enrols a voice of the speaker with this id. Returns the response of ``POST /v1/speakers/{id}/enrolments``."""
         return self._ask(_enrol(speaker, voice, options))
 
     def delete_speaker(self, speaker: str, *, collection: Optional[str] = None) -> None:
@@ -357,14 +363,14 @@ class Client:
         self._ask(_delete(speaker, collection))
 
     def diarize(self, recording: Recording, **options: Unpack[DiarizeOptions]) -> JSON:
-        """Who spoke when and, with a transcript, who said what: the answer of ``POST /v1/diarize``."""
+        """Finds who spoke when and, with a transcript, who said what. Returns the response of ``POST /v1/diarize``."""
         return self._ask(_diarize(recording, options))
 
     def live(self, samples: Iterable[Sent], **options: Unpack[LiveOptions]) -> Iterator[JSON]:
-        """Says who is speaking while samples come: the events of a live session, of which the last is ``final``.
+        """Reports who is speaking while samples arrive. Yields the events of a live session; the last one is ``final``.
 
-        Samples are bytes or arrays; an item that is a mapping is sent as a message, such as ``{"type": "flush"}``. They are taken on a thread of
-        their own. docs/live.md describes options and events. Needs websockets (``pip install voice-embedding[live]``).
+        Samples are bytes or arrays. A mapping is sent as a message, such as ``{"type": "flush"}``. A separate thread reads the
+        samples. docs/live.md describes options and events. Needs websockets (``pip install voice-embedding[live]``).
         """
         url = _live.address(self._http.base_url, options)
         return _live.events(url, self._live_headers, samples, options.get("encoding", "s16le"))
@@ -388,7 +394,7 @@ class Client:
 
 
 class AsyncClient:
-    """As :class:`Client`, for asyncio. To be closed, or used in an ``async with`` statement."""
+    """As :class:`Client`, for asyncio. Close it, or use it in an ``async with`` statement."""
 
     def __init__(
         self, url: str, key: Optional[str] = None, *, retries: int = 2, timeout: float = TIMEOUT_SECONDS
@@ -439,7 +445,7 @@ class AsyncClient:
     def live(
         self, samples: Union[AsyncIterable[Sent], Iterable[Sent]], **options: Unpack[LiveOptions]
     ) -> AsyncIterator[JSON]:
-        """As :meth:`Client.live`; samples may come from an asynchronous iterator."""
+        """As :meth:`Client.live`. Samples may also come from an asynchronous iterator."""
         url = _live.address(self._http.base_url, options)
         return _live.async_events(url, self._live_headers, samples, options.get("encoding", "s16le"))
 

@@ -1,4 +1,4 @@
-"""Exceptions, one for each ``code`` that programs tell apart."""
+"""Exceptions, one for each ``code`` that programs need to distinguish."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Optional
 
 
 class VoiceEmbeddingError(Exception):
-    """Why something has no answer. Other codes than those below are raised as this class itself.
+    """An error of this package or of the service. Codes without a subclass below are raised as this class.
 
     Attributes:
-        code: the kind of error, for programs, as the service's answers have it.
-        status: the HTTP status, if the service answered.
-        request_id: the service's id of the request, if it answered.
+        code: The kind of error, for programs, as in the service's responses.
+        status: The HTTP status, if the service responded.
+        request_id: The service's id of the request, if it responded.
     """
 
     code: str = "internal"
@@ -20,11 +20,11 @@ class VoiceEmbeddingError(Exception):
 
 
 class AudioError(VoiceEmbeddingError):
-    """A recording has no embedding, for a reason that lies in it."""
+    """A recording cannot be embedded, because of its content."""
 
 
 class UnsupportedAudio(AudioError):
-    """The file is no recording, or of a kind that is not decoded."""
+    """The file is not a recording, or its format is not supported."""
 
     code = "unsupported_audio"
 
@@ -42,25 +42,25 @@ class NoSpeech(AudioError):
 
 
 class AudioTooShort(AudioError):
-    """There is less speech than was asked for."""
+    """The recording contains less speech than required."""
 
     code = "audio_too_short"
 
 
 class AudioTooLong(AudioError):
-    """The recording is longer than was allowed."""
+    """The recording is longer than allowed."""
 
     code = "audio_too_long"
 
 
 class ValidationError(VoiceEmbeddingError):
-    """A part of the request is not as it should be."""
+    """A part of the request is invalid."""
 
     code = "validation_error"
 
 
 class InvalidApiKey(VoiceEmbeddingError):
-    """The service does not know the key."""
+    """The service does not accept the key."""
 
     code = "invalid_api_key"
 
@@ -72,49 +72,49 @@ class Forbidden(VoiceEmbeddingError):
 
 
 class ModelMismatch(VoiceEmbeddingError):
-    """Embeddings of unlike models."""
+    """The embeddings come from different models."""
 
     code = "model_mismatch"
 
 
 class SpeakerNotFound(VoiceEmbeddingError):
-    """There is no such speaker in the collection."""
+    """The collection does not contain this speaker."""
 
     code = "speaker_not_found"
 
 
 class SpeakerExists(VoiceEmbeddingError):
-    """Another speaker has the id."""
+    """Another speaker has this id."""
 
     code = "speaker_exists"
 
 
 class TooLittleSpeech(VoiceEmbeddingError):
-    """There is too little speech to enrol."""
+    """The recording contains too little speech for an enrolment."""
 
     code = "too_little_speech"
 
 
 class UnfitRecording(VoiceEmbeddingError):
-    """Noise, or several speakers: nothing to enrol."""
+    """The recording contains noise or several speakers, so it is not enrolled."""
 
     code = "unfit_recording"
 
 
 class NotThisSpeaker(VoiceEmbeddingError):
-    """A voice to enrol is unlike the speaker's profile."""
+    """The voice differs too much from the speaker's profile to be enrolled."""
 
     code = "not_this_speaker"
 
 
 class DuplicateEnrolment(VoiceEmbeddingError):
-    """The same recording is enrolled for another speaker."""
+    """The same recording is already enrolled for another speaker."""
 
     code = "duplicate_enrolment"
 
 
 class RateLimited(VoiceEmbeddingError):
-    """The key's rate is used up."""
+    """The key has reached its rate limit."""
 
     code = "rate_limited"
 
@@ -138,7 +138,7 @@ _BY_CODE = _subclasses(VoiceEmbeddingError)
 
 
 def of_code(code: str, message: str) -> VoiceEmbeddingError:
-    """The exception for a code."""
+    """Returns the exception for a code."""
     error = _BY_CODE.get(code, VoiceEmbeddingError)(message)
     error.code = code
     return error

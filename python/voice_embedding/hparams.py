@@ -1,4 +1,4 @@
-"""The numbers of Resemblyzer's encoder, under the names that they have there."""
+"""The parameters of Resemblyzer's encoder, with their original names."""
 
 # The mel spectrogram.
 mel_window_length = 25  # milliseconds
@@ -14,7 +14,7 @@ vad_window_length = 30  # milliseconds
 vad_moving_average_width = 8  # windows
 vad_max_silence_length = 6  # windows
 
-# The level that quieter recordings are raised to.
+# The level to which quieter recordings are raised.
 audio_norm_target_dBFS = -30
 
 # The network.

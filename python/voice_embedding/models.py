@@ -1,4 +1,4 @@
-"""Recordings -> embeddings -> decisions, with any model: what Resemblyzer has not."""
+"""Embeddings of recordings and decisions about them, with any model. Resemblyzer does not have these functions."""
 
 from __future__ import annotations
 
@@ -18,28 +18,32 @@ from ._engine import Encoder
 
 PathLike = Union[str, "os.PathLike[str]"]
 
-# A recording: its path, the bytes of the file, or a waveform (then with its rate).
+# A recording: its path, the bytes of the file, or a waveform, which needs its sample rate.
 Source = Union[PathLike, bytes, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class AudioReport:
-    """What is known of a recording."""
+    """A report on a recording."""
 
     duration_seconds: float
-    """Its length."""
+    """The length of the recording."""
     speech_seconds: float
-    """Length of the speech in it."""
+    """The length of the speech in it."""
     sample_rate_hz: int
-    """Of the file or array."""
+    """The sample rate of the file or array."""
     channels: int
-    """Of the file."""
+    """The number of channels in the file."""
     level_dbfs: float
-    """As decoded, before any gain, relative to full scale, as RMS."""
+    """The RMS level of the decoded samples before any gain, relative to full scale."""
     windows: int
-    """Windows or pieces that the encoder took."""
+    """The number of windows or pieces that the encoder processed."""
     warnings: tuple[str, ...]
-    """Why to trust the embedding less: ``short_speech``, ``narrowband``, ``clipped``, ``low_level``, ``truncated``, ``noise``, ``several_speakers``."""
+    """Reasons to trust the embedding less.
+
+    The possible warnings are ``short_speech``, ``narrowband``, ``clipped``, ``low_level``, ``truncated``, ``noise`` and
+    ``several_speakers``.
+    """
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,21 +51,25 @@ class Voice:
     """A voice in a recording."""
 
     embedding: NDArray[np.float32]
-    """L2 norm 1, of the model's dimension."""
+    """The embedding, with L2 norm 1 and the model's dimension."""
     audio: AudioReport
     model: str
-    """The model's fingerprint; embeddings can be compared if it is equal."""
+    """The model's fingerprint. Only embeddings with equal fingerprints can be compared."""
 
 
 @dataclass(frozen=True, eq=False)
 class FileResult:
-    """What became of a file: a voice, or an error."""
+    """The result for a file: a voice or an error."""
 
     path: PathLike
-    """As it was given."""
+    """The path as passed to the function."""
     voice: Optional[Voice]
     error: Optional[Exception]
-    """``OSError`` if it could not be read, an ``AudioError`` if it has no embedding, ``ValidationError`` if it has no such channel."""
+    """The error, if there is no voice.
+
+    It is an ``OSError`` if the file cannot be read, an ``AudioError`` if it cannot be embedded, and a ``ValidationError`` if it
+    lacks the channel.
+    """
 
     @property
     def embedding(self) -> Optional[NDArray[np.float32]]:
@@ -70,7 +78,10 @@ class FileResult:
 
     @property
     def code(self) -> Optional[str]:
-        """The kind of error, if there is one: that of a ``VoiceEmbeddingError``, ``unreadable`` for an ``OSError``, else ``internal``."""
+        """The kind of error, if there is one.
+
+        This is the code of a ``VoiceEmbeddingError``, ``unreadable`` for an ``OSError``, or else ``internal``.
+        """
         if self.error is None:
             return None
         return "unreadable" if isinstance(self.error, OSError) else getattr(self.error, "code", "internal")
@@ -81,64 +92,67 @@ class Recording:
     """A decoded recording."""
 
     samples: NDArray[np.float32]
-    """One channel at 16 kHz, full scale at 1."""
+    """One channel at 16 kHz, with full scale at 1."""
     duration_seconds: float
     sample_rate_hz: int
-    """Of the file."""
+    """The sample rate of the file."""
     channels: int
-    """Of the file."""
+    """The number of channels in the file."""
     level_dbfs: float
     clipped: bool
-    """More than one sample in a thousand is at full scale."""
+    """Whether more than one sample in a thousand is at full scale."""
     truncated: bool
-    """The file proves that something is missing."""
+    """Whether the file shows that a part of it is missing."""
 
 
 @dataclass(frozen=True)
 class Verification:
-    """Whether two voices are one speaker's."""
+    """The decision whether two voices are of the same speaker."""
 
     similarity: float
-    """Cosine, from -1 to 1."""
+    """The cosine, from -1 to 1."""
     threshold: float
     is_same_speaker: bool
-    """The similarity is above the threshold."""
+    """Whether the similarity is above the threshold."""
     log_likelihood_ratio: Optional[float]
-    """Natural logarithm of how much more likely the similarity is for one speaker than for two."""
+    """The natural logarithm of the likelihood ratio between one speaker and two speakers at this similarity."""
     false_accept_rate: Optional[float]
-    """The share of comparisons of different speakers of the same sex, with as much speech, that score at least this."""
+    """The share of comparisons of different speakers of the same sex, with as much speech, that score at least as high."""
     false_accept_rate_is_bound: bool
-    """The rate is only known to be no more."""
+    """Whether the rate is only an upper bound."""
     calibration_note: str
-    """What the rate was measured on, or why there is none."""
+    """The recordings on which the rate was measured, or the reason why there is no rate."""
     calibration: Optional[str] = None
-    """What the claims are computed with."""
+    """The name of the calibration behind the rates."""
     warnings: tuple[str, ...] = ()
-    """Reasons to trust the decision less: those of both sides, and ``level_mismatch``."""
+    """Reasons to trust the decision less: the warnings of both voices, and ``level_mismatch``."""
 
 
 @dataclass(frozen=True, eq=False)
 class Similarities:
-    """Voices compared with each other."""
+    """Comparisons of all voices with each other."""
 
     matrix: NDArray[np.float32]
-    """Cosines, ``[n, n]``."""
+    """The cosines, ``[n, n]``."""
     clusters: list[list[int]]
-    """Places of the voices that belong together: average linkage, cut at the threshold."""
+    """The indices of voices that belong together, by average linkage with a cut at the threshold."""
     threshold: float
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One speaker's speech."""
+    """A turn of one speaker."""
 
     start: float
-    """Seconds of the recording."""
+    """The start in seconds of the recording."""
     end: float
     speaker: str
-    """A label: ``S1`` and so on."""
+    """The speaker's label: ``S1``, ``S2`` and so on."""
     margin: Optional[float]
-    """How much more alike it is to this speaker than to the next; none if there is no other, or nothing of it is heard without others."""
+    """The similarity to this speaker minus the similarity to the next best one.
+
+    ``None`` if there is no other speaker, or if the whole turn overlaps with others.
+    """
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,20 +161,20 @@ class Speaker:
 
     label: str
     seconds: float
-    """Of the turns."""
+    """The total length of the turns."""
     embedding: Optional[NDArray[np.float32]]
-    """The voice, of what is heard without others; none where nobody is heard alone."""
+    """The embedding of the speech without others. ``None`` if the speaker is never heard alone."""
 
 
 @dataclass(frozen=True, eq=False)
 class Diarization:
-    """Who spoke when."""
+    """The turns and speakers of a recording."""
 
     turns: list[Turn]
-    """In the order of their starts. Those of different speakers may overlap."""
+    """The turns in the order of their starts. Turns of different speakers may overlap."""
     speakers: list[Speaker]
     overlap_seconds: float
-    """Seconds in which more than one speaks."""
+    """The length of overlapping speech."""
     audio: AudioReport
     model: str
     rttm: str
@@ -168,14 +182,14 @@ class Diarization:
 
 
 class SpeakerModel:
-    """A model, loaded. Threads and forked processes may share it.
+    """A loaded model. Threads and forked processes may share it.
 
     Args:
         name: ``"resemblyzer"`` or ``"campplus"``.
-        encoder: ``"native"`` or ``"ort"``; by default the faster one that the machine has.
-        weights: a file with other weights.
-        max_audio_seconds: the longest recording.
-        min_speech_seconds: the least speech; 0 accepts any.
+        encoder: ``"native"`` or ``"ort"``. The default is the faster one that the machine supports.
+        weights: A file with other weights.
+        max_audio_seconds: The length of the longest accepted recording.
+        min_speech_seconds: The shortest accepted length of speech. 0 accepts any length.
     """
 
     def __init__(
@@ -204,36 +218,36 @@ class SpeakerModel:
 
     @property
     def fingerprint(self) -> str:
-        """Names weights and preprocessing."""
+        """The fingerprint of weights and preprocessing."""
         return self._model.fingerprint
 
     @property
     def dimension(self) -> int:
-        """Components of an embedding."""
+        """The number of components in an embedding."""
         return self._model.dimension
 
     @property
     def threshold(self) -> float:
-        """The similarity that counts as one speaker's when exceeded, unless another is given."""
+        """The default threshold. A similarity above it counts as the same speaker."""
         return self._model.threshold
 
     @property
     def encoder(self) -> str:
-        """What runs it: ``ort``, or ``native-`` and the CPU's instructions."""
+        """The encoder that runs the model: ``ort``, or ``native-`` and the CPU's instruction set."""
         return self._model.encoder
 
     def embed(self, source: Source, *, sample_rate: Optional[int] = None, channel: Optional[int] = None) -> Voice:
-        """The voice in a recording.
+        """Embeds the voice in a recording.
 
         Args:
-            source: a path, the bytes of a file, or a waveform.
-            sample_rate: of the waveform, in Hz; an array needs it.
-            channel: the channel of a file to take, from 0; by default the mean of all.
+            source: A path, the bytes of a file, or a waveform.
+            sample_rate: The sample rate of the waveform in Hz. Required for an array.
+            channel: The channel of a file, from 0. The default is the mean of all channels.
 
         Raises:
-            OSError: the file cannot be read.
-            AudioError: there is no embedding.
-            ValidationError: there is no such channel.
+            OSError: The file cannot be read.
+            AudioError: The recording cannot be embedded.
+            ValidationError: The channel does not exist.
         """
         embedding, report = self._model.embed(_source(source, sample_rate), _channel(channel))
         return Voice(embedding, AudioReport(**report), self.fingerprint)
@@ -241,12 +255,12 @@ class SpeakerModel:
     def embed_files(
         self, paths: Iterable[PathLike], *, channel: Optional[int] = None, threads: Optional[int] = None
     ) -> Iterator[FileResult]:
-        """The voices in many files, in their order, computed by all cores while it is iterated over.
+        """Embeds the voices in many files. Yields results in the order of the files while all cores compute.
 
         Args:
-            paths: taken as there is room, so that it may be a generator of any length.
-            channel: as for :meth:`embed`.
-            threads: by default as many as there are cores.
+            paths: The files. They are read only as needed, so a generator of any length works.
+            channel: As for :meth:`embed`.
+            threads: The number of threads. The default is the number of cores.
         """
         return self._results(_core.embed_files(self._model, paths, _channel(channel), _threads(threads)))
 
@@ -266,13 +280,17 @@ class SpeakerModel:
         threshold: Optional[float] = None,
         max_false_accept_rate: Optional[float] = None,
     ) -> Verification:
-        """Whether two voices are one speaker's. Each is a recording, a :class:`Voice` or an embedding (an array).
+        """Decides whether two voices are of the same speaker.
+
+        Each voice is a recording, a :class:`Voice` or an embedding (an array).
 
         Args:
-            a: a voice.
-            b: another.
-            threshold: by default the similarity from which on one speaker is more likely than two, for as much speech.
-            max_false_accept_rate: instead of a threshold: how often different speakers with as much speech may be taken for one.
+            a: The first voice.
+            b: The second voice.
+            threshold: The decision threshold. The default is the similarity above which one speaker is more likely than two,
+                for as much speech.
+            max_false_accept_rate: The highest allowed rate at which different speakers with as much speech are accepted as the
+                same. An alternative to a threshold.
         """
         sides = (self._side(a), self._side(b))
         return Verification(**_core.verify(self._model, sides, threshold, max_false_accept_rate))
@@ -280,7 +298,10 @@ class SpeakerModel:
     def similarities(
         self, voices: Sequence[Union[Voice, Source]], *, threshold: Optional[float] = None
     ) -> Similarities:
-        """All voices compared with each other, and grouped. Each is a recording, a :class:`Voice` or an embedding (an array)."""
+        """Compares all voices with each other and groups them.
+
+        Each voice is a recording, a :class:`Voice` or an embedding (an array).
+        """
         if isinstance(voices, (str, bytes)):
             raise TypeError("voices are a list")
         threshold = self.threshold if threshold is None else threshold
@@ -303,25 +324,26 @@ class SpeakerModel:
         overlap: bool = True,
         threads: Optional[int] = None,
     ) -> Diarization:
-        """Who spoke when in a recording.
+        """Finds who spoke when in a recording.
 
         Args:
-            source, sample_rate, channel: as for :meth:`embed`.
-            num_speakers: how many there are, if that is known.
-            min_speakers: 1 unless given.
-            max_speakers: 10 unless given, up to 30.
-            overlap: whether turns of different speakers may overlap; if not, who is heard most speaks.
-            threads: by default as many as there are cores.
+            source, sample_rate, channel: As for :meth:`embed`.
+            num_speakers: The number of speakers, if it is known.
+            min_speakers: The default is 1.
+            max_speakers: The default is 10, and the highest value 30.
+            overlap: Whether turns of different speakers may overlap. If not, overlapping speech goes to the speaker who is heard
+                most.
+            threads: The number of threads. The default is the number of cores.
 
         Raises:
-            RuntimeError: there is no ONNX Runtime, which the segmentation network takes.
+            RuntimeError: The segmentation network cannot run. With ``encoder="ort"``, it needs ONNX Runtime.
         """
         if num_speakers is not None:
             if min_speakers is not None or max_speakers is not None:
                 raise ValueError("num_speakers, or min_speakers and max_speakers")
             min_speakers = max_speakers = num_speakers
         stem = Path(os.fsdecode(source)).stem if isinstance(source, (str, os.PathLike)) else "recording"
-        # A name that is not UTF-8 keeps what is.
+        # Characters that are not UTF-8 are replaced.
         name = stem.encode(errors="replace").decode()
         found = _core.diarize(
             self._model,
@@ -345,7 +367,7 @@ class SpeakerModel:
         )
 
     def _side(self, voice: Union[Voice, Source]) -> _Side:
-        """The embedding of a voice, its seconds of speech, its level and its warnings."""
+        """Returns the embedding of a voice, its seconds of speech, its level and its warnings."""
         if isinstance(voice, np.ndarray):
             if voice.shape != (self.dimension,):
                 raise ValueError(
@@ -373,15 +395,15 @@ def decode(
     channel: Optional[int] = None,
     max_seconds: float = _engine.MAX_AUDIO_SECONDS,
 ) -> Recording:
-    """Any recording that the engine reads, as samples at 16 kHz.
+    """Decodes a recording to samples at 16 kHz.
 
     Args:
-        source, sample_rate, channel: as for :meth:`SpeakerModel.embed`.
-        max_seconds: the longest recording.
+        source, sample_rate, channel: As for :meth:`SpeakerModel.embed`.
+        max_seconds: The length of the longest accepted recording.
 
     Raises:
-        OSError: the file cannot be read.
-        AudioError: it cannot be decoded.
+        OSError: The file cannot be read.
+        AudioError: The file cannot be decoded.
     """
     if not max_seconds > 0:
         raise ValueError("max_seconds is above 0")
@@ -469,7 +491,7 @@ def _threads(threads: Optional[int]) -> Optional[int]:
 
 
 def _source(source: Source, sample_rate: Optional[int]) -> Union[str, bytes, tuple[NDArray[np.float32], int]]:
-    """A recording as the engine takes it."""
+    """Converts a recording to the engine's format."""
     if isinstance(source, (str, os.PathLike)):
         source = os.fsdecode(source)
     elif isinstance(source, np.ndarray):
@@ -484,4 +506,4 @@ def _source(source: Source, sample_rate: Optional[int]) -> Union[str, bytes, tup
 
 
 for _function in (embed, embed_files, verify, similarities, diarize):
-    _function.__doc__ = f"{getattr(SpeakerModel, _function.__name__).__doc__}\n\n    ``model`` is the name of a model, or one that is loaded.\n    "
+    _function.__doc__ = f"{getattr(SpeakerModel, _function.__name__).__doc__}\n\n    ``model`` is the name of a model or a loaded model.\n    "

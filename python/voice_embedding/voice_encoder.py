@@ -1,4 +1,4 @@
-"""Resemblyzer's ``VoiceEncoder`` on this engine."""
+"""Resemblyzer's ``VoiceEncoder``, computed by this engine."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .hparams import *  # noqa: F403  as in the original
 from .hparams import mel_n_channels, mel_window_step, partials_n_frames, sampling_rate
 
 
-# Samples from one frame of a mel spectrogram to the next.
+# The number of samples from one frame of a mel spectrogram to the next.
 HOP_SAMPLES = sampling_rate * mel_window_step // 1000
 
-# The longest waveform: three days.
+# The longest waveform, about three days.
 MAX_SAMPLES = 2**32 - 1
 
 
 class Device(str):
-    """The CPU, as the original names its device."""
+    """The CPU, with the same name as in the original."""
 
     @property
     def type(self) -> str:
@@ -37,14 +37,14 @@ class Device(str):
 class VoiceEncoder:
     """Embeds voices as Resemblyzer does. Threads and forked processes may share it.
 
-    With ``encoder="ort"`` components differ from the original by 1e-5 at most; the native encoder computes in 16-bit integers, and its
-    embeddings have a cosine of 0.999998 or more to those.
+    With ``encoder="ort"``, components differ from the original by at most 1e-5. The native encoder computes in 16-bit integers,
+    and its embeddings have a cosine of at least 0.999998 to those of ``"ort"``.
 
     Args:
-        device: taken for compatibility; everything runs on the CPU.
-        verbose: whether to print how long loading took.
-        weights_fpath: the original's checkpoint (``pretrained.pt``), or other weights as an ONNX file.
-        encoder: ``"native"`` or ``"ort"`` (ONNX Runtime); by default the faster one that the machine has.
+        device: Accepted for compatibility. Everything runs on the CPU.
+        verbose: Whether to print the loading time.
+        weights_fpath: The original's checkpoint (``pretrained.pt``), or an ONNX file with other weights.
+        encoder: ``"native"`` or ``"ort"`` (ONNX Runtime). The default is the faster one that the machine supports.
     """
 
     def __init__(
@@ -72,19 +72,22 @@ class VoiceEncoder:
 
     @property
     def model(self) -> str:
-        """The fingerprint of weights and preprocessing: embeddings can be compared if it is equal."""
+        """The fingerprint of weights and preprocessing. Only embeddings with equal fingerprints can be compared."""
         return self._model.fingerprint
 
     def to(self, *_: Any, **__: Any) -> VoiceEncoder:
-        """Does nothing, as everything runs on the CPU and nothing can be trained. So do ``cpu``, ``cuda``, ``eval`` and ``train``."""
+        """Does nothing, because everything runs on the CPU and the model cannot be trained.
+
+        The same holds for ``cpu``, ``cuda``, ``eval`` and ``train``.
+        """
         return self
 
     cpu = cuda = eval = train = to
 
     def forward(self, mels: Any) -> NDArray[np.float32]:
-        """Mel spectrograms of equal length, ``[n, frames, 40]`` -> their embeddings, ``[n, 256]``, L2 norm 1.
+        """Embeds mel spectrograms of equal length, ``[n, frames, 40]``, as ``[n, 256]`` with L2 norm 1.
 
-        The original takes and gives tensors; here they are arrays. With ``encoder="ort"`` there are 160 frames.
+        The original uses tensors, this method arrays. With ``encoder="ort"``, the number of frames must be 160.
         """
         array = aligned(mels, np.float32)
         if array.ndim != 3 or array.shape[1] == 0 or array.shape[2] != mel_n_channels:
@@ -99,15 +102,16 @@ class VoiceEncoder:
     def compute_partial_slices(
         n_samples: int, rate: float = 1.3, min_coverage: float = 0.75
     ) -> tuple[list[slice], list[slice]]:
-        """Where an utterance is cut into windows of 1.6 seconds.
+        """Returns the windows of 1.6 seconds into which an utterance is cut.
 
         Args:
-            n_samples: its length at 16 kHz.
-            rate: windows a second, from 0.625 to 100.
-            min_coverage: the share of the last window that must be audio for it to count, unless it is the only one.
+            n_samples: The length of the utterance at 16 kHz.
+            rate: The number of windows per second, from 0.625 to 100.
+            min_coverage: The share of the last window that audio must cover. Otherwise the window is left out, unless it is the
+                only one.
 
         Returns:
-            Slices of the waveform, which may reach beyond its end, and of its mel spectrogram.
+            Slices of the waveform, which may extend beyond its end, and of its mel spectrogram.
         """
         step_frames = _step_frames(rate, min_coverage)
         n_samples = whole("n_samples", n_samples, 0, MAX_SAMPLES)
@@ -127,22 +131,23 @@ class VoiceEncoder:
     def embed_utterance(
         self, wav: Any, return_partials: bool = False, rate: float = 1.3, min_coverage: float = 0.75
     ) -> Union[NDArray[np.float32], tuple[NDArray[np.float32], NDArray[np.float32], list[slice]]]:
-        """The embedding of an utterance: the mean of those of its windows, scaled to L2 norm 1.
+        """Returns the embedding of an utterance: the mean of its windows' embeddings, scaled to L2 norm 1.
 
         Args:
-            wav: what :func:`~voice_embedding.preprocess_wav` gave.
-            return_partials: whether to return the windows' embeddings, too.
-            rate, min_coverage: as for :meth:`compute_partial_slices`.
+            wav: The result of :func:`~voice_embedding.preprocess_wav`.
+            return_partials: Whether to return the windows' embeddings, too.
+            rate, min_coverage: As for :meth:`compute_partial_slices`.
 
         Returns:
-            The embedding, ``[256]``; with ``return_partials`` also those of the windows, ``[n, 256]``, and their slices of the waveform.
+            The embedding, ``[256]``. With ``return_partials``, also the embeddings of the windows, ``[n, 256]``, and their slices
+            of the waveform.
 
         Raises:
-            NoSpeech: the waveform is empty or digital silence. The original embeds those, so that they all match each other.
-            TypeError, ValueError: the waveform is not one, or a number is out of its range.
+            NoSpeech: The waveform is empty or digital silence. The original embeds such waveforms, and they all match each other.
+            TypeError, ValueError: The waveform is invalid, or a number is out of its range.
 
         Warns:
-            SampleRateWarning: the waveform sounds like one of another rate than 16 kHz.
+            SampleRateWarning: The waveform sounds as if its sample rate were not 16 kHz.
         """
         samples = as_samples(wav)
         step_frames = _step_frames(rate, min_coverage)
@@ -155,10 +160,10 @@ class VoiceEncoder:
         return embedding, partials, _wav_slices(starts)
 
     def embed_speaker(self, wavs: Iterable[Any], **kwargs: Any) -> NDArray[np.float32]:
-        """The mean of the embeddings of several utterances, each counting as much, scaled to L2 norm 1.
+        """Returns the mean of several utterances' embeddings with equal weights, scaled to L2 norm 1.
 
         Args:
-            wavs: what :func:`~voice_embedding.preprocess_wav` gave, at least one.
+            wavs: At least one result of :func:`~voice_embedding.preprocess_wav`.
             kwargs: ``rate`` and ``min_coverage`` of :meth:`embed_utterance`.
         """
         embeddings = [self.embed_utterance(wav, return_partials=False, **kwargs) for wav in wavs]
@@ -169,7 +174,7 @@ class VoiceEncoder:
 
 
 def _step_frames(rate: float, min_coverage: float) -> int:
-    """Frames from one window to the next."""
+    """Returns the number of frames from one window to the next."""
     if not 0 < min_coverage <= 1:
         raise ValueError(f"min_coverage is above 0 and at most 1, not {min_coverage}")
     if not rate > 0:
@@ -183,5 +188,5 @@ def _step_frames(rate: float, min_coverage: float) -> int:
 
 
 def _wav_slices(starts: list[int]) -> list[slice]:
-    """The samples of windows, by their first frames."""
+    """Returns the slices of the waveform for windows with these first frames."""
     return [slice(start * HOP_SAMPLES, (start + partials_n_frames) * HOP_SAMPLES) for start in starts]

@@ -11,8 +11,8 @@ use crate::models::ModelSpec;
 /// The threshold options of a command.
 #[derive(Args, Clone, Debug)]
 pub(super) struct DecisionArgs {
-    /// Similarity above which two voices count as the same speaker, for any model [default: SAME_SPEAKER_THRESHOLD;
-    /// without it what the evidence says, or the model's own].
+    /// Similarity above which two voices count as the same speaker, for any model [default: SAME_SPEAKER_THRESHOLD,
+    /// else the calibrated threshold for this amount of speech, else the model's own].
     #[arg(long, value_name = "COSINE", allow_negative_numbers = true, value_parser = config::cosine)]
     threshold: Option<f64>,
     #[command(flatten, next_help_heading = "Decisions")]
@@ -29,7 +29,7 @@ pub(super) struct Decider {
 impl DecisionArgs {
     /// Returns the threshold for a model's embeddings.
     pub(super) fn threshold(&self, spec: &ModelSpec) -> f64 {
-        self.threshold.unwrap_or_else(|| self.thresholds.of(spec).similarity)
+        self.threshold.unwrap_or_else(|| self.thresholds.threshold_for(spec).similarity)
     }
 
     /// Returns the decider for a model's embeddings. It uses the given threshold or the wanted error rate.
@@ -51,7 +51,7 @@ impl DecisionArgs {
             (None, Some(rate)) => Criterion::Rate(rate),
             (None, None) => Criterion::Default,
         };
-        let threshold = self.thresholds.of(model.spec());
+        let threshold = self.thresholds.threshold_for(model.spec());
         Ok(Decider { calibration: calibration.cloned(), threshold, criterion })
     }
 }

@@ -118,7 +118,7 @@ impl DiarizeArgs {
         ensure!(is_one, "a transcript is of one recording");
         ensure!(self.format != Some(Format::Rttm), "RTTM holds no transcript: --format json, vtt or srt");
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(Some(Transcript::of_bytes(&bytes).with_context(|| path.display().to_string())?))
+        Ok(Some(Transcript::from_bytes(&bytes).with_context(|| path.display().to_string())?))
     }
 }
 

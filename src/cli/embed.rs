@@ -145,7 +145,7 @@ fn task(
     if held.contains(&name) {
         return None;
     }
-    let segments = segments.and_then(|segments| segments.of(&source)).cloned();
+    let segments = segments.and_then(|segments| segments.segments_of(&source)).cloned();
     let ranges = segments.as_ref().map(|list| list.iter().map(|segment| segment.seconds.clone()).collect());
     let wanted = Wanted { partials: partials.cloned(), segments: ranges, ..Wanted::default() };
     Some(Task { source, wanted, tag: Tag { name, segments } })

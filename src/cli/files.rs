@@ -72,7 +72,7 @@ impl Source {
         }
     }
 
-    pub(super) fn of(path: &Path) -> Self {
+    pub(super) fn from_path(path: &Path) -> Self {
         if path == Path::new(STDIN) { Self::Stdin } else { Self::File(path.to_owned()) }
     }
 
@@ -135,7 +135,7 @@ impl FileArgs {
     }
 
     /// Returns the recordings of one path. If there are none, returns an error.
-    pub(super) fn of(&self, path: &Path) -> anyhow::Result<Vec<Found>> {
+    pub(super) fn list(&self, path: &Path) -> anyhow::Result<Vec<Found>> {
         let found: Vec<Found> = self.of_path(path).collect();
         if found.is_empty() {
             bail!("there are no recordings in {}{}", path.display(), self.recursive_hint());
@@ -191,7 +191,7 @@ impl FileArgs {
         if path.is_dir() {
             Box::new(walk(path, self.recursive))
         } else {
-            Box::new(std::iter::once(Ok(Source::of(path))))
+            Box::new(std::iter::once(Ok(Source::from_path(path))))
         }
     }
 }

@@ -18,7 +18,7 @@ use super::table::Paint;
 use super::voices::{self, Voice};
 use crate::config::{self, CalibrationArgs};
 use crate::decisions::{self, Candidacy, DEFAULT_MARGIN, Identification, IdentifyCriteria};
-use crate::notation::rounded;
+use crate::notation::round_to;
 
 /// The most calibration notes to print.
 const MAX_NOTES: usize = 5;
@@ -54,7 +54,7 @@ pub(super) struct IdentifyArgs {
 }
 
 pub(super) fn run(args: IdentifyArgs) -> anyhow::Result<ExitCode> {
-    let sources: Vec<Source> = args.files.iter().map(|path| Source::of(path)).collect();
+    let sources: Vec<Source> = args.files.iter().map(|path| Source::from_path(path)).collect();
     ensure!(
         sources.iter().filter(|source| **source == Source::Stdin).count() < 2,
         "standard input can be read once"
@@ -114,11 +114,11 @@ fn text_of(identified: &Identification) -> String {
         None => format!("nobody ({})", identified.reason.name()),
     };
     let candidate = |candidate: &Candidacy| {
-        let paint = Paint::of(candidate.similarity, identified.threshold);
+        let paint = Paint::for_similarity(candidate.similarity, identified.threshold);
         format!("{} {paint}{:.4}{paint:#}", candidate.speaker, candidate.similarity)
     };
     let candidates: Vec<String> = identified.candidates.iter().map(candidate).collect();
-    let (searched, threshold) = (identified.searched, rounded(identified.threshold, 4));
+    let (searched, threshold) = (identified.searched, round_to(identified.threshold, 4));
     let (rate, is_bound) =
         (identified.false_identification_rate, identified.false_identification_rate_is_bound);
     let rate = rate_text(rate, is_bound, "searches for others find as much");

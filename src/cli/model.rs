@@ -103,7 +103,7 @@ fn verify(source: &ModelSource) -> anyhow::Result<()> {
 
 fn convert(checkpoint: &Path, output: Option<PathBuf>) -> anyhow::Result<()> {
     let bytes = std::fs::read(checkpoint).with_context(|| format!("cannot read {}", checkpoint.display()))?;
-    let found = FileDigest::of(&bytes);
+    let found = FileDigest::compute(&bytes);
     let models = models::all().into_iter().map(|spec| spec.files);
     let all: Vec<ModelFiles> = models.chain([segmentation::files()]).collect();
     let Some(files) = all.iter().find(|files| files.checkpoint == found) else {
@@ -121,7 +121,7 @@ fn convert(checkpoint: &Path, output: Option<PathBuf>) -> anyhow::Result<()> {
     let onnx = (files.convert)(&bytes)?;
     let output = output.unwrap_or_else(|| Path::new("models").join(files.local));
     write(&output, &onnx)?;
-    let digest = FileDigest::of(&onnx);
+    let digest = FileDigest::compute(&onnx);
     println!("{}: {} bytes, SHA-256 {}", output.display(), digest.bytes, digest.sha256);
     Ok(())
 }

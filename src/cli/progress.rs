@@ -52,7 +52,7 @@ impl Progress {
     /// Counts a recording that has succeeded.
     pub(super) fn embedded(&mut self, audio_seconds: f64) {
         self.audio_seconds += audio_seconds;
-        self.counted();
+        self.count_recording();
     }
 
     /// Counts a recording that has failed, and prints the reason.
@@ -64,7 +64,7 @@ impl Progress {
     pub(super) fn failed_with(&mut self, name: &str, reason: &str) {
         self.n_failed += 1;
         self.print(&format!("{name}: {reason}"));
-        self.counted();
+        self.count_recording();
     }
 
     /// Prints a line above the bar.
@@ -93,7 +93,7 @@ impl Progress {
         }
     }
 
-    fn counted(&mut self) {
+    fn count_recording(&mut self) {
         self.n_files += 1;
         let line = self.line();
         let (n_files, rate) = (self.n_files, self.rate());

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::outcome::say;
 use crate::config::not_negative;
 use crate::diarization::{MAX_SCORED_SPEAKERS, RttmTurn, Score, ScoreOptions, ScoredTurn, parse_rttm, score};
-use crate::notation::rounded;
+use crate::notation::round_to;
 
 /// Output formats for scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -115,17 +115,17 @@ pub(super) fn run(args: &ScoreArgs) -> anyhow::Result<ExitCode> {
 
 impl Scored {
     fn new(recording: Option<String>, score: &Score, speakers: usize, speakers_found: usize) -> Self {
-        let percent = |part: f64| rounded(100.0 * if part == 0.0 { 0.0 } else { part / score.total }, 2);
+        let percent = |part: f64| round_to(100.0 * if part == 0.0 { 0.0 } else { part / score.total }, 2);
         Self {
             recording,
-            error_rate: rounded(100.0 * score.error_rate(), 2),
+            error_rate: round_to(100.0 * score.error_rate(), 2),
             missed: percent(score.missed),
             false_alarm: percent(score.false_alarm),
             confusion: percent(score.confusion),
-            jaccard_error_rate: rounded(100.0 * score.jaccard_error_rate(), 2),
+            jaccard_error_rate: round_to(100.0 * score.jaccard_error_rate(), 2),
             speakers,
             speakers_found,
-            speech_seconds: rounded(score.total, 3),
+            speech_seconds: round_to(score.total, 3),
         }
     }
 }
@@ -174,10 +174,10 @@ fn read(paths: &[PathBuf]) -> anyhow::Result<Recordings> {
             bail!("{} holds no file that ends in .rttm", path.display());
         }
         for file in files {
-            let of_file = || file.display().to_string();
+            let from_file = || file.display().to_string();
             let text =
-                std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", of_file()))?;
-            for turn in parse_rttm(&text).with_context(of_file)? {
+                std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", from_file()))?;
+            for turn in parse_rttm(&text).with_context(from_file)? {
                 recordings.entry(turn.recording.clone()).or_default().push(turn);
             }
         }

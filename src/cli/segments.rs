@@ -26,7 +26,7 @@ impl Segments {
         let is_rttm = text.lines().any(|line| line.split_whitespace().next() == Some("SPEAKER"));
         let mut by_name: HashMap<String, Vec<Segment>> = HashMap::new();
         for (i, line) in text.lines().enumerate() {
-            let parsed = if is_rttm { of_rttm(line) } else { of_csv(line, i == 0) };
+            let parsed = if is_rttm { parse_rttm(line) } else { parse_csv(line, i == 0) };
             let parsed = parsed.with_context(|| format!("{}, line {}", path.display(), i + 1))?;
             if let Some((name, segment)) = parsed {
                 by_name.entry(name).or_default().push(segment);
@@ -37,7 +37,7 @@ impl Segments {
     }
 
     /// Returns the segments of a recording, if it has any.
-    pub(super) fn of(&mut self, source: &Source) -> Option<&Vec<Segment>> {
+    pub(super) fn segments_of(&mut self, source: &Source) -> Option<&Vec<Segment>> {
         let name = source.name();
         let name = if self.is_rttm {
             Path::new(&name).file_stem()?.to_string_lossy().into_owned()
@@ -64,7 +64,7 @@ fn plain(path: &str) -> &str {
 }
 
 /// Parses a line `SPEAKER file channel start duration <NA> <NA> speaker <NA> <NA>`. Lines of other types hold no segments.
-fn of_rttm(line: &str) -> anyhow::Result<Option<(String, Segment)>> {
+fn parse_rttm(line: &str) -> anyhow::Result<Option<(String, Segment)>> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     if fields.first() != Some(&"SPEAKER") {
         return Ok(None);
@@ -76,7 +76,7 @@ fn of_rttm(line: &str) -> anyhow::Result<Option<(String, Segment)>> {
 }
 
 /// Parses a line `path,start,end` with an optional label. The first line may be a header.
-fn of_csv(line: &str, is_first: bool) -> anyhow::Result<Option<(String, Segment)>> {
+fn parse_csv(line: &str, is_first: bool) -> anyhow::Result<Option<(String, Segment)>> {
     let mut reader =
         csv::ReaderBuilder::new().has_headers(false).trim(csv::Trim::All).from_reader(line.as_bytes());
     let Some(record) = reader.records().next().transpose()? else { return Ok(None) };
@@ -118,13 +118,13 @@ mod tests {
         let rttm = ";; a comment\nSPEAKER call 1 0.5 2.25 <NA> <NA> anna <NA> <NA>\n\nSPEAKER call 1 3 1 <NA> <NA> <NA> <NA>\n";
         let call = Source::File(PathBuf::from("folder/call.wav"));
         let expected = [segments(0.5, 2.75, Some("anna")), segments(3.0, 4.0, None)];
-        assert_eq!(read(rttm).unwrap().of(&call).unwrap()[..], expected);
-        assert_eq!(read(&rttm.replace(' ', "\t")).unwrap().of(&call).unwrap()[..], expected);
+        assert_eq!(read(rttm).unwrap().segments_of(&call).unwrap()[..], expected);
+        assert_eq!(read(&rttm.replace(' ', "\t")).unwrap().segments_of(&call).unwrap()[..], expected);
         let csv = "path,start,end,speaker\nfolder/call.wav, 0.5, 2.75,anna\n\"folder/call.wav\",3,4\n";
         let mut list = read(&csv.replace("folder", "./folder")).unwrap();
         assert_eq!(list.unused(), ["folder/call.wav"]);
-        assert_eq!(list.of(&call).unwrap()[..], expected);
-        assert_eq!(list.of(&Source::File(PathBuf::from("other.wav"))), None);
+        assert_eq!(list.segments_of(&call).unwrap()[..], expected);
+        assert_eq!(list.segments_of(&Source::File(PathBuf::from("other.wav"))), None);
         assert!(list.unused().is_empty());
     }
 

@@ -73,7 +73,11 @@ pub(super) fn run(args: SimilaritiesArgs) -> anyhow::Result<ExitCode> {
     if is_between {
         ensure!(!left.is_empty() && !right.is_empty(), "there is no embedding to compare");
     } else {
-        ensure!(left.len() > 1, "similarities are of two voices or more; there {}", found(left.len()));
+        ensure!(
+            left.len() > 1,
+            "similarities are of two voices or more; there {}",
+            describe_count(left.len())
+        );
     }
     let mut out = anstream::stdout().lock();
     let written = if is_between {
@@ -85,7 +89,7 @@ pub(super) fn run(args: SimilaritiesArgs) -> anyhow::Result<ExitCode> {
     Ok(if failures.0 == 0 { ExitCode::SUCCESS } else { ExitCode::from(SOME_FAILED) })
 }
 
-fn found(n_voices: usize) -> &'static str {
+fn describe_count(n_voices: usize) -> &'static str {
     if n_voices == 0 { "is none" } else { "is one" }
 }
 
@@ -115,9 +119,9 @@ impl SimilaritiesArgs {
             let n_left = sources.len();
             return Ok((sources, n_left));
         };
-        let mut sources = readable(self.files.of(left)?);
+        let mut sources = readable(self.files.list(left)?);
         let n_left = sources.len();
-        sources.extend(readable(self.files.of(right)?));
+        sources.extend(readable(self.files.list(right)?));
         Ok((sources, n_left))
     }
 }
@@ -177,7 +181,7 @@ fn write_table(out: &mut impl Write, names: &[&str], matrix: &Array2<f32>, thres
                 write!(out, "{:>6}", "-")?;
                 continue;
             }
-            let paint = Paint::of(f64::from(*similarity), threshold);
+            let paint = Paint::for_similarity(f64::from(*similarity), threshold);
             write!(out, "{paint}{similarity:>6.2}{paint:#}")?;
         }
         writeln!(out)?;
@@ -233,7 +237,7 @@ fn write_between(
         Format::Table => {
             let width = best.iter().map(|(path, ..)| short(path).chars().count()).max().unwrap_or(0);
             let line = |(path, best, similarity): &(&str, &str, f64)| {
-                let paint = Paint::of(*similarity, threshold);
+                let paint = Paint::for_similarity(*similarity, threshold);
                 writeln!(out, "{:width$}  {paint}{similarity:.4}{paint:#}  {best}", short(path))
             };
             let lines = best.iter().try_for_each(line);

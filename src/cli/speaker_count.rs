@@ -27,7 +27,7 @@ impl SpeakerCountArgs {
             return Ok(SpeakerCount::Exactly(n.into()));
         }
         let bounds =
-            SpeakerCount::within(self.min_speakers.map(usize::from), self.max_speakers.map(usize::from));
+            SpeakerCount::from_bounds(self.min_speakers.map(usize::from), self.max_speakers.map(usize::from));
         bounds.context("--min-speakers is above --max-speakers")
     }
 }

@@ -215,7 +215,7 @@ fn import(args: ImportArgs) -> anyhow::Result<()> {
         may_use: &|_| true,
         max_speakers: store.max_speakers(),
     };
-    let mut checked = CheckedImport::of_file(file, &rules)?;
+    let mut checked = CheckedImport::from_file(file, &rules)?;
     let conflict = match args.conflict {
         ConflictArg::Fail => Conflict::Fail,
         ConflictArg::Skip => Conflict::Skip,
@@ -287,7 +287,7 @@ fn closed(store: &Store) -> anyhow::Result<()> {
 
 fn enrol(args: EnrolArgs) -> anyhow::Result<()> {
     let details = Details { name: SpeakerName::new(args.name)?, ..Details::default() };
-    let sources: Vec<Source> = args.files.iter().map(|path| Source::of(path)).collect();
+    let sources: Vec<Source> = args.files.iter().map(|path| Source::from_path(path)).collect();
     if sources.contains(&Source::Stdin) {
         bail!("what is enrolled should be in files");
     }
@@ -335,7 +335,7 @@ fn enrol_in(
     store.write_and_wait(move |transaction: &Transaction<'_>| {
         for (index, voice) in voices.iter().enumerate() {
             match transaction.enrol(&address, voice, &rules) {
-                Ok(enrolled) if !enrolled.is_new => say("enrolled already: the same is there"),
+                Ok(enrolled) if !enrolled.is_new => say("already enrolled"),
                 Ok(_) => {}
                 Err(StoreError::SpeakerNotFound { .. }) => {
                     let Address { collection, id } = address.clone();

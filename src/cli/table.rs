@@ -12,7 +12,7 @@ const CLOSE: f64 = 0.05;
 pub(super) struct Paint(Style);
 
 impl Paint {
-    pub(super) fn of(similarity: f64, threshold: f64) -> Self {
+    pub(super) fn for_similarity(similarity: f64, threshold: f64) -> Self {
         let colour = match similarity {
             similarity if similarity > threshold => Some(AnsiColor::Green),
             similarity if similarity > threshold - CLOSE => Some(AnsiColor::Yellow),

@@ -15,7 +15,7 @@ use super::table::Paint;
 use super::voices::{self, Voice};
 use crate::config::{self, CalibrationArgs};
 use crate::decisions::{self, Side};
-use crate::notation::rounded;
+use crate::notation::round_to;
 
 /// Output formats for a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -50,7 +50,7 @@ pub(super) struct VerifyArgs {
 }
 
 pub(super) fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
-    let sources = vec![Source::of(&args.a), Source::of(&args.b)];
+    let sources = vec![Source::from_path(&args.a), Source::from_path(&args.b)];
     ensure!(sources[0] != Source::Stdin || sources[1] != Source::Stdin, "standard input can be read once");
     let mut sides: Vec<Voice> = Vec::new();
     let (model, loaded) = voices::load(args.embedding, sources)?;
@@ -71,13 +71,13 @@ pub(super) fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let written = match args.format {
         Format::Text => {
             let (similarity, threshold) = (answer.similarity, answer.threshold);
-            let paint = Paint::of(similarity, threshold);
+            let paint = Paint::for_similarity(similarity, threshold);
             let verdict = if answer.is_same_speaker { "the same speaker" } else { "different speakers" };
             warnings.iter().for_each(|warning| say(warning));
             say(&answer.calibration_note);
             let (rate, is_bound) = (answer.false_accept_rate, answer.false_accept_rate_is_bound);
             let rate = rate_text(rate, is_bound, "others score as much");
-            let threshold = rounded(threshold, 4);
+            let threshold = round_to(threshold, 4);
             writeln!(out, "{paint}{similarity:.4}  {verdict}{paint:#} (threshold {threshold}{rate})")
         }
         Format::Json => writeln!(out, "{}", serde_json::to_string(&answer)?),

@@ -93,7 +93,7 @@ pub(super) fn load_on(
 ) -> anyhow::Result<()> {
     let mut recordings = Vec::new();
     for (place, source) in sources.into_iter().enumerate() {
-        let Some(voices) = of_json(&source, embedding) else {
+        let Some(voices) = from_json(&source, embedding) else {
             recordings.push((place, source));
             continue;
         };
@@ -124,7 +124,7 @@ pub(super) fn load_on(
 }
 
 /// Returns the embeddings in a JSON file, or `None` for other files, such as recordings.
-fn of_json(source: &Source, embedding: &Embedding) -> Option<anyhow::Result<Vec<Loaded>>> {
+fn from_json(source: &Source, embedding: &Embedding) -> Option<anyhow::Result<Vec<Loaded>>> {
     let Source::File(path) = source else { return None };
     let is_json =
         path.extension().is_some_and(|extension| ["json", "jsonl", "ndjson"].iter().any(|e| extension == *e));

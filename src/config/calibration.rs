@@ -22,7 +22,7 @@ impl CalibrationArgs {
         for path in &self.calibration_path {
             let unusable = |reason: String| ConfigError::Calibration { path: path.clone(), reason };
             let json = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
-            let calibration = Calibration::of_json(&json).map_err(|error| unusable(error.to_string()))?;
+            let calibration = Calibration::from_json(&json).map_err(|error| unusable(error.to_string()))?;
             if calibrations.iter().any(|other| other.model == calibration.model) {
                 return Err(unusable(format!("there is another one of {}", calibration.model)));
             }

@@ -45,7 +45,7 @@ pub enum ConfigError {
         expected: String,
     },
     /// The value is not the URL of a collector.
-    #[error("OTEL_EXPORTER_OTLP_ENDPOINT is no URL of a collector: {0}")]
+    #[error("OTEL_EXPORTER_OTLP_ENDPOINT is not the URL of a collector: {0}")]
     OtlpEndpoint(String),
     /// The default key would be open to the network.
     #[error(
@@ -89,7 +89,7 @@ pub enum ConfigError {
     #[error("MODELS names {0} twice")]
     ModelTwice(&'static str),
     /// The folder of models does not exist.
-    #[error("MODELS_DIR={} is no folder", .0.display())]
+    #[error("MODELS_DIR={} is not a folder", .0.display())]
     ModelsDir(PathBuf),
     /// `MODEL_URL` or `MODEL_SHA256`, or that of another model, is invalid.
     #[error("{}", with_variables(variables, &error.to_string()))]

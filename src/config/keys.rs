@@ -144,7 +144,7 @@ impl Key {
         self.collections.iter().any(|pattern| matches(pattern, collection))
     }
 
-    fn of_api_key(secret: &str) -> Self {
+    fn from_api_key(secret: &str) -> Self {
         Self {
             name: API_KEY_NAME.to_owned(),
             digest: Sha256::digest(secret).into(),
@@ -202,7 +202,7 @@ impl TryFrom<KeyArgs> for KeySource {
         Ok(Self {
             is_short,
             warnings,
-            api_key: secret.as_deref().map(Key::of_api_key),
+            api_key: secret.as_deref().map(Key::from_api_key),
             inline: args.keys,
             file,
         })
@@ -258,7 +258,7 @@ impl KeySource {
 
     /// Returns whether the default key is valid.
     pub fn has_default_key(&self) -> bool {
-        self.api_key == Some(Key::of_api_key(DEFAULT_API_KEY))
+        self.api_key == Some(Key::from_api_key(DEFAULT_API_KEY))
     }
 
     /// Returns whether `API_KEY` is short enough to be guessed.
@@ -369,7 +369,7 @@ pub fn toml_lines(
     let lines = [
         Some("[[keys]]".to_owned()),
         Some(format!("name = {name:?}")),
-        Some(format!("sha256 = \"{}\"", FileDigest::of(secret.as_bytes()).sha256)),
+        Some(format!("sha256 = \"{}\"", FileDigest::compute(secret.as_bytes()).sha256)),
         Some(format!("rights = [{rights}]")),
         (!collections.is_empty()).then(|| format!("collections = [{patterns}]")),
         rate_limit_per_minute.map(|limit| format!("rate_limit_per_minute = {limit}")),
@@ -386,7 +386,7 @@ mod tests {
     const DIGEST: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
 
     fn digest_of(secret: &str) -> String {
-        FileDigest::of(secret.as_bytes()).sha256
+        FileDigest::compute(secret.as_bytes()).sha256
     }
 
     fn source(api_key: Option<&str>, keys: Option<&str>) -> Result<KeySource, ConfigError> {
@@ -405,7 +405,7 @@ mod tests {
             [("a,b", "a,b"), ("ios:abc", "ios:abc"), ("a b", "a b"), ("k\n", "k"), ("k\r\n", "k")]
         {
             let keys = source(Some(sent), None).unwrap().keys().unwrap();
-            assert_eq!(keys, [Key::of_api_key(secret)], "{sent:?}");
+            assert_eq!(keys, [Key::from_api_key(secret)], "{sent:?}");
             assert!(keys[0].may(Right::Embed) && keys[0].may(Right::Admin));
         }
         for (key, expected) in [("a,b", true), ("ios:abc", true), ("a b:c", false), ("abc", false)] {
@@ -432,7 +432,7 @@ mod tests {
             KeySource::try_from(KeyArgs { api_key: None, api_key_file, keys_file: None, keys: None })
         };
         let with_mark = source("\u{feff}abc\n").unwrap();
-        assert_eq!(with_mark.keys().unwrap(), [Key::of_api_key("abc")]);
+        assert_eq!(with_mark.keys().unwrap(), [Key::from_api_key("abc")]);
         assert!(with_mark.warnings()[0].contains("byte order mark"));
         for text in ["# the key\nabc\n", "\nabc\n", "abc\n\n"] {
             let error = source(text).unwrap_err().to_string();

@@ -211,7 +211,7 @@ impl TryFrom<ServeArgs> for Config {
         let api_keys = keys.keys()?;
         let mut models = args.engine.models()?;
         for model in &mut models {
-            Arc::make_mut(&mut model.spec).threshold = args.thresholds.of(&model.spec);
+            Arc::make_mut(&mut model.spec).threshold = args.thresholds.threshold_for(&model.spec);
         }
         let segmentation = args.engine.segmentation()?;
         let engine = args.engine.config();

@@ -58,14 +58,16 @@ impl TryFrom<StoreArgs> for StoreConfig {
             (Some("memory:"), _) => return Ok(at(Some(StorePlace::Memory))),
             (Some(url), _) if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
                 let wrong = |error: ServerError| ConfigError::DatabaseUrl {
-                    url: shown(url),
+                    url: mask_secrets(url),
                     reason: error.to_string(),
                 };
-                return Ok(at(Some(StorePlace::Server(Server::of_url(url).map_err(wrong)?))));
+                return Ok(at(Some(StorePlace::Server(Server::from_url(url).map_err(wrong)?))));
             }
             (Some(url), _) => {
-                let wrong =
-                    |reason: &str| ConfigError::DatabaseUrl { url: shown(url), reason: reason.to_owned() };
+                let wrong = |reason: &str| ConfigError::DatabaseUrl {
+                    url: mask_secrets(url),
+                    reason: reason.to_owned(),
+                };
                 let path = url.strip_prefix("sqlite:").ok_or_else(|| wrong(KINDS))?;
                 if path.is_empty()
                     || path.starts_with(":memory:")
@@ -105,7 +107,7 @@ impl TryFrom<StoreArgs> for StoreConfig {
 const KINDS: &str = "should be sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE, memory: or none";
 
 /// Masks the part of a URL that may contain a password.
-fn shown(url: &str) -> String {
+fn mask_secrets(url: &str) -> String {
     match url.split_once(':') {
         Some(("sqlite", _)) => url.to_owned(),
         Some((scheme, _)) if scheme.bytes().all(|byte| byte.is_ascii_lowercase()) => format!("{scheme}:..."),

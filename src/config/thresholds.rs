@@ -20,7 +20,7 @@ pub struct ThresholdArgs {
 
 impl ThresholdArgs {
     /// Returns the configured threshold of a model, or its default.
-    pub fn of(&self, spec: &ModelSpec) -> Threshold {
+    pub fn threshold_for(&self, spec: &ModelSpec) -> Threshold {
         let configured = self.same_speaker_threshold.as_ref().and_then(|all| all.0.get(spec.id));
         configured.map_or(spec.threshold, |similarity| Threshold::set(*similarity))
     }
@@ -73,7 +73,7 @@ mod tests {
         for (text, expected) in cases {
             let both = text.map(str::parse).transpose().map(|same_speaker_threshold| {
                 let args = ThresholdArgs { same_speaker_threshold };
-                (args.of(&resemblyzer).similarity, args.of(&campplus).similarity)
+                (args.threshold_for(&resemblyzer).similarity, args.threshold_for(&campplus).similarity)
             });
             assert_eq!(both, expected.map_err(str::to_owned), "{text:?}");
         }

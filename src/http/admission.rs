@@ -223,7 +223,7 @@ impl Batch<'_> {
     pub(super) async fn all(self, name: impl Fn(usize) -> String) -> Result<Vec<Embedded>, ApiError> {
         let mut all = Vec::with_capacity(self.answers.len());
         for (i, answer) in self.answers.into_iter().enumerate() {
-            all.push(outcome(self.metrics, answer).await.map_err(|error| error.at(name(i)))?);
+            all.push(outcome(self.metrics, answer).await.map_err(|error| error.with_param(name(i)))?);
         }
         Ok(all)
     }

@@ -129,7 +129,7 @@ impl Server {
                     // Tells the client to send nothing more, because the connection is about to close.
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                body_state.answered(expects_continue, &mut answer);
+                body_state.note_response(expects_continue, &mut answer);
                 Ok::<_, Infallible>(answer.map(|body| watched(body, busy)))
             }
         });

@@ -114,7 +114,7 @@ pub(super) enum ApiError {
         max: usize,
     },
     /// The request asks for a different number of dimensions than the model has.
-    #[error("The model's embeddings have {dimension} dimensions; no other number can be asked for")]
+    #[error("The model's embeddings have {dimension} dimensions; no other number is supported")]
     Dimensions {
         /// The dimension of the model's embeddings.
         dimension: usize,
@@ -128,7 +128,7 @@ pub(super) enum ApiError {
         loaded: String,
     },
     /// The embeddings come from models that cannot be compared.
-    #[error("{one} and {other} are unlike models; their embeddings do not compare")]
+    #[error("{one} and {other} are different models; their embeddings are not comparable")]
     ModelMismatch {
         /// The fingerprint of one model.
         one: String,
@@ -156,7 +156,7 @@ pub(super) enum ApiError {
         model: String,
     },
     /// The service stores no speakers.
-    #[error("No speakers are kept here; the service's log tells why at its start (DATABASE_URL)")]
+    #[error("This service stores no speakers; its startup log says why (DATABASE_URL)")]
     NoStore,
     /// An error of the speaker store.
     #[error(transparent)]
@@ -165,7 +165,7 @@ pub(super) enum ApiError {
     #[error(transparent)]
     Import(ImportError),
     /// The route does not accept the content type.
-    #[error("The content type {found:?} is not taken here; send {expected}")]
+    #[error("The content type {found:?} is not accepted here; send {expected}")]
     UnsupportedMediaType {
         /// The content type of the request.
         found: String,
@@ -173,7 +173,7 @@ pub(super) enum ApiError {
         expected: &'static str,
     },
     /// The body has a content encoding. The service decodes none.
-    #[error("The content encoding {found:?} is not decoded here; send the body as it is")]
+    #[error("The content encoding {found:?} is not supported; send the body uncompressed")]
     ContentEncoding {
         /// The content encoding of the request.
         found: String,
@@ -293,8 +293,8 @@ impl From<EmbedError> for ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::OfVoice { index, error } => Self::from(*error).at(format!("voices[{index}]")),
-            StoreError::OfLine { line, error } => Self::from(*error).at(format!("line {line}")),
+            StoreError::OfVoice { index, error } => Self::from(*error).with_param(format!("voices[{index}]")),
+            StoreError::OfLine { line, error } => Self::from(*error).with_param(format!("line {line}")),
             StoreError::Internal(reason) => Self::Internal(reason),
             error => Self::Store(error),
         }
@@ -305,7 +305,7 @@ impl From<ImportError> for ApiError {
     fn from(error: ImportError) -> Self {
         match error {
             ImportError::Malformed { line, .. } => {
-                FieldError::at(&["body", &line.to_string()], "value_error", &error.to_string()).into()
+                FieldError::new(&["body", &line.to_string()], "value_error", &error.to_string()).into()
             }
             ImportError::Read(error) => Self::Store(StoreError::Unavailable { reason: error.to_string() }),
             error => Self::Import(error),
@@ -355,7 +355,7 @@ impl FieldError {
     }
 
     /// Creates an error for a location in the request.
-    pub(super) fn at(loc: &[&str], kind: &'static str, msg: &str) -> Self {
+    pub(super) fn new(loc: &[&str], kind: &'static str, msg: &str) -> Self {
         let part = |part: &&str| part.parse::<usize>().map_or_else(|_| Value::from(*part), Value::from);
         Self { kind, loc: loc.iter().map(part).collect(), msg: msg.to_owned(), input: Value::Null }
     }
@@ -451,10 +451,10 @@ impl ApiError {
     }
 
     /// Adds the location of a part of the body to the error's fields.
-    pub(super) fn within(mut self, loc: &[&str]) -> Self {
+    pub(super) fn with_location(mut self, loc: &[&str]) -> Self {
         if let Self::Validation(fields) = &mut self {
             for field in fields {
-                let place = FieldError::at(loc, "", "").loc;
+                let place = FieldError::new(loc, "", "").loc;
                 field.loc.splice(1..1, place);
             }
         }
@@ -495,7 +495,7 @@ impl ApiError {
     }
 
     /// Attributes the error to one of several recordings or voices.
-    pub(super) fn at(self, param: String) -> Self {
+    pub(super) fn with_param(self, param: String) -> Self {
         match self {
             // A bug or a full queue does not belong to a single recording or voice.
             error if error.is_internal() || error.retry_after_seconds().is_some() => error,
@@ -504,7 +504,7 @@ impl ApiError {
     }
 
     /// Removes the attribution, for a request with a single recording or voice.
-    pub(super) fn of_the_only_one(self) -> Self {
+    pub(super) fn without_param(self) -> Self {
         match self {
             Self::At { error, .. } => *error,
             error => error,

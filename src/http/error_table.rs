@@ -93,20 +93,20 @@ pub(super) const ERROR_KINDS: [ErrorKind; 42] = [
         "model_mismatch",
         409,
         "embeddings of different models, or a speaker without a profile of the model; the response carries `x-should-retry: false`, which OpenAI's SDKs obey",
-        "resemblyzer-0.1.4/00000000 and resemblyzer-0.1.4/39373b86 are unlike models; their embeddings do not compare",
+        "resemblyzer-0.1.4/00000000 and resemblyzer-0.1.4/39373b86 are different models; their embeddings are not comparable",
     ),
     kind("speaker_exists", 409, "another speaker has the id", "There is a speaker \"anna\" already"),
     kind(
         "not_this_speaker",
         409,
         "a voice to enrol is unlike the speaker's profile",
-        "this is not the speaker enrolled so far: the similarity is 0.4100, the threshold is 0.75; force overrides this",
+        "the voice differs from this speaker's enrolments: the similarity is 0.4100, the threshold is 0.75; force overrides this",
     ),
     kind(
         "duplicate_enrolment",
         409,
         "the same recording or embedding is enrolled for another speaker of the collection",
-        "The same is enrolled already, for the speaker \"anna\"",
+        "The same recording or embedding is already enrolled, for the speaker \"anna\"",
     ),
     kind(
         "too_many_speakers",
@@ -118,7 +118,7 @@ pub(super) const ERROR_KINDS: [ErrorKind; 42] = [
         "too_many_enrolments",
         413,
         "the speaker already has 1,024 enrolments",
-        "The speaker has 1024 enrolments, as many as one may have; remove some first",
+        "The speaker has 1024 enrolments, the maximum; remove some first",
     ),
     kind(
         "payload_too_large",
@@ -142,7 +142,7 @@ pub(super) const ERROR_KINDS: [ErrorKind; 42] = [
         "unsupported_media_type",
         415,
         "the route does not accept the content type, or the body has a content encoding; the message names it and the accepted types",
-        "The content type \"image/png\" is not taken here; send audio/*",
+        "The content type \"image/png\" is not accepted here; send audio/*",
     ),
     kind(
         "validation_error",
@@ -179,7 +179,7 @@ pub(super) const ERROR_KINDS: [ErrorKind; 42] = [
         "unfit_recording",
         422,
         "a voice to enrol is noisy, or has several speakers",
-        "the recording has the warning several_speakers: enrol one speaker's voice alone; force overrides this",
+        "the recording has the warning several_speakers: enrol a recording of this speaker only; force overrides this",
     ),
     kind(
         "too_many_recordings",
@@ -215,13 +215,13 @@ pub(super) const ERROR_KINDS: [ErrorKind; 42] = [
         "no_store",
         501,
         "this service keeps no speakers (`DATABASE_URL`)",
-        "No speakers are kept here; the service's log tells why at its start (DATABASE_URL)",
+        "This service stores no speakers; its startup log says why (DATABASE_URL)",
     ),
     kind(
         "store_unavailable",
         503,
         "the database of speakers cannot be read or written at the moment; embedding and comparing still work",
-        "The store of speakers is unavailable; try again shortly",
+        "The database of speakers is unavailable; try again shortly",
     ),
     kind(
         "overloaded",

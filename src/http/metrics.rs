@@ -144,7 +144,7 @@ impl Metrics {
             speakers: SpeakerMetrics::new(&maker),
             connections: ConnectionMetrics::new(&maker),
             live: LiveMetrics::new(&maker),
-            build_info: maker.made(IntGaugeVec::new(
+            build_info: maker.register_metric(IntGaugeVec::new(
                 opts("build_info", "Always 1; the labels say what runs."),
                 &["version", "model", "encoder"],
             )),
@@ -171,13 +171,16 @@ impl HttpMetrics {
             maker.gauge("keys_file_valid", "0 while KEYS_FILE has changed and cannot be used.");
         keys_file_valid.set(1);
         Self {
-            requests: maker.made(IntCounterVec::new(
+            requests: maker.register_metric(IntCounterVec::new(
                 opts("http_requests_total", "Requests answered."),
                 &["route", "method", "status"],
             )),
-            request_seconds: maker.made(HistogramVec::new(request_seconds, &["route"])),
-            errors: maker.made(IntCounterVec::new(opts("errors_total", "Answers with an error."), &["code"])),
-            key_requests: maker.made(IntCounterVec::new(
+            request_seconds: maker.register_metric(HistogramVec::new(request_seconds, &["route"])),
+            errors: maker.register_metric(IntCounterVec::new(
+                opts("errors_total", "Answers with an error."),
+                &["code"],
+            )),
+            key_requests: maker.register_metric(IntCounterVec::new(
                 opts("key_requests_total", "Requests answered, by the name of their key."),
                 &["key"],
             )),
@@ -200,13 +203,17 @@ impl EmbeddingMetrics {
             &[1.0, 2.0, 4.0, 6.0, 8.0],
         );
         Self {
-            stage_seconds: maker.made(HistogramVec::new(stage_seconds, &["stage"])),
-            recordings: maker.made(IntCounter::with_opts(opts("recordings_total", "Recordings embedded."))),
-            batch_windows: maker.made(Histogram::with_opts(batch_windows)),
-            windows: maker.made(IntCounter::with_opts(opts("windows_total", "Windows encoded."))),
-            audio_seconds: maker.made(Counter::with_opts(opts("audio_seconds_total", "Audio embedded."))),
-            speech_seconds: maker
-                .made(Counter::with_opts(opts("speech_seconds_total", "Speech in the audio embedded."))),
+            stage_seconds: maker.register_metric(HistogramVec::new(stage_seconds, &["stage"])),
+            recordings: maker
+                .register_metric(IntCounter::with_opts(opts("recordings_total", "Recordings embedded."))),
+            batch_windows: maker.register_metric(Histogram::with_opts(batch_windows)),
+            windows: maker.register_metric(IntCounter::with_opts(opts("windows_total", "Windows encoded."))),
+            audio_seconds: maker
+                .register_metric(Counter::with_opts(opts("audio_seconds_total", "Audio embedded."))),
+            speech_seconds: maker.register_metric(Counter::with_opts(opts(
+                "speech_seconds_total",
+                "Speech in the audio embedded.",
+            ))),
             queue_depth: maker.gauge("queue_depth", "Recordings that wait or are in work."),
             queue_capacity: maker.gauge("queue_capacity", "Recordings that may wait or be in work."),
             model_loaded: maker.gauge("model_loaded", "Whether the models are loaded."),
@@ -221,7 +228,7 @@ impl LiveMetrics {
             "Time from when audio of a live session is due to be looked at until its events are ready.",
             &REQUEST_BUCKETS,
         );
-        let ended = maker.made(IntCounterVec::new(
+        let ended = maker.register_metric(IntCounterVec::new(
             opts("live_sessions_ended_total", "Live sessions that have ended, by the code of their close."),
             &["code"],
         ));
@@ -229,9 +236,11 @@ impl LiveMetrics {
         Self {
             sessions: maker.gauge("live_sessions", "Live sessions that are open."),
             capacity: maker.gauge("live_sessions_capacity", "Live sessions that may be open."),
-            audio_seconds: maker
-                .made(Counter::with_opts(opts("live_audio_seconds_total", "Audio of live sessions."))),
-            latency_seconds: maker.made(Histogram::with_opts(latency_seconds)),
+            audio_seconds: maker.register_metric(Counter::with_opts(opts(
+                "live_audio_seconds_total",
+                "Audio of live sessions.",
+            ))),
+            latency_seconds: maker.register_metric(Histogram::with_opts(latency_seconds)),
             behind: maker.gauge(
                 "live_sessions_behind",
                 "Live sessions whose audio arrives faster than it is processed.",
@@ -253,7 +262,7 @@ impl SpeakerMetrics {
             "Time until a change of speakers is committed, others before it included.",
             &STORE_BUCKETS,
         );
-        let identified = maker.made(IntCounterVec::new(
+        let identified = maker.register_metric(IntCounterVec::new(
             opts("identifications_total", "Voices searched, by the decision."),
             &["result"],
         ));
@@ -265,10 +274,11 @@ impl SpeakerMetrics {
         Self {
             speakers: maker.gauge("speakers", "Speakers that are kept."),
             store_available,
-            enrolments: maker.made(IntCounter::with_opts(opts("enrolments_total", "Enrolments made."))),
+            enrolments: maker
+                .register_metric(IntCounter::with_opts(opts("enrolments_total", "Enrolments made."))),
             identified,
-            search_seconds: maker.made(Histogram::with_opts(search_seconds)),
-            write_seconds: maker.made(Histogram::with_opts(write_seconds)),
+            search_seconds: maker.register_metric(Histogram::with_opts(search_seconds)),
+            write_seconds: maker.register_metric(Histogram::with_opts(write_seconds)),
         }
     }
 }
@@ -277,7 +287,7 @@ impl ConnectionMetrics {
     fn new(maker: &Maker) -> Self {
         Self {
             open: maker.gauge("connections", "Open connections."),
-            refused: maker.made(IntCounter::with_opts(opts(
+            refused: maker.register_metric(IntCounter::with_opts(opts(
                 "connections_refused_total",
                 "Connections closed because there were too many.",
             ))),
@@ -291,14 +301,14 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    fn made<M: Collector + Clone + 'static>(&self, metric: prometheus::Result<M>) -> M {
+    fn register_metric<M: Collector + Clone + 'static>(&self, metric: prometheus::Result<M>) -> M {
         let metric = metric.expect("the name is valid");
         self.registry.register(Box::new(metric.clone())).expect("the name is new");
         metric
     }
 
     fn gauge(&self, name: &str, help: &str) -> IntGauge {
-        self.made(IntGauge::with_opts(opts(name, help)))
+        self.register_metric(IntGauge::with_opts(opts(name, help)))
     }
 }
 

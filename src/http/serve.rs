@@ -38,13 +38,13 @@ pub enum ServeError {
     #[error("the system does not let the server run: {0}")]
     System(#[from] io::Error),
     /// The server or the loading thread has ended unexpectedly, which is a bug.
-    #[error("the server ended by itself")]
+    #[error("the server stopped unexpectedly")]
     Ended,
     /// A second signal arrived before the last request was answered.
     #[error("stopped before the last requests were answered")]
     Interrupted,
     /// Requests were still in progress when the time to finish them ended.
-    #[error("requests were still in work after {seconds} seconds")]
+    #[error("requests were still running after {seconds} seconds")]
     Unfinished {
         /// The time to finish requests.
         seconds: f64,

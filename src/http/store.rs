@@ -41,12 +41,12 @@ impl Change {
             collection: Some(collection),
             speaker: Some(id),
             speakers: None,
-            ..Self::of_many(action, None, 0)
+            ..Self::for_many(action, None, 0)
         }
     }
 
     /// Describes a change of many speakers, in one collection or more.
-    pub(super) fn of_many(action: &'static str, collection: Option<Identifier>, speakers: usize) -> Self {
+    pub(super) fn for_many(action: &'static str, collection: Option<Identifier>, speakers: usize) -> Self {
         let speakers = Some(speakers);
         Self { action, collection, speaker: None, enrolment: None, other: None, enrolled: 0, speakers }
     }

@@ -93,7 +93,7 @@ impl<N: Fn(usize) -> String> Voices<N> {
                 Voice::Speaker(address) => {
                     let id = address.id.clone();
                     let probe = store::voice_of(state, &caller.key, address, model.id()).await;
-                    let probe = probe.map_err(|error| error.at(name(i)))?;
+                    let probe = probe.map_err(|error| error.with_param(name(i)))?;
                     speakers.push(probe.key);
                     Some(Side {
                         embedding: probe.embedding,
@@ -135,7 +135,7 @@ impl<N: Fn(usize) -> String> EmbeddedVoices<N> {
     /// Returns the embeddings. A segment without speech is an error, like a recording without speech.
     pub(super) fn take_all(&mut self) -> Result<Vec<Side>, ApiError> {
         let named = |(i, side): (usize, Result<Side, PipelineError>)| {
-            side.map_err(|error| ApiError::from(error).at((self.name)(i)))
+            side.map_err(|error| ApiError::from(error).with_param((self.name)(i)))
         };
         std::mem::take(&mut self.sides).into_iter().map(named).collect()
     }
@@ -163,7 +163,7 @@ fn side_of_embedding(model: &EmbedderModel, sent: SentEmbedding, name: &str) -> 
             ApiError::WrongDimension { field: format!("{name}.embedding"), expected, got }
         }
         error @ (EmbeddingError::NotFinite { .. } | EmbeddingError::Zero) => {
-            FieldError::at(&["body", name, "embedding"], "value_error", &error.to_string()).into()
+            FieldError::new(&["body", name, "embedding"], "value_error", &error.to_string()).into()
         }
     })?;
     let evidence = Evidence::new(speech_seconds, warnings.iter().map(String::as_str), 1);

@@ -33,7 +33,7 @@ impl Cache<'_> {
                 return None;
             }
         };
-        let digest = FileDigest::of(&bytes);
+        let digest = FileDigest::compute(&bytes);
         if digest.sha256 != sha256 {
             tracing::warn!(
                 path = %path.display(), found = digest.sha256, expected = sha256,

@@ -87,7 +87,7 @@ pub enum FetchError {
     #[error("{0}")]
     Local(String),
     /// No connection was established within the policy's time.
-    #[error("no connection comes about: {0}")]
+    #[error("the connection failed: {0}")]
     Unreachable(String),
     /// All attempts failed, the last one for this reason.
     #[error("{attempts} attempts failed, the last: {reason}")]
@@ -127,7 +127,7 @@ pub(super) fn fetch(
     }
     let client = client(remote, policy).map_err(|e| FetchError::Local(full_reason(&e)))?;
     let mut download = Download::resume(part);
-    if FileDigest::of(&download.bytes).sha256 == remote.sha256 {
+    if FileDigest::compute(&download.bytes).sha256 == remote.sha256 {
         return Ok(download.bytes);
     }
     let begun = Instant::now();
@@ -163,7 +163,7 @@ fn read_local(remote: &Remote) -> Result<Vec<u8>, FetchError> {
     let path =
         remote.url.to_file_path().map_err(|()| FetchError::Local("it is no path of this machine".into()))?;
     let bytes = std::fs::read(path).map_err(|e| FetchError::Local(e.to_string()))?;
-    match FileDigest::of(&bytes).sha256 {
+    match FileDigest::compute(&bytes).sha256 {
         found if found == remote.sha256 => Ok(bytes),
         found => Err(FetchError::WrongHash { found, expected: remote.sha256.clone() }),
     }
@@ -264,7 +264,7 @@ impl Download {
     /// Compares the hash. If the bytes come from several requests, they may be of different versions, so they are
     /// downloaded anew.
     fn check(&mut self, remote: &Remote) -> Result<(), Failure> {
-        let found = FileDigest::of(&self.bytes).sha256;
+        let found = FileDigest::compute(&self.bytes).sha256;
         if found == remote.sha256 {
             return Ok(());
         }

@@ -137,7 +137,7 @@ impl ModelSource {
             (_, Some(_)) => (&*self.files.onnx.sha256, Origin::Local(path.clone())),
             (_, None) => (self.remote.onnx_sha256(), Origin::Cache(path.clone())),
         };
-        let onnx = checked(read(&path)?, &path, expected)?;
+        let onnx = check_hash(read(&path)?, &path, expected)?;
         Ok(Some((onnx, origin)))
     }
 
@@ -187,7 +187,7 @@ impl ModelSource {
     fn read_local(&self, path: &Path) -> Result<Vec<u8>, ModelError> {
         let onnx = read(path)?;
         match &self.explicit_sha256 {
-            Some(expected) if self.explicit.is_some() => checked(onnx, path, expected),
+            Some(expected) if self.explicit.is_some() => check_hash(onnx, path, expected),
             _ => Ok(onnx),
         }
     }
@@ -201,7 +201,7 @@ impl ModelSource {
             return Ok(bytes);
         }
         let onnx = (self.files.convert)(&bytes)?;
-        match FileDigest::of(&onnx) {
+        match FileDigest::compute(&onnx) {
             digest if digest == self.files.onnx => Ok(onnx),
             digest => Err(ModelError::OtherConversion(digest.sha256)),
         }
@@ -228,8 +228,8 @@ fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
     std::fs::read(path).map_err(|reason| ModelError::Read { path: path.to_owned(), reason })
 }
 
-fn checked(onnx: Vec<u8>, path: &Path, expected: &str) -> Result<Vec<u8>, ModelError> {
-    let found = FileDigest::of(&onnx).sha256;
+fn check_hash(onnx: Vec<u8>, path: &Path, expected: &str) -> Result<Vec<u8>, ModelError> {
+    let found = FileDigest::compute(&onnx).sha256;
     if found == expected {
         return Ok(onnx);
     }

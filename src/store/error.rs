@@ -28,13 +28,13 @@ pub enum StoreError {
         collection: String,
     },
     /// Another speaker has the id.
-    #[error("There is a speaker {speaker:?} already", speaker = .speaker.as_str())]
+    #[error("The speaker {speaker:?} exists already", speaker = .speaker.as_str())]
     SpeakerExists {
         /// The id.
         speaker: Identifier,
     },
     /// The recording or embedding is already enrolled for another speaker.
-    #[error("The same is enrolled already, for {}", speaker_text(.speaker.as_ref()))]
+    #[error("The same recording or embedding is already enrolled, for {}", speaker_text(.speaker.as_ref()))]
     DuplicateEnrolment {
         /// That speaker, unless the client may not know it.
         speaker: Option<Identifier>,
@@ -43,13 +43,13 @@ pub enum StoreError {
     #[error(transparent)]
     Unfit(#[from] Unfit),
     /// The speaker has the maximum number of enrolments.
-    #[error("The speaker has {max} enrolments, as many as one may have; remove some first")]
+    #[error("The speaker has {max} enrolments, the maximum; remove some first")]
     TooManyEnrolments {
         /// The limit.
         max: usize,
     },
     /// The store has the maximum number of speakers.
-    #[error("There are {max} speakers, as many as may be kept")]
+    #[error("There are {max} speakers, the maximum (MAX_SPEAKERS)")]
     TooManySpeakers {
         /// The limit.
         max: usize,
@@ -63,7 +63,7 @@ pub enum StoreError {
         error: Box<StoreError>,
     },
     /// The vectors of one model differ in dimension.
-    #[error("Enrolments of the model {model} have another dimension here")]
+    #[error("Stored enrolments of the model {model} have another dimension")]
     OtherDimension {
         /// The fingerprint.
         model: String,
@@ -77,7 +77,7 @@ pub enum StoreError {
         error: Box<StoreError>,
     },
     /// The database currently cannot be read or written.
-    #[error("The store of speakers is unavailable; try again shortly")]
+    #[error("The database of speakers is unavailable; try again shortly")]
     Unavailable {
         /// The database's reason, for the log.
         reason: String,
@@ -126,7 +126,7 @@ impl StoreError {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The file is not a database.
-    #[error("{path} is no SQLite database", path = path.display())]
+    #[error("{path} is not an SQLite database", path = path.display())]
     NoDatabase {
         /// The file.
         path: PathBuf,
@@ -150,7 +150,7 @@ pub enum OpenError {
         known: i64,
     },
     /// The file's content has been damaged.
-    #[error("{path} is damaged: {reason}; restore a backup, or move it away, with what SQLite has put beside it, to begin anew", path = path.display())]
+    #[error("{path} is damaged: {reason}; restore a backup, or move it and the files beside it away to start empty", path = path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -158,7 +158,7 @@ pub enum OpenError {
         reason: String,
     },
     /// The file is missing, but a part of its database still exists.
-    #[error("{path} is missing, but {file} is left of it; move that away too, or bring the database back", path = path.display(), file = file.display())]
+    #[error("{path} is missing, but {file} remains of it; move that away too, or restore the database", path = path.display(), file = file.display())]
     LeftOver {
         /// The file that is missing.
         path: PathBuf,

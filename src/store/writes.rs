@@ -95,7 +95,7 @@ pub(super) struct Known {
 
 impl Known {
     /// Reads a row of [`BY_DIGEST`].
-    pub(super) fn of(row: &dyn Row) -> Result<Self, StoreError> {
+    pub(super) fn from_row(row: &dyn Row) -> Result<Self, StoreError> {
         Ok(Self {
             enrolment: row.text(0)?.to_owned(),
             key: row.integer(1)?,
@@ -162,10 +162,10 @@ impl Transaction<'_> {
     }
 
     fn created_before(&self, new: &NewSpeaker) -> Result<Option<Speaker>, StoreError> {
-        let known = |voice: &Voice| self.known(&new.collection, voice);
+        let find_known = |voice: &Voice| self.find_known(&new.collection, voice);
         let id = match (&new.id, new.voices.first()) {
             (Some(id), _) => id.clone(),
-            (None, Some(voice)) => match known(voice)? {
+            (None, Some(voice)) => match find_known(voice)? {
                 Some(known) => known.speaker,
                 None => return Ok(None),
             },
@@ -179,7 +179,7 @@ impl Transaction<'_> {
         };
         let mut is_same = found.name == new.details.name && found.metadata == new.details.metadata;
         for voice in &new.voices {
-            is_same &= known(voice)?.is_some_and(|known| known.speaker == address.id);
+            is_same &= find_known(voice)?.is_some_and(|known| known.speaker == address.id);
         }
         match (is_same, &new.id) {
             (true, _) => Ok(Some(found)),
@@ -291,7 +291,7 @@ impl Transaction<'_> {
         rules: &EnrolmentRules,
         so_far: &mut SoFar,
     ) -> Result<Enrolled, StoreError> {
-        match self.known(collection, voice)? {
+        match self.find_known(collection, voice)? {
             Some(known) if known.key == key => {
                 let enrolment = enrolment_by_id(self.sql, key, &known.enrolment)?;
                 return Ok(Enrolled { enrolment, key, is_new: false });
@@ -308,7 +308,7 @@ impl Transaction<'_> {
                 place.insert(ModelSoFar { key, samples: Vec::new() })
             }
         };
-        let similarity = check(voice, Profile::of(&of_model.samples).as_ref(), rules)?;
+        let similarity = check(voice, Profile::from_samples(&of_model.samples).as_ref(), rules)?;
         let id = Uuid::now_v7().to_string();
         let components: Vec<f32> = voice.embedding.components().iter().map(|c| *c as f32).collect();
         let (vector, warnings) = (bytes_of(&components), voice.warnings.join(" "));
@@ -404,11 +404,11 @@ impl Transaction<'_> {
     }
 
     /// Returns the enrolment of the same voice by the same model in a collection.
-    fn known(&self, collection: &Identifier, voice: &Voice) -> Result<Option<Known>, StoreError> {
+    fn find_known(&self, collection: &Identifier, voice: &Voice) -> Result<Option<Known>, StoreError> {
         let fingerprint = voice.embedding.model().fingerprint();
         let mut found = None;
         self.sql.query(BY_DIGEST, &[Value::Bytes(&voice.digest)], &mut |row| {
-            let known = Known::of(row)?;
+            let known = Known::from_row(row)?;
             if known.is_of(collection, fingerprint) {
                 found = Some(known);
             }
@@ -442,11 +442,11 @@ impl Transaction<'_> {
         model: i64,
         samples: &[Sample],
     ) -> Result<Option<Profile>, StoreError> {
-        let Some(profile) = Profile::of(samples) else {
+        let Some(profile) = Profile::from_samples(samples) else {
             self.sql.execute(REMOVE_PROFILE, &[Value::Integer(key), Value::Integer(model)])?;
             return Ok(None);
         };
-        let row = ProfileRow::of(profile);
+        let row = ProfileRow::from_profile(profile);
         self.sql.execute(SET_PROFILE, &row.values(key, model))?;
         Ok(Some(row.profile))
     }
@@ -495,7 +495,7 @@ pub(super) struct ProfileRow {
 }
 
 impl ProfileRow {
-    pub(super) fn of(profile: Profile) -> Self {
+    pub(super) fn from_profile(profile: Profile) -> Self {
         let warnings = profile.warnings.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
         Self { vector: bytes_of(&profile.vector), warnings, profile }
     }

@@ -1,4 +1,4 @@
-// A browser, and a service to look at.
+// A browser and a service for the tests.
 
 import { spawn } from "node:child_process";
 import { createRequire } from "node:module";
@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 
 export const REPOSITORY = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
 
-// What `make browser` installs.
+// `make browser` installs these packages.
 const require = createRequire(path.join(REPOSITORY, "target/browser/package.json"));
 const { chromium } = require("playwright-core");
 export const AXE = require.resolve("axe-core/axe.min.js");
@@ -27,7 +27,7 @@ async function freePort() {
   return port;
 }
 
-/** A service that keeps speakers in memory: its URL, and what stops it. */
+/** Starts a service that stores speakers in memory. Resolves to its URL and a function that stops it. */
 export async function startService(variables = {}) {
   const port = await freePort();
   const environment = {
@@ -52,7 +52,7 @@ export async function startService(variables = {}) {
   throw new Error("the service is not ready after 30 seconds");
 }
 
-/** Chromium whose microphone hears a recording. */
+/** Starts Chromium with a microphone that plays a recording. */
 export function startBrowser() {
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
@@ -63,7 +63,7 @@ export function startBrowser() {
   });
 }
 
-/** A page of a browser of its own that fails a test if something is thrown, blocked or asked for elsewhere. */
+/** Opens the page in a separate browser context. A test fails if the page throws, is blocked or sends requests elsewhere. */
 export async function openPage(browser, url, options = {}) {
   const context = await browser.newContext({ locale: "en-GB", ...options });
   const page = await context.newPage();
@@ -80,13 +80,13 @@ export async function openPage(browser, url, options = {}) {
   return page;
 }
 
-/** Gives the key that the page asks for. */
+/** Enters the key in the page's dialog. */
 export async function giveKey(page, key = KEY) {
   await page.getByLabel("Key", { exact: true }).fill(key);
   await page.getByRole("button", { name: "Use key" }).click();
 }
 
-/** A conversation of two voices by turns, as a WAV of 16 kHz. */
+/** Writes a WAV file at 16 kHz in which two voices speak in turns. */
 export async function conversation() {
   const files = await Promise.all(["alan-1", "beth-1", "alan-2", "beth-2"].map((name) => fs.readFile(voice(name))));
   const samples = Buffer.concat(files.map((file) => file.subarray(file.indexOf("data") + 8)));

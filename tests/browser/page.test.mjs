@@ -1,4 +1,4 @@
-// The page, as people use it: in Chromium, against a running service.
+// Tests the page in Chromium against a running service, as users operate it.
 
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
@@ -24,7 +24,7 @@ after(async () => {
   await service?.stop();
 });
 
-/** A page with its key, at a view. */
+/** Opens the page with its key at a view. */
 async function open(view, options) {
   const page = await openPage(browser, service.url, options);
   await giveKey(page);
@@ -44,7 +44,7 @@ async function close(page) {
 
 const main = (page) => page.locator("main");
 
-/** Records for as long as it takes to hear some seconds of speech. */
+/** Records until the page has heard some seconds of speech. */
 async function record(page, within) {
   await within.getByRole("button", { name: "Record", exact: true }).click();
   const dialog = page.getByRole("dialog", { name: "Record a voice" });
@@ -53,10 +53,10 @@ async function record(page, within) {
   await dialog.getByRole("button", { name: "Use recording" }).click();
 }
 
-/** Enrols a speaker by files. */
+/** Enrols a speaker with files. */
 async function enrol(page, name, ...files) {
   await go(page, "Speakers");
-  const summary = page.getByRole("heading", { name: "Enrol somebody" });
+  const summary = page.getByRole("heading", { name: "Enrol a speaker" });
   if (!(await page.getByLabel(/speaker alone/).isVisible())) await summary.click();
   await page.locator("details").last().getByLabel("Name").fill(name);
   await page.getByLabel(/speaker alone/).setInputFiles(voice(files[0]));
@@ -89,7 +89,7 @@ test("recordings are compared, recoloured and taken along", async () => {
   const groups = page.locator(".groups > li");
   assert.deepEqual(await groups.allInnerTexts(), ["alan-2.wavrecording-1.webm", "beth-1.wavbeth-2.wav"]);
 
-  // The meaning of the threshold is what the service says of such a comparison.
+  // The text below the threshold is the service's statement about such comparisons.
   const slider = page.getByLabel("Threshold");
   await slider.fill("0.8");
   const meaning = await page.locator("#meaning").textContent();
@@ -110,7 +110,7 @@ test("recordings are compared, recoloured and taken along", async () => {
 
   await page.getByRole("button", { name: "Remove recording-1.webm" }).click();
   await recorded.waitFor({ state: "detached" });
-  // What is left is grouped by the threshold that was chosen.
+  // The remaining recordings are grouped with the chosen threshold.
   assert.equal(await slider.inputValue(), "0.995");
   assert.equal(await groups.count(), 3);
   const command = await page.locator("pre").textContent();
@@ -153,23 +153,23 @@ test("speakers are enrolled, identified, corrected and deleted", async () => {
   await page.getByRole("heading", { name: "Beth", level: 4 }).waitFor();
   assert.match(await page.locator(".detail > p").first().textContent(), /^\d+\.\d s of speech/, "no id that was made");
 
-  // What is wrong with a sample is told, and may be overruled.
+  // The page reports what is wrong with a sample, and the user may override it.
   const sample = page.getByLabel("Another sample of Beth");
   await sample.setInputFiles(voice("alan-2"));
   await page.locator(".detail .message.error").getByText(/enrolled/).waitFor();
   await sample.setInputFiles(voice("cole-2"));
-  await main(page).getByText(/this is not the speaker enrolled so far/).waitFor();
-  await page.getByRole("button", { name: "Enrol all the same" }).waitFor();
+  await main(page).getByText(/the voice differs from this speaker's enrolments/).waitFor();
+  await page.getByRole("button", { name: "Enrol anyway" }).waitFor();
   await page.locator("details").last().getByLabel("Name").fill("Nobody");
   await page.getByLabel(/speaker alone/).setInputFiles(voice("alan-2"));
-  await main(page).getByText(/This voice is known as Alan/).waitFor();
+  await main(page).getByText(/This voice matches Alan/).waitFor();
 
-  // The microphone hears alan-1.
+  // The microphone plays alan-1.
   await record(page, page.locator("details").first());
   await main(page).getByText("This is Alan.").waitFor();
   const ranking = await page.locator(".ranking li").allInnerTexts();
   assert.match(ranking[0], /^Alan/);
-  assert.match(await page.locator(".ranking + p").textContent(), /Of searches among 2 for somebody who is not there/);
+  assert.match(await page.locator(".ranking + p").textContent(), /Of searches among 2 for people who are not enrolled/);
 
   await page.getByLabel("Search by name").fill("ALA");
   await list.getByRole("button", { name: /Beth/ }).waitFor({ state: "detached" });
@@ -204,7 +204,7 @@ test("speakers are enrolled, identified, corrected and deleted", async () => {
   await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
   await main(page).getByText("Alan T. is deleted.").waitFor();
   assert.equal(await page.locator(".ranking").count(), 0, "whose voice it was is not known any more");
-  await list.getByText("Nobody.").waitFor();
+  await list.getByText("No speakers yet.").waitFor();
   await close(page);
 });
 
@@ -224,12 +224,12 @@ test("on this machine the well-known key is enough, and a click gives a result",
   await table.getByRole("button").nth(1).click();
   await table.locator("tr.now").waitFor();
 
-  // Two speak at once: it is seen in both lanes.
+  // Overlapping speech is marked in both lanes.
   const overlapping = page.locator(".lane").filter({ has: page.locator(".overlap") });
   assert.equal(await overlapping.count(), 2);
-  await page.getByText(/^Told by CAM\+\+\. Hatched: several speak at once, for 0\.\d s/).waitFor();
+  await page.getByText(/^Model: CAM\+\+\. Hatched: overlapping speech, 0\.\d s/).waitFor();
 
-  // A name that is written is shown everywhere, and downloaded.
+  // An edited name appears everywhere, including in downloads.
   await page.getByLabel("Name of S2").fill("Marcus <M> & Co");
   await table.getByRole("row", { name: /0:03\.8 Marcus <M> & Co It went well/ }).waitFor();
   await page.getByRole("button", { name: /^Play Marcus <M> & Co from 0:03/ }).waitFor();
@@ -242,9 +242,9 @@ test("on this machine the well-known key is enough, and a click gives a result",
   assert.match(vtt, /<v S1>Shall we start\?.*\n\n.*\n<v Marcus &lt;M&gt; &amp; Co>It went well/);
   assert.match(srt, /\nS1: Shall we start\?.*\n\n2\n.*\nMarcus <M> & Co: It went well/);
 
-  // By the other model.
+  // Repeats the analysis with the other model.
   await page.getByLabel("Model").selectOption("Resemblyzer");
-  await page.getByText(/^Told by Resemblyzer\./).waitFor();
+  await page.getByText(/^Model: Resemblyzer\./).waitFor();
   await go(page, "Compare");
   await page.getByRole("table", { name: "Similarities by Resemblyzer, from -1 to 1" }).waitFor();
   await page.getByLabel("Model").selectOption("automatic");
@@ -285,12 +285,12 @@ test("a microphone is listened to live, with a name, and taken along", async () 
   assert.match(String(await save("VTT")), /^WEBVTT\n\n00:00:\d\d\.\d{3} --> 00:00:\d\d\.\d{3}\n<v Alan himself>/);
   const wav = await save("WAV");
   assert.deepEqual([String(wav.subarray(0, 4)), wav.readUInt32LE(40)], ["RIFF", wav.length - 44]);
-  // Once more, by itself.
+  // Starts a second session.
   await page.getByRole("button", { name: "Listen" }).click();
   await page.getByText(/^Listening: 0:0[1-9]/).waitFor();
   await page.getByRole("button", { name: "Stop" }).click();
   await main(page).getByText(/in 0:0/).waitFor();
-  // The other tests' voices are too much like this one.
+  // The voices of the other tests are too similar to this one.
   await go(page, "Speakers");
   await page.getByRole("button", { name: "Delete Alan" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
@@ -318,7 +318,7 @@ test("turns are shown, named, enrolled and downloaded", async () => {
   await page.getByRole("button", { name: "Enrol S1 …" }).waitFor({ state: "detached" });
   assert.equal(await page.getByLabel("Name of S1").inputValue(), "Ann");
 
-  // Enrolled, she has her name the next time, in a transcript too.
+  // After her enrolment, the next result has her name, also in a transcript.
   const transcript = talk.replace("talk.wav", "talk.vtt");
   await fs.writeFile(transcript, "WEBVTT\n\n00:00:01.000 --> 00:00:05.000\nhello\n\n00:00:07.000 --> 00:00:11.000\ngood day\n");
   await page.getByLabel(/A recording of a conversation/).setInputFiles(transcript);
@@ -338,7 +338,7 @@ test("turns are shown, named, enrolled and downloaded", async () => {
   await page.getByRole("button", { name: "Without the transcript" }).click();
   await page.waitForFunction(() => document.querySelectorAll(".lane").length === 1);
   await page.getByRole("table", { name: "Who spoke when" }).waitFor();
-  // What is wrong leaves what is there.
+  // A bad transcript leaves the result in place.
   const wrong = talk.replace("talk.wav", "wrong.srt");
   await fs.writeFile(wrong, "no transcript");
   await page.getByLabel(/A recording of a conversation/).setInputFiles(wrong);
@@ -354,7 +354,7 @@ test("answers that come too late are dropped", async () => {
   const table = page.getByRole("table", { name: /Similarities/ });
   await page.getByLabel(/Recordings to compare/).setInputFiles(["alan-1", "alan-2", "beth-1", "cole-1"].map(voice));
   await table.waitFor();
-  // The answer to the first removal comes after that to the second.
+  // The response to the first removal arrives after the response to the second.
   let n = 0;
   await page.route("**/v1/similarities", async (route) => {
     n += 1;
@@ -376,12 +376,12 @@ test("details belong to their collection", async () => {
   for (const collection of ["one", "two"]) {
     await page.getByLabel("Collection").fill(collection);
     await page.getByLabel("Collection").blur();
-    if (!(await page.getByLabel(/speaker alone/).isVisible())) await page.getByRole("heading", { name: "Enrol somebody" }).click();
+    if (!(await page.getByLabel(/speaker alone/).isVisible())) await page.getByRole("heading", { name: "Enrol a speaker" }).click();
     await page.locator("details").last().getByLabel("Id").fill("ann");
     await enrol(page, `Ann of ${collection}`, "beth-1");
   }
   await page.getByLabel("Collection").fill("one");
-  // Not yet left: what is shown is of the other one still.
+  // The field still has the focus, so the page still shows the other collection.
   const asked = page.waitForRequest((request) => request.method() === "DELETE");
   await page.getByRole("button", { name: "Delete Ann of two" }).dispatchEvent("click");
   await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
@@ -399,12 +399,12 @@ test("a wrong key is told and asked for again, and kept in the tab alone", async
   await giveKey(page, "wrong");
   await page.getByRole("dialog").getByText(/Invalid API key/).waitFor();
   await giveKey(page, "naïve – €");
-  await page.getByRole("dialog").getByText(/signs of ASCII/).waitFor();
+  await page.getByRole("dialog").getByText(/ASCII letters/).waitFor();
   await giveKey(page);
   await page.getByRole("button", { name: "Key: default" }).waitFor();
   await page.reload();
   await page.getByRole("heading", { name: "Compare voices" }).waitFor();
-  // Another key that is none costs nothing.
+  // A wrong key in place of a valid one loses nothing.
   await page.getByLabel(/Recordings to compare/).setInputFiles(voice("alan-1"));
   await page.getByRole("button", { name: "Key: default" }).click();
   await giveKey(page, "wrong");
@@ -417,7 +417,7 @@ test("a wrong key is told and asked for again, and kept in the tab alone", async
   await other.goto(`${service.url}/`);
   await other.getByRole("dialog", { name: "API key" }).waitFor();
   await other.getByRole("button", { name: "Cancel" }).click();
-  await other.getByText("Without a key, this page can show nothing.").waitFor();
+  await other.getByText("This page needs an API key").waitFor();
   await close(page);
 });
 
@@ -432,10 +432,10 @@ test("only what the key may do is shown", async (t) => {
   await go(page, "Speakers");
   await page.getByRole("heading", { name: "Whose voice is it?" }).waitFor();
   await page.getByText("This key may not list speakers.").waitFor();
-  assert.equal(await page.getByText("Enrol somebody").count(), 0);
+  assert.equal(await page.getByText("Enrol a speaker").count(), 0);
   assert.equal(await page.getByRole("button", { name: "Export this collection" }).count(), 0);
   await page.getByRole("link", { name: "Compare" }).click();
-  await page.getByText("it needs the right embed and verify").waitFor();
+  await page.getByText("it needs embed and verify").waitFor();
   await close(page);
 });
 
@@ -464,7 +464,7 @@ test("a service that stops, a recording that is too large and one that is none a
   await fs.writeFile(text, "no recording");
   await input.setInputFiles(text);
   await page.locator("li", { hasText: "none.wav" }).locator(".report.error").waitFor();
-  await page.getByText("This browser cannot draw this file.").waitFor();
+  await page.getByText("This browser cannot show the waveform of this file.").waitFor();
   await small.stop();
   await input.setInputFiles(voice("beth-2"));
   const failed = page.locator("li", { hasText: "beth-2" });
@@ -523,7 +523,7 @@ test("the keyboard is enough", async () => {
 test("nothing stands in the way of screen readers and small screens", async () => {
   const talk = await conversation();
   for (const options of [{}, DARK, PHONE]) {
-    // axe is a script that the page's policy would not let in.
+    // axe is a script that the page's content security policy would block.
     const page = await open("Compare", { ...options, bypassCSP: true, permissions: ["microphone"] });
     const isWide = () => page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
     await page.getByLabel(/Recordings to compare/).setInputFiles(["alan-1", "alan-2", "beth-1"].map(voice));

@@ -1,4 +1,4 @@
-// Pictures of each view, light, dark and as on a phone, into target/screenshots.
+// Saves screenshots of each view in target/screenshots: light, dark and as on a phone.
 
 import fs from "node:fs/promises";
 import path from "node:path";
@@ -13,18 +13,18 @@ const LOOKS = {
 
 const folder = path.join(REPOSITORY, "target/screenshots");
 await fs.mkdir(folder, { recursive: true });
-// With the default key, which the page knows.
+// The page knows the default key.
 const [browser, service] = await Promise.all([startBrowser(), startService({ API_KEY: "" })]);
 const sample = (name) => path.join(REPOSITORY, "assets/voices", `${name}.opus`);
 
 for (const [look, options] of Object.entries(LOOKS)) {
   const page = await openPage(browser, service.url, options);
   const shoot = async (view) => {
-    // What is drawn, and focused, last.
+    // Removes the focus and waits for the last drawing.
     await page.evaluate(() => document.activeElement.blur());
     await page.waitForTimeout(300);
     await page.screenshot({ path: path.join(folder, `${view}-${look}.png`), fullPage: true });
-    // README's: what is seen of the result without scrolling.
+    // The README shows the part of the result that is visible without scrolling.
     await page.locator("main").getByRole("heading").nth(view === "turns" ? 1 : 0).evaluate((element) => element.scrollIntoView());
     await page.screenshot({ path: path.join(folder, `${view}-${look}-top.png`) });
   };
@@ -35,7 +35,7 @@ for (const [look, options] of Object.entries(LOOKS)) {
   await page.getByRole("link", { name: "Speakers" }).click();
   for (const [name, file] of [["Anna", "anna-1"], ["Grace", "grace-1"], ["Marcus", "marcus-1"]]) {
     if (look !== "light") break;
-    if (!(await page.getByLabel(/speaker alone/).isVisible())) await page.getByText("Enrol somebody").click();
+    if (!(await page.getByLabel(/speaker alone/).isVisible())) await page.getByText("Enrol a speaker").click();
     await page.locator("details").last().getByLabel("Name").fill(name);
     await page.getByLabel(/speaker alone/).setInputFiles(sample(file));
     await page.locator("main").getByText(`${name} is enrolled.`).waitFor();

@@ -1,11 +1,11 @@
-//! What the repository promises about its own shape.
+//! Rules for the structure of the repository.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::support::repository;
 
-/// A module may import only from those before it.
+/// A module may import only from modules before it.
 const ORDER: [&str; 31] = [
     "notation",
     "pseudo_random",
@@ -40,10 +40,10 @@ const ORDER: [&str; 31] = [
     "http",
 ];
 
-/// The top of the house: it may import from all.
+/// The outermost modules, which may import from all others.
 const TOP: [&str; 3] = ["cli", "lib", "main"];
 
-/// What only one file (or folder) may name, from the root of `src`.
+/// Names that only one file (or folder) may use. Paths are relative to `src`.
 const ENGINES: [(&str, &[&str]); 31] = [
     ("ort::", &["encoder/onnxruntime.rs"]),
     ("axum", &["http"]),
@@ -82,7 +82,7 @@ const ENGINES: [(&str, &[&str]); 31] = [
     ("tokio_postgres", &["store/postgres"]),
     ("uuid::", &["store"]),
     ("time::", &["store/reads.rs"]),
-    ("rustix::", &["config/store.rs", "http/serve.rs"]),
+    ("rustix::", &["config/store.rs", "http/serve.rs", "store/sqlite/opened.rs"]),
     ("webrtc_vad", &["speech/detector.rs"]),
     ("std::env::", &["config/places.rs", "config/variables.rs", "cli/mod.rs"]),
     ("std::arch", &["encoder/native/simd.rs"]),
@@ -100,7 +100,7 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Each source file's path under `src` of the engine or the service, and its code without comments and unit tests.
+/// Returns the path of each source file under `src` of the engine or the service, and its code without comments and unit tests.
 fn code() -> BTreeMap<String, String> {
     let code_of = |(root, path): (&PathBuf, PathBuf)| {
         let text = std::fs::read_to_string(&path).unwrap();
@@ -116,12 +116,13 @@ fn code() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The paths that a file imports or names: `crate::a::b`, and `super::b` resolved. Groups in braces are taken apart.
+/// Returns the paths that a file imports or names. These are `crate::a::b` and the resolved form of `super::b`. Groups in
+/// braces are expanded.
 fn imports(file: &str, code: &str) -> BTreeSet<Vec<String>> {
     let module: Vec<&str> = file.trim_end_matches(".rs").trim_end_matches("/mod").split('/').collect();
     let mut found = BTreeSet::new();
     for (start, _) in code.match_indices("crate::").chain(code.match_indices("super::")) {
-        // `pub(in crate::http)` is no import.
+        // `pub(in crate::http)` is not an import.
         let before = &code[..start];
         if before.ends_with("(in ") || before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
         {
@@ -140,7 +141,7 @@ fn imports(file: &str, code: &str) -> BTreeSet<Vec<String>> {
         }
         expand(path, rest, &mut found);
     }
-    // Children of a `mod.rs` or of a file in it, named without a prefix.
+    // A `mod.rs`, or a file that declares modules, names its child modules without a prefix.
     for line in code
         .lines()
         .filter_map(|line| line.trim_start().strip_prefix("pub use ").or(line.strip_prefix("use ")))
@@ -196,7 +197,7 @@ fn expand(mut path: Vec<String>, mut rest: &str, found: &mut BTreeSet<Vec<String
     found.insert(path);
 }
 
-/// The file that a path leads to: that of its longest part that is a module.
+/// Returns the file for a path, which is the file of the longest prefix that is a module.
 fn file_of(path: &[String], files: &BTreeMap<String, String>) -> Option<String> {
     (1..=path.len()).rev().find_map(|n| {
         let joined = path[..n].join("/");
@@ -241,7 +242,7 @@ fn no_files_import_each_other_in_a_circle() {
         .iter()
         .map(|(file, targets)| (*file, targets.iter().map(String::as_str).collect()))
         .collect();
-    // A file that imports none of the rest, or that none of the rest imports, is in no circle.
+    // A file is in no cycle if it imports no remaining file, or if no remaining file imports it.
     loop {
         let targets: BTreeSet<&str> = open.values().flatten().copied().collect();
         let Some(done) =
@@ -274,7 +275,7 @@ fn each_outside_engine_is_named_in_one_place() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Statuses are chosen in one place.
+/// Only the files listed here may choose HTTP statuses.
 #[test]
 fn only_errors_choose_statuses() {
     for (file, code) in code() {

@@ -1,4 +1,4 @@
-//! Recordings that have no embedding, and what is said of those that barely have one.
+//! Recordings that have no embedding, and the warnings about recordings that barely have one.
 
 use std::io::Cursor;
 
@@ -24,19 +24,19 @@ fn float_wav(samples: impl IntoIterator<Item = f32>) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// The synthetic voice behind the plainest header.
+/// Returns the synthetic voice as WAV with the simplest header.
 fn plain_voice() -> Vec<u8> {
     wav(voice_samples())
 }
 
-/// The plain voice with some of its 44-byte header replaced.
+/// Returns the plain voice with some bytes of its 44-byte header replaced.
 fn voice_with(offset: usize, bytes: &[u8]) -> Vec<u8> {
     let mut voice = plain_voice();
     voice[offset..offset + bytes.len()].copy_from_slice(bytes);
     voice
 }
 
-// Fields of the 44-byte header.
+// Offsets of fields in the 44-byte header.
 const FORMAT_TAG: usize = 20;
 const CHANNELS: usize = 22;
 const SAMPLE_RATE: usize = 24;
@@ -64,7 +64,7 @@ fn what_has_no_embedding_says_why() {
         let mut file = voice_with(CHANNELS, &9_u16.to_le_bytes());
         file[BLOCK_ALIGN..BLOCK_ALIGN + 2].copy_from_slice(&18_u16.to_le_bytes());
         file[BYTE_RATE..BYTE_RATE + 4].copy_from_slice(&(18 * RATE_HZ).to_le_bytes());
-        // A whole number of frames, so that nothing but the channels is wrong.
+        // The data has a whole number of frames, so that only the channel count is wrong.
         file[DATA_LEN..DATA_LEN + 4].copy_from_slice(&18_000_u32.to_le_bytes());
         file
     };
@@ -144,11 +144,11 @@ fn warnings_are_earned() {
     }
 }
 
-/// Programs that write to a pipe cannot know the length; some write chunks of odd length before the audio.
+/// Programs that write to a pipe cannot know the length. Some programs write chunks of odd length before the audio.
 #[test]
 fn unusual_headers_are_read_as_they_are_meant() {
     let plain = plain_voice();
-    let expected = decode(&plain, DecodeOptions::up_to(60.0)).unwrap();
+    let expected = decode(&plain, DecodeOptions::with_max_seconds(60.0)).unwrap();
     let odd_chunk = [&plain[..36], b"LIST\x03\0\0\0abc\0", &plain[36..]].concat();
     let broken_frame = [plain.as_slice(), b"x"].concat();
     let cases = [
@@ -165,7 +165,8 @@ fn unusual_headers_are_read_as_they_are_meant() {
         ("a wrong length of the file", voice_with(4, &[1, 2, 3, 4]), false),
     ];
     for (name, file, truncated) in cases {
-        let recording = decode(&file, DecodeOptions::up_to(60.0)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let recording =
+            decode(&file, DecodeOptions::with_max_seconds(60.0)).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert!(recording.waveform == expected.waveform, "{name}");
         assert_eq!(recording.truncated, truncated, "{name}");
     }
@@ -178,15 +179,15 @@ fn peak(samples: &[f32]) -> f32 {
 #[test]
 fn the_limit_on_seconds_is_exact() {
     let second = wav(vec![0.25; 16_000]);
-    assert!(decode(&second, DecodeOptions::up_to(1.0)).is_ok());
-    let error = decode(&second, DecodeOptions::up_to(0.999)).unwrap_err();
+    assert!(decode(&second, DecodeOptions::with_max_seconds(1.0)).is_ok());
+    let error = decode(&second, DecodeOptions::with_max_seconds(0.999)).unwrap_err();
     assert_eq!(error, AudioError::TooLong { max_seconds: 0.999 });
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// Whatever is done to a file, decoding it ends in a recording or in an error.
+    /// Decoding a damaged file returns a recording or an error.
     #[test]
     fn mutated_files_never_panic(
         edits in prop::collection::vec((0_usize..60, any::<u8>()), 0..6),
@@ -195,7 +196,7 @@ proptest! {
         let mut file = plain_voice()[..2_000].to_vec();
         edits.iter().for_each(|(at, byte)| file[*at] = *byte);
         file.truncate(length);
-        if let Ok(recording) = decode(&file, DecodeOptions::up_to(1.0)) {
+        if let Ok(recording) = decode(&file, DecodeOptions::with_max_seconds(1.0)) {
             prop_assert!(recording.duration_seconds <= 1.0);
         }
     }

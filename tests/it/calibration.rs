@@ -1,4 +1,4 @@
-//! Decisions that state their error: what answers claim, where they claim nothing, and calibrations fitted to comparisons.
+//! Decisions that state their error rate, cases in which responses state none, and calibrations fitted to comparisons.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ fn recorded(name: &str) -> Vec<u8> {
     std::fs::read(fixture(&format!("audio/{name}.wav"))).unwrap()
 }
 
-/// Two embeddings of about that cosine, each of so many seconds of speech.
+/// Returns two embeddings with about the given cosine, each with its seconds of speech.
 fn pair(share: f32, seconds: [Option<f64>; 2]) -> (Value, Value) {
     (embedding(&components(1), seconds[0]), embedding(&mixed(1, 2, share), seconds[1]))
 }
@@ -55,14 +55,14 @@ fn calibrate(arguments: &[&str], input: &Path, folder: &Path) -> (Option<i32>, S
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
-/// A file of comparisons.
+/// Writes a file of comparisons.
 fn csv(folder: &Path, text: &str) -> PathBuf {
     let path = folder.join("pairs.csv");
     std::fs::write(&path, text).unwrap();
     path
 }
 
-/// Cosines of made-up speakers: those of one are higher.
+/// Returns cosines of made-up speakers. Pairs of the same speaker have higher cosines.
 fn scores(n_speakers: usize, with_same: bool) -> String {
     let mut rows = vec!["speaker_a,speaker_b,seconds_a,seconds_b,campplus".to_owned()];
     let spread = |i: usize| ((i * 7_919) % 1_000) as f64 / 1_000.0 - 0.5;
@@ -94,7 +94,7 @@ fn a_verification_states_its_error() {
         assert!(note.contains(unmeasured), "{unmeasured}: {note}");
     }
 
-    // The decision is that of the evidence, whatever the seconds.
+    // The decision follows the likelihood ratio at every length of speech.
     let mut decisions = BTreeSet::new();
     for (share, seconds) in [(0.2, 1.0), (0.45, 1.0), (0.45, 30.0), (0.5, 9.0), (0.55, 2.0), (0.8, 9.0)] {
         let (a, b) = pair(share, [Some(seconds), Some(seconds)]);
@@ -111,11 +111,11 @@ fn a_verification_states_its_error() {
         assert_eq!((&answer["threshold"], &answer["is_same_speaker"]), (&json!(0.75), &json!(is_same)));
     }
     assert_eq!(decisions.len(), 2, "there are both decisions");
-    // Nothing is known of these: the model's own threshold.
+    // The length of one side is unknown, so the model's own threshold applies.
     let (a, b) = pair(0.4, [None, Some(2.0)]);
     assert_eq!(verify(&server, &json!({"a": a, "b": b}))["threshold"], 0.75);
 
-    // The numbers are the calibration's, by the seconds of both sides.
+    // The figures come from the calibration and depend on the seconds of both sides.
     let calibration = committed("resemblyzer");
     let (a, b) = pair(0.4, [Some(2.0), Some(6.0)]);
     let answer = verify(&server, &json!({"a": a, "b": b}));
@@ -165,7 +165,7 @@ fn nothing_is_claimed_where_it_was_not_measured() {
     let (rate, _, note) = claims(&verify(&server, &json!({"a": a, "b": b})));
     assert!(rate.is_null() && note.contains("clipped"), "{note}");
 
-    // What a profile was made of counts, too.
+    // The recordings behind a profile also count.
     let form = Form::new().part("file", part(narrowband)).text("id", "phone");
     answered(201, server.request("POST", "/v1/speakers").multipart(form).send().unwrap());
     let form = Form::new().part("file", part(recorded("alan-1")));
@@ -218,7 +218,7 @@ fn a_search_among_more_asks_for_more() {
     let probe = embedding(&components(1), Some(5.0));
     let empty = identify(&server, &json!({"voice": probe}));
     assert_eq!((&empty["threshold"], &empty["false_identification_rate"]), (&json!(0.75), &Value::Null));
-    assert_eq!(empty["calibration_note"], "Nobody was searched.");
+    assert_eq!(empty["calibration_note"], "There is no collection \"default\": nobody is enrolled in it.");
     let mut thresholds = Vec::new();
     for n in 1..=60 {
         let voices = [embedding(&mixed(1, n + 1, 0.7), Some(5.0))];
@@ -241,7 +241,7 @@ fn a_search_among_more_asks_for_more() {
     }
     assert!(thresholds.is_sorted() && thresholds[2] > thresholds[0] + 0.02, "{thresholds:?}");
 
-    // What is asked for must be something that the calibration can show; the default need not be.
+    // The calibration must be able to support a requested rate, but not the default rate.
     let asked = |options: Value| {
         let mut body = json!({"voice": probe});
         options.as_object().unwrap().iter().for_each(|(name, value)| body[name] = value.clone());
@@ -284,7 +284,7 @@ fn a_calibration_of_ones_own_takes_the_place_of_the_models() {
     let cases = [
         (
             committed("campplus").to_json(),
-            "is of the model campplus-zh-en-common/92f29b94; there is resemblyzer",
+            "is for the model campplus-zh-en-common/92f29b94; loaded: resemblyzer",
         ),
         (change(|json| json["version"] = json!(2)), "version is 2; this program reads version 1"),
         (change(|json| json["false_accept_rate"]["knots"] = json!({"z": [1.0], "far": [0.1]})), "at least 2"),
@@ -328,12 +328,12 @@ fn scores_of_enough_speakers_make_a_calibration() {
     }
     assert!(report.contains("less than these speakers can show"), "435 pairs show no 0.1 %: {report}");
     let written = std::fs::read(folder.path().join("calibration.json")).unwrap();
-    let written = Calibration::of_json(&written).unwrap();
+    let written = Calibration::from_json(&written).unwrap();
     assert_eq!((&*written.name, &*written.set.description), ("pairs", "made-up voices"));
     assert_eq!(written.model, committed("campplus").model);
-    // None of 435: 1 - 0.05^(1/435).
+    // None of the 435 pairs is accepted falsely, which gives 1 - 0.05^(1/435).
     assert!((written.limits.far_floor - 0.006_863).abs() < 1e-5, "{:?}", written.limits);
-    // Different speakers lie between -0.13 and 0.37, each as often: the model's own calibration has another idea.
+    // Cosines of different speakers are spread evenly from -0.13 to 0.37, unlike in the model's committed calibration.
     let seconds = Seconds { a: 4.0, b: 3.0 };
     let median = written.threshold(0.5, seconds);
     assert!((median - 0.12).abs() < 0.04, "{median}");
@@ -396,18 +396,18 @@ fn what_is_no_calibration_is_refused_with_the_reason() {
         assert_eq!(status, Some(2), "{reason}");
         assert!(!folder.path().join("calibration.json").exists(), "{reason}");
     }
-    // By force, with what three speakers support.
+    // `--force` fits what three speakers support.
     let (status, _, said) = calibrate(&["--force"], &csv(folder.path(), &scores(3, true)), folder.path());
     assert_eq!(status, Some(0), "{said}");
     let written =
-        Calibration::of_json(&std::fs::read(folder.path().join("calibration.json")).unwrap()).unwrap();
+        Calibration::from_json(&std::fs::read(folder.path().join("calibration.json")).unwrap()).unwrap();
     assert!((written.limits.far_floor - 0.631_6).abs() < 1e-3, "{:?}", written.limits);
-    // Without two recordings of a speaker there is no ratio.
+    // A likelihood ratio needs at least two recordings of one speaker.
     let (status, report, said) = calibrate(&[], &csv(folder.path(), &scores(25, false)), folder.path());
     assert_eq!(status, Some(0), "{said}");
     assert!(report.contains("no speaker has two recordings"), "{report}");
     let written =
-        Calibration::of_json(&std::fs::read(folder.path().join("calibration.json")).unwrap()).unwrap();
+        Calibration::from_json(&std::fs::read(folder.path().join("calibration.json")).unwrap()).unwrap();
     assert_eq!(written.log_likelihood_ratio, None);
 }
 
@@ -422,7 +422,7 @@ fn a_folder_of_speakers_is_compared_and_a_bad_file_does_not_end_it() {
             std::fs::copy(fixture(&format!("audio/{name}-{take}.wav")), to).unwrap();
         }
     }
-    // Under the wrong name, and no recording.
+    // One recording is in another speaker's folder, and one file is not a recording.
     std::fs::rename(speakers.join("beth/2.wav"), speakers.join("alan/3.wav")).unwrap();
     std::fs::write(speakers.join("cole/broken.wav"), "no audio").unwrap();
     std::fs::write(speakers.join("notes.txt"), "").unwrap();
@@ -439,10 +439,10 @@ fn a_folder_of_speakers_is_compared_and_a_bad_file_does_not_end_it() {
     let (status, _, said) = calibrate(&["--force", "--name", "three"], &speakers, folder.path());
     assert_eq!(status, Some(1), "written, but one could not be read: {said}");
     let file = folder.path().join("calibration.json");
-    let written = Calibration::of_json(&std::fs::read(&file).unwrap()).unwrap();
+    let written = Calibration::from_json(&std::fs::read(&file).unwrap()).unwrap();
     assert_eq!((&*written.name, &*written.model), ("three", FINGERPRINT));
 
-    // The command line decides by it.
+    // The command line decides with this calibration.
     let (a, b) = (fixture("audio/alan-1.wav"), fixture("audio/alan-2.wav"));
     let verify = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"))
         .env("MODELS", "resemblyzer")
@@ -455,7 +455,8 @@ fn a_folder_of_speakers_is_compared_and_a_bad_file_does_not_end_it() {
     assert_eq!(answer["calibration"], "three");
     assert!(answer["false_accept_rate"].as_f64().unwrap() >= written.limits.far_floor, "{answer}");
 
-    // Of calls, most with the warning: what is fitted to them holds for such, and what is not such is left out.
+    // Most of these recordings are calls and have a warning. The calibration holds for such recordings, and the others
+    // are left out.
     let calls = folder.path().join("calls");
     for name in ["alan", "beth", "cole"] {
         std::fs::create_dir_all(calls.join(name)).unwrap();
@@ -467,7 +468,7 @@ fn a_folder_of_speakers_is_compared_and_a_bad_file_does_not_end_it() {
     std::fs::copy(fixture("audio/alan-2.wav"), calls.join("alan/wide.wav")).unwrap();
     let (_, report, said) = calibrate(&["--force"], &calls, folder.path());
     assert!(report.contains("most recordings have the warning narrowband"), "{report}{said}");
-    let written = Calibration::of_json(&std::fs::read(&file).unwrap()).unwrap();
+    let written = Calibration::from_json(&std::fs::read(&file).unwrap()).unwrap();
     assert_eq!(written.set.warnings, ["narrowband"]);
     assert_eq!(written.set.same_trials, 1, "a wide band is no warning, so it is compared");
 
@@ -494,7 +495,7 @@ fn the_committed_calibrations_are_those_of_the_scores() {
         let (status, _, said) = calibrate(&arguments, &file, folder.path());
         assert_eq!(status, Some(0), "{said}");
         let fitted = std::fs::read(folder.path().join("calibration.json")).unwrap();
-        let fitted = Calibration::of_json(&fitted).unwrap();
+        let fitted = Calibration::from_json(&fitted).unwrap();
         assert_eq!(fitted.set, committed.set);
         for seconds in [Seconds { a: 0.7, b: 0.9 }, Seconds { a: 1.5, b: 6.0 }, Seconds { a: 9.0, b: 12.0 }] {
             for rate in [0.1, 0.01, 0.001] {
@@ -505,7 +506,7 @@ fn the_committed_calibrations_are_those_of_the_scores() {
             let llrs = [&fitted, &committed].map(|c| c.log_likelihood_ratio(0.6, seconds).unwrap());
             assert!((llrs[0] - llrs[1]).abs() < 1e-3, "{id} {seconds:?}: {llrs:?}");
         }
-        // Of speakers that the fit did not know, at each length.
+        // The rates of each length are those of speakers that were left out of the fit.
         assert_eq!(fitted.rates.len(), 6);
         assert_eq!(fitted.rates, committed.rates);
         assert_eq!(fitted.limits, committed.limits);

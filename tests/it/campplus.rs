@@ -1,4 +1,4 @@
-//! CAM++: each stage and whole files against what 3D-Speaker's code computes, and what is done with silence and length.
+//! Compares CAM++'s stages and its embeddings of whole files with 3D-Speaker's code, and tests silence and long recordings.
 
 use std::path::Path;
 
@@ -15,10 +15,10 @@ use super::support::{
     say, voice_samples, wav,
 };
 
-/// In natural logarithms; torchaudio works in `f32`.
+/// In natural logarithms, because torchaudio computes in `f32`.
 const FBANK_TOLERANCE: f32 = 1e-3;
 
-/// A file's golden embedding, not normalised.
+/// The golden embedding of a file, not normalised.
 #[derive(Deserialize)]
 struct Golden {
     path: String,
@@ -36,7 +36,7 @@ fn embed(file: &[u8]) -> (Vec<f64>, usize) {
     (embedding.components().to_vec(), report.windows)
 }
 
-/// The least cosine of files to their golden embeddings, and of which file it is.
+/// Returns the lowest cosine between files and their golden embeddings, and the file that has it.
 fn least_cosine(audio: &Path, files: &[&Golden]) -> (f64, String) {
     let cosines = files.iter().map(|golden| {
         let (embedding, pieces) = embed(&std::fs::read(audio.join(&golden.path)).unwrap());
@@ -74,7 +74,7 @@ fn check_stages(golden: &Path, samples: &[f32]) {
 #[test]
 fn the_manifest_describes_the_committed_file() {
     let committed = std::fs::read(repository().join("models/campplus.onnx")).unwrap();
-    assert_eq!(FileDigest::of(&committed), campplus().spec.files.onnx);
+    assert_eq!(FileDigest::compute(&committed), campplus().spec.files.onnx);
     assert!(committed.len() < 15_000_000);
     assert_eq!(campplus().id.fingerprint(), "campplus-zh-en-common/92f29b94");
 }
@@ -156,13 +156,14 @@ fn every_encoding_gets_the_originals_embedding() {
     assert_eq!((whole.len(), others.len(), narrow.len()), (22, 24, 8));
     check(&audio, &whole, 0.999_99);
     check(&audio, &others, 0.999);
-    // What is missing from narrowband recordings is filled otherwise by each resampler.
+    // Each resampler fills the missing band of narrowband recordings in its own way.
     let (cosine, path) = least_cosine(&audio, &narrow);
     say(&format!("CAM++ on narrowband recordings: {cosine:.5} at the least, of {path}"));
     assert!(cosine >= 0.9, "{path}: {cosine}");
 }
 
-/// Long pauses are cut out: speech in a minute of silence is as good as alone, be the silence digital or 30 dB below the speech.
+/// Long pauses are cut out. Speech within a minute of silence is embedded almost like the speech alone, whether the
+/// silence is digital or 30 dB below the speech.
 #[test]
 fn silence_around_speech_hardly_matters() {
     let speech: Vec<f32> = voice_samples()[..3 * 16_000].to_vec();

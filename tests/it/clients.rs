@@ -1,4 +1,4 @@
-//! Clients as users have them, run against a server: the README's, and those of the Python service's users.
+//! Runs clients against a server: the documented ones, and those written for the Python service.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,14 +7,14 @@ use serde_json::Value;
 
 use super::support::{KEY, Server, fixture, parity_data, repository, say, voice_samples, wav};
 
-/// The fenced blocks of a language in a Markdown file.
+/// Returns the fenced blocks of a language in a Markdown file.
 fn blocks(markdown: &Path, language: &str) -> Vec<String> {
     let text = std::fs::read_to_string(markdown).unwrap();
     let fence = format!("```{language}\n");
     text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }
 
-/// A client's code, with this server's address and key in place of the documented ones.
+/// Returns a client's code with this server's address and key in place of the documented ones.
 fn addressed(code: &str, server: &Server) -> String {
     code.replace("http://localhost:8000", &server.url(""))
         .replace("dev-key-change-me", KEY)
@@ -22,8 +22,8 @@ fn addressed(code: &str, server: &Server) -> String {
         .replace("your-api-key", KEY)
 }
 
-/// A folder with the files that the documented clients read. They are short: a shell may pass their base64 as an
-/// argument, of which Linux takes 128 KiB.
+/// Creates a folder with the files that the documented clients read. The files are short, because a shell may pass their
+/// base64 as an argument, and Linux allows 128 KiB for it.
 fn recordings() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let clip = wav(voice_samples()[..40_000].to_vec());
@@ -33,7 +33,7 @@ fn recordings() -> tempfile::TempDir {
     directory
 }
 
-/// Python with `requests`, if `make setup` has been run.
+/// Returns a Python command with `requests`, if `make setup` has installed it.
 fn python(test: &str) -> Option<Command> {
     let packages = repository().join("target/python");
     if !packages.join("requests").is_dir() {
@@ -77,7 +77,7 @@ fn the_python_client_of_the_python_service_works_unchanged() {
     }
 }
 
-/// Runs each `curl` command of a file's shell blocks that this test can fill in; each must answer JSON without `detail`.
+/// Runs each `curl` command in a file's shell blocks that this test can complete. Each must return JSON without `detail`.
 fn check_curl_lines(markdown: &Path, directory: &Path) {
     if Command::new("curl").arg("--version").output().is_err() {
         say("SKIPPED the curl lines: there is no curl");
@@ -86,7 +86,7 @@ fn check_curl_lines(markdown: &Path, directory: &Path) {
     let server = Server::start();
     let mut n_run = 0;
     for block in blocks(markdown, "bash") {
-        // Embeddings and audio that the text leaves out are no commands.
+        // A block that abbreviates embeddings or audio is not a complete command.
         let is_complete =
             block.contains("curl") && !block.contains("...") && block.contains("localhost:8000");
         let needs_body = block.contains("http://localhost:8000/extract-embedding\n");
@@ -116,7 +116,7 @@ fn the_documented_curl_lines_work() {
 /// Programs whose commands a test cannot run.
 const NOT_RUN: [&str; 2] = ["docker", "make"];
 
-/// A reader follows the pages in this order, with one server and its database.
+/// Tests the pages in reading order, with one server and its database.
 #[test]
 fn every_documented_command_works_in_order() {
     let pages =
@@ -136,7 +136,7 @@ fn every_documented_command_works_in_order() {
     path.push(":");
     path.push(std::env::var_os("PATH").unwrap());
     for page in pages {
-        // What a block exports holds for the blocks behind it.
+        // Variables that a block exports also apply to later blocks.
         let mut script = String::new();
         for block in blocks(&repository().join(page), "bash") {
             let first = block.split_whitespace().next().unwrap();
@@ -151,7 +151,7 @@ fn every_documented_command_works_in_order() {
     }
 }
 
-/// Parses what cannot be run here: Swift needs Apple's or its own toolchain.
+/// Only parses the Swift code, because running it needs Apple's toolchain or a separate one.
 #[test]
 fn the_documented_swift_client_parses() {
     let packages = repository().join("target/sdks/python");
@@ -168,7 +168,7 @@ fn the_documented_swift_client_parses() {
     assert_ne!(run(python.arg("func broken( {")).trim(), "0 errors");
 }
 
-/// Runs the TypeScript of Node, without its types; the browser's function is compiled alone.
+/// Runs the TypeScript code for Node without its types. The function for browsers is only compiled.
 #[test]
 fn the_documented_typescript_clients_work() {
     let packages = repository().join("target/sdks/node");
@@ -200,14 +200,14 @@ fn the_curl_lines_of_the_python_service_work_unchanged() {
     }
 }
 
-/// What Swift's `Codable` structs of the Python service's users need: integers without a fraction, numbers, booleans.
+/// The `Codable` structs in Swift clients of the Python service need integers without a fraction, numbers and booleans.
 #[test]
 fn swift_can_decode_the_answers() {
     let server = Server::start();
     let extracted: Value = server.upload(wav(voice_samples())).json().unwrap();
     assert!(extracted["dimension"].is_u64());
     assert!(extracted["embedding"].as_array().unwrap().iter().all(Value::is_number));
-    // `JSONSerialization` writes a `[Float]` as the doubles nearest to it.
+    // `JSONSerialization` writes a `[Float]` as the nearest doubles.
     let widened: Vec<f64> = extracted["embedding"]
         .as_array()
         .unwrap()
@@ -219,7 +219,7 @@ fn swift_can_decode_the_answers() {
     assert!(compared["similarity"].is_number() && compared["is_same_speaker"] == true, "{compared}");
 }
 
-/// Runs a program of `tests/sdks` against a server; it fails by itself if an answer is not what it should be.
+/// Runs a program of `tests/sdks` against a server. The program fails if a response is wrong.
 fn check_sdk(program: &mut Command) -> String {
     let server = Server::start();
     let clips = ["alan-1", "beth-1"].map(|name| fixture(&format!("audio/{name}.wav")));
@@ -264,7 +264,7 @@ fn openais_node_sdk_works_unchanged() {
     assert!(output.contains("openai works"), "{output}");
 }
 
-/// A command of the tools that `make sdks` installs for OpenAPI documents; none if they are not there.
+/// Returns a command of the OpenAPI tools that `make sdks` installs, or `None` if they are not installed.
 fn openapi_tool(test: &str, module: &str) -> Option<Command> {
     let packages = repository().join("target/sdks/openapi");
     if !packages.join(module.replace('.', "/")).exists() {
@@ -323,7 +323,7 @@ fn schemathesis_finds_nothing() {
         .arg(server.url("/openapi.json"))
         .args(["--url", &server.url(""), "--header", &format!("X-API-Key: {KEY}")])
         .args(["--max-time", &seconds, "--no-color"])
-        // It keeps examples of failures in its working directory.
+        // Schemathesis writes examples of failures to its working directory.
         .current_dir(tempfile::tempdir().unwrap().path())
         .output()
         .unwrap();

@@ -1,4 +1,4 @@
-//! The command line: `embed`, `verify`, `similarities`, `completions`, `man`.
+//! The commands `embed`, `verify`, `similarities`, `completions` and `man`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -26,13 +26,13 @@ fn run(arguments: &[&str]) -> Output {
     program().args(arguments).output().unwrap()
 }
 
-/// The exit status, standard output and standard error.
+/// Returns the exit status, standard output and standard error.
 fn told(output: &Output) -> (Option<i32>, String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
-/// The JSON lines of standard output, or of a file.
+/// Parses the JSON lines of standard output or of a file.
 fn json_lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
 }
@@ -46,7 +46,8 @@ fn embedding(row: &Value) -> Vec<f32> {
         .collect()
 }
 
-/// A folder with two recordings of one voice, one of another in a folder below, a text, and a file that is no recording.
+/// Creates a folder with two recordings of one voice, one of another voice in a subfolder, a text file and a file that is
+/// not a recording.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let copy = |from: &str, to: &str| {
@@ -160,7 +161,7 @@ fn an_output_is_resumed_and_never_replaced_unasked() {
         assert!(code == Some(2) && err.contains("exists; --resume"), "{format}: {err}");
         assert_eq!(std::fs::read(output).unwrap(), before, "{format}");
         if format == "jsonl" || format == "csv" {
-            // A process that was killed in the middle of a line.
+            // Appends the partial line of a process that was killed while writing.
             std::fs::OpenOptions::new()
                 .append(true)
                 .open(output)
@@ -190,7 +191,7 @@ fn an_output_is_resumed_and_never_replaced_unasked() {
             assert_eq!(std::fs::read_to_string(&bad).unwrap(), text);
         }
     }
-    // A list that is missing leaves the output as it is; a list of paths is not the text beside an array.
+    // A missing list leaves the output unchanged, and an array is not written over a list of paths.
     let output = folder.path().join("out.jsonl");
     let before = std::fs::read(&output).unwrap();
     let (code, _, _) = told(&run(&[
@@ -247,7 +248,7 @@ fn windows_and_segments_have_their_times() {
     let rows = json_lines(&out);
     let told: Vec<Value> = rows.iter().map(|row| json!([row["start"], row["end"], row["label"]])).collect();
     assert_eq!(told, [json!([0.5, 2.5, "anna"]), json!([3.0, 5.0, "ben"])]);
-    // Of a recording that was begun, no segment is missing afterwards.
+    // Resuming a partly written recording adds its missing segments.
     let output = folder.path().join("segments.jsonl");
     std::fs::write(&output, out.lines().next().unwrap().to_owned() + "\n").unwrap();
     let arguments = ["embed", "--resume", "--segments", rttm.to_str().unwrap(), recording, "--output"];
@@ -315,7 +316,7 @@ fn similarities_are_a_table_csv_or_json() {
     let path = folder.path().to_str().unwrap();
     let (code, out, err) = told(&run(&["similarities", "--recursive", path]));
     assert_eq!((code, out.lines().count()), (Some(0), 4), "{out}{err}");
-    // As on a terminal, and as on one whose user wants no colours.
+    // With colours as on a terminal, and with `NO_COLOR`.
     for (variables, expected) in [(&["CLICOLOR_FORCE"][..], true), (&["CLICOLOR_FORCE", "NO_COLOR"], false)] {
         let mut coloured = program();
         coloured.args(["similarities", "--recursive", path]).envs(variables.iter().map(|name| (*name, "1")));
@@ -370,7 +371,7 @@ fn bad_inputs_are_one_line_each() {
         (&["embed"], 2, "no recordings: name files"),
         (&["embed", &text("empty")], 2, "there are no recordings in"),
         (&["similarities", &text("a.wav")], 2, "of two voices or more; there is one"),
-        // Before a model is loaded or fetched.
+        // Missing files are reported before a model is loaded or fetched.
         (&["embed", "--model-path", "/no/such", &text("missing.wav")], 2, "missing.wav: No such file"),
         (&["embed", &text("missing.wav"), &text("a.wav")], 1, "unreadable"),
         (&["embed", "--recursive", &text("loop")], 1, "unreadable: File system loop"),
@@ -389,7 +390,7 @@ fn bad_inputs_are_one_line_each() {
         assert_eq!(err.matches(expected).count(), 1, "{arguments:?}: {err}");
         assert!(err.lines().count() <= 2, "{arguments:?}: {err}");
     }
-    // A list that cannot be read ends.
+    // A list that cannot be read ends the command.
     let (code, _, err) = told(&run(&["embed", "--files-from", folder.path().to_str().unwrap()]));
     assert!(code == Some(1) && err.contains("unreadable"), "{err}");
     let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
@@ -401,7 +402,7 @@ fn bad_inputs_are_one_line_each() {
             .unwrap();
         assert_eq!(told(&matrix).0, Some(2), "{format}");
     }
-    // A bad file first: the columns are named all the same. And nobody reads standard error.
+    // The header is correct even if the first file is bad. Standard error cannot be written.
     let columns = program()
         .args(["embed", "--format", "csv", &text("z.mp3"), &text("a.wav")])
         .stderr(full())
@@ -410,7 +411,7 @@ fn bad_inputs_are_one_line_each() {
     let (code, out, _) = told(&columns);
     let widths: Vec<usize> = csv_widths(&out);
     assert_eq!((code, widths), (Some(1), vec![266; 3]), "{out}");
-    // Standard output that takes nothing: a full disk.
+    // Standard output cannot be written, as on a full disk.
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let (code, _, err) =
         told(&program().args(["embed", "-q", &text("a.wav")]).stdout(full).output().unwrap());
@@ -423,7 +424,7 @@ fn bad_inputs_are_one_line_each() {
     }
 }
 
-/// Fields of each row; commas in quotation marks are none.
+/// Returns the number of fields in each row. Quoted commas do not separate fields.
 fn csv_widths(text: &str) -> Vec<usize> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
     reader.records().map(|record| record.unwrap().len()).collect()
@@ -523,7 +524,7 @@ fn every_command_has_help_with_an_example_completions_and_a_page() {
     }
 }
 
-/// The golden embeddings, through the command line.
+/// Compares the command line's embeddings with the golden ones.
 #[test]
 fn the_command_line_gives_the_originals_numbers() {
     let Some(data) = parity_data("the_command_line_gives_the_originals_numbers") else { return };

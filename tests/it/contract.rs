@@ -1,4 +1,4 @@
-//! The HTTP contract: routes, fields, statuses and error shapes, against a server process.
+//! The HTTP contract: routes, fields, statuses and error shapes of a server process.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::support::{KEY, Server, assert_close, assert_error, key_lines, voice};
 
-/// A body of `POST /compare-embeddings` that repeats two numbers.
+/// A body for `POST /compare-embeddings` that repeats two numbers.
 fn pair(first: f64, second: f64, threshold: &Value) -> String {
     json!({"embedding1": vec![first; 256], "embedding2": vec![second; 256], "threshold": threshold})
         .to_string()
@@ -336,7 +336,7 @@ fn a_sane_request_id_comes_back() {
     assert_ne!(id_of(""), id_of(""));
 }
 
-/// Sends a request with a body of zeros as a naive client does, all of it before it reads; the answer's first line.
+/// Sends a whole request with a body of zeros before it reads, as a simple client does. Returns the first line of the response.
 fn send_then_read(server: &Server, head: &str, chunked: bool, body_bytes: usize) -> String {
     let mut connection = TcpStream::connect(&server.address).unwrap();
     connection.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -451,7 +451,7 @@ fn the_api_document_is_as_agreed() {
         for method in operations.as_object().unwrap().keys() {
             let answer = server.request(&method.to_uppercase(), &path).send().unwrap();
             let status = answer.status().as_u16();
-            // Nobody is enrolled.
+            // No speaker is enrolled, so 404 may also mean that the speaker is missing.
             let is_missing = status == 404 && answer.json::<Value>().unwrap()["code"] == "not_found";
             assert!(!is_missing && status != 405, "{method} {path}: {status}");
         }
@@ -507,7 +507,7 @@ fn a_content_type_that_is_not_taken_is_named_with_the_right_one() {
         let request = server.request("POST", path).header("Content-Type", content_type);
         assert_error(&name, request.body(body).send().unwrap(), 415, "unsupported_media_type", expected);
     }
-    // What curl names unless it is told the type.
+    // curl sends this content type by default.
     let body = json!({"audio_base64": BASE64_STANDARD.encode(voice())}).to_string();
     for content_type in ["application/x-www-form-urlencoded", "text/plain;charset=UTF-8"] {
         let request = server.request("POST", "/extract-embedding").header("Content-Type", content_type);
@@ -590,7 +590,8 @@ fn paths_lead_on_relatively() {
     );
 }
 
-/// Clients that wait for `100 Continue` (curl, Go, .NET) and those that do not, refused early: both read the answer.
+/// Some clients wait for `100 Continue` (curl, Go, .NET), and others do not. Both read a response that rejects the
+/// request early.
 #[test]
 fn a_refusal_is_read_by_clients_that_expect_to_continue() {
     let server = Server::start();
@@ -626,7 +627,7 @@ fn a_refusal_is_read_by_clients_that_expect_to_continue() {
             let mut begin = [0; 12];
             connection.read_exact(&mut begin).unwrap();
             if waits {
-                // The client gives up waiting at the same moment, and sends.
+                // At the same moment, the client stops waiting and sends the body.
                 connection.write_all(&body).unwrap();
                 connection.shutdown(std::net::Shutdown::Write).unwrap();
             }

@@ -1,5 +1,4 @@
-//! The files that deploy the service: whether they agree with it and with each other, and with the programs that they are
-//! for.
+//! Checks that the deployment files agree with the service, with each other, and with the programs that read them.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -19,7 +18,7 @@ use super::support::{
     say, voice,
 };
 
-/// Whether a program is installed; says so if it is not.
+/// Returns whether a program is installed, and reports it if not.
 fn has(program: &str, test: &str) -> bool {
     let found = Command::new(program).arg("--help").output().is_ok();
     if !found {
@@ -55,7 +54,7 @@ fn metrics_and_alerts_are_in_prometheus_conventions() {
     promtool(&["check", "metrics"], &server.metrics());
 }
 
-/// Every PromQL expression of the dashboard.
+/// Returns every PromQL expression of the dashboard.
 fn dashboard_expressions() -> Vec<String> {
     let text = std::fs::read_to_string(repository().join("deploy/grafana/dashboard.json")).unwrap();
     let dashboard: Value = serde_json::from_str(&text).unwrap();
@@ -85,14 +84,14 @@ fn dashboard_and_alerts_name_metrics_that_exist() {
     }
 }
 
-/// A Prometheus that is killed when this is dropped.
+/// A Prometheus process that is killed on drop.
 struct Prometheus {
     _process: KilledOnDrop,
     address: String,
 }
 
 impl Prometheus {
-    /// Starts it with our configuration, for one server.
+    /// Starts Prometheus with our configuration for one server.
     fn start(directory: &Path, target: &str) -> Self {
         let ours = repository().join("deploy/prometheus");
         let configuration = std::fs::read_to_string(ours.join("prometheus.yml")).unwrap();
@@ -113,7 +112,7 @@ impl Prometheus {
         Self { _process: KilledOnDrop(process), address }
     }
 
-    /// What the API answers, if it does.
+    /// Returns the response of the API, if there is one.
     fn get(&self, path: &str, query: &[(&str, &str)]) -> Option<Value> {
         let client = reqwest::blocking::Client::builder().no_proxy().build().unwrap();
         let mut url = url::Url::parse(&format!("http://{}/api/v1/{path}", self.address)).unwrap();
@@ -154,7 +153,7 @@ fn file(path: &str) -> String {
     std::fs::read_to_string(repository().join(path)).unwrap()
 }
 
-/// Variables that a deployment file sets, by lines such as `NAME=`, `NAME: ` and `NAME = ` below a heading.
+/// Returns the variables that a deployment file sets below a heading, in lines such as `NAME=`, `NAME: ` and `NAME = `.
 fn variables(text: &str, heading: &str) -> Vec<String> {
     let rest = text.split_once(heading).unwrap_or_else(|| panic!("no {heading}")).1;
     let name = |line: &str| {
@@ -191,11 +190,12 @@ fn deployment_files_agree_with_the_service() {
     for variable in set {
         assert!(help.contains(&format!("[env: {variable}")), "{variable} is no variable of the service");
     }
-    // One port and one path everywhere.
+    // All files use the same port and path.
     for (name, text, port) in [
         ("Dockerfile", &docker, "EXPOSE 8000"),
         ("Dockerfile", &docker, "PORT=8000"),
-        // Without a key, a container would listen where nobody reaches it; with this, it refuses to start and says why.
+        // By default, a container would listen on loopback and be unreachable. With this value, it refuses to start
+        // without a key and says why.
         ("Dockerfile", &docker, "HOST=0.0.0.0"),
         ("docker-compose.yml", &compose, "\"8000:8000\""),
         ("fly.toml", &fly, "internal_port = 8000"),
@@ -224,7 +224,7 @@ fn deployment_files_agree_with_the_service() {
         !fly.lines().any(|line| line.starts_with("app = ")),
         "names of apps are unique among all of Fly.io"
     );
-    // Fly's proxy sends no more than the queue takes.
+    // Fly's proxy sends at most as many requests as the queue takes.
     let number = |name: &str| -> u32 {
         let line = fly.lines().find_map(|line| line.trim().strip_prefix(&format!("{name} = "))).unwrap();
         line.trim_matches('"').parse().unwrap()
@@ -244,14 +244,14 @@ fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
-/// An nginx that is stopped when this is dropped.
+/// An nginx process that is stopped on drop.
 struct Nginx {
     _process: KilledOnDrop,
     address: String,
 }
 
 impl Nginx {
-    /// Starts it with our configuration, for two servers.
+    /// Starts nginx with our configuration for two servers.
     fn start(directory: &Path, servers: [&str; 2]) -> Self {
         let address = free_address();
         let mut ours = file("deploy/nginx/voice-embedding-service.conf");
@@ -266,7 +266,7 @@ impl Nginx {
         Self::run(directory, address, &ours)
     }
 
-    /// Starts it with one server of a location.
+    /// Starts nginx with one server that has this location.
     fn serve(directory: &Path, location: &str) -> Self {
         let address = free_address();
         let server = format!("server {{ listen {address}; absolute_redirect off; {location} }}");
@@ -326,7 +326,7 @@ fn behind_nginx_a_single_retry_cures_what_a_killed_replica_does() {
         more_are_good();
         first.signal("KILL");
         more_are_good();
-        // Another in its place; then the other one is stopped as a deployment would.
+        // Replaces the killed replica, then stops the other one as a deployment would.
         let port = first.address.rsplit_once(':').unwrap().1.to_owned();
         first.exit_code();
         first = Server::spawn(
@@ -346,7 +346,6 @@ fn behind_nginx_a_single_retry_cures_what_a_killed_replica_does() {
     assert_eq!(failed_twice, 0);
 }
 
-/// What was asked of replicas that read a request and then die.
 #[test]
 fn nginx_passes_live_sessions_on() {
     if !has("nginx", "nginx_passes_live_sessions_on") {
@@ -369,6 +368,7 @@ fn nginx_passes_live_sessions_on() {
     assert_eq!(kinds, ["ready", "final"]);
 }
 
+/// Counts the requests that reach replicas which read a request and then close the connection.
 #[test]
 fn nginx_repeats_only_requests_that_store_nothing() {
     if !has("nginx", "nginx_repeats_only_requests_that_store_nothing") {
@@ -404,7 +404,7 @@ fn nginx_repeats_only_requests_that_store_nothing() {
             ("PATCH", "/v1/speakers/anna", 1),
             ("POST", "/v1/import", 1),
             ("GET", "/v1/export", 1),
-            // Once or twice, it is gone.
+            // A repeated deletion has the same result.
             ("DELETE", "/v1/speakers/anna", 2),
         ] {
             asked.store(0, Ordering::Relaxed);
@@ -422,7 +422,7 @@ fn nginx_repeats_only_requests_that_store_nothing() {
     });
 }
 
-/// Three processes on one database: what one has done, the next request finds, wherever it goes.
+/// Three processes share one database. A change through one of them is visible to the next request, whichever process gets it.
 #[test]
 fn behind_nginx_replicas_on_one_database_are_one_service() {
     if !has("nginx", "behind_nginx_replicas_on_one_database_are_one_service") {
@@ -514,7 +514,7 @@ fn kubernetes_manifests_are_valid() {
     }
 }
 
-/// As any path under which a proxy offers the service beside others.
+/// A proxy may offer the service below a path, beside other services.
 #[test]
 fn behind_a_path_prefix_pages_and_redirects_lead_on() {
     if !has("nginx", "behind_a_path_prefix_pages_and_redirects_lead_on") {
@@ -537,7 +537,7 @@ fn behind_a_path_prefix_pages_and_redirects_lead_on() {
         let answer = client.get(url(path)).header("X-API-Key", KEY).send().unwrap();
         assert_eq!((answer.status().as_u16(), answer.url().as_str()), (200, &*url(leads_to)), "{path}");
     }
-    // Swagger UI resolves the server against the document, which it finds beside its own folder.
+    // Swagger UI resolves the server's URL relative to the document, which is in the parent folder.
     let settings = client.get(url("/docs/swagger-initializer.js")).send().unwrap().text().unwrap();
     assert!(settings.contains("\"../openapi.json\""), "{settings}");
     let document: Value = client.get(url("/openapi.json")).send().unwrap().json().unwrap();
@@ -560,7 +560,7 @@ fn the_systemd_unit_is_valid_and_hardened() {
     let text = file("deploy/systemd/voice-embedding-service.service");
     assert!(text.contains(installed));
     std::fs::write(&unit, text.replace(installed, env!("CARGO_BIN_EXE_voice-embedding-service"))).unwrap();
-    // From 0 to 100; what is wrong with it is printed.
+    // The exposure score ranges from 0 to 100. The output says what is wrong.
     for arguments in [&["verify"][..], &["security", "--offline=true", "--threshold=15", "--no-pager"]] {
         let output = Command::new("systemd-analyze").args(arguments).arg(&unit).output().unwrap();
         let said = [output.stdout, output.stderr].concat();

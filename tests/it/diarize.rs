@@ -1,4 +1,4 @@
-//! Who spoke when, and who said what.
+//! Diarization of recordings, and transcripts with speakers.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -48,7 +48,7 @@ fn speakers_are_told_apart_enrolled_and_known_again() {
         (first["audio"]["duration_seconds"].as_f64().unwrap() - samples.len() as f64 / 16_000.0).abs() < 1e-6
     );
 
-    // What the answer says of a speaker is a voice.
+    // The description of a speaker in a response can be sent as a voice.
     let ann = json!({"id": "ann", "name": "Ann", "voices": [first["speakers"][0]]});
     answered(201, server.post_json("/v1/speakers", ann.to_string()));
     let (samples, _) = conversation(&["beth-2", "alan-2"]);
@@ -61,7 +61,7 @@ fn speakers_are_told_apart_enrolled_and_known_again() {
         .map(|s| (s["speaker"].clone(), s["name"].clone()))
         .collect();
     assert_eq!(speakers, [(Value::Null, Value::Null), (json!("ann"), json!("Ann"))], "{second}");
-    // A named one can be sent back, too.
+    // A speaker with a name can also be sent back.
     let again = json!({"a": second["speakers"][1], "b": first["speakers"][0]});
     let verified = answered(200, server.post_json("/v1/verify", again.to_string()));
     assert_eq!(verified["is_same_speaker"], true, "{verified}");
@@ -92,7 +92,7 @@ fn one_voice_is_one_speaker_and_a_given_number_is_kept() {
     assert_eq!(alone["segments"][0]["margin"], Value::Null);
     let two = Form::new().part("file", part(samples)).text("num_speakers", "2");
     assert_eq!(answered(200, send(&server, two))["speakers"].as_array().unwrap().len(), 2);
-    // Too short for more than one window, whatever is asked for.
+    // This recording fits in one window, so it has one speaker whatever number the request sets.
     let short = samples_of("alan-1")[8_000..18_000].to_vec();
     let form = Form::new().part("file", part(short)).text("num_speakers", "5");
     assert_eq!(answered(200, send(&server, form))["speakers"].as_array().unwrap().len(), 1);
@@ -113,7 +113,7 @@ fn channels_are_taken_one_by_one_if_that_is_wanted() {
     };
     let mut writer = hound::WavWriter::new(std::io::Cursor::new(&mut stereo), spec).unwrap();
     for i in 0..n {
-        // Both at once, each on a channel; the third is silent.
+        // Both speak at once, each on a channel. The third channel is silent.
         for sample in [at(&alan, i), at(&beth, i), 0.0] {
             writer.write_sample((sample * 32_767.0) as i16).unwrap();
         }
@@ -129,7 +129,7 @@ fn channels_are_taken_one_by_one_if_that_is_wanted() {
         channels.insert(segment["label"].as_str().unwrap().to_owned(), segment["channel"].clone());
     }
     assert_eq!(Vec::from_iter(channels), [("S1".to_owned(), json!(0)), ("S2".to_owned(), json!(1))]);
-    // Overlapping turns of two channels: what lies in the one is not the other's.
+    // Turns of two channels overlap. Speech in one channel does not count for the other.
     let rttm = Form::new().part("file", Part::bytes(stereo.clone()).file_name("call.wav"));
     let rttm = send(&server, rttm.text("channel", "split").text("response_format", "rttm")).text().unwrap();
     assert!(
@@ -157,7 +157,7 @@ fn a_transcript_comes_back_with_speakers_in_its_own_format() {
             json!({"voice": {"audio_base64": base64(&wav(samples.clone()))}, "transcript": transcript});
         answered(200, server.post_json("/v1/diarize", json.to_string()))["transcript"].clone()
     };
-    // A part over the change, with words: it is split there. Fields that nobody knows stay.
+    // A segment with words that spans the change of speaker is split there. Unknown fields are kept.
     let word = |word: &str, start: f64| json!({"word": word, "start": start, "end": start + 0.3, "probability": 0.9});
     let words = [
         word(" One", change - 1.5),
@@ -189,14 +189,14 @@ fn a_transcript_comes_back_with_speakers_in_its_own_format() {
     );
     assert_eq!(said["segments"][0]["words"][1]["speaker"], "S1");
     assert_eq!(said["segments"][0]["words"][1]["probability"], 0.9);
-    // Words beside the parts, as OpenAI's API answers them, split them likewise.
+    // Words beside the segments, as in OpenAI's API, split segments in the same way.
     let mut beside = whisper.clone();
     beside["words"] = beside["segments"][0]["words"].take();
     beside["segments"][0].as_object_mut().unwrap().remove("words");
     let said = transcribed(&beside);
     assert_eq!(said["segments"].as_array().unwrap().len(), 2, "{said}");
     assert_eq!(said["words"][3]["speaker"], "S2");
-    // Words alone, as OpenAI's API may answer; and nothing is lost of what is empty or unaligned.
+    // OpenAI's API may also return words only. Empty and unaligned entries are kept.
     let mut alone = beside.clone();
     alone.as_object_mut().unwrap().remove("segments");
     let said = transcribed(&alone);
@@ -210,7 +210,7 @@ fn a_transcript_comes_back_with_speakers_in_its_own_format() {
         (&json!("S1"), &json!("S1"), &json!(1))
     );
     assert_eq!(said["segments"][1]["words"], json!([]));
-    // The text of a split part is its own, with what the words lack.
+    // Each part of a split segment keeps its share of the segment's text, including punctuation that the words lack.
     let punctuated = json!([{"start": change - 2.0, "end": change + 2.0, "text": "Well-known, one! (Three) four?", "words": [
         {"word": "Well", "start": change - 1.9, "end": change - 1.6}, {"word": "known", "start": change - 1.6, "end": change - 1.3},
         {"word": "one", "start": change - 1.3, "end": change - 1.0}, {"word": "Three", "start": change + 0.9, "end": change + 1.2},
@@ -220,7 +220,7 @@ fn a_transcript_comes_back_with_speakers_in_its_own_format() {
         said.as_array().unwrap().iter().map(|part| part["text"].as_str().unwrap()).collect();
     assert_eq!(texts.concat(), "Well-known, one! (Three) four?", "{said}");
     assert!(texts[0].starts_with("Well-known, one!") && texts[1].contains("Three"), "{said}");
-    // Editors leave blanks on empty lines.
+    // Some editors leave blanks on empty lines.
     let said = transcribed(&json!(
         "1\r\n00:00:00,500 --> 00:00:02,000\r\none\r\n \r\n2\r\n00:00:02,000 --> 00:00:03,000\r\ntwo\r\n3\r\n00:00:03,000 --> 00:00:04,000\r\nthree\r\n"
     ));
@@ -228,7 +228,7 @@ fn a_transcript_comes_back_with_speakers_in_its_own_format() {
         said,
         "1\n00:00:00,500 --> 00:00:02,000\nS1: one\n\n2\n00:00:02,000 --> 00:00:03,000\nS1: two\n\n3\n00:00:03,000 --> 00:00:04,000\nS1: three\n\n"
     );
-    // Without words the part goes to whom most of it is.
+    // Without words, the segment goes to the speaker who covers most of it.
     let plain = json!([{"start": 0.5, "end": change + 0.5, "text": "one"}, {"start": change + 1.0, "end": change + 3.0, "text": "two"}]);
     let said = transcribed(&plain);
     assert_eq!(
@@ -246,7 +246,7 @@ fn a_transcript_comes_back_with_speakers_in_its_own_format() {
     let vtt = "WEBVTT\n\nNOTE a comment\n\nfirst\n00:01.000 --> 00:03.500 align:start\n<v Somebody>Hello &amp; <i>welcome</i></v>\n";
     let said = transcribed(&json!(vtt));
     assert_eq!(said, "WEBVTT\n\n00:00:01.000 --> 00:00:03.500\n<v S1>Hello &amp; <i>welcome</i>\n\n");
-    // As a file of a form, answered in another format.
+    // Sends the transcript as a file of a form and asks for another format.
     let form = Form::new()
         .part("file", self::part(samples.clone()))
         .part(
@@ -305,9 +305,9 @@ fn a_request_brings_names_and_recordings_of_speakers() {
     });
     let answer = answered(200, server.post_json("/v1/diarize", json.to_string()));
     assert_eq!(names(&answer), [json!([null, "Alan"]), json!([null, "Beth Lee"])], "{answer}");
-    // The names are of this request alone.
+    // The names apply to this request only.
     assert_eq!(names(&answered(200, send(&server, file()))), [json!([null, null]), json!([null, null])]);
-    // Two references of one voice leave open whose it is.
+    // Two references with the same voice leave the name open.
     let twins = file()
         .text("known_speaker_names", "Beth")
         .part("known_speaker_references", reference("beth-2"))
@@ -320,7 +320,7 @@ fn a_request_brings_names_and_recordings_of_speakers() {
     let fields: Vec<(&str, &str)> = fields.iter().map(|fields| (fields[1], fields[7])).collect();
     assert_eq!(fields, [("Team_call.final", "S1"), ("Team_call.final", "Beth_Lee")]);
 
-    // As OpenAI answers it.
+    // The expected response is that of OpenAI's API.
     let transcript = json!({"segments": [
         {"start": turns[0].start, "end": turns[0].end, "text": " Shall we?"},
         {"start": turns[1].start, "end": turns[1].end, "text": " Yes."},
@@ -382,7 +382,7 @@ fn bad_requests_say_what_is_wrong() {
         (file().text("min_speakers", "4").text("max_speakers", "3"), 422, "validation_error", "max_speakers"),
         (file().text("overlap", "maybe"), 422, "validation_error", "overlap"),
         (file().text("response_format", "docx"), 422, "validation_error", "docx"),
-        (file().text("transcript", "what was said"), 422, "validation_error", "neither JSON of a known form"),
+        (file().text("transcript", "what was said"), 422, "validation_error", "neither JSON in a known format"),
         (file().text("transcript", "{\"text\": \"x\"}"), 422, "validation_error", "its keys are text."),
         (file().text("response_format", "diarized_json"), 422, "validation_error", "send transcript"),
         (file().text("known_speaker_names[]", "Ann"), 422, "validation_error", "1 names and 0 references"),
@@ -511,7 +511,8 @@ fn the_command_line_tells_turns_of_many_files() {
     assert_eq!(output.status.code(), Some(2));
 }
 
-/// A made-up recording of so many turns of 4 seconds, one speaker after the other, half a second of which the next one speaks into.
+/// Returns a made-up recording with turns of 4 seconds, in which the speakers alternate. Each turn overlaps the next by
+/// half a second.
 fn made_up(n_turns: usize, n_speakers: usize, spread: f32) -> Heard {
     let mut state = 1_u64;
     let mut component = || {
@@ -528,7 +529,7 @@ fn made_up(n_turns: usize, n_speakers: usize, spread: f32) -> Heard {
         let frame = |i: usize| {
             let seconds = (window.start + 270 * i + 495) as f64 / 16_000.0;
             let turn = turn_at(seconds);
-            // A window has at most three turns; the third may be the first speaker's again.
+            // A window has at most three turns. The third may be the first speaker's again.
             let local = |turn: usize| 1 + (turn - first) % n_speakers.min(3);
             let is_spoken_into = seconds % 4.0 < 0.5 && turn > first && n_speakers > 1;
             let other = if is_spoken_into { turn - 1 } else { turn };
@@ -571,7 +572,7 @@ fn any_number_of_speakers_is_found_whatever_the_length() {
             assert_eq!(found.turns.len(), n_turns, "{name}");
             assert!((overlap / (n_turns - 1) as f64 - 0.5).abs() < 0.1, "{name}: {overlap}");
         }
-        // One at a time: as much speech, without overlap.
+        // Without overlap, the amount of speech is the same.
         let alone =
             diarize(&heard, &TurnOptions { overlap: false, ..options.clone() }, Pace::UNBROKEN).unwrap();
         assert!(alone.turns.windows(2).all(|pair| pair[0].seconds.end <= pair[1].seconds.start), "{name}");
@@ -585,7 +586,7 @@ fn any_number_of_speakers_is_found_whatever_the_length() {
     }
 }
 
-/// Two voices at once for some seconds, in the middle of 20.
+/// Returns 20 seconds in which two voices overlap for some seconds in the middle.
 fn overlapping() -> Vec<f32> {
     let (alan, beth) = (samples_of("alan-1"), samples_of("beth-1"));
     let mut samples = vec![0.0; 20 * 16_000];
@@ -593,7 +594,7 @@ fn overlapping() -> Vec<f32> {
         samples[at..].iter_mut().zip(voice).for_each(|(to, sample)| *to += sample);
     };
     add(&alan, 16_000);
-    // The first three seconds are also alan's last.
+    // The first three seconds of beth overlap alan's last three.
     add(&beth, 16_000 + alan.len() - 48_000);
     add(&alan, 16_000 + alan.len() + beth.len() - 48_000 + 16_000);
     samples
@@ -629,7 +630,7 @@ fn turns_overlap_where_two_speak_at_once_unless_one_at_a_time_is_wanted() {
     let alone = answered(200, ask(&[("overlap", "false")]));
     assert_eq!(alone["overlap_seconds"], 0.0);
     assert!(times(&alone).windows(2).all(|pair| pair[1].0 >= pair[0].1), "{alone}");
-    // The same turns as lines, and as parallel cues.
+    // The same turns as RTTM lines, and as parallel cues.
     let rttm = ask(&[("response_format", "rttm")]).text().unwrap();
     assert_eq!(rttm.lines().count(), times(&both).len());
     let vtt = ask(&[("response_format", "vtt")]).text().unwrap();
@@ -699,8 +700,8 @@ fn recordings_of_every_length_have_turns_and_what_is_no_speech_has_none() {
     assert_eq!(answers["half a second"]["audio"]["warnings"], json!(["short_speech"]));
 }
 
-/// How far real conversations and meetings are from their references, without collar and with overlap. Source of the bounds: what the
-/// reference implementation reaches (docs/diarization.md).
+/// Error rates on real conversations and meetings, without collar and with overlap. The bounds come from the reference
+/// implementation (docs/diarization.md).
 #[test]
 fn error_rates_of_real_recordings_are_as_documented() {
     let Some(data) = parity_data("error_rates_of_real_recordings_are_as_documented") else { return };
@@ -726,7 +727,7 @@ fn error_rates_of_real_recordings_are_as_documented() {
     }
 }
 
-/// A file of RTTM: when each speaker speaks.
+/// Reads the turns of an RTTM file.
 fn reference(path: &Path) -> Vec<(Range<f64>, String)> {
     let text = std::fs::read_to_string(path).unwrap();
     let turn = |line: &str| {
@@ -737,7 +738,7 @@ fn reference(path: &Path) -> Vec<(Range<f64>, String)> {
     text.lines().map(turn).collect()
 }
 
-/// Words of 0.4 s in each turn: transcribed by who speaks, without saying who.
+/// Returns words of 0.4 s in each turn, with their speakers. The transcript contains only the words.
 fn words_of(turns: &[(Range<f64>, String)]) -> Vec<(f64, String)> {
     let mut words = Vec::new();
     for (turn, speaker) in turns {
@@ -768,7 +769,7 @@ fn words_of_real_conversations_get_their_speakers() {
             let output = command(&arguments, &[&conversation.with_extension("flac")]);
             let said: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
             assert_eq!(said.len(), words.len());
-            // The speaker that most words of a label are of.
+            // Each label is matched with the speaker of most of its words.
             let mut counts: HashMap<(&str, &str), usize> = HashMap::new();
             for (said, (_, speaker)) in said.iter().zip(&words) {
                 *counts.entry((said["speaker"].as_str().unwrap(), speaker)).or_default() += 1;

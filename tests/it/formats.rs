@@ -1,4 +1,4 @@
-//! Audio in every container and codec, recognised by content; damaged files of each.
+//! Audio in every container and codec, recognised by content, and damaged files of each.
 
 use serde_json::Value;
 use voice_embedding_service::audio::{AudioError, DecodeOptions, decode};
@@ -6,7 +6,7 @@ use voice_embedding_service::report::Warning;
 
 use super::support::{Server, assert_error, cosine, fixture, pipeline, session};
 
-/// The same two seconds of a synthetic voice in each encoding, and the least cosine to the plain WAV.
+/// Files with the same two seconds of a synthetic voice in each encoding, and the lowest allowed cosine to the plain WAV.
 const ENCODINGS: [(&str, f64); 17] = [
     ("clip.flac", 0.999_999),
     ("clip.aiff", 0.999_999),
@@ -41,7 +41,7 @@ fn every_encoding_decodes_to_the_same_voice() {
             pipeline.embed(&mut session, &file(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
         let cosine = cosine(embedding.components(), plain.components());
         assert!(cosine >= least_cosine, "{name}: {cosine:.6}");
-        // ADPCM fills its last block, which is 64 ms.
+        // ADPCM fills its last block, which has 64 ms.
         assert!((report.duration_seconds - 2.0).abs() < 0.064, "{name}: {} s", report.duration_seconds);
         assert!(!report.warnings.contains(&Warning::Truncated), "{name}");
     }
@@ -80,7 +80,7 @@ fn a_file_cut_short_is_answered_from_what_decodes() {
         "clip.amr",
     ] {
         let whole = file(name);
-        let recording = decode(&whole[..whole.len() * 7 / 10], DecodeOptions::up_to(10.0))
+        let recording = decode(&whole[..whole.len() * 7 / 10], DecodeOptions::with_max_seconds(10.0))
             .unwrap_or_else(|e| panic!("{name}: {e}"));
         assert!(recording.truncated, "{name}");
         let seconds = recording.duration_seconds;
@@ -88,14 +88,15 @@ fn a_file_cut_short_is_answered_from_what_decodes() {
     }
 }
 
-/// What writes to a pipe, as a browser's recorder does, cannot say how long it is.
+/// Programs that write to a pipe, such as a browser's recorder, do not know the length.
 #[test]
 fn a_file_of_unknown_length_is_whole() {
     let mut caf = file("clip.caf");
     let length_at = caf.windows(4).position(|name| name == b"data").unwrap() + 4;
     caf[length_at..length_at + 8].fill(0xff);
     for (name, file) in [("clip-live.webm", file("clip-live.webm")), ("clip.caf", caf)] {
-        let recording = decode(&file, DecodeOptions::up_to(10.0)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let recording =
+            decode(&file, DecodeOptions::with_max_seconds(10.0)).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert!(!recording.truncated, "{name}");
         assert!((recording.duration_seconds - 2.0).abs() < 0.02, "{name}: {} s", recording.duration_seconds);
     }
@@ -104,7 +105,7 @@ fn a_file_of_unknown_length_is_whole() {
 #[test]
 fn the_limit_on_seconds_holds_for_every_encoding() {
     for (name, _) in ENCODINGS {
-        let error = decode(&file(name), DecodeOptions::up_to(1.0)).unwrap_err();
+        let error = decode(&file(name), DecodeOptions::with_max_seconds(1.0)).unwrap_err();
         assert_eq!(error, AudioError::TooLong { max_seconds: 1.0 }, "{name}");
     }
 }

@@ -1,10 +1,10 @@
-//! Whole files against the embeddings that the real Resemblyzer gives them.
+//! Compares embeddings of whole files with those of the original Resemblyzer.
 
 use std::path::Path;
 
 use super::support::{Golden, cosine, fixture, golden, parity_data, pipeline, session};
 
-/// Embeds each file and gives its cosine to golden; at 16 kHz, windows and speech must be golden's too.
+/// Embeds each file and returns its cosine to the golden embedding. At 16 kHz, windows and speech must equal the golden ones.
 fn cosines(audio: &Path, files: &[&Golden]) -> Vec<f64> {
     let pipeline = pipeline();
     let mut session = session();
@@ -26,7 +26,7 @@ fn cosines(audio: &Path, files: &[&Golden]) -> Vec<f64> {
     files.iter().map(&mut cosine_of).collect()
 }
 
-/// Checks each file's cosine and, last, their mean.
+/// Checks the cosine of each file, and then their mean.
 fn check(audio: &Path, files: &[&Golden], least: f64, least_mean: f64) {
     assert!(!files.is_empty());
     let cosines = cosines(audio, files);
@@ -81,9 +81,8 @@ fn every_encoding_gets_the_originals_embedding() {
     check(&data.join("audio"), &same, 0.999_99, 0.999_99);
     check(&data.join("audio"), &higher, 0.999_5, 0.999_9);
     check(&data.join("audio"), &lower, 0.999, 0.999);
-    // The original reads Ogg Opus with libopus and WebM with another decoder, and a window of voice detection comes out
-    // otherwise: on one file, its two embeddings of the same Opus packets have a cosine of 0.995. libopus is what is
-    // followed here.
+    // The original reads Ogg Opus with libopus and WebM with another decoder, which changes one window of voice detection. On
+    // one file, its two embeddings of the same Opus packets have a cosine of 0.995. This service follows libopus.
     let of_opus_twin = |line: &Golden| {
         let twin = line.path.replace(".webm", ".opus");
         let twin = golden.iter().find(|line| line.path == twin).unwrap();

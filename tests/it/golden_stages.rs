@@ -1,4 +1,4 @@
-//! Each stage against what the real Resemblyzer computes, fed with Resemblyzer's own input to that stage.
+//! Compares each stage with that of the original Resemblyzer, on Resemblyzer's own input to that stage.
 
 use std::path::{Path, PathBuf};
 
@@ -17,16 +17,16 @@ use super::support::{assert_close, fixture, model, parity_data, session};
 /// The original sums squares in `f32`.
 const LEVEL_TOLERANCE: f32 = 1e-6;
 
-/// Relative; both FFTs work in `f32`.
+/// Relative, because both FFTs compute in `f32`.
 const MEL_TOLERANCE: f32 = 1e-4;
 
-/// What counts as nothing, relative to the loudest band of a frame.
+/// Smaller values count as zero, relative to the loudest band of a frame.
 const MEL_FLOOR: f32 = 1e-7;
 
-/// LSTM steps in `f32` summed in another order.
+/// LSTM steps in `f32` are summed in another order.
 const EMBEDDING_TOLERANCE: f32 = 1e-5;
 
-/// The intermediates of one file.
+/// The intermediate results for one file.
 struct Stages(PathBuf);
 
 impl Stages {
@@ -125,10 +125,11 @@ fn every_stage_is_the_originals_on_real_speech() {
     directories.iter().for_each(|directory| check(directory));
 }
 
-/// What the difference of soxr's and rubato's filters leaves, in dB; with another cut-off it is 46.
+/// The lowest allowed ratio of the signal to the difference between soxr's and rubato's output, in dB. With another
+/// cut-off, the ratio is 46.
 const LEAST_SIGNAL_OVER_DIFFERENCE_DB: f64 = 60.0;
 
-/// soxr and rubato filter a little differently just below 8 kHz; what they do to speech must be the same.
+/// The filters of soxr and rubato differ slightly just below 8 kHz, but their effect on speech must be the same.
 #[test]
 fn resampling_44_1_khz_is_soxrs_without_delay() {
     let Some(data) = parity_data("resampling_44_1_khz_is_soxrs_without_delay") else {
@@ -136,7 +137,7 @@ fn resampling_44_1_khz_is_soxrs_without_delay() {
     };
     let file = std::fs::read(data.join("audio/encodings/1688-0005-s16-44100.wav")).unwrap();
     let expected: Vec<f32> = Stages(data.join("golden/stages/1688-0005-s16-44100")).vector("resampled.npy");
-    let recording = audio::decode(&file, DecodeOptions::up_to(60.0)).unwrap();
+    let recording = audio::decode(&file, DecodeOptions::with_max_seconds(60.0)).unwrap();
     let actual = recording.waveform.samples();
     assert_eq!(actual.len(), expected.len());
     let energy = |samples: &mut dyn Iterator<Item = f32>| samples.map(|s| f64::from(s).powi(2)).sum::<f64>();
@@ -148,7 +149,7 @@ fn resampling_44_1_khz_is_soxrs_without_delay() {
     );
 }
 
-/// Speech-band tones at every kind of ratio, primes included, come out where and as loud as they went in.
+/// Resampling keeps the time and level of speech-band tones at every kind of ratio, including primes.
 #[test]
 fn resampling_keeps_tones_in_place() {
     for rate_hz in

@@ -1,4 +1,4 @@
-//! Files made to hurt: damaged at random, found by the fuzzers, and small ones that expand to hours.
+//! Hostile files: damaged at random, found by the fuzzers, or small but expanding to hours of audio.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -10,26 +10,26 @@ use voice_embedding_service::audio::{AudioError, DecodeOptions, decode};
 use super::support::containers::crc;
 use super::support::{KEY, Server, assert_error, files_under, fixture, repository, voice};
 
-/// Random changes made to a file of each encoding.
+/// Number of random changes to a file of each encoding.
 const MUTATIONS: u64 = 2_000;
 
-/// Random changes made to each file of an unusual kind.
+/// Number of random changes to each unusual file.
 const ODD_MUTATIONS: u64 = 400;
 
-/// Of those, how many are also sent to a server.
+/// Number of changed files that are also sent to a server.
 const SENT_MUTATIONS: u64 = 50;
 
-/// The longest that any file may take, in an unoptimised build on a busy machine too.
+/// The longest time for any file, also in an unoptimised build on a busy machine.
 const MAX_TIME: Duration = Duration::from_secs(2);
 
-/// A file of each encoding.
+/// Returns a file of each encoding.
 fn formats() -> Vec<PathBuf> {
     let files = files_under(fixture("encodings"));
     assert!(files.len() >= 17);
     files
 }
 
-/// A file of each encoding and each unusual kind, with the number of changes to make.
+/// Returns a file of each encoding and of each unusual kind, with the number of changes to make.
 fn all_kinds() -> VecDeque<(PathBuf, u64)> {
     let odd = files_under(fixture("odd"));
     assert!(odd.len() >= 26);
@@ -37,7 +37,7 @@ fn all_kinds() -> VecDeque<(PathBuf, u64)> {
     formats.chain(odd.into_iter().map(|path| (path, ODD_MUTATIONS))).collect()
 }
 
-/// The file with some bytes changed, most of them in its header, and perhaps cut. The seed decides.
+/// Returns the file with some bytes changed, most of them in its header, and perhaps cut short. The seed determines the changes.
 fn mutated(file: &[u8], seed: u64) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut file = file.to_vec();
@@ -60,10 +60,10 @@ fn damaged_files_neither_panic_nor_take_long() {
             let whole = std::fs::read(&path).unwrap();
             for seed in 0..n_mutations {
                 let begun = Instant::now();
-                let outcome = decode(&mutated(&whole, seed), DecodeOptions::up_to(600.0));
+                let outcome = decode(&mutated(&whole, seed), DecodeOptions::with_max_seconds(600.0));
                 assert!(begun.elapsed() < MAX_TIME, "{} {seed}: {:?}", path.display(), begun.elapsed());
                 if let Err(error) = outcome {
-                    // That is what a decoder's panic becomes.
+                    // A decoder's panic becomes this error.
                     let panicked = error.to_string().contains("cannot be decoded");
                     assert!(!panicked, "{} {seed}", path.display());
                 }
@@ -87,7 +87,7 @@ fn damaged_files_are_never_our_fault() {
     }
 }
 
-/// The fuzzers' seeds, and the files that they once broke something with.
+/// Sends the fuzzers' seeds and the files that once broke something.
 #[test]
 fn what_fuzzers_found_is_answered() {
     let seeds = |target: &str| {
@@ -113,7 +113,7 @@ fn what_fuzzers_found_is_answered() {
             .post("/extract-embedding/upload")
             .header("X-API-Key", KEY)
             .header("Content-Type", "multipart/form-data; boundary=X")
-            // The fuzzer's first byte is the length of the pieces.
+            // The fuzzer's first byte sets the size of the pieces.
             .body(body[1..].to_vec());
         let status = form.send().unwrap().status().as_u16();
         assert!([200, 415, 422].contains(&status), "{}: {status}", path.display());
@@ -121,7 +121,7 @@ fn what_fuzzers_found_is_answered() {
     assert_eq!(server.upload(voice()).status(), 200);
 }
 
-/// Memory that decoding may take, in bytes, whatever the file says.
+/// Memory that decoding may take for any file, in bytes.
 #[cfg(target_os = "linux")]
 const MAX_MEMORY: u64 = 100 << 20;
 
@@ -142,12 +142,12 @@ fn small_files_that_expand_to_hours_are_refused_in_little_memory() {
 #[test]
 fn what_expands_is_decoded_up_to_the_limit() {
     for (name, bomb) in bombs() {
-        let error = decode(&bomb, DecodeOptions::up_to(5.0)).unwrap_err();
+        let error = decode(&bomb, DecodeOptions::with_max_seconds(5.0)).unwrap_err();
         assert_eq!(error, AudioError::TooLong { max_seconds: 5.0 }, "{name}");
     }
 }
 
-/// Ten hours in a few hundred kilobytes.
+/// Returns files that hold ten hours of audio in a few hundred kilobytes.
 fn bombs() -> [(&'static str, Vec<u8>); 3] {
     const TEN_HOURS_AT_8_KHZ: u64 = 36_000 * 8_000;
     [
@@ -157,8 +157,8 @@ fn bombs() -> [(&'static str, Vec<u8>); 3] {
     ]
 }
 
-/// Ten hours of silence at 8 kHz, mono, 16 bits, as constant subframes (RFC 9639, sections 8.2, 9.1 and 9.2.3), with a
-/// header that announces a number of samples.
+/// Returns ten hours of silence at 8 kHz, mono, 16 bits, as constant subframes (RFC 9639, sections 8.2, 9.1 and 9.2.3).
+/// The header announces the given number of samples.
 fn flac_silence(announced_samples: u64) -> Vec<u8> {
     const BLOCK: u16 = 60_000;
     const N_FRAMES: u32 = 4_800;
@@ -169,7 +169,7 @@ fn flac_silence(announced_samples: u64) -> Vec<u8> {
     file.extend(rate_channels_bits_samples.to_be_bytes());
     file.extend([0; 16]);
     for number in 0..N_FRAMES {
-        // Fixed block size, given in 16 bits; 8 kHz; one channel; 16 bits.
+        // Fixed block size, stored in 16 bits; 8 kHz; one channel; 16 bits.
         let mut frame = vec![0xff, 0xf8, 0x74, 0x08];
         frame.extend(char::from_u32(number).unwrap().to_string().bytes());
         frame.extend((BLOCK - 1).to_be_bytes());
@@ -182,8 +182,8 @@ fn flac_silence(announced_samples: u64) -> Vec<u8> {
     file
 }
 
-/// Ten hours of Opus packets of two bytes (RFC 6716, section 3.2.5: six frames of 20 ms without data) in Ogg pages (RFC
-/// 3533, section 6), the last of which announces a number of samples.
+/// Returns ten hours of Opus packets of two bytes (RFC 6716, section 3.2.5: six frames of 20 ms without data) in Ogg
+/// pages (RFC 3533, section 6). The last page announces the given number of samples.
 fn opus_silence(announced_samples: u64) -> Vec<u8> {
     const PACKETS: u32 = 300_000;
     const PACKETS_A_PAGE: u32 = 255;

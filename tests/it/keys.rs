@@ -1,4 +1,4 @@
-//! Keys with rights: where they come from, what each may do, and how they change while the service runs.
+//! Keys with rights: their sources, their permissions, and changes to them while the service runs.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use super::support::{KEY, Server, assert_error, eventually, key_lines, voice};
 
 const RIGHTS: [&str; 6] = ["embed", "verify", "identify", "enrol", "read", "admin"];
 
-/// Each route that takes a key, and the right that it asks for.
+/// Each route that takes a key, and the right that it requires.
 const ROUTES: [(&str, &str, Option<&str>); 30] = [
     ("post", "/extract-embedding", Some("embed")),
     ("post", "/extract-embedding/upload", Some("embed")),
@@ -140,7 +140,7 @@ fn api_key_is_one_key_and_may_come_from_a_file() {
     assert_eq!([status(&server, "from a file"), status(&server, "dev-key-change-me")], [200, 401]);
 }
 
-/// The recipe of docs/operation.md: a new key beside the old one, then the old one's end, without a restart.
+/// Follows docs/operation.md: adds a new key, then removes the old one, without a restart.
 #[test]
 fn keys_change_while_the_service_runs() {
     let directory = tempfile::tempdir().unwrap();
@@ -163,7 +163,7 @@ fn keys_change_while_the_service_runs() {
     assert!(server.metrics().contains("voice_embedding_keys_file_valid 0"));
     assert_eq!([status(&server, "before"), status(&server, "after")], [200, 200]);
 
-    // Without a signal, by way of a link as Kubernetes changes it: within ten seconds, and a bit.
+    // Without a signal, the service notices a changed link, as in Kubernetes, within ten seconds. The test allows two more.
     let other = directory.path().join("other.toml");
     std::fs::write(&other, &new).unwrap();
     std::fs::remove_file(&file).unwrap();

@@ -1,5 +1,5 @@
-//! Every kind of recording that README lists, in every usual wrapping: as long as what decodes, with the embedding of the plain
-//! file, and no warning that is not true.
+//! Every documented kind of recording in every usual container. The length is that of the decoded audio, the embedding is
+//! that of the plain file, and each warning is true.
 
 use std::ops::Range;
 
@@ -21,24 +21,24 @@ fn samples() -> Vec<i16> {
     data.as_chunks().0.iter().map(|bytes| i16::from_le_bytes(*bytes)).collect()
 }
 
-/// The samples behind the plainest header, of 44 bytes.
+/// Returns the samples with the simplest header, which has 44 bytes.
 fn clip() -> Vec<u8> {
     let data = bytes_of(i16::to_le_bytes);
     wav(*b"RIFF", 0, &fmt(1, 2, 16, &[]), data.len() as u32, &data)
 }
 
 fn decoded(file: &[u8]) -> Result<Recording, AudioError> {
-    decode(file, DecodeOptions::up_to(30.0))
+    decode(file, DecodeOptions::with_max_seconds(30.0))
 }
 
-/// A WAV file with this format chunk.
+/// Returns a WAV file with this format chunk.
 fn wav(magic: [u8; 4], riff_len: u32, fmt: &[u8], data_len: u32, data: &[u8]) -> Vec<u8> {
     let len = |n: u32| if magic == *b"RIFX" { n.to_be_bytes() } else { n.to_le_bytes() };
     let fmt_len = len(fmt.len() as u32);
     [&magic[..], &len(riff_len), b"WAVEfmt ", &fmt_len, fmt, b"data", &len(data_len), data].concat()
 }
 
-/// A format chunk of little-endian numbers: codec, channels, rate, bytes a second, block, bits, and what follows.
+/// Returns a format chunk of little-endian numbers: codec, channels, rate, bytes per second, block size, bits and the rest.
 fn fmt(tag: u16, align: u16, bits: u16, rest: &[u8]) -> Vec<u8> {
     let rate = 16_000_u32;
     let bytes_per_second = rate * u32::from(align);
@@ -47,7 +47,7 @@ fn fmt(tag: u16, align: u16, bits: u16, rest: &[u8]) -> Vec<u8> {
     [fields.concat(), more.concat()].concat()
 }
 
-/// What an extensible format chunk adds: valid bits, no channel mask, and the codec in a GUID.
+/// Returns the extension of an extensible format chunk: valid bits, no channel mask, and the codec in a GUID.
 fn extension(valid_bits: u16, tag: u16) -> Vec<u8> {
     let guid_tail = [0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xaa, 0, 0x38, 0x9b, 0x71];
     [&22_u16.to_le_bytes()[..], &valid_bits.to_le_bytes(), &[0; 4], &tag.to_le_bytes(), &guid_tail].concat()
@@ -113,7 +113,7 @@ fn companded_wav_is_read_behind_every_header() {
     let file = read("encodings/clip-mulaw.wav");
     let data = &file[file.windows(4).position(|name| name == b"data").unwrap() + 8..];
     let raw = RawFormat { format: SampleFormat::MuLaw, sample_rate_hz: 16_000, channels: 1 };
-    let expected = decode_raw(data, raw, DecodeOptions::up_to(30.0)).unwrap();
+    let expected = decode_raw(data, raw, DecodeOptions::with_max_seconds(30.0)).unwrap();
     let n = data.len() as u32;
     let fact = |fmt: Vec<u8>, frames: u32| {
         let head = wav(*b"RIFF", 0, &fmt, n, data);
@@ -135,7 +135,7 @@ fn companded_wav_is_read_behind_every_header() {
     }
 }
 
-/// Files made with ffmpeg from the clip, and the least cosine to it. What an encoder adds is at most 0.12 seconds.
+/// Files that ffmpeg made from the clip, and their lowest allowed cosine to it. An encoder adds at most 0.12 seconds.
 const FILES: [(&str, f64); 31] = [
     ("vbr-without-xing.mp3", 0.98),
     ("clip.mp2", 0.96),
@@ -205,14 +205,14 @@ fn amr_is_the_same_in_a_file_and_in_3gp() {
     {
         let (alone, in_3gp) = (decoded(&read(alone)).unwrap(), decoded(&read(in_3gp)).unwrap());
         assert_eq!(alone.waveform.samples().len(), n_frames * 320);
-        // An edit list may leave out what fills the last frame, and the resampler hears that a little earlier.
+        // An edit list may leave out the padding of the last frame, so the resampler's output differs slightly earlier.
         let (alone, in_3gp) = (alone.waveform.samples(), in_3gp.waveform.samples());
         assert!((32_000..=alone.len()).contains(&in_3gp.len()), "{}", in_3gp.len());
         assert!(alone[..31_000] == in_3gp[..31_000]);
     }
 }
 
-/// The length is what decodes, whatever a header counts.
+/// The length is that of the decoded audio, not the count in a header.
 #[test]
 fn no_count_in_a_header_is_taken_for_the_length() {
     let mp3 = read("encodings/clip.mp3");
@@ -259,7 +259,7 @@ fn no_count_in_a_header_is_taken_for_the_length() {
     }
 }
 
-/// Where the second frame of an MP3 file begins, behind that of its Xing header.
+/// Returns the offset of the second frame of an MP3 file, after the frame with the Xing header.
 fn mp3_frame_behind(file: &[u8]) -> usize {
     let tag = file.windows(4).position(|name| name == b"Xing" || name == b"Info").unwrap();
     tag + 4 + file[tag + 4..].windows(2).position(|sync| sync[0] == 0xff && sync[1] & 0xe0 == 0xe0).unwrap()
@@ -269,7 +269,7 @@ fn id3v1() -> Vec<u8> {
     [&b"TAG"[..], &[b'a'; 125]].concat()
 }
 
-/// A header and one item.
+/// Returns a tag with a header and one item.
 fn ape_tag() -> Vec<u8> {
     let item = b"\x01\0\0\0\0\0\0\0Title\0a";
     let size = (item.len() as u32 + 32).to_le_bytes();
@@ -280,7 +280,7 @@ fn ape_tag() -> Vec<u8> {
 }
 
 fn with_cue_sheet(flac: &[u8]) -> Vec<u8> {
-    // STREAMINFO is the first block, of 34 bytes behind its head of 4.
+    // STREAMINFO is the first block. It has 34 bytes after its header of 4 bytes.
     let mut block = vec![5, 0, 1, 0x8c];
     block.resize(4 + 396, 0);
     block[4 + 136] = 0x80;
@@ -294,7 +294,7 @@ fn with_cue_sheet(flac: &[u8]) -> Vec<u8> {
     [&head[..], &block, frames].concat()
 }
 
-/// An Ogg file whose positions begin later.
+/// Returns an Ogg file whose positions start later.
 fn shifted(file: &[u8], by: u64) -> Vec<u8> {
     let mut file = file.to_vec();
     let pages: Vec<usize> = (0..file.len() - 4).filter(|at| &file[*at..*at + 4] == b"OggS").collect();
@@ -310,18 +310,18 @@ fn shifted(file: &[u8], by: u64) -> Vec<u8> {
     file
 }
 
-/// As RFC 3533 describes it.
+/// Computes the checksum of a page as defined in RFC 3533.
 fn ogg_checksum(page: &[u8]) -> u32 {
     let shift = |sum: u32| if sum >> 31 == 1 { sum << 1 ^ 0x04c1_1db7 } else { sum << 1 };
     page.iter().fold(0, |sum, byte| (0..8).fold(sum ^ u32::from(*byte) << 24, |sum, _| shift(sum)))
 }
 
-/// A file without a stretch of bytes.
+/// Returns a file without a range of bytes.
 fn without(file: &[u8], stretch: Range<usize>) -> Vec<u8> {
     [&file[..stretch.start], &file[stretch.end..]].concat()
 }
 
-/// The offsets of some bytes in a file.
+/// Returns the offsets of some bytes in a file.
 fn places(file: &[u8], bytes: &[u8]) -> Vec<usize> {
     (0..file.len()).filter(|at| file[*at..].starts_with(bytes)).collect()
 }
@@ -331,7 +331,7 @@ fn edit_lists_cut_both_ends() {
     let mut file = read("encodings/clip.m4a");
     let whole = decoded(&file).unwrap().duration_seconds;
     let list = file.windows(4).position(|name| name == b"elst").unwrap() + 4;
-    // Version 0, one entry: length in the movie's ticks (milliseconds), then the start in the media's.
+    // Version 0, one entry: length in the movie's ticks (milliseconds), then the start in the media.
     file[list + 8..list + 12].copy_from_slice(&1_000_u32.to_be_bytes());
     let cut = decoded(&file).unwrap().duration_seconds;
     assert!((whole - 2.0).abs() < 0.07 && (cut - 1.0).abs() < 0.01, "{whole} s, {cut} s");
@@ -418,7 +418,7 @@ fn a_refusal_names_what_was_recognised() {
             "samples alone",
             samples().iter().flat_map(|sample| sample.to_le_bytes()).collect(),
             true,
-            "audio/pcm;rate=16000",
+            "samples without a header need",
         ),
         ("WMA", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9".to_vec(), true, "ASF"),
         ("text", b"@voice.wav".to_vec(), true, "it begins with \"@voice.wav\""),
@@ -460,7 +460,7 @@ fn one_channel_is_taken_or_their_mean() {
 #[test]
 fn samples_without_a_header_are_what_their_sender_says() {
     let raw = |format| RawFormat { format, sample_rate_hz: 16_000, channels: 1 };
-    let options = DecodeOptions::up_to(30.0);
+    let options = DecodeOptions::with_max_seconds(30.0);
     let expected = decoded(&clip()).unwrap().waveform;
     let cases = [
         (SampleFormat::S16(Endian::Little), bytes_of(i16::to_le_bytes)),

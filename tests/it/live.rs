@@ -1,4 +1,4 @@
-//! Live sessions: what a real client sees.
+//! Live sessions from the point of view of a client.
 
 use std::net::TcpStream;
 use std::ops::Range;
@@ -17,13 +17,13 @@ use tokio_tungstenite::tungstenite::{Bytes, Error, HandshakeError, Message, WebS
 
 use super::support::{self, KEY, Server, answered, key_lines, wav};
 
-/// A client of a session.
+/// The client of a session.
 struct Client {
     socket: WebSocket<TcpStream>,
     events: Vec<Value>,
 }
 
-/// How a session ended: the code of the close, if there was one.
+/// The code of the close message at the end of a session, if there was one.
 type Ended = Option<u16>;
 
 impl Client {
@@ -31,7 +31,7 @@ impl Client {
         Self::try_open(server, query, &[("X-API-Key", KEY)]).expect("the handshake is accepted")
     }
 
-    /// A session, or the status and the code of the refusal.
+    /// Opens a session, or returns the status and the code of the rejection.
     fn try_open(
         server: &Server,
         query: &str,
@@ -64,7 +64,7 @@ impl Client {
         self.socket.send(Message::text(message.to_string())).unwrap();
     }
 
-    /// Reads events until one of a type, which is returned.
+    /// Reads events up to the next event of a type, and returns it.
     fn until(&mut self, kind: &str) -> Value {
         loop {
             let event =
@@ -90,7 +90,7 @@ impl Client {
         }
     }
 
-    /// Reads until the end.
+    /// Reads events until the session ends.
     fn ended(&mut self) -> Ended {
         loop {
             if let Err(ended) = self.next() {
@@ -114,19 +114,19 @@ fn closed(error: &Error) -> Ended {
     }
 }
 
-/// Voices one after the other with pauses between, as samples of 16 bits, and when each has its turn.
+/// Returns 16-bit samples of voices that speak in turns with pauses between them, and the times of the turns.
 fn conversation(names: &[&str]) -> (Vec<u8>, Vec<Range<f64>>) {
     let (samples, turns) = support::conversation(names);
     let bytes = samples.iter().flat_map(|sample| ((sample * 32_767.0) as i16).to_le_bytes()).collect();
     (bytes, turns)
 }
 
-/// The same as a file.
+/// Returns the same audio as a file.
 fn file_of(bytes: &[u8]) -> Vec<u8> {
     wav(bytes.as_chunks::<2>().0.iter().map(|bytes| f32::from(i16::from_le_bytes(*bytes)) / 32_768.0))
 }
 
-/// What does not depend on the service's last bit: turns and labels to the hundredth of a second.
+/// Returns the parts of a response that do not depend on rounding: turns and labels, rounded to a hundredth of a second.
 fn outline(answer: &Value) -> Vec<(String, i64, i64)> {
     let hundredths = |time: &Value| (time.as_f64().unwrap() * 100.0).round() as i64;
     let segments = answer["segments"].as_array().unwrap().iter();
@@ -141,20 +141,20 @@ fn a_session_tells_turns_and_names_and_ends_with_the_files_answer() {
     let server = Server::start();
     let (bytes, turns) = conversation(&["alan-1", "beth-1", "alan-2", "beth-2"]);
     let form = Form::new().part("file", Part::bytes(file_of(&bytes)).file_name("call.wav"));
-    let of_file = answered(200, server.request("POST", "/v1/diarize").multipart(form).send().unwrap());
-    let ann = json!({"id": "ann", "name": "Ann", "voices": [of_file["speakers"][0]]});
+    let from_file = answered(200, server.request("POST", "/v1/diarize").multipart(form).send().unwrap());
+    let ann = json!({"id": "ann", "name": "Ann", "voices": [from_file["speakers"][0]]});
     answered(201, server.post_json("/v1/speakers", ann.to_string()));
 
     let mut client = Client::open(&server, "?collection=default");
     let ready = client.until("ready");
-    assert_eq!(ready["model"], of_file["model"], "{ready}");
+    assert_eq!(ready["model"], from_file["model"], "{ready}");
     assert_eq!((&ready["sample_rate"], &ready["latency_seconds"]), (&json!(16_000), &json!(1.5)));
     let said = json!({"type": "transcript", "segments": [
         {"start": turns[0].start, "end": turns[0].end, "text": "Shall we begin?"},
         {"start": turns[1].start, "end": turns[1].end, "text": "Yes."},
     ]});
     client.say(&said);
-    // A sample may be split across two messages.
+    // A message may end in the middle of a sample.
     for (i, piece) in bytes.chunks(8_001).enumerate() {
         client.audio(piece);
         if i == 3 {
@@ -164,9 +164,9 @@ fn a_session_tells_turns_and_names_and_ends_with_the_files_answer() {
     client.say(&json!({"type": "end"}));
     let result = client.until("final");
     assert_eq!(client.ended(), Some(1000));
-    assert_eq!(outline(&result), outline(&of_file));
-    assert_eq!(result["audio"]["duration_seconds"], of_file["audio"]["duration_seconds"]);
-    assert_eq!(result["audio"]["warnings"], of_file["audio"]["warnings"]);
+    assert_eq!(outline(&result), outline(&from_file));
+    assert_eq!(result["audio"]["duration_seconds"], from_file["audio"]["duration_seconds"]);
+    assert_eq!(result["audio"]["warnings"], from_file["audio"]["warnings"]);
     assert_eq!(result["speakers"][0]["speaker"], "ann", "{result}");
     assert_eq!(result["transcript"][1]["speaker"], "S2", "{result}");
 
@@ -209,7 +209,7 @@ fn a_flush_settles_what_was_received() {
     let settled: Vec<&Value> = client.of_type("turn").filter(|turn| turn["settled"] == true).collect();
     let end = settled.iter().map(|turn| turn["end"].as_f64().unwrap()).fold(0.0, f64::max);
     assert!((end - turns[1].end).abs() < 0.5, "{settled:?}");
-    // Both work as soon as the session is open.
+    // A client may send `flush` and `end` at any time in an open session.
     client.say(&json!({"type": "flush"}));
     assert_eq!(client.until("flushed"), flushed);
     client.say(&json!({"type": "end"}));
@@ -264,7 +264,7 @@ fn handshakes_that_cannot_lead_to_a_session_are_refused() {
     let plain = server.request("GET", "/v1/live").send().unwrap();
     assert_eq!((plain.status().as_u16(), &plain.headers()["upgrade"]), (426, &"websocket".parse().unwrap()));
 
-    // A browser's way, and a second session, for which there is no place.
+    // Opens a session as a browser does, then tries a second one, for which there is no room.
     let headers: [(&str, &str); 2] =
         [("Sec-WebSocket-Protocol", &offered), ("Origin", "https://example.org")];
     let mut first = Client::try_open(&server, "", &headers).unwrap();
@@ -331,7 +331,7 @@ fn what_cannot_be_understood_ends_the_session_with_a_reason() {
     for (name, query, messages, code, error) in cases {
         let mut client = Client::open(&server, query);
         for message in messages {
-            // The service may have closed the connection before all of it was sent.
+            // The service may have closed the connection before the whole message was sent.
             let _ = client.socket.send(message);
         }
         let _ = client.socket.send(Message::binary(vec![0; 32_000]));
@@ -360,12 +360,12 @@ fn odd_but_allowed_ways_of_sending_are_the_same_session() {
         Message::Frame(Frame::message(bytes.to_vec(), OpCode::Data(data), is_final))
     };
     client.audio(&[]);
-    // Fragments, with a ping between them.
+    // A message in fragments, with a ping between them.
     client.socket.send(frame(Data::Binary, false, &bytes[..10_001])).unwrap();
     client.socket.send(Message::Ping(Bytes::from_static(b"are you there?"))).unwrap();
     client.socket.send(frame(Data::Continue, false, &bytes[10_001..20_000])).unwrap();
     client.socket.send(frame(Data::Continue, true, &bytes[20_000..])).unwrap();
-    // Half a sample is left out.
+    // Half a sample is ignored.
     client.audio(&[7]);
     client.socket.send(Message::text(r#"{"type":"e\u006ed"}"#)).unwrap();
     let result = client.until("final");
@@ -374,7 +374,7 @@ fn odd_but_allowed_ways_of_sending_are_the_same_session() {
     assert_eq!(warnings, ["truncated"]);
     assert_eq!(client.ended(), Some(1000));
 
-    // Two channels at another rate, one of them meant; a close without a code.
+    // One of two channels, at an explicit rate. A second session closes without a code.
     let stereo: Vec<u8> = bytes.as_chunks::<2>().0.iter().flat_map(|left| [*left, [0, 0]].concat()).collect();
     let mut client = Client::open(&server, "?channels=2&channel=0&sample_rate=16000");
     client.audio(&stereo);
@@ -440,7 +440,7 @@ fn audio_that_comes_at_once_is_not_lost_and_the_client_is_told() {
     assert!(server.metrics().contains("voice_embedding_live_sessions_behind 0"));
 }
 
-/// Every reference within the document leads somewhere, and every kind of event is described.
+/// Every reference within the document resolves, and the document describes every kind of event.
 #[test]
 fn messages_are_described_for_programs() {
     let server = Server::start();

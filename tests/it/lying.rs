@@ -1,5 +1,5 @@
-//! Files and bodies that lie: counts, lengths and tables that their bytes do not bear out. Each takes at most two seconds of CPU
-//! time, and little more memory than it has bytes.
+//! Files and bodies whose counts, lengths and tables are larger than their bytes. Each takes at most two seconds of CPU
+//! time, and little more memory than its size.
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -16,13 +16,13 @@ use super::support::containers::{
 };
 use super::support::{KEY, Server, files_under, repository, voice, wav};
 
-/// CPU time that an answer may take: two seconds, or three times as much where dependencies are not optimised, as in tests.
+/// CPU time that a response may take: two seconds, or three times as much if dependencies are not optimised, as in tests.
 const MAX_TIME: Duration = Duration::from_secs(if cfg!(debug_assertions) { 6 } else { 2 });
 
-/// Memory that a file may take beside its own bytes.
+/// Memory that a file may take in addition to its own bytes.
 const MAX_MEMORY: u64 = 64 << 20;
 
-/// Memory that ONNX Runtime takes for two windows of the segmentation network, whatever the file: up to 60 MB.
+/// Memory that ONNX Runtime takes for two windows of the segmentation network, for any file: up to 60 MB.
 const NETWORK_MEMORY: u64 = 64 << 20;
 
 /// Address space of the server under test, in bytes.
@@ -54,7 +54,7 @@ fn tables(sizes: &[u32], offsets: &[u32], runs: &[u32]) -> Vec<u8> {
     .concat()
 }
 
-/// A movie of 160 kB of audio.
+/// Returns a movie with 160 kB of audio.
 fn with_audio(head: Vec<u8>) -> Vec<u8> {
     [head, atom(b"mdat", &vec![0x55; 160_000])].concat()
 }
@@ -81,7 +81,7 @@ fn mp4_files() -> Vec<(&'static str, Vec<u8>)> {
         with_audio(movie(&alac(), &tables, Some(&edits), NONE))
     };
     let turns = {
-        // Chunks take turns with two descriptions, each of which means a new decoder.
+        // Chunks alternate between two descriptions, and each change requires a new decoder.
         let entries = [alac(), opus_in_mp4(MONO_DOPS)].concat();
         let runs: Vec<u32> = (1..=50_000).flat_map(|i| [i, 1, i % 2 + 1]).collect();
         let offsets: Vec<u32> = std::iter::repeat_n(700, 50_000).collect();
@@ -223,7 +223,7 @@ fn ogg_files() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Bits of a Vorbis header, the least significant of each byte first.
+/// Bits of a Vorbis header. The least significant bit of each byte comes first.
 #[derive(Default)]
 struct Bits(Vec<u8>, usize);
 
@@ -237,7 +237,7 @@ impl Bits {
     }
 }
 
-/// Ogg Vorbis with codebooks whose codes are all of one length.
+/// Returns Ogg Vorbis with codebooks in which all codes have the same length.
 fn vorbis(n_codebooks: u32, entries: u32, code_len: u32) -> Vec<u8> {
     let identification = [&b"\x01vorbis\0\0\0\0\x01"[..], &16_000_u32.to_le_bytes(), &[0; 12], &[0xb8, 1]];
     let mut bits = Bits(b"\x05vorbis".to_vec(), 7 * 8);
@@ -284,7 +284,7 @@ fn other_files() -> Vec<(&'static str, Vec<u8>)> {
     let au =
         |channels: u32| [&b".snd"[..], &be32(&[24, u32::MAX - 1, 3, 16_000, channels]), &[0; 100]].concat();
     let id3 = [&b"ID3\x04\0\0\x7f\x7f\x7f\x7f"[..], &[0; 100]].concat();
-    // A frame of MP3 at 16 kHz, 8 kbit/s, whose Xing header says everything.
+    // An MP3 frame at 16 kHz and 8 kbit/s whose Xing header has all fields.
     let xing = {
         let mut frame = vec![0; 36];
         frame[..4].copy_from_slice(&[0xff, 0xf3, 0x18, 0xc4]);
@@ -340,7 +340,7 @@ fn files() -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
-/// A server in a limited address space, and how much memory its answers take.
+/// A server with a limited address space, whose responses are measured.
 struct Limited(Server);
 
 impl Limited {
@@ -354,24 +354,24 @@ impl Limited {
             .envs(variables.to_vec());
         let server = Server::spawn(&mut command);
         server.wait_until_ready();
-        // What the worker loads for the first recording is not the file's.
+        // Memory that the worker loads for the first recording does not count towards the file.
         assert_eq!(server.upload(voice()).status(), 200);
         let turns = server.request("POST", "/v1/diarize").header("Content-Type", "audio/wav");
         assert_eq!(turns.body(voice()).send().unwrap().status(), 200);
         Self(server)
     }
 
-    /// Sends a request of so many bytes. Returns its status, or which limit the answer breaks.
+    /// Sends a request of `n_bytes` bytes. Returns its status, or the limit that the response breaks.
     fn ask(
         &self,
         n_bytes: usize,
         ask: impl FnOnce(&Server) -> reqwest::Result<reqwest::blocking::Response>,
     ) -> Result<u16, String> {
-        // A body in JSON or in a form is received, and what it holds is taken out.
+        // The service holds the body of JSON or a form, and also the recording extracted from it.
         self.ask_within(MAX_MEMORY + 2 * n_bytes as u64, ask)
     }
 
-    /// As [`Self::ask`], within a limit of memory.
+    /// As [`Self::ask`], with a memory limit.
     fn ask_within(
         &self,
         allowed: u64,
@@ -419,7 +419,7 @@ fn files_that_lie_are_answered_soon_and_in_little_memory() {
     assert_eq!(server.0.upload(voice()).status(), 200);
 }
 
-/// What the fuzzer of structures was given, and files that many descriptions make.
+/// Decodes the seeds of the fuzzer of structures, and files from many random descriptions.
 #[test]
 fn described_files_take_no_longer_than_their_audio() {
     let seeds = files_under(repository().join("fuzz/seeds/structure"));
@@ -433,8 +433,8 @@ fn described_files_take_no_longer_than_their_audio() {
     for description in descriptions {
         let file = from_description(&description);
         let begun = Instant::now();
-        if let Err(error) = decode(&file, DecodeOptions::up_to(20.0)) {
-            // That is what a decoder's panic becomes.
+        if let Err(error) = decode(&file, DecodeOptions::with_max_seconds(20.0)) {
+            // A decoder's panic becomes this error.
             assert!(!error.to_string().contains("cannot be decoded"), "{description:?}");
         }
         assert!(begun.elapsed() < MAX_TIME, "{description:?}: {:?}", begun.elapsed());
@@ -444,11 +444,11 @@ fn described_files_take_no_longer_than_their_audio() {
 #[test]
 fn padding_and_delays_are_those_of_codecs() {
     let [(_, padded), ..] = &caf_files()[1..] else { panic!("a file is missing") };
-    let error = decode(padded, DecodeOptions::up_to(600.0)).unwrap_err();
+    let error = decode(padded, DecodeOptions::with_max_seconds(600.0)).unwrap_err();
     assert!(matches!(error, AudioError::Corrupt(_)), "{error}");
 }
 
-/// Frames that an edit list leaves out are decoded, so they count.
+/// Frames that an edit list leaves out are decoded, so they count towards the limit.
 #[test]
 fn what_is_not_heard_counts_against_the_limit() {
     let samples = vec![0_u8; 20 * 16_000 * 2];
@@ -461,13 +461,13 @@ fn what_is_not_heard_counts_against_the_limit() {
         let offset = head(0).len() as u32 + 8;
         [head(offset), atom(b"mdat", &samples)].concat()
     };
-    let limit = DecodeOptions::up_to(10.0);
+    let limit = DecodeOptions::with_max_seconds(10.0);
     let heard = decode(&file(0), limit).unwrap();
     assert!((heard.duration_seconds - 1_000.0 / 16_000.0).abs() < 0.01, "{}", heard.duration_seconds);
     assert_eq!(decode(&file(300_000), limit), Err(AudioError::TooLong { max_seconds: 10.0 }));
 }
 
-/// Bodies of every route with more options, items, parts or text than it takes.
+/// Sends bodies with more options, items, parts or text than each route accepts.
 #[test]
 fn bodies_that_lie_are_answered_soon_and_in_little_memory() {
     const JSON: &str = "application/json";
@@ -597,7 +597,7 @@ fn bodies_that_lie_are_answered_soon_and_in_little_memory() {
         check(&format!("{route}, {name}"), asked);
     }
 
-    // Unknown options are refused, whatever their value.
+    // Unknown options are rejected with any value.
     let form = |route: &str, parts: Vec<(String, String)>, n_bytes: usize| {
         server.ask(n_bytes, |server| {
             let file = Part::bytes(voice()).file_name("voice.wav");
@@ -631,7 +631,7 @@ fn bodies_that_lie_are_answered_soon_and_in_little_memory() {
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
-/// Texts of cues are read in a time that grows with them, and all of them are read.
+/// All texts of cues are read, in time proportional to their length.
 #[test]
 fn cues_of_any_text_are_answered() {
     let server = Limited::start(&[]);
@@ -645,7 +645,7 @@ fn cues_of_any_text_are_answered() {
     ];
     let mut wrong = String::new();
     for (name, text) in texts {
-        // The answer repeats what was sent.
+        // The response repeats the request's text.
         let asked = server.ask(3 * text.len(), |server| {
             let file = Part::bytes(wav(vec![0.0; 16_000])).file_name("voice.wav");
             let form = Form::new().part("file", file).text("model", "resemblyzer");
@@ -660,7 +660,7 @@ fn cues_of_any_text_are_answered() {
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
-/// An export whose first line lists more models than anybody has.
+/// Imports an export whose first line lists implausibly many models.
 #[test]
 fn an_import_of_many_models_is_refused_at_once() {
     let server = Limited::start(&[]);

@@ -1,5 +1,5 @@
-//! Everything that is tested from outside: the stages against the original's arrays, the HTTP contract against a real
-//! server process, and the promises the repository makes about itself.
+//! Tests from outside: each stage against the arrays of the original, the HTTP contract of a real server process, and the
+//! repository's rules about itself.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(clippy::duplicate_mod, reason = "the tests of speakers run on each store")]

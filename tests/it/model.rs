@@ -1,4 +1,4 @@
-//! The committed model: that it is what its checkpoint converts to, and what happens with another.
+//! The committed model: whether it equals its converted checkpoint, and how the service handles another model.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::support::{assert_close, committed, model, repository, runtime, say, s
 
 #[test]
 fn the_manifest_describes_the_committed_model() {
-    assert_eq!(FileDigest::of(&committed()), model().spec.files.onnx);
+    assert_eq!(FileDigest::compute(&committed()), model().spec.files.onnx);
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn a_window_is_embedded_alike_alone_and_in_a_batch() {
     let batch = session.embed(&windows.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
     for (i, together) in batch.iter().enumerate() {
         let alone = session.embed(&[&windows[i]]).unwrap();
-        // ONNX Runtime picks its matrix kernel by batch size, so the last bits may differ.
+        // ONNX Runtime chooses its matrix kernel by batch size, so the last bits may differ.
         assert_close(&format!("window {i}"), together, &alone[0], |_| 1e-6);
     }
 }

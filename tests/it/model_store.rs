@@ -1,4 +1,4 @@
-//! Where the model comes from: found, cached, fetched from servers of every temper, all on loopback.
+//! Sources of the model: a local file, the cache, and servers on loopback that behave well or badly.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -21,28 +21,28 @@ fn onnx_digest() -> &'static FileDigest {
     &model().spec.files.onnx
 }
 
-/// What a host does with one request.
+/// The reaction of a host to one request.
 #[derive(Clone, Debug)]
 enum Act {
-    /// Sends the file, or the range of it that is asked for.
+    /// Sends the file, or the requested range of it.
     Good,
-    /// Sends the whole file, whatever range is asked for.
+    /// Sends the whole file for every requested range.
     NoRange,
     /// Sends other bytes.
     Wrong,
-    /// Announces the whole file and closes after so many bytes.
+    /// Announces the whole file and closes after this many bytes.
     CutAt(usize),
-    /// The same, of other bytes.
+    /// The same, with other bytes.
     WrongCutAt(usize),
-    /// Sends so many bytes, then nothing.
+    /// Sends this many bytes, then nothing.
     StallAt(usize),
-    /// Answers with a status, and further header lines.
+    /// Responds with a status and further header lines.
     Status(&'static str),
-    /// Sends the client elsewhere.
+    /// Redirects the client.
     Redirect(String),
 }
 
-/// A server on loopback that has one file, and follows a script of one act a request; the last one repeats.
+/// A server on loopback with one file. It follows a script of one act per request, and repeats the last act.
 struct Host {
     address: String,
     /// The `Range` of each request so far.
@@ -67,7 +67,7 @@ impl Host {
                         seen.push(range.clone());
                         script[(seen.len() - 1).min(script.len() - 1)].clone()
                     };
-                    // A client that closes early is one of the things to be tested.
+                    // Clients that close early are part of the tests.
                     let _ = answer(&mut connection, &act, &file, range.as_deref());
                 });
             }
@@ -84,7 +84,7 @@ impl Host {
     }
 }
 
-/// Reads a request's head, or nothing if it is no HTTP.
+/// Reads the head of a request, or nothing if it is not HTTP.
 fn read_request(connection: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     let mut byte = [0];
@@ -124,7 +124,7 @@ fn answer(connection: &mut TcpStream, act: &Act, file: &[u8], range: Option<&str
         Act::WrongCutAt(n) => connection.write_all(&[whole.as_bytes(), &others[..*n]].concat()),
         Act::StallAt(n) => {
             connection.write_all(&[whole.as_bytes(), &file[..*n]].concat())?;
-            // Until the client closes, or the test is over.
+            // Waits until the client closes or the test ends.
             connection.set_read_timeout(Some(Duration::from_mins(1)))?;
             connection.read(&mut [0]).map(|_| ())
         }
@@ -138,7 +138,7 @@ fn answer(connection: &mut TcpStream, act: &Act, file: &[u8], range: Option<&str
     }
 }
 
-/// A source that has nothing but a URL and a cache, and little patience.
+/// Returns a source with only a URL and a cache, and short timeouts.
 fn source(url: &str, sha256: &str, cache: &Path) -> ModelSource {
     let files = model().spec.files.clone();
     ModelSource {
@@ -159,7 +159,7 @@ fn source(url: &str, sha256: &str, cache: &Path) -> ModelSource {
     }
 }
 
-/// Obtains the committed model from a host with this script; the outcome, and the ranges that were asked for.
+/// Fetches the committed model from a host with this script. Returns the outcome and the requested ranges.
 fn obtain(script: Vec<Act>) -> (Result<(Vec<u8>, Origin), ModelError>, Vec<Option<String>>) {
     let directory = tempfile::tempdir().unwrap();
     let host = Host::start(committed(), script);
@@ -168,7 +168,7 @@ fn obtain(script: Vec<Act>) -> (Result<(Vec<u8>, Origin), ModelError>, Vec<Optio
         std::fs::read_dir(directory.path()).unwrap().map(|e| e.unwrap().path()).collect();
     for path in left.iter().filter(|path| path.extension().is_some_and(|e| e == "onnx")) {
         assert_eq!(
-            FileDigest::of(&std::fs::read(path).unwrap()),
+            FileDigest::compute(&std::fs::read(path).unwrap()),
             *onnx_digest(),
             "what is in the cache is whole"
         );
@@ -199,7 +199,7 @@ fn a_fetch_survives_what_a_network_does() {
     for (name, script, ranges) in cases {
         let (outcome, asked) = obtain(script);
         let (onnx, origin) = outcome.unwrap_or_else(|e| panic!("{name}: {e}"));
-        assert_eq!(FileDigest::of(&onnx), *onnx_digest(), "{name}");
+        assert_eq!(FileDigest::compute(&onnx), *onnx_digest(), "{name}");
         assert!(matches!(origin, Origin::Fetched(_)), "{name}: {origin}");
         assert_eq!(asked.iter().map(Option::as_deref).collect::<Vec<_>>(), ranges, "{name}");
     }
@@ -248,7 +248,7 @@ fn the_cache_is_used_and_mended() {
         std::fs::write(&path, damage).unwrap();
         assert!(source.verify().is_err());
         assert_eq!(source.obtain().unwrap().1, Origin::Fetched(path.clone()));
-        assert_eq!(FileDigest::of(&std::fs::read(&path).unwrap()), *onnx_digest());
+        assert_eq!(FileDigest::compute(&std::fs::read(&path).unwrap()), *onnx_digest());
     }
     assert!(source.verify().unwrap().is_some());
     assert_eq!(host.ranges().len(), 4);
@@ -291,7 +291,7 @@ fn local_files_come_first_in_their_order() {
     source.explicit = Some(beside.clone());
     source.explicit_sha256 = Some("0".repeat(64));
     assert!(matches!(source.obtain(), Err(ModelError::WrongHash { .. })));
-    source.explicit_sha256 = Some(FileDigest::of(b"second").sha256);
+    source.explicit_sha256 = Some(FileDigest::compute(b"second").sha256);
     assert_eq!(source.obtain().unwrap().1, Origin::Local(beside));
     assert!(host.ranges().is_empty());
 }
@@ -301,7 +301,7 @@ fn a_file_url_is_read() {
     let directory = tempfile::tempdir().unwrap();
     let url = format!("file://{}", repository().join("models/resemblyzer.onnx").display());
     let (onnx, _) = source(&url, &onnx_digest().sha256, directory.path()).obtain().unwrap();
-    assert_eq!(FileDigest::of(&onnx), *onnx_digest());
+    assert_eq!(FileDigest::compute(&onnx), *onnx_digest());
     let wrong = source(&url, &"0".repeat(64), directory.path()).obtain().err().unwrap();
     assert!(wrong.to_string().contains(&onnx_digest().sha256), "{wrong}");
     let missing = source("file:///no/such.onnx", &"0".repeat(64), directory.path()).obtain().err().unwrap();
@@ -344,16 +344,16 @@ fn a_command_does_not_wait_for_a_network_that_is_not_there() {
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
     let (code, error) = run(&["embed", "a.wav"]);
-    assert!(code == Some(2) && error.contains("no connection comes about"), "{error}");
+    assert!(code == Some(2) && error.contains("the connection failed"), "{error}");
     let (code, error) = run(&["model", "fetch"]);
-    assert!(code == Some(1) && error.contains("no connection comes about"), "{error}");
-    // Missing files are reported before anything is fetched.
+    assert!(code == Some(1) && error.contains("the connection failed"), "{error}");
+    // Missing files are reported before the model is fetched.
     let (code, error) = run(&["verify", "no.wav", "none.wav"]);
     assert_eq!((code, error.lines().count()), (Some(2), 1), "{error}");
     assert!(error.contains("cannot read no.wav: No such file"), "{error}");
 }
 
-/// The program in a folder that has no model, fetching from a host.
+/// Returns the program in a folder without a model, which fetches from a host.
 fn program(host: &Host, directory: &Path) -> Command {
     let mut command = Command::new(program_outside());
     command

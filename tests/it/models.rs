@@ -1,4 +1,4 @@
-//! Two models beside each other: which one answers, and that they are never mixed.
+//! Two models side by side: the choice between them, and that their embeddings are never mixed.
 
 use std::process::Command;
 
@@ -65,7 +65,7 @@ fn both_models_answer_and_the_first_is_the_default() {
     assert_eq!((&one["model"], &one["audio"]["windows"]), (&json!(CAMPPLUS), &json!(1)));
     let root = answered(200, server.upload(voice()));
     assert_eq!((&root["model"], &root["dimension"]), (&json!(RESEMBLYZER), &json!(256)));
-    // The recording is the same, whatever the model.
+    // The report on the recording does not depend on the model.
     for field in ["duration_seconds", "speech_seconds", "level_dbfs", "warnings"] {
         assert_eq!(root["audio"][field], one["audio"][field], "{field}");
     }
@@ -82,7 +82,7 @@ fn voices_are_compared_by_one_model_with_its_threshold() {
     let other = answered(200, verify(json!({"a": sent(&voice()), "b": beth, "model": CAMPPLUS})));
     assert_eq!(other["is_same_speaker"], false, "{other}");
 
-    // An embedding names its model, which is then the other side's.
+    // An embedding names its model, which then also applies to the other side.
     let known = embedded(&server, "campplus", &[]);
     let by_embedding = answered(200, verify(json!({"a": known, "b": sent(&voice())})));
     assert_eq!(by_embedding["model"], CAMPPLUS);
@@ -126,7 +126,7 @@ fn partials_of_campplus_are_windows_of_a_second_and_a_half() {
     let server = both();
     let one = embedded(&server, "campplus", &[("partials", "true")]);
     let partials = one["partials"].as_array().unwrap();
-    // 618 frames: a window each 75, and one that ends with the recording.
+    // 618 frames: a window every 75 frames, and one that ends with the recording.
     assert_eq!(partials.len(), 8);
     for (i, partial) in partials.iter().enumerate() {
         let (start, end) = (partial["start"].as_f64().unwrap(), partial["end"].as_f64().unwrap());
@@ -140,7 +140,7 @@ fn partials_of_campplus_are_windows_of_a_second_and_a_half() {
     assert_close("the whole", &numbers(&one["embedding"]), &numbers(&fewer["embedding"]), |_| 1e-6);
 }
 
-/// Without MODELS: the routes at the root are Resemblyzer's, `/v1` takes CAM++, and a collection goes on with what it holds.
+/// Without `MODELS`, the routes at the root use Resemblyzer and `/v1` uses CAM++. A collection keeps the model of its profiles.
 #[test]
 fn the_better_model_is_the_default_but_for_what_resemblyzer_has_begun() {
     let mut program = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"));
@@ -187,13 +187,13 @@ fn the_better_model_is_the_default_but_for_what_resemblyzer_has_begun() {
     let enrolled =
         json!({"a": {"speaker": "alan", "collection": "old"}, "b": sent(&recorded("alan-2"))}).to_string();
     assert_eq!(answered(200, server.post_json("/v1/verify", enrolled))["model"], RESEMBLYZER);
-    // With profiles of both, it is the default again.
+    // If a collection has profiles of both models, the default applies again.
     let both = json!({"voice": sent(&voice()), "model": "campplus", "collection": "old"}).to_string();
     answered(201, server.post_json("/v1/speakers/alan/enrolments", both));
     assert_eq!(identified("old").1, CAMPPLUS);
 }
 
-/// A machine without CAM++ and without a network goes on as before; who asks for it is told.
+/// A machine without CAM++ and without a network still serves Resemblyzer. A request that names CAM++ is rejected.
 #[test]
 fn what_cannot_be_had_is_left_out_unless_it_was_asked_for() {
     let folder = tempfile::tempdir().unwrap();
@@ -241,14 +241,14 @@ fn speakers_have_a_profile_of_each_model() {
     assert_eq!(speaker["profiles"].as_array().unwrap().len(), 2, "{speaker}");
 }
 
-/// Long recordings are cut into equal pieces, whose mean is nearly what the whole would give.
+/// Long recordings are cut into equal pieces. The mean of their embeddings is close to the embedding of the whole.
 #[test]
 fn a_long_recording_is_cut_into_pieces() {
     let recording = long_voice(60);
     let (pieces, report) = campplus_pipeline().embed(&mut campplus_session(), &recording).unwrap();
     assert_eq!(report.windows, 5);
     let samples: Vec<f32> = voice_samples().into_iter().cycle().take(60 * 16_000).collect();
-    let utterance = Utterance::of(Waveform::new(samples).unwrap(), Pauses::Kept, Pace::UNBROKEN);
+    let utterance = Utterance::detect(Waveform::new(samples).unwrap(), Pauses::Kept, Pace::UNBROKEN);
     let utterance = utterance.unwrap().unwrap();
     let features = FrontEnd::new(campplus().spec.front_end).features(&utterance, Pace::UNBROKEN).unwrap();
     let n_frames = features.n_frames();

@@ -1,4 +1,4 @@
-//! The native encoder: the same bits from every set of instructions, ONNX Runtime's embeddings within its promise.
+//! The native encoder: the same bits with every instruction set, and embeddings within the stated distance of ONNX Runtime's.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -17,10 +17,10 @@ use super::support::{
     pipeline, read_weights, repository, say, session, voice,
 };
 
-/// What every window's embedding has as cosine to ONNX Runtime's.
+/// The lowest allowed cosine of a window's embedding to ONNX Runtime's.
 const LEAST_WINDOW_COSINE: f64 = 0.999_9;
 
-/// What every recording's embedding has.
+/// The lowest allowed cosine of a recording's embedding to ONNX Runtime's.
 const LEAST_COSINE: f64 = 0.999_998;
 
 fn features_of(pipeline: &Pipeline, file: &PathBuf) -> Features {
@@ -36,7 +36,7 @@ fn windows(features: &Features) -> Vec<&[f32]> {
     (0..features.units().len()).map(values).collect()
 }
 
-/// Two embeddings of each file: ONNX Runtime's, and the native one, which every set of instructions must give.
+/// Returns two embeddings of each file: ONNX Runtime's and the native one, which must be the same with every instruction set.
 fn embeddings_of(files: &[PathBuf]) -> Vec<[Vec<f64>; 2]> {
     let (next, embeddings) = (AtomicUsize::new(0), Mutex::new(vec![None; files.len()]));
     let embed_some = || {
@@ -96,7 +96,7 @@ fn real_speech_gets_the_same_bits_everywhere_and_ort_s_embedding() {
     let golden = golden(&data.join("golden/embeddings.jsonl"));
     let files: Vec<PathBuf> = golden.iter().map(|line| data.join("audio").join(&line.path)).collect();
     let embeddings = embeddings_of(&files);
-    // Who speaks is the folder's name.
+    // The folder's name identifies the speaker.
     let speaker = |path: &str| path.strip_prefix("librispeech/")?.split('/').next().map(str::to_owned);
     let speech: Vec<(String, &[Vec<f64>; 2])> = golden
         .iter()
@@ -116,7 +116,7 @@ fn real_speech_gets_the_same_bits_everywhere_and_ort_s_embedding() {
     assert_eq!(format!("{ort:.4}"), format!("{native:.4}"));
 }
 
-/// The rate at which as many of the same speaker are refused as different ones are accepted.
+/// Returns the error rate at the threshold where the false-reject rate equals the false-accept rate.
 fn equal_error_rate(same: &[f64], different: &[f64]) -> f64 {
     let rates = |threshold: f64| {
         let refused = same.iter().filter(|score| **score < threshold).count() as f64 / same.len() as f64;
@@ -137,7 +137,7 @@ fn a_window_gets_the_same_bits_in_every_batch() {
     for (set, mut session) in native_sessions(model()) {
         let alone: Vec<Vec<f32>> =
             windows.iter().map(|window| session.embed(&[window]).unwrap().remove(0)).collect();
-        // Two, three and seven rows take tiles of other shapes; 29 take several groups.
+        // Two, three and seven rows use tiles of other shapes, and 29 rows use several groups.
         for count in [2, 3, 5, 6, 7, 29] {
             let batch: Vec<&[f32]> = windows.iter().copied().cycle().take(count).collect();
             let together = session.embed(&batch).unwrap();
@@ -166,7 +166,7 @@ fn strange_spectra_are_embedded_or_refused() {
     }
 }
 
-/// The committed model with the first of some bytes replaced by others.
+/// Returns the committed model with the first occurrence of some bytes replaced.
 fn changed(from: &[u8], to: &[u8]) -> Vec<u8> {
     let mut onnx = committed();
     let at = onnx.windows(from.len()).position(|bytes| bytes == from).unwrap();
@@ -210,7 +210,7 @@ fn the_service_runs_without_onnx_runtime() {
     assert!(server.logged("model loaded")[0].contains(&format!("\"encoder\":\"native-{name}\"")));
 }
 
-/// Another graph of the same weights: ONNX Runtime runs it, the native encoder does not.
+/// Returns another graph with the same weights. ONNX Runtime runs it, but the native encoder does not.
 fn other_graph() -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::with_suffix(".onnx").unwrap();
     std::fs::write(&file, changed(b"voice-embedding-service", b"voice-embedding-SERVICE")).unwrap();

@@ -1,4 +1,5 @@
-//! CAM++ in the native encoder: the same bits from every set of instructions, ONNX Runtime's embeddings within its promise.
+//! CAM++ in the native encoder: the same bits with every instruction set, and embeddings within the stated distance of
+//! ONNX Runtime's.
 
 use serde_json::Value;
 use voice_embedding_service::encoder::EncoderError;
@@ -9,7 +10,7 @@ use super::support::{
     read_weights, say,
 };
 
-/// What every recording's embedding of CAM++ has as cosine to ONNX Runtime's, on every reference file.
+/// The lowest allowed cosine of a recording's CAM++ embedding to ONNX Runtime's, on every reference file.
 const LEAST_COSINE: f64 = 0.999_9;
 
 fn file() -> Vec<u8> {
@@ -20,7 +21,7 @@ fn doubles(embedding: &[f32]) -> Vec<f64> {
     embedding.iter().map(|component| f64::from(*component)).collect()
 }
 
-/// Frames of log mel power, as loud as speech.
+/// Returns frames of log mel power, as loud as speech.
 fn log_mels(n_frames: usize) -> Vec<f32> {
     let mut random = fastrand::Rng::with_seed(n_frames as u64);
     std::iter::repeat_with(|| 12.0 * random.f32() - 6.0).take(n_frames * FBANK.n_bands).collect()
@@ -29,7 +30,7 @@ fn log_mels(n_frames: usize) -> Vec<f32> {
 #[test]
 fn campplus_has_the_same_bits_everywhere_and_ort_s_embedding() {
     let (mut ort, mut natives) = (campplus_session(), native_sessions(campplus()));
-    // Frames that fill neither tiles nor segments, and those that do.
+    // Some frame counts fill tiles and segments, and others do not.
     for n_frames in [3, 12, 61, 148, 199, 200, 201, 402, 1_005] {
         let unit = log_mels(n_frames);
         let expected = ort.embed(&[&unit]).unwrap();
@@ -39,7 +40,7 @@ fn campplus_has_the_same_bits_everywhere_and_ort_s_embedding() {
         for (set, session) in &mut natives {
             let alone = session.embed(&[&unit]).unwrap();
             assert!(bits(&alone) == bits(&first), "{n_frames} frames, {}", set.name());
-            // What a unit leaves behind does not reach the next.
+            // Data that one unit leaves in the session does not affect the next.
             let others = log_mels(n_frames + 200);
             session.embed(&[&others]).unwrap();
             let together = session.embed(&[&unit, &log_mels(n_frames)[..], &unit]).unwrap();

@@ -1,4 +1,5 @@
-//! The segmentation network in the native encoder: the same bits from every set of instructions, ONNX Runtime's classes within its promise.
+//! The segmentation network in the native encoder: the same bits with every instruction set, and classes within the
+//! stated distance of ONNX Runtime's.
 
 use std::sync::LazyLock;
 
@@ -9,7 +10,7 @@ use voice_embedding_service::models::segmentation::{CLASSES, GRAPH, WINDOW_SAMPL
 
 use super::support::{bits, committed, fixture, parity_data, repository, runtime, say};
 
-/// Frames whose likeliest class may differ from ONNX Runtime's, of a thousand.
+/// The share of frames whose likeliest class may differ from ONNX Runtime's, in frames per thousand.
 const DIFFERENT_OF_A_THOUSAND: f64 = 1.0;
 
 static FILE: LazyLock<Vec<u8>> =
@@ -29,11 +30,11 @@ fn ort() -> Session {
     Session::new(&runtime(), &OnnxFile::from(FILE.clone()), GRAPH).unwrap()
 }
 
-/// Two voices in turns.
+/// Returns two voices that speak in turns.
 fn talk() -> Vec<f32> {
     let voice = |name: &str| {
         let file = std::fs::read(fixture(&format!("audio/{name}.wav"))).unwrap();
-        audio::decode(&file, DecodeOptions::up_to(60.0)).unwrap().waveform.into_samples()
+        audio::decode(&file, DecodeOptions::with_max_seconds(60.0)).unwrap().waveform.into_samples()
     };
     ["alan-1", "beth-1", "alan-2"].map(voice).concat()
 }
@@ -42,7 +43,7 @@ fn likeliest(frame: &[f32]) -> usize {
     (0..CLASSES).max_by(|a, b| frame[*a].total_cmp(&frame[*b])).unwrap()
 }
 
-/// How many frames there are, and of how many the likeliest class differs.
+/// Returns the number of frames, and the number of frames whose likeliest class differs.
 fn different(a: &[f32], b: &[f32]) -> (usize, usize) {
     assert_eq!(a.len(), b.len());
     let frames = a.chunks(CLASSES).zip(b.chunks(CLASSES));
@@ -52,7 +53,7 @@ fn different(a: &[f32], b: &[f32]) -> (usize, usize) {
 #[test]
 fn segmentation_has_the_same_bits_everywhere_and_ort_s_classes() {
     let (talk, mut ort, mut natives) = (talk(), ort(), natives());
-    // The shortest, a second, and windows that fill no tiles.
+    // The shortest window, one second, and windows that do not fill tiles.
     for n_samples in [991, 1_260, 16_000, 47_777, 80_000, 160_000] {
         let samples = &talk[..n_samples.min(talk.len())];
         let expected = ort.embed(&[samples]).unwrap().remove(0);
@@ -67,7 +68,7 @@ fn segmentation_has_the_same_bits_everywhere_and_ort_s_classes() {
             assert!((sum - 1.0).abs() < 1e-5, "{sum}");
         }
         for (set, session) in &mut natives {
-            // What a window leaves behind does not reach the next.
+            // Data that one window leaves in the session does not affect the next.
             session.embed(&[&talk]).unwrap();
             let together = session.embed(&[samples, &talk[7..], samples]).unwrap();
             assert!(bits(&together[..1]) == bits(&first), "{n_samples}, {}", set.name());
@@ -87,7 +88,8 @@ fn real_meetings_are_segmented_as_onnx_runtime_does() {
             continue;
         }
         let file = std::fs::read(&path).unwrap();
-        let samples = audio::decode(&file, DecodeOptions::up_to(1e4)).unwrap().waveform.into_samples();
+        let samples =
+            audio::decode(&file, DecodeOptions::with_max_seconds(1e4)).unwrap().waveform.into_samples();
         for window in samples.chunks_exact(WINDOW_SAMPLES) {
             let [of_ort, of_native] =
                 [&mut ort, &mut native].map(|session| session.embed(&[window]).unwrap().remove(0));

@@ -1,4 +1,4 @@
-//! Unusual files, with what is right for each.
+//! Unusual files, with the expected result for each.
 
 use serde::Deserialize;
 use voice_embedding_service::audio::AudioError;
@@ -6,7 +6,7 @@ use voice_embedding_service::pipeline::PipelineError;
 
 use super::support::{cosine, parity_data, pipeline, session};
 
-/// One line of `odd.jsonl`.
+/// A line of `odd.jsonl`.
 #[derive(Deserialize)]
 struct Odd {
     file: String,
@@ -20,7 +20,7 @@ struct Odd {
     embedding: Option<Vec<f64>>,
 }
 
-/// The reference of this file was decoded by ffmpeg's own Opus decoder. libopus, which ropus reproduces, gives this cosine to it.
+/// ffmpeg's own Opus decoder decoded the reference of this file. libopus, which ropus reproduces, has this cosine to it.
 const DECODED_BY_FFMPEG: (&str, f64) = ("opus-family255.opus", 0.997_8);
 
 #[test]

@@ -1,4 +1,4 @@
-//! The service in operation: what it tells of itself, and how it treats those who ask too much.
+//! The service in operation: its metrics, logs and traces, and its limits on clients.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -60,7 +60,7 @@ fn metrics_count_what_was_done() {
     }
 }
 
-/// What a method or path a client invents is counted as must not grow without end.
+/// Invented methods and paths must not create new metric labels without bound.
 #[test]
 fn labels_are_bounded() {
     let server = Server::start();
@@ -265,7 +265,7 @@ fn a_client_that_takes_no_answers_is_not_kept() {
     let mut connection = TcpStream::connect(&server.address).unwrap();
     connection.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
     let request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n";
-    // Until the answers fill all buffers on the way, and the server reads no further.
+    // Sends requests until the responses fill all buffers on the way and the server stops reading.
     let begun = Instant::now();
     while connection.write_all(&request.repeat(100)).is_ok() {
         assert!(begun.elapsed() < Duration::from_mins(1), "the connection is kept");
@@ -295,7 +295,8 @@ fn slow_senders_keep_nobody_waiting() {
 #[test]
 fn connections_are_limited() {
     let server = Server::start_with(&[("MAX_CONNECTIONS", "3")]);
-    // One is that of the client that asked whether the server is ready; it is used again and again, so these two are idle for longer.
+    // The third connection belongs to the client that asked whether the server is ready. It is reused, so these two are
+    // idle for longer.
     let first = TcpStream::connect(&server.address).unwrap();
     let second = TcpStream::connect(&server.address).unwrap();
     eventually(|| server.metrics().contains("voice_embedding_connections 3"));
@@ -308,7 +309,7 @@ fn connections_are_limited() {
     drop(third);
 }
 
-/// One address that takes all connections it may leaves the others to others.
+/// An address with as many connections as it may have leaves the other connections to other addresses.
 #[test]
 fn connections_of_an_address_are_limited() {
     let server = Server::start_with(&[("MAX_CONNECTIONS_PER_ADDRESS", "2")]);
@@ -319,7 +320,7 @@ fn connections_of_an_address_are_limited() {
     assert!(server.metrics().contains("voice_embedding_connections_refused_total 1"));
 }
 
-/// A body that is announced takes no memory before it comes.
+/// A body takes no memory before it arrives.
 #[cfg(target_os = "linux")]
 #[test]
 fn announced_bodies_take_no_memory() {
@@ -333,10 +334,10 @@ fn announced_bodies_take_no_memory() {
     drop(held);
 }
 
-/// Answers that nobody takes count against the memory of bodies.
+/// Responses that a client does not read count towards the memory of bodies.
 #[test]
 fn the_memory_of_answers_is_bounded() {
-    // Together bodies and answers may have eight times as much: one matrix of 36 MB.
+    // Bodies and responses together may have eight times this size, which is enough for one matrix of 36 MB.
     let server = Server::start_with(&[("MAX_BODY_BYTES", "6000000")]);
     let numbers: Vec<u8> = (0..256).flat_map(|_| 0.0625_f32.to_le_bytes()).collect();
     let one = format!(r#"{{"embedding":"{}","model":"resemblyzer"}}"#, BASE64_STANDARD.encode(numbers));
@@ -364,7 +365,7 @@ fn metrics_may_be_served_elsewhere_or_nowhere() {
     assert_eq!(elsewhere.get("/metrics").send().unwrap().status(), 404);
 }
 
-/// A page whose host name leads to this machine cannot use the well-known key.
+/// A web page whose host name resolves to this machine cannot use the default key.
 #[test]
 fn the_well_known_key_is_for_this_machine_alone() {
     let server = Server::start_with(&[("API_KEY", "")]);
@@ -397,7 +398,7 @@ fn the_memory_of_bodies_is_bounded() {
     assert_eq!(status_of(&mut server.send_part(99_000, &part)), 415);
 }
 
-/// Takes one request as a collector does; its path and body.
+/// Receives one request as a collector does, and returns its path and body.
 fn collect(listener: &TcpListener) -> (String, Vec<u8>) {
     let (mut connection, _) = listener.accept().unwrap();
     let mut bytes = Vec::new();
@@ -457,7 +458,7 @@ fn traces_go_to_a_collector_and_continue_the_callers() {
         .header("Content-Type", "audio/wav")
         .header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
     assert_eq!(traced.body(voice()).send().unwrap().status(), 200);
-    // What is left is sent before the process ends.
+    // The remaining traces are sent before the process ends.
     server.signal("TERM");
     assert_eq!(server.exit_code(), Some(0));
     let (head, body) = receiver.recv_timeout(Duration::from_secs(10)).unwrap();

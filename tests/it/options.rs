@@ -1,4 +1,4 @@
-//! Options of a recording: one channel, and samples without a header, in every way to send them.
+//! Options of a recording: a single channel, and samples without a header, sent in every way.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -12,12 +12,12 @@ fn embedding(answer: &Value) -> Vec<f32> {
     list.iter().map(|c| c.as_f64().unwrap() as f32).collect()
 }
 
-/// The voice's samples of 16 bits, without a header.
+/// Returns the voice's 16-bit samples without a header.
 fn raw() -> Vec<u8> {
     voice_samples().iter().flat_map(|sample| ((sample * 32_768.0) as i16).to_le_bytes()).collect()
 }
 
-/// The voice on the left, silence on the right.
+/// Returns the voice on the left channel and silence on the right.
 fn stereo() -> Vec<u8> {
     let spec = hound::WavSpec {
         channels: 2,
@@ -162,7 +162,7 @@ fn channels_that_cancel_each_other_are_named() {
     assert_error("opposite", server.upload(file), 422, "no_speech", "its channels cancel each other");
 }
 
-/// What a client sends is the client's matter.
+/// Bad files are the client's error, so the server does not log them.
 #[test]
 fn damaged_and_odd_files_leave_nothing_in_the_log() {
     let server = Server::start_with(&[("RUST_LOG", "info")]);

@@ -1,4 +1,4 @@
-//! The page at `/`: what is served of it. `make browser` tests what it does.
+//! The page at `/`: the files that the service serves for it. `make browser` tests its behaviour.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -9,11 +9,11 @@ use reqwest::blocking::Client;
 
 use super::support::{Server, files_under, repository};
 
-/// All files together, compressed, and the sample voices.
+/// The size limits of all files together, compressed, and of the sample voices.
 const MAX_BYTES: usize = 60_000;
 const MAX_VOICES_BYTES: usize = 200_000;
 
-/// The page's files by the paths that they are served at.
+/// Returns the page's files by the paths at which they are served.
 fn files() -> BTreeMap<String, Vec<u8>> {
     let pages = repository().join("src/http/pages");
     let file = |path: PathBuf| {

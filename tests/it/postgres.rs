@@ -1,4 +1,4 @@
-//! Several replicas on one PostgreSQL.
+//! Several replicas with one PostgreSQL database.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -68,10 +68,10 @@ fn a_store_that_is_away_refuses_heals_and_loses_nothing() {
     assert_error("identify", server.post_json("/v1/identify", body), 503, "store_unavailable", "try again");
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
     assert_eq!(get(&server, "/ready")["store"], "unavailable");
-    // What needs no speakers goes on.
+    // Requests without speakers still work.
     let voices = json!({"voices": [embedding(&components(1), None), embedding(&components(2), None)]});
     answered(200, server.post_json("/v1/similarities", voices.to_string()));
-    // One that starts meanwhile waits for it.
+    // A server that starts in the meantime waits for the database.
     let late = serve(&url);
     postgres.go_on();
     for server in [&server, &late] {
@@ -80,14 +80,14 @@ fn a_store_that_is_away_refuses_heals_and_loses_nothing() {
     }
     assert_eq!(create(&server, "beth", 2), 201);
     assert_eq!(identified(&late, 2)["speaker"], "beth");
-    // A restart between two requests is not noticed.
+    // A restart of the database between two requests causes no error.
     postgres.stop();
     postgres.go_on();
     assert_eq!(identified(&server, 2)["speaker"], "beth");
     assert_eq!(create(&late, "cole", 3), 201);
 }
 
-/// What is between a replica and its database: it forwards, and cuts a connection at a commit when it is told to.
+/// A proxy between a replica and its database. It forwards data, and can cut a connection at a commit.
 struct Proxy {
     address: String,
     cut: Arc<AtomicU8>,
@@ -124,7 +124,7 @@ fn forward(mut client: TcpStream, mut server: TcpStream, cut: &AtomicU8) {
             break;
         }
         if order == CUT_AFTER_COMMIT {
-            // The client hears nothing of it any more.
+            // The client receives no response.
             client.shutdown(Shutdown::Both).unwrap();
         }
         if server.write_all(&buffer[..n]).is_err() || order == CUT_AFTER_COMMIT {
@@ -145,7 +145,7 @@ fn connections_cut_at_a_commit_lose_nothing_and_enrol_nothing_twice() {
     let server = serve(&url.replace(&format!("127.0.0.1:{}", postgres.port()), &proxy.address));
     for seed in 0..12 {
         let order = if seed % 2 == 0 { CUT_BEFORE_COMMIT } else { CUT_AFTER_COMMIT };
-        // A search's end is a commit, too: nobody else is there.
+        // A search also ends with a commit, but no other client is active.
         proxy.cut.store(order, Ordering::Relaxed);
         assert_eq!(create(&server, &format!("s{seed}"), seed), 503, "{seed}");
         assert_eq!(proxy.cut.load(Ordering::Relaxed), FORWARD, "it was cut at the commit");
@@ -175,7 +175,7 @@ fn another_server_takes_over() {
     postgres.stop();
     postgres.move_to(second);
     postgres.go_on();
-    // It has lost what was committed last, as a standby may that follows without being waited for.
+    // Removes the last commit, which an asynchronous standby may lack.
     let lost = "DELETE FROM voice_embedding_service.speakers WHERE id = 'beth';
         UPDATE voice_embedding_service.state SET speakers = 1, revision = revision - 1";
     postgres.psql(name, lost).unwrap();
@@ -183,7 +183,7 @@ fn another_server_takes_over() {
     assert_eq!(identified(&server, 2)["speaker"], Value::Null);
     assert_eq!(create(&server, "beth", 2), 201);
     assert_eq!(identified(&server, 2)["speaker"], "beth");
-    // The same without a restart: a backup was restored.
+    // The same without a restart, as after a restored backup.
     postgres.psql(name, lost).unwrap();
     assert_eq!(identified(&server, 2)["searched"], 1);
 }
@@ -208,7 +208,7 @@ fn a_server_that_does_not_answer_holds_nobody_else_up() {
                 assert_error("identify", refused, 503, "store_unavailable", "try again");
             });
         }
-        // More searches than workers wait, and recordings are embedded.
+        // More searches than there are workers are waiting, and recordings are still embedded.
         eventually(|| server.metrics().contains("voice_embedding_queue_depth 4"));
         let embedding = Instant::now();
         answered(200, server.upload(voice()));
@@ -222,7 +222,7 @@ fn a_server_that_does_not_answer_holds_nobody_else_up() {
     assert_eq!(create(&server, "beth", 2), 201);
 }
 
-/// Whoever changes speakers at one replica finds them so at the others, while many change them.
+/// A client that changes speakers at one replica finds the changes at the others, even while many clients change speakers.
 #[test]
 fn searches_are_exact_under_a_stream_of_changes() {
     let Some(postgres) = Postgres::shared() else { return };
@@ -294,7 +294,7 @@ fn the_servers_certificate_is_verified_where_that_is_asked_for() {
     let backends = "SELECT COUNT(*) FROM pg_stat_ssl WHERE NOT ssl AND pid <> pg_backend_pid() AND pid IN (SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend')";
     assert_eq!(postgres.psql(&plain, backends).unwrap(), "0", "nobody is left without TLS");
     for (url, reason) in [
-        // The certificate is for localhost, and of nobody that the system knows.
+        // The certificate is for localhost, and its issuer is unknown to the system.
         (format!("{plain}?sslmode=verify-full&sslrootcert={roots}"), "certificate"),
         (format!("{localhost}?sslmode=verify-full"), "certificate"),
         (plain.replace("voices@", "nobody@"), "nobody"),
@@ -328,7 +328,7 @@ fn tables_of_a_newer_version_are_left_alone() {
     assert_eq!(create(&server, "beth", 2), 201);
 }
 
-/// By the recipe of docs/operation.md, while the service runs.
+/// Follows docs/operation.md while the service runs.
 #[test]
 fn a_backup_is_restored_under_a_running_service() {
     let Some(postgres) = Postgres::shared() else { return };
@@ -382,7 +382,7 @@ fn a_user_without_rights_ends_the_start() {
     let refused = list(&as_guest);
     let error = String::from_utf8_lossy(&refused.stderr);
     assert!(!refused.status.success() && error.contains("permission denied"), "{error}");
-    // Somebody else makes the schema.
+    // Another user creates the schema.
     postgres.psql(&url, "CREATE SCHEMA voice_embedding_service AUTHORIZATION guest").unwrap();
     assert!(list(&as_guest).status.success());
 }

@@ -1,4 +1,4 @@
-//! The program as a process: how it starts, how it refuses to, how it stops.
+//! The program as a process: how it starts, refuses to start, and stops.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -17,7 +17,7 @@ use super::support::{
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"));
     command.current_dir(repository()).env("PORT", "0").env("HOST", "127.0.0.1");
-    // What the developer's own environment may hold.
+    // Variables that the developer's environment may contain.
     for variable in [
         "API_KEY",
         "ENV",
@@ -42,7 +42,7 @@ fn program() -> Command {
     command
 }
 
-/// Runs a program that should give up; its exit status and the last line of its log.
+/// Runs a program that should stop with an error. Returns its exit status and the last line of its log.
 fn give_up(command: &mut Command) -> (Option<i32>, String) {
     let mut process = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let code = exit_code(&mut process);
@@ -50,7 +50,7 @@ fn give_up(command: &mut Command) -> (Option<i32>, String) {
     (code, log.lines().last().unwrap_or_default().to_owned())
 }
 
-/// Builds a shared library that says it is ONNX Runtime 1.10.
+/// Builds a shared library that claims to be ONNX Runtime 1.10.
 fn old_onnx_runtime(directory: &Path) -> std::path::PathBuf {
     let (source, library) = (directory.join("old.c"), directory.join("old.so"));
     let code = "static const char *version(void) { return \"1.10.0\"; }\n\
@@ -103,7 +103,7 @@ fn what_prevents_serving_is_one_clear_line_and_status_1() {
 fn a_volume_that_cannot_be_written_stops_the_start() {
     use std::os::unix::fs::PermissionsExt;
 
-    // A program that a user without rights may run, from a folder that it may enter.
+    // A program that an unprivileged user may run, in a folder that this user may enter.
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
     let copy = folder.path().join("service");
@@ -113,7 +113,7 @@ fn a_volume_that_cannot_be_written_stops_the_start() {
         command.args(["--reuid=65534", "--clear-groups"]);
     }
     command.arg("--no-new-privs").arg(copy).current_dir(&folder);
-    // Something is mounted there, and it takes no files.
+    // `/proc` is a mounted file system in which files cannot be created.
     command.env("DATA_MOUNT", "/proc").env_remove("DATABASE_URL").env("PORT", "0");
     let (code, line) = give_up(&mut command);
     assert_eq!(code, Some(1), "{line}");
@@ -152,7 +152,7 @@ fn a_bad_value_stops_the_start_and_is_named() {
             "0.8,campplus=75",
             "SAME_SPEAKER_THRESHOLD=0.8,campplus=75: \"75\" must be from -1 to 1",
         ),
-        ("MODELS_DIR", "/no/such/folder", "MODELS_DIR=/no/such/folder is no folder"),
+        ("MODELS_DIR", "/no/such/folder", "MODELS_DIR=/no/such/folder is not a folder"),
         ("MODEL_SHA256", "00", "MODEL_SHA256 is set, but neither MODEL_URL nor MODEL_PATH"),
     ];
     for (variable, value, expected) in cases {
@@ -161,7 +161,7 @@ fn a_bad_value_stops_the_start_and_is_named() {
     }
 }
 
-/// Compose and Railway pass on what is not set as empty; some editors leave blanks.
+/// Compose and Railway pass unset variables as empty ones, and some editors add blanks.
 #[test]
 fn an_empty_variable_is_an_unset_one_and_blanks_do_not_count() {
     let help = program().args(["serve", "--help"]).output().unwrap();
@@ -200,7 +200,7 @@ fn what_is_wrong_with_the_second_model_is_said_of_its_variables() {
         if variable != "CAMPPLUS_MODEL_PATH" {
             continue;
         }
-        // A model that is not wanted is not looked for.
+        // Files of unused models are not read.
         let mut alone = program();
         alone.env("API_KEY", KEY).env("MODELS", "resemblyzer").env(variable, value);
         Server::spawn(&mut alone).wait_until_ready();
@@ -254,7 +254,7 @@ fn a_log_that_nobody_reads_stops_nothing() {
     };
     let mut command = program();
     command.env("API_KEY", KEY).env("RUST_LOG", "trace").env("PORT", port.to_string());
-    // A pipe takes 64 KiB before its writer waits.
+    // A pipe holds 64 KiB before its writer blocks.
     let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
     let client = reqwest::blocking::Client::builder().no_proxy().build().unwrap();
     let get = |path: &str| client.get(format!("http://127.0.0.1:{port}{path}")).send();
@@ -322,7 +322,7 @@ fn a_stop_while_the_model_loads_does_not_wait_for_it() {
     assert_eq!(server.exit_code(), Some(0));
 }
 
-/// Waits until the service says that it is not ready; what it says.
+/// Waits until the service reports that it is not ready, and returns the response.
 fn eventually_not_ready(server: &Server) -> Response {
     eventually(|| server.get("/ready").send().unwrap().status() == 503);
     server.get("/ready").send().unwrap()
@@ -331,7 +331,7 @@ fn eventually_not_ready(server: &Server) -> Response {
 #[test]
 fn a_stop_finishes_what_is_in_hand_and_refuses_the_rest() {
     let mut server = Server::start();
-    // A connection on which nothing is asked is not waited for.
+    // The service does not wait for a connection without a request.
     let _idle = std::net::TcpStream::connect(&server.address).unwrap();
     let in_hand = server.begin_request(&voice());
     server.signal("TERM");
@@ -353,7 +353,7 @@ fn a_second_signal_stops_at_once() {
     assert_eq!(server.exit_code(), Some(1));
 }
 
-/// Whatever the workers do: what they have in work here takes minutes.
+/// The workers' tasks in this test take minutes.
 #[test]
 fn a_second_signal_stops_a_busy_process_at_once() {
     let mut server = Server::start_with(&[("WORKERS", "1"), ("REQUEST_TIMEOUT_SECONDS", "600")]);
@@ -387,7 +387,7 @@ fn a_full_queue_refuses_at_once() {
         let refused = server.upload(voice());
         assert!(refused.headers().contains_key("retry-after"));
         assert_error("second", refused, 503, "overloaded", "at capacity");
-        // Nothing of the body is sent, or waited for.
+        // The client sends none of the body, and the server does not wait for it.
         assert_eq!(status_of(&mut server.send_part(10_000_000, b"")), 503);
         assert!(!long.is_finished(), "the recording is long enough for this test");
         assert_eq!(long.join().unwrap().status(), 200);
@@ -411,7 +411,7 @@ fn a_short_clip_does_not_wait_for_a_long_recording() {
     let server = Server::start_with(&[("WORKERS", "1")]);
     std::thread::scope(|scope| {
         let long = scope.spawn(|| server.upload(long_voice(590)));
-        // However the two meet, the clip's few windows have their turns among the long one's 766.
+        // Whatever the order of the requests, the clip's few windows are encoded between the 766 windows of the long recording.
         eventually(|| server.metrics().contains("voice_embedding_queue_depth 1"));
         assert!(!long.is_finished(), "the recording is long enough for this test");
         assert_eq!(server.upload(voice()).status(), 200);
@@ -427,7 +427,7 @@ fn what_cannot_be_done_in_time_is_refused_at_once() {
     let late = server.upload(long_voice(590));
     assert!(late.headers().contains_key("retry-after"));
     assert_error("590 seconds of speech", late, 503, "overloaded", "at capacity");
-    // Its place in the queue is free again.
+    // The rejected request's place in the queue is free again.
     eventually(|| server.upload(voice()).status() == 200);
 }
 

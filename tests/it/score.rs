@@ -1,4 +1,4 @@
-//! `score`: turns beside those of references.
+//! The command `score`, which compares turns with references.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -25,7 +25,7 @@ fn score(arguments: &[&str], paths: &[&Path]) -> Output {
     program.output().unwrap()
 }
 
-/// The numbers are pyannote.metrics 4.2.0's.
+/// The expected values come from pyannote.metrics 4.2.0.
 #[test]
 fn rates_are_those_of_the_reference_implementation() {
     let folder = tempfile::tempdir().unwrap();
@@ -85,7 +85,7 @@ fn bad_inputs_are_named() {
     }
     let negative = score(&["--collar", "-1"], &[&reference, &reference]);
     assert_eq!(negative.status.code(), Some(2));
-    // What has no counterpart is said, and missed where it should have been found.
+    // A reference recording for which no turns were found is reported, and all its speech counts as missed.
     let output = score(&[], &[&reference, &empty]);
     let (said, table) =
         (String::from_utf8(output.stderr).unwrap(), String::from_utf8(output.stdout).unwrap());

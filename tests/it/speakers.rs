@@ -1,4 +1,4 @@
-//! Enrolled speakers: created, enrolled, verified, identified, moved, forgotten.
+//! Enrolled speakers: creation, enrolment, verification, identification, moves and deletion.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -11,7 +11,8 @@ use super::support::{
     wav,
 };
 
-/// A server. This file is two modules: one keeps speakers in memory, the other in PostgreSQL; `None` where there is none.
+/// Starts a server. This file is compiled as two modules: one stores speakers in memory, the other in PostgreSQL. Returns
+/// `None` if PostgreSQL is missing.
 fn start(variables: &[(&str, &str)]) -> Option<Server> {
     if !module_path!().ends_with("on_postgres") {
         return Some(Server::start_with(variables));
@@ -78,7 +79,7 @@ fn enrolled_speakers_are_verified_identified_and_forgotten() {
     assert_eq!(alan["profiles"][0]["model"], FINGERPRINT);
     answered(201, form(&server, "/v1/speakers", file("beth-1").text("id", "beth")));
 
-    // A form, the recording itself and base64 are the same voice.
+    // A form, the recording as the body, and base64 give the same result.
     let by_form = answered(200, form(&server, "/v1/identify", file("alan-2")));
     assert_eq!(
         (&by_form["speaker"], &by_form["reason"], &by_form["searched"]),
@@ -92,7 +93,7 @@ fn enrolled_speakers_are_verified_identified_and_forgotten() {
     let nobody = answered(200, form(&server, "/v1/identify", file("cole-1").text("threshold", "0.85")));
     assert_eq!((&nobody["speaker"], &nobody["reason"]), (&Value::Null, &json!("below_threshold")));
 
-    // The two directions agree: as a side, and as a candidate.
+    // The similarity is the same in a verification and in an identification.
     let sides = Form::new()
         .text("a", json!({"speaker": "alan"}).to_string())
         .part("b", Part::bytes(recorded("alan-2")).file_name("voice.wav"));
@@ -113,7 +114,7 @@ fn enrolled_speakers_are_verified_identified_and_forgotten() {
     assert_eq!(get(&server, &format!("/v1/speakers/alan/{location}")), enrolled);
     assert_eq!(get(&server, "/v1/speakers/alan/enrolments")["enrolments"].as_array().unwrap().len(), 2);
 
-    // A speaker is no candidate for itself.
+    // A speaker is excluded from its own candidates.
     let other = answered(200, post(&server, "/v1/identify", &json!({"voice": {"speaker": "alan"}})));
     assert_eq!((&other["searched"], &other["candidates"][0]["speaker"]), (&json!(1), &json!("beth")));
 
@@ -139,7 +140,7 @@ fn a_profile_is_the_mean_by_seconds_of_speech() {
     let profiles = get(&server, "/v1/speakers/anna")["profiles"].clone();
     assert_eq!(profiles, json!([{"model": FINGERPRINT, "seconds": 9.0, "enrolments": 2}]));
 
-    // 9 s and, for want of knowledge, 3: mixed as one to a third.
+    // An embedding of unknown length counts as 3 s, so the mean has weights of 9 to 3.
     let expected = embedding(&mixed(1, 2, 1.0 / 3.0), None);
     let is = similarity(&server, &json!({"speaker": "anna"}), &expected);
     assert!((is - 1.0).abs() < 1e-6, "{is}");
@@ -201,13 +202,13 @@ fn what_is_enrolled_must_fit_or_be_forced() {
     }
     let of_beth = json!({"voice": embedding(&components(2), None), "force": true});
     assert_error("beth's", post(&server, path, &of_beth), 409, "duplicate_enrolment", "\"beth\"");
-    // Another collection is another world.
+    // Collections are independent of each other.
     answered(201, post(&server, "/v1/speakers", &json!({"id": "anna", "collection": "c2"})));
     let mut elsewhere = of_beth;
     elsewhere["collection"] = "c2".into();
     answered(201, post(&server, path, &elsewhere));
 
-    // Who is like the voice, too.
+    // Other speakers who resemble the voice are also reported.
     create(&server, "anne", &[mixed(1, 7, 0.2)]);
     create(&server, "ann", &[mixed(1, 8, 0.2)]);
     let similar = answered(201, enrol(&server, "ann", &mixed(1, 9, 0.2)));
@@ -303,7 +304,7 @@ fn a_speaker_is_created_whole_or_not_at_all() {
     );
     assert_eq!(get(&server, "/v1/speakers")["speakers"], json!([]));
     assert_eq!(identify(&server, &components(1), &[])["searched"], 0);
-    // The enrolment of the first has gone with it.
+    // The first embedding is not stored either, so it is no duplicate.
     create(&server, "beth", &[components(1)]);
 }
 
@@ -327,7 +328,7 @@ fn enrolments_move_and_speakers_merge() {
     assert_eq!(anna["enrolments"], 3);
     assert_eq!(get(&server, "/v1/speakers")["speakers"], json!([anna]));
     assert_eq!([best(1), best(2), best(3)], [json!("anna"), json!("anna"), json!("anna")]);
-    // It can be undone.
+    // A merge can be undone.
     answered(201, post(&server, "/v1/speakers", &json!({"id": "beth"})));
     let back = format!("/v1/speakers/anna/enrolments/{wrong}/move");
     answered(200, post(&server, &back, &json!({"to": "beth"})));
@@ -379,7 +380,7 @@ fn identify_names_somebody_only_when_it_is_clear() {
         1
     );
 
-    // The same voice by force for two: nobody knows which, even without a margin.
+    // If two speakers were enrolled by force with the same voice, the result is ambiguous even without a margin.
     create(&server, "copy", &[components(3).iter().map(|c| c * 2.0).collect()]);
     assert_eq!(identify(&server, &components(3), &[("margin", json!(0))])["reason"], "ambiguous");
 }
@@ -591,7 +592,7 @@ fn there_is_a_limit_of_speakers() {
     create(&server, "cole", &[]);
 }
 
-/// Two customers' keys: neither learns anything of the other's collection by any route.
+/// The keys of two customers give no access to the other's collection through any route.
 #[test]
 fn collections_keep_customers_apart() {
     let keys = key_lines("one", "of-one", "[\"embed\", \"verify\", \"identify\", \"enrol\", \"read\"]")
@@ -640,7 +641,7 @@ fn collections_keep_customers_apart() {
         let name = format!("{method} {path}");
         assert_error(name, ask("of-two", method, path, body), 403, "forbidden", "may not use the collection");
     }
-    // Its own enrolment by the other's id, and its own speaker under the default collection.
+    // A key's own collection with another customer's enrolment, and a speaker in the default collection.
     let other = ask("of-two", "GET", &format!("{moved}?collection=two"), &Value::Null);
     assert_error("another's enrolment", other, 404, "enrolment_not_found", &enrolment);
     let default = ask("of-two", "GET", "/v1/speakers/anna", &Value::Null);
@@ -652,7 +653,7 @@ fn collections_keep_customers_apart() {
     let found =
         answered(200, ask("of-two", "POST", "/v1/identify", &json!({"voice": voice, "collection": "two"})));
     assert_eq!(found["searched"], 1);
-    // Both are as they were.
+    // The other customer's speaker is unchanged.
     let theirs = answered(200, ask("of-one", "GET", "/v1/speakers/anna?collection=one-a", &Value::Null));
     assert_eq!((&theirs["name"], &theirs["enrolments"]), (&json!(""), &json!(1)));
 }
@@ -692,7 +693,7 @@ fn some_requests_need_more_than_the_routes_right() {
         let expected = ["collection", "created_at", "enrolments", "id", "profiles", "updated_at"];
         assert_eq!(fields, expected, "no name, no metadata");
     }
-    // Whoever may only enrol learns nothing of other speakers, nor how like a chosen embedding is.
+    // A key that may only enrol reveals neither other speakers nor the similarity of a chosen embedding.
     let path = "/v1/speakers/anna/enrolments";
     let enrolled = answered(201, ask("enrol", path, &json!({"voice": embedding(&mixed(1, 3, 0.1), None)})));
     assert_eq!((enrolled.get("similar_speakers"), &enrolled["similarity_to_profile"]), (None, &Value::Null));

@@ -1,4 +1,4 @@
-//! What is kept survives: crashes, full disks, other processes and damaged files.
+//! Stored speakers survive crashes, full disks, other processes and damaged files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,7 +21,7 @@ use super::support::{
 
 const FORCED: EnrolmentRules = EnrolmentRules { min_seconds: 0.0, threshold: 0.75, force: true };
 
-/// A folder, and the file that the service is to make in it.
+/// Creates a folder, and returns the path of the service's file in it.
 fn place() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("speakers.db");
@@ -101,10 +101,11 @@ fn the_file_is_made_at_the_first_write_for_its_owner_alone() {
     assert!(line.contains("\"speakers\":1") && line.contains("speakers.db"), "{line}");
 }
 
-/// What a client knows of its speakers: how many enrolments each has.
+/// A client's view of its speakers, as the number of enrolments of each.
 type Known = BTreeMap<String, usize>;
 
-/// Creates, enrols, moves, merges and deletes until the server is gone. Everything that was answered, and the change that was not.
+/// Creates, enrols, moves, merges and deletes until the server is gone. Returns the confirmed state, and the state after
+/// the unconfirmed change.
 fn change_until_it_is_gone(
     server: &Server,
     n_answered: &AtomicUsize,
@@ -169,7 +170,7 @@ fn change_until_it_is_gone(
     (known, None)
 }
 
-/// All speakers with the number of their enrolments.
+/// Returns all speakers with the number of their enrolments.
 fn listed(server: &Server) -> Known {
     let mut known = Known::new();
     let mut after = String::new();
@@ -193,7 +194,7 @@ fn listed(server: &Server) -> Known {
     }
 }
 
-/// As many rounds as `KILL_ROUNDS` says.
+/// `KILL_ROUNDS` sets the number of rounds.
 #[test]
 fn a_kill_at_any_moment_loses_nothing_that_was_answered() {
     let (_folder, file) = place();
@@ -210,7 +211,7 @@ fn a_kill_loses_nothing_that_was_answered_from_postgresql() {
     assert_eq!(postgres.psql(&url, counts).unwrap(), "0");
 }
 
-/// Kills a server while four clients change its speakers, starts it again and looks whether anything was lost.
+/// Kills a server while four clients change its speakers, restarts it, and checks that nothing was lost.
 fn kill_again_and_again(rounds: usize, serve: &dyn Fn() -> Server) {
     const CLIENTS: usize = 4;
     let rounds: usize = std::env::var("KILL_ROUNDS").map_or(rounds, |rounds| rounds.parse().unwrap());
@@ -247,13 +248,13 @@ fn kill_again_and_again(rounds: usize, serve: &dyn Fn() -> Server) {
             );
             all.push(own);
         }
-        // The index shows the file: as many speakers as have a profile.
+        // The index agrees with the file: it contains each speaker that has a profile.
         let with_profile = found.values().filter(|n| **n > 0).count();
         assert_eq!(identified(&server, 7)["searched"].as_u64(), Some(with_profile as u64));
     }
 }
 
-/// Compares each profile of a file with the mean of its enrolments, and a search in it with one in an index made anew.
+/// Compares each profile in a file with the mean of its enrolments, and searches with those in a newly built index.
 fn assert_agrees(file: &Path) {
     let store = Store::open(&StorePlace::File(file.to_owned()), 1_000_000, vec![model()]).unwrap();
     let connection = rusqlite::Connection::open(file).unwrap();
@@ -307,7 +308,7 @@ fn assert_agrees(file: &Path) {
     }
 }
 
-/// Two processes and a command line, all on one file.
+/// Uses two processes and the command line on one file.
 #[test]
 fn processes_on_one_file_are_all_right() {
     let (_folder, file) = place();
@@ -331,7 +332,7 @@ fn processes_on_one_file_are_all_right() {
     let form = reqwest::blocking::multipart::Form::new().file("file", alan(2)).unwrap();
     let found = answered(200, other.request("POST", "/v1/identify").multipart(form).send().unwrap());
     assert_eq!((&found["speaker"], &found["searched"]), (&json!("alan"), &json!(20)));
-    // The service recognises what the command line has enrolled.
+    // The service recognises the voice that the command line enrolled.
     let form = reqwest::blocking::multipart::Form::new().file("file", alan(1)).unwrap();
     answered(200, one.request("POST", "/v1/speakers/alan/enrolments").multipart(form).send().unwrap());
 
@@ -345,7 +346,7 @@ fn processes_on_one_file_are_all_right() {
     for server in [&one, &other] {
         assert_eq!(identified(server, 0)["searched"], 18);
     }
-    // At once, from both sides.
+    // Both servers write at the same time.
     std::thread::scope(|scope| {
         for (i, server) in [&one, &other].into_iter().enumerate() {
             scope.spawn(move || {
@@ -378,7 +379,7 @@ fn the_command_line_enrols_shows_and_names() {
     let refused = enrol("alan", &["beth-1"]);
     assert!(!refused.status.success());
     assert!(
-        text(&refused).contains("beth-1.wav: this is not the speaker enrolled so far"),
+        text(&refused).contains("beth-1.wav: the voice differs from this speaker's enrolments"),
         "{}",
         text(&refused)
     );
@@ -436,22 +437,22 @@ fn a_file_that_cannot_be_used_ends_the_start_and_stays_as_it_is() {
         rusqlite::Connection::open(&file).unwrap().execute_batch(sql).unwrap();
         file
     };
-    let of_bytes = |name: &str, bytes: &[u8]| {
+    let from_bytes = |name: &str, bytes: &[u8]| {
         let file = folder.path().join(name);
         fs::write(&file, bytes).unwrap();
         file
     };
     let bytes = fs::read(&good).unwrap();
     let mut damaged = bytes.clone();
-    // Pages in the middle, of tables and indexes.
+    // Pages in the middle of the file, with tables and indexes.
     damaged[40_960..122_880].fill(0x5a);
     let cases = [
         (of_sql("newer", Some(&good), "PRAGMA user_version = 4"), "has version 4, which this program does not know (it knows 3)"),
-        (of_bytes("text", b"This is a text, and no database at all, though it is long enough to be one. It goes on, and on."), "is no SQLite database"),
+        (from_bytes("text", b"This is a text, and no database at all, though it is long enough to be one. It goes on, and on."), "is not an SQLite database"),
         (of_sql("other", None, "CREATE TABLE notes (text)"), "is a database of another program"),
-        (of_bytes("damaged", &damaged), "is damaged"),
-        (of_bytes("short", &bytes[..bytes.len() / 2]), "is damaged"),
-        (of_bytes("header", &[&bytes[..16], &vec![0xff; 8_192][..]].concat()), ""),
+        (from_bytes("damaged", &damaged), "is damaged"),
+        (from_bytes("short", &bytes[..bytes.len() / 2]), "is damaged"),
+        (from_bytes("header", &[&bytes[..16], &vec![0xff; 8_192][..]].concat()), ""),
         (folder.path().to_owned(), "cannot be opened"),
     ];
     for (file, expected) in cases {
@@ -465,8 +466,8 @@ fn a_file_that_cannot_be_used_ends_the_start_and_stays_as_it_is() {
         assert!(!error.contains("panicked"), "{error}");
         assert!(fs::read(&file).ok() == before, "{} was changed", file.display());
     }
-    // An empty file is a database that has not been made yet.
-    let server = serve(&of_bytes("empty", b""));
+    // An empty file counts as a database that does not exist yet.
+    let server = serve(&from_bytes("empty", b""));
     assert_eq!(create(&server, "anna", &[1]), 201);
 }
 
@@ -493,7 +494,7 @@ fn enrolments_of_a_model_that_is_not_loaded_are_kept_and_not_searched() {
     assert_eq!(get(&server, "/v1/speakers/anna")["profiles"].as_array().unwrap().len(), 2);
 }
 
-/// A service that has read before it writes must still hold the lock that keeps others from ending its write-ahead log.
+/// A service that reads before it writes must still hold the lock that prevents others from deleting its write-ahead log.
 #[test]
 fn others_that_come_and_go_take_nothing_from_a_running_service() {
     let (_folder, file) = place();
@@ -512,7 +513,7 @@ fn others_that_come_and_go_take_nothing_from_a_running_service() {
             "reads" => assert!(program(&file, &["speakers", "list"]).status.success()),
             "writes" => assert!(program(&file, &["speakers", "delete", "beth"]).status.success()),
             _ => {
-                // In a process of its own, as sqlite3's `.backup` is.
+                // A separate process, as with sqlite3's `.backup`.
                 let copy = file.with_file_name("copy.db");
                 let script = "import sqlite3, sys; a, b = map(sqlite3.connect, sys.argv[1:]); a.backup(b); a.close(); b.close()";
                 let done = Command::new("python3").args(["-c", script]).args([&file, &copy]).status();
@@ -529,7 +530,7 @@ fn others_that_come_and_go_take_nothing_from_a_running_service() {
     assert_eq!(ids, ["anna", "new-2", "new-3", "new-4"]);
 }
 
-/// What would be written to a file that is gone would be lost, and what is written over another would destroy that.
+/// Changes to a removed file would be lost, and changes to a file in its place would destroy that file.
 #[test]
 fn a_file_that_is_removed_or_replaced_is_noticed() {
     let (folder, file) = place();
@@ -567,7 +568,7 @@ fn a_kill_while_the_file_is_made_leaves_nothing_half_made() {
                 let body = json!({"id": "anna", "voices": [embedding(&components(1), None)]}).to_string();
                 let request =
                     server.request("POST", "/v1/speakers").header("Content-Type", "application/json");
-                // It may be answered, or not.
+                // The request may get a response or not.
                 let _ = request.body(body).send();
             });
             std::thread::sleep(Duration::from_micros(1_000 + 700 * delay));
@@ -581,7 +582,7 @@ fn a_kill_while_the_file_is_made_leaves_nothing_half_made() {
     }
 }
 
-/// A reader that another process holds open for a while.
+/// Another process keeps a read transaction open for a while.
 #[test]
 fn what_was_removed_is_erased_once_readers_have_gone_whoever_removed_it() {
     let (folder, file) = place();
@@ -593,7 +594,7 @@ fn what_was_removed_is_erased_once_readers_have_gone_whoever_removed_it() {
     };
     let reader = rusqlite::Connection::open(&file).unwrap();
     let hold = || reader.execute_batch("BEGIN; SELECT * FROM speakers").unwrap();
-    // By the service, which is killed before it could.
+    // The service deletes a speaker and is killed before it can erase the data.
     hold();
     assert_eq!(server.request("DELETE", "/v1/speakers/s0").send().unwrap().status(), 204);
     std::thread::sleep(Duration::from_millis(500));
@@ -603,7 +604,7 @@ fn what_was_removed_is_erased_once_readers_have_gone_whoever_removed_it() {
     reader.execute_batch("COMMIT").unwrap();
     let mut server = serve(&file);
     eventually(|| !is_in_folder(folder.path(), &part(0)));
-    // By the command line, which says so, and ends before it could; the service does it.
+    // The command line deletes a speaker, reports that it cannot erase the data, and exits. The service erases it later.
     hold();
     let deleted = program(&file, &["speakers", "delete", "s1"]);
     let said = String::from_utf8_lossy(&deleted.stderr);
@@ -611,7 +612,7 @@ fn what_was_removed_is_erased_once_readers_have_gone_whoever_removed_it() {
     assert!(is_in_folder(folder.path(), &part(1)));
     reader.execute_batch("COMMIT").unwrap();
     eventually(|| !is_in_folder(folder.path(), &part(1)));
-    // A stop waits for a moment.
+    // The service waits for a moment when it shuts down.
     hold();
     assert_eq!(server.request("DELETE", "/v1/speakers/s2").send().unwrap().status(), 204);
     server.signal("TERM");
@@ -622,7 +623,7 @@ fn what_was_removed_is_erased_once_readers_have_gone_whoever_removed_it() {
     assert!(is_in_folder(folder.path(), &part(3)));
 }
 
-/// By the recipe of docs/operation.md.
+/// Follows docs/operation.md.
 #[test]
 fn a_backup_of_the_file_is_restored() {
     if Command::new("sqlite3").arg("-version").output().is_err() {
@@ -643,7 +644,7 @@ fn a_backup_of_the_file_is_restored() {
     server.signal("TERM");
     assert_eq!(server.exit_code(), Some(0));
     for ending in ["", "-wal", "-shm"] {
-        // Those beside it are gone once it is closed.
+        // SQLite removes the other two files when it closes the database.
         let _ = fs::remove_file(folder.path().join(format!("speakers.db{ending}")));
     }
     run("cp copy.db");
@@ -664,7 +665,7 @@ fn what_is_left_of_another_database_is_not_taken_for_this_ones() {
     fs::rename(&file, &moved).unwrap();
     let refused = program(&file, &["speakers", "list"]);
     let said = String::from_utf8_lossy(&refused.stderr);
-    assert!(!refused.status.success() && said.contains("speakers.db-wal is left of it"), "{said}");
+    assert!(!refused.status.success() && said.contains("speakers.db-wal remains of it"), "{said}");
     fs::rename(&moved, &file).unwrap();
     assert_eq!(listed(&serve(&file)).len(), 1, "nothing is lost");
 }
@@ -687,7 +688,7 @@ fn a_link_to_the_file_is_as_good_as_the_file() {
     assert_eq!(identified(&server, 2)["speaker"], "beth");
 }
 
-/// In a container that can write nowhere else.
+/// In a container with no other writable place.
 #[test]
 fn large_changes_need_no_temporary_files() {
     let (_folder, file) = place();
@@ -771,7 +772,7 @@ fn a_speaker_has_so_many_enrolments_at_the_most() {
     assert!(!store.write_and_wait(move |t| t.enrol(&address("full"), &again, &FORCED)).unwrap().is_new);
 }
 
-/// Whether the bytes are in a file of the folder.
+/// Returns whether a file in the folder contains the bytes.
 fn is_in_folder(folder: &Path, bytes: &[u8]) -> bool {
     let files = fs::read_dir(folder).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
     files.into_iter().any(|file| contains_bytes(&file, bytes))
@@ -785,10 +786,10 @@ fn contains_bytes(haystack: &[u8], needle: &[u8]) -> bool {
 fn what_is_deleted_is_in_no_file_after_five_seconds() {
     let (folder, file) = place();
     let server = serve(&file);
-    // Enough for pages to be split and joined.
+    // Enough speakers for pages to be split and merged.
     (0..120).for_each(|seed| assert_eq!(create(&server, &format!("s{seed}"), &[seed, 1_000 + seed]), 201));
     let bytes = |vector: &[f32]| -> Vec<u8> { unit(vector).iter().flat_map(|c| c.to_le_bytes()).collect() };
-    // A part in the middle of a vector is enough to recognise it.
+    // Part of the middle of a vector is enough to recognise it.
     let part = |vector: &[f32]| bytes(vector)[400..432].to_vec();
     for seed in 0..100 {
         assert!(is_in_folder(folder.path(), &part(&components(seed))), "{seed} is not there at first");
@@ -826,12 +827,12 @@ fn what_is_deleted_is_in_no_file_after_five_seconds() {
     assert!(is_in_folder(folder.path(), &part(&components(110))), "others stay");
 }
 
-/// The profile of a speaker with two embeddings.
+/// Returns the profile of a speaker with two embeddings.
 fn mixed_profile(seed: u64) -> Vec<f32> {
     mixed(seed, 1_000 + seed, 1.0)
 }
 
-/// The kernel lets the process write no file beyond a size: as a full disk, for the store alone.
+/// The kernel limits the size of files that the process writes. For the store, this is like a full disk.
 #[test]
 fn a_full_disk_refuses_changes_and_nothing_else() {
     let (_folder, file) = place();
@@ -841,7 +842,7 @@ fn a_full_disk_refuses_changes_and_nothing_else() {
         ("DATABASE_URL", &url(&file)),
         ("PROGRAM", env!("CARGO_BIN_EXE_voice-embedding-service")),
     ]);
-    // 512-byte blocks: 400 kB, of the database or its log.
+    // 800 blocks of 512 bytes, which is 400 kB for the database or for its log.
     let server = Server::spawn(shell.args(["-c", "trap '' XFSZ; ulimit -f 800; exec \"$PROGRAM\" serve"]));
     server.wait_until_ready();
     let mut kept = 0;
@@ -860,13 +861,13 @@ fn a_full_disk_refuses_changes_and_nothing_else() {
     assert_eq!(get(&server, "/ready"), json!({"status": "ready", "store": "unavailable"}));
     assert!(server.metrics().contains("voice_embedding_store_available 0"));
     assert_eq!(server.logged("the store of speakers is unavailable").len(), 1);
-    // Everything else goes on.
+    // All other requests still work.
     assert_eq!(server.upload(voice()).status(), 200);
     assert_eq!(identified(&server, kept - 1)["speaker"], format!("s{}", kept - 1));
     assert_eq!(identified(&server, kept)["speaker"], Value::Null, "what was refused is not there");
     assert_eq!(get(&server, "/v1/speakers/s0")["enrolments"], 1);
     drop(server);
-    // With room again, everything is as it was answered.
+    // With space again, the state equals the confirmed changes.
     let server = serve(&file);
     assert_eq!(identified(&server, 0)["searched"], kept);
     assert_eq!(create(&server, "more", &[9_999]), 201);
@@ -879,7 +880,7 @@ fn a_store_that_was_unavailable_heals_by_itself() {
     let (folder, file) = place();
     let server = serve(&file);
     assert_eq!(create(&server, "anna", &[1]), 201);
-    // Another process holds the lock for longer than anyone waits.
+    // Another process holds the lock for longer than the service waits.
     let other = rusqlite::Connection::open(&file).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let begun = Instant::now();
@@ -894,7 +895,7 @@ fn a_store_that_was_unavailable_heals_by_itself() {
     drop(folder);
 }
 
-/// Removals are remembered for so many changes; whoever is further behind reads everything anew.
+/// The store remembers a limited number of removals. A process that is further behind rereads the whole file.
 #[test]
 fn a_process_that_slept_for_long_catches_up() {
     let (_folder, file) = place();
@@ -928,7 +929,7 @@ fn a_process_that_slept_for_long_catches_up() {
     assert!(matches!(missing, Err(StoreError::SpeakerNotFound { .. })), "{missing:?}");
 }
 
-/// A panic in one change fails that one alone.
+/// A panic in a change fails only that change.
 #[test]
 fn a_change_that_panics_is_undone_and_the_next_is_made() {
     let store = Store::open(&StorePlace::Memory, 10, vec![model()]).unwrap();
@@ -941,7 +942,7 @@ fn a_change_that_panics_is_undone_and_the_next_is_made() {
     assert_eq!(store.speaker_count(), 1);
 }
 
-/// A panic behind the commit costs one answer, and neither the thread that writes nor changes of the same commit.
+/// A panic after the commit costs one response, but neither the writer thread nor other changes in the same commit.
 #[test]
 fn an_answer_that_panics_costs_itself_alone() {
     let store = Store::open(&StorePlace::Memory, 10, vec![model()]).unwrap();
@@ -951,7 +952,7 @@ fn an_answer_that_panics_costs_itself_alone() {
     assert!(store.is_available());
 }
 
-/// An answer that is on its way is finished before the process ends.
+/// A response that is being sent is finished before the process ends.
 #[test]
 fn a_stop_waits_until_answers_have_left() {
     use std::io::{Read, Write};
@@ -979,7 +980,7 @@ fn a_stop_waits_until_answers_have_left() {
     assert!(length > 15_000_000, "{length}");
     server.signal("TERM");
     server.logged("shutting down");
-    // Longer than a finished service waits for its connections.
+    // Longer than an idle service waits for its connections.
     std::thread::sleep(Duration::from_millis(2_500));
     let mut rest = Vec::new();
     connection.read_to_end(&mut rest).unwrap();

@@ -1,4 +1,4 @@
-//! Times in the recording, before any trimming.
+//! Times refer to the recording before any trimming.
 
 use voice_embedding_service::audio::Waveform;
 use voice_embedding_service::pace::Pace;
@@ -15,7 +15,7 @@ const CLICK_SECONDS: f64 = 7.0;
 /// 5 ms of a square wave at 2 kHz.
 const CLICK_SAMPLES: usize = 80;
 
-/// A pause, a sentence, a pause and a sentence with a click in it, at 16 kHz.
+/// Returns a pause, a sentence, a pause and a sentence with a click in it, at 16 kHz.
 fn samples() -> Vec<f32> {
     let pause = |seconds: f64| vec![0.0; (seconds * 16_000.0) as usize];
     let voice = voice_samples();
@@ -27,7 +27,7 @@ fn samples() -> Vec<f32> {
     samples
 }
 
-/// Place of the first of the largest magnitudes.
+/// Returns the index of the first of the largest magnitudes.
 fn loudest(values: impl Iterator<Item = f32>) -> usize {
     let values: Vec<f32> = values.map(f32::abs).collect();
     let largest = values.iter().copied().fold(0.0, f32::max);
@@ -36,7 +36,7 @@ fn loudest(values: impl Iterator<Item = f32>) -> usize {
 
 #[test]
 fn a_sample_of_the_utterance_is_found_in_the_recording() {
-    let utterance = Utterance::of(Waveform::new(samples()).unwrap(), Pauses::Cut, Pace::UNBROKEN);
+    let utterance = Utterance::detect(Waveform::new(samples()).unwrap(), Pauses::Cut, Pace::UNBROKEN);
     let utterance = utterance.unwrap().unwrap();
     assert!(utterance.speech_seconds() < 10.2, "both pauses are cut out");
     let click = loudest(utterance.samples().iter().copied());
@@ -61,7 +61,7 @@ fn windows_know_when_they_begin_and_end() {
             n_with_click += 1;
             let around = seconds.start - TOLERANCE_SECONDS..seconds.end + TOLERANCE_SECONDS;
             assert!(around.contains(&CLICK_SECONDS), "the click is in a window of {seconds:?}");
-            // Where in the window it is says when it was, since no pause lies between it and the window's end.
+            // The click's place in the window gives its time, since no pause lies between it and the end of the window.
             let in_window = (click - unit.frames.start) as f64 * 0.01;
             let pauses = (seconds.end - seconds.start) - 1.6;
             let found = seconds.start + in_window + if pauses > TOLERANCE_SECONDS { pauses } else { 0.0 };

@@ -1,10 +1,10 @@
-//! Transcripts in each form, with two speakers who change at two seconds.
+//! Transcripts in each format. The speaker changes after two seconds.
 
 use serde_json::{Value, json};
 use voice_embedding_service::diarization::Turn;
 use voice_embedding_service::transcript::{CueFormat, Said, Transcript};
 
-/// Length of the recording, in seconds.
+/// The length of the recording in seconds.
 const DURATION: f64 = 4.0;
 
 fn turns() -> [Turn; 2] {
@@ -21,21 +21,21 @@ fn name(speaker: usize) -> String {
 }
 
 fn read(json: &Value) -> Transcript {
-    Transcript::of_text(&json.to_string()).unwrap().of_recording(DURATION).unwrap()
+    Transcript::from_text(&json.to_string()).unwrap().of_recording(DURATION).unwrap()
 }
 
-/// The transcript with speakers.
+/// Returns the transcript with speakers.
 fn attributed(json: &Value) -> Value {
     serde_json::from_str(read(json).with_speakers(&turns(), &name).get()).unwrap()
 }
 
-/// What was said: start, end, speaker and text.
+/// Returns the start, end, speaker and text of each part.
 fn said(json: &Value) -> Value {
     let said = |Said { seconds, speaker, text }: Said| json!([seconds.start, seconds.end, speaker, text]);
-    read(json).said(&turns()).into_iter().map(said).collect()
+    read(json).assign_speakers(&turns()).into_iter().map(said).collect()
 }
 
-/// What all forms below say.
+/// Returns the common content of all formats below.
 fn two_parts() -> Value {
     json!([[0.5, 1.5, 0, "Shall we?"], [2.5, 3.5, 1, "Yes."]])
 }
@@ -71,7 +71,7 @@ fn whisper_cpp_is_split_between_words_not_within_them() {
     assert_eq!(parts[0]["tokens"].as_array().unwrap().len(), 4);
     assert_eq!(attributed(&transcript)["model"], transcript["model"]);
 
-    // Without blanks, each token is a word.
+    // Without spaces, each token counts as a word.
     let tokens = json!([token("走", 500, 1_500), token("好", 2_500, 3_500)]);
     let transcript =
         json!({"transcription": [{"offsets": {"from": 500, "to": 3_500}, "text": "走好", "tokens": tokens}]});
@@ -88,7 +88,7 @@ fn hugging_face_has_pairs_of_times() {
     assert_eq!(answer["chunks"][0], json!({"timestamp": [0.5, 1.5], "text": "Shall we?", "speaker": "Anna"}));
     assert_eq!(answer["chunks"][1], json!({"timestamp": [2.5, null], "text": "Yes.", "speaker": "S2"}));
     assert_eq!(said(&transcript), json!([[0.5, 1.5, 0, "Shall we?"], [2.5, DURATION, 1, "Yes."]]));
-    // Of words.
+    // Chunks may be single words.
     let words = json!({"chunks": [
         {"timestamp": [0.5, 1.0], "text": " Shall"},
         {"timestamp": [1.0, 1.5], "text": " we?"},
@@ -96,7 +96,7 @@ fn hugging_face_has_pairs_of_times() {
     ]});
     assert_eq!(said(&words), json!([[0.5, 1.5, 0, " Shall we?"], [2.5, 3.5, 1, " Yes."]]));
     assert_eq!(attributed(&words)["chunks"][2]["speaker"], "S2");
-    // The pipeline's list alone.
+    // The transcript may also be only the pipeline's list.
     assert_eq!(attributed(&transcript["chunks"])[1]["speaker"], "S2");
 }
 
@@ -134,7 +134,7 @@ fn vosk_has_a_result_for_each_pause() {
     let many = attributed(&json!([{"text": ""}, one]));
     assert_eq!((&many[1]["text"], &many[1]["speaker"]), (&json!("shall we"), &json!("Anna")));
     assert_eq!((&many[2]["text"], &many[2]["result"][0]["speaker"]), (&json!("yes"), &json!("S2")));
-    // Guesses, the best first.
+    // Alternative guesses, the best first.
     let guess = json!({"result": [word("ja", 2.5, 3.5)], "text": "ja"});
     let guesses = json!({"alternatives": [one, guess]});
     assert_eq!(said(&guesses), expected);
@@ -169,7 +169,7 @@ fn deepgram_has_numbers() {
         utterances.as_array().unwrap().iter().map(summary).collect::<Value>(),
         json!([[0.5, 1.5, "Shall we?", 0, null], [2.5, 3.5, "Yes.", 1, null]])
     );
-    // Of two channels, what was said is in the order of time.
+    // Parts from two channels are sorted by time.
     let channel = |words: Value| json!({"alternatives": [{"words": words}, {"words": words}]});
     let channels = [channel(json!([words[2]])), channel(json!([words[0], words[1]]))];
     assert_eq!(said(&json!({"results": {"channels": channels}})), two_parts());
@@ -209,7 +209,7 @@ fn aws_has_labels_and_a_list_of_them() {
         with_items(timed("2.500", "3.500", "S2"), json!([timed("2.500", "3.500", "S2")])),
     ]});
     assert_eq!(results["speaker_labels"], expected);
-    // What was there is replaced.
+    // Existing labels are replaced.
     let mut labelled = transcript;
     labelled["results"]["speaker_labels"] = json!({"speakers": 9, "segments": []});
     assert_eq!(attributed(&labelled)["results"]["speaker_labels"], expected);
@@ -259,7 +259,7 @@ fn silence_is_an_empty_transcript() {
         assert_eq!(said(&transcript), json!([]), "{transcript}");
     }
     for text in ["", "WEBVTT\n", "WEBVTT\n\nNOTE nothing\n", "\u{feff}\n"] {
-        assert!(Transcript::of_text(text).unwrap().is_empty(), "{text:?}");
+        assert!(Transcript::from_text(text).unwrap().is_empty(), "{text:?}");
     }
 }
 
@@ -297,13 +297,13 @@ fn other_encodings_are_read() {
     for bytes in
         [text.as_bytes().to_vec(), with_mark, utf16(u16::to_le_bytes), utf16(u16::to_be_bytes), windows_1252]
     {
-        let said = Transcript::of_bytes(&bytes).unwrap().said(&turns());
+        let said = Transcript::from_bytes(&bytes).unwrap().assign_speakers(&turns());
         assert_eq!(said[0].text, "Déjà vu – “oui”", "{bytes:?}");
     }
-    // A character of UTF-8 that is cut in two is no reason to take the others for Windows-1252.
+    // If a UTF-8 character is cut off, the other bytes are still not decoded as Windows-1252.
     let cut =
         [&b"WEBVTT\n\n00:00.500 --> 00:01.500\nD\xc3\xa9j\xc3\xa0 vu "[..], &b"\xe8\xb5\n"[..]].concat();
-    assert_eq!(Transcript::of_bytes(&cut).unwrap().said(&turns())[0].text, "Déjà vu \u{fffd}");
+    assert_eq!(Transcript::from_bytes(&cut).unwrap().assign_speakers(&turns())[0].text, "Déjà vu \u{fffd}");
 }
 
 #[test]
@@ -311,7 +311,7 @@ fn what_is_wrong_is_named() {
     let part = |start: &str, end: &str| format!(r#"[{{"start": {start}, "end": {end}, "text": "a"}}]"#);
     let keys: Vec<String> = (0..50).map(|i| format!(r#""key{i}": 0"#)).collect();
     let cases = [
-        ("what was said".to_owned(), "neither JSON of a known form"),
+        ("what was said".to_owned(), "neither JSON in a known format"),
         (
             r#"{"monologues": [], "language": "en"}"#.to_owned(),
             "its keys are monologues, language. Known are",
@@ -333,21 +333,21 @@ fn what_is_wrong_is_named() {
         (r#"{"chunks": [{"timestamp": [2, 1], "text": "a b"}]}"#.to_owned(), "before it begins"),
         (r#"{"result": [{"word": "a", "start": 2, "end": 1}]}"#.to_owned(), "has a word that ends at 1 s"),
         (r#"{"result": [7]}"#.to_owned(), "has a word that is no object"),
-        (r#"{"segments": []} and more"#.to_owned(), "neither JSON of a known form"),
+        (r#"{"segments": []} and more"#.to_owned(), "neither JSON in a known format"),
         (r#"{"results": {"utterances": []}}"#.to_owned(), "its keys are results."),
         (r#"{"results": {"items": [{"start_time": "2", "end_time": "1"}]}}"#.to_owned(), "before it begins"),
         (r#"{"words": [{"start": 2000, "end": 1000}], "audio_url": ""}"#.to_owned(), "has a word that ends"),
     ];
     for (text, reason) in cases {
-        let error = Transcript::of_text(&text).map(|_| ()).unwrap_err().to_string();
+        let error = Transcript::from_text(&text).map(|_| ()).unwrap_err().to_string();
         assert!(error.contains(reason), "{text}: {error}");
     }
     let late = json!({"results": {"items": [{"start_time": "70", "end_time": "71"}]}}).to_string();
-    let error = Transcript::of_text(&late).unwrap().of_recording(DURATION).map(|_| ()).unwrap_err();
+    let error = Transcript::from_text(&late).unwrap().of_recording(DURATION).map(|_| ()).unwrap_err();
     assert!(error.to_string().contains("is 4.000 s long"), "{error}");
 }
 
-/// A name may be anything, and JSON stays JSON.
+/// Any name leaves the JSON valid.
 #[test]
 fn no_name_breaks_a_form() {
     let name = |_: usize| "\"], \\ \u{0} </v>\n\n00:01.000 --> 00:02.000".to_owned();
@@ -362,8 +362,8 @@ fn no_name_breaks_a_form() {
         let json = transcript.with_speakers(&turns(), &name);
         serde_json::from_str::<Value>(json.get()).unwrap();
         for format in [CueFormat::Vtt, CueFormat::Srt] {
-            let cues = Transcript::of_text(&transcript.cues(format, &turns(), &name)).unwrap();
-            assert_eq!(cues.said(&turns()).len(), 1, "{format:?}");
+            let cues = Transcript::from_text(&transcript.cues(format, &turns(), &name)).unwrap();
+            assert_eq!(cues.assign_speakers(&turns()).len(), 1, "{format:?}");
         }
     }
 }

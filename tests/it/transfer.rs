@@ -1,4 +1,4 @@
-//! Exports and imports: all of it, or nothing.
+//! Exports and imports, which are applied completely or not at all.
 
 use std::io::Read;
 use std::process::Command;
@@ -43,12 +43,12 @@ fn imported(speakers: usize, enrolments: usize, replaced: usize, skipped: usize)
     json!({"speakers": speakers, "enrolments": enrolments, "replaced": replaced, "skipped": skipped})
 }
 
-/// The lines as a file has them.
+/// Joins lines to the text of a file.
 fn file_of(lines: &[String]) -> String {
     lines.join("\n") + if lines.is_empty() { "" } else { "\n" }
 }
 
-/// An export of made-up speakers with one enrolment each: `s0` and so on.
+/// Returns an export of made-up speakers `s0`, `s1` and so on, each with one enrolment.
 pub(crate) fn made_up_export(ids: std::ops::Range<usize>) -> Vec<String> {
     let n = ids.len();
     let head = json!({"format": "voice-embedding-service/speakers/1", "models": [{"fingerprint": FINGERPRINT, "dimension": 256}],
@@ -78,7 +78,7 @@ fn a_round_trip_through_every_store_changes_no_bit() {
             form.unwrap().text("id", id).text("name", "Zoë \u{1F399}").text("metadata", "{\"a\":\n 1.50}");
         answered(201, first.request("POST", "/v1/speakers").multipart(form).send().unwrap());
     }
-    // Several enrolments, of known and of unknown seconds, moved and merged; and nobody.
+    // Several enrolments with known and unknown lengths, one of them moved by a merge, and a speaker without enrolments.
     let voices: Vec<Value> =
         (1..5).map(|n| embedding(&mixed(7, n, 0.3), (n % 2 == 0).then_some(n as f64 / 3.0))).collect();
     post(&first, "/v1/speakers", &json!({"id": "many", "voices": voices, "force": true}));
@@ -109,7 +109,7 @@ fn a_round_trip_through_every_store_changes_no_bit() {
     let by_program: Vec<String> = program(&url, &["speakers", "export"]).lines().map(str::to_owned).collect();
     assert_eq!(by_program[1..], lines[1..], "the command line exports the same");
 
-    // By HTTP into PostgreSQL if there is one, and by the command line back into SQLite.
+    // Imports by HTTP into PostgreSQL if it is installed, and by the command line into another SQLite file.
     let second = match Postgres::shared() {
         Some(postgres) => Server::start_with(&[("DATABASE_URL", &postgres.database())]),
         None => Server::start(),
@@ -126,7 +126,7 @@ fn a_round_trip_through_every_store_changes_no_bit() {
     let last = std::fs::read_to_string(&file).unwrap();
     assert_eq!(last.lines().skip(1).collect::<Vec<_>>(), lines[1..]);
 
-    // Profiles were made anew, with the same bits.
+    // The rebuilt profiles have the same bits.
     let third = Server::start_with(&[("DATABASE_URL", &other)]);
     let body = json!({"voice": embedding(&mixed(7, 2, 0.4), None), "top": 4});
     let found = |server: &Server| post(server, "/v1/identify", &body);
@@ -149,7 +149,7 @@ fn what_cannot_be_imported_is_named_and_changes_nothing() {
         ])
     }));
     for server in &servers {
-        // More than one chunk is there before what is wrong.
+        // More than one chunk is imported before the error.
         let good = made_up_export(0..350);
         let there = made_up_export(900..901);
         assert_eq!(answered(200, import(server, "", file_of(&there))), imported(1, 1, 0, 0));
@@ -220,7 +220,7 @@ fn what_cannot_be_imported_is_named_and_changes_nothing() {
                 "\\\"s7\\\" is in an earlier line",
             ),
             ("there already", edited(301, "\"s299\"", "\"s900\""), 409, "speaker_exists", "line 301"),
-            // Its second enrolment of the same is in another chunk.
+            // The first enrolment with this embedding is in another chunk.
             (
                 "a duplicate",
                 edited(301, &format!("{:064x}", 299), &format!("{:064x}", 5)),
@@ -289,7 +289,7 @@ fn what_cannot_be_imported_is_named_and_changes_nothing() {
     }
 }
 
-/// More than are merged at once, in every store.
+/// Imports more speakers than a store merges at once.
 #[test]
 fn speakers_who_are_there_stay_or_are_replaced() {
     let mut servers = vec![Server::start()];
@@ -311,7 +311,7 @@ fn speakers_who_are_there_stay_or_are_replaced() {
         assert_eq!(get(server, "/v1/speakers/s1")["name"], "Speaker 1");
         let found = post(server, "/v1/identify", &json!({"voice": embedding(&components(699), None)}));
         assert_eq!((&found["speaker"], &found["searched"]), (&json!("s699"), &json!(700)));
-        // What has moved to a later speaker since comes back.
+        // An enrolment that has since moved to a later speaker comes back.
         let enrolments = get(server, "/v1/speakers/s0/enrolments");
         let move_it = format!(
             "/v1/speakers/s0/enrolments/{}/move",
@@ -337,7 +337,7 @@ fn unknown_models_are_kept_where_that_is_asked_for() {
     let found = post(&server, "/v1/identify", &json!({"voice": embedding(&components(1), None)}));
     assert_eq!((&found["reason"], &found["searched"]), (&json!("no_profile_of_model"), &json!(0)));
     assert_eq!(export(&server, "").len(), 4);
-    // What is known of the model by now holds.
+    // The known dimension of the model applies.
     let mut other: Vec<Value> =
         made_up_export(7..8).iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     let half: Vec<f32> = components(7)[..128].to_vec();
@@ -375,7 +375,7 @@ fn keys_export_and_import_what_is_theirs() {
     assert_error("import", ask("of-reader", "POST", "/v1/import", String::new()), 403, "forbidden", "admin");
 }
 
-/// As docs/scaling.md shows it.
+/// Runs the statements of docs/scaling.md.
 #[test]
 fn an_export_loads_into_pgvector() {
     let Some(postgres) = Postgres::with_vectors() else { return };
@@ -400,7 +400,7 @@ fn an_export_loads_into_pgvector() {
     assert!(found.starts_with("s7|1") && found.lines().count() == 5, "{found}");
 }
 
-/// A client that goes away, or takes nothing, keeps nobody from enrolling, and its export is cut off.
+/// A client that disconnects or stops reading does not block enrolments, and its export is cut off.
 #[test]
 fn an_export_holds_nobody_up() {
     let folder = tempfile::tempdir().unwrap();
@@ -434,7 +434,7 @@ fn an_export_holds_nobody_up() {
         post(&server, "/v1/speakers", &body);
         let found = post(&server, "/v1/identify", &json!({"voice": embedding(&components(90_000), None)}));
         assert_eq!((&found["speaker"], &found["searched"]), (&json!("anna"), &json!(12_001)), "{url}");
-        // Longer than an operator's own limits are.
+        // Longer than the limits set for the database.
         std::thread::sleep(Duration::from_millis(700));
         let mut rest = String::new();
         other.read_to_string(&mut rest).unwrap();

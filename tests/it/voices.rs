@@ -1,4 +1,4 @@
-//! Voices under /v1: many recordings in one call, pairs and matrices, of recordings and embeddings.
+//! Voices under `/v1`: many recordings in one request, and pairs and matrices of recordings and embeddings.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ use super::support::{
     voice_samples, wav,
 };
 
-/// What those who send text are told.
+/// Part of the error for clients that send text.
 const NOT_TEXT: &str = "embeds recordings, not text";
 
 fn base64(bytes: &[u8]) -> String {
@@ -27,7 +27,7 @@ fn recorded(name: &str) -> Vec<u8> {
     std::fs::read(fixture(&format!("audio/{name}.wav"))).unwrap()
 }
 
-/// Two sentences with a pause of a second before, between and behind them.
+/// Returns two sentences with a pause of a second before, between and after them.
 fn with_pauses() -> Vec<f32> {
     let pause = vec![0.0; 16_000];
     let voice = voice_samples();
@@ -71,7 +71,7 @@ fn embedding_of(server: &Server, bytes: Vec<u8>) -> Vec<f32> {
     numbers(&server.upload(bytes).json::<Value>().unwrap()["embedding"])
 }
 
-/// The error, in both shapes that the routes under /v1 answer.
+/// Checks an error in both shapes that the routes under `/v1` return.
 fn assert_v1_error(
     name: &str,
     response: Response,
@@ -131,7 +131,7 @@ fn recordings_are_embedded_in_every_way_to_send_them() {
 
     let raw = server.request("POST", "/v1/embeddings?encoding_format=base64&model=resemblyzer");
     let answer = ok(raw.header("Content-Type", "audio/wav").body(voice()).send().unwrap());
-    // As `"$(base64 FILE)"` makes it.
+    // `"$(base64 FILE)"` produces such lines.
     let lines = base64(&voice()).as_bytes().chunks(76).collect::<Vec<_>>().join(&b'\n');
     let body = format!("{{\"input\": \"{}\"}}", String::from_utf8(lines).unwrap());
     assert_close(
@@ -183,7 +183,7 @@ fn partials_have_times_in_the_recording() {
         assert_eq!(one["embedding"], whole["data"][0]["embedding"], "the rate changes partials alone");
         let partials = one["partials"].as_array().unwrap();
         let time = |i: usize, name: &str| partials[i][name].as_f64().unwrap();
-        // The first pause is a second long; 1.6 s of speech with the second pause in it are longer.
+        // The first pause lasts a second. A window of 1.6 s of speech that spans the second pause is longer than 1.6 s.
         assert!((0.7..1.1).contains(&time(0, "start")), "{}", time(0, "start"));
         let longest = (0..partials.len()).map(|i| time(i, "end") - time(i, "start")).fold(0.0, f64::max);
         assert!(longest > 2.0, "a window spans the pause: {longest}");
@@ -192,7 +192,7 @@ fn partials_have_times_in_the_recording() {
         assert!((1..partials.len()).all(|i| time(i, "start") > time(i - 1, "start")));
         counts.push(partials.len());
         if rate.is_none() {
-            // The embedding is the mean of these, as Resemblyzer's `return_partials` has it.
+            // The embedding is the mean of the partials, as with Resemblyzer's `return_partials`.
             let partials: Vec<Vec<f32>> = partials.iter().map(|p| numbers(&p["embedding"])).collect();
             let mean: Vec<f64> =
                 (0..256).map(|i| partials.iter().map(|p| f64::from(p[i])).sum::<f64>()).collect();
@@ -219,10 +219,10 @@ fn speech_is_told_where_it_is() {
     let stretches: Vec<[f64; 2]> = serde_json::from_value(told["audio"]["speech_segments"].clone()).unwrap();
     let seconds: f64 = stretches.iter().map(|[start, end]| end - start).sum();
     assert!((seconds - told["audio"]["speech_seconds"].as_f64().unwrap()).abs() < 0.01, "{stretches:?}");
-    // The first pause is a second long.
+    // The first pause lasts a second.
     assert!((0.7..1.1).contains(&stretches[0][0]), "{stretches:?}");
     assert!(stretches.len() > 1 && stretches.windows(2).all(|pair| pair[0][1] < pair[1][0]), "{stretches:?}");
-    // Of a segment, in seconds of the recording.
+    // Times within a segment are also seconds of the recording.
     let body = json!({"input": clip, "speech": true, "segments": [[0.5, 4.2]]});
     let segment = ok(post(&server, "embeddings", &body));
     let first = segment["data"][0]["audio"]["speech_segments"][0][0].as_f64().unwrap();
@@ -537,7 +537,7 @@ fn bad_batches_get_clear_errors() {
     assert_v1_error("no such method", response, 405, "method_not_allowed", None, "Method Not Allowed");
 }
 
-/// The connection breaks within a file of a form: the request ends, and the service goes on.
+/// If the connection breaks within a file of a form, the request ends and the service still works.
 #[test]
 fn a_batch_cut_in_its_body_holds_nothing_up() {
     use std::io::Write;
@@ -600,7 +600,7 @@ fn sides_of_every_kind_are_verified() {
         assert!((answer["similarity"].as_f64().unwrap() - expected).abs() < 1e-5, "{name}, as a form");
         assert_eq!((&answer["threshold"], &answer["is_same_speaker"]), (&json!(-0.5), &json!(true)));
     }
-    // What /v1/embeddings answers can be sent back as it is.
+    // A result of `/v1/embeddings` can be sent back unchanged.
     for format in ["float", "base64"] {
         let body = json!({"input": base64(&voice()), "encoding_format": format, "partials": true});
         let sent_back = &ok(post(&server, "embeddings", &body))["data"][0];
@@ -620,7 +620,7 @@ fn levels_that_differ_are_a_warning() {
     let loud = voice_samples().iter().fold(0.0_f32, |most, s| most.max(s.abs()));
     let full = 0.95 / loud;
     assert_eq!(warnings(scaled(full), scaled(full)), json!([]));
-    // Quiet ones are raised to one level, so they do not differ for the encoder.
+    // Quiet recordings are raised to the same level, so the encoder sees no difference.
     assert_eq!(warnings(scaled(full * 0.05), scaled(full * 0.15)), json!([]));
     let square =
         |amplitude: f32| wav(voice_samples().iter().map(|s| (s * 20.0).clamp(-amplitude, amplitude)));
@@ -667,7 +667,7 @@ fn bad_voices_get_clear_errors() {
             409,
             "model_mismatch",
             "model",
-            "unlike",
+            "not comparable",
         ),
         ("too short", with(json!(unit(255))), 400, "wrong_dimension", "a.embedding", "256"),
         ("all zero", with(json!(vec![0.0; 256])), 422, "validation_error", "a.embedding", "zero"),
@@ -898,7 +898,7 @@ fn models_are_listed() {
         409,
         "model_mismatch",
         Some("model"),
-        "unlike",
+        "not comparable",
     );
     assert_eq!(server.get("/v1/models").send().unwrap().status(), 401);
 }
@@ -916,7 +916,7 @@ fn a_request_costs_its_recordings() {
     assert!(response.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
     assert_v1_error("beyond the rate", response, 429, "rate_limited", None, "10 requests a minute");
 
-    // Sixteen windows a second are those of thirteen recordings, and 1,000 voices those of ten requests.
+    // Sixteen windows per second count as thirteen recordings, and 1,000 voices as ten requests.
     let server = Server::start_with(&[("RATE_LIMIT_PER_MINUTE", "10")]);
     let body = json!({"input": [base64(&voice())], "partials": true, "rate": 16.0});
     let refused = post(&server, "embeddings", &body);
@@ -926,7 +926,7 @@ fn a_request_costs_its_recordings() {
     assert_v1_error("many voices", refused, 422, "too_many_recordings", None, "10");
 }
 
-/// One place in the queue is enough for a batch, which then fills it for others.
+/// A batch is accepted if the queue has one free place, even though the batch then fills it.
 #[test]
 fn a_batch_is_admitted_if_one_place_is_free() {
     let server = Server::start_with(&[("QUEUE_CAPACITY", "2"), ("WORKERS", "1")]);
@@ -935,7 +935,7 @@ fn a_batch_is_admitted_if_one_place_is_free() {
     assert_eq!(server.upload(voice()).status(), 200, "its places are free again");
 }
 
-/// A batch may take longer than one recording.
+/// A batch may take longer than a single recording.
 #[test]
 fn the_time_limit_grows_with_the_recordings() {
     let server = Server::start_with(&[("REQUEST_TIMEOUT_SECONDS", "1"), ("WORKERS", "1")]);

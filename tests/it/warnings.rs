@@ -1,4 +1,4 @@
-//! The warnings `noise` and `several_speakers`: when they come, and when they must not.
+//! When the warnings `noise` and `several_speakers` occur, and when they must not.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use super::support::{
 
 const RATE_HZ: f64 = 16_000.0;
 
-/// The warnings about a recording; `None` if the voice detector takes none of it for speech.
+/// Returns the warnings about a recording, or `None` if the voice detector finds no speech in it.
 fn warnings(pipeline: &Pipeline, session: &mut Session, recording: &[u8]) -> Option<Vec<Warning>> {
     match pipeline.embed(session, recording) {
         Ok((_, report)) => Some(report.warnings),
@@ -22,7 +22,7 @@ fn warnings(pipeline: &Pipeline, session: &mut Session, recording: &[u8]) -> Opt
     }
 }
 
-/// Evenly distributed numbers from -1 to 1 (Knuth's multiplier).
+/// Returns evenly distributed numbers from -1 to 1 (Knuth's multiplier).
 fn random(seed: u64) -> impl Iterator<Item = f32> {
     let mut state = seed;
     std::iter::repeat_with(move || {
@@ -31,7 +31,7 @@ fn random(seed: u64) -> impl Iterator<Item = f32> {
     })
 }
 
-/// Noise that falls by 3 dB an octave (Kellet's filter, refined).
+/// Returns noise that falls by 3 dB per octave (Kellet's filter, refined).
 fn pink(seed: u64) -> impl Iterator<Item = f32> {
     const POLES: [f32; 5] = [0.998_86, 0.993_32, 0.969, 0.866_5, 0.55];
     const GAINS: [f32; 5] = [0.055_517_9, 0.075_075_9, 0.153_852, 0.310_485_6, 0.532_952_2];
@@ -44,7 +44,7 @@ fn pink(seed: u64) -> impl Iterator<Item = f32> {
     })
 }
 
-/// Noise that falls by 6 dB an octave.
+/// Returns noise that falls by 6 dB per octave.
 fn brown(seed: u64) -> impl Iterator<Item = f32> {
     random(seed).scan(0.0, |state, white| {
         *state = 0.998 * *state + 0.05 * white;
@@ -52,7 +52,7 @@ fn brown(seed: u64) -> impl Iterator<Item = f32> {
     })
 }
 
-/// Harmonics of a frequency, the first ones strongest.
+/// Returns harmonics of a frequency. The lowest are the strongest.
 fn hum(hz: f64, n_harmonics: u32) -> impl Iterator<Item = f32> {
     (0..).map(move |i| {
         let phase = std::f64::consts::TAU * hz * f64::from(i) / RATE_HZ;
@@ -102,10 +102,10 @@ fn check_noise(pipeline: &Pipeline, session: &mut Session) {
     }
 }
 
-/// The samples of a file, mono at 16 kHz.
+/// Returns the samples of a file, mono at 16 kHz.
 fn samples(file: &Path) -> Vec<f32> {
     let bytes = std::fs::read(file).unwrap();
-    audio::decode(&bytes, DecodeOptions::up_to(600.0)).unwrap().waveform.samples().to_vec()
+    audio::decode(&bytes, DecodeOptions::with_max_seconds(600.0)).unwrap().waveform.samples().to_vec()
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn golden_recordings_have_neither_warning() {
     assert!(n_recordings >= 56);
 }
 
-/// Every two speakers, each with every recording of at least 6 seconds, joined.
+/// Joins recordings of at least 6 seconds, up to two from each speaker, for every pair of speakers.
 #[test]
 fn two_speakers_in_one_recording_are_noticed() {
     const MIN_SAMPLES: usize = 6 * 16_000;

@@ -1,4 +1,4 @@
-"""A client that openapi-python-client has made, against a running service: URL KEY AUDIO_FILE OTHER_AUDIO_FILE."""
+"""Tests the client of openapi-python-client against a running service. Arguments: URL KEY AUDIO_FILE OTHER_AUDIO_FILE."""
 
 import base64
 import importlib

@@ -1,4 +1,4 @@
-// OpenAI's own Node SDK against a running service: URL KEY AUDIO_FILE OTHER_AUDIO_FILE.
+// Tests OpenAI's Node SDK against a running service. Arguments: URL KEY AUDIO_FILE OTHER_AUDIO_FILE.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -9,7 +9,7 @@ const [url, key, ...paths] = process.argv.slice(2);
 const recordings = paths.map((path) => readFileSync(path).toString("base64"));
 const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: key, maxRetries: 0 });
 
-// The SDK asks for base64 unless told otherwise, and decodes it.
+// By default, the SDK requests base64 and decodes it.
 const askedForBase64 = await client.embeddings.create({ model: "resemblyzer", input: recordings });
 const floats = await client.embeddings.create({
   model: "resemblyzer",

@@ -1,4 +1,4 @@
-"""OpenAI's own Python SDK against a running service: URL KEY AUDIO_FILE OTHER_AUDIO_FILE."""
+"""Tests OpenAI's Python SDK against a running service. Arguments: URL KEY AUDIO_FILE OTHER_AUDIO_FILE."""
 
 import base64
 import sys
@@ -9,7 +9,7 @@ url, key, *paths = sys.argv[1:]
 recordings = [base64.b64encode(open(path, "rb").read()).decode() for path in paths]
 client = openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0)
 
-# The SDK asks for base64 unless told otherwise, and decodes it.
+# By default, the SDK requests base64 and decodes it.
 asked_for_base64 = client.embeddings.create(model="resemblyzer", input=recordings, user="someone")
 floats = client.embeddings.create(model="resemblyzer", input=recordings, encoding_format="float")
 for one, other in zip(asked_for_base64.data, floats.data, strict=True):

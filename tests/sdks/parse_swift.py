@@ -1,4 +1,4 @@
-"""Print how many syntax errors tree-sitter finds in Swift code: parse_swift.py CODE."""
+"""Prints the number of syntax errors that tree-sitter finds in Swift code: parse_swift.py CODE."""
 
 import sys
 

@@ -1,4 +1,4 @@
-// Runs TypeScript as a module, its types removed: run_typescript.mjs CODE. Syntax errors end it.
+// Removes the types from TypeScript and runs it as a module: run_typescript.mjs CODE. Fails on syntax errors.
 
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";

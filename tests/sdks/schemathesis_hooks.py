@@ -1,5 +1,9 @@
-"""Leaves headers alone that frame a message: the server's HTTP library answers nonsense in them before any route is found. A value
-by which urllib3 means no header cannot be sent at all. Lines of JSON are sent as the text that they are."""
+"""Hooks for Schemathesis.
+
+They keep the headers that frame a message out of the tests: the server's HTTP library rejects bad values in them before any
+route is chosen. They also remove the value with which urllib3 marks a missing header, because it cannot be sent. JSON Lines are
+sent unchanged.
+"""
 
 import json
 

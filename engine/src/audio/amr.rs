@@ -27,7 +27,7 @@ pub(super) enum AmrKind {
 
 impl AmrKind {
     /// Returns the kind of a file and the position at which its frames begin.
-    pub(super) fn of_file(file: &[u8]) -> Option<(Self, usize)> {
+    pub(super) fn from_file(file: &[u8]) -> Option<(Self, usize)> {
         MAGICS.iter().find(|(magic, _)| file.starts_with(magic)).map(|(magic, kind)| (*kind, magic.len()))
     }
 

@@ -30,7 +30,7 @@ impl<'a> Bytes<'a> {
     }
 
     /// Returns `len` bytes, or as many as there are.
-    pub(super) fn up_to(self, at: usize, len: usize) -> &'a [u8] {
+    pub(super) fn slice_at_most(self, at: usize, len: usize) -> &'a [u8] {
         let start = at.min(self.0.len());
         &self.0[start..at.saturating_add(len).min(self.0.len())]
     }

@@ -238,7 +238,7 @@ pub(super) fn frame_samples(file: Bytes, at: usize) -> Option<u64> {
 /// Returns the end of the frame at `at`.
 fn frame_end(file: Bytes, at: usize, max_bytes: usize) -> Option<usize> {
     let mut crc = 0_u16;
-    let frame = file.up_to(at, max_bytes);
+    let frame = file.slice_at_most(at, max_bytes);
     // The checksum over a frame that includes its own checksum is zero.
     for (i, byte) in frame.iter().enumerate() {
         crc = crc << 8 ^ CRC16[usize::from((crc >> 8) as u8 ^ byte)];
@@ -255,7 +255,7 @@ fn ends_at(file: Bytes, end: usize) -> bool {
     frame_samples(file, end).is_some()
         || [MARKER, b"TAG", b"APETAGEX", b"ID3"].iter().any(|magic| file.has(end, magic))
         // Some files are padded with zeros.
-        || file.up_to(end, 64).iter().all(|byte| *byte == 0)
+        || file.slice_at_most(end, 64).iter().all(|byte| *byte == 0)
 }
 
 fn crc8(bytes: &[u8]) -> u8 {

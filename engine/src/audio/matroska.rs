@@ -119,7 +119,7 @@ impl<'a> Element<'a> {
         let (announced, len_len) = read_length(file.get(at + id_len..)?)?;
         let begin = at + id_len + len_len;
         let len = announced.map_or(usize::MAX, |len| usize::try_from(len).unwrap_or(usize::MAX));
-        Some(Self { id, content: Bytes(file).up_to(begin, len), announced, begin })
+        Some(Self { id, content: Bytes(file).slice_at_most(begin, len), announced, begin })
     }
 
     fn is_known(&self) -> bool {

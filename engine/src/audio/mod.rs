@@ -56,7 +56,7 @@ pub use codec::is_decoding;
 pub use durations::Length;
 pub use error::{AudioError, SUPPORTED_FORMATS};
 pub use pcm::{Endian, RawFormat, SampleFormat};
-pub use raw::of_samples;
+pub use raw::from_samples;
 pub use raw_stream::RawStream;
 pub use recording::{
     Channel, DecodeOptions, MAX_CHANNELS, MAX_MAGNITUDE, Recording, SAMPLE_RATE_HZ, SAMPLE_RATES_HZ, Waveform,

@@ -245,7 +245,7 @@ impl<'a> Track<'a> {
     }
 
     /// Returns the frames that are heard according to an edit list or a comment of iTunes.
-    fn heard(&self, moov: Atom) -> Heard {
+    fn find_heard(&self, moov: Atom) -> Heard {
         let ticks_per_second = self.ticks_per_second;
         let edited = |stretches| Heard::Edited { stretches, ticks_per_second };
         if let Some(stretches) = self.edits(moov) {
@@ -313,7 +313,7 @@ impl<'a> Track<'a> {
                 Ok(Box::new(Stretches {
                     file,
                     container,
-                    part: Some(Part { codec: Codec::Pcm(pcm), heard: self.heard(moov) }),
+                    part: Some(Part { codec: Codec::Pcm(pcm), heard: self.find_heard(moov) }),
                     chunks,
                     block_len: frame_len.max(1) * BLOCK_FRAMES,
                     rest: &[],
@@ -321,13 +321,14 @@ impl<'a> Track<'a> {
                 }))
             }
             EntryKind::Mpeg => {
-                let data = joined(file, chunks().map(|chunk| (chunk.at, chunk.len())), &mut is_cut)?;
-                Ok(Box::new(mpeg::Frames::found_in(data.into(), is_cut)?.edited(self.heard(moov))))
+                let data = join_parts(file, chunks().map(|chunk| (chunk.at, chunk.len())), &mut is_cut)?;
+                Ok(Box::new(mpeg::Frames::found_in(data.into(), is_cut)?.edited(self.find_heard(moov))))
             }
             EntryKind::Amr(kind) => {
-                let data = joined(file, chunks().map(|chunk| (chunk.at, chunk.len())), &mut is_cut)?;
+                let data = join_parts(file, chunks().map(|chunk| (chunk.at, chunk.len())), &mut is_cut)?;
                 Ok(Box::new(
-                    amr_frames::Frames::new(container, kind, data.into()).edited(self.heard(moov), is_cut),
+                    amr_frames::Frames::new(container, kind, data.into())
+                        .edited(self.find_heard(moov), is_cut),
                 ))
             }
             EntryKind::Blocks { adpcm, block_len } => {
@@ -335,8 +336,8 @@ impl<'a> Track<'a> {
                 // Some writers count frames, others blocks.
                 let len =
                     |chunk: &Chunk| chunk.len().max((chunk.n_samples / frames).saturating_mul(block_len));
-                let data = joined(file, chunks().map(|chunk| (chunk.at, len(&chunk))), &mut is_cut)?;
-                let heard = Some(self.heard(moov));
+                let data = join_parts(file, chunks().map(|chunk| (chunk.at, len(&chunk))), &mut is_cut)?;
+                let heard = Some(self.find_heard(moov));
                 Ok(Box::new(JoinedBlocks {
                     container,
                     adpcm,
@@ -363,7 +364,7 @@ impl<'a> Track<'a> {
                 let heard = if codecs.len() > 1 && chunks().any(is_other) {
                     Heard::ALL
                 } else {
-                    match (self.heard(moov), &codec) {
+                    match (self.find_heard(moov), &codec) {
                         // Without an edit list, only the header states the length of the decoder's delay.
                         (Heard::Trimmed { .. }, Codec::Opus(_)) => {
                             let skip =
@@ -424,7 +425,7 @@ impl<'a, C: Iterator<Item = (usize, usize)>> Demux<'a> for Stretches<'a, C> {
         }
         if self.rest.is_empty() {
             let Some((at, len)) = self.chunks.next() else { return Ok(None) };
-            self.rest = Bytes(self.file).up_to(at, len);
+            self.rest = Bytes(self.file).slice_at_most(at, len);
             self.truncated |= self.rest.len() < len;
         }
         let (block, rest) = self.rest.split_at(self.block_len.min(self.rest.len()));
@@ -537,14 +538,14 @@ impl<'a, C: Iterator<Item = Chunk<'a>>> Demux<'a> for Samples<'a, C> {
 }
 
 /// Returns the bytes of all chunks, given the position and length of each.
-fn joined(
+fn join_parts(
     file: &[u8],
     chunks: impl Iterator<Item = (usize, usize)>,
     is_cut: &mut bool,
 ) -> Result<Vec<u8>, AudioError> {
     let mut data = Vec::new();
     for (at, len) in chunks {
-        let found = Bytes(file).up_to(at, len);
+        let found = Bytes(file).slice_at_most(at, len);
         *is_cut |= found.len() < len;
         if data.len() + found.len() > file.len() {
             return Err(AudioError::Corrupt("its tables list more bytes than it holds".into()));

@@ -208,7 +208,7 @@ impl<'a> Frames<'a> {
         if start == skip_tags(bytes, 0)
             && let Some(header) = Header::read(bytes, start)
         {
-            delays = Delays::read(bytes.up_to(start, header.len), header);
+            delays = Delays::read(bytes.slice_at_most(start, header.len), header);
             at += if delays.is_some() { header.len } else { 0 };
         }
         Self {

@@ -66,7 +66,7 @@ impl<'a> Page<'a> {
         let n_segments = usize::from(bytes.u8(at + 26)?);
         let lacing = file.get(at + 27..at + 27 + n_segments)?;
         let len: usize = lacing.iter().map(|len| usize::from(*len)).sum();
-        let body = bytes.up_to(at + 27 + n_segments, len);
+        let body = bytes.slice_at_most(at + 27 + n_segments, len);
         let mut checksum = CHECKSUM.digest();
         checksum.update(file.get(at..at + CHECKSUM_AT)?);
         checksum.update(&[0; CHECKSUM_LEN]);

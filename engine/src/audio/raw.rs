@@ -10,7 +10,7 @@ use super::samples::Samples;
 use super::sniff;
 
 /// Turns samples of one channel, full scale at ±1, into a recording.
-pub fn of_samples<S: Samples>(
+pub fn from_samples<S: Samples>(
     samples: &[f32],
     sample_rate_hz: u32,
     options: DecodeOptions,

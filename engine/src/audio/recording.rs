@@ -97,7 +97,7 @@ impl FromStr for Channel {
 
 impl DecodeOptions {
     /// Decodes the mean of all channels of up to `max_seconds` seconds.
-    pub fn up_to(max_seconds: f64) -> Self {
+    pub fn with_max_seconds(max_seconds: f64) -> Self {
         Self { max_seconds, channel: Channel::Mix }
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn recognise(file: &[u8]) -> Result<Container, AudioError> {
     if bytes.has(0, b"FORM") && (form(b"AIFF") || form(b"AIFC")) {
         return Ok(Container::Aiff);
     }
-    if let Some((kind, start)) = AmrKind::of_file(file) {
+    if let Some((kind, start)) = AmrKind::from_file(file) {
         return Ok(Container::Amr(kind, start));
     }
     let known: [(&[u8], Container); 5] = [

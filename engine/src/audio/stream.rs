@@ -64,7 +64,7 @@ pub(super) fn decode<S: Samples>(
 
 /// Returns the number of channels of the first packet that can be decoded.
 pub(super) fn count_channels(demux: &mut dyn Demux<'_>, budget: &mut Budget<'_>) -> Result<u16, AudioError> {
-    let mut stream = Stream::<Vec<f32>>::new(DecodeOptions::up_to(f64::INFINITY), 0.0);
+    let mut stream = Stream::<Vec<f32>>::new(DecodeOptions::with_max_seconds(f64::INFINITY), 0.0);
     while let Some(item) = demux.next()? {
         match item {
             Item::Part(part) => {

@@ -55,10 +55,10 @@ impl Criterion {
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum CriterionError {
     /// The model has no calibration, so its error rates are unknown.
-    #[error("There is no calibration for this model: only a threshold can be given")]
+    #[error("There is no calibration for this model: set a threshold instead")]
     NoCalibration,
     /// The calibration cannot show a rate this small.
-    #[error("Input should be at least {floor}{}: the calibration can show no less", among(*.comparison))]
+    #[error("Input should be at least {floor}{}: the calibration supports no lower rate", among(*.comparison))]
     BelowFloor {
         /// The smallest rate that it can show.
         floor: f64,
@@ -275,10 +275,10 @@ fn note(calibration: &Calibration, rate: Rate, comparison: Comparison, sides: [&
     let what = match (comparison, set.impostors) {
         (Comparison::Pair, impostors) => format!("comparisons of {}", impostors.text()),
         (Comparison::Search(n), Impostors::SameSex) => {
-            format!("searches among {n} of the same sex for somebody who is not there")
+            format!("searches among {n} of the same sex for people who are not enrolled")
         }
         (Comparison::Search(n), Impostors::All) => {
-            format!("searches among {n} for somebody who is not there")
+            format!("searches among {n} for people who are not enrolled")
         }
     };
     let mut note = format!(
@@ -365,7 +365,7 @@ mod tests {
         of_no_length["log_likelihood_ratio"] = serde_json::json!({"1": -19.1, "s": 28.9});
         of_no_length["false_accept_rate"]["mean"] = serde_json::json!({"1": 0.6});
         of_no_length["false_accept_rate"]["ln_sd"] = serde_json::json!({"1": -2.6});
-        let of_no_length = Calibration::of_json(of_no_length.to_string().as_bytes()).unwrap();
+        let of_no_length = Calibration::from_json(of_no_length.to_string().as_bytes()).unwrap();
         let judge = Judge { calibration: Some(&of_no_length), threshold: Threshold::of_model(0.75) };
         let unknown = Evidence::new(None, [], 1);
         let claim = judge.claim(0.8, Comparison::Pair, [&unknown, &unknown]);

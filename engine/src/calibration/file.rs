@@ -133,7 +133,7 @@ pub struct Rate {
 
 impl Calibration {
     /// Reads and checks a file.
-    pub fn of_json(json: &[u8]) -> Result<Self, CalibrationError> {
+    pub fn from_json(json: &[u8]) -> Result<Self, CalibrationError> {
         // The version is read first, because a later version may have other fields.
         let Versioned { version } = serde_json::from_slice(json)?;
         if version != VERSION {

@@ -231,8 +231,11 @@ impl Diarized {
             text: said.text.trim().to_owned(),
             speaker: said.speaker.map(|speaker| names[speaker].clone()),
         };
-        let said =
-            if transcript.is_empty() { said_of_turns(&self.turns) } else { transcript.said(&self.turns) };
+        let said = if transcript.is_empty() {
+            said_of_turns(&self.turns)
+        } else {
+            transcript.assign_speakers(&self.turns)
+        };
         let segments: Vec<SegmentAnswer> = said.into_iter().enumerate().map(segment).collect();
         let line = |segment: &SegmentAnswer| match &segment.speaker {
             Some(speaker) => format!("{speaker}: {}", segment.text),
@@ -259,7 +262,7 @@ impl Diarized {
             channel: self.channels[turn.speaker],
         };
         let speaker = |(number, speaker): (usize, &Speaker)| {
-            let named = self.names.of(number);
+            let named = self.names.name_of(number);
             let seconds = milliseconds(speaker.seconds);
             HeardSpeaker {
                 label: label(number),

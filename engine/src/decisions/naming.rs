@@ -52,13 +52,13 @@ impl Names {
     }
 
     /// Returns the speaker of a voice, if it is known.
-    pub fn of(&self, voice: usize) -> Option<&NamedVoice> {
+    pub fn name_of(&self, voice: usize) -> Option<&NamedVoice> {
         self.0.get(voice)?.as_ref()
     }
 
     /// Returns the speaker's name, or the id if the speaker has no name. Returns `None` if the voice is not known.
     pub fn known_name(&self, voice: usize) -> Option<String> {
-        let NamedVoice { speaker, name, .. } = self.of(voice)?;
+        let NamedVoice { speaker, name, .. } = self.name_of(voice)?;
         let id = || speaker.as_ref().map(ToString::to_string);
         if name.trim().is_empty() { id() } else { Some(name.clone()) }
     }
@@ -74,7 +74,7 @@ impl Names {
         let names: Vec<String> = (0..self.0.len()).map(|voice| self.display_name(voice)).collect();
         let distinct = |(voice, name): (usize, &String)| {
             let is_shared = names.iter().enumerate().any(|(other, of)| other != voice && of == name);
-            let id = self.of(voice).and_then(|named| named.speaker.as_ref()).map(ToString::to_string);
+            let id = self.name_of(voice).and_then(|named| named.speaker.as_ref()).map(ToString::to_string);
             if is_shared { id.unwrap_or_else(|| label(voice)) } else { name.clone() }
         };
         names.iter().enumerate().map(distinct).collect()
@@ -232,7 +232,7 @@ mod tests {
         for (voices, expected) in cases {
             let named = name_voices(&voices, Criterion::Default, judge, 0.05);
             let named: Vec<Option<&str>> = (0..voices.len())
-                .map(|voice| named.of(voice)?.speaker.as_ref().map(Identifier::as_str))
+                .map(|voice| named.name_of(voice)?.speaker.as_ref().map(Identifier::as_str))
                 .collect();
             assert_eq!(named, expected, "{voices:?}");
         }

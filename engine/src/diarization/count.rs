@@ -19,7 +19,7 @@ pub enum SpeakerCount {
 
 impl SpeakerCount {
     /// Creates a count within bounds, either of which may be missing. Returns `None` if the lower bound is above the upper.
-    pub fn within(least: Option<usize>, most: Option<usize>) -> Option<Self> {
+    pub fn from_bounds(least: Option<usize>, most: Option<usize>) -> Option<Self> {
         let least = least.unwrap_or(1);
         let most = most.unwrap_or(DEFAULT_MAX_SPEAKERS.max(least));
         (least <= most).then_some(Self::Within(least..=most))

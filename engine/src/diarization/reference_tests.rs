@@ -48,7 +48,7 @@ fn committed() -> Vec<u8> {
 
 #[test]
 fn the_manifest_describes_the_committed_file() {
-    assert_eq!(FileDigest::of(&committed()), files().onnx);
+    assert_eq!(FileDigest::compute(&committed()), files().onnx);
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn noise() -> Vec<f32> {
 
 fn samples(path: &Path) -> Vec<f32> {
     let file = std::fs::read(path).unwrap();
-    decode(&file, DecodeOptions::up_to(600.0)).unwrap().waveform.into_samples()
+    decode(&file, DecodeOptions::with_max_seconds(600.0)).unwrap().waveform.into_samples()
 }
 
 #[test]

@@ -446,7 +446,7 @@ impl RecordingWork for AnalysisWork {
     }
 
     fn estimate(&self, length: Length) -> Option<Estimate> {
-        let deadline = self.wanted.deadline.as_ref()?.of(length.seconds);
+        let deadline = self.wanted.deadline.as_ref()?.for_recording(length.seconds);
         let has_windows = matches!(self.model.spec.front_end, FrontEndParameters::Mel { .. });
         let overlap = if has_windows { WINDOW_OVERLAP } else { 1.0 };
         // Windows at another rate are computed in addition.
@@ -517,7 +517,7 @@ impl EmbedderModel {
                 analyses.into_iter().map(|analysis| Err(analysis.err().unwrap_or(NO_SPEECH))).collect();
             return Started::Finished(Box::new(move || done(Ok(Embedded { voices, timings }))));
         }
-        let features = Features::joined(all);
+        let features = Features::concatenate(all);
         let span = info_span!(parent: request, "encode", windows = features.units().len());
         let begun = Instant::now();
         let (model, frame_cost_ns) = (self.place, self.frame_cost_ns);

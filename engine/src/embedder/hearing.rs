@@ -80,7 +80,7 @@ impl RecordingWork for HearingWork {
 
     /// Estimates the work as if the whole recording were speech.
     fn estimate(&self, length: Length) -> Option<Estimate> {
-        let deadline = self.wanted.deadline.as_ref()?.of(length.seconds);
+        let deadline = self.wanted.deadline.as_ref()?.for_recording(length.seconds);
         let n_samples = length.seconds * WINDOW_OVERLAP * f64::from(SAMPLE_RATE_HZ);
         let windows_us = n_samples * f64::from(self.network.sample_cost_ns) / 1e3;
         let encode_us = self.model.frame_us(length.seconds);
@@ -116,7 +116,7 @@ impl RecordingWork for HearingWork {
             let finish = move |units: Result<Vec<Vec<f32>>, EncoderError>| {
                 drop(span);
                 let heard = units.map(|units| Hearing {
-                    recording: listened.heard(units),
+                    recording: listened.conclude(units),
                     timings: Timings { encode: begun.elapsed(), ..timings },
                 });
                 let heard = heard.map_err(|error| EmbedError::from(PipelineError::from(error)).into());

@@ -16,7 +16,7 @@ pub struct FileDigest {
 
 impl FileDigest {
     /// Returns the size and hash of a file's bytes.
-    pub fn of(bytes: &[u8]) -> Self {
+    pub fn compute(bytes: &[u8]) -> Self {
         Self { bytes: bytes.len(), sha256: hex(&Sha256::digest(bytes)) }
     }
 

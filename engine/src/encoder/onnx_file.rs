@@ -41,7 +41,7 @@ impl OnnxFile {
         };
         let failed = |reason: String| EncoderError::Model(format!("{}: {reason}", path.display()));
         let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
-        if FileDigest::of(&bytes) != self.digest {
+        if FileDigest::compute(&bytes) != self.digest {
             return Err(failed("it is another file than at the start".to_owned()));
         }
         Ok(Cow::Owned(bytes))
@@ -50,6 +50,6 @@ impl OnnxFile {
 
 impl From<Vec<u8>> for OnnxFile {
     fn from(bytes: Vec<u8>) -> Self {
-        Self { digest: FileDigest::of(&bytes), contents: Contents::Bytes(bytes.into()) }
+        Self { digest: FileDigest::compute(&bytes), contents: Contents::Bytes(bytes.into()) }
     }
 }

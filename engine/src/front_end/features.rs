@@ -80,7 +80,7 @@ impl Features {
     ///
     /// # Panics
     /// Panics if their numbers of bands differ.
-    pub fn joined(mut all: Vec<Features>) -> Self {
+    pub fn concatenate(mut all: Vec<Features>) -> Self {
         if all.len() < 2 {
             return all.pop().unwrap_or_else(Self::none);
         }

@@ -128,7 +128,7 @@ impl Listened {
     }
 
     /// Continues with the embedding of each piece, and drops the samples.
-    pub fn heard(self, units: Vec<Vec<f32>>) -> HeardRecording {
+    pub fn conclude(self, units: Vec<Vec<f32>>) -> HeardRecording {
         let Self { sound: Sound { parameters, signal, .. }, known, segmentation, pieces } = self;
         let units = units.into_iter().map(normalized).collect();
         HeardRecording::of_known(known, signal, (segmentation, pieces, units, parameters))

@@ -163,7 +163,7 @@ impl Labels {
     }
 
     /// Returns the enrolled speaker behind a label.
-    pub(super) fn named(&self, label: usize) -> Option<&NamedVoice> {
+    pub(super) fn name_of(&self, label: usize) -> Option<&NamedVoice> {
         self.known[label].named.as_ref()
     }
 
@@ -192,7 +192,7 @@ impl Labels {
         let mut events = Vec::new();
         for (place, number) in self.of_heard.iter().enumerate() {
             let known = &mut self.known[*number];
-            let found = names.of(place);
+            let found = names.name_of(place);
             let id = |named: &NamedVoice| named.speaker.clone();
             if found.map(id) == known.named.as_ref().map(id) {
                 known.n_lost = 0;

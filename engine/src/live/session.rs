@@ -222,7 +222,7 @@ impl LiveSession {
         if purpose == Purpose::End
             && let Source::Open(stream) = &mut self.source
         {
-            let (raw, options) = (self.options.raw, DecodeOptions::up_to(0.0));
+            let (raw, options) = (self.options.raw, DecodeOptions::with_max_seconds(0.0));
             let ended = RawStream::new(raw, DecodeOptions { channel: self.options.channel, ..options })?;
             let stream = std::mem::replace(&mut **stream, ended);
             let recording = stream.finish()?;
@@ -451,7 +451,7 @@ impl LiveSession {
             let turns = turns.get_or_insert_with(|| self.turns.all());
             let said = |said: crate::transcript::Said| {
                 let number = said.speaker.map(|number| self.labels.resolve(number));
-                let named = number.and_then(|number| self.labels.named(number));
+                let named = number.and_then(|number| self.labels.name_of(number));
                 LiveSaid {
                     start: milliseconds(said.seconds.start),
                     end: milliseconds(said.seconds.end),
@@ -461,7 +461,7 @@ impl LiveSession {
                     name: named.map(|named| named.name.clone()),
                 }
             };
-            let segments = transcript.said(turns).into_iter().map(said).collect();
+            let segments = transcript.assign_speakers(turns).into_iter().map(said).collect();
             events.push(LiveEvent::Transcript { segments });
         }
         events
@@ -472,7 +472,7 @@ impl LiveSession {
     pub fn conclude(self) -> (Result<HeardRecording, AudioReport>, Option<Transcript>) {
         let Source::Ended(Some(recording)) = self.source else {
             let RawFormat { sample_rate_hz, channels, .. } = self.options.raw;
-            return (Err(AudioReport::of_nothing(sample_rate_hz, channels)), None);
+            return (Err(AudioReport::empty_report(sample_rate_hz, channels)), None);
         };
         let mut segmentation = self.segmentation;
         if let Some((start, output)) = &self.last_window {
@@ -615,7 +615,7 @@ mod tests {
             let listened = listening.segmented(&outputs).unwrap();
             let units = run(&listened.pieces(), |values| embed(16, values));
             let options = options(SpeakerCount::default());
-            let of_file = listened.heard(units).diarize(&options.turns, Pace::UNBROKEN).unwrap();
+            let from_file = listened.conclude(units).diarize(&options.turns, Pace::UNBROKEN).unwrap();
 
             let mut session = LiveSession::new(&pipeline, &spec, options.clone()).unwrap();
             let mut left = &bytes[..];
@@ -630,7 +630,7 @@ mod tests {
             step(&mut session, Purpose::End);
             let heard = session.conclude().0.unwrap();
             let of_session = heard.diarize(&options.turns, Pace::UNBROKEN).unwrap();
-            assert_eq!(of_session, of_file, "{seconds} s");
+            assert_eq!(of_session, from_file, "{seconds} s");
         }
     }
 

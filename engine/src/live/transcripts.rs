@@ -51,8 +51,8 @@ impl Transcripts {
         if self.n_bytes > MAX_SESSION_BYTES {
             return Err(LiveTranscriptError::TooMuch);
         }
-        let transcript = Transcript::of_text(segments)?;
-        let said = transcript.said(&[]);
+        let transcript = Transcript::from_text(segments)?;
+        let said = transcript.assign_speakers(&[]);
         let latest = |time: fn(&crate::transcript::Said) -> f64| said.iter().map(time).fold(0.0, f64::max);
         let (start, end) = (latest(|said| said.seconds.start), latest(|said| said.seconds.end));
         self.texts.push((segments.into(), start));
@@ -73,7 +73,7 @@ impl Transcripts {
         if parts.is_empty() {
             return None;
         }
-        Transcript::of_text(&format!("[{}]", parts.join(","))).ok()?.of_recording(duration_seconds).ok()
+        Transcript::from_text(&format!("[{}]", parts.join(","))).ok()?.of_recording(duration_seconds).ok()
     }
 }
 
@@ -89,7 +89,9 @@ mod tests {
         transcripts.push(" []".trim()).unwrap();
         transcripts.push(r#"[{"start": 90.0, "end": 91.0, "text": "far"}]"#).unwrap();
         let text = |transcript: Option<Transcript>| {
-            transcript.map(|transcript| transcript.said(&[]).iter().map(|said| said.text.clone()).collect())
+            transcript.map(|transcript| {
+                transcript.assign_speakers(&[]).iter().map(|said| said.text.clone()).collect()
+            })
         };
         assert_eq!(text(transcripts.next_before(3.0)), None, "the second waits for the first");
         assert_eq!(text(transcripts.next_before(4.0)), Some(vec!["one".to_owned()]));

@@ -45,7 +45,7 @@ impl Checkpoint {
 
     /// Checks that a file is this checkpoint.
     pub(super) fn open<'a>(&'a self, file: &'a [u8]) -> Result<Tensors<'a>, ConvertError> {
-        let found = FileDigest::of(file);
+        let found = FileDigest::compute(file);
         if found != self.digest {
             return Err(ConvertError::WrongCheckpoint { found, expected: self.digest.clone() });
         }

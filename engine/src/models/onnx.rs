@@ -230,7 +230,7 @@ pub(super) struct Stored<'a> {
 
 impl<'a> Stored<'a> {
     /// Finds the tensors in a file.
-    pub(super) fn of_file(file: &'a [u8]) -> Self {
+    pub(super) fn from_file(file: &'a [u8]) -> Self {
         let tensors = fields(file, 7).flat_map(|graph| fields(graph, 5));
         let named = |tensor| Some((std::str::from_utf8(fields(tensor, 8).next()?).ok()?, tensor));
         Self { file, tensors: tensors.filter_map(named).collect() }

@@ -73,7 +73,7 @@ pub struct TurnParameters {
 
 /// Reads the calibration that is committed for a model.
 pub(super) fn committed_calibration(json: &[u8]) -> Calibration {
-    Calibration::of_json(json).expect("the committed calibrations are valid: tests read them")
+    Calibration::from_json(json).expect("the committed calibrations are valid: tests read them")
 }
 
 /// The files of a network.

@@ -45,13 +45,15 @@ pub enum Unfit {
         min_seconds: f64,
     },
     /// The recording is not the voice of one speaker alone.
-    #[error("the recording has the warning {warning}: enrol one speaker's voice alone; force overrides this")]
+    #[error(
+        "the recording has the warning {warning}: enrol a recording of this speaker only; force overrides this"
+    )]
     Recording {
         /// The warning's code.
         warning: String,
     },
     /// The voice is unlike the speaker's earlier enrolments.
-    #[error("this is not the speaker enrolled so far: {}the threshold is {threshold}; force overrides this", similarity_text(*.similarity))]
+    #[error("the voice differs from this speaker's enrolments: {}the threshold is {threshold}; force overrides this", similarity_text(*.similarity))]
     NotThisSpeaker {
         /// The cosine similarity to the profile, unless it is secret.
         similarity: Option<f64>,

@@ -40,7 +40,7 @@ pub struct Sample {
 impl Profile {
     /// Computes the mean of unit embeddings of one model, weighted by their seconds of speech and scaled to an L2 norm of
     /// 1. Returns `None` if there are no samples, or if the mean has no direction.
-    pub fn of(samples: &[Sample]) -> Option<Self> {
+    pub fn from_samples(samples: &[Sample]) -> Option<Self> {
         let mut mean = vec![0.0_f64; samples.first()?.vector.len()];
         for sample in samples {
             let weight = sample.speech_seconds.unwrap_or(DEFAULT_WEIGHT_SECONDS);
@@ -83,7 +83,8 @@ mod tests {
 
     #[test]
     fn enrolments_count_by_their_seconds_of_speech() {
-        let profile = Profile::of(&[sample([1.0, 0.0], Some(9.0)), sample([0.0, 1.0], None)]).unwrap();
+        let profile =
+            Profile::from_samples(&[sample([1.0, 0.0], Some(9.0)), sample([0.0, 1.0], None)]).unwrap();
         // (9, 3) has a norm of 9.4868.
         assert!((f64::from(profile.vector[0]) - 9.0 / 90f64.sqrt()).abs() < 1e-7, "{profile:?}");
         assert!((f64::from(profile.vector[1]) - 3.0 / 90f64.sqrt()).abs() < 1e-7, "{profile:?}");
@@ -92,13 +93,13 @@ mod tests {
 
     #[test]
     fn unknown_seconds_are_0_not_minus_0() {
-        let profile = Profile::of(&[sample([1.0, 0.0], None)]).unwrap();
+        let profile = Profile::from_samples(&[sample([1.0, 0.0], None)]).unwrap();
         assert!(profile.seconds == 0.0 && profile.seconds.is_sign_positive());
     }
 
     #[test]
     fn no_enrolments_or_opposite_ones_have_no_profile() {
-        assert_eq!(Profile::of(&[]), None);
-        assert_eq!(Profile::of(&[sample([1.0, 0.0], None), sample([-1.0, 0.0], None)]), None);
+        assert_eq!(Profile::from_samples(&[]), None);
+        assert_eq!(Profile::from_samples(&[sample([1.0, 0.0], None), sample([-1.0, 0.0], None)]), None);
     }
 }

@@ -34,7 +34,7 @@ pub struct Utterance {
 impl Utterance {
     /// Finds speech and cuts pauses. Returns `None` if the voice detector finds no speech; otherwise there are at least
     /// 0.15 s of it.
-    pub fn of(waveform: Waveform, pauses: Pauses, pace: Pace<'_>) -> Result<Option<Self>, Cancelled> {
+    pub fn detect(waveform: Waveform, pauses: Pauses, pace: Pace<'_>) -> Result<Option<Self>, Cancelled> {
         let mut samples = waveform.into_samples();
         let gain = level::gain_to_target(&samples);
         pace.pause()?;

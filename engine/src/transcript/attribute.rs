@@ -64,7 +64,7 @@ impl Timeline {
         // Differences below a thousandth of a second do not count.
         let rounded = |seconds: f64| (seconds * 1e3).round() as i64;
         let rank = |of: &&SpeakerTurns| {
-            let (within, away) = (of.within(seconds), of.away_from(middle));
+            let (within, away) = (of.seconds_within(seconds), of.away_from(middle));
             (-rounded(within), rounded(away), rounded(of.begun_by(middle)))
         };
         self.speakers.iter().min_by_key(rank).map(|of| of.speaker)
@@ -89,15 +89,15 @@ impl SpeakerTurns {
     }
 
     /// Returns the speaker's seconds of speech up to a time.
-    fn up_to(&self, time: f64) -> f64 {
+    fn seconds_before(&self, time: f64) -> f64 {
         match self.turns.partition_point(|turn| turn.start < time).checked_sub(1) {
             Some(last) => self.seconds_before[last] + time.min(self.turns[last].end) - self.turns[last].start,
             None => 0.0,
         }
     }
 
-    fn within(&self, seconds: &Range<f64>) -> f64 {
-        (self.up_to(seconds.end) - self.up_to(seconds.start)).max(0.0)
+    fn seconds_within(&self, seconds: &Range<f64>) -> f64 {
+        (self.seconds_before(seconds.end) - self.seconds_before(seconds.start)).max(0.0)
     }
 
     /// Returns the start of the last turn that begins by a time, or 0 if there is none.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::attribute::Said;
 use super::error::TranscriptError;
-use super::times::{checked, stamp};
+use super::times::{check_times, stamp};
 use crate::diarization::Turn;
 
 /// The maximum number of characters of a line that an error shows.
@@ -26,7 +26,7 @@ pub enum CueFormat {
 pub type Cue = (Range<f64>, String);
 
 /// Parses the cues of a text.
-pub(super) fn of_cues(text: &str) -> Result<(CueFormat, Vec<Cue>), TranscriptError> {
+pub(super) fn parse_cues(text: &str) -> Result<(CueFormat, Vec<Cue>), TranscriptError> {
     let format = if text.starts_with("WEBVTT") { CueFormat::Vtt } else { CueFormat::Srt };
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let mut cues: Vec<(Range<f64>, Vec<&str>)> = Vec::new();
@@ -44,7 +44,7 @@ pub(super) fn of_cues(text: &str) -> Result<(CueFormat, Vec<Cue>), TranscriptErr
             let wrong = |reason: String| TranscriptError::Part { place: cues.len() + 1, reason };
             let shown: String = line.chars().take(MAX_SHOWN_CHARS).collect();
             let seconds = cue_times(line).ok_or_else(|| wrong(format!("has no times: {shown:?}")))?;
-            let seconds = checked(seconds).map_err(wrong)?;
+            let seconds = check_times(seconds).map_err(wrong)?;
             if cues.len() == MAX_CUES {
                 return Err(TranscriptError::TooLong { max_parts: MAX_CUES, max_words: MAX_CUES });
             }
@@ -185,7 +185,7 @@ mod tests {
             let text = if format == CueFormat::Vtt { escaped(&said[0].text) } else { said[0].text.clone() };
             let written = cues(format, &[Said { text, ..said[0].clone() }], &name);
             assert_eq!(written.matches("-->").count(), 1, "{written}");
-            let (_, read) = of_cues(&written).unwrap();
+            let (_, read) = parse_cues(&written).unwrap();
             assert_eq!(read.len(), 1, "{written}");
         }
     }
@@ -194,11 +194,11 @@ mod tests {
     fn a_first_line_may_be_blank() {
         let captions = "WEBVTT\n\n00:00.500 --> 00:02.400 align:start\n \nfirst<00:00.900><c> words</c>\n\n00:02.400 --> 00:02.410\n\n\
             NOTE nothing\n\n00:02.410 --> 00:04.400\nsecond &amp; last\n \n";
-        let (_, read) = of_cues(captions).unwrap();
+        let (_, read) = parse_cues(captions).unwrap();
         let texts: Vec<String> = read.iter().map(|(_, text)| plain(text)).collect();
         assert_eq!(texts, [" \nfirst words", "", "second & last"].map(|text| text.trim().to_owned()));
         let subtitles = "1\n00:00:01,000 --> 00:00:02,000\n\nfirst\n\n2\n00:00:02,000 --> 00:00:03,000\n\n3\n00:00:03,000 --> 00:00:04,000\nthird";
-        let (_, read) = of_cues(subtitles).unwrap();
+        let (_, read) = parse_cues(subtitles).unwrap();
         assert_eq!(read.iter().map(|(_, text)| &**text).collect::<Vec<_>>(), ["first", "", "third"]);
     }
 

@@ -7,10 +7,10 @@ const KNOWN_FORMS: &str = "Known are Whisper's JSON (segments, words), whisper.c
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum TranscriptError {
     /// The text is in no known form.
-    #[error("The transcript is neither JSON of a known form, nor VTT, nor SRT: {}", KNOWN_FORMS)]
+    #[error("The transcript is neither JSON in a known format nor VTT nor SRT: {}", KNOWN_FORMS)]
     UnknownForm,
     /// The text is JSON of no known form.
-    #[error("The transcript is in no known form: its keys are {}. {}", keys.join(", "), KNOWN_FORMS)]
+    #[error("The transcript has an unknown format: its keys are {}. {}", keys.join(", "), KNOWN_FORMS)]
     UnknownKeys {
         /// The keys of the text, or those of its first object. Only the first of many keys are listed.
         keys: Vec<String>,

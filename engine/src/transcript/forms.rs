@@ -187,7 +187,7 @@ impl<'a> Lists<'a> {
     }
 
     /// Finds the lists of a transcript, which is an object or a list, by its keys.
-    pub(super) fn of(text: &'a str) -> Result<Self, TranscriptError> {
+    pub(super) fn find(text: &'a str) -> Result<Self, TranscriptError> {
         if text.starts_with('[') {
             return of_list(text);
         }

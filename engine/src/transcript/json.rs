@@ -15,7 +15,7 @@ use super::attribute::{Said, Timeline};
 use super::error::TranscriptError;
 use super::forms::{Form, FormName, Lists, MAX_PARTS, MAX_WORDS, WordsBeside};
 use super::raw::{MAX_FIELDS, ObjectWriter, fields, items, number, string};
-use super::times::checked;
+use super::times::check_times;
 
 /// A transcript in JSON, checked.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ impl JsonTranscript {
         // The text must be a single JSON value. Later reads of its parts need no check.
         serde_json::from_str::<&RawValue>(text).map_err(|_| TranscriptError::UnknownForm)?;
         let text: Arc<str> = text.into();
-        let lists = Lists::of(&text)?;
+        let lists = Lists::find(&text)?;
         let mut transcript = Self {
             text: Arc::clone(&text),
             form: lists.form,
@@ -161,7 +161,7 @@ impl JsonTranscript {
         } else {
             form.seconds(&fields).ok_or_else(|| wrong("has no start and end"))?
         };
-        let seconds = checked(seconds).map_err(|reason| wrong(&reason))?;
+        let seconds = check_times(seconds).map_err(|reason| wrong(&reason))?;
         self.parts.push(Part { at: self.place(part), seconds, words, words_beside: 0..0 });
         Ok(())
     }
@@ -173,7 +173,7 @@ impl JsonTranscript {
         let seconds = self.form.seconds(&fields).map(|seconds| {
             // The end of a word does not matter.
             let end = if seconds.end.is_infinite() { seconds.start } else { seconds.end };
-            checked(seconds.start..end).map_err(|reason| wrong(format!("has a word that {reason}")))
+            check_times(seconds.start..end).map_err(|reason| wrong(format!("has a word that {reason}")))
         });
         let is_joined = self.form.name == FormName::Aws && fields.get("type") == Some(r#""punctuation""#);
         Ok(Word { at: self.place(word), seconds: seconds.transpose()?, is_joined })
@@ -328,7 +328,7 @@ impl JsonTranscript {
     }
 
     /// Returns the parts with their speakers. A part with words is split where the speaker changes.
-    pub(super) fn said(&self, timeline: &Timeline) -> Vec<Said> {
+    pub(super) fn collect_said(&self, timeline: &Timeline) -> Vec<Said> {
         let pieces: Vec<Piece<'_>> = if self.parts.is_empty() {
             let mut pieces = Vec::new();
             for list in self.word_lists.iter().filter(|list| list.are_said) {
@@ -379,7 +379,7 @@ impl JsonTranscript {
         let last = pieces.len() - 1;
         pieces[0].said.seconds.start = part.seconds.start;
         pieces[last].said.seconds.end = part.seconds.end;
-        if let Some(texts) = self.cut(&text, &pieces) {
+        if let Some(texts) = self.split_text(&text, &pieces) {
             pieces.iter_mut().zip(texts).for_each(|(piece, text)| piece.said.text = text);
         }
         pieces
@@ -394,14 +394,14 @@ impl JsonTranscript {
             let mut times = run.iter().filter_map(|(word, _)| word.seconds.clone());
             let first = times.next().unwrap_or(end..end);
             end = times.next_back().unwrap_or(first.clone()).end.max(first.start);
-            let said = Said { seconds: first.start..end, speaker: run[0].1, text: self.joined(run) };
+            let said = Said { seconds: first.start..end, speaker: run[0].1, text: self.join_words(run) };
             pieces.push(Piece { said, words: run.to_vec() });
         }
         pieces
     }
 
     /// Returns the text of words. Spaces separate them, unless the words include spaces.
-    fn joined(&self, words: &[(&Word, Option<usize>)]) -> String {
+    fn join_words(&self, words: &[(&Word, Option<usize>)]) -> String {
         let texts: Vec<Cow<'_, str>> = words.iter().map(|(word, _)| self.word_text(word)).collect();
         let bring_blanks = texts.iter().any(|text| text.starts_with(' '));
         let mut joined = String::new();
@@ -416,7 +416,7 @@ impl JsonTranscript {
 
     /// Cuts a text where the first word of each piece begins, except for the first piece. Returns `None` if the text is
     /// not that of the words.
-    fn cut(&self, text: &str, pieces: &[Piece<'_>]) -> Option<Vec<String>> {
+    fn split_text(&self, text: &str, pieces: &[Piece<'_>]) -> Option<Vec<String>> {
         let mut at = 0;
         let mut cuts = Vec::new();
         for piece in pieces {

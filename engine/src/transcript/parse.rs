@@ -6,7 +6,7 @@ use encoding_rs::{Encoding, WINDOWS_1252};
 use serde_json::value::RawValue;
 
 use super::attribute::{Said, Timeline};
-use super::cues::{Cue, CueFormat, cues, escaped, of_cues, plain};
+use super::cues::{Cue, CueFormat, cues, escaped, parse_cues, plain};
 use super::error::TranscriptError;
 use super::json::JsonTranscript;
 use crate::diarization::Turn;
@@ -28,26 +28,26 @@ pub enum Transcript {
 
 impl Transcript {
     /// Reads a file: UTF-8, UTF-16 with a byte order mark, or Windows-1252.
-    pub fn of_bytes(bytes: &[u8]) -> Result<Self, TranscriptError> {
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, TranscriptError> {
         check_size(bytes.len())?;
-        Self::of_text(&decoded(bytes))
+        Self::from_text(&decoded(bytes))
     }
 
     /// Reads JSON, VTT or SRT, and detects which of them the text is.
-    pub fn of_text(text: &str) -> Result<Self, TranscriptError> {
+    pub fn from_text(text: &str) -> Result<Self, TranscriptError> {
         check_size(text.len())?;
         let text = text.trim_start_matches('\u{feff}').trim();
         if text.starts_with(['{', '[']) {
             return JsonTranscript::new(text).map(Self::Json);
         }
-        of_cues(text).map(|(format, cues)| Self::Cues(format, cues))
+        parse_cues(text).map(|(format, cues)| Self::Cues(format, cues))
     }
 
     /// Reads a value of a JSON body: an object, a list, or a string that holds a text in any form.
-    pub fn of_json(json: &str) -> Result<Self, TranscriptError> {
+    pub fn from_json(json: &str) -> Result<Self, TranscriptError> {
         match super::raw::text(json) {
-            Some(text) => Self::of_text(&text),
-            None if json.starts_with(['{', '[']) => Self::of_text(json),
+            Some(text) => Self::from_text(&text),
+            None if json.starts_with(['{', '[']) => Self::from_text(json),
             None => Err(TranscriptError::UnknownForm),
         }
     }
@@ -107,7 +107,7 @@ impl Transcript {
     }
 
     /// Returns the parts with their speakers as plain text. A part with words is split where the speaker changes.
-    pub fn said(&self, turns: &[Turn]) -> Vec<Said> {
+    pub fn assign_speakers(&self, turns: &[Turn]) -> Vec<Said> {
         let mut said = self.said_in_markup(turns);
         if matches!(self, Self::Cues(CueFormat::Vtt, _)) {
             said.iter_mut().for_each(|part| part.text = plain(&part.text));
@@ -115,11 +115,11 @@ impl Transcript {
         said
     }
 
-    /// Returns the same as [`Self::said`], with the tags of VTT.
+    /// Returns the same as [`Self::assign_speakers`], with the tags of VTT.
     fn said_in_markup(&self, turns: &[Turn]) -> Vec<Said> {
         let timeline = Timeline::new(turns);
         match self {
-            Self::Json(json) => json.said(&timeline),
+            Self::Json(json) => json.collect_said(&timeline),
             Self::Cues(_, cues) => cues
                 .iter()
                 .map(|(seconds, text)| Said {

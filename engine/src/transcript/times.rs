@@ -7,7 +7,7 @@ const EARLY_SECONDS: f64 = 0.5;
 
 /// Checks the times of a part. It must not end before it begins, and must not begin before the recording. Recognisers
 /// round, so a slightly earlier start is moved to 0.
-pub(super) fn checked(seconds: Range<f64>) -> Result<Range<f64>, String> {
+pub(super) fn check_times(seconds: Range<f64>) -> Result<Range<f64>, String> {
     if seconds.start < -EARLY_SECONDS {
         return Err(format!("begins at {} s", seconds.start));
     }

@@ -1,1 +1,1 @@
-"""The weights of CAM++ (3D-Speaker), as ``voice_embedding`` finds them."""
+"""The weights of CAM++ (3D-Speaker), which ``voice_embedding`` finds in this package."""

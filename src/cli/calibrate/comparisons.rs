@@ -80,7 +80,7 @@ impl Comparisons {
 
 impl Names {
     /// Returns the name of a comparison.
-    pub(super) fn of(&self, place: usize, trial: &Trial) -> String {
+    pub(super) fn name_of(&self, place: usize, trial: &Trial) -> String {
         match self {
             Self::Recordings { names, of } => {
                 let [a, b] = of[place].map(|recording| &*names[recording as usize]);

@@ -39,11 +39,11 @@ pub(super) fn compare(folder: &Path, args: EmbeddingArgs, is_quiet: bool) -> any
     let most_of_a_pair = MAX_OF_A_KIND.div_ceil((n * (n - 1) / 2).max(1));
     for (a, of_a) in of_speakers.iter().enumerate() {
         // The matrix of all recordings against each other is symmetric, so only one half is compared.
-        for (i, j) in spread(of_a.len(), of_a.len(), 2 * most_of_one).filter(|(i, j)| i < j) {
+        for (i, j) in pick_evenly(of_a.len(), of_a.len(), 2 * most_of_one).filter(|(i, j)| i < j) {
             builder.compare([of_a[i], of_a[j]], [a as u32; 2], Known::default())?;
         }
         for (b, of_b) in of_speakers.iter().enumerate().skip(a + 1) {
-            for (i, j) in spread(of_a.len(), of_b.len(), most_of_a_pair) {
+            for (i, j) in pick_evenly(of_a.len(), of_b.len(), most_of_a_pair) {
                 builder.compare([of_a[i], of_b[j]], [a as u32, b as u32], Known::default())?;
             }
         }
@@ -53,7 +53,7 @@ pub(super) fn compare(folder: &Path, args: EmbeddingArgs, is_quiet: bool) -> any
 }
 
 /// Returns distinct cells of a table: all cells or, in a larger table, `most` cells spread over rows and columns.
-fn spread(n_rows: usize, n_columns: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+fn pick_evenly(n_rows: usize, n_columns: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let n = n_rows * n_columns;
     // The multiples of this stride reach every cell, since it has no common divisor with their number. A value near the
     // golden section spreads them evenly.
@@ -117,17 +117,17 @@ impl Speakers {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::spread;
+    use super::pick_evenly;
 
     #[test]
     fn every_cell_comes_once_and_a_part_of_them_is_spread() {
         for (rows, columns) in (0..=12).flat_map(|rows| (0..=12).map(move |columns| (rows, columns))) {
-            let cells: Vec<_> = spread(rows, columns, usize::MAX).collect();
+            let cells: Vec<_> = pick_evenly(rows, columns, usize::MAX).collect();
             assert_eq!(cells.len(), rows * columns, "{rows} x {columns}");
             assert_eq!(cells.iter().collect::<BTreeSet<_>>().len(), rows * columns, "{rows} x {columns}");
             assert!(cells.iter().all(|(row, column)| *row < rows && *column < columns));
         }
-        let some: Vec<_> = spread(100, 200, 100).collect();
+        let some: Vec<_> = pick_evenly(100, 200, 100).collect();
         assert_eq!(some.len(), 100);
         let distinct = |of: fn(&(usize, usize)) -> usize| some.iter().map(of).collect::<BTreeSet<_>>().len();
         assert!(distinct(|cell| cell.0) > 50 && distinct(|cell| cell.1) > 50, "{some:?}");

@@ -197,7 +197,7 @@ impl Report<'_> {
             writeln!(f, "\n{title}: is each under the right name?")?;
             for place in places {
                 let trial = &trials[place];
-                writeln!(f, "{:>8.4}  {}", trial.similarity, self.comparisons.names.of(place, trial))?;
+                writeln!(f, "{:>8.4}  {}", trial.similarity, self.comparisons.names.name_of(place, trial))?;
             }
         }
         Ok(())

@@ -39,10 +39,10 @@ impl AudioSource {
             return Ok(Self { raw: args.raw(), from: From::Stdin(std::io::stdin()), n_bytes: 0 });
         }
         let path = args.file.display().to_string();
-        let file = Source::of(&args.file).read().with_context(|| format!("cannot read {path}"))?;
+        let file = Source::from_path(&args.file).read().with_context(|| format!("cannot read {path}"))?;
         let options = DecodeOptions {
             channel: args.naming.embedding.options().channel,
-            ..DecodeOptions::up_to(f64::from(u32::MAX))
+            ..DecodeOptions::with_max_seconds(f64::from(u32::MAX))
         };
         let decoded = audio::decode_in_slices::<Vec<f32>>(&file, None, options, Pace::UNBROKEN);
         let samples = decoded.with_context(|| path)?.waveform.into_samples();

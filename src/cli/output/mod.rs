@@ -60,7 +60,7 @@ pub(in crate::cli) struct Mean<'a> {
 #[derive(Debug, thiserror::Error)]
 pub(in crate::cli) enum OutputError {
     /// The reader of standard output has closed it.
-    #[error("nobody reads the output any more")]
+    #[error("the output was closed")]
     Closed,
     /// The output already exists.
     #[error("{} exists; --resume adds to it, --overwrite replaces it", .0.display())]

@@ -59,7 +59,7 @@ impl MaxBodyBytes {
     }
 
     /// Returns the maximum for a request.
-    pub(in crate::http) fn of(request: &Request) -> Result<usize, ApiError> {
+    pub(in crate::http) fn for_request(request: &Request) -> Result<usize, ApiError> {
         let max_bytes = request.extensions().get::<Self>();
         max_bytes
             .map(|Self(max_bytes)| *max_bytes)

@@ -43,7 +43,7 @@ impl Drop for NotifyOnDrop {
 impl BodyState {
     /// Lets the rest of the request's body be read once the response is written. A client that waits for `100 Continue`
     /// and gets a response instead may or may not send its body. Its connection therefore cannot carry another request.
-    pub(in crate::http) fn answered(self: Arc<Self>, expects_continue: bool, answer: &mut Response) {
+    pub(in crate::http) fn note_response(self: Arc<Self>, expects_continue: bool, answer: &mut Response) {
         if expects_continue && !self.is_asked_for.load(Ordering::Relaxed) {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -64,11 +64,11 @@ pub(in crate::http) fn drain_when_dropped(request: Request) -> Request {
 struct Draining(Arc<BodyState>);
 
 impl Watch for Draining {
-    fn asked(&mut self) {
+    fn on_poll(&mut self) {
         self.0.is_asked_for.store(true, Ordering::Relaxed);
     }
 
-    fn left(&mut self, body: Body) {
+    fn on_leave(&mut self, body: Body) {
         let state = Arc::clone(&self.0);
         tokio::spawn(tokio::time::timeout(MAX_DRAIN_TIME, async move {
             state.answer_begins.notified().await;

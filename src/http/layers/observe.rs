@@ -13,7 +13,7 @@ use super::request_id;
 use crate::http::error::ErrorCode;
 use crate::http::state::AppState;
 use crate::logging;
-use crate::notation::rounded;
+use crate::notation::round_to;
 
 /// The name of a request's key, as an extension of the request and of its response.
 #[derive(Clone)]
@@ -34,7 +34,7 @@ pub(in crate::http) async fn observe(
 ) -> Response {
     let mut observed = Observed::new(state, &request);
     let response = next.run(request).instrument(observed.span.clone()).await;
-    observed.answered(&response);
+    observed.record_response(&response);
     response
 }
 
@@ -56,12 +56,12 @@ impl Observed {
         let bytes: Option<u64> =
             header(request.headers(), CONTENT_LENGTH.as_str()).and_then(|v| v.parse().ok());
         let span =
-            tracing::info_span!("request", %method, route, request_id = request_id::of(request), bytes);
+            tracing::info_span!("request", %method, route, request_id = request_id::id_of(request), bytes);
         logging::continue_trace(&span, |name| header(request.headers(), name));
         Self { state, begun: Instant::now(), route, method, span, is_answered: false }
     }
 
-    fn answered(&mut self, response: &Response) {
+    fn record_response(&mut self, response: &Response) {
         self.is_answered = true;
         let status = response.status().as_u16();
         let extensions = response.extensions();
@@ -112,7 +112,7 @@ impl Drop for Observed {
 }
 
 fn milliseconds(duration: Duration) -> f64 {
-    rounded(duration.as_secs_f64() * 1e3, 3)
+    round_to(duration.as_secs_f64() * 1e3, 3)
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -32,6 +32,6 @@ pub(in crate::http) fn remove_unsafe(mut request: Request) -> Request {
 }
 
 /// Returns the id of a request, for its log lines.
-pub(in crate::http) fn of(request: &Request) -> &str {
+pub(in crate::http) fn id_of(request: &Request) -> &str {
     request.headers().get(HEADER).and_then(|id| id.to_str().ok()).unwrap_or_default()
 }

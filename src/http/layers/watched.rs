@@ -15,7 +15,7 @@ pub(in crate::http) trait Watch: Send + Unpin + 'static {
     const MAX_FRAME_BYTES: usize = usize::MAX;
 
     /// Called when a frame is requested.
-    fn asked(&mut self) {}
+    fn on_poll(&mut self) {}
 
     /// Called with each frame, and with a flag for whether the body ends with it. The returned frame replaces it.
     fn see(&mut self, frame: PolledFrame, _has_ended: bool) -> PolledFrame {
@@ -23,7 +23,7 @@ pub(in crate::http) trait Watch: Send + Unpin + 'static {
     }
 
     /// Called with a body that was not read completely.
-    fn left(&mut self, _body: Body) {}
+    fn on_leave(&mut self, _body: Body) {}
 }
 
 /// Returns the same body, observed by `watch`.
@@ -56,7 +56,7 @@ impl<W: Watch> HttpBody for Watched<W> {
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PolledFrame {
-        self.watch.asked();
+        self.watch.on_poll();
         if self.rest.is_empty() {
             match self.next_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) if frame.is_data() => {
@@ -88,7 +88,7 @@ impl<W: Watch> HttpBody for Watched<W> {
 impl<W: Watch> Drop for Watched<W> {
     fn drop(&mut self) {
         if let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) {
-            self.watch.left(body);
+            self.watch.on_leave(body);
         }
     }
 }

@@ -29,7 +29,7 @@ pub(super) enum Asked {
 
 impl Asked {
     /// Parses a text message. The error says what is wrong with it.
-    pub(super) fn of_text(text: &str) -> Result<Self, String> {
+    pub(super) fn from_text(text: &str) -> Result<Self, String> {
         #[derive(Deserialize)]
         struct Kind<'a> {
             #[serde(rename = "type", borrow)]
@@ -205,14 +205,14 @@ mod tests {
 
     #[test]
     fn texts_say_what_they_ask_for() {
-        assert_eq!(Asked::of_text(r#"{"type": "end"}"#), Ok(Asked::End));
-        assert_eq!(Asked::of_text(r#"{"type": "flush", "why": 1}"#), Ok(Asked::Flush));
-        let transcript = Asked::of_text(r#"{"segments": [1], "type": "transcript"}"#);
+        assert_eq!(Asked::from_text(r#"{"type": "end"}"#), Ok(Asked::End));
+        assert_eq!(Asked::from_text(r#"{"type": "flush", "why": 1}"#), Ok(Asked::Flush));
+        let transcript = Asked::from_text(r#"{"segments": [1], "type": "transcript"}"#);
         assert_eq!(transcript, Ok(Asked::Transcript("[1]".into())));
         for text in
             ["", "end", "{}", "[]", r#"{"type": 7}"#, r#"{"type": "start"}"#, r#"{"type": "transcript"}"#]
         {
-            assert!(Asked::of_text(text).is_err(), "{text}");
+            assert!(Asked::from_text(text).is_err(), "{text}");
         }
     }
 }

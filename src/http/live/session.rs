@@ -283,7 +283,7 @@ impl Running {
                             ending = self.take_audio(bytes.into());
                         }
                         Some(Ok(Message::Text(text))) => {
-                            let asked = Asked::of_text(&text);
+                            let asked = Asked::from_text(&text);
                             match asked.map_err(|wrong| Failure::new(UNSUPPORTED, "validation_error", wrong))? {
                                 Asked::Transcript(segments) => transcript = Some(segments),
                                 Asked::KeepAlive => last_heard = Instant::now(),

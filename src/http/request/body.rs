@@ -74,7 +74,7 @@ pub(in crate::http) const MAX_PARTS: usize = 4_096;
 pub(in crate::http) fn check_part_count(n_parts: usize) -> Result<(), ApiError> {
     if n_parts > MAX_PARTS {
         let msg = format!("The form has more than {MAX_PARTS} parts");
-        return Err(FieldError::at(&["body"], "value_error", &msg).into());
+        return Err(FieldError::new(&["body"], "value_error", &msg).into());
     }
     Ok(())
 }

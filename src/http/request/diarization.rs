@@ -266,8 +266,8 @@ impl Parse for Asked {
             overlap: request.overlap.unwrap_or(true),
         };
         let transcript = match &others.transcript {
-            Some(part) => Some(Transcript::of_bytes(&part.bytes)),
-            None => request.transcript.map(|TranscriptText(text)| Transcript::of_json(&text)),
+            Some(part) => Some(Transcript::from_bytes(&part.bytes)),
+            None => request.transcript.map(|TranscriptText(text)| Transcript::from_json(&text)),
         };
         let transcript = transcript.transpose().map_err(|error| bad_transcript(&error))?;
         let list =
@@ -324,7 +324,7 @@ pub(in crate::http) fn speaker_count(
         (Some(_), ..) => {
             Err(ApiError::field("num_speakers", "Send num_speakers, or min_speakers and max_speakers"))
         }
-        (None, least, most) => SpeakerCount::within(least, most)
+        (None, least, most) => SpeakerCount::from_bounds(least, most)
             .ok_or_else(|| ApiError::field("min_speakers", "Input should not be above max_speakers")),
     }
 }

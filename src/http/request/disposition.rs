@@ -12,7 +12,7 @@ pub(in crate::http) struct Disposition {
 
 impl Disposition {
     /// Reads a part's headers. The names of parameters are case-insensitive, and a value may look like another parameter.
-    pub(in crate::http) fn of(headers: &HeaderMap) -> Self {
+    pub(in crate::http) fn from_headers(headers: &HeaderMap) -> Self {
         let value = headers.get(CONTENT_DISPOSITION).map_or(&b""[..], |value| value.as_bytes());
         let value = String::from_utf8_lossy(value);
         let mut disposition = Self::default();
@@ -83,7 +83,11 @@ mod tests {
         for (text, name, file_name) in cases {
             let headers = HeaderMap::from_iter([(CONTENT_DISPOSITION, text.parse().unwrap())]);
             let file_name = file_name.map(str::to_owned);
-            assert_eq!(Disposition::of(&headers), Disposition { name: name.into(), file_name }, "{text}");
+            assert_eq!(
+                Disposition::from_headers(&headers),
+                Disposition { name: name.into(), file_name },
+                "{text}"
+            );
         }
     }
 }

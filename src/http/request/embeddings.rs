@@ -228,7 +228,7 @@ impl EmbeddingsRequest {
                 &format!("Input should be from {} to {}", rates.start(), rates.end()),
             ));
         }
-        let raw = raw_format::of_fields(self.format.as_deref(), self.sample_rate, self.channels)?;
+        let raw = raw_format::from_fields(self.format.as_deref(), self.sample_rate, self.channels)?;
         let segments = self.segments.map(|segments| check_segments(&[], &segments.0)).transpose()?;
         if segments.is_some() && sources.len() > 1 {
             return Err(ApiError::field("segments", "Only one recording can have segments"));

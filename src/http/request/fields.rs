@@ -133,7 +133,7 @@ impl<'a> Fields<'a> {
         let field = self.fields.get(name).copied();
         if field.is_none() {
             let shown = self.fields.iter().take(MAX_ERRORS);
-            let found = shown.map(|(name, raw)| (cut(name), decoded(raw))).collect();
+            let found = shown.map(|(name, raw)| (shorten(name), decoded(raw))).collect();
             self.errors.push(FieldError::missing(&["body", name], Value::Object(found)));
         }
         field
@@ -196,22 +196,22 @@ impl<'a> Fields<'a> {
 fn decoded(raw: &RawValue) -> Value {
     const MAX_DECODED_BYTES: usize = 1_000;
     match raw.get() {
-        text if text.len() > MAX_DECODED_BYTES => Value::from(cut(text)),
-        text => serde_json::from_str(text).map_or_else(|_| Value::from(cut(text)), shortened),
+        text if text.len() > MAX_DECODED_BYTES => Value::from(shorten(text)),
+        text => serde_json::from_str(text).map_or_else(|_| Value::from(shorten(text)), shortened),
     }
 }
 
 /// Truncates strings and lists, so that an error is no longer than a person would read.
 fn shortened(value: Value) -> Value {
     match value {
-        Value::String(text) => Value::String(cut(&text)),
+        Value::String(text) => Value::String(shorten(&text)),
         Value::Array(values) => Value::Array(values.into_iter().take(MAX_ERRORS).map(shortened).collect()),
         value => value,
     }
 }
 
 /// Returns the start of a long text.
-fn cut(text: &str) -> String {
+fn shorten(text: &str) -> String {
     const MAX_CHARS: usize = 100;
     match text.char_indices().nth(MAX_CHARS) {
         Some((end, _)) => format!("{}...", &text[..end]),

@@ -48,7 +48,7 @@ impl Options {
     pub(in crate::http) fn add(&mut self, place: &str, name: &str, text: String) -> Result<(), FieldError> {
         let wrong = |msg: &str| {
             let shown: String = name.chars().take(MAX_NAME_BYTES).collect();
-            FieldError::at(&[place, &shown], "value_error", msg)
+            FieldError::new(&[place, &shown], "value_error", msg)
         };
         if name.len() > MAX_NAME_BYTES {
             return Err(wrong("There is no option with so long a name"));

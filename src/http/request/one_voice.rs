@@ -101,8 +101,8 @@ fn options_of_parts<T: DeserializeOwned, V>(
 
 fn voice_of_part(part: Part, loc: &[&str], fields: &RecordingFields) -> Result<Voice, ApiError> {
     let channel = fields.channel.as_ref().map_or(Channel::Mix, |ChannelName(channel)| *channel);
-    let mut voice = Voice::of_part(part, loc, channel)?;
-    let raw = raw_format::of_fields(fields.format.as_deref(), fields.sample_rate, fields.channels)?;
+    let mut voice = Voice::from_part(part, loc, channel)?;
+    let raw = raw_format::from_fields(fields.format.as_deref(), fields.sample_rate, fields.channels)?;
     let segments = fields.segments.as_ref().map(|segments| check_segments(&[], &segments.0)).transpose()?;
     match &mut voice {
         Voice::Recording(recording) => {
@@ -147,7 +147,7 @@ fn with_digest(voice: Voice, loc: &[&str]) -> Result<ToEnrol, ApiError> {
                 [name, place] => format!("{name}[{place}]"),
                 loc => loc.concat(),
             };
-            let bytes = source.unpack().map_err(|error| error.at(param))?;
+            let bytes = source.unpack().map_err(|error| error.with_param(param))?;
             let digest = recording_digest(&bytes, &options);
             let source = Source::File(bytes);
             let voice = Voice::Recording(VoiceRecording { source, options, segments });
@@ -182,5 +182,5 @@ fn missing(name: &str) -> ApiError {
 
 fn wrong(loc: &[&str], msg: &str) -> ApiError {
     let loc: Vec<&str> = ["body"].iter().chain(loc).copied().collect();
-    FieldError::at(&loc, "value_error", msg).into()
+    FieldError::new(&loc, "value_error", msg).into()
 }

@@ -71,7 +71,7 @@ pub(in crate::http) struct Part {
 impl Received {
     /// Receives a body.
     pub(in crate::http) async fn new(request: Request, takes: &Takes) -> Result<Self, ApiError> {
-        let max_bytes = MaxBodyBytes::of(&request)?;
+        let max_bytes = MaxBodyBytes::for_request(&request)?;
         let kind = kind(request.headers());
         if !takes.kinds.contains(&kind) {
             if takes.kinds == [BodyKind::Form] && !request.headers().contains_key(CONTENT_TYPE) {
@@ -109,7 +109,7 @@ impl Received {
             && let Some(name) = query_options(request.uri())?.first()
         {
             let msg = "Options of a JSON body belong into the body";
-            return Err(FieldError::at(&["query", name], "extra_forbidden", msg).into());
+            return Err(FieldError::new(&["query", name], "extra_forbidden", msg).into());
         }
         let (head, body) = request.into_parts();
         let body = body::read(body, max_bytes).await?;
@@ -129,7 +129,7 @@ impl Received {
         while let Some(mut part) = form.next_field().await.map_err(bad_form)? {
             n_parts += 1;
             body::check_part_count(n_parts)?;
-            let Disposition { name, file_name } = Disposition::of(part.headers());
+            let Disposition { name, file_name } = Disposition::from_headers(part.headers());
             if takes.files.contains(&name.as_str()) {
                 let content_type = content_type::text(part.headers());
                 let is_json = takes.lenient.is_none()
@@ -176,12 +176,12 @@ fn misplaced_file(name: &str, takes: &Takes) -> FieldError {
         takes.files.join(" or "),
         body::MAX_OPTION_BYTES
     );
-    FieldError::at(&["body", name], "value_error", &msg)
+    FieldError::new(&["body", name], "value_error", &msg)
 }
 
 /// Returns the format of a body's or part's samples, if its content type names samples without a header.
 fn raw_format_of(headers: &HeaderMap) -> Result<Option<RawFormat>, ApiError> {
-    headers.get(CONTENT_TYPE).map_or(Ok(None), raw_format::of_content_type)
+    headers.get(CONTENT_TYPE).map_or(Ok(None), raw_format::from_content_type)
 }
 
 /// Returns the names and values of a query.

@@ -13,7 +13,7 @@ const BASIC_RATE_HZ: u32 = 8_000;
 
 /// Returns the format of samples without a header, if a content type names them:
 /// `audio/pcm;rate=16000;channels=1;encoding=s16le`, `audio/L16;rate=16000` or `audio/basic`.
-pub(in crate::http) fn of_content_type(value: &HeaderValue) -> Result<Option<RawFormat>, ApiError> {
+pub(in crate::http) fn from_content_type(value: &HeaderValue) -> Result<Option<RawFormat>, ApiError> {
     let text = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
     let mut words = text.split(';').map(str::trim);
     let parameters: Vec<(&str, &str)> = {
@@ -65,7 +65,7 @@ pub(in crate::http) fn sample_format(encoding: &str) -> Option<SampleFormat> {
 }
 
 /// Returns the format of samples from the fields `format`, `sample_rate` and `channels`, if `format` begins with `pcm_`.
-pub(in crate::http) fn of_fields(
+pub(in crate::http) fn from_fields(
     format: Option<&str>,
     sample_rate: Option<f64>,
     channels: Option<f64>,

@@ -92,7 +92,7 @@ impl<'a> ExtractRequest<'a> {
 
     /// Returns the format of the samples, if `format` names samples without a header.
     fn raw_format(&self) -> Result<Option<RawFormat>, ApiError> {
-        raw_format::of_fields(self.format.as_deref(), self.sample_rate, self.channels)
+        raw_format::from_fields(self.format.as_deref(), self.sample_rate, self.channels)
     }
 }
 

@@ -174,9 +174,10 @@ impl Voice {
     }
 
     /// Returns the voice in a part of a form. `channel` applies to all recordings of the form.
-    pub(in crate::http) fn of_part(part: Part, loc: &[&str], channel: Channel) -> Result<Self, ApiError> {
+    pub(in crate::http) fn from_part(part: Part, loc: &[&str], channel: Channel) -> Result<Self, ApiError> {
         if part.is_json {
-            let fields: VoiceFields = json::from_json(part.bytes).map_err(|error| error.within(loc))?;
+            let fields: VoiceFields =
+                json::from_json(part.bytes).map_err(|error| error.with_location(loc))?;
             return fields.check(loc);
         }
         Ok(Self::Recording(VoiceRecording {
@@ -215,7 +216,7 @@ impl VoiceFields {
         let wrong = |field: &str, msg: &str| {
             let loc: Vec<&str> =
                 ["body"].iter().chain(loc).copied().chain((!field.is_empty()).then_some(field)).collect();
-            ApiError::from(FieldError::at(&loc, "value_error", msg))
+            ApiError::from(FieldError::new(&loc, "value_error", msg))
         };
         let kinds = [
             ("audio_base64", self.audio_base64.is_some()),
@@ -250,8 +251,8 @@ impl VoiceFields {
             return Err(wrong(name, &format!("It belongs to {of}, not to {kind}")));
         }
         if let Some(audio) = self.audio_base64 {
-            let raw = raw_format::of_fields(self.format.as_deref(), self.sample_rate, self.channels);
-            let raw = raw.map_err(|error| error.within(loc))?;
+            let raw = raw_format::from_fields(self.format.as_deref(), self.sample_rate, self.channels);
+            let raw = raw.map_err(|error| error.with_location(loc))?;
             let channel = match self.channel {
                 None => Channel::Mix,
                 Some(VoiceChannel::One(ChannelName(channel))) => channel,
@@ -296,7 +297,7 @@ pub(in crate::http) fn check_segments(
 ) -> Result<Vec<Range<f64>>, ApiError> {
     let wrong = |index: Option<usize>, msg: &str| {
         let loc: Vec<&str> = ["body"].iter().chain(loc).copied().chain(["segments"]).collect();
-        let mut error = FieldError::at(&loc, "value_error", msg);
+        let mut error = FieldError::new(&loc, "value_error", msg);
         error.loc.extend(index.map(Value::from));
         ApiError::from(error)
     };

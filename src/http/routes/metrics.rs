@@ -21,16 +21,16 @@ pub(in crate::http) async fn metrics(State(state): State<AppState>) -> Result<Re
     if !state.config.has_metrics {
         return Err(ApiError::NotFound);
     }
-    written(&state)
+    write_metrics(&state)
 }
 
 /// Returns the router for an address that serves only metrics.
 pub(in crate::http) fn alone(state: AppState) -> Router {
-    let route = async |State(state): State<AppState>| written(&state);
+    let route = async |State(state): State<AppState>| write_metrics(&state);
     Router::new().route("/metrics", get(route)).with_state(state)
 }
 
-fn written(state: &AppState) -> Result<Response, ApiError> {
+fn write_metrics(state: &AppState) -> Result<Response, ApiError> {
     let metrics = &state.metrics;
     metrics.http.body_bytes.set(state.body_bytes.load(Ordering::Relaxed) as i64);
     if let Some(embedder) = state.embedder.get() {

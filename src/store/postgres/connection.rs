@@ -85,7 +85,7 @@ impl Connection {
         let connected = runtime.block_on(async { timeout(limit, connect).await });
         let (client, connection) = connected
             .map_err(|_| ConnectError::Unavailable(no_answer(limit)))?
-            .map_err(|error| ConnectError::of(&error))?;
+            .map_err(|error| ConnectError::from_postgres(&error))?;
         runtime.spawn(async move {
             // Callers that wait for a response receive the error.
             let _ = connection.await;

@@ -19,7 +19,7 @@ pub(super) enum ConnectError {
 }
 
 impl ConnectError {
-    pub(super) fn of(error: &Error) -> Self {
+    pub(super) fn from_postgres(error: &Error) -> Self {
         let reason = text(error);
         let may_come = match (error.code(), io_kind(error)) {
             (Some(code), _) => is_passing(code),

@@ -54,7 +54,7 @@ pub enum ServerError {
 
 impl Server {
     /// Parses a URL, `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full`, as libpq does.
-    pub fn of_url(url: &str) -> Result<Self, ServerError> {
+    pub fn from_url(url: &str) -> Result<Self, ServerError> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let (mut mode, mut roots, mut others) = (None, None, Vec::new());
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
@@ -166,7 +166,7 @@ mod tests {
             ("postgres://ann:p@secret@db/voices", Err("%40")),
             ("postgres://ann:p?secret@db/voices?sslmode=require", Err("%3F")),
         ] {
-            match (Server::of_url(url).map_err(|error| error.to_string()), expected) {
+            match (Server::from_url(url).map_err(|error| error.to_string()), expected) {
                 (Ok(server), Ok(name)) => {
                     assert_eq!(server.name(), name);
                     assert!(!format!("{server:?}").contains("secret"), "{server:?}");

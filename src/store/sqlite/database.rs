@@ -7,8 +7,8 @@ use std::time::Duration;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::open::{
-    BUSY_TIMEOUT, beside, check_file, check_version, connection_for_reading, connection_for_writing, create,
-    make, open_error, open_for_reading, prepare_for_writing, resolved, version,
+    BUSY_TIMEOUT, check_file, check_version, connection_for_reading, connection_for_writing, create, make,
+    open_error, open_for_reading, prepare_for_writing, resolve_links, version, with_suffix,
 };
 use super::opened::OpenedFile;
 use super::tables::VERSION;
@@ -44,7 +44,7 @@ enum WriteConnection {
 impl Database {
     /// Checks that a file, if it exists, is a database of this program. Does not change it.
     pub(in crate::store) fn open(path: &Path) -> Result<Self, OpenError> {
-        let path = resolved(path);
+        let path = resolve_links(path);
         check_file(&path)?;
         let opened = Arc::new(OpenedFile::new(&path));
         Ok(Self { place: Place::File(path), idle: Mutex::default(), opened })
@@ -63,11 +63,11 @@ impl Database {
 impl Source for Database {
     fn read(&self, work: Work<'_>) -> Result<bool, StoreError> {
         let path = match &self.place {
-            Place::Memory(connection) => return in_one_moment(&locked(connection), work).map(|()| true),
+            Place::Memory(connection) => return in_one_moment(&lock_mutex(connection), work).map(|()| true),
             Place::File(path) => path,
         };
         self.opened.check()?;
-        let idle = locked(&self.idle).pop();
+        let idle = lock_mutex(&self.idle).pop();
         let connection = match idle {
             Some(connection) => connection,
             None => match open_for_reading(path)? {
@@ -79,7 +79,7 @@ impl Source for Database {
             },
         };
         in_one_moment(&connection, work)?;
-        let mut idle = locked(&self.idle);
+        let mut idle = lock_mutex(&self.idle);
         if idle.len() < MAX_IDLE {
             idle.push(connection);
         }
@@ -94,7 +94,7 @@ impl Source for Database {
 impl database::Database for Database {
     fn migrate(&self) -> Result<bool, OpenError> {
         let Place::File(path) = &self.place else { return Ok(true) };
-        let of_file = |error: StoreError| OpenError::System {
+        let from_file = |error: StoreError| OpenError::System {
             place: path.display().to_string(),
             reason: format!("its tables cannot be brought to version {VERSION}: {}", error.reason()),
         };
@@ -102,7 +102,7 @@ impl database::Database for Database {
             open_for_reading(path).and_then(|connection| Ok(connection.map(|c| version(&c)).transpose()?));
         // A file that cannot be read is reported when it is checked.
         if found.is_ok_and(|version| version.is_some_and(|version| version < VERSION)) {
-            make(path).map_err(of_file)?;
+            make(path).map_err(from_file)?;
         }
         Ok(true)
     }
@@ -154,7 +154,7 @@ impl database::Database for Database {
     /// Returns whether the write-ahead log contains changes, of this or an earlier process.
     fn may_hold_removed(&self) -> bool {
         let Place::File(path) = &self.place else { return false };
-        let log = beside(path, "-wal");
+        let log = with_suffix(path, "-wal");
         path.exists() && log.metadata().is_ok_and(|metadata| metadata.len() > 0)
     }
 
@@ -174,7 +174,7 @@ impl database::Database for Database {
     }
 
     fn close_readers(&self) {
-        locked(&self.idle).clear();
+        lock_mutex(&self.idle).clear();
     }
 
     fn open_error(&self, error: StoreError) -> OpenError {
@@ -196,7 +196,7 @@ impl WriteConnection {
     fn with<T>(&self, work: impl FnOnce(&Connection) -> T) -> T {
         match self {
             Self::Own(connection, _) => work(connection),
-            Self::Shared(connection) => work(&locked(connection)),
+            Self::Shared(connection) => work(&lock_mutex(connection)),
         }
     }
 }
@@ -244,7 +244,7 @@ impl Writable for WriteConnection {
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock_mutex<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -20,7 +20,7 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENT_CACHE: usize = 96;
 
 /// Follows links to the actual path. SQLite creates its other files beside that path.
-pub(super) fn resolved(path: &Path) -> PathBuf {
+pub(super) fn resolve_links(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
     // The number of links that systems follow.
     for _ in 0..40 {
@@ -33,7 +33,7 @@ pub(super) fn resolved(path: &Path) -> PathBuf {
 /// Returns a file that is left of a missing database, and that SQLite would take for a part of a new one.
 pub(super) fn left_over(path: &Path) -> Option<PathBuf> {
     let is_there = |file: &PathBuf| file.metadata().is_ok_and(|metadata| metadata.len() > 0);
-    ["-wal", "-journal"].map(|ending| beside(path, ending)).into_iter().find(is_there)
+    ["-wal", "-journal"].map(|ending| with_suffix(path, ending)).into_iter().find(is_there)
 }
 
 /// Creates the database, readable by its owner only, unless it exists. SQLite gives the files beside it the same
@@ -52,7 +52,7 @@ pub(super) fn create(path: &Path) -> Result<(), StoreError> {
     }
     let folder = folder_of(path);
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unavailable)?;
-    let new = beside(path, &format!(".{}", Uuid::now_v7()));
+    let new = with_suffix(path, &format!(".{}", Uuid::now_v7()));
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(unavailable)?;
     let made = make(&new).and_then(|()| {
         let placed = match std::fs::hard_link(&new, path) {
@@ -70,7 +70,7 @@ pub(super) fn create(path: &Path) -> Result<(), StoreError> {
     });
     // By now, the file has another name or is of no use.
     for ending in ["", "-journal", "-wal", "-shm"] {
-        let _ = std::fs::remove_file(beside(&new, ending));
+        let _ = std::fs::remove_file(with_suffix(&new, ending));
     }
     made
 }
@@ -82,7 +82,7 @@ pub(super) fn make(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Appends an ending to a path.
-pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     name.into()

@@ -7,7 +7,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::open::beside;
+use super::open::with_suffix;
 use crate::store::error::StoreError;
 
 /// The file of a database, identified by device and inode once it exists. SQLite keeps writing to a file that was removed, and
@@ -30,7 +30,7 @@ impl Presence {
     /// Checks for other processes, and makes this one visible to them. Without a lock, assumes that there are no others.
     fn show(path: &Path) -> Self {
         let options = OpenOptions::new().create(true).append(true).mode(0o600).clone();
-        let Ok(file) = options.open(beside(path, "-lock")) else {
+        let Ok(file) = options.open(with_suffix(path, "-lock")) else {
             return Self { _file: None, has_others: false };
         };
         let has_others = flock(&file, FlockOperation::NonBlockingLockExclusive).is_err();

@@ -73,7 +73,7 @@ pub enum ImportError {
         collection: Identifier,
     },
     /// The export has more speakers than the store may hold.
-    #[error("line {line}: an export of more than {max} speakers, which are as many as may be kept")]
+    #[error("line {line}: the import has more than {max} speakers, the maximum (MAX_SPEAKERS)")]
     TooManySpeakers {
         /// The line of the first speaker beyond the limit.
         line: usize,
@@ -95,7 +95,7 @@ pub struct CheckedImport {
 
 impl CheckedImport {
     /// Reads and checks a whole file, which must not change meanwhile.
-    pub fn of_file(file: File, rules: &ImportRules<'_>) -> Result<Self, ImportError> {
+    pub fn from_file(file: File, rules: &ImportRules<'_>) -> Result<Self, ImportError> {
         let mut lines = Lines::new(file)?;
         let head: Head = lines.next_line()?.ok_or(ImportError::Incomplete { line: 0 })?.parsed()?;
         if head.format != FORMAT {

@@ -183,18 +183,16 @@ impl Transaction<'_> {
                 samples.entry(row.model).or_default().push(row.sample());
                 added.push(row);
             }
-            profiles.extend(
-                samples.into_iter().filter_map(|(model, samples)| {
-                    Some((*key, model, ProfileRow::of(Profile::of(&samples)?)))
-                }),
-            );
+            profiles.extend(samples.into_iter().filter_map(|(model, samples)| {
+                Some((*key, model, ProfileRow::from_profile(Profile::from_samples(&samples)?)))
+            }));
         }
         let rows: Vec<Vec<Value>> = added.iter().map(EnrolmentRow::values).collect();
         self.sql.query_many(ADD_ENROLMENT, &rows, &mut |_, _| Ok(()))?;
         // The same voice may belong to another speaker, stored earlier or just added.
         let digests: Vec<Vec<Value>> = added.iter().map(|row| vec![Value::Bytes(&row.digest)]).collect();
         self.sql.query_many(BY_DIGEST, &digests, &mut |place, row| {
-            let (known, own) = (Known::of(row)?, &added[place]);
+            let (known, own) = (Known::from_row(row)?, &added[place]);
             if known.key == own.key || !known.is_of(&own.speaker.collection, &own.enrolment.model) {
                 return Ok(());
             }

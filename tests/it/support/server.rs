@@ -16,7 +16,7 @@ use super::fixtures::repository;
 /// The key of the servers under test.
 pub(crate) const KEY: &str = "test-key";
 
-/// A process that does not outlive this.
+/// A process that is killed on drop.
 pub(crate) struct KilledOnDrop(pub(crate) Child);
 
 impl Drop for KilledOnDrop {
@@ -26,7 +26,7 @@ impl Drop for KilledOnDrop {
     }
 }
 
-/// A server process on a free port of loopback; it is killed when this is dropped.
+/// A server process on a free loopback port. It is killed on drop.
 pub(crate) struct Server {
     process: KilledOnDrop,
     pub(crate) address: String,
@@ -35,18 +35,18 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a server that takes [`KEY`] and waits until it is ready.
+    /// Starts a server that accepts [`KEY`] and waits until it is ready.
     pub(crate) fn start() -> Self {
         Self::start_with(&[])
     }
 
-    /// As [`Server::start`], with further variables.
+    /// As [`Server::start`], with additional environment variables.
     pub(crate) fn start_with(variables: &[(&str, &str)]) -> Self {
         let mut program = Command::new(env!("CARGO_BIN_EXE_voice-embedding-service"));
         let server = Self::spawn(
             program
                 .current_dir(repository())
-                // What most tests know the numbers of.
+                // Most tests expect the numbers of this model.
                 .envs([("API_KEY", KEY), ("DATABASE_URL", "memory:"), ("MODELS", "resemblyzer")])
                 .envs(variables.to_vec()),
         );
@@ -54,7 +54,7 @@ impl Server {
         server
     }
 
-    /// Runs a command that serves on a free port of loopback, and waits until it listens.
+    /// Runs a command that serves on a free loopback port, and waits until it listens.
     pub(crate) fn spawn(command: &mut Command) -> Self {
         Self::spawn_as_it_is(command.envs([
             ("HOST", "127.0.0.1"),
@@ -64,9 +64,9 @@ impl Server {
         ]))
     }
 
-    /// As [`Server::spawn`], with no variable of its own.
+    /// As [`Server::spawn`], but sets no environment variables.
     pub(crate) fn spawn_as_it_is(command: &mut Command) -> Self {
-        // Installed already by another test, perhaps.
+        // Another test may have installed the provider already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder().timeout(Duration::from_mins(1)).no_proxy().build().unwrap();
         let mut process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -78,7 +78,7 @@ impl Server {
                 serde_json::from_str::<Value>(&line).ok()?["address"].as_str().map(str::to_owned)
             })
             .expect("the server logs where it listens");
-        // Somebody has to read on, or the server blocks once the pipe is full.
+        // A thread must keep reading, or the server blocks when the pipe is full.
         let lines = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&lines);
         std::thread::spawn(move || {
@@ -87,7 +87,7 @@ impl Server {
         Self { process: KilledOnDrop(process), address, client, log: lines }
     }
 
-    /// What the server has logged since it listens and what has the text in it, once there is any.
+    /// Waits for log lines that contain the text, and returns them. Lines before the server listens are not included.
     pub(crate) fn logged(&self, text: &str) -> Vec<String> {
         for _ in 0..500 {
             let lines = self.log.lock().unwrap();
@@ -101,7 +101,7 @@ impl Server {
         panic!("nothing logged with {text}");
     }
 
-    /// What the server has logged since it is ready and what has not the text in it.
+    /// Returns the log lines since the server is ready that do not contain the text.
     pub(crate) fn logged_anything_but(&self, text: &str) -> Vec<String> {
         let lines = self.log.lock().unwrap();
         lines
@@ -113,7 +113,7 @@ impl Server {
             .collect()
     }
 
-    /// Begins a request of so many bytes, of which it sends some, without waiting for anything.
+    /// Starts a request with this content length and sends only some bytes, without waiting for a response.
     pub(crate) fn send_part(&self, content_length: usize, sent: &[u8]) -> TcpStream {
         let mut connection = TcpStream::connect(&self.address).unwrap();
         connection.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
@@ -137,39 +137,39 @@ impl Server {
         format!("http://{}{path}", self.address)
     }
 
-    /// A GET without a key.
+    /// Builds a GET request without a key.
     pub(crate) fn get(&self, path: &str) -> RequestBuilder {
         self.client.get(self.url(path))
     }
 
-    /// A POST without a key.
+    /// Builds a POST request without a key.
     pub(crate) fn post(&self, path: &str) -> RequestBuilder {
         self.client.post(self.url(path))
     }
 
-    /// A request with the key.
+    /// Builds a request with the key.
     pub(crate) fn request(&self, method: &str, path: &str) -> RequestBuilder {
         self.client.request(method.parse().unwrap(), self.url(path)).header("X-API-Key", KEY)
     }
 
-    /// A request without a key.
+    /// Builds a request without a key.
     pub(crate) fn request_without_key(&self, method: &str, path: &str) -> RequestBuilder {
         self.client.request(method.to_uppercase().parse().unwrap(), self.url(path))
     }
 
-    /// A POST of JSON text with the key.
+    /// Sends a POST request with JSON text and the key.
     pub(crate) fn post_json(&self, path: &str, body: impl Into<String>) -> Response {
         let request = self.request("POST", path).header("Content-Type", "application/json");
         request.body(body.into()).send().unwrap()
     }
 
-    /// An upload with the key.
+    /// Uploads a recording with the key.
     pub(crate) fn upload(&self, audio: Vec<u8>) -> Response {
         let form = multipart::Form::new().part("file", multipart::Part::bytes(audio).file_name("voice.wav"));
         self.request("POST", "/extract-embedding/upload").multipart(form).send().unwrap()
     }
 
-    /// Begins a request and waits until the service asks for its body: it is in hand then, and has its place.
+    /// Starts a request and waits until the service asks for its body. The request then has its place in the queue.
     pub(crate) fn begin_request(&self, audio: &[u8]) -> BegunRequest {
         let body = format!(r#"{{"audio_base64": "{}"}}"#, BASE64_STANDARD.encode(audio));
         let mut connection = TcpStream::connect(&self.address).unwrap();
@@ -183,18 +183,18 @@ impl Server {
         BegunRequest { connection, body }
     }
 
-    /// What `GET /metrics` answers.
+    /// Returns the response of `GET /metrics`.
     pub(crate) fn metrics(&self) -> String {
         self.get("/metrics").send().unwrap().text().unwrap()
     }
 
-    /// The most memory that the process has had resident, in bytes.
+    /// Returns the peak resident memory of the process in bytes.
     #[cfg(target_os = "linux")]
     pub(crate) fn peak_memory_bytes(&self) -> u64 {
         self.memory_bytes("VmHWM:")
     }
 
-    /// The address space of the process, in bytes.
+    /// Returns the address space of the process in bytes.
     #[cfg(target_os = "linux")]
     pub(crate) fn virtual_memory_bytes(&self) -> u64 {
         self.memory_bytes("VmSize:")
@@ -207,18 +207,18 @@ impl Server {
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
     }
 
-    /// Begins to measure the most memory anew; what the process has resident now.
+    /// Resets the peak of resident memory, and returns the current resident memory.
     #[cfg(target_os = "linux")]
     pub(crate) fn reset_peak_memory(&self) -> u64 {
         std::fs::write(format!("/proc/{}/clear_refs", self.process.0.id()), "5").unwrap();
         self.peak_memory_bytes()
     }
 
-    /// The CPU time that the process has taken: unlike a clock, it does not depend on what else the machine does.
+    /// Returns the CPU time of the process. Unlike elapsed time, it does not depend on the load of the machine.
     #[cfg(target_os = "linux")]
     pub(crate) fn cpu_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.0.id())).unwrap();
-        // Behind the name in brackets come the state and, as 12th and 13th, ticks of 10 ms (proc(5)).
+        // After the name in brackets come the state and, as 12th and 13th fields, ticks of 10 ms (proc(5)).
         let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
         let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
         Duration::from_millis(10 * ticks)
@@ -230,34 +230,34 @@ impl Server {
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
-    /// Waits for the process to end by itself, ten seconds at the most; its exit status.
+    /// Waits at most ten seconds until the process exits, and returns its exit status.
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
         exit_code(&mut self.process.0)
     }
 }
 
-/// A request whose body has not been sent yet.
+/// A request whose body has not been sent.
 pub(crate) struct BegunRequest {
     connection: TcpStream,
     body: String,
 }
 
 impl BegunRequest {
-    /// Sends the body; the status of the answer.
+    /// Sends the body and returns the status of the response.
     pub(crate) fn finish(mut self) -> u16 {
         self.connection.write_all(self.body.as_bytes()).unwrap();
         status_of(&mut self.connection)
     }
 }
 
-/// Reads the answer on a connection up to its status.
+/// Reads a response up to its status.
 pub(crate) fn status_of(connection: &mut TcpStream) -> u16 {
     let mut head = [0; "HTTP/1.1 200".len()];
     connection.read_exact(&mut head).unwrap();
     std::str::from_utf8(&head[9..]).unwrap().parse().unwrap()
 }
 
-/// Waits for a process to end by itself, ten seconds at the most; its exit status.
+/// Waits at most ten seconds until a process exits, and returns its exit status.
 pub(crate) fn exit_code(process: &mut Child) -> Option<i32> {
     for _ in 0..500 {
         if let Some(status) = process.try_wait().unwrap() {
@@ -268,7 +268,7 @@ pub(crate) fn exit_code(process: &mut Child) -> Option<i32> {
     panic!("the process does not end");
 }
 
-/// A key as TOML, with its SHA-256.
+/// Returns a key as TOML, with its SHA-256.
 pub(crate) fn key_lines(name: &str, secret: &str, rights: &str) -> String {
     use sha2::Digest;
 

@@ -1,4 +1,4 @@
-//! Embeddings made up for tests of enrolled speakers, and answers about them.
+//! Made-up embeddings for tests of enrolled speakers, and the responses about them.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -10,7 +10,7 @@ pub(crate) const FINGERPRINT: &str = "resemblyzer-0.1.4/39373b86";
 
 const DIMENSION: usize = 256;
 
-/// An embedding that is pseudo-random by a number: any two are nearly orthogonal.
+/// Returns a pseudo-random embedding for a seed. Any two are nearly orthogonal.
 pub(crate) fn components(seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678;
     let mut next = move || {
@@ -22,25 +22,25 @@ pub(crate) fn components(seed: u64) -> Vec<f32> {
     (0..DIMENSION).map(|_| next()).collect()
 }
 
-/// Two of them, the second by a share.
+/// Returns the sum of two such embeddings, the second one weighted by `share`.
 pub(crate) fn mixed(seed: u64, other: u64, share: f32) -> Vec<f32> {
     let (one, other) = (unit(&components(seed)), unit(&components(other)));
     one.iter().zip(&other).map(|(a, b)| a + share * b).collect()
 }
 
-/// The vector with L2 norm 1, as a profile of one enrolment is stored.
+/// Scales a vector to L2 norm 1, as the profile of a single enrolment is stored.
 pub(crate) fn unit(components: &[f32]) -> Vec<f32> {
     let norm = components.iter().map(|c| f64::from(*c).powi(2)).sum::<f64>().sqrt();
     components.iter().map(|c| (f64::from(*c) / norm) as f32).collect()
 }
 
-/// An embedding as a voice, of so many seconds of speech.
+/// Returns an embedding as a voice with these seconds of speech.
 pub(crate) fn embedding(components: &[f32], speech_seconds: Option<f64>) -> Value {
     let bytes: Vec<u8> = components.iter().flat_map(|c| c.to_le_bytes()).collect();
     json!({"embedding": BASE64_STANDARD.encode(bytes), "model": FINGERPRINT, "speech_seconds": speech_seconds})
 }
 
-/// The JSON of an answer with a status.
+/// Checks the status of a response and returns its JSON.
 pub(crate) fn answered(status: u16, response: Response) -> Value {
     let actual = response.status().as_u16();
     let text = response.text().unwrap();

@@ -49,8 +49,8 @@ pub fn cross_validate(
     for one in 0..FOLDS {
         for other in one..FOLDS {
             let is_left_out = |fold: usize| fold == one || fold == other;
-            let rest = trials.of(|speakers| !folds_of(speakers).into_iter().any(is_left_out));
-            let tested = trials.of(|speakers| {
+            let rest = trials.select(|speakers| !folds_of(speakers).into_iter().any(is_left_out));
+            let tested = trials.select(|speakers| {
                 let [a, b] = folds_of(speakers);
                 (a.min(b), a.max(b)) == (one, other)
             });

@@ -15,9 +15,9 @@ pub enum FitError {
     #[error("the comparisons do not determine {0}: there are too few, or too alike in length")]
     Undetermined(&'static str),
     /// The similarities do not separate speakers.
-    #[error("comparisons of one speaker are no more similar than those of two: is `same` what it should be?")]
+    #[error("comparisons of one speaker are no more similar than those of two: check the column `same`")]
     NotHigher,
     /// The result of the fit is not a valid calibration.
-    #[error("what was fitted is no calibration: {0}")]
+    #[error("the fit is not a usable calibration: {0}")]
     NoCalibration(#[from] CalibrationError),
 }

@@ -1,7 +1,7 @@
 //! Fits a calibration to comparisons.
 
 use super::error::FitError;
-use super::metrics::{binomial_bound, rounded, seconds_of};
+use super::metrics::{binomial_bound, round_to_six, seconds_of};
 use super::regression::{Prior, Row, location_and_scale, logistic};
 use super::trials::{Trial, Trials};
 use crate::calibration::file::Unchecked;
@@ -108,7 +108,7 @@ pub fn fit(trials: &Trials, base: &Calibration, how: How, about: &About) -> Resu
 fn limits(trials: &Trials, set: &SetDescription, base: &Calibration, about: &About) -> Limits {
     let n_pairs = trials.n_impostor_pairs().min(pairs_of(set.speakers));
     let supported = supported_rate(set.speakers, n_pairs);
-    let far_floor = about.floor.unwrap_or_else(|| rounded(supported.clamp(MIN_FAR, MAX_FLOOR)));
+    let far_floor = about.floor.unwrap_or_else(|| round_to_six(supported.clamp(MIN_FAR, MAX_FLOOR)));
     Limits {
         far_floor,
         llr_min: -tenth_below(f64::ln(set.speakers_of_same_pairs as f64 / RULE_OF_THREE)),
@@ -157,7 +157,7 @@ fn refitted_llr(trials: &Trials, base: &Calibration) -> Result<Linear, FitError>
     let rows: Vec<Row<bool>> = trials.trials.iter().map(row).collect();
     let prior = Prior { coefficients: vec![0.0; terms.len()], strength: 0.0 };
     let coefficients = logistic(&rows, &prior).ok_or(FitError::Undetermined("a log-likelihood ratio"))?;
-    Ok(linear(&terms, coefficients.into_iter().map(rounded)))
+    Ok(linear(&terms, coefficients.into_iter().map(round_to_six)))
 }
 
 /// Fits a + b x, where x is the base's ratio. With few speakers, b stays near 1 and a near 0: the prior counts as one speaker.
@@ -174,9 +174,9 @@ fn adjusted_llr(trials: &Trials, base: &Calibration) -> Result<Linear, FitError>
     if stretch <= 0.0 {
         return Err(FitError::NotHigher);
     }
-    let mut llr: Linear = base_llr.iter().map(|(term, c)| (*term, rounded(c * stretch))).collect();
+    let mut llr: Linear = base_llr.iter().map(|(term, c)| (*term, round_to_six(c * stretch))).collect();
     let constant = llr.entry(Term::One).or_default();
-    *constant = rounded(*constant + shift);
+    *constant = round_to_six(*constant + shift);
     Ok(llr)
 }
 
@@ -200,8 +200,8 @@ fn curve(
         let scale: Vec<Vec<f64>> = trials.impostors().map(|trial| values(&ln_sd, trial, base)).collect();
         let fitted = location_and_scale(&rows, &scale).ok_or_else(undetermined)?;
         (curve.mean, curve.ln_sd) = (
-            linear(&mean, fitted.0.into_iter().map(rounded)),
-            linear(&ln_sd, fitted.1.into_iter().map(rounded)),
+            linear(&mean, fitted.0.into_iter().map(round_to_six)),
+            linear(&ln_sd, fitted.1.into_iter().map(round_to_six)),
         );
     }
     let standardised = Calibration { false_accept_rate: curve.clone(), ..base.clone() };
@@ -270,7 +270,7 @@ pub(super) fn shuffled(n: usize) -> Vec<usize> {
     let mut random = PseudoRandom(0);
     let mut order: Vec<usize> = (0..n).collect();
     for i in (1..n).rev() {
-        order.swap(i, random.below(i + 1));
+        order.swap(i, random.next_below(i + 1));
     }
     order
 }

@@ -128,7 +128,7 @@ fn interval(scored: &[Scored], numbers: usize) -> Interval {
         .filter_map(|seed| {
             let mut random = PseudoRandom(seed);
             let mut drawn = vec![0.0; numbers];
-            (0..numbers).for_each(|_| drawn[random.below(numbers)] += 1.0);
+            (0..numbers).for_each(|_| drawn[random.next_below(numbers)] += 1.0);
             let multiplicity = |s: &Scored| {
                 let [a, b] = s.speakers.map(|speaker| drawn[speaker as usize]);
                 if s.is_same { a } else { a * b }
@@ -195,8 +195,8 @@ pub(super) fn place_by_seconds(trial: &Trial) -> Option<usize> {
 }
 
 /// Rounds to six decimals.
-pub(super) fn rounded(x: f64) -> f64 {
-    crate::notation::rounded(x, 6)
+pub(super) fn round_to_six(x: f64) -> f64 {
+    crate::notation::round_to(x, 6)
 }
 
 /// Returns an upper bound on the rate of an event that was seen `events` times in `n` cases. The bound is too low in 5 of

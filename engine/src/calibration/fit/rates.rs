@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::cross_validation::CrossValidation;
-use super::metrics::{ErrorRates, SECONDS, det_curve, equal_error_rate, place_by_seconds, rounded};
+use super::metrics::{ErrorRates, SECONDS, det_curve, equal_error_rate, place_by_seconds, round_to_six};
 use super::trials::{Trial, Trials, share_of};
 use crate::calibration::{Calibration, RatesBySeconds};
 
@@ -39,12 +39,14 @@ pub fn rates_by_seconds(
                 seconds_to: bounds[1].is_finite().then_some(bounds[1]),
                 same_trials: same.len(),
                 different_trials: impostors.len(),
-                equal_error_rate: curve.filter(|_| has_same).map(|curve| rounded(equal_error_rate(&curve))),
+                equal_error_rate: curve
+                    .filter(|_| has_same)
+                    .map(|curve| round_to_six(equal_error_rate(&curve))),
                 threshold,
-                false_accept_rate: rounded(accepted(&impostors)),
-                miss_rate: has_same.then(|| rounded(1.0 - accepted(&same))),
-                false_accept_rate_at_1_percent: at_1_percent.false_accept_rate().map(rounded),
-                miss_rate_at_1_percent: at_1_percent.miss_rate().filter(|_| has_same).map(rounded),
+                false_accept_rate: round_to_six(accepted(&impostors)),
+                miss_rate: has_same.then(|| round_to_six(1.0 - accepted(&same))),
+                false_accept_rate_at_1_percent: at_1_percent.false_accept_rate().map(round_to_six),
+                miss_rate_at_1_percent: at_1_percent.miss_rate().filter(|_| has_same).map(round_to_six),
             })
         })
         .collect()

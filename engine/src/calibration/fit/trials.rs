@@ -95,7 +95,7 @@ impl Trials {
 
     /// Returns the comparisons that a condition on both speakers selects.
     #[must_use]
-    pub fn of(&self, is_wanted: impl Fn([u32; 2]) -> bool) -> Self {
+    pub fn select(&self, is_wanted: impl Fn([u32; 2]) -> bool) -> Self {
         let trials = self.trials.iter().filter(|trial| is_wanted(trial.speakers)).copied().collect();
         Self { trials }
     }

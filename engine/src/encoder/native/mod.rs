@@ -106,10 +106,7 @@ trait Kernel: Send {
 }
 
 /// Packs weights. Tiles of convolutions have `ROWS` rows.
-fn packed<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
-    simd: S,
-    weights: &NetworkWeights,
-) -> Packed {
+fn pack<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(simd: S, weights: &NetworkWeights) -> Packed {
     match weights {
         NetworkWeights::Lstm(weights) => {
             let network = Arc::new(Network::new(weights));
@@ -271,14 +268,14 @@ impl InstructionSet {
     fn pack(self, weights: &NetworkWeights) -> Option<Packed> {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512Vnni => Some(packed::<_, _, 12>(simd::Avx512Vnni::detect()?, weights)),
+            Self::Avx512Vnni => Some(pack::<_, _, 12>(simd::Avx512Vnni::detect()?, weights)),
             #[cfg(target_arch = "x86_64")]
-            Self::AvxVnni => Some(packed::<_, _, 6>(simd::AvxVnni::detect()?, weights)),
+            Self::AvxVnni => Some(pack::<_, _, 6>(simd::AvxVnni::detect()?, weights)),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => Some(packed::<_, _, 6>(simd::Avx2::detect()?, weights)),
+            Self::Avx2 => Some(pack::<_, _, 6>(simd::Avx2::detect()?, weights)),
             #[cfg(target_arch = "aarch64")]
-            Self::Neon => Some(packed::<_, _, 6>(simd::Neon::detect()?, weights)),
-            Self::Portable => Some(packed::<_, _, 4>(Portable, weights)),
+            Self::Neon => Some(pack::<_, _, 6>(simd::Neon::detect()?, weights)),
+            Self::Portable => Some(pack::<_, _, 4>(Portable, weights)),
             #[allow(unreachable_patterns, reason = "sets of other CPUs")]
             _ => None,
         }

@@ -17,7 +17,7 @@ const GROWTH: usize = 32;
 
 /// Reads a file that `model convert` has written. Rejects any other graph, even one with the same weights.
 pub(super) fn read(onnx: &[u8]) -> Result<NetworkWeights, EncoderError> {
-    let stored = Stored::of_file(onnx);
+    let stored = Stored::from_file(onnx);
     let weights = stored.read(weights)?;
     stored.check_graph(&stored.read(|stored| network(stored))?, &weights.metadata)?;
     Ok(NetworkWeights::Campplus(Box::new(weights)))

@@ -19,7 +19,7 @@ pub fn write(weights: &EncoderWeights) -> Vec<u8> {
 
 /// Reads such a file. Rejects any other graph, even one with the same weights.
 pub fn read(onnx: &[u8]) -> Result<NetworkWeights, EncoderError> {
-    let stored = Stored::of_file(onnx);
+    let stored = Stored::from_file(onnx);
     let weights = find_weights(&stored)
         .ok_or_else(|| EncoderError::other_graph("its weights are not where they should be"))?;
     stored.check_graph(&encoder_graph(&weights.layers, &weights.linear), &weights.metadata)?;

@@ -16,7 +16,7 @@ const LINEAR: usize = 128;
 
 /// Reads a file that `model convert` has written. Rejects any other graph, even one with the same weights.
 pub(super) fn read(onnx: &[u8]) -> Result<NetworkWeights, EncoderError> {
-    let stored = Stored::of_file(onnx);
+    let stored = Stored::from_file(onnx);
     let weights = stored.read(weights)?;
     stored.check_graph(&stored.read(network)?, &weights.metadata)?;
     Ok(NetworkWeights::Segmentation(Box::new(weights)))

@@ -1,10 +1,10 @@
-// The service, asked with the key that the tab keeps.
+// Requests to the service, with the key that the tab stores.
 
 import { button, dialog, field, h } from "./dom.js";
 
 const KEY = "voice-embedding-key";
 
-/** What a header can hold. */
+/** The characters that a header may contain. */
 const KEY_CHARACTERS = /^[\x21-\x7e]+$/;
 
 export class ApiError extends Error {
@@ -15,10 +15,10 @@ export class ApiError extends Error {
   }
 }
 
-/** The well-known key, where the service takes it: on this machine alone. */
+/** The default key, if the service accepts it. It does so only on this machine. */
 const defaultKey = () => document.querySelector("meta[name='default-key']").content || null;
 
-/** Called with what the service tells of a key once it is used. */
+/** Receives the service's description of a key when the key is first used. */
 let onKey = () => {};
 
 export function whenKeyIsUsed(listener) {
@@ -38,14 +38,17 @@ function askForKey(reason) {
 
 let asking = null;
 
-/** Asks for a key until one is right, once for all who wait for it; keeps it, and resolves to whether there is one. */
+/**
+ * Asks for a key until the service accepts it, and stores it. Concurrent callers share one dialog. Resolves to whether
+ * there is a key.
+ */
 export function useKey(reason) {
   asking ??= (async () => {
     for (let told = reason; ;) {
       const key = await askForKey(told);
       if (!key) return false;
       if (!KEY_CHARACTERS.test(key)) {
-        told = "A key is made of letters, digits and signs of ASCII.";
+        told = "A key consists of ASCII letters, digits and punctuation.";
         continue;
       }
       const response = await send("GET", "v1/key", null, key);
@@ -62,7 +65,7 @@ export function useKey(reason) {
   return asking;
 }
 
-/** A form of parts; an option that is null, undefined or empty is left out, and one that is no text is JSON. */
+/** Builds a form. Options that are null, undefined or empty are left out, and other values than text are sent as JSON. */
 export function form(parts) {
   const data = new FormData();
   for (const [name, value] of Object.entries(parts)) {
@@ -73,7 +76,7 @@ export function form(parts) {
   return data;
 }
 
-/** Asks the service: the JSON of its answer, or with `as` its text or its blob. */
+/** Sends a request and resolves to the response's JSON, or to its text or blob with `as`. */
 export async function ask(method, path, { body, query, as = "json" } = {}) {
   const parameters = Object.entries(query ?? {}).filter(([, value]) => value !== null && value !== undefined && value !== "");
   const url = parameters.length > 0 ? `${path}?${new URLSearchParams(parameters)}` : path;
@@ -84,22 +87,22 @@ export async function ask(method, path, { body, query, as = "json" } = {}) {
     if (response && response.status !== 401) return answer(response, as);
     if (response) {
       reason = await detail(response);
-      // Another request may have led to a new key meanwhile.
+      // Another request may have asked for a new key in the meantime.
       if ((sessionStorage.getItem(KEY) ?? defaultKey()) === key) sessionStorage.removeItem(KEY);
       else continue;
     }
-    if (!(await useKey(reason))) throw new ApiError("Without a key, this page can show nothing. It is the value of API_KEY where the service was started.", "no_key", 401);
+    if (!(await useKey(reason))) throw new ApiError("This page needs an API key: the value of API_KEY where the service was started.", "no_key", 401);
   }
 }
 
-/** Opens a live session: its socket, once the service has accepted it. */
+/** Opens a live session and resolves to its socket when the service has accepted it. */
 export async function openSession(options) {
-  // A handshake that is refused tells a page nothing, so the key is checked before.
+  // A page cannot see why a handshake failed, so it checks the key first.
   await ask("GET", "v1/key");
   const parameters = Object.entries(options).filter(([, value]) => value !== "" && value !== null);
   const url = new URL(`v1/live?${new URLSearchParams(parameters)}`, document.baseURI);
   url.protocol = url.protocol.replace("http", "ws");
-  // What a header can hold is in one byte a character.
+  // All characters of a key are ASCII, which `btoa` accepts.
   const key = btoa(sessionStorage.getItem(KEY) ?? defaultKey()).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
   const socket = new WebSocket(url, ["voice-live.v1", `key.${key}`]);
   socket.binaryType = "arraybuffer";
@@ -128,13 +131,13 @@ async function send(method, url, body, key) {
   }
 }
 
-/** What an error says to people. */
+/** Returns the text of an error for users. */
 async function detail(response) {
   const { detail: said } = await response.clone().json().catch(() => ({}));
-  // A request has one recording, so its place says nothing.
+  // A request has only one recording, so its index is useless.
   if (typeof said === "string") return said.replace(/^(input|voices)\[0\]: /, "");
   if (Array.isArray(said)) return said.map(({ loc, msg }) => `${loc.slice(1).join(".")}: ${msg}`).join("; ");
-  // Not the service: a proxy in front of it, most likely.
-  if (response.status === 413) return "The recording is larger than the service takes.";
+  // The response is not from the service, but probably from a proxy in front of it.
+  if (response.status === 413) return "The recording is larger than the service accepts.";
   return `The answer has the status ${response.status}.`;
 }

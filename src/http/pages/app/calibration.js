@@ -1,4 +1,4 @@
-// How often different speakers are as alike as a similarity: the formula of docs/accuracy.md, "The file".
+// The false-accept rate at a similarity, with the formula of docs/accuracy.md, "The file".
 
 const FULL_WINDOW_SECONDS = 1.6;
 
@@ -15,7 +15,7 @@ function terms(similarity, a, b, { seconds_min, seconds_max }) {
 
 const sum = (linear, of) => Object.entries(linear).reduce((total, [term, factor]) => total + factor * of[term], 0);
 
-/** The rate of a similarity, for voices with so many seconds of speech, and whether it is only known to be no more. */
+/** Returns the false-accept rate at a similarity for these seconds of speech, and whether it is only an upper bound. */
 export function falseAcceptRate(calibration, similarity, a, b) {
   const { mean, ln_sd, knots } = calibration.false_accept_rate;
   const of = terms(similarity, a, b, calibration.limits);

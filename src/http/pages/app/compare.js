@@ -1,4 +1,4 @@
-// Compare: recordings beside each other.
+// The view that compares recordings.
 
 import { ask } from "./api.js";
 import { falseAcceptRate } from "./calibration.js";
@@ -11,13 +11,13 @@ import * as words from "./words.js";
 
 const MAX_RECORDINGS = 20;
 
-/** Recordings that are embedded at once. */
+/** The number of recordings that are embedded at the same time. */
 const AT_ONCE = 2;
 
-/** After the last move of the threshold, until groups are asked for. */
+/** The delay after the last change of the threshold before new groups are requested. */
 const SETTLED_MILLISECONDS = 200;
 
-/** The view: its element, and what forgets its recordings. */
+/** Returns the view: its element, and functions that discard its recordings and embed them with another model. */
 export function compareView() {
   const view = new Compare();
   return { element: view.element, forget: () => view.forget(), modelChanged: () => view.embedAgain() };
@@ -39,7 +39,7 @@ class Compare {
     });
     this.element = h("section", { "aria-labelledby": "compare-title" },
       h("h2", { id: "compare-title" }, "Compare voices"),
-      h("p", {}, "Drop recordings or record some: which of them are of the same person?"),
+      h("p", {}, "Drop recordings or record some to see which are of the same person."),
       this.input,
       h("p", { class: "actions" }, sampleButton("Try with sample voices", THREE_VOICES, this.message, (files) => this.add(files))),
       this.message.element, this.results.sentence, this.list, this.results.element);
@@ -51,7 +51,7 @@ class Compare {
     this.recordings.forEach((recording) => recording.forget());
   }
 
-  /** All of them, by the model that was chosen; its threshold is another. */
+  /** Embeds all recordings with the chosen model. The threshold is reset, because each model has its own. */
   embedAgain() {
     this.results.threshold = undefined;
     for (const recording of this.recordings) recording.voice = null;
@@ -87,7 +87,7 @@ class Compare {
     this.update();
   }
 
-  /** Embeds what waits, as many at once as may be. */
+  /** Embeds waiting recordings, at most `AT_ONCE` at the same time. */
   async next() {
     if (this.n_running >= AT_ONCE || this.waiting.length === 0) return;
     this.n_running += 1;
@@ -101,7 +101,7 @@ class Compare {
         this.next();
       }, { "aria-label": `Try ${recording.name} again` });
       recording.fail(error, again);
-      // Without a key the others would ask for one again, each by itself.
+      // Without a key, each of the other recordings would ask for it again.
       if (error.code === "no_key") this.waiting.splice(0).forEach((other) => other.fail(error, ""));
     }
     this.n_running -= 1;
@@ -109,14 +109,14 @@ class Compare {
     this.update();
   }
 
-  /** Compares once nothing is embedded. */
+  /** Compares the recordings as soon as all are embedded. */
   update() {
     if (this.n_running > 0 || this.waiting.length > 0) return;
     this.results.update(this.recordings.filter(({ voice }) => voice));
   }
 }
 
-/** The matrix, its threshold and its groups. */
+/** The matrix of similarities, the threshold and the groups. */
 class Results {
   constructor() {
     this.updates = new Turns();
@@ -151,7 +151,7 @@ class Results {
     this.element = h("div", {}, this.message.element, this.found);
   }
 
-  /** Compares recordings that are embedded. */
+  /** Compares embedded recordings. */
   async update(recordings) {
     const isLast = this.updates.next();
     this.found.hidden = recordings.length < 2;
@@ -167,12 +167,12 @@ class Results {
       this.forget();
       Object.assign(this, { recordings, answer, calibration });
       this.draw();
-      // The threshold was moved meanwhile.
+      // The threshold has changed in the meantime.
       if (asked !== undefined && asked !== this.threshold) this.regroup();
     }, isLast);
   }
 
-  /** Drops groups that are on their way. */
+  /** Discards pending requests for groups. */
   forget() {
     clearTimeout(this.settled);
     this.groupings.next();
@@ -185,7 +185,7 @@ class Results {
     return ask("POST", "v1/similarities", { body: { voices, labels: recordings.map(({ name }) => name), clusters: true, threshold } });
   }
 
-  /** The groups at another threshold, of what is shown. */
+  /** Requests the groups of the shown recordings at the new threshold. */
   async regroup() {
     const isLast = this.groupings.next();
     await attempt(this.message, async () => {
@@ -196,7 +196,7 @@ class Results {
     }, isLast);
   }
 
-  /** Null if there is none, as for weights of one's own. */
+  /** Resolves to the model's calibration, or null if it has none, as custom weights do. */
   async calibrationOf(model) {
     if (model in this.calibrations) return this.calibrations[model];
     try {
@@ -223,7 +223,7 @@ class Results {
     this.drawGroups();
   }
 
-  /** Keys move the threshold by steps of 0.005. */
+  /** Moves the threshold by 0.005 on each arrow key. */
   step(event) {
     const direction = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
     if (!direction) return;
@@ -232,7 +232,7 @@ class Results {
     this.slider.dispatchEvent(new Event("input"));
   }
 
-  /** Fills the cells, marks who counts as one speaker, and says what the threshold means. */
+  /** Fills the cells, marks pairs of the same speaker, and explains the threshold. */
   colour() {
     const { labels, matrix } = this.answer;
     this.table.querySelectorAll("tbody tr").forEach((row, i) => row.querySelectorAll("td").forEach((cell, j) => {

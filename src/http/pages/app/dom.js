@@ -1,6 +1,6 @@
 // Elements, dialogs and messages.
 
-/** An element. Properties that begin with `on` are listeners; those that are null or false are left out. */
+/** Creates an element. Properties that start with `on` are listeners. Null or false properties are left out. */
 export function h(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -13,19 +13,19 @@ export function h(tag, properties = {}, ...children) {
   return element;
 }
 
-/** The class of a speaker's colour, by the speaker's place; there are eight. */
+/** Returns the class of a speaker's colour by the speaker's index. There are eight colours. */
 export const colour = (place) => `colour-${place % 8}`;
 
 export function button(text, onclick, properties = {}) {
   return h("button", { type: "button", onclick, ...properties }, text);
 }
 
-/** What ids of speakers and collections are made of. */
+/** The pattern of speaker and collection ids. */
 export const IDENTIFIER = "[A-Za-z0-9][A-Za-z0-9._\\-]{0,63}";
 
 let n_ids = 0;
 
-/** A label with its field, which gets an id. */
+/** Creates a label with its field, which gets an id. */
 export function field(label, input, hint) {
   n_ids += 1;
   input.id = `field-${n_ids}`;
@@ -34,12 +34,12 @@ export function field(label, input, hint) {
     h("label", { for: input.id }, label), input, hint ? h("small", { id: `hint-${n_ids}` }, hint) : null);
 }
 
-/** Tells people who cannot see the page, too. */
+/** Announces a text to screen readers. */
 export function announce(text) {
   document.getElementById("announcements").textContent = text;
 }
 
-/** A message in a place of its own: what went wrong, or went well. Screen readers read it there, in dialogs too. */
+/** A place for error and success messages. Screen readers announce them, also in dialogs. */
 export class Message {
   constructor() {
     this.element = h("div", { class: "message", hidden: true });
@@ -62,7 +62,7 @@ export class Message {
   }
 }
 
-/** Runs work, and tells its error, unless that comes too late. */
+/** Runs work and shows its error, unless a newer run has replaced it. */
 export async function attempt(message, work, isLast = () => true) {
   message.clear();
   try {
@@ -72,7 +72,7 @@ export async function attempt(message, work, isLast = () => true) {
   }
 }
 
-/** A button that runs work, and tells its error; while it runs, the button keeps the focus and does nothing. */
+/** Creates a button that runs work and shows its error. While the work runs, the button keeps the focus and ignores clicks. */
 export function worker(text, message, work, properties = {}) {
   const control = button(text, async () => {
     if (control.getAttribute("aria-disabled")) return;
@@ -83,13 +83,13 @@ export function worker(text, message, work, properties = {}) {
   return control;
 }
 
-/** Tells answers that come too late: each turn ends those before it. */
+/** Detects outdated responses: each turn replaces all earlier ones. */
 export class Turns {
   constructor() {
     this.last = 0;
   }
 
-  /** A function that says whether this turn is the last one still. */
+  /** Starts a turn, and returns a function that says whether it is still the last one. */
   next() {
     this.last += 1;
     const mine = this.last;
@@ -97,7 +97,7 @@ export class Turns {
   }
 }
 
-/** Shows a dialog, and resolves to what `build` gives to `close`; null if it is dismissed. */
+/** Shows a dialog and resolves to the value that `build` passes to `close`, or null if the dialog is dismissed. */
 export function dialog(title, build) {
   return new Promise((resolve) => {
     let result = null;
@@ -117,7 +117,7 @@ export function dialog(title, build) {
   });
 }
 
-/** Asks before something that cannot be undone. */
+/** Asks for confirmation before an action that cannot be undone. */
 export function confirmed(title, text, action) {
   return dialog(title, (close) => [
     h("p", {}, text),
@@ -132,7 +132,7 @@ export function download(name, type, content) {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
-/** A button that copies a text, and says beside it that it has. */
+/** Creates a button that copies a text and confirms it beside the button. */
 export function copyButton(label, what, text) {
   const told = h("span", { class: "quiet" });
   const control = button(label, async () => {
@@ -149,7 +149,7 @@ async function copy(text, what) {
     announce(`${what} copied`);
     return true;
   } catch {
-    // Without HTTPS there is no clipboard: show the text to be copied by hand.
+    // The clipboard requires HTTPS. Without it, the dialog shows the text for copying by hand.
     await dialog(what, (close) => [
       field("To copy", h("textarea", { rows: 8, readonly: true }, text)),
       h("p", { class: "actions" }, button("Close", () => close(null))),
@@ -158,15 +158,18 @@ async function copy(text, what) {
   }
 }
 
-/** A field that takes recordings, and what else is told, by choice or drop, and a button that records (`record` gives a file or null). */
+/**
+ * Creates a field that accepts recordings and the extra file types `more`, by choice or drop, and a button that records.
+ * `record` resolves to a file or null.
+ */
 export function recordingInput({ label, hint, multiple, more = "", onfiles, record }) {
   let isBusy = false;
   const input = h("input", { type: "file", accept: `audio/*,video/*,.opus,.caf,.aiff,.au${more}`, multiple });
   const waits = h("p", { class: "quiet", role: "status" });
   const zone = h("div", { class: "drop" }, field(label, input, hint), button("Record", () => isFree() && take(record().then((file) => [file]))), waits);
-  // One after the other: what was sent is answered first.
+  // Recordings are processed one at a time, in order.
   const isFree = () => {
-    if (isBusy) waits.textContent = "Wait for the answer to the last one.";
+    if (isBusy) waits.textContent = "Wait until the last recording is processed.";
     return !isBusy;
   };
   const take = async (chosen) => {

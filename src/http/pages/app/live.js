@@ -1,4 +1,4 @@
-// Who is speaking, as they speak: the microphone, a live session, and what it tells.
+// The live view: the microphone, the session and its events.
 
 import { ask, openSession } from "./api.js";
 import { announce, attempt, button, colour, download, field, h, IDENTIFIER, Message } from "./dom.js";
@@ -7,13 +7,13 @@ import { microphone, refusal } from "./recorder.js";
 import { rttm, vtt } from "./transcripts.js";
 import * as words from "./words.js";
 
-/** Seconds that the lanes show at the least. */
+/** The shortest time span of the lanes, in seconds. */
 const LEAST_SECONDS = 30;
 
-/** The highest rate that the service takes, in Hz. */
+/** The highest sample rate that the service accepts, in Hz. */
 const MAX_RATE = 48_000;
 
-/** The view for a key. */
+/** Returns the view for a key. */
 export function liveView(key) {
   const view = new View(key);
   return { element: view.element, forget: () => view.stop() };
@@ -24,7 +24,7 @@ class View {
     this.key = key;
     this.collection = h("input", { value: key.may("identify") ? key.collection : "", pattern: IDENTIFIER });
     this.message = new Message();
-    this.status = h("p", { role: "timer" }, "Nobody is listened to.");
+    this.status = h("p", { role: "timer" }, "Not listening.");
     this.lanes = h("div", { class: "lanes" });
     this.saves = h("p", { class: "actions", hidden: true }, "Download: ",
       button("RTTM", () => this.save("rttm", "text/plain", rttm("live", this.sorted())), { "aria-label": "Download RTTM" }),
@@ -32,14 +32,14 @@ class View {
       button("WAV", () => this.save("wav", "audio/wav", this.wav()), { "aria-label": "Download WAV" }));
     this.startButton = button("Listen", () => attempt(this.message, () => this.start()));
     this.stopButton = button("Stop", () => this.stop(), { disabled: true });
-    // Speakers may not be kept here.
+    // The service may run without a store of speakers.
     ask("GET", "ready").then(({ store }) => {
       if (store === "none") this.collection.value = "";
     }).catch(() => {});
     this.element = h("section", { "aria-labelledby": "live-title" },
       h("h2", { id: "live-title" }, "Live"),
-      h("p", {}, "Who is speaking, as they speak. Names of enrolled speakers come by themselves; you can write others."),
-      key.may("identify") ? h("div", { class: "row" }, field("Names from the collection", this.collection, "Empty: without names.")) : null,
+      h("p", {}, "See who is speaking, as they speak. Enrolled speakers are named automatically; you can edit the names."),
+      key.may("identify") ? h("div", { class: "row" }, field("Names from the collection", this.collection, "Leave empty for no names.")) : null,
       h("p", { class: "actions" }, this.startButton, this.stopButton),
       this.message.element, this.status, this.lanes, this.saves);
   }
@@ -68,7 +68,7 @@ class View {
     }
   }
 
-  /** Ends the audio; what is said last comes with the result. */
+  /** Ends the audio. The result includes the last words. */
   stop() {
     this.audio?.end();
     this.stopButton.disabled = true;
@@ -117,7 +117,7 @@ class View {
     this.draw();
   }
 
-  /** The result, whose labels are its own: each gets the name of whom it was most of the time. */
+  /** Shows the result. Its labels differ from the live ones, so each takes the name of the live label with most overlap. */
   conclude({ segments, speakers, audio }) {
     const live = [...this.turns.values()];
     const common = (a, b) => Math.max(0, Math.min(a.end, b.end) - Math.max(a.start, b.start));
@@ -149,7 +149,7 @@ class View {
     return this.names.get(label)?.trim() || label;
   }
 
-  /** The lanes: those that are there are moved, so that a name can be written meanwhile. */
+  /** Draws the lanes. Existing lanes are reused, so that the user can edit a name in the meantime. */
   draw() {
     const turns = [...this.turns.values()];
     const length = Math.max(LEAST_SECONDS, this.seconds, ...turns.map(({ end }) => end));
@@ -185,7 +185,7 @@ class View {
     download(`live.${ending}`, type, content);
   }
 
-  /** The turns, by their beginnings. */
+  /** Returns the turns sorted by their start. */
   sorted() {
     const turns = [...this.turns.values()].sort((a, b) => a.start - b.start);
     return turns.map(({ start, end, label }) => ({ start, end, name: this.name(label) }));
@@ -211,7 +211,10 @@ class View {
   }
 }
 
-/** The microphone's samples, in 16 bits, tenth by tenth of a second: their rate, and what ends them. */
+/**
+ * Passes on the microphone's samples in 16 bits, a tenth of a second at a time. Returns their rate and a function that
+ * ends them.
+ */
 async function listen(onpiece) {
   const stream = await microphone({ channelCount: 1 });
   let context = new AudioContext();

@@ -1,4 +1,4 @@
-// The page: its views, and the key that it asks with.
+// The page: its views and its key.
 
 import { ask, useKey, whenKeyIsUsed } from "./api.js";
 import { compareView } from "./compare.js";
@@ -8,7 +8,7 @@ import { showModels } from "./models.js";
 import { speakersView } from "./speakers.js";
 import { turnsView } from "./turns.js";
 
-/** The views: the sets of rights of which a key needs one, and what makes them. */
+/** The views with their functions. A key needs all rights in one of the listed sets. */
 const VIEWS = {
   compare: { rights: [["embed", "verify"]], make: compareView },
   speakers: { rights: [["read"], ["enrol"], ["identify"]], make: speakersView },
@@ -21,7 +21,7 @@ const made = new Map();
 const problem = h("p", { class: "message error", role: "alert" });
 let key = null;
 
-/** What may be done with the key. */
+/** The rights of the key. */
 class Rights {
   constructor({ name, rights, collections }) {
     Object.assign(this, { name, rights, collections });
@@ -31,7 +31,7 @@ class Rights {
     return this.rights.includes(right) || this.rights.includes("admin");
   }
 
-  /** The collection to begin with, if the key may use one that can be told. */
+  /** The initial collection, if a collection of the key is known by name. */
   get collection() {
     const matches = (pattern) => pattern === "default" || (pattern.endsWith("*") && "default".startsWith(pattern.slice(0, -1)));
     if (this.collections.some(matches)) return "default";
@@ -39,7 +39,7 @@ class Rights {
   }
 }
 
-/** Views keep what was done in them, unless the key may do other things. */
+/** Stores the key's rights. Views keep their content, unless the rights change. */
 function take(told) {
   const before = key;
   key = new Rights(told);
@@ -56,10 +56,10 @@ function viewOf(name) {
   const { rights, make } = VIEWS[name];
   if (rights.some((all) => all.every((right) => key.may(right)))) return make(key);
   const needed = rights.map((all) => all.join(" and ")).join(", or ");
-  return { element: h("p", {}, `The key may not do this: it needs the right ${needed}.`) };
+  return { element: h("p", {}, `This key lacks a right: it needs ${needed}.`) };
 }
 
-/** Shows the view that the address names. */
+/** Shows the view that is named in the address. */
 async function show() {
   const named = () => (Object.hasOwn(VIEWS, location.hash.slice(1)) ? location.hash.slice(1) : "compare");
   for (const link of document.querySelectorAll("nav a")) {
@@ -96,7 +96,7 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();
 });
-// A file that is dropped beside its field would be opened instead of the page.
+// If a file is dropped beside the field, the browser would open it in place of the page.
 for (const event of ["dragover", "drop"]) addEventListener(event, (dragged) => dragged.preventDefault());
 addEventListener("hashchange", show);
 show();

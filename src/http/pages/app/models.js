@@ -1,4 +1,4 @@
-// The models that the service has, and the one that was chosen.
+// The service's models, and the user's choice.
 
 import { ask } from "./api.js";
 import { h } from "./dom.js";
@@ -7,16 +7,16 @@ const NAMES = { resemblyzer: "Resemblyzer", campplus: "CAM++" };
 
 let [models, chosen] = [[], ""];
 
-/** The id of the model that was chosen; empty for the service's own choice. */
+/** Returns the id of the chosen model. It is empty if the service chooses. */
 export const model = () => chosen;
 
-/** What people call a model, by its id or fingerprint. */
+/** Returns the display name of a model by its id or fingerprint. */
 export function modelName(named) {
   const found = models.find(({ id, fingerprint }) => named === id || named === fingerprint);
   return found ? NAMES[found.id] ?? found.id : named;
 }
 
-/** Fills the place for the choice: a list, or the name of the only model. `changed` is called with each choice. */
+/** Shows a list of models, or the name of the only one. `changed` is called after each choice. */
 export async function showModels(place, changed) {
   ({ data: models } = await ask("GET", "v1/models"));
   if (models.length < 2) {

@@ -2,19 +2,19 @@
 
 import { button, dialog, h, Message } from "./dom.js";
 
-/** Seconds of speech from which on more helps little. */
+/** Seconds of speech beyond which more speech helps little. */
 const USEFUL_SECONDS = 10;
 
-/** Between two looks at the level. */
+/** The interval between two measurements of the level. */
 const TICK_SECONDS = 0.05;
 
-/** A level that is no speech whatever the room, as the root mean square. */
+/** A level (root mean square) that is not speech in any room. */
 const SILENCE = 0.003;
 
-/** How much louder than the room speech is. */
+/** The ratio of the level of speech to the level of the room. */
 const OVER_ROOM = 3;
 
-/** What takes about ten seconds to read. */
+/** A text that takes about ten seconds to read. */
 const EXAMPLE = "This morning I walked along the river, counted nine small boats, bought a loaf of warm bread, and met an old friend who asked me how I was.";
 
 const REFUSALS = {
@@ -23,10 +23,10 @@ const REFUSALS = {
   NotReadableError: "Another program uses the microphone.",
 };
 
-/** Why the microphone cannot be used. */
+/** Returns the reason why the microphone cannot be used. */
 export const refusal = (error) => REFUSALS[error.name] ?? error.message;
 
-/** The microphone's sound as it is: what makes speech pleasant for a call changes the voice. */
+/** Opens the microphone without processing, because the processing for calls changes the voice. */
 export function microphone(more = {}) {
   if (!navigator.mediaDevices) throw new Error("Browsers record on HTTPS and on localhost alone.");
   const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false, ...more };
@@ -35,7 +35,7 @@ export function microphone(more = {}) {
 
 let n_recordings = 0;
 
-/** Records until it is stopped: a file, or null. */
+/** Records until the user stops. Resolves to a file or null. */
 export function record() {
   const taking = {};
   return dialog("Record a voice", (close, element) => {
@@ -91,7 +91,7 @@ async function begin(taking, { level, told, enough, stop }, close) {
   return undefined;
 }
 
-/** Tells the level, and how much speech there was so far. */
+/** Reports the level and the seconds of speech so far. */
 function meter(context, stream, tell) {
   const analyser = context.createAnalyser();
   context.createMediaStreamSource(stream).connect(analyser);
@@ -102,7 +102,7 @@ function meter(context, stream, tell) {
     const level = Math.sqrt(samples.reduce((total, sample) => total + sample * sample, 0) / samples.length);
     room = Math.min(room * 1.01, Math.max(level, SILENCE));
     if (level > OVER_ROOM * room || level > 0.05) speech += TICK_SECONDS;
-    // Decibels, from -60 on.
+    // A scale in decibels that starts at -60.
     tell(Math.max(0, 1 + Math.log10(level + 1e-9) / 3), speech);
   }, TICK_SECONDS * 1000);
 }

@@ -1,4 +1,4 @@
-// A recording on the page: its shape, what was heard in it, and its sound.
+// A recording on the page: its waveform, its report and its player.
 
 import { ask, form } from "./api.js";
 import { h } from "./dom.js";
@@ -6,7 +6,7 @@ import { model } from "./models.js";
 import * as words from "./words.js";
 import { shapeOf, Waveform } from "./waveform.js";
 
-/** A file with what the service and the browser know of it. */
+/** A file with the service's report and the browser's waveform. */
 export class Recording {
   constructor(file) {
     this.file = file;
@@ -21,15 +21,15 @@ export class Recording {
     this.element = h("div", { class: "recording" }, this.waveform.canvas, this.audio, this.report, this.warnings);
   }
 
-  /** Draws the shape, if the browser can decode the recording. */
+  /** Draws the waveform, if the browser can decode the recording. */
   async draw() {
     const shape = await shapeOf(this.file);
     if (shape) this.waveform.set({ shape });
-    else this.waveform.canvas.replaceWith(h("p", { class: "quiet" }, "This browser cannot draw this file."));
+    else this.waveform.canvas.replaceWith(h("p", { class: "quiet" }, "This browser cannot show the waveform of this file."));
     return shape;
   }
 
-  /** Embeds it. */
+  /** Embeds the recording. */
   async embed() {
     this.report.replaceChildren("Analysing …");
     this.report.classList.remove("error");
@@ -38,7 +38,7 @@ export class Recording {
     this.tell(this.voice.audio);
   }
 
-  /** Shows a report of the service. */
+  /** Shows the service's report. */
   tell(audio) {
     const { duration_seconds, speech_seconds, speech_segments, warnings } = audio;
     this.report.textContent = `${words.seconds(duration_seconds)}, ${words.seconds(speech_seconds)} of speech`;
@@ -48,7 +48,7 @@ export class Recording {
     if (speech_segments) this.waveform.set({ stretches: speech_segments });
   }
 
-  /** Shows why there is no embedding. */
+  /** Shows why the recording has no embedding. */
   fail(error, again) {
     this.report.replaceChildren(error.message, " ", again);
     this.report.classList.add("error");

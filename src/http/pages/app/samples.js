@@ -1,16 +1,16 @@
-// Voices to try with: three people, and a meeting of theirs with its transcript.
+// Sample voices: three people, and a meeting between them with its transcript.
 
 import { worker } from "./dom.js";
 
 const TYPES = { opus: "audio/ogg", json: "application/json" };
 
-/** Two recordings of one person, and one of somebody else. */
+/** Two recordings of one person and one of another. */
 export const THREE_VOICES = ["anna-1.opus", "anna-2.opus", "marcus-1.opus"];
 
-/** A meeting of three, and what was said in it. */
+/** A meeting of three people, and its transcript. */
 export const MEETING = ["meeting.opus", "meeting.json"];
 
-/** The files of the samples. */
+/** Fetches the sample files. */
 export function samples(names) {
   return Promise.all(names.map(async (name) => {
     const response = await fetch(`app/voices/${name}`);
@@ -19,7 +19,7 @@ export function samples(names) {
   }));
 }
 
-/** A button that gives samples to a view, as if they had been dropped there. */
+/** Creates a button that passes samples to a view, as if the user had dropped them there. */
 export function sampleButton(text, names, message, onfiles) {
   return worker(text, message, async () => onfiles(await samples(names)));
 }

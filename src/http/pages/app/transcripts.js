@@ -1,6 +1,6 @@
-// Files that say who spoke when: read for the page, written, and with other names.
+// Reads and writes files with speakers and times, and replaces names in them.
 
-/** The cues of VTT or SRT as parts of a transcript; null if it is neither. */
+/** Returns the cues of VTT or SRT as parts of a transcript, or null for other texts. */
 export function partsOf(text) {
   const seconds = (stamp) => stamp.replace(",", ".").split(":").reduce((sum, part) => 60 * sum + Number(part), 0);
   const parts = text.split(/\r?\n\s*\r?\n/).map((block) => {
@@ -21,20 +21,20 @@ export function partsOf(text) {
 const inRttm = (name) => name.replaceAll(/\s/g, "_");
 const escaped = (name) => name.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
-/** Turns, `{ start, end, name }` each, as RTTM of a recording. */
+/** Writes turns, each `{ start, end, name }`, as RTTM of a recording. */
 export function rttm(recording, turns) {
   const line = ({ start, end, name }) => `SPEAKER ${recording} 1 ${start.toFixed(3)} ${(end - start).toFixed(3)} <NA> <NA> ${inRttm(name)} <NA> <NA>\n`;
   return turns.map(line).join("");
 }
 
-/** The same as VTT. */
+/** Writes turns as VTT. */
 export function vtt(turns) {
   const stamp = (seconds) => new Date(Math.round(seconds * 1000)).toISOString().slice(11, 23);
   const cue = ({ start, end, name }) => `${stamp(start)} --> ${stamp(end)}\n<v ${escaped(name)}>${escaped(name)}\n\n`;
   return `WEBVTT\n\n${turns.map(cue).join("")}`;
 }
 
-/** A file of the service with other names: those that `names` maps, each from what the service calls it. */
+/** Replaces names in a file of the service. `names` maps the service's names to the new ones. */
 export function renamed(text, format, names) {
   const other = (form) => new Map([...names].map(([from, to]) => [form(from), form(to)]));
   const inSrt = other((name) => name.replaceAll("-->", "→"));
@@ -48,7 +48,7 @@ export function renamed(text, format, names) {
       const voice = (all, name, rest) => (of.has(name) ? `<v ${of.get(name)}>${rest === name ? of.get(name) : rest}` : all);
       return text.replaceAll(/^<v ([^>]*)>(.*)$/gm, voice);
     },
-    // The first line of a cue begins with the name, or is the name.
+    // The first line of a cue is the name, or starts with it.
     srt: () => text.replaceAll(/( --> .*\n)([^:\n]+)(:.*)?$/gm, (all, before, name, rest) => (inSrt.has(name) ? before + inSrt.get(name) + (rest ?? "") : all)),
   };
   return forms[format]();

@@ -1,4 +1,4 @@
-// Who spoke when, and who said what.
+// The view that shows who spoke when, and who said what.
 
 import { ask, form } from "./api.js";
 import { announce, attempt, button, colour, dialog, download, field, h, IDENTIFIER, Message, recordingInput, Turns, worker } from "./dom.js";
@@ -11,10 +11,10 @@ import * as words from "./words.js";
 
 const TRANSCRIPT = /\.(json|vtt|srt|txt)$/i;
 
-/** Formats of downloads, and their content types. */
+/** The formats of downloads and their content types. */
 const FORMATS = { rttm: "text/plain", vtt: "text/vtt", srt: "application/x-subrip" };
 
-/** The view for a key. */
+/** Returns the view for a key. */
 export function turnsView(key) {
   const view = new View(key);
   return {
@@ -37,20 +37,20 @@ class View {
     this.turns = new Turns();
     this.progress = h("p", { class: "quiet", role: "timer", hidden: true });
     this.actions = h("p", { class: "actions", hidden: true }, this.again, this.drop);
-    // Speakers may not be kept here.
+    // The service may run without a store of speakers.
     ask("GET", "ready").then(({ store }) => {
       this.has_store = store !== "none";
       if (!this.has_store) this.collection.value = "";
     }).catch(() => {});
     this.element = h("section", { "aria-labelledby": "turns-title" },
       h("h2", { id: "turns-title" }, "Who spoke when"),
-      h("p", {}, "A conversation becomes turns by speaker; with a transcript, you see who said what."),
+      h("p", {}, "See who speaks when in a conversation. With its transcript, you see who said what."),
       h("div", { class: "row" },
         field("Number of speakers", this.number),
-        key.may("identify") ? field("Names from the collection", this.collection, key.may("embed") ? "Empty: without names." : null) : null),
+        key.may("identify") ? field("Names from the collection", this.collection, key.may("embed") ? "Leave empty for no names." : null) : null),
       recordingInput({
         label: "A recording of a conversation",
-        hint: "And its transcript, if there is one: a recogniser's JSON, VTT or SRT.",
+        hint: "Optionally with its transcript: JSON of a speech recogniser, VTT or SRT.",
         multiple: true,
         more: ",.json,.vtt,.srt",
         onfiles: (files) => this.take(files),
@@ -60,7 +60,7 @@ class View {
       this.message.element, this.progress, this.actions, this.place);
   }
 
-  /** A recording, a transcript of the one that is there, or both. */
+  /** Accepts a recording, a transcript of the current recording, or both. */
   take(files) {
     const isTranscript = ({ name, type }) => TRANSCRIPT.test(name) || type.startsWith("text/");
     const recordings = files.filter((file) => !isTranscript(file));
@@ -73,7 +73,7 @@ class View {
     });
   }
 
-  /** Tells for how long the service has been at work; returns what ends that. */
+  /** Shows the elapsed time of the analysis. Returns a function that ends it. */
   tellProgress(file) {
     const begun = Date.now();
     const tell = () => {
@@ -98,7 +98,7 @@ class View {
     };
     const isLast = this.turns.next();
     announce("Analysing …");
-    // What was there stays until this has succeeded.
+    // The previous result stays until the request succeeds.
     const stopClock = this.tellProgress(file);
     const answer = await ask("POST", "v1/diarize", { body: form({ file, ...options }) }).finally(stopClock);
     if (!isLast()) return;
@@ -115,7 +115,7 @@ class View {
   }
 }
 
-/** A recording's turns. */
+/** The turns of a recording. */
 class Timeline {
   constructor(file, options, answer, { mayEnrol, again }) {
     Object.assign(this, { file, options, answer, mayEnrol, again, marks: [], rows: [] });
@@ -136,12 +136,12 @@ class Timeline {
       h("p", { class: "actions" }, "Download: ", Object.keys(FORMATS).map(save)));
   }
 
-  /** What a speaker is called: as was written, as is enrolled, or by the label. */
+  /** Returns a speaker's name: the edited name, the enrolled name, or the label. */
   name(label) {
     return this.written.get(label) || this.known.get(label) || label;
   }
 
-  /** Calls a speaker by another name, here and in downloads. */
+  /** Changes a speaker's name on the page and in downloads. */
   rename(label, name) {
     this.written.set(label, name.trim());
     for (const row of this.rows) if (row.label === label) row.speaker.textContent = this.name(label);
@@ -152,20 +152,20 @@ class Timeline {
     return `Play ${this.name(label)} from ${words.time(start)} to ${words.time(end)}`;
   }
 
-  /** By which model, and how long several spoke. */
+  /** Returns the model and the seconds of overlapping speech. */
   summary() {
     const { model: used, overlap_seconds: overlap } = this.answer;
-    const together = overlap > 0 ? ` Hatched: several speak at once, for ${words.seconds(overlap)} in all.` : "";
-    return `Told by ${modelName(used)}.${together}`;
+    const together = overlap > 0 ? ` Hatched: overlapping speech, ${words.seconds(overlap)} in all.` : "";
+    return `Model: ${modelName(used)}.${together}`;
   }
 
-  /** Marks the lines and turns that are heard. */
+  /** Marks the lines and turns at the position of the player. */
   follow(at) {
     for (const { start, end, line } of this.rows) line.classList.toggle("now", at >= start && at < end);
     for (const { start, end, element } of this.marks) element.classList.toggle("now", at >= start && at < end);
   }
 
-  /** A speaker's turns over the recording's length. */
+  /** Returns a lane with a speaker's turns over the length of the recording. */
   lane({ label, seconds }, duration) {
     const part = (value) => `${(100 * value) / duration}%`;
     const place = this.answer.speakers.findIndex((speaker) => speaker.label === label);
@@ -190,16 +190,16 @@ class Timeline {
       h("div", { class: "track" }, mine.map(turn), shared));
   }
 
-  /** What was said, or who spoke, line by line. */
+  /** Returns a table of the transcript, or of the turns if there is none. */
   text() {
     const { segments } = this.answer;
     const transcript = typeof this.answer.transcript === "string" ? partsOf(this.answer.transcript) : this.answer.transcript;
-    // Other forms of recognisers are for downloads; the turns are shown.
+    // Other transcript formats can only be downloaded. For them, the table shows the turns.
     const isSaid = (parts) => Array.isArray(parts) && parts.length > 0 && parts.every(({ start, text }) => typeof start === "number" && typeof text === "string");
     const said = [transcript, transcript?.segments].find(isSaid);
     const lines = said ?? segments.map(({ label, ...segment }) => ({ ...segment, speaker: label }));
     const play = (start) => button(words.time(start), () => this.recording.play(start), { class: "quiet", "aria-label": `Play from ${words.time(start)}` });
-    // In a transcript, speakers have the names that the service gave them.
+    // A transcript contains the names that the service assigned.
     const places = new Map(this.answer.speakers.flatMap(({ label }, place) => [[label, place], [this.known.get(label), place]]));
     const row = ({ start, end, speaker, text }) => {
       const place = places.get(speaker);
@@ -219,7 +219,7 @@ class Timeline {
       h("tbody", {}, lines.map(row))));
   }
 
-  /** Enrols a speaker of the recording by what was heard, and tells the recording anew: everywhere the name is known. */
+  /** Enrols a speaker with the recording's speech, and analyses the recording again, so that the name appears everywhere. */
   async enrol(label) {
     const { embedding, model, speech_seconds, seconds } = this.answer.speakers.find((speaker) => speaker.label === label);
     const name = await dialog(`Who is ${label}?`, (close) => {

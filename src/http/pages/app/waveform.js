@@ -1,13 +1,16 @@
-// The shape of a recording, drawn.
+// The waveform of a recording.
 
 const N_BUCKETS = 600;
 
-/** Bytes from which on a recording may be hours long: decoded, it would take more memory than its picture is worth. */
+/** A larger file may last for hours. Decoding it would take too much memory for a waveform. */
 const MAX_BYTES = 20 << 20;
 
-/** Decodes a recording as far as the browser can: its length and the loudest sample of each bucket; null if it cannot. */
+/**
+ * Decodes a recording and resolves to its length and the loudest sample of each bucket, or null if the browser cannot
+ * decode it.
+ */
 export function shapeOf(file) {
-  // One after the other, since each takes much memory.
+  // Files are decoded one at a time, because each takes a lot of memory.
   last = last.then(() => decoded(file));
   return last;
 }
@@ -33,11 +36,11 @@ async function decoded(file) {
   }
 }
 
-/** Those that are on the page, to be drawn anew in other colours. */
+/** The waveforms on the page, which are redrawn when the colours change. */
 const shown = new Set();
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => shown.forEach((waveform) => waveform.draw()));
 
-/** A canvas with a waveform. `stretches` are drawn as speech, `[start, end]` in seconds; a click tells where it was. */
+/** A canvas with a waveform. It shows `stretches`, each `[start, end]` in seconds, as speech. A click reports its time. */
 export class Waveform {
   constructor(label, onseek) {
     this.canvas = document.createElement("canvas");

@@ -1,9 +1,9 @@
-// Numbers and codes as people say them.
+// Numbers and codes as text for users.
 
 const WARNINGS = {
   short_speech: "little speech: less than 1.6 seconds",
-  narrowband: "telephone quality: similarities shift",
-  clipped: "too loud: it is clipped",
+  narrowband: "telephone quality",
+  clipped: "too loud (clipped)",
   low_level: "very quiet: mostly noise",
   truncated: "the file is cut short",
   noise: "sounds like noise, not like a voice",
@@ -15,7 +15,7 @@ export const warning = (code) => WARNINGS[code] ?? code;
 
 export const seconds = (value) => `${value.toFixed(1)} s`;
 
-/** Minutes and seconds, with tenths. */
+/** Formats a time as minutes and seconds with tenths. */
 export function time(value) {
   const tenths = Math.round(value * 10);
   const minutes = Math.floor(tenths / 600);
@@ -24,7 +24,7 @@ export function time(value) {
 
 export const similarity = (value) => value.toFixed(2);
 
-/** `about 1 in 240`, `at most 1 in 1000`, `about 37 in 100`. */
+/** Formats a rate: `about 1 in 240`, `at most 1 in 1000`, `about 37 in 100`. */
 export function frequency(rate, isBound) {
   const about = isBound ? "at most" : "about";
   if (rate > 0.2) return `${about} ${Math.round(rate * 100)} in 100`;
@@ -36,7 +36,7 @@ export const plural = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many
 
 const listed = (names) => (names.length < 3 ? names.join(" and ") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`);
 
-/** Who is who, of groups of names: `a and b are the same person; c is somebody else.` */
+/** Describes groups of names: `a and b are the same person; c is somebody else.` */
 export function samePeople(groups) {
   const several = groups.filter((group) => group.length > 1);
   const alone = groups.filter((group) => group.length === 1).flat();

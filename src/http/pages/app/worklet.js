@@ -1,4 +1,4 @@
-// Takes the microphone's samples, and gives them to the page in 16 bits, a tenth of a second at a time.
+// Converts the microphone's samples to 16 bits and sends them to the page in pieces of a tenth of a second.
 
 class Samples extends AudioWorkletProcessor {
   constructor() {

@@ -131,7 +131,7 @@ pub(in crate::http) async fn identify(
     let has_segments = voice.has_segments();
     let model = (request.model.as_deref(), Some(&collection));
     let voices = Voices::resolve(&state, model, vec![voice], |_| "voice".into()).await?;
-    let embedded = voices.embed(&state, &caller, &admission).await.map_err(ApiError::of_the_only_one)?;
+    let embedded = voices.embed(&state, &caller, &admission).await.map_err(ApiError::without_param)?;
     let wanted = criteria.search(collection, embedded.speakers.first().copied());
     let (store, metrics) = (store::follow_store(&state).await?, state.metrics.clone());
     let (timings, audio_seconds) = (embedded.timings, embedded.audio_seconds);

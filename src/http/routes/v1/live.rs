@@ -126,7 +126,7 @@ pub(in crate::http) async fn live(
     let session = session
         .map_err(|error| ApiError::from(EmbedError::Pipeline(PipelineError::from(error))).in_query())?;
     let opened = Opened {
-        id: request_id::of(&request).to_owned(),
+        id: request_id::id_of(&request).to_owned(),
         holder: key.holder,
         model,
         network,

@@ -141,11 +141,11 @@ impl Parse for (SimilaritiesRequest, Vec<Voice>) {
 impl SimilaritiesRequest {
     fn read(received: Received) -> Result<(Self, Vec<Voice>), ApiError> {
         let (request, voices) = match received {
-            Received::Json(body) => Self::of_json(body)?,
+            Received::Json(body) => Self::from_json(body)?,
             Received::Parts { files, options } => {
                 let request: Self = json::from_options(options)?;
                 let channel = request.channel.as_ref().map_or(Channel::Mix, |ChannelName(channel)| *channel);
-                let voice = |(i, part)| Voice::of_part(part, &["voices", &format!("{i}")], channel);
+                let voice = |(i, part)| Voice::from_part(part, &["voices", &format!("{i}")], channel);
                 let voices = files.into_iter().enumerate().map(voice).collect::<Result<Vec<_>, _>>()?;
                 (request, voices)
             }
@@ -154,11 +154,11 @@ impl SimilaritiesRequest {
         Ok((request, voices))
     }
 
-    fn of_json(body: Bytes) -> Result<(Self, Vec<Voice>), ApiError> {
+    fn from_json(body: Bytes) -> Result<(Self, Vec<Voice>), ApiError> {
         let mut request: Self = json::from_json(body)?;
         if request.channel.is_some() {
             let msg = "A voice has its own channel";
-            return Err(FieldError::at(&["body", "channel"], "extra_forbidden", msg).into());
+            return Err(FieldError::new(&["body", "channel"], "extra_forbidden", msg).into());
         }
         let Some(Bounded(voices)) = request.voices.take() else {
             return Err(FieldError::missing(&["body", "voices"], Value::Null).into());

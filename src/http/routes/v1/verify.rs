@@ -112,8 +112,8 @@ impl VerifyRequest {
     fn read(received: Received) -> Result<(Self, Vec<Voice>), ApiError> {
         let is_form = matches!(received, Received::Parts { .. });
         let (request, sides) = match received {
-            Received::Json(body) => Self::of_json(body)?,
-            Received::Parts { files, options } => Self::of_parts(files, options)?,
+            Received::Json(body) => Self::from_json(body)?,
+            Received::Parts { files, options } => Self::from_parts(files, options)?,
         };
         let (found, missing): (Vec<&str>, Vec<&str>) =
             ["a", "b"].into_iter().partition(|name| sides[usize::from(*name == "b")].is_some());
@@ -127,7 +127,7 @@ impl VerifyRequest {
         let voices: Vec<Voice> = sides.into_iter().flatten().collect();
         if let Some(i) = voices.iter().position(Voice::has_segments) {
             let msg = "A side is one voice; it cannot have segments";
-            return Err(FieldError::at(&["body", ["a", "b"][i], "segments"], "value_error", msg).into());
+            return Err(FieldError::new(&["body", ["a", "b"][i], "segments"], "value_error", msg).into());
         }
         request.criterion()?;
         Ok((request, voices))
@@ -137,26 +137,26 @@ impl VerifyRequest {
         criterion(self.threshold, self.max_false_accept_rate, RATE)
     }
 
-    fn of_parts(files: Vec<Part>, options: json::Options) -> Result<(Self, [Option<Voice>; 2]), ApiError> {
+    fn from_parts(files: Vec<Part>, options: json::Options) -> Result<(Self, [Option<Voice>; 2]), ApiError> {
         let request: Self = json::from_options(options)?;
         let channel = request.channel.as_ref().map_or(Channel::Mix, |ChannelName(channel)| *channel);
         let mut sides = [None, None];
         for part in files {
             let side = usize::from(part.name == "b");
             let name = ["a", "b"][side];
-            if sides[side].replace(Voice::of_part(part, &[name], channel)?).is_some() {
+            if sides[side].replace(Voice::from_part(part, &[name], channel)?).is_some() {
                 let msg = "The part is there twice";
-                return Err(FieldError::at(&["body", name], "value_error", msg).into());
+                return Err(FieldError::new(&["body", name], "value_error", msg).into());
             }
         }
         Ok((request, sides))
     }
 
-    fn of_json(body: Bytes) -> Result<(Self, [Option<Voice>; 2]), ApiError> {
+    fn from_json(body: Bytes) -> Result<(Self, [Option<Voice>; 2]), ApiError> {
         let mut request: Self = json::from_json(body)?;
         if request.channel.is_some() {
             let msg = "A voice has its own channel";
-            return Err(FieldError::at(&["body", "channel"], "extra_forbidden", msg).into());
+            return Err(FieldError::new(&["body", "channel"], "extra_forbidden", msg).into());
         }
         let check = |voice: Option<VoiceFields>, name| voice.map(|voice| voice.check(&[name])).transpose();
         let voices = [check(request.a.take(), "a")?, check(request.b.take(), "b")?];

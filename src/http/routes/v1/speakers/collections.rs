@@ -65,7 +65,7 @@ pub(in crate::http) async fn remove(
         &state,
         &key,
         move |transaction| transaction.remove_collection(&collection),
-        |n| Some(Change::of_many("remove_collection", removed, *n)),
+        |n| Some(Change::for_many("remove_collection", removed, *n)),
     )
     .await?;
     Ok(no_content())

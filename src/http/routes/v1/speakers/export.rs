@@ -84,7 +84,7 @@ pub(in crate::http) async fn export(
         let may_use = |collection: &Identifier| key.require_collection(collection).is_ok();
         let exported = store.export(collection.as_ref(), &may_use, &mut out);
         span.in_scope(|| match exported {
-            Ok(speakers) => Change::of_many("export", collection, speakers).log(&key.holder.key.name),
+            Ok(speakers) => Change::for_many("export", collection, speakers).log(&key.holder.key.name),
             Err(error) => {
                 tracing::warn!(%error, "an export has ended early");
                 // The error shows the client that the response is cut off.

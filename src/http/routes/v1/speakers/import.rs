@@ -77,7 +77,7 @@ pub(in crate::http) async fn import(
             may_use: &|collection| holder.require_collection(collection).is_ok(),
             max_speakers,
         };
-        CheckedImport::of_file(file, &rules)
+        CheckedImport::from_file(file, &rules)
     });
     let mut checked = checked.await??;
     let imported = write(
@@ -90,7 +90,7 @@ pub(in crate::http) async fn import(
         },
         |imported| {
             let enrolled = imported.enrolments;
-            Some(Change { enrolled, ..Change::of_many("import", None, imported.speakers) })
+            Some(Change { enrolled, ..Change::for_many("import", None, imported.speakers) })
         },
     );
     Ok(Json(imported.await?))
@@ -98,7 +98,7 @@ pub(in crate::http) async fn import(
 
 /// Stores a body in a file as it arrives. Each piece extends the time limit.
 async fn receive(state: &AppState, time_limit: &TimeLimit, request: Request) -> Result<File, ApiError> {
-    let max_bytes = MaxBodyBytes::of(&request)?;
+    let max_bytes = MaxBodyBytes::for_request(&request)?;
     check_announced_length(request.body(), max_bytes)?;
     let store = state.store()?;
     let unavailable = |error: std::io::Error| {

@@ -61,13 +61,13 @@ pub(in crate::http) async fn list(
     let limit = wanted.limit.unwrap_or(MAX_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
         let msg = format!("Input should be from 1 to {MAX_LIMIT}");
-        return Err(FieldError::at(&["query", "limit"], "value_error", &msg).into());
+        return Err(FieldError::new(&["query", "limit"], "value_error", &msg).into());
     }
     for (name, text) in [("after", &wanted.after), ("name", &wanted.name)] {
         // PostgreSQL cannot store this character, so no speaker has it.
         if text.as_ref().is_some_and(|text| text.contains('\0')) {
             let msg = "Input should not have the character U+0000";
-            return Err(FieldError::at(&["query", name], "value_error", msg).into());
+            return Err(FieldError::new(&["query", name], "value_error", msg).into());
         }
     }
     let request = PageRequest {
