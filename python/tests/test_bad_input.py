@@ -186,8 +186,8 @@ def test_windows_of_another_length_need_the_native_encoder() -> None:
 
 
 def test_exceptions_survive_pickling() -> None:
-    error = errors.of_code("no_speech", "No speech")
+    error = errors.from_code("no_speech", "No speech")
     error.status = 422
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), str(copy), copy.code, copy.status) == (resemblyzer.NoSpeech, "No speech", "no_speech", 422)
-    assert type(errors.of_code("a_new_code", "?")) is resemblyzer.VoiceEmbeddingError
+    assert type(errors.from_code("a_new_code", "?")) is resemblyzer.VoiceEmbeddingError

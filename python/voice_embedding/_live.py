@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import VoiceEmbeddingError, of_code
+from .errors import VoiceEmbeddingError, from_code
 
 if TYPE_CHECKING:
     from websockets.exceptions import InvalidStatus
@@ -99,7 +99,7 @@ class Told:
     def check(self) -> None:
         """Raises the error of a session that ended without its result."""
         if not self._is_final:
-            raise of_code(str(self._error["code"]), str(self._error["message"]))
+            raise from_code(str(self._error["code"]), str(self._error["message"]))
 
 
 def events(url: str, headers: Mapping[str, str], samples: Iterable[Sent], encoding: str) -> Iterator[JSON]:

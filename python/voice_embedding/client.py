@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from . import _live
 from ._live import LiveOptions, Sent
-from .errors import VoiceEmbeddingError, of_code
+from .errors import VoiceEmbeddingError, from_code
 from .models import AudioReport, Voice
 
 if sys.version_info >= (3, 11):
@@ -263,7 +263,7 @@ def _error(response: httpx.Response) -> VoiceEmbeddingError:
     except (ValueError, TypeError, KeyError):
         # The response is not from the service, but probably from a proxy in front of it.
         detail, code = response.text[:200] or response.reason_phrase, f"http_{response.status_code}"
-    error = of_code(code, detail if isinstance(detail, str) else json.dumps(detail))
+    error = from_code(code, detail if isinstance(detail, str) else json.dumps(detail))
     error.status = response.status_code
     error.request_id = response.headers.get("X-Request-Id")
     return error

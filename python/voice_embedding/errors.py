@@ -137,7 +137,7 @@ def _subclasses(of: type[VoiceEmbeddingError]) -> dict[str, type[VoiceEmbeddingE
 _BY_CODE = _subclasses(VoiceEmbeddingError)
 
 
-def of_code(code: str, message: str) -> VoiceEmbeddingError:
+def from_code(code: str, message: str) -> VoiceEmbeddingError:
     """Returns the exception for a code."""
     error = _BY_CODE.get(code, VoiceEmbeddingError)(message)
     error.code = code
