@@ -85,7 +85,7 @@ pub(crate) fn load(config: &Config, on_batch: OnBatch) -> Result<Embedder, LoadE
                 origins.push(origin.to_string());
             }
             Err(error) if *is_optional => {
-                tracing::warn!(%error, model = spec.id, "the service goes on without this model");
+                tracing::warn!(%error, model = spec.id, "the service continues without this model");
             }
             Err(error) => return Err(error),
         }
@@ -95,7 +95,7 @@ pub(crate) fn load(config: &Config, on_batch: OnBatch) -> Result<Embedder, LoadE
         Err(error) => Err(error.into()),
     };
     let segmentation = segmentation
-        .inspect_err(|error| tracing::warn!(%error, "the service goes on without /v1/diarize"))
+        .inspect_err(|error| tracing::warn!(%error, "the service continues without /v1/diarize"))
         .map(|(onnx, _)| onnx)
         .ok();
     let mut engine = Engine::load(&config.engine, models, segmentation)?;

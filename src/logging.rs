@@ -102,7 +102,7 @@ pub(crate) fn log_panic(panic: &PanicHookInfo) {
     let location = panic.location().map(ToString::to_string);
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
-    tracing::error!(reason = panic.payload_as_str(), location, backtrace, "a bug: panicked");
+    tracing::error!(reason = panic.payload_as_str(), location, backtrace, "a bug: a thread panicked");
 }
 
 /// Makes a span part of the request's trace, if the request's headers (W3C Trace Context) name one.

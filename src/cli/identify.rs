@@ -20,7 +20,7 @@ use crate::config::{self, CalibrationArgs};
 use crate::decisions::{self, Candidacy, DEFAULT_MARGIN, Identification, IdentifyCriteria};
 use crate::notation::round_to;
 
-/// The most calibration notes to print.
+/// The maximum number of calibration notes to print.
 const MAX_NOTES: usize = 5;
 
 /// Identify the speakers of recordings, or of embeddings in JSON. Exit status 0: all voices belong to enrolled speakers;

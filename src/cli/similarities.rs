@@ -19,10 +19,10 @@ use super::voices::{self, Voice};
 use crate::compare::similarity_matrix;
 use crate::embedding::UnitEmbedding;
 
-/// The most voices to compare, because their similarity matrix is held in memory.
+/// The maximum number of voices to compare, because their similarity matrix is held in memory.
 const MAX_VOICES: usize = 5_000;
 
-/// The most characters of a name in a table.
+/// The maximum number of characters of a name in a table.
 const MAX_NAME_CHARACTERS: usize = 32;
 
 /// Output formats for similarities.

@@ -24,10 +24,10 @@ pub const API_KEY_NAME: &str = "default";
 /// A mark that some editors write at the start of a text.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// The most stars in a pattern, because matching takes longer with each of them.
+/// The maximum number of stars in a pattern, because matching takes longer with each of them.
 const MAX_STARS: usize = 3;
 
-/// The most characters in a name.
+/// The maximum number of characters in a name.
 const MAX_NAME_CHARACTERS: usize = 64;
 
 /// A right of a key.

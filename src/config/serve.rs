@@ -177,7 +177,7 @@ pub struct HttpConfig {
     pub max_diarize_body_bytes: usize,
     /// Longest live session, in seconds.
     pub max_live_seconds: f64,
-    /// The most concurrent live sessions; `None` for as many as the workers can handle.
+    /// The maximum number of concurrent live sessions; `None` for as many as the workers can handle.
     pub max_live_sessions: Option<usize>,
     /// Largest request body of `/v1/import`. The service writes the body to a file.
     pub max_import_bytes: usize,
@@ -189,11 +189,11 @@ pub struct HttpConfig {
     pub keep_alive: Duration,
     /// Time to finish requests after a signal to stop.
     pub shutdown_grace: Duration,
-    /// The most open connections.
+    /// The maximum number of open connections.
     pub max_connections: NonZeroUsize,
-    /// The most connections from one address.
+    /// The maximum number of connections from one address.
     pub max_connections_per_address: NonZeroUsize,
-    /// The most recordings in a request.
+    /// The maximum number of recordings in a request.
     pub max_batch_recordings: usize,
     /// Whether `/` is a web page.
     pub has_page: bool,

@@ -6,22 +6,24 @@ use clap::ValueEnum;
 
 use crate::calibration::Criterion;
 
-/// The most workers. Beyond the cores of any machine, more threads gain nothing, and each takes memory for its sessions.
+/// The maximum number of workers, which is more than the cores of any machine. Additional threads gain nothing, and each
+/// uses memory for its sessions.
 pub(super) const MAX_WORKERS: usize = 1_024;
 
 /// The largest queue capacity, in recordings.
 pub(super) const MAX_QUEUE_CAPACITY: usize = 65_536;
 
-/// The largest batch, in windows. Batches of more than a few dozen are no faster.
+/// The largest batch, in windows. Batches of more than a few dozen windows are no faster.
 pub(super) const MAX_MAX_BATCH: usize = 256;
 
-/// The most recordings in a request.
+/// The maximum number of recordings in a request.
 pub(super) const MAX_MAX_BATCH_RECORDINGS: usize = 1_024;
 
-/// The most speakers. A process searches them in memory, which takes a gigabyte per million.
+/// The maximum number of speakers. A process keeps their profiles in memory for searching, which takes a gigabyte per
+/// million speakers.
 pub(super) const MAX_MAX_SPEAKERS: usize = 10_000_000;
 
-/// The most connections, each of which is an open file.
+/// The maximum number of connections, each of which is an open file.
 pub(super) const MAX_MAX_CONNECTIONS: usize = 1_048_576;
 
 /// Whether a part of the service is enabled.

@@ -30,7 +30,7 @@ pub(super) async fn watch(source: KeySource, keys_at_start: Vec<Key>, state: App
                 gauge.set(1);
                 last_error = None;
                 if keys != in_force {
-                    tracing::info!(keys = keys.len(), "KEYS_FILE has changed: its keys are in force");
+                    tracing::info!(keys = keys.len(), "KEYS_FILE has changed: its keys are valid now");
                     state.api_keys.replace(keys.clone());
                     in_force = keys;
                 }
@@ -44,7 +44,7 @@ pub(super) async fn watch(source: KeySource, keys_at_start: Vec<Key>, state: App
             }
             Err(error) => {
                 gauge.set(0);
-                tracing::error!(%error, "the look at KEYS_FILE panicked");
+                tracing::error!(%error, "the check of KEYS_FILE panicked");
             }
         }
     }

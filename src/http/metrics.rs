@@ -145,7 +145,7 @@ impl Metrics {
             connections: ConnectionMetrics::new(&maker),
             live: LiveMetrics::new(&maker),
             build_info: maker.register_metric(IntGaugeVec::new(
-                opts("build_info", "Always 1; the labels say what runs."),
+                opts("build_info", "Always 1; the labels name the version, the model and its encoder."),
                 &["version", "model", "encoder"],
             )),
             registry,
@@ -164,28 +164,28 @@ impl HttpMetrics {
     fn new(maker: &Maker) -> Self {
         let request_seconds = histogram_opts(
             "http_request_duration_seconds",
-            "Time from a request's head to its answer.",
+            "Time from a request's head to its response.",
             &REQUEST_BUCKETS,
         );
         let keys_file_valid =
-            maker.gauge("keys_file_valid", "0 while KEYS_FILE has changed and cannot be used.");
+            maker.gauge("keys_file_valid", "0 while KEYS_FILE has changed and is invalid, otherwise 1.");
         keys_file_valid.set(1);
         Self {
             requests: maker.register_metric(IntCounterVec::new(
-                opts("http_requests_total", "Requests answered."),
+                opts("http_requests_total", "Responses, by route, method and status."),
                 &["route", "method", "status"],
             )),
             request_seconds: maker.register_metric(HistogramVec::new(request_seconds, &["route"])),
             errors: maker.register_metric(IntCounterVec::new(
-                opts("errors_total", "Answers with an error."),
+                opts("errors_total", "Error responses, by code."),
                 &["code"],
             )),
             key_requests: maker.register_metric(IntCounterVec::new(
-                opts("key_requests_total", "Requests answered, by the name of their key."),
+                opts("key_requests_total", "Responses, by the name of the request's key."),
                 &["key"],
             )),
             keys_file_valid,
-            body_bytes: maker.gauge("body_bytes", "Memory that request bodies take."),
+            body_bytes: maker.gauge("body_bytes", "Memory that request bodies use, in bytes."),
         }
     }
 }
@@ -194,7 +194,7 @@ impl EmbeddingMetrics {
     fn new(maker: &Maker) -> Self {
         let stage_seconds = histogram_opts(
             "stage_duration_seconds",
-            "Time of a recording in a stage: queue, decode, preprocess, encode (with its turns).",
+            "Time of a recording in a stage: queue, decode, preprocess, encode (with pauses for others).",
             &STAGE_BUCKETS,
         );
         let batch_windows = histogram_opts(
@@ -205,18 +205,18 @@ impl EmbeddingMetrics {
         Self {
             stage_seconds: maker.register_metric(HistogramVec::new(stage_seconds, &["stage"])),
             recordings: maker
-                .register_metric(IntCounter::with_opts(opts("recordings_total", "Recordings embedded."))),
+                .register_metric(IntCounter::with_opts(opts("recordings_total", "Embedded recordings."))),
             batch_windows: maker.register_metric(Histogram::with_opts(batch_windows)),
-            windows: maker.register_metric(IntCounter::with_opts(opts("windows_total", "Windows encoded."))),
+            windows: maker.register_metric(IntCounter::with_opts(opts("windows_total", "Encoded windows."))),
             audio_seconds: maker
-                .register_metric(Counter::with_opts(opts("audio_seconds_total", "Audio embedded."))),
+                .register_metric(Counter::with_opts(opts("audio_seconds_total", "Embedded audio."))),
             speech_seconds: maker.register_metric(Counter::with_opts(opts(
                 "speech_seconds_total",
-                "Speech in the audio embedded.",
+                "Speech in the embedded audio.",
             ))),
-            queue_depth: maker.gauge("queue_depth", "Recordings that wait or are in work."),
-            queue_capacity: maker.gauge("queue_capacity", "Recordings that may wait or be in work."),
-            model_loaded: maker.gauge("model_loaded", "Whether the models are loaded."),
+            queue_depth: maker.gauge("queue_depth", "Recordings that are waiting or being processed."),
+            queue_capacity: maker.gauge("queue_capacity", "Recordings that may wait or be processed."),
+            model_loaded: maker.gauge("model_loaded", "1 once the models are loaded."),
         }
     }
 }
@@ -225,20 +225,20 @@ impl LiveMetrics {
     fn new(maker: &Maker) -> Self {
         let latency_seconds = histogram_opts(
             "live_latency_seconds",
-            "Time from when audio of a live session is due to be looked at until its events are ready.",
+            "Time from when audio of a live session is due for processing until its events are ready.",
             &REQUEST_BUCKETS,
         );
         let ended = maker.register_metric(IntCounterVec::new(
-            opts("live_sessions_ended_total", "Live sessions that have ended, by the code of their close."),
+            opts("live_sessions_ended_total", "Ended live sessions, by the code of their close message."),
             &["code"],
         ));
         ended.with_label_values(&["1000"]);
         Self {
-            sessions: maker.gauge("live_sessions", "Live sessions that are open."),
-            capacity: maker.gauge("live_sessions_capacity", "Live sessions that may be open."),
+            sessions: maker.gauge("live_sessions", "Open live sessions."),
+            capacity: maker.gauge("live_sessions_capacity", "Maximum number of open live sessions."),
             audio_seconds: maker.register_metric(Counter::with_opts(opts(
                 "live_audio_seconds_total",
-                "Audio of live sessions.",
+                "Audio received in live sessions.",
             ))),
             latency_seconds: maker.register_metric(Histogram::with_opts(latency_seconds)),
             behind: maker.gauge(
@@ -259,11 +259,11 @@ impl SpeakerMetrics {
         );
         let write_seconds = histogram_opts(
             "store_write_duration_seconds",
-            "Time until a change of speakers is committed, others before it included.",
+            "Time until a change of speakers is committed, including the wait for earlier changes.",
             &STORE_BUCKETS,
         );
         let identified = maker.register_metric(IntCounterVec::new(
-            opts("identifications_total", "Voices searched, by the decision."),
+            opts("identifications_total", "Searched voices, by decision."),
             &["result"],
         ));
         for reason in Reason::ALL {
@@ -272,7 +272,7 @@ impl SpeakerMetrics {
         let store_available = maker.gauge("store_available", "0 while speakers cannot be changed.");
         store_available.set(1);
         Self {
-            speakers: maker.gauge("speakers", "Speakers that are kept."),
+            speakers: maker.gauge("speakers", "Stored speakers."),
             store_available,
             enrolments: maker
                 .register_metric(IntCounter::with_opts(opts("enrolments_total", "Enrolments made."))),

@@ -83,7 +83,8 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     outcome
 }
 
-/// Ends the process after this time, whatever its threads do. Otherwise, the system's exit handlers may wait for them.
+/// Ends the process after this time, even if threads are still running. Otherwise, the system's exit handlers may wait
+/// for them.
 fn end_within(time: Duration) {
     let ending = std::thread::Builder::new().spawn(move || {
         std::thread::sleep(time);
@@ -109,7 +110,7 @@ async fn serve_until_stopped(config: Config, state: &AppState) -> Result<(), Ser
         tracing::warn!("API_KEY is {DEFAULT_API_KEY}: listening on loopback only");
     }
     if config.keys.is_short() && !address.ip().is_loopback() {
-        tracing::warn!("API_KEY has less than {MIN_KEY_BYTES} characters, and may be guessed");
+        tracing::warn!("API_KEY has fewer than {MIN_KEY_BYTES} characters and may be guessed");
     }
     for warning in config.keys.warnings() {
         tracing::warn!("{warning}");

@@ -29,7 +29,7 @@ impl Cache<'_> {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "the cached model cannot be read; it is fetched anew");
+                tracing::warn!(path = %path.display(), %error, "the cached model cannot be read; it is downloaded again");
                 return None;
             }
         };
@@ -37,7 +37,7 @@ impl Cache<'_> {
         if digest.sha256 != sha256 {
             tracing::warn!(
                 path = %path.display(), found = digest.sha256, expected = sha256,
-                "the cached model is corrupt; it is replaced"
+                "the cached model is corrupt; it is downloaded again"
             );
             return None;
         }
@@ -52,7 +52,7 @@ impl Cache<'_> {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                tracing::info!(folder = %self.0.display(), "another process fetches the model; waiting for it");
+                tracing::info!(folder = %self.0.display(), "another process is downloading the model; waiting for it");
                 file.lock()?;
             }
             Err(TryLockError::Error(error)) => return Err(error),

@@ -21,7 +21,7 @@ const MAX_BYTES: u64 = 512 << 20;
 /// A request that receives this many bytes before it breaks resets the count of attempts.
 const GOOD_PART_BYTES: usize = 256 << 10;
 
-/// The most redirects followed for one request.
+/// The maximum number of redirects followed for one request.
 const MAX_REDIRECTS: usize = 10;
 
 /// The retries and time limits of a download.
@@ -193,7 +193,8 @@ fn client(remote: &Remote, policy: &FetchPolicy) -> reqwest::Result<Client> {
 }
 
 impl Download {
-    /// Opens the file of an earlier download, or starts anew. If the file cannot be written, the bytes are kept in memory only.
+    /// Opens the file of an earlier download, or starts a new one. If the file cannot be written, the bytes are kept in
+    /// memory only.
     fn resume(part: Option<&Path>) -> Self {
         let mut bytes = Vec::new();
         let open = |path| -> io::Result<(File, Vec<u8>)> {
@@ -262,7 +263,7 @@ impl Download {
     }
 
     /// Compares the hash. If the bytes come from several requests, they may be of different versions, so they are
-    /// downloaded anew.
+    /// downloaded again.
     fn check(&mut self, remote: &Remote) -> Result<(), Failure> {
         let found = FileDigest::compute(&self.bytes).sha256;
         if found == remote.sha256 {

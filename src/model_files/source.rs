@@ -209,7 +209,7 @@ impl ModelSource {
 
     fn warn_of_cache(&self, error: &std::io::Error) {
         let folder = self.cache.display();
-        tracing::warn!(%folder, %error, "the cache cannot be written; the model is kept in memory alone");
+        tracing::warn!(%folder, %error, "the cache cannot be written; the model is kept in memory only");
     }
 }
 

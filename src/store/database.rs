@@ -19,7 +19,8 @@ pub(super) trait Source {
 
 /// A connection that writes.
 pub(super) trait Writable: Source + Send {
-    /// Makes changes in one transaction, while no other connection makes any. An error undoes them.
+    /// Makes changes in one transaction. No other connection makes changes at the same time. If `work` returns an error,
+    /// the transaction is rolled back.
     fn write(&self, work: Work<'_>) -> Result<(), StoreError>;
 
     /// Overwrites removed data, if this is the program's task. Returns whether all of it is overwritten.

@@ -91,7 +91,7 @@ impl FollowingIndex {
             Ok(())
         })?;
         if !is_there {
-            tracing::warn!("the database of speakers is gone");
+            tracing::warn!("the database of speakers no longer exists");
             read = Read::Anew(Index::default());
         }
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);

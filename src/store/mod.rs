@@ -38,10 +38,10 @@
 //! An import is spooled into a file and checked completely before the transaction begins, then read again, a few hundred
 //! speakers at a time.
 //!
-//! The index holds profiles as rows of `f32`, and for each a sketch of one byte a component. A search bounds the cosine with
-//! every row by the sketches, a quarter of the memory to read, and computes it exactly for the rows that could be among the
-//! best. The result equals that of a full scan. Rows lie in blocks, so memory grows without copies; the last row replaces a
-//! removed one.
+//! The index holds profiles as rows of `f32`, and for each row a sketch with one byte per component. A search computes
+//! bounds of the cosine with every row from the sketches, which are a quarter of the memory to read. It then computes the
+//! exact cosine only for the rows that could be among the best. The result equals that of a full scan. Rows lie in
+//! blocks, so memory grows without copies. The last row replaces a removed one.
 
 mod database;
 mod error;
@@ -81,8 +81,8 @@ use job::{Job, Task};
 use sql::Sql;
 use writer::Writer;
 
-/// The most changes that may wait for the writer thread. Each may hold several voices, so this bounds memory while the
-/// database hangs.
+/// The maximum number of changes that may wait for the writer thread. Each may hold several voices, so this bounds memory
+/// while the database hangs.
 const MAX_WAITING_CHANGES: usize = 1_024;
 
 /// The speaker store.

@@ -15,7 +15,7 @@ use super::reads::now;
 use super::statements::TOUCH_STATE;
 use super::writes::Transaction;
 
-/// The most changes in one commit.
+/// The maximum number of changes in one commit.
 const MAX_BATCH: usize = 256;
 
 /// How often the thread tries to write while writing fails.
@@ -75,7 +75,7 @@ impl Writer {
             self.erase(&mut state);
         }
         if state.must_erase {
-            tracing::error!("what was removed is still in the write-ahead log, which cannot be emptied");
+            tracing::error!("the write-ahead log cannot be emptied and still contains removed data");
         }
         !state.must_erase
     }
@@ -85,7 +85,7 @@ impl Writer {
         if catch_unwind(AssertUnwindSafe(|| work(state))).is_err() {
             self.is_available.store(false, Ordering::Relaxed);
             state.connection = None;
-            tracing::error!("the thread that writes speakers has panicked, and goes on");
+            tracing::error!("the thread that writes speakers has panicked and continues");
         }
     }
 
@@ -148,7 +148,7 @@ impl Writer {
         })?;
         // If this fails, the next search tries again. Committed changes remain.
         if let Err(error) = self.index.follow(connection.as_ref()) {
-            tracing::error!(?error, "the index of speakers cannot follow the store");
+            tracing::error!(?error, "the index of speakers cannot be updated from the store");
             state.connection = None;
         }
         let others_wrote = self.others_wrote.swap(false, Ordering::Relaxed);

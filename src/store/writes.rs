@@ -20,10 +20,10 @@ use crate::speakers::{
     Speaker, SpeakerKey, SpeakerName, Voice, check,
 };
 
-/// The number of changes for which removals are recorded. An index that is further behind reads everything anew.
+/// The number of changes for which removals are recorded. An index that is further behind reads everything again.
 const REMEMBERED_CHANGES: i64 = 100_000;
 
-/// The most enrolments of a speaker, because each change reads all of them.
+/// The maximum number of enrolments of a speaker, because each change reads all of them.
 pub(super) const MAX_ENROLMENTS: usize = 1_024;
 
 /// A transaction in progress.
@@ -421,7 +421,7 @@ impl Transaction<'_> {
         one(self.sql, ENROLMENT_COUNT, &[Value::Integer(key)], |row| count(row, 0))
     }
 
-    /// Computes a speaker's profile for a model anew.
+    /// Recomputes a speaker's profile for a model.
     fn refresh(&self, key: SpeakerKey, model: i64) -> Result<(), StoreError> {
         let samples = self.samples(key, model)?;
         self.set_profile(key, model, &samples).map(drop)

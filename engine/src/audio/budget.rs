@@ -1,4 +1,4 @@
-//! Limits the cost of decoding a file, whatever the file announces.
+//! Limits the cost of decoding a file, regardless of what the file announces.
 
 use super::error::AudioError;
 use crate::pace::{Cancelled, Pace};

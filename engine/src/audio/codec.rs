@@ -184,7 +184,7 @@ enum Program {
         channels: u8,
     },
     Amr(AmrDecoder),
-    /// ADPCM as specified by IMA, because symphonia rounds differences in another way.
+    /// ADPCM as specified by IMA. symphonia rounds differences in another way.
     ImaWav(Adpcm),
     /// Several streams of one or two channels.
     OpusStreams {
@@ -320,7 +320,7 @@ pub(super) struct AlacConfig {
 }
 
 impl AlacConfig {
-    /// Reads a cookie. It may be wrapped in boxes named `frma` and `alac`, of 12 bytes each without their content.
+    /// Reads a cookie. It may be wrapped in the boxes `frma` and `alac`, which add 12 bytes each.
     pub(super) fn read(cookie: &[u8]) -> Option<Self> {
         let is_boxed = |rest: &[u8], name: &[u8]| rest.get(4..8) == Some(name);
         let mut rest = cookie;
@@ -494,8 +494,8 @@ thread_local! {
     static DECODING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Returns whether this thread is decoding a client's file. If a decoder panics then, the file is damaged, which does not
-/// deserve an error in the log.
+/// Returns whether this thread is decoding a client's file. If a decoder panics then, the file is damaged. This is not an
+/// error of the service, so it is not logged as one.
 pub fn is_decoding() -> bool {
     DECODING.get()
 }

@@ -1,5 +1,5 @@
-//! The pieces that the readers of containers return one by one, so that memory does not grow with a file's announced
-//! contents.
+//! The interface of container readers. They return a file piece by piece, so that memory does not grow with the length
+//! that the file announces.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -7,8 +7,8 @@ use std::ops::Range;
 use super::codec::Codec;
 use super::error::AudioError;
 
-/// Largest number of frames of a stream that may be its decoder's delay or fill its last packet. The largest delay that a
-/// codec's header can state is Opus' pre-skip of 16 bits (RFC 7845, section 5.1).
+/// Largest number of frames of a stream that may be its decoder's delay or padding in its last packet. The largest delay
+/// that a codec's header can state is Opus' pre-skip of 16 bits (RFC 7845, section 5.1).
 pub(super) const MAX_TRIMMED_FRAMES: u64 = 65_535;
 
 /// Reads a container, packet by packet.
@@ -27,14 +27,14 @@ pub(super) trait Demux<'a> {
 pub(super) enum Item<'a> {
     /// A new decoder begins here.
     Part(Part),
-    /// A packet of the last part.
+    /// A packet of the current part.
     Packet(Cow<'a, [u8]>),
-    /// The last part has ended.
+    /// The current part has ended.
     End {
-        /// Number of frames at the end that fill the last packet, at most the part's `max_padding`.
+        /// Number of frames of padding at the end of the last packet, at most the part's `max_padding`.
         padding: u64,
     },
-    /// A stretch of bytes contains no packet. This item lets a search through a long file pause.
+    /// The last stretch of bytes contained no packet. This item lets a search through a long file pause.
     Searching,
 }
 
@@ -52,12 +52,12 @@ pub(super) enum Heard {
     Trimmed {
         /// Number of frames at the beginning that are the decoder's delay.
         skip: u64,
-        /// Largest number of frames at the end that may turn out to fill the last packet.
+        /// Largest possible number of frames of padding at the end. The item `End` states the actual number.
         max_padding: u64,
     },
     /// Only these stretches, in ticks of the media's clock.
     Edited {
-        /// In order, without overlap.
+        /// The stretches, in order and without overlap.
         stretches: Vec<Range<u64>>,
         ticks_per_second: u32,
     },
@@ -81,7 +81,7 @@ pub(super) struct EqualPackets<'a> {
 }
 
 impl<'a> EqualPackets<'a> {
-    /// Cuts data into whole packets. A shorter rest is ignored.
+    /// Cuts data into whole packets. A shorter remainder is ignored.
     pub(super) fn whole(container: &'static str, part: Part, data: &'a [u8], packet_len: usize) -> Self {
         Self {
             container,

@@ -22,7 +22,7 @@ const UNKNOWN_SAMPLES: u64 = (1 << 36) - 1;
 /// length of the longest frame.
 const MAX_BAD_FRAMES: usize = 100;
 
-/// Number of bytes that are searched for a frame between two pauses.
+/// Number of bytes to search for a frame between two pauses.
 const SEARCH_BYTES: usize = 1 << 18;
 
 /// Length of the longest frame: 65,535 samples of 8 channels, stored uncompressed in up to 33 bits, and its headers.
@@ -64,14 +64,15 @@ pub(super) fn read_metadata(file: &[u8], start: usize) -> Option<(StreamInfo<'_>
 /// Reads all frames of a file and of further files appended to it.
 ///
 /// A frame begins with a header whose checksum is correct. It ends where the frame's checksum is correct and another
-/// header, another file, a tag or the end of the file follows. After damage, the next whole frame is searched for.
+/// header, another file, a tag or the end of the file follows. After damage, the reader searches for the next whole
+/// frame.
 pub(super) struct Frames<'a> {
     file: &'a [u8],
     at: usize,
-    /// Number of samples of the part that are still to come according to its STREAMINFO.
+    /// Number of samples that the part still lacks according to its STREAMINFO.
     n_missing: u64,
     max_frame_bytes: usize,
-    /// Number of further positions that may turn out not to be a frame.
+    /// Number of further positions that may look like a frame without being one.
     bad_frames_left: usize,
     state: State,
     found_any: bool,
@@ -239,7 +240,7 @@ pub(super) fn frame_samples(file: Bytes, at: usize) -> Option<u64> {
 fn frame_end(file: Bytes, at: usize, max_bytes: usize) -> Option<usize> {
     let mut crc = 0_u16;
     let frame = file.slice_at_most(at, max_bytes);
-    // The checksum over a frame that includes its own checksum is zero.
+    // The checksum over a whole frame, including its stored checksum, is zero.
     for (i, byte) in frame.iter().enumerate() {
         crc = crc << 8 ^ CRC16[usize::from((crc >> 8) as u8 ^ byte)];
         let end = at + i + 1;

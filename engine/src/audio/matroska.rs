@@ -46,7 +46,7 @@ mod id {
     pub(super) const DISCARD_PADDING: u32 = 0x75a2;
 }
 
-/// Other known elements beside clusters, within clusters and within groups of blocks (RFC 9559, section 5.1).
+/// Other known elements: siblings of clusters, and elements within clusters and groups of blocks (RFC 9559, section 5.1).
 const OTHERS: [u32; 21] = [
     0x1a45_dfa3,
     0xec,
@@ -71,10 +71,10 @@ const OTHERS: [u32; 21] = [
     0xc8,
 ];
 
-/// Number of consecutive known elements by which a position after damage counts as the beginning of an element.
+/// After damage, this many consecutive known elements mark the beginning of intact data.
 const ELEMENTS_IN_A_ROW: usize = 3;
 
-/// Number of bytes that are searched for an element between two pauses.
+/// Number of bytes to search for an element between two pauses.
 const SEARCH_BYTES: usize = 1 << 18;
 
 /// Elements that contain others and are entered.
@@ -89,14 +89,14 @@ const MAX_STRIPPED_BYTES: usize = 64;
 /// Number of elements without a block that are read between two pauses.
 const SEARCH_ELEMENTS: usize = 16_384;
 
-/// Seconds between the end of a block and the time of the next from which audio counts as missing. Encoders may omit 0.4
-/// s where there is no speech.
+/// Longest gap between two blocks, in seconds, that does not count as missing audio. Encoders may omit 0.4 s without
+/// speech.
 const GAP_SECONDS: f64 = 0.5;
 
 /// Nanoseconds per unit of time, unless the file states another value.
 const TIMESTAMP_SCALE_NS: u64 = 1_000_000;
 
-/// Largest number of frames that fill the last block.
+/// Largest number of frames of padding in the last block.
 const MAX_PADDING: u64 = 48_000;
 
 /// An element and its content, which the end of the file may cut.
@@ -280,8 +280,8 @@ fn xiph_packets(private: &[u8]) -> Option<[&[u8]; 3]> {
     Some([first, second, third])
 }
 
-/// Returns whether a file is a later piece of a recording, without the header of the first: clusters or blocks, as
-/// browsers deliver them.
+/// Returns whether a file is a later piece of a recording: clusters or blocks without a header. Browsers deliver
+/// recordings in such pieces.
 pub(super) fn is_headless(file: &[u8]) -> bool {
     let mut at = 0;
     for n in 0..ELEMENTS_IN_A_ROW {
@@ -301,8 +301,8 @@ fn container_of(file: &[u8]) -> &'static str {
     if file[..file.len().min(64)].windows(4).any(|bytes| bytes == b"webm") { "WebM" } else { "Matroska" }
 }
 
-/// Reads the elements of a file and enters those that contain blocks. An element of unknown length ends where the next of
-/// its kind begins. Its content is therefore read as if it followed the element on the same level.
+/// Reads the elements of a file and enters those that contain blocks. An element of unknown length ends where the next
+/// element of the same kind begins, so its content is read as if it were on the same level.
 #[allow(clippy::struct_excessive_bools, reason = "each is a state of its own")]
 pub(super) struct Elements<'a> {
     container: &'static str,
@@ -316,7 +316,7 @@ pub(super) struct Elements<'a> {
     frames: VecDeque<&'a [u8]>,
     has_begun: bool,
     has_ended: bool,
-    /// Frames per second of the unit in which padding is counted.
+    /// Rate of the frames in which padding is counted, in Hz.
     clock_hz: u32,
     /// Padding at the end of the last block, in nanoseconds.
     padding_ns: u64,
@@ -400,7 +400,7 @@ impl<'a> Elements<'a> {
             }
             id::SIMPLE_BLOCK | id::BLOCK if !element.is_cut() => {
                 self.padding_ns = 0;
-                // Damage after a block has most likely begun within it.
+                // If damage follows a block, it has most likely begun within the block.
                 let next = Element::read(self.file, element.next_at());
                 if next.is_none_or(|next| !self.is_damage(&next)) {
                     self.block(element.content);
@@ -516,7 +516,7 @@ impl<'a> Demux<'a> for Elements<'a> {
         if std::mem::replace(&mut self.has_ended, true) {
             return Ok(None);
         }
-        // The rest contains no element. Unless it consists of zeros, something is missing.
+        // The rest of the file contains no element. If it is not all zeros, something is missing.
         self.truncated |= self.file.get(self.at..).unwrap_or_default().iter().any(|byte| *byte != 0);
         let padding = u128::from(self.padding_ns) * u128::from(self.clock_hz) / 1_000_000_000;
         Ok(Some(Item::End { padding: u64::try_from(padding).unwrap_or(0).min(MAX_PADDING) }))

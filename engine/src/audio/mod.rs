@@ -1,27 +1,27 @@
 //! Decodes the bytes of an audio file into a [`Recording`]: a mono waveform at 16 kHz, with observations made while
 //! decoding.
 //!
-//! Each container has its reader in a file of this module. The decoders of symphonia and ropus decode the packets. The
-//! length of a recording is that of the decoded audio, whatever its header announces. `truncated` is set only if a container
-//! proves that something is missing.
+//! This module has a reader for each container, and symphonia and ropus decode the packets. The length of a recording is
+//! the length of its decoded audio, even if its header announces another. `truncated` is set only if a container proves
+//! that something is missing.
 //!
 //! # Differences from the original
 //!
-//! - rubato's FFT resampler replaces soxr, with soxr's cut-off; the signal is 62 dB above the difference at 44.1 kHz.
-//!   Resampling happens block by block while decoding, which limits the memory of ten minutes to 38 MB at any rate and
+//! - rubato's FFT resampler replaces soxr, with soxr's cut-off. At 44.1 kHz, the difference is 62 dB below the signal.
+//!   Resampling happens block by block while decoding, which limits the memory for ten minutes to 38 MB at any rate and
 //!   number of channels.
-//! - Samples beyond full scale saturate before voice detection; numpy's cast wraps them around.
+//! - Samples beyond full scale saturate before voice detection, whereas numpy's cast wraps them around.
 //!
 //! # Why containers are read here
 //!
-//! symphonia's readers (0.6) take counts and positions of headers for lengths, so only its decoders are used. A decoder's
-//! headers may cost far more than their bytes: Vorbis codebooks become tables (38 GB from 5 kB), an Opus header lists 255
-//! streams, an ALAC cookie frames of any length. `vorbis.rs` and `codec.rs` reject headers that no encoder writes before a
-//! decoder sees them.
+//! symphonia's readers (0.6) trust the counts and positions in headers, so only its decoders are used. A small header may
+//! cost its decoder much memory and time: 5 kB of Vorbis codebooks become tables of 38 GB, an Opus header may list 255
+//! streams, and an ALAC cookie may announce frames of any length. `vorbis.rs` and `codec.rs` reject headers that no
+//! encoder writes before a decoder sees them.
 //!
-//! symphonia's Vorbis decoder undoes channel coupling in the wrong order and confuses the classes of channels that share a
-//! residue; `vorbis.rs` repairs this in the header. Its IMA ADPCM rounds differences unlike IMA and libsndfile, so IMA ADPCM
-//! in WAV is decoded here. Of HE-AAC, the core is decoded.
+//! symphonia's Vorbis decoder undoes channel coupling in the wrong order and confuses the classes of channels that share
+//! a residue. `vorbis.rs` changes the header so that the result is right. symphonia's IMA ADPCM decoder rounds
+//! differences unlike IMA and libsndfile, so this module decodes IMA ADPCM in WAV. Only the core of HE-AAC is decoded.
 
 mod aiff;
 mod amr;
@@ -103,8 +103,8 @@ pub fn measure(file: &[u8], raw: Option<RawFormat>, pace: Pace<'_>) -> Result<Le
     guarded(|| durations::measure(&mut *open(file, raw)?, pace))
 }
 
-/// Returns the number of channels of a file, or of samples without a header. It is that of the first packet that can be
-/// decoded.
+/// Returns the number of channels of a file, or of samples without a header. The first packet that can be decoded
+/// determines it.
 pub fn count_channels(file: &[u8], raw: Option<RawFormat>) -> Result<u16, AudioError> {
     guarded(|| {
         // The budget covers a second of audio, which is enough. The recording's length is not checked.

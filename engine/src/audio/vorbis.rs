@@ -4,10 +4,10 @@
 //! from the last to the first. With more than one step (three channels and more), the samples are wrong. This module
 //! therefore reverses the steps in the header.
 //!
-//! In residues of types 0 and 1, the decoder writes the classes of a last, incomplete group of partitions into those of
-//! the next channel. If several channels share such a residue, this module moves its end so that every group is complete.
-//! The encoder gives the partitions beyond the end the class 0 (libvorbis `_01forward`). That class must have no books,
-//! so that the decoder reads nothing more for these partitions.
+//! In residues of types 0 and 1, if the last group of partitions is incomplete, the decoder overwrites classes of the
+//! next channel. If several channels share such a residue, this module moves its end so that every group is complete. The
+//! encoder gives the partitions beyond the end the class 0 (libvorbis `_01forward`). That class must have no books, so
+//! that the decoder reads nothing more for these partitions.
 //!
 //! A header may cost its decoder far more memory and time than its size suggests. Codebooks become tables that grow with
 //! the lengths of their codes, and every packet executes all steps of a mapping. This module rejects headers that no
@@ -168,7 +168,7 @@ struct Steps {
     len: usize,
 }
 
-/// The contents of a residue's header about its partitions, and the position of their end in the header.
+/// The fields of a residue's header that describe its partitions, and the position of the field for their end.
 struct Residue {
     kind: u32,
     begin: u64,
@@ -183,8 +183,8 @@ struct Residue {
 }
 
 impl Residue {
-    /// Returns the end that makes the groups of partitions complete in blocks of both sizes: the present end or a later
-    /// one. Returns `None` if there is no such end.
+    /// Returns an end with which all groups of partitions are complete in blocks of both sizes: the current end or a
+    /// later one. Returns `None` if there is none.
     fn complete_end(&self, group: u32, block_sizes: [u64; 2]) -> Option<u32> {
         let group_size = u64::from(group) * self.partition_size;
         let is_complete = |end: u64| {
@@ -306,7 +306,7 @@ impl Codebook {
     }
 }
 
-/// Returns the bytes of the tables in which the decoder looks up codes. There is one table for each group of
+/// Returns the bytes of the tables in which the decoder looks up codes. There is a first table, and one for each group of
 /// [`LOOKUP_BITS`] bits with which longer codes begin. Returns `None` if there are too many or too few codes for their
 /// lengths.
 fn table_bytes(codes: &[u64; MAX_CODE_LEN + 1]) -> Option<u64> {

@@ -77,7 +77,8 @@ fn among(comparison: Comparison) -> String {
 /// A claim about a comparison.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claim {
-    /// The natural logarithm of the likelihood ratio: how much more likely the similarity is for one speaker than for two.
+    /// The natural logarithm of the likelihood ratio: how much more likely the similarity is if both voices belong to one
+    /// speaker than if they belong to two.
     pub log_likelihood_ratio: Option<f64>,
     /// The share of comparisons of different speakers, or of searches for unenrolled people, that score at least this high.
     pub error_rate: Option<Rate>,
@@ -104,7 +105,7 @@ pub struct Threshold {
 }
 
 impl Threshold {
-    /// Creates the model's own threshold.
+    /// Creates a model's default threshold.
     pub const fn of_model(similarity: f64) -> Self {
         Self { similarity, is_set: false }
     }

@@ -26,9 +26,9 @@ pub struct Calibration {
     /// The fingerprint of the model whose similarities the calibration is for.
     #[cfg_attr(feature = "schema", schema(example = "resemblyzer-0.1.4/39373b86"))]
     pub model: String,
-    /// The set that it was fitted on.
+    /// The recordings that the calibration was fitted on.
     pub set: SetDescription,
-    /// The limits within which it applies.
+    /// The limits within which the calibration applies.
     pub limits: Limits,
     /// Coefficients of the natural log-likelihood ratio, by term: `1`, `s` (the cosine), `ln h`, `s*ln h` and so on.
     /// Here, h is the harmonic mean of both sides' seconds of speech. Null if no speaker in the set has two recordings.
@@ -40,7 +40,7 @@ pub struct Calibration {
     pub rates: Vec<RatesBySeconds>,
 }
 
-/// The set that a calibration was fitted on.
+/// The set of recordings that a calibration was fitted on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = CalibrationSet))]
 #[serde(deny_unknown_fields)]
@@ -59,11 +59,12 @@ pub struct SetDescription {
     pub same_trials: usize,
     /// The number of different-speaker comparisons.
     pub different_trials: usize,
-    /// The comparisons that the false-accept rate is measured on: those of different speakers of the same sex
-    /// (`same_sex`), or of all different speakers (`all`).
+    /// The comparisons that count for the false-accept rate: pairs of different speakers of the same sex (`same_sex`), or
+    /// all pairs of different speakers (`all`).
     #[cfg_attr(feature = "schema", schema(value_type = String, example = "same_sex"))]
     pub impostors: Impostors,
-    /// Codes of the warnings that most of its recordings have. The calibration covers recordings with these warnings.
+    /// Codes of the warnings that most of the set's recordings have. The calibration covers recordings with these
+    /// warnings.
     #[serde(default)]
     pub warnings: Vec<String>,
 }
@@ -78,8 +79,9 @@ pub enum Impostors {
     All,
 }
 
-/// The false-accept rate: how often different speakers score at least as high. The similarity is standardised by the mean
-/// and the standard deviation of different speakers' similarities with as much speech.
+/// The false-accept rate: how often different speakers score at least as high. The similarity is first standardised: its
+/// distance from the mean similarity of different speakers is divided by their standard deviation. Both depend on the
+/// seconds of speech.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -109,16 +111,16 @@ pub struct RatesBySeconds {
     pub different_trials: usize,
     /// The rate at which false accepts and misses are equally frequent.
     pub equal_error_rate: Option<f64>,
-    /// The model's own threshold, which ignores the seconds.
+    /// The model's default threshold, which does not depend on the seconds of speech.
     pub threshold: f64,
-    /// The false-accept rate at that threshold.
+    /// The false-accept rate at `threshold`.
     pub false_accept_rate: f64,
-    /// The miss rate at that threshold.
+    /// The miss rate at `threshold`.
     pub miss_rate: Option<f64>,
-    /// The false-accept rate of held-out speakers where the calibration claims 1 %. Null if the set does not support such
-    /// a claim.
+    /// The false-accept rate of held-out speakers at the similarity for which the calibration claims 1 %. Null if the set
+    /// does not support such a claim.
     pub false_accept_rate_at_1_percent: Option<f64>,
-    /// The miss rate where the calibration claims a false-accept rate of 1 %.
+    /// The miss rate at the similarity for which the calibration claims a false-accept rate of 1 %.
     pub miss_rate_at_1_percent: Option<f64>,
 }
 
@@ -143,19 +145,20 @@ impl Calibration {
         unchecked.try_into()
     }
 
-    /// Returns the content of its file.
+    /// Returns the content of the calibration's file.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("it has no map but of names") + "\n"
     }
 
-    /// Returns whether it takes the seconds of speech into account.
+    /// Returns whether the calibration takes the seconds of speech into account.
     pub fn is_of_seconds(&self) -> bool {
         let llr = self.log_likelihood_ratio.iter();
         let all = llr.chain([&self.false_accept_rate.mean, &self.false_accept_rate.ln_sd]);
         all.flat_map(|linear| linear.keys()).any(|term| term.is_of_seconds())
     }
 
-    /// Returns the natural logarithm of how much more likely a similarity is for one speaker than for two, within the limits.
+    /// Returns the natural logarithm of the likelihood ratio, within the limits: how much more likely the similarity is
+    /// if both voices belong to one speaker than if they belong to two.
     pub fn log_likelihood_ratio(&self, similarity: f64, seconds: Seconds) -> Option<f64> {
         let Limits { llr_min, llr_max, .. } = self.limits;
         self.unlimited_llr(similarity, seconds).map(|llr| llr.clamp(llr_min, llr_max))
@@ -165,7 +168,7 @@ impl Calibration {
         self.log_likelihood_ratio.as_ref().map(|llr| sum(llr, similarity, seconds, &self.limits))
     }
 
-    /// Returns the highest similarity that is no more likely for one speaker than for two, from -1 to 1.
+    /// Returns the highest similarity, from -1 to 1, at which one speaker is not more likely than two.
     pub fn neutral_similarity(&self, seconds: Seconds) -> Option<f64> {
         let at = |similarity| self.unlimited_llr(similarity, seconds);
         let (at_zero, at_one) = (at(0.0)?, at(1.0)?);
@@ -177,7 +180,7 @@ impl Calibration {
         Some(neutral)
     }
 
-    /// Returns the share of comparisons of different speakers with as much speech that score at least this.
+    /// Returns the share of different-speaker comparisons with the same seconds of speech that score at least this high.
     pub fn false_accept_rate(&self, similarity: f64, seconds: Seconds) -> Rate {
         let value = self.false_accept_rate.knots.rate(self.standardised(similarity, seconds));
         let floor = self.limits.far_floor;
@@ -191,7 +194,8 @@ impl Calibration {
         (mean + sd * self.false_accept_rate.knots.z(rate)).clamp(-1.0, 1.0)
     }
 
-    /// Returns the similarity in standard deviations above the mean of different speakers with as much speech.
+    /// Returns the similarity in standard deviations above the mean of different speakers with the same seconds of
+    /// speech.
     pub fn standardised(&self, similarity: f64, seconds: Seconds) -> f64 {
         let (mean, sd) = self.impostors_at(seconds);
         (similarity - mean) / sd

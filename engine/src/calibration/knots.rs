@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 const LINE_KNOTS: usize = 3;
 
 /// The rates at which standardised scores `z` are exceeded. Between knots, the logarithm of the rate is linear. Above the
-/// last knot, the line through it and the third knot before it continues. Below the first knot, the rate is 1.
+/// last knot, it follows the line through that knot and the third knot before it. Below the first knot, the rate is 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = FalseAcceptKnots))]
 #[serde(deny_unknown_fields)]

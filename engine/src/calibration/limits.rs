@@ -7,17 +7,17 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = CalibrationLimits))]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// Fewer seconds of speech count as this many.
+    /// The minimum of the seconds of speech. Fewer seconds count as this many.
     pub seconds_min: f64,
-    /// More seconds of speech count as this many.
+    /// The maximum of the seconds of speech. More seconds count as this many.
     pub seconds_max: f64,
-    /// For fewer seconds of speech than this, the calibration makes no claim.
+    /// The calibration makes no claim for voices with fewer seconds of speech than this.
     pub least_seconds: f64,
-    /// The smallest false-accept rate that the set can show.
+    /// The smallest false-accept rate that the set supports.
     pub far_floor: f64,
-    /// The smallest log-likelihood ratio that the set can show.
+    /// The smallest log-likelihood ratio that the set supports.
     pub llr_min: f64,
-    /// The largest log-likelihood ratio that the set can show.
+    /// The largest log-likelihood ratio that the set supports.
     pub llr_max: f64,
 }
 

@@ -1,5 +1,5 @@
-//! Turns a similarity into a claim: how much more likely one speaker is than two, and how often different speakers score
-//! at least as high.
+//! Turns a similarity into claims: how much more likely it is if both voices belong to one speaker than if they belong to
+//! two, and how often different speakers score at least as high.
 //!
 //! Both depend on the seconds of speech of the two sides. Both hold only for recordings like those of the set that they
 //! were fitted on, so a [`Calibration`] describes its set.
@@ -7,9 +7,9 @@
 //! # The file
 //!
 //! A calibration is a file of coefficients for one model. The program contains one for each model; `CALIBRATION_PATH`
-//! replaces them. The file names its terms. `--terms refit` fits them again, as for the committed files. `--terms adjust`
-//! shifts and stretches their sum, for recordings of one's own with too few speakers to determine how scores depend on
-//! length.
+//! replaces them. The file names its terms. `--terms refit` fits all of them again, as for the committed files. If your
+//! own recordings have too few speakers to determine how scores depend on length, `--terms adjust` only shifts and
+//! stretches their sum.
 //!
 //! Two terms were added because cross-validation over speakers required them: the square of ln h in Resemblyzer's mean
 //! similarity of different speakers, and ln h beside 1/h in that of CAM++. With them, claims of 10 % are within 0.95 to 1.07

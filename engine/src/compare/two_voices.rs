@@ -6,12 +6,12 @@ const MIN_WINDOWS: usize = 4;
 /// The maximum number of rounds of each step. Most recordings need three.
 const MAX_ROUNDS: usize = 10;
 
-/// Returns the cosine of the groups' means above which the groups are one voice. The smaller the groups, the further
-/// apart two groups of one voice may lie.
+/// Returns the cosine of the groups' means below which the groups are two voices. In smaller groups, the means of a
+/// single voice differ more.
 ///
-/// In recordings of one LibriSpeech speaker (42 single ones, 120 of two utterances joined, 5 of ten), the cosine lies at
-/// least 0.04 above this limit. In 320 recordings of two speakers joined, it lies below the limit in all but one. In six
-/// conversations, it always lies below (5 speakers, 1.6-second windows).
+/// In recordings of one LibriSpeech speaker (42 single utterances, 120 of two joined utterances, 5 of ten), the cosine is
+/// at least 0.04 above this limit. It is below the limit in all but one of 320 recordings that join two speakers, and in
+/// all of six conversations (5 speakers, 1.6-second windows).
 fn max_cosine(n_smaller: usize) -> f64 {
     0.84 - 0.4 / n_smaller as f64
 }
@@ -19,8 +19,8 @@ fn max_cosine(n_smaller: usize) -> f64 {
 /// Returns whether the embeddings of windows, each with a norm of 1, belong to two voices.
 ///
 /// 1. Find the direction in which the windows differ most, by power iteration on their differences from the mean.
-/// 2. Divide the windows into two groups by the sides of the mean. Then divide them by the nearer of the groups' means,
-///    until no window changes its group.
+/// 2. Divide the windows into two groups, by the side of the mean on which they lie. Then assign each window to the group
+///    with the nearer mean, until no window changes its group.
 /// 3. There are two voices if both groups are large enough and their means differ.
 pub fn fall_into_two_voices(windows: &[Vec<f32>]) -> bool {
     if windows.len() < 2 * MIN_WINDOWS {

@@ -47,16 +47,16 @@ pub struct DiarizeAnswer {
     pub path: Option<String>,
     /// The turns, in the order of their starts. Turns of different speakers may overlap.
     pub segments: Vec<TurnAnswer>,
-    /// The seconds in which several people speak at once.
+    /// The total seconds in which several people speak at once.
     #[cfg_attr(feature = "schema", schema(example = 1.84))]
     pub overlap_seconds: f64,
-    /// The speakers, in the order in which they are heard. Each can be sent back as a voice, to enrol it.
+    /// The speakers, in the order in which they are first heard. To enrol one, send it back as a voice.
     pub speakers: Vec<HeardSpeaker>,
     /// The transcript of the request in its own format, with `speaker` on each part and word. A VTT or SRT file is a string.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<serde_json::Value>))]
     pub transcript: Option<Box<RawValue>>,
-    /// The report on the recording or, if channels were split, on the first channel.
+    /// The properties of the recording or, if channels were split, of the first channel.
     pub audio: AudioReport,
     /// The fingerprint of the model, which identifies its weights and preprocessing.
     #[cfg_attr(feature = "schema", schema(example = "resemblyzer-0.1.4/39373b86"))]
@@ -76,8 +76,8 @@ pub struct TurnAnswer {
     /// The label of the speaker.
     #[cfg_attr(feature = "schema", schema(example = "S1"))]
     pub label: String,
-    /// The turn's cosine similarity to this speaker, minus that to the next most similar speaker. Null if there is no other
-    /// speaker, or if no part of the turn is heard without others.
+    /// The turn's cosine similarity to this speaker, minus its similarity to the next most similar speaker. Null if there
+    /// is no other speaker, or if no part of the turn is free of overlapping speech.
     #[cfg_attr(feature = "schema", schema(example = 0.21))]
     pub margin: Option<f64>,
     /// The channel, if channels were split.
@@ -95,7 +95,8 @@ pub struct HeardSpeaker {
     /// The total seconds of the speaker's turns.
     #[cfg_attr(feature = "schema", schema(example = 29.1))]
     pub seconds: f64,
-    /// The embedding of the speaker's voice without others, with an L2 norm of 1. Missing for keys without the right `embed`.
+    /// The embedding of the speaker's speech that does not overlap with others, with an L2 norm of 1. Missing for keys
+    /// without the right `embed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Vec<f32>, required = false))]
     pub embedding: Option<Vec<f32>>,
@@ -108,7 +109,7 @@ pub struct HeardSpeaker {
     /// The id of the enrolled speaker. Null if no enrolled speaker matches, or if none was searched for.
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>, example = "anna"))]
     pub speaker: Option<Identifier>,
-    /// The name of the enrolled speaker, or of the speaker of a reference.
+    /// The name of the enrolled speaker, or the known speaker's name in the request.
     #[cfg_attr(feature = "schema", schema(example = "Anna"))]
     pub name: Option<String>,
     /// The cosine similarity to the enrolled speaker's profile, or to the reference.

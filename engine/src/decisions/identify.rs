@@ -64,18 +64,19 @@ pub struct Identification {
     pub reason: Reason,
     /// The most similar speakers, best first.
     pub candidates: Vec<Candidacy>,
-    /// The share of searches for people who are not enrolled, among as many speakers and with as much speech, that score
-    /// at least as high as the best candidate on the calibration's recordings. Null if it is not known;
-    /// `calibration_note` gives the reason.
+    /// How often a search for a person who is not enrolled scores at least as high as the best candidate. The rate was
+    /// measured on the calibration's recordings, for the same number of speakers and the same seconds of speech. Null if
+    /// it is not known; `calibration_note` gives the reason.
     #[cfg_attr(feature = "schema", schema(example = 0.02))]
     pub false_identification_rate: Option<f64>,
-    /// Whether the true rate is only known to be at most this.
+    /// Whether `false_identification_rate` is only an upper bound: the true rate may be lower.
     #[cfg_attr(feature = "schema", schema(example = false))]
     pub false_identification_rate_is_bound: bool,
-    /// The name of the calibration behind the claims. Null if the model has none.
+    /// The name of the calibration that the rates are based on. Null if the model has none.
     #[cfg_attr(feature = "schema", schema(example = "librispeech-2026"))]
     pub calibration: Option<String>,
-    /// Describes what was measured and what was not, or explains why there are no claims.
+    /// Describes the recordings that the rates were measured on and those that they do not cover, or explains why there
+    /// are no rates.
     #[cfg_attr(
         feature = "schema",
         schema(
@@ -83,7 +84,8 @@ pub struct Identification {
         )
     )]
     pub calibration_note: String,
-    /// The number of speakers that were compared. The more there are, the more likely a stranger matches one of them.
+    /// The number of speakers that were compared. The more there are, the more likely a person who is not enrolled
+    /// matches one of them.
     #[cfg_attr(feature = "schema", schema(example = 12))]
     pub searched: usize,
     /// The threshold that was used.
@@ -95,12 +97,12 @@ pub struct Identification {
     /// The fingerprint of the model, which identifies its weights and preprocessing.
     #[cfg_attr(feature = "schema", schema(example = "resemblyzer-0.1.4/39373b86"))]
     pub model: String,
-    /// The report on the recording, if the voice is one.
+    /// The properties of the recording, if the voice is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audio: Option<AudioReport>,
 }
 
-/// An enrolled speaker whose voice it may be.
+/// An enrolled speaker to whom the voice may belong.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = CandidateAnswer))]
 pub struct Candidacy {
@@ -113,8 +115,8 @@ pub struct Candidacy {
     /// The cosine similarity to the profile.
     #[cfg_attr(feature = "schema", schema(example = 0.91))]
     pub similarity: f64,
-    /// The natural logarithm of the likelihood ratio: how much more likely the similarity is if it is this speaker. Null
-    /// if it is not known.
+    /// The natural logarithm of the likelihood ratio: how much more likely the similarity is if the voice belongs to this
+    /// speaker than if it does not. Null if it is not known.
     #[cfg_attr(feature = "schema", schema(example = 4.2))]
     pub log_likelihood_ratio: Option<f64>,
 }

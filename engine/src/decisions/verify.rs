@@ -34,7 +34,7 @@ pub struct SideAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(ignore))]
     pub path: Option<String>,
-    /// The report on the recording, if the side is one.
+    /// The properties of the recording, if the side is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audio: Option<AudioReport>,
     /// The id of the enrolled speaker, if the side is one.
@@ -55,21 +55,23 @@ pub struct Verification {
     pub threshold: f64,
     /// Whether the similarity is above the threshold.
     pub is_same_speaker: bool,
-    /// The natural logarithm of the likelihood ratio: how much more likely the similarity is for one speaker than for
-    /// two. It is limited to what the calibration can show. Null under the same conditions as the rate.
+    /// The natural logarithm of the likelihood ratio: how much more likely the similarity is if both voices belong to one
+    /// speaker than if they belong to two. It is limited to the range that the calibration supports. Null under the same
+    /// conditions as the rate.
     #[cfg_attr(feature = "schema", schema(example = 4.2))]
     pub log_likelihood_ratio: Option<f64>,
-    /// The share of pairs of different speakers of the same sex, with as much speech, that score at least this on the
-    /// calibration's recordings. Null if it is not known; `calibration_note` gives the reason.
+    /// How often different speakers of the same sex score at least this high. The rate was measured on the calibration's
+    /// recordings, for the same seconds of speech. Null if it is not known; `calibration_note` gives the reason.
     #[cfg_attr(feature = "schema", schema(example = 0.002))]
     pub false_accept_rate: Option<f64>,
-    /// Whether the true rate is only known to be at most this.
+    /// Whether `false_accept_rate` is only an upper bound: the true rate may be lower.
     #[cfg_attr(feature = "schema", schema(example = false))]
     pub false_accept_rate_is_bound: bool,
-    /// The name of the calibration behind the claims. Null if the model has none.
+    /// The name of the calibration that the rates are based on. Null if the model has none.
     #[cfg_attr(feature = "schema", schema(example = "librispeech-2026"))]
     pub calibration: Option<String>,
-    /// Describes what was measured and what was not, or explains why there are no claims.
+    /// Describes the recordings that the rates were measured on and those that they do not cover, or explains why there
+    /// are no rates.
     #[cfg_attr(
         feature = "schema",
         schema(

@@ -7,7 +7,8 @@ pub(super) struct Member {
     pub(super) unit: Vec<f64>,
     /// The weight of the stretch.
     pub(super) weight: f64,
-    /// The window that it was found in. Two members of one window are two voices, unless their cosine reaches the threshold.
+    /// The window that contains the stretch. Two members of one window are two voices, unless their cosine reaches the
+    /// threshold.
     pub(super) window: usize,
 }
 
@@ -15,7 +16,8 @@ pub(super) struct Member {
 /// two clusters with the largest weighted mean cosine are joined while that cosine is at least `threshold` and there are more
 /// than `least` clusters. Clusters stay apart if they have members of one window whose cosine is below `threshold`.
 ///
-/// Each row remembers its best partner, so that a join takes time in proportion to the number of members, not to its square.
+/// Each row remembers its best partner, so that the time of a join is proportional to the number of members, not to its
+/// square.
 pub(super) fn average_linkage(
     members: &[&Member],
     threshold: f64,
@@ -45,7 +47,7 @@ struct Linkage {
     is_cluster: Vec<bool>,
     /// The row of each member's cluster.
     cluster_of: Vec<usize>,
-    /// For each row, the nearest cluster after it, if there is one. Among equally near clusters, it is the first.
+    /// For each row, the nearest cluster after it, if there is one. Of equally near clusters, it is the first.
     best: Vec<Option<usize>>,
 }
 

@@ -10,16 +10,16 @@ use crate::models::segmentation::{
 /// Samples from the start of a window to the start of the next.
 pub(crate) const STEP_SAMPLES: usize = WINDOW_SAMPLES / 2;
 
-/// Two windows this many windows apart are a whole number of frames, and of feature frames, apart.
+/// The distance between two windows that are this many windows apart is a whole number of frames and of feature frames.
 pub(crate) const ALIGNED_WINDOWS: usize = 27;
 
-/// Samples of the shortest window. Zeros follow a shorter recording.
+/// Samples of the shortest window. A shorter recording is padded with zeros.
 const MIN_WINDOW_SAMPLES: usize = SAMPLE_RATE_HZ as usize;
 
 /// The number of frames in a window.
 pub(super) const WINDOW_FRAMES: usize = n_frames(WINDOW_SAMPLES);
 
-/// Samples from a feature frame to the next, and samples before the middle of the first. The fbank of CAM++ has the same.
+/// Samples from a feature frame to the next, and samples before the middle of the first, as in the fbank of CAM++.
 pub(crate) const FEATURE_STEP_SAMPLES: usize = 160;
 const FIRST_FEATURE_CENTRE: usize = 200;
 
@@ -51,7 +51,7 @@ pub(super) fn n_feature_frames(n_samples: usize) -> usize {
     n_samples.checked_sub(2 * FIRST_FEATURE_CENTRE).map_or(0, |rest| rest / FEATURE_STEP_SAMPLES + 1)
 }
 
-/// Returns the samples under a piece, from the first sample of its first frame to the last sample of its last.
+/// Returns the samples of a piece, from the first sample of its first frame to the last sample of its last frame.
 pub fn samples_of(feature_frames: &Range<usize>) -> Range<usize> {
     feature_frames.start * FEATURE_STEP_SAMPLES
         ..(feature_frames.end - 1) * FEATURE_STEP_SAMPLES + 2 * FIRST_FEATURE_CENTRE
@@ -81,7 +81,7 @@ impl Segmentation {
         self.first.push((start as f64 / FRAME_STEP_SAMPLES as f64).round_ties_even() as usize);
         let n_frames = self.first.len() * WINDOW_FRAMES;
         for frame in log_probabilities.chunks_exact(CLASSES).take(WINDOW_FRAMES) {
-            // Among equals, the first class counts.
+            // If several classes are equally probable, the first one counts.
             let class = (0..CLASSES).rev().max_by(|a, b| frame[*a].total_cmp(&frame[*b])).unwrap_or(0);
             self.active.push(CLASS_SPEAKERS[class]);
             self.silence.push((frame[0].exp() * 255.0).round() as u8);
@@ -90,8 +90,8 @@ impl Segmentation {
         self.silence.resize(n_frames, u8::MAX);
     }
 
-    /// Returns the windows from `window` on, as those of a recording that begins there. `window` is a multiple of
-    /// [`ALIGNED_WINDOWS`].
+    /// Returns the segmentation of the windows from `window` on, as if the recording began there. `window` is a multiple
+    /// of [`ALIGNED_WINDOWS`].
     pub(crate) fn since_window(&self, window: usize) -> Self {
         let skipped_frames = window * STEP_SAMPLES / FRAME_STEP_SAMPLES;
         Self {
@@ -102,7 +102,7 @@ impl Segmentation {
         }
     }
 
-    /// Returns whether anybody speaks.
+    /// Returns whether any speaker is active.
     pub fn has_speech(&self) -> bool {
         self.active.iter().any(|active| *active != 0)
     }
@@ -127,7 +127,8 @@ impl Segmentation {
         &self.silence[window * WINDOW_FRAMES..][..WINDOW_FRAMES]
     }
 
-    /// Returns the window whose middle is nearest to each feature frame, in order. Among equally near windows, it is the earlier.
+    /// Returns each feature frame with the window whose middle is nearest, in order. If two windows are equally near, it
+    /// is the earlier one.
     pub(super) fn owners(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         let mut owner = 0;
         let away = |window: usize, frame: isize| {

@@ -19,8 +19,9 @@ pub struct LiveStep {
 }
 
 impl Admission {
-    /// Queues a step of a session with the audio received since the last step, in order, and the purpose of the step. A worker
-    /// calls `done`. If the admission is dropped or a worker panics, `done` and the session are dropped without a call.
+    /// Queues a step of a session. Its input is the audio received since the last step, in order, and the purpose of the
+    /// step. A worker calls `done` with the result. If the admission is dropped or a worker panics, the session and
+    /// `done` are dropped, and `done` is never called.
     pub fn live_step(
         &self,
         model: &Arc<EmbedderModel>,

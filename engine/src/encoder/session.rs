@@ -26,7 +26,7 @@ impl Session {
     /// one frame after the other. A unit's result does not depend on the other units in the call.
     ///
     /// # Panics
-    /// If there are no units, if their lengths differ, or if the graph does not take their length.
+    /// If there are no units, if their lengths differ, or if the graph does not accept their length.
     pub fn embed(&mut self, units: &[&[f32]]) -> Result<Vec<Vec<f32>>, EncoderError> {
         match &mut self.0 {
             Program::OnnxRuntime(session) => session.embed(units),

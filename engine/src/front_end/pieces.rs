@@ -5,9 +5,9 @@ use std::ops::Range;
 /// The lengths of pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PieceParameters {
-    /// The most frames of a recording that is a single piece.
+    /// The maximum number of frames of a recording that stays a single piece.
     pub max_whole_frames: usize,
-    /// The most frames of a piece of a longer recording.
+    /// The maximum number of frames in a piece of a longer recording.
     pub max_frames: usize,
 }
 
@@ -18,7 +18,7 @@ pub struct PartialParameters {
     pub n_frames: usize,
     /// Number of frames between the starts of two windows, unless the request sets a rate.
     pub step_frames: usize,
-    /// Number of frames after the last whole window from which another window is added, which ends with the recording.
+    /// If at least this many frames follow the last whole window, another window is added that ends with the recording.
     pub min_rest_frames: usize,
 }
 

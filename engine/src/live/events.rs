@@ -13,7 +13,7 @@ pub enum LiveEvent {
     Speech {
         /// The time at which speech starts or stops.
         at: f64,
-        /// Whether somebody speaks from then on.
+        /// True if speech starts, false if it stops.
         active: bool,
     },
     /// A turn starts, continues or ends.
@@ -24,7 +24,7 @@ pub enum LiveEvent {
         label: String,
         /// The start of the turn.
         start: f64,
-        /// The end of the turn, as far as it is known. A retracted turn ends where it starts.
+        /// The end of the turn so far. A retracted turn ends where it starts.
         end: f64,
         /// Whether the turn is final.
         settled: bool,
@@ -40,7 +40,7 @@ pub enum LiveEvent {
         name: Option<String>,
         /// The cosine similarity to the profile.
         similarity: Option<f64>,
-        /// The share of searches for people who are not enrolled, with as much speech, that score at least this high.
+        /// How often a search for a person who is not enrolled scores at least this high, for the same seconds of speech.
         /// Null if it is not known.
         false_identification_rate: Option<f64>,
         /// The seconds of speech that the decision is based on.
@@ -82,7 +82,7 @@ pub struct LiveSaid {
     pub end: f64,
     /// The text of the part.
     pub text: String,
-    /// The label of the speaker. Null if nobody has spoken.
+    /// The label of the speaker. Null if no speaker has been heard.
     pub label: Option<String>,
     /// The id of the enrolled speaker, if it is known.
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]

@@ -22,7 +22,7 @@ struct OpenTurn {
     id: u64,
     label: usize,
     seconds: Range<f64>,
-    /// Whether it continues after the part that is reported.
+    /// Whether the turn continues after the reported part.
     goes_on: bool,
     /// The label and the times as last reported.
     told: Option<(usize, f64, f64)>,
@@ -35,7 +35,7 @@ pub(super) struct LiveTurns {
     /// The settled turns, in the order in which they were settled.
     settled: Vec<Turn>,
     open: Vec<OpenTurn>,
-    /// Before this time, nothing changes any more.
+    /// Everything before this time is final.
     settled_until: f64,
     /// Whether speech is reported as active, and the time up to which it is reported.
     is_speech: bool,
@@ -43,7 +43,7 @@ pub(super) struct LiveTurns {
 }
 
 impl LiveTurns {
-    /// Returns the time before which nothing changes any more, in seconds.
+    /// Returns the time before which everything is final, in seconds.
     pub(super) fn settled_until(&self) -> f64 {
         self.settled_until
     }
@@ -86,7 +86,8 @@ impl LiveTurns {
         }
     }
 
-    /// Takes the turns that were found up to `horizon`, with their labels. Then settles everything before `settle_until`.
+    /// Updates the open turns from the turns that were found up to `horizon`, with their labels. Then settles everything
+    /// before `settle_until`.
     pub(super) fn update(
         &mut self,
         found: Vec<(Range<f64>, usize)>,
@@ -111,7 +112,7 @@ impl LiveTurns {
                     continue;
                 }
                 let nearness = |turn: &OpenTurn| {
-                    // The settled part of a turn keeps its label. Such a turn continues at once or not at all.
+                    // The settled part of a turn keeps its label. Such a turn only continues without a gap.
                     let is_frozen = turn.seconds.start < settled_until;
                     let may_be = if with_same_label {
                         turn.label == *label

@@ -6,9 +6,9 @@
 //! group of jobs that exists from its admission to its response: its recordings, and steps without an encoder (parsing,
 //! clustering, searching, writing the response). All of them count towards the group's share.
 //!
-//! A short job starts as a whole on one worker, which decodes and analyses the recording. A job of more than half a minute
-//! of stereo, or of 4 MiB, starts in slices of a few milliseconds. It has a thread of its own, which runs only while a
-//! worker waits for it and pauses whenever other work is waiting (`pace.rs`, `sliced.rs`).
+//! A short job starts as a whole on one worker, which decodes and analyses the recording. A job of more than half a
+//! minute of stereo, or of 4 MiB, starts in slices of a few milliseconds. It has a separate thread, which runs only while
+//! a worker waits for it and pauses whenever other work is waiting (`pace.rs`, `sliced.rs`).
 //!
 //! A started job has units, which wait for the encoder. A batch holds units of one model and one length. The next turn goes
 //! to the group that has cost least so far, and within it to the job that has cost least, one unit at a time. A long

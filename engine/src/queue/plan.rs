@@ -61,7 +61,7 @@ pub struct Plan<S, J> {
     groups: Vec<Group<S, J>>,
     /// The cost of all units that wait.
     waiting_us: u64,
-    /// The number of batches for the waiting units. It is planned anew whenever units arrive.
+    /// The number of batches for the waiting units. It is recomputed whenever units arrive.
     batches_planned: u64,
     /// Whether the last batch was of small groups only.
     small_had_turn: bool,

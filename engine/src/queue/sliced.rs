@@ -53,7 +53,7 @@ impl<T: Send + 'static> Sliced<T> {
             }
         });
         if let Err(error) = thread {
-            tracing::error!(%error, "a long recording has no thread");
+            tracing::error!(%error, "no thread can be started for a long recording");
         }
         Self { resume, slices }
     }

@@ -18,14 +18,15 @@ use crate::pace::{Cancelled, Pace};
 /// The shortest slice of a long job. It is about as long as a batch, with which the slices take turns.
 const SLICE: Duration = Duration::from_millis(10);
 
-/// The assumed ratio of real to estimated encoding time, before any unit has been encoded. It is rather too high, since the
-/// first promises must be kept as well.
+/// The assumed ratio of real to estimated encoding time, before any unit has been encoded. It is rather too high, because
+/// the first promises must be kept as well.
 const FIRST_SLOWNESS: f64 = 2.0;
 
 /// The weight of the last batch in the estimate of the speed.
 const LEARNED_SHARE: f64 = 0.1;
 
-/// A job with at least this many units takes so much memory that the memory is given back to the system at the job's end.
+/// A job with at least this many units uses so much memory that the worker returns the memory to the system at the job's
+/// end.
 const MANY_UNITS: usize = 64;
 
 /// Limits on the work that is accepted or computed at once.
@@ -49,13 +50,13 @@ pub type Finished = Box<dyn FnOnce() + Send>;
 /// Starts a job.
 pub type Start = Box<dyn FnOnce() -> Started + Send>;
 
-/// A long job, as far as it is known before it is started.
+/// A long job whose start is not yet complete.
 pub struct LongStart {
-    /// Does the rest of starting the job.
+    /// Completes the start of the job.
     pub rest: StartInSlices,
     /// The job's total cost and its deadline, as far as they are known.
     pub estimate: Option<Estimate>,
-    /// Called instead of `rest` if the job cannot be done by its deadline.
+    /// Called instead of `rest` if the job cannot be finished by its deadline.
     pub refuse: Finished,
 }
 
@@ -68,15 +69,15 @@ pub struct Estimate {
     pub deadline: Instant,
 }
 
-/// Does the rest of starting a long job. It pauses every few milliseconds.
+/// Completes the start of a long job. It pauses every few milliseconds.
 pub type StartInSlices = Box<dyn FnOnce(Pace<'_>) -> Started + Send>;
 
 /// The outcome of starting a job on a worker.
 pub enum Started {
-    /// The job is long. The rest is done in slices, when few enough other long jobs are being started.
+    /// The job is long. A worker completes its start in slices, once few enough other long jobs are being started.
     Long(LongStart),
     /// The job has units to encode. A worker calls `next` once, with the units' results in their order. If the job is
-    /// cancelled or a worker panics, `next` is dropped without a call.
+    /// cancelled or a worker panics, `next` is dropped and never called.
     Units {
         /// The network's place in the engine.
         model: usize,
@@ -188,8 +189,8 @@ impl Queue {
     }
 }
 
-/// A group of jobs. Dropping it cancels them: waiting jobs are dropped at once with everything that they hold, and no
-/// further part of started jobs is computed.
+/// A group of jobs. Dropping it cancels them: waiting jobs are dropped at once with all their data, and the workers
+/// compute no further part of started jobs.
 pub struct Group {
     shared: Arc<Shared>,
     id: GroupId,
@@ -349,7 +350,7 @@ impl Shared {
         }
     }
 
-    /// Puts a long job back if it can be done in time, and refuses it otherwise.
+    /// Puts a long job back into the queue if it can be finished in time, and rejects it otherwise.
     fn postpone(&self, group: GroupId, job: Job, long: LongStart, took: Duration) {
         let LongStart { rest, estimate, refuse } = long;
         let mut state = self.lock();
@@ -371,7 +372,7 @@ impl Shared {
         unpanicked(refuse);
     }
 
-    /// Learns from a batch how long units take on this machine.
+    /// Updates the estimate of the machine's speed from the time of a batch.
     fn learn(&self, batch: &[(Arc<Encoding>, usize)], took: Duration) {
         let cost_us: u64 =
             batch.iter().map(|(encoding, unit)| u64::from(encoding.kinds[*unit].cost_us)).sum();

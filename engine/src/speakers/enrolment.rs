@@ -4,7 +4,7 @@ use super::profile::Profile;
 use crate::compare::{cosine, is_same_speaker};
 use crate::embedding::UnitEmbedding;
 
-/// Warnings of recordings that are not the voice of one speaker alone.
+/// Warnings of recordings that contain more than the voice of one speaker.
 const UNFIT: [&str; 2] = ["noise", "several_speakers"];
 
 /// A voice to enrol.
@@ -44,7 +44,7 @@ pub enum Unfit {
         /// The seconds of speech that the rules require.
         min_seconds: f64,
     },
-    /// The recording is not the voice of one speaker alone.
+    /// The recording contains more than the voice of one speaker.
     #[error(
         "the recording has the warning {warning}: enrol a recording of this speaker only; force overrides this"
     )]

@@ -56,9 +56,9 @@ impl Timeline {
         Self { speakers }
     }
 
-    /// Returns the speaker who speaks longest within a stretch. If several speak equally long or nobody speaks, it is the
-    /// speaker with a turn nearest to the middle of the stretch. If several speak there, it is the one who began first.
-    /// The time for this grows with the number of speakers, not with the number of turns.
+    /// Returns the speaker who speaks longest within a stretch. If several speak equally long or the stretch has no
+    /// speech, it is the speaker with a turn nearest to the middle of the stretch. If several speak there, it is the
+    /// speaker who began first. The time for this grows with the number of speakers, not with the number of turns.
     pub fn speaker_of(&self, seconds: &Range<f64>) -> Option<usize> {
         let middle = f64::midpoint(seconds.start, seconds.end);
         // Differences below a thousandth of a second do not count.

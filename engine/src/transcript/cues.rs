@@ -84,7 +84,7 @@ fn time(text: &str) -> Option<f64> {
     Some(seconds)
 }
 
-/// Returns the text of a cue without voice tags, because the speaker is attributed anew.
+/// Returns the text of a cue without voice tags, because the service assigns the speakers itself.
 fn without_voices(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
@@ -105,7 +105,7 @@ fn without_voices(text: &str) -> String {
     plain + rest
 }
 
-/// Formats turns without words as cues. The text of a cue is the name of its speaker.
+/// Formats turns without a transcript as cues. The text of a cue is the name of its speaker.
 pub fn cues_of_turns(format: CueFormat, turns: &[Turn], name: &dyn Fn(usize) -> String) -> String {
     let said = turns.iter().map(|turn| {
         let name = one_line(&name(turn.speaker));
@@ -113,7 +113,7 @@ pub fn cues_of_turns(format: CueFormat, turns: &[Turn], name: &dyn Fn(usize) -> 
         Said { seconds: turn.seconds.clone(), speaker: Some(turn.speaker), text }
     });
     let said: Vec<Said> = said.collect();
-    // In SRT, the text is already the name.
+    // The text is already the name, so SRT does not need a name before it.
     if format == CueFormat::Srt {
         let nameless: Vec<Said> = said.into_iter().map(|part| Said { speaker: None, ..part }).collect();
         return cues(format, &nameless, name);
@@ -121,7 +121,7 @@ pub fn cues_of_turns(format: CueFormat, turns: &[Turn], name: &dyn Fn(usize) -> 
     cues(format, &said, name)
 }
 
-/// Formats cues with the names of their speakers. `said` has its text in the markup of the format.
+/// Formats cues with the names of their speakers. The text of `said` is already in the markup of the format.
 pub(super) fn cues(format: CueFormat, said: &[Said], name: &dyn Fn(usize) -> String) -> String {
     let cue = |(i, part): (usize, &Said)| {
         let speaker = part.speaker.map(name).map(|name| one_line(&name));
@@ -167,7 +167,7 @@ pub(super) fn plain(text: &str) -> String {
     plain.replace("&lt;", "<").replace("&gt;", ">").replace("&nbsp;", "\u{a0}").replace("&amp;", "&")
 }
 
-/// Removes line breaks, and changes arrows that would make a line of times.
+/// Removes line breaks, and changes arrows that would make the line look like a line of times.
 fn one_line(name: &str) -> String {
     name.split_whitespace().collect::<Vec<_>>().join(" ").replace("-->", "->")
 }

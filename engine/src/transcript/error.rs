@@ -12,16 +12,16 @@ pub enum TranscriptError {
     /// The text is JSON of no known form.
     #[error("The transcript has an unknown format: its keys are {}. {}", keys.join(", "), KNOWN_FORMS)]
     UnknownKeys {
-        /// The keys of the text, or those of its first object. Only the first of many keys are listed.
+        /// The keys of the text or of its first object. If there are many, only the first ones are listed.
         keys: Vec<String>,
     },
-    /// The text is larger than the transcript of any recording.
+    /// The text is too large for a transcript of any recording.
     #[error("The transcript is larger than {max_bytes} bytes")]
     TooLarge {
         /// The maximum number of bytes.
         max_bytes: usize,
     },
-    /// The transcript has more parts or words than that of any recording.
+    /// The transcript has too many parts or words for any recording.
     #[error("The transcript has more than {max_parts} parts or {max_words} words (those in parts included)")]
     TooLong {
         /// The maximum number of parts.

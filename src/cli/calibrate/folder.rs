@@ -10,7 +10,7 @@ use crate::cli::embedder::EmbeddingArgs;
 use crate::cli::files::{Source, walk};
 use crate::cli::outcome::say;
 
-/// The most recordings to compare.
+/// The maximum number of recordings to compare.
 const MAX_RECORDINGS: usize = 20_000;
 
 /// The approximate maximum of same-speaker comparisons, and of comparisons of different speakers. Each speaker and each

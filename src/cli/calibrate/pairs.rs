@@ -15,7 +15,7 @@ use crate::cli::embedder::{Embedding, EmbeddingArgs};
 use crate::cli::voices::{Voice, voice_of};
 use crate::models::{self, ModelSpec};
 
-/// The most comparisons in a file.
+/// The maximum number of comparisons in a file.
 const MAX_ROWS: usize = 5_000_000;
 
 pub(super) fn compare(path: &Path, args: EmbeddingArgs, is_quiet: bool) -> anyhow::Result<Comparisons> {

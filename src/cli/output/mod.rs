@@ -29,9 +29,9 @@ pub(in crate::cli) enum Format {
 /// A segment of a recording.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::cli) struct Segment {
-    /// Its start and end, in seconds.
+    /// The start and end of the segment, in seconds.
     pub(in crate::cli) seconds: Range<f64>,
-    /// Its label in the list of segments.
+    /// The label of the segment in the list of segments.
     pub(in crate::cli) label: Option<String>,
 }
 
@@ -71,7 +71,7 @@ pub(in crate::cli) enum OutputError {
     /// The system reported an error.
     #[error("cannot write {name}: {reason}")]
     Write { name: String, reason: io::Error },
-    /// The format needs an output file, and its name must differ from the file of paths.
+    /// The format needs an output file whose name differs from that of the file of paths.
     #[error("--format npy and npz need --output FILE, whose name does not end in .txt")]
     NoFile,
 }

@@ -17,10 +17,10 @@ use crate::http::error::ApiError;
 use crate::http::state::AppState;
 use crate::pipeline::Deadline;
 
-/// Number of further recordings that extend the limit by its full length.
+/// Each recording after the first extends the limit by the limit divided by this.
 const RECORDINGS_PER_LIMIT: f64 = 8.0;
 
-/// Minimum speed of a large body in bytes per millisecond: 8 Mbit/s.
+/// Minimum speed at which a large body must arrive, in bytes per millisecond: 8 Mbit/s.
 const BODY_BYTES_PER_MS: usize = 1_000;
 
 /// Seconds that each second of a long recording adds to the limit.
@@ -29,14 +29,14 @@ const MORE_FOR_EACH_SECOND: f64 = 0.5;
 /// Upper bound for the length of a body. No accepted body is longer.
 const MAX_BODY_BYTES: usize = 4 << 30;
 
-/// The time limit of a request, which grows with its recordings. It is an extension of the request.
+/// The time limit of a request, which grows with its recordings. It is stored in the extensions of the request.
 #[derive(Clone)]
 pub(in crate::http) struct TimeLimit {
     begun: Instant,
     /// The limit of a request with one recording.
     limit: Duration,
     n_recordings: Arc<AtomicUsize>,
-    /// Milliseconds that are added to the limit.
+    /// Milliseconds that large bodies and long recordings add to the limit.
     more_ms: Arc<AtomicUsize>,
 }
 
@@ -88,7 +88,7 @@ impl TimeLimit {
     }
 }
 
-/// Records that the whole body has been received.
+/// Records whether the whole body has been received.
 struct Receiving {
     is_received: Arc<AtomicBool>,
 }

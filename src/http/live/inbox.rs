@@ -67,7 +67,7 @@ pub(super) struct Work {
     pub(super) due: Instant,
 }
 
-/// Buffered audio, and the positions in it at which something is to be done.
+/// Buffered audio, and the actions that follow at certain positions in it.
 pub(super) struct Inbox {
     bytes_a_second: usize,
     partial_seconds: f64,
@@ -103,7 +103,7 @@ impl Inbox {
         self.audio.push_back(bytes);
     }
 
-    /// Notes that something is to be done at this position.
+    /// Schedules an action after the audio received so far.
     pub(super) fn mark(&mut self, purpose: Purpose) {
         self.marks.push_back((self.n_taken + self.n_waiting, purpose));
         self.last_came = Instant::now();

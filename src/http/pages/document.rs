@@ -20,8 +20,8 @@ use crate::http::layers::auth::API_KEY_HEADER;
     info(
         title = "Voice Embedding Service",
         description = "Turns voice recordings into speaker embeddings, and identifies speakers: [try it in your browser](./).\n\n\
-            **The key** is the value of `API_KEY`, or one of the keys in `KEYS_FILE`. If neither is set, as is meant for your own \
-            machine, the key is `dev-key-change-me`.\n\n\
+            **The key** is the value of `API_KEY`, or one of the keys in `KEYS_FILE`. If neither is set, the key is \
+            `dev-key-change-me`, which is meant for use on your own machine only.\n\n\
             **Recordings** are WAV, AIFF, CAF, FLAC, MP3, Ogg (Vorbis, Opus), MP4, M4A and QuickTime (AAC, ALAC), WebM and \
             Matroska, AAC (ADTS), or samples without a header. They have 1 to 8 channels and sample rates of 4 to 384 kHz. \
             A recording to embed should contain a single speaker.\n\n\
@@ -29,7 +29,7 @@ use crate::http::layers::auth::API_KEY_HEADER;
             (`MAX_AUDIO_SECONDS`), 64 recordings per request (`MAX_BATCH_RECORDINGS`), 30 seconds per request \
             (`REQUEST_TIMEOUT_SECONDS`; more for many recordings) and 100 headers.\n\n\
             **Warnings** (`audio.warnings`) mark an embedding as less reliable. They are `short_speech` (under 1.6 seconds), \
-            `narrowband` (sampled below 16 kHz), `clipped`, `low_level`, `truncated` (the file shows that a part of it is \
+            `narrowband` (sampled below 16 kHz), `clipped`, `low_level`, `truncated` (the file proves that a part of it is \
             missing), `noise` (level and spectrum hardly change, so there is probably no voice) and `several_speakers`.\n\n\
             **Errors** of every route have the form `{\"detail\", \"code\"}`. Under /v1, they also have OpenAI's `error`."
     ),
@@ -141,7 +141,7 @@ fn complete_response(response: &mut Response, status: &str, has_key: bool, is_v1
     let headers = [
         (true, "X-Request-Id", Type::String, "The request's id."),
         (tells_rate, "RateLimit-Limit", Type::Integer, "Recordings per minute, if the key has a limit."),
-        (tells_rate, "RateLimit-Remaining", Type::Integer, "Recordings that are left."),
+        (tells_rate, "RateLimit-Remaining", Type::Integer, "Recordings that the key may still send."),
         (tells_rate, "RateLimit-Reset", Type::Integer, "Seconds until the full limit is available again."),
         (
             ["429", "503"].contains(&status),

@@ -35,7 +35,7 @@ const MAX_KNOWN: usize = MAX_SPEAKERS;
 /// Maximum length of a known speaker's name, in characters.
 const MAX_NAME_CHARS: usize = 200;
 
-/// A recording of several speakers. If the body is the recording itself, the other fields are parameters of the query.
+/// A recording of several speakers. If the body is the recording itself, the other fields are query parameters.
 #[derive(Deserialize, IntoParams, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -65,12 +65,12 @@ pub(in crate::http) struct DiarizeRequest {
     #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     collection: Option<Identifier>,
     #[schema(value_type = Option<serde_json::Value>)]
-    /// The transcript, as a speech recogniser writes it: the JSON of Whisper, whisper.cpp, whisperX, Hugging Face, Vosk,
-    /// Deepgram, AWS or AssemblyAI, a list of `{"start", "end", "text"}`, or the text of a VTT or SRT file. The response
-    /// contains it with speakers.
+    /// The output of a speech recogniser: the JSON of Whisper, whisper.cpp, whisperX, Hugging Face, Vosk, Deepgram, AWS
+    /// or AssemblyAI, a list of `{"start", "end", "text"}`, or the text of a VTT or SRT file. The response contains the
+    /// transcript with speakers.
     #[param(value_type = Option<String>)]
     transcript: Option<TranscriptText>,
-    /// Instead of a collection: the names of speakers to recognise in this recording only.
+    /// The names of speakers to recognise in this recording only, without a collection.
     #[schema(value_type = Option<Vec<String>>)]
     #[param(ignore)]
     known_speaker_names: Option<Bounded<String, MAX_KNOWN>>,
@@ -109,16 +109,16 @@ pub(in crate::http) struct DiarizeForm {
     /// A transcript of the recording, as a file or as text.
     #[schema(value_type = Option<String>)]
     transcript: Option<String>,
-    /// Same as in JSON.
+    /// Same as in the JSON request.
     #[schema(minimum = 1, maximum = 30)]
     num_speakers: Option<usize>,
-    /// Same as in JSON. The part may be repeated.
+    /// Same as in the JSON request. The part may be repeated.
     #[schema(rename = "known_speaker_names[]")]
     known_speaker_names: Option<Vec<String>>,
-    /// Same as in JSON, or audio files. The part may be repeated.
+    /// Same as in the JSON request, or audio files. The part may be repeated.
     #[schema(rename = "known_speaker_references[]", value_type = Option<Vec<String>>)]
     known_speaker_references: Option<Vec<Vec<u8>>>,
-    /// Same as in JSON.
+    /// Same as in the JSON request.
     response_format: Option<ResponseFormat>,
 }
 

@@ -25,7 +25,7 @@ const MAX_INPUTS: usize = 2_000;
 /// Maximum number of partials in a request.
 const MAX_PARTIALS: usize = 20_000;
 
-/// Recordings to embed. If the body is a recording itself, the other fields are parameters of the query.
+/// Recordings to embed. If the body is a recording itself, the other fields are query parameters.
 #[derive(Deserialize, IntoParams, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -41,11 +41,11 @@ pub(in crate::http) struct EmbeddingsRequest {
     encoding_format: Option<EncodingFormat>,
     /// Whether to return the embedding of each window, with its times in the recording.
     partials: Option<bool>,
-    /// Windows per second, for the partials only; the model's own number if missing.
+    /// Windows per second, for the partials only; the model's default if missing.
     rate: Option<f64>,
-    /// Whether to return where speech is, as `audio.speech_segments`.
+    /// Whether to return the start and end of each stretch of speech, as `audio.speech_segments`.
     speech: Option<bool>,
-    /// The treatment of a recording that cannot be embedded.
+    /// What to do with a recording that cannot be embedded.
     on_error: Option<OnError>,
     /// The channel: `mix` for the mean of all channels, or the number of one channel.
     #[schema(schema_with = channel_schema, required = false)]
@@ -61,7 +61,7 @@ pub(in crate::http) struct EmbeddingsRequest {
     sample_rate: Option<f64>,
     /// The number of interleaved channels of samples without a header.
     channels: Option<f64>,
-    /// The dimension of the embeddings. Only the model's own number is accepted.
+    /// The dimension of the embeddings. Only the model's dimension is accepted.
     dimensions: Option<usize>,
     /// Ignored.
     #[schema(value_type = Option<String>)]
@@ -70,7 +70,7 @@ pub(in crate::http) struct EmbeddingsRequest {
     user: Option<IgnoredAny>,
 }
 
-/// The treatment of a recording that cannot be embedded.
+/// What to do with a recording that cannot be embedded.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(in crate::http) enum OnError {
@@ -169,19 +169,19 @@ pub(in crate::http) struct EmbeddingsForm {
     /// The audio files. The part may be repeated.
     #[schema(value_type = Vec<String>, format = Binary)]
     file: Vec<u8>,
-    /// Same as in JSON.
+    /// Same as in the JSON request.
     #[schema(example = "resemblyzer")]
     model: Option<String>,
-    /// Same as in JSON.
+    /// Same as in the JSON request.
     #[schema(value_type = Option<String>, example = "float")]
     encoding_format: Option<EncodingFormat>,
-    /// Same as in JSON.
+    /// Same as in the JSON request.
     #[schema(example = false)]
     partials: Option<bool>,
-    /// Same as in JSON.
+    /// Same as in the JSON request.
     #[schema(example = false)]
     speech: Option<bool>,
-    /// Same as in JSON.
+    /// Same as in the JSON request.
     #[schema(value_type = Option<String>, example = "fail")]
     on_error: Option<OnError>,
 }

@@ -97,7 +97,7 @@ impl Options {
 }
 
 /// Reads options. The value `null` means that the option is missing, unless its type is text. An unknown name is an
-/// error, whatever its value is.
+/// error, even if its value is null.
 pub(in crate::http) fn from_options<T: DeserializeOwned>(mut options: Options) -> Result<T, ApiError> {
     // Each pass removes a known option that is null. There are only a few.
     loop {

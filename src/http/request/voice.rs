@@ -37,7 +37,7 @@ const MAX_SEGMENT_NUMBERS: usize = 16;
 /// Segments as they were received.
 pub(in crate::http) type Segments = Bounded<Bounded<f64, MAX_SEGMENT_NUMBERS>, MAX_SEGMENTS>;
 
-/// A voice as JSON: exactly one of a recording (`audio_base64`), an embedding with its model, and an enrolled speaker.
+/// A voice as JSON: either a recording (`audio_base64`), an embedding with its model, or an enrolled speaker.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct VoiceFields {

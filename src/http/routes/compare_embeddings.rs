@@ -33,7 +33,8 @@ pub(in crate::http) struct CompareRequest {
     /// The other embedding.
     #[schema(example = json!([0.085, 0.0, 0.0694]))]
     embedding2: Vec<f64>,
-    /// Similarity above which both embeddings count as the same speaker; the service's own threshold if missing or null.
+    /// Similarity above which both embeddings count as the same speaker; the service's default threshold if missing or
+    /// null.
     #[schema(example = 0.75)]
     threshold: Option<f64>,
 }

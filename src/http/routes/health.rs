@@ -29,8 +29,8 @@ pub(in crate::http) struct Ready {
     /// Always `ready`.
     #[schema(example = "ready")]
     status: &'static str,
-    /// Whether enrolled speakers can be changed: `ok`, `unavailable` for the moment, or `none` if the service stores no
-    /// speakers. Embedding does not need the store.
+    /// The state of the speaker store: `ok`, `unavailable` if speakers cannot be changed at the moment, or `none` if the
+    /// service stores no speakers. Embedding does not need the store.
     #[schema(example = "ok")]
     store: &'static str,
 }

@@ -12,7 +12,7 @@ use crate::store::database::{self, Source, Work, Writable};
 use crate::store::error::{OpenError, StoreError};
 use crate::store::sql::Sql;
 
-/// The most connections for reading.
+/// The maximum number of connections for reading.
 const MAX_READERS: usize = 4;
 
 /// One more connection for reads of a single statement, so that searches do not wait for lists.

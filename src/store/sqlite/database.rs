@@ -15,7 +15,7 @@ use super::tables::VERSION;
 use crate::store::database::{self, Source, Work, Writable};
 use crate::store::error::{OpenError, StoreError};
 
-/// The most idle connections for reading.
+/// The maximum number of idle connections for reading.
 const MAX_IDLE: usize = 4;
 
 /// How long emptying the log waits for readers.

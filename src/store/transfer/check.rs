@@ -15,13 +15,13 @@ use crate::store::error::StoreError;
 use crate::store::reads::milliseconds;
 use crate::store::writes::MAX_ENROLMENTS;
 
-/// The most bytes in a line. A speaker with the most enrolments needs fewer.
+/// The maximum number of bytes in a line. A speaker with the most enrolments needs fewer.
 const MAX_LINE_BYTES: u64 = 8 << 20;
 
-/// The most models in an export.
+/// The maximum number of models in an export.
 const MAX_MODELS: usize = 100;
 
-/// The most bytes in a model's fingerprint.
+/// The maximum number of bytes in a model's fingerprint.
 const MAX_FINGERPRINT_BYTES: usize = 128;
 
 /// How far an embedding's L2 norm may differ from 1.

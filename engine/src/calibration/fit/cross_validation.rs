@@ -12,12 +12,12 @@ const FOLDS: usize = 5;
 /// The claimed rates that are tested.
 const CLAIMS: [f64; 9] = [0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001];
 
-/// A claimed rate and the observed one.
+/// A claimed rate and the observed rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ClaimedAndObserved {
     /// The claimed false-accept rate.
     pub claimed: f64,
-    /// The share of comparisons of different speakers for which no more than this is claimed.
+    /// The share of different-speaker comparisons for which the calibration claims at most `claimed`.
     pub observed: f64,
 }
 
@@ -28,12 +28,12 @@ pub struct CrossValidation {
     pub claims: Vec<ClaimedAndObserved>,
     /// The cost of the log-likelihood ratios in bits, if there are any.
     pub cllr: Option<f64>,
-    /// Errors where a false-accept rate of 1 % is claimed, by the seconds of the shorter side.
+    /// Errors at a claimed false-accept rate of 1 %, by the seconds of the shorter side.
     pub(super) at_1_percent: [AtClaim; SECONDS.len() - 1],
 }
 
-/// Fits a calibration without two groups of speakers at a time, and tests it on the comparisons between these groups. For
-/// the comparisons within a group, the fit leaves out only that group.
+/// For each pair of speaker groups, fits a calibration without them and tests it on the comparisons between them. For the
+/// comparisons within a group, the fit leaves out only that group.
 pub fn cross_validate(
     trials: &Trials,
     base: &Calibration,
@@ -76,7 +76,7 @@ struct Judged {
     at_1_percent: [AtClaim; SECONDS.len() - 1],
 }
 
-/// Errors where a false-accept rate of 1 % is claimed, as sums of weights.
+/// Errors at a claimed false-accept rate of 1 %, as sums of weights.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct AtClaim {
     /// The comparisons of one speaker for which more than 1 % is claimed, and all comparisons of one speaker.

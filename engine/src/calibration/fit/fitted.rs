@@ -35,7 +35,8 @@ const TYPICAL_SECONDS: f64 = 5.0;
 /// The way in which a calibration is fitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
-    /// Fits every coefficient of the base's terms anew. Needs a hundred speakers or more, with recordings of all lengths.
+    /// Fits every coefficient of the base's terms again. This needs a hundred speakers or more, with recordings of all
+    /// lengths.
     Refit,
     /// Shifts and stretches the base to fit, and keeps its dependence on the seconds of speech.
     Adjust,

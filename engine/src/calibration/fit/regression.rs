@@ -6,13 +6,13 @@ const MAX_STEPS: usize = 100;
 /// The maximum number of halvings of a step.
 const MAX_HALVINGS: usize = 30;
 
-/// A relative change of the loss that is larger than its rounding error.
+/// Smaller relative changes of the loss may be rounding errors.
 const LOSS_ROUNDING: f64 = 1e-12;
 
-/// A step that changes no coefficient by more than this, relatively, is the last.
+/// Iteration stops when a step changes every coefficient by at most this, relatively.
 const TOLERANCE: f64 = 1e-9;
 
-/// Coefficients beyond this limit mean that the classes are separable.
+/// If a coefficient exceeds this limit, the classes are separable.
 const MAX_COEFFICIENT: f64 = 1e6;
 
 /// An observation: the values of the terms, the observed value and its weight.
@@ -23,7 +23,7 @@ pub(super) struct Row<Y> {
     pub(super) weight: f64,
 }
 
-/// The values that coefficients are drawn to, and the strength of the pull.
+/// The values towards which a penalty draws the coefficients, and the strength of the penalty.
 #[derive(Clone, Debug)]
 pub(super) struct Prior {
     pub(super) coefficients: Vec<f64>,
@@ -34,7 +34,7 @@ pub(super) struct Prior {
 /// Returns `None` if the coefficients are not determined.
 ///
 /// The loss is the sum over both classes of the weighted mean of ln(1 + exp(-+sum)), plus half the prior's strength times
-/// the squared distance from it.
+/// the squared distance of the coefficients from the prior.
 pub(super) fn logistic(rows: &[Row<bool>], prior: &Prior) -> Option<Vec<f64>> {
     let total =
         |class: bool| rows.iter().filter(|row| row.observed == class).map(|row| row.weight).sum::<f64>();
@@ -105,8 +105,8 @@ pub(super) fn location_and_scale(
         for (row, scale) in rows.iter().zip(scale_terms) {
             let residual = row.observed - dot(&row.terms, &mean);
             let ratio = residual * residual * (-2.0 * dot(scale, &ln_sd)).exp();
-            // Uses the expected second derivative (Fisher's scoring). The first deviation, 1, is above any of cosines, so
-            // no step is too long.
+            // Uses the expected second derivative (Fisher's scoring). The initial deviation of 1 is larger than any
+            // deviation of cosines, so no step overshoots.
             newton.add(scale, row.weight * (1.0 - ratio), 2.0 * row.weight);
         }
         newton.step(&mut ln_sd)?;

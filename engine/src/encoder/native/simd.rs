@@ -13,10 +13,10 @@ pub(super) trait Simd<const LANES: usize>: Copy + Send + Sync + 'static {
     /// A vector of `i32`.
     type Ints: Copy;
 
-    /// A vector of sums of products, possibly in parts.
+    /// A vector of sums of products. A set may keep each sum in several parts.
     type Sums: Copy;
 
-    /// The rows of a tile: as many as the registers hold with four sums per row.
+    /// The maximum number of rows in a tile. The registers hold four sums for each row.
     const MAX_ROWS: usize;
 
     /// Runs a task in code that is compiled for these instructions.
@@ -40,10 +40,10 @@ pub(super) trait Simd<const LANES: usize>: Copy + Send + Sync + 'static {
     /// Returns `a * b + c`, rounded once.
     fn mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
 
-    /// Clamps numbers between two bounds. They must not be not-a-numbers.
+    /// Clamps numbers between two bounds. The numbers must not be NaN.
     fn clamp(self, value: Self::Floats, low: f32, high: f32) -> Self::Floats;
 
-    /// Returns the larger of two numbers, which must not be not-a-numbers.
+    /// Returns the larger of two numbers, which must not be NaN.
     fn max(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
 
     /// Adds the lowest nine bits of `exponent` to the exponent of `value`.
@@ -56,13 +56,13 @@ pub(super) trait Simd<const LANES: usize>: Copy + Send + Sync + 'static {
 
     fn store_ints(self, value: Self::Ints, to: &mut [i32; LANES]);
 
-    /// Returns empty sums.
+    /// Returns sums of zero.
     fn no_sums(self) -> Self::Sums;
 
     /// Returns `sum + a.low * b.low + a.high * b.high`, where each lane of `a` and `b` holds two integers of 16 bits.
     fn dot(self, sum: Self::Sums, a: Self::Ints, b: Self::Ints) -> Self::Sums;
 
-    /// Returns the sums with their parts added up.
+    /// Adds the parts of each sum.
     fn totals(self, sums: Self::Sums) -> Self::Ints;
 
     fn add_ints(self, a: Self::Ints, b: Self::Ints) -> Self::Ints;
@@ -152,7 +152,7 @@ impl Simd<PORTABLE_LANES> for Portable {
 
     #[inline(always)]
     fn max(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
-        // Like the instruction: the second of two zeros.
+        // Of two zeros, the instruction returns the second.
         std::array::from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] })
     }
 

@@ -14,7 +14,7 @@ pub const FRAME_STEP_SAMPLES: usize = 270;
 /// The sample on which the first frame is centred.
 pub const FIRST_FRAME_CENTRE: usize = 495;
 
-/// The maximum number of speakers that the network tells apart in a window.
+/// The maximum number of speakers that the network distinguishes in a window.
 pub const MAX_LOCAL_SPEAKERS: usize = 3;
 
 /// Classes of a frame: no speaker, each of three local speakers alone, each pair of them.

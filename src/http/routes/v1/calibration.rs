@@ -37,8 +37,8 @@ error_responses!(
 
 /// Describe the calibration of a model.
 ///
-/// The service computes `log_likelihood_ratio` and `false_accept_rate` with it. `voice-embedding-service calibrate`
-/// creates a calibration from your own recordings.
+/// The service computes `log_likelihood_ratio` and `false_accept_rate` from the calibration.
+/// `voice-embedding-service calibrate` creates a calibration from your own recordings.
 #[utoipa::path(get, path = "/v1/calibration", tag = "Voices", security(("ApiKey" = []), ("Bearer" = [])),
     params(CalibrationQuery),
     responses(

@@ -30,7 +30,7 @@ pub(in crate::http) struct EmbeddingsAnswer {
     #[schema(example = "resemblyzer-0.1.4/39373b86")]
     model: String,
     data: Vec<EmbeddingAnswer>,
-    /// Recordings that could not be embedded, with `on_error` `report`. Also segments without speech.
+    /// Recordings that could not be embedded, if `on_error` is `report`, and segments without speech.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<EmbeddingError>,
     usage: Usage,
@@ -52,7 +52,7 @@ struct EmbeddingAnswer {
     /// The seconds of speech from which the embedding was computed.
     speech_seconds: f64,
     audio: AudioReport,
-    /// The embeddings of windows, if the request asks for them.
+    /// The embeddings of single windows, if the request asks for them with `partials`.
     #[serde(skip_serializing_if = "Option::is_none")]
     partials: Option<Vec<PartialAnswer>>,
 }
@@ -90,8 +90,8 @@ struct Usage {
 
 /// Embed recordings.
 ///
-/// The body is JSON in the format of OpenAI's API, a form with several parts `file`, or one recording with the options in
-/// the query.
+/// The body is JSON in the format of OpenAI's API, a form with one or more `file` parts, or one recording with the
+/// options as query parameters.
 #[utoipa::path(post, path = "/v1/embeddings", tag = "Voices", security(("ApiKey" = []), ("Bearer" = [])),
     params(EmbeddingsRequest),
     request_body(content((EmbeddingsRequest = "application/json"), (EmbeddingsForm = "multipart/form-data"), (RawRecording = "application/octet-stream"))),

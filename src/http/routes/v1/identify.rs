@@ -35,8 +35,8 @@ const RATE: &str = "max_false_identification_rate";
 /// Maximum number of candidates in a response.
 const MAX_TOP: usize = 100;
 
-/// A voice to search for among enrolled speakers. If the body is a recording itself, the other fields are parameters of
-/// the query.
+/// A voice to search for among enrolled speakers. If the body is a recording itself, the other fields are query
+/// parameters.
 #[derive(Deserialize, IntoParams, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -54,7 +54,7 @@ pub(in crate::http) struct IdentifyRequest {
     #[schema(minimum = 1, maximum = 100)]
     #[param(minimum = 1, maximum = 100)]
     top: Option<usize>,
-    /// How far the best candidate must be ahead of the second best in similarity; 0.05 by default.
+    /// How much more similar the best candidate must be than the second best; 0.05 by default.
     #[schema(minimum = 0, maximum = 2)]
     #[param(minimum = 0, maximum = 2)]
     margin: Option<f64>,
@@ -63,8 +63,8 @@ pub(in crate::http) struct IdentifyRequest {
     #[param(minimum = -1, maximum = 1)]
     threshold: Option<f64>,
     /// Instead of a threshold: the rate at which a search for a person who is not enrolled may name a speaker; 0.05 by
-    /// default. The threshold is the higher of the model's own and the one that follows from this rate, the number of
-    /// searched speakers and the seconds of speech.
+    /// default. The service derives a threshold from this rate, the number of searched speakers and the seconds of
+    /// speech. It uses that threshold or the model's default threshold, whichever is higher.
     #[schema(minimum = 0, maximum = 1)]
     #[param(minimum = 0, maximum = 1)]
     max_false_identification_rate: Option<f64>,
@@ -79,13 +79,13 @@ pub(in crate::http) struct IdentifyForm {
     /// The audio file.
     #[schema(value_type = String, format = Binary)]
     file: Vec<u8>,
-    /// Same as in JSON.
+    /// Same as in the JSON request.
     #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", example = "default")]
     collection: Option<Identifier>,
-    /// Same as in JSON.
+    /// Same as in the JSON request.
     #[schema(example = 3)]
     top: Option<usize>,
-    /// Same as in JSON.
+    /// Same as in the JSON request.
     #[schema(minimum = 0, maximum = 1)]
     max_false_identification_rate: Option<f64>,
 }
@@ -112,7 +112,7 @@ enum SegmentAnswer {
     params(IdentifyRequest, RecordingFields),
     request_body(content((IdentifyRequest = "application/json"), (IdentifyForm = "multipart/form-data"), (RawRecording = "application/octet-stream"))),
     responses(
-        (status = 200, body = Identification, description = "The decision and the candidates. For a recording with segments, only `results`, with a decision and candidates for each segment",
+        (status = 200, body = Identification, description = "The decision and the candidates. For a recording with segments, the response has only a list `results`, with a decision and candidates for each segment",
             headers(("Server-Timing" = String, description = "The time of each stage: `queue`, `decode`, `preprocess`, `encode`."))),
         VoiceErrors,
     ),

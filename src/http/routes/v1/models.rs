@@ -92,7 +92,7 @@ pub(in crate::http) async fn models(State(state): State<AppState>) -> Result<Jso
 
 /// Describe a model, by its id or fingerprint.
 #[utoipa::path(get, path = "/v1/models/{model}", tag = "Voices", security(("ApiKey" = []), ("Bearer" = [])),
-    params(("model" = String, Path, description = "Id or fingerprint. Its slash may be plain or %2F")),
+    params(("model" = String, Path, description = "The id or fingerprint. The slash of a fingerprint may be plain or `%2F`")),
     responses(
         (status = 200, body = ModelAnswer, description = "The model"),
         ModelErrors,

@@ -51,7 +51,7 @@ pub(in crate::http) struct SimilaritiesRequest {
     encoding_format: Option<EncodingFormat>,
     /// The model for recordings, by id or fingerprint.
     model: Option<String>,
-    /// Mean similarity above which groups are merged; the model's own threshold if missing.
+    /// Mean similarity above which groups are merged; the model's default threshold if missing.
     #[schema(minimum = -1, maximum = 1)]
     threshold: Option<f64>,
     /// The channel of all recordings in a form.
@@ -66,7 +66,7 @@ pub(in crate::http) struct SimilaritiesForm {
     /// The audio files. The part may be repeated.
     #[schema(value_type = Vec<String>, format = Binary, min_items = 1)]
     file: Vec<u8>,
-    /// Same as in JSON.
+    /// Same as in the JSON request.
     #[schema(example = true)]
     clusters: Option<bool>,
 }

@@ -38,11 +38,12 @@ pub(in crate::http) struct VerifyRequest {
     /// The model for recordings, by id or fingerprint.
     model: Option<String>,
     /// Similarity above which both voices count as the same speaker. If missing, this is the similarity above which one
-    /// speaker is more likely than two. If that is unknown, it is the model's own threshold.
+    /// speaker is more likely than two. If that is unknown, it is the model's default threshold.
     #[schema(minimum = -1, maximum = 1)]
     threshold: Option<f64>,
-    /// Instead of a threshold: the maximum rate at which different speakers with as much speech are accepted as the same.
-    /// The threshold follows from the seconds of speech. The rate holds only if the response claims a false-accept rate.
+    /// Instead of a threshold: the maximum rate at which different speakers may be accepted as the same. The service
+    /// derives the threshold from this rate and the seconds of speech. The rate holds only if the response has a
+    /// `false_accept_rate`.
     #[schema(minimum = 0, maximum = 1)]
     max_false_accept_rate: Option<f64>,
     /// The channel of all recordings in a form.
@@ -60,22 +61,22 @@ pub(in crate::http) struct VerifyForm {
     /// The other voice, as an audio file or as JSON.
     #[schema(value_type = String, format = Binary)]
     b: Vec<u8>,
-    /// Same as in JSON.
+    /// Same as in the JSON request.
     #[schema(example = "resemblyzer")]
     model: Option<String>,
-    /// Same as in JSON.
+    /// Same as in the JSON request.
     #[schema(example = 0.75)]
     threshold: Option<f64>,
-    /// Same as in JSON, instead of a threshold.
+    /// Same as in the JSON request, instead of a threshold.
     #[schema(minimum = 0, maximum = 1)]
     max_false_accept_rate: Option<f64>,
 }
 
 /// Verify whether two voices belong to the same speaker.
 ///
-/// A voice is a recording, an embedding or an enrolled speaker. The claimed error rates hold for recordings like those of
-/// the calibration, which `calibration_note` describes. To compare an enrolled speaker, the key also needs the right
-/// `identify`. To compare an enrolled speaker with an embedding, it also needs `read`.
+/// A voice is a recording, an embedding or an enrolled speaker. The reported error rates hold for recordings like those
+/// that `calibration_note` describes. To compare an enrolled speaker, the key also needs the right `identify`. To compare
+/// an enrolled speaker with an embedding, it also needs `read`.
 #[utoipa::path(post, path = "/v1/verify", tag = "Voices", security(("ApiKey" = []), ("Bearer" = [])),
     request_body(content((VerifyRequest = "application/json"), (VerifyForm = "multipart/form-data"))),
     responses(

@@ -45,7 +45,7 @@ pub(in crate::http) struct CreateRequest {
     voices: Option<Bounded<VoiceFields, MAX_VOICES>>,
     /// The model, by id or fingerprint.
     model: Option<String>,
-    /// Whether to enrol voices that are too short, unfit or unlike each other.
+    /// Whether to enrol voices even if they are too short, noisy, have several speakers or are unlike each other.
     force: Option<bool>,
 }
 
@@ -56,16 +56,16 @@ pub(in crate::http) struct CreateForm {
     /// Audio files to enrol. The part may be repeated.
     #[schema(value_type = Vec<String>, format = Binary, required = false)]
     file: Vec<u8>,
-    /// Same as in JSON.
+    /// Same as in the JSON request.
     #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", example = "anna")]
     id: Option<Identifier>,
-    /// Same as in JSON.
+    /// Same as in the JSON request.
     #[schema(example = "Anna", max_length = 200)]
     name: Option<String>,
-    /// Same as in JSON.
+    /// Same as in the JSON request.
     #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", example = "default")]
     collection: Option<Identifier>,
-    /// Same as in JSON.
+    /// Same as in the JSON request.
     #[schema(example = true)]
     force: Option<bool>,
 }
@@ -79,7 +79,7 @@ pub(in crate::http) struct CreateForm {
     responses(
         (status = 201, body = Speaker, description = "The new speaker",
             headers(("Location" = String, description = "The speaker's location, relative to this address"))),
-        (status = 200, body = Speaker, description = "The speaker that the same request created before"),
+        (status = 200, body = Speaker, description = "The existing speaker, which the same request has created before"),
         EnrolErrors,
     ),
 )]

@@ -30,7 +30,7 @@ use crate::speakers::{self, Candidate, Enrolment, Identifier, Wanted};
 /// Maximum number of other speakers in a response.
 const MAX_SIMILAR: usize = 5;
 
-/// A voice to enrol. If the body is a recording itself, the other fields are parameters of the query.
+/// A voice to enrol. If the body is a recording itself, the other fields are query parameters.
 #[derive(Deserialize, IntoParams, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -46,7 +46,7 @@ pub(in crate::http) struct EnrolRequest {
     collection: Option<Identifier>,
     /// The model, by id or fingerprint.
     model: Option<String>,
-    /// Whether to enrol a voice that is too short, unfit or unlike the profile.
+    /// Whether to enrol a voice even if it is too short, noisy, has several speakers or is unlike the profile.
     force: Option<bool>,
 }
 
@@ -57,10 +57,10 @@ pub(in crate::http) struct EnrolForm {
     /// The audio file.
     #[schema(value_type = String, format = Binary)]
     file: Vec<u8>,
-    /// Same as in JSON.
+    /// Same as in the JSON request.
     #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", example = "default")]
     collection: Option<Identifier>,
-    /// Same as in JSON.
+    /// Same as in the JSON request.
     #[schema(example = true)]
     force: Option<bool>,
 }
@@ -70,8 +70,8 @@ pub(in crate::http) struct EnrolForm {
 pub(in crate::http) struct EnrolAnswer {
     #[serde(flatten)]
     enrolment: Enrolment,
-    /// Other speakers of the collection whose similarity is above the threshold, if the key may identify speakers. The
-    /// voice may belong to one of them.
+    /// Other speakers of the collection whose similarity to the voice is above the threshold. The voice may belong to one
+    /// of them. Keys without the right `identify` do not receive this list.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     similar_speakers: Vec<SimilarSpeaker>,
 }

@@ -52,8 +52,8 @@ pub(in crate::http) struct ExportQuery {
 /// Export speakers with all enrolments and their embeddings.
 ///
 /// The response is lines of JSON. The first line contains the format and the models. Each of the following lines contains
-/// a speaker. The last line is `{"end":true,"speakers":N}`, and an export without it is incomplete. The export shows the
-/// speakers at one moment. Other requests may change speakers in the meantime.
+/// a speaker. The last line is `{"end":true,"speakers":N}`, and an export without it is incomplete. The export is a
+/// snapshot of one moment. Other requests may change speakers while it is sent.
 #[utoipa::path(get, operation_id = "export_speakers", path = "/v1/export", tag = "Speakers", security(("ApiKey" = []), ("Bearer" = [])),
     params(ExportQuery),
     responses((status = 200, body = String, content_type = "application/x-ndjson", description = "Lines of JSON"), StoreErrors),

@@ -29,11 +29,11 @@ const PIECE_BYTES: usize = 1 << 20;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct ImportQuery {
-    /// The treatment of speakers that already exist. `fail` (the default) imports nothing, `skip` leaves them unchanged,
+    /// What to do with speakers that already exist. `fail` (the default) imports nothing, `skip` leaves them unchanged,
     /// and `replace` replaces them with the imported speakers.
     #[param(value_type = Option<String>, pattern = "^(fail|skip|replace)$", example = "fail", nullable = false)]
     conflict: Option<Conflict>,
-    /// The treatment of enrolments of models that are not loaded. `refuse` (the default) rejects the import, and `keep`
+    /// What to do with enrolments of models that are not loaded. `refuse` (the default) rejects the import, and `keep`
     /// stores them, but searches do not use them.
     #[param(value_type = Option<String>, pattern = "^(refuse|keep)$", example = "refuse", nullable = false)]
     unknown_models: Option<UnknownModelsOption>,

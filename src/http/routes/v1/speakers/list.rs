@@ -29,10 +29,10 @@ pub(in crate::http) struct ListQuery {
     /// The maximum number of speakers on the page.
     #[param(minimum = 1, maximum = 200, example = 50, nullable = true)]
     limit: Option<usize>,
-    /// The id after which the page starts: `next` of the previous page.
+    /// The id after which the page starts. For the next page, send `next` of the previous response.
     #[param(example = "anna", nullable = false)]
     after: Option<String>,
-    /// A text that the names of the speakers contain, in any case.
+    /// A text that the name of a speaker must contain. Upper and lower case are equal.
     #[param(example = "ann", nullable = false)]
     name: Option<String>,
 }

@@ -14,12 +14,12 @@ use crate::http::state::AppState;
 use crate::http::store::{Change, write};
 use crate::speakers::{Identifier, Speaker};
 
-/// The speaker to move an enrolment to.
+/// The speaker who receives the enrolment.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"to": "anne"}))]
 pub(in crate::http) struct MoveRequest {
-    /// The id of the speaker that the enrolment belongs to.
+    /// The id of the speaker who receives the enrolment.
     #[schema(value_type = String, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     to: Identifier,
 }
@@ -29,21 +29,21 @@ pub(in crate::http) struct MoveRequest {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"from": "unknown-3"}))]
 pub(in crate::http) struct MergeRequest {
-    /// The id of the other speaker, who is the same person and is then deleted.
+    /// The id of the other speaker, who is the same person. The merge deletes this speaker.
     #[schema(value_type = String, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     from: Identifier,
 }
 
-/// Move an enrolment to the speaker that it belongs to.
+/// Move an enrolment to another speaker.
 #[utoipa::path(post, path = "/v1/speakers/{id}/enrolments/{enrolment}/move", tag = "Speakers",
     security(("ApiKey" = []), ("Bearer" = [])),
     params(
-        ("id" = String, Path, description = "The speaker for whom the enrolment was made", example = "anna"),
+        ("id" = String, Path, description = "The speaker who has the enrolment before the move", example = "anna"),
         ("enrolment" = String, Path, description = "The enrolment"),
         CollectionQuery,
     ),
     request_body(content((MoveRequest = "application/json"))),
-    responses((status = 200, body = Speaker, description = "The speaker to whom the enrolment was moved"), StoreErrors),
+    responses((status = 200, body = Speaker, description = "The speaker who received the enrolment"), StoreErrors),
 )]
 pub(in crate::http) async fn move_enrolment(
     State(state): State<AppState>,
