@@ -14,7 +14,7 @@ COPY Cargo.toml Cargo.lock ./
 COPY engine/Cargo.toml engine/
 COPY python/Cargo.toml python/
 RUN mkdir src benches engine/src python/src \
- && echo "fn main() {}" | tee src/main.rs > benches/stages.rs \
+ && echo "fn main() {}" | tee src/main.rs benches/stages.rs benches/http.rs > benches/load.rs \
  && touch src/lib.rs engine/src/lib.rs python/src/lib.rs \
  && cargo build --release --locked \
  && rm -r src engine/src

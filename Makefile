@@ -79,13 +79,13 @@ bench: onnxruntime ## Measure the cost of STAGE, or of all stages, on one thread
 	ORT_DYLIB_PATH=$${ORT_DYLIB_PATH:-target/onnxruntime/library} $(CARGO) bench --features internals --bench stages -- $(STAGE)
 
 bench-http: onnxruntime ## Measure the service, and the one that PEER starts, into docs/performance.md; then measure searches.
-	$(CARGO) build --release --bins --example bench_http --example load
-	ORT_DYLIB_PATH=$${ORT_DYLIB_PATH:-target/onnxruntime/library} target/release/examples/bench_http
-	ORT_DYLIB_PATH=$${ORT_DYLIB_PATH:-target/onnxruntime/library} target/release/examples/load speakers
+	$(CARGO) build --release --bins
+	ORT_DYLIB_PATH=$${ORT_DYLIB_PATH:-target/onnxruntime/library} $(CARGO) bench --bench http
+	ORT_DYLIB_PATH=$${ORT_DYLIB_PATH:-target/onnxruntime/library} $(CARGO) bench --bench load -- speakers
 
-load: onnxruntime ## Run SCENARIO, or all scenarios, of examples/load.rs.
-	$(CARGO) build --release --bins --example load
-	ORT_DYLIB_PATH=$${ORT_DYLIB_PATH:-target/onnxruntime/library} target/release/examples/load $(SCENARIO)
+load: onnxruntime ## Run SCENARIO, or all scenarios, of benches/load.rs.
+	$(CARGO) build --release --bins
+	ORT_DYLIB_PATH=$${ORT_DYLIB_PATH:-target/onnxruntime/library} $(CARGO) bench --bench load -- $(SCENARIO)
 
 fuzz: $(TOOLS)/cargo-fuzz-$(CARGO_FUZZ) ## Fuzz TARGET (decode, structure, json, multipart) for SECONDS with a nightly toolchain.
 	mkdir -p fuzz/corpus/$(TARGET)

@@ -35,7 +35,6 @@ use voice_embedding_service::speech::{Utterance, detector, level, trim};
 
 use support::clip;
 
-#[path = "../examples/support/mod.rs"]
 mod support;
 
 /// Multiplications of integers for one window.

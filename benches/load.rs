@@ -1,4 +1,4 @@
-//! Measures the service under load: `cargo run --release --example load -- [SCENARIO...]`, after `cargo build --release`.
+//! Measures the service under load: `cargo bench --bench load -- [SCENARIO...]`, after `cargo build --release`.
 //!
 //! Each scenario starts its own servers on loopback, is limited in time and prints its measurements:
 //!
@@ -60,7 +60,8 @@ fn main() -> Result<()> {
         ("live", live),
         ("replicas", replicas),
     ];
-    let chosen: Vec<String> = std::env::args().skip(1).collect();
+    // `cargo bench` adds the option --bench.
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
     for (name, run) in scenarios {
         if chosen.is_empty() || chosen.iter().any(|chosen| chosen == name) {
             println!("== {name}");

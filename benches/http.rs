@@ -1,9 +1,9 @@
-//! Compares this service (in ONNX Runtime, in its own kernels and with CAM++) with the Python service, if `PEER` names
-//! a program that starts it. Run `cargo run --release --example bench_http` after `cargo build --release`.
+//! Compares this service, with both models and both encoders, with the Python service, if `PEER` names a program that
+//! starts it. Run `cargo bench --bench http` after `cargo build --release`.
 //!
 //! All services run at once on loopback, and only one at a time receives requests: the same files, in turn, for several
-//! rounds. The summary goes between the markers of `docs/performance.md`, all figures to `docs/performance-tables.md`,
-//! the plot to `docs/performance.svg`.
+//! rounds. The summary goes between markers of `docs/performance.md`. With `PEER`, all figures go to
+//! `docs/performance-tables.md`, and the plot to `docs/performance.svg`.
 //!
 //! `PEER` is started with `PORT`, `WORKERS=2` and `API_KEY`, and must listen on loopback. `ROUNDS` (3) is the number of
 //! rounds. `SECONDS` (1.5) is the time for one row in one round.
@@ -28,6 +28,9 @@ use support::clip;
 mod support;
 
 const KEY: &str = "bench";
+
+/// The name of the service with CAM++ in ONNX Runtime.
+const CAMPPLUS_ORT: &str = "CAM++ ort";
 
 const WARM_UP: Duration = Duration::from_secs(5);
 
@@ -81,13 +84,18 @@ fn main() -> Result<()> {
     let round = Duration::from_secs_f64(variable("SECONDS", 1.5)?);
     let own = "target/release/voice-embedding-service";
     let mut services = Vec::new();
-    if let Some(peer) = std::env::var_os("PEER").filter(|peer| !peer.is_empty()) {
+    let peer = std::env::var_os("PEER").filter(|peer| !peer.is_empty());
+    if let Some(peer) = &peer {
         let mut command = Command::new(peer);
         command.env("WORKERS", "2");
         services.push(Service::start("Python", command, false)?);
     }
-    let variants =
-        [("ort", "ort", "resemblyzer"), ("native", "native", "resemblyzer"), ("CAM++", "ort", "campplus")];
+    let variants = [
+        ("ort", "ort", "resemblyzer"),
+        ("native", "native", "resemblyzer"),
+        (CAMPPLUS_ORT, "ort", "campplus"),
+        ("CAM++ native", "native", "campplus"),
+    ];
     for (name, encoder, model) in variants {
         let mut command = Command::new(own);
         command.envs([("ENCODER", encoder), ("MODELS", model), ("DATABASE_URL", "none")]);
@@ -116,7 +124,10 @@ fn main() -> Result<()> {
     let head = conditions(rounds)?;
     let summary = format!("{head}\n\n{}", summary(&services, &results)?);
     print!("{summary}");
-    replace_between_markers("docs/performance.md", &summary)?;
+    let Some(_) = peer else {
+        return replace_between_markers("docs/performance.md", "bench-http without PEER", &summary);
+    };
+    replace_between_markers("docs/performance.md", "bench-http", &summary)?;
     let tables = format!("# All figures of `make bench-http`\n\n{head}\n{}", tables(&services, &results)?);
     std::fs::write("docs/performance-tables.md", tables)?;
     plot("docs/performance.svg", &services, &results)
@@ -381,10 +392,11 @@ fn summary(services: &[Service], results: &Results) -> Result<String> {
     Ok(text)
 }
 
-/// Returns the base that a service is a multiple of: the service before it or, for CAM++, the other model in the same encoder.
+/// Returns the base that a service is a multiple of: the service before it or, for CAM++ in ONNX Runtime, Resemblyzer in
+/// the same encoder.
 fn base_of(services: &[Service], which: usize) -> usize {
     let ort = services.iter().position(|service| service.name == "ort");
-    ort.filter(|_| services[which].name == "CAM++").unwrap_or(which - 1)
+    ort.filter(|_| services[which].name == CAMPPLUS_ORT).unwrap_or(which - 1)
 }
 
 /// Returns tables with every row of every service.
@@ -429,11 +441,12 @@ fn command_line(program: &str, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8(Command::new(program).args(arguments).output()?.stdout)?.trim().to_owned())
 }
 
-fn replace_between_markers(path: &str, text: &str) -> Result<()> {
+fn replace_between_markers(path: &str, name: &str, text: &str) -> Result<()> {
+    let (begin, end) = (format!("<!-- {name} -->"), format!("<!-- end of {name} -->"));
     let old = std::fs::read_to_string(path)?;
-    let (before, rest) = old.split_once("<!-- bench-http -->").context("no marker")?;
-    let (_, after) = rest.split_once("<!-- end of bench-http -->").context("no end marker")?;
-    Ok(std::fs::write(path, format!("{before}<!-- bench-http -->\n{text}<!-- end of bench-http -->{after}"))?)
+    let (before, rest) = old.split_once(&begin).context("no marker")?;
+    let (_, after) = rest.split_once(&end).context("no end marker")?;
+    Ok(std::fs::write(path, format!("{before}{begin}\n{text}{end}{after}"))?)
 }
 
 /// Plots throughput and p99 of forms against the number of clients: a curve for each service, two panels for each length.
