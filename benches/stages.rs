@@ -30,7 +30,7 @@ use voice_embedding_service::models::resemblyzer::{self, HOP_SAMPLES, MEL, N_FRA
 use voice_embedding_service::models::{Model, ModelFiles, campplus, segmentation};
 use voice_embedding_service::pace::Pace;
 use voice_embedding_service::pipeline::{Pipeline, PipelineLimits, RecordingOptions};
-use voice_embedding_service::speakers::{Identifier, Index, Wanted};
+use voice_embedding_service::speakers::{Identifier, Index, SearchOptions};
 use voice_embedding_service::speech::{Utterance, detector, level, trim};
 
 use support::clip;
@@ -477,7 +477,7 @@ fn search(c: &mut Criterion) {
         UnitEmbedding::try_from(Embedding::new(&model.id, components).unwrap()).unwrap()
     };
     let collection = Identifier::default_collection();
-    let wanted = Wanted { collection: collection.clone(), top: 5, except: None };
+    let wanted = SearchOptions { collection: collection.clone(), top: 5, except: None };
     let mut group = c.benchmark_group("search");
     for speakers in [1_000, 10_000, 100_000] {
         let mut index = Index::default();

@@ -12,7 +12,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, Signatur
 use rustls_platform_verifier::ConfigVerifierExt;
 
 /// How the certificate of a server is verified.
-pub(crate) enum Verification {
+pub(crate) enum ServerVerification {
     /// No verification. The data is encrypted, but the receiver may be anyone.
     None,
     /// The system's root certificates and the server's name.
@@ -22,17 +22,19 @@ pub(crate) enum Verification {
 }
 
 /// Returns a client's settings, or the reason why a file of root certificates cannot be used.
-pub(crate) fn client_config(verification: &Verification) -> Result<ClientConfig, String> {
+pub(crate) fn client_config(verification: &ServerVerification) -> Result<ClientConfig, String> {
     install_provider();
     match verification {
-        Verification::None => {
+        ServerVerification::None => {
             let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
             let anybody = Arc::new(Anybody(algorithms));
             let builder = ClientConfig::builder().dangerous().with_custom_certificate_verifier(anybody);
             Ok(builder.with_no_client_auth())
         }
-        Verification::System => ClientConfig::with_platform_verifier().map_err(|error| error.to_string()),
-        Verification::Roots(path) => {
+        ServerVerification::System => {
+            ClientConfig::with_platform_verifier().map_err(|error| error.to_string())
+        }
+        ServerVerification::Roots(path) => {
             let wrong = |reason: String| format!("{}: {reason}", path.display());
             let mut roots = RootCertStore::empty();
             let certificates =

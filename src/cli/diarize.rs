@@ -22,7 +22,7 @@ use crate::transcript::{CueFormat, Transcript};
 
 /// Output formats for turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum TurnFormat {
     /// Rich Transcription Time Marked: one line per turn, for any number of recordings.
     Rttm,
     /// One JSON object per recording, including the embedding of each speaker.
@@ -48,7 +48,7 @@ pub(super) struct DiarizeArgs {
     no_overlap: bool,
     /// Output format [default: the transcript's own format, else rttm].
     #[arg(long, value_enum)]
-    format: Option<Format>,
+    format: Option<TurnFormat>,
     /// Transcript of the recording: VTT, SRT, a list of {"start", "end", "text"}, or the JSON of Whisper, whisper.cpp,
     /// whisperX, Hugging Face, Vosk, Deepgram, AWS or AssemblyAI.
     #[arg(long, value_name = "FILE")]
@@ -112,11 +112,11 @@ pub(super) fn run(args: &DiarizeArgs) -> anyhow::Result<ExitCode> {
 impl DiarizeArgs {
     fn transcript(&self) -> anyhow::Result<Option<Transcript>> {
         let is_one = self.files.count() == Some(1);
-        let is_of_one = matches!(self.format, Some(Format::Vtt | Format::Srt));
+        let is_of_one = matches!(self.format, Some(TurnFormat::Vtt | TurnFormat::Srt));
         ensure!(is_one || !is_of_one, "VTT and SRT are of one recording; --format rttm or json of many");
         let Some(path) = &self.transcript else { return Ok(None) };
         ensure!(is_one, "a transcript is of one recording");
-        ensure!(self.format != Some(Format::Rttm), "RTTM holds no transcript: --format json, vtt or srt");
+        ensure!(self.format != Some(TurnFormat::Rttm), "RTTM holds no transcript: --format json, vtt or srt");
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(Some(Transcript::from_bytes(&bytes).with_context(|| path.display().to_string())?))
     }
@@ -126,7 +126,7 @@ impl DiarizeArgs {
 fn text_of(
     diarized: Diarized,
     name: &str,
-    format: Option<Format>,
+    format: Option<TurnFormat>,
     transcript: Option<&Transcript>,
 ) -> anyhow::Result<String> {
     // Recognisers return an empty transcript for silence. The output then consists of the turns alone.
@@ -134,16 +134,16 @@ fn text_of(
     Ok(match (format, said) {
         (None, Some(Transcript::Cues(format, _))) => diarized.cues(*format, transcript),
         (None, Some(transcript)) => format!("{}\n", diarized.attributed(transcript)),
-        (None | Some(Format::Rttm), _) => {
+        (None | Some(TurnFormat::Rttm), _) => {
             let stem = Path::new(name).file_stem().map(|stem| stem.to_string_lossy().into_owned());
             diarized.rttm(&stem.unwrap_or_else(|| name.to_owned()))
         }
-        (Some(Format::Json), _) => {
+        (Some(TurnFormat::Json), _) => {
             let answer = diarized.answer(transcript, true);
             let answer = DiarizeAnswer { path: Some(name.to_owned()), ..answer };
             format!("{}\n", serde_json::to_string(&answer)?)
         }
-        (Some(Format::Vtt), _) => diarized.cues(CueFormat::Vtt, transcript),
-        (Some(Format::Srt), _) => diarized.cues(CueFormat::Srt, transcript),
+        (Some(TurnFormat::Vtt), _) => diarized.cues(CueFormat::Vtt, transcript),
+        (Some(TurnFormat::Srt), _) => diarized.cues(CueFormat::Srt, transcript),
     })
 }

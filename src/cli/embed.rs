@@ -9,11 +9,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::bail;
 use clap::Args;
 
-use super::embedder::{Embedding, EmbeddingArgs, RecordingError, StartOptions, Task};
+use super::embedder::{CommandEmbedder, EmbeddingArgs, RecordingError, RecordingTask, StartOptions};
 use super::files::{FileArgs, Found};
 use super::interrupt::{INTERRUPTED, on_interrupt};
 use super::outcome::SOME_FAILED;
-use super::output::{Existing, Failure, Format, Mean, Output, OutputError, Row, Segment, Target};
+use super::output::{
+    Existing, Failure, Mean, Output, OutputError, OutputRow, RowFormat, SegmentPlace, Target,
+};
 use super::progress::Progress;
 use super::segments::Segments;
 use crate::embedder::{Embedded, EmbeddedVoice};
@@ -30,8 +32,8 @@ pub(super) struct EmbedArgs {
     #[command(flatten)]
     files: FileArgs,
     /// Output format.
-    #[arg(long, value_enum, default_value_t = Format::Jsonl)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = RowFormat::Jsonl)]
+    format: RowFormat,
     /// Output file [default: standard output].
     #[arg(long, short)]
     output: Option<PathBuf>,
@@ -64,7 +66,7 @@ pub(super) struct EmbedArgs {
 
 pub(super) fn run(args: &EmbedArgs) -> anyhow::Result<ExitCode> {
     args.files.check()?;
-    if matches!(args.format, Format::Npy | Format::Npz) && args.output.is_none() {
+    if matches!(args.format, RowFormat::Npy | RowFormat::Npz) && args.output.is_none() {
         bail!(OutputError::NoFile);
     }
     let mut segments = args.segments.as_deref().map(Segments::read).transpose()?;
@@ -86,7 +88,7 @@ pub(super) fn run(args: &EmbedArgs) -> anyhow::Result<ExitCode> {
         dimension: embedding.model().spec().dimension,
     };
     let (output, held) = target.open()?;
-    let mut writer = Writer {
+    let mut writer = RowWriter {
         output,
         mean: args.mean.then(|| MeanOf { sum: Vec::new(), n_files: 0, speech_seconds: 0.0 }),
         progress: Progress::begin(args.quiet, || {
@@ -124,7 +126,7 @@ pub(super) fn run(args: &EmbedArgs) -> anyhow::Result<ExitCode> {
 /// A recording's name, with its segments if the list has any.
 struct Tag {
     name: String,
-    segments: Option<Vec<Segment>>,
+    segments: Option<Vec<SegmentPlace>>,
 }
 
 fn task(
@@ -133,7 +135,7 @@ fn task(
     segments: Option<&mut Segments>,
     partials: Option<&WantedPartials>,
     unreadable: &mut Vec<(String, String)>,
-) -> Option<Task<Tag>> {
+) -> Option<RecordingTask<Tag>> {
     let source = match found {
         Ok(source) => source,
         Err((path, reason)) => {
@@ -148,11 +150,11 @@ fn task(
     let segments = segments.and_then(|segments| segments.segments_of(&source)).cloned();
     let ranges = segments.as_ref().map(|list| list.iter().map(|segment| segment.seconds.clone()).collect());
     let wanted = Wanted { partials: partials.cloned(), segments: ranges, ..Wanted::default() };
-    Some(Task { source, wanted, tag: Tag { name, segments } })
+    Some(RecordingTask { source, wanted, tag: Tag { name, segments } })
 }
 
 /// Writes outcomes as rows, or collects them into one mean.
-struct Writer {
+struct RowWriter {
     output: Output,
     mean: Option<MeanOf>,
     progress: Progress,
@@ -165,14 +167,14 @@ struct MeanOf {
     speech_seconds: f64,
 }
 
-impl Writer {
+impl RowWriter {
     fn recording(&mut self, tag: &Tag, outcome: Result<Embedded, RecordingError>) -> anyhow::Result<()> {
         let voices = match outcome {
             Ok(Embedded { voices, .. }) => voices,
             Err(error) => {
                 let (code, detail) = (error.code(), error.to_string());
                 let failure = Failure { code, detail: &detail };
-                self.write(&[Row { path: &tag.name, segment: None, outcome: Err(failure) }])?;
+                self.write(&[OutputRow { path: &tag.name, segment: None, outcome: Err(failure) }])?;
                 self.progress.failed(&tag.name, code, &detail);
                 return Ok(());
             }
@@ -184,7 +186,7 @@ impl Writer {
         for (i, (voice, detail)) in voices.iter().zip(&details).enumerate() {
             let detail = detail.as_deref().unwrap_or_default();
             let outcome = voice.as_ref().map_err(|error| Failure { code: error.code(), detail });
-            rows.push(Row { path: &tag.name, segment: segment(i), outcome });
+            rows.push(OutputRow { path: &tag.name, segment: segment(i), outcome });
         }
         self.write(&rows)?;
         let embedded: Vec<&EmbeddedVoice> = voices.iter().flatten().collect();
@@ -199,7 +201,7 @@ impl Writer {
         Ok(())
     }
 
-    fn write(&mut self, rows: &[Row<'_>]) -> anyhow::Result<()> {
+    fn write(&mut self, rows: &[OutputRow<'_>]) -> anyhow::Result<()> {
         // In mean mode, a single row is written at the end.
         if self.mean.is_none() {
             self.output.write(rows)?;
@@ -208,7 +210,7 @@ impl Writer {
     }
 
     /// Completes the output, and returns how many recordings failed.
-    fn finish(mut self, embedding: &Embedding, is_stopped: bool) -> anyhow::Result<u64> {
+    fn finish(mut self, embedding: &CommandEmbedder, is_stopped: bool) -> anyhow::Result<u64> {
         if let Some(mean) = self.mean.take().filter(|mean| mean.n_files > 0 && !is_stopped) {
             let unit = Vector::new(embedding.model().id(), mean.sum).and_then(UnitEmbedding::try_from)?;
             let MeanOf { n_files, speech_seconds, .. } = mean;

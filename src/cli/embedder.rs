@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::files::{ReadError, Source};
+use super::files::{ReadError, RecordingSource};
 use super::outcome::say;
 use super::store;
 use crate::audio::Channel;
@@ -85,15 +85,15 @@ impl RecordingError {
 }
 
 /// A recording to embed, and the requested results.
-pub(super) struct Task<T> {
-    pub(super) source: Source,
+pub(super) struct RecordingTask<T> {
+    pub(super) source: RecordingSource,
     pub(super) wanted: Wanted,
     /// Returned together with the outcome.
     pub(super) tag: T,
 }
 
 /// A command's embedder.
-pub(super) struct Embedding {
+pub(super) struct CommandEmbedder {
     embedder: Arc<Embedder>,
     model: Arc<EmbedderModel>,
     options: RecordingOptions,
@@ -127,12 +127,12 @@ impl EmbeddingArgs {
     }
 
     /// Loads the model and starts the embedder with default options.
-    pub(super) fn start(self) -> anyhow::Result<Embedding> {
+    pub(super) fn start(self) -> anyhow::Result<CommandEmbedder> {
         self.start_with(StartOptions::default())
     }
 
     /// Loads the model and starts the embedder.
-    pub(super) fn start_with(self, options: StartOptions) -> anyhow::Result<Embedding> {
+    pub(super) fn start_with(self, options: StartOptions) -> anyhow::Result<CommandEmbedder> {
         let StartOptions { finds_turns, is_quiet } = options;
         let logging = logging::init(&LogConfig {
             environment: Environment::Development,
@@ -173,7 +173,7 @@ impl EmbeddingArgs {
             queue: QueueLimits { capacity, max_batch: MAX_BATCH },
         };
         let embedder = Arc::new(Embedder::start(engine, limits, Box::new(|_| {})));
-        Ok(Embedding {
+        Ok(CommandEmbedder {
             model: Arc::clone(embedder.default_model()),
             embedder,
             options,
@@ -230,7 +230,7 @@ impl Live {
 
 type Outcome<O> = Result<O, RecordingError>;
 
-impl Embedding {
+impl CommandEmbedder {
     /// Returns the embedder's model.
     pub(super) fn model(&self) -> &Arc<EmbedderModel> {
         &self.model
@@ -239,13 +239,13 @@ impl Embedding {
     /// Embeds recordings, and passes each outcome to `each` in input order. Once `is_stopped` is set, drops the remaining ones.
     pub(super) fn all<T>(
         &self,
-        tasks: impl Iterator<Item = Task<T>>,
+        tasks: impl Iterator<Item = RecordingTask<T>>,
         is_stopped: &AtomicBool,
         each: impl FnMut(T, Outcome<Embedded>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let (model, options) = (&self.model, self.options);
-        let tasks = tasks.map(|Task { source, wanted, tag }| (tag, (source, wanted)));
-        let submit = |admission: &Admission, (source, wanted): (Source, Wanted), done| {
+        let tasks = tasks.map(|RecordingTask { source, wanted, tag }| (tag, (source, wanted)));
+        let submit = |admission: &Admission, (source, wanted): (RecordingSource, Wanted), done| {
             let n_bytes = source.len();
             admission.embed(model, None, wanted, n_bytes, move || Ok((source.read()?, options)), done);
         };
@@ -258,13 +258,13 @@ impl Embedding {
     /// If the embedder was started without `finds_turns`.
     pub(super) fn hear_all(
         &self,
-        sources: impl Iterator<Item = Source>,
+        sources: impl Iterator<Item = RecordingSource>,
         is_stopped: &AtomicBool,
         each: impl FnMut(String, Outcome<Hearing>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let network = self.embedder.segmentation().expect("it was started for turns");
         let (model, options) = (&self.model, self.options);
-        let submit = |admission: &Admission, source: Source, done| {
+        let submit = |admission: &Admission, source: RecordingSource, done| {
             let (wanted, n_bytes) = (WantedTurns::default(), source.len());
             admission.hear(model, network, wanted, n_bytes, move || Ok((source.read()?, options)), done);
         };

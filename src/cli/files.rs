@@ -37,7 +37,7 @@ pub(super) struct FileArgs {
 
 /// A recording that has not been read yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum RecordingSource {
     File(PathBuf),
     Stdin,
 }
@@ -63,7 +63,7 @@ impl ReadError {
     }
 }
 
-impl Source {
+impl RecordingSource {
     /// Returns the file's size in bytes, or 0 if it is not known before reading.
     pub(super) fn len(&self) -> usize {
         match self {
@@ -106,7 +106,7 @@ impl Source {
 }
 
 /// A recording, or a folder that cannot be searched, with the reason.
-pub(super) type Found = Result<Source, (String, std::io::Error)>;
+pub(super) type Found = Result<RecordingSource, (String, std::io::Error)>;
 
 impl FileArgs {
     /// Checks before anything is loaded that paths are given and that at least one of them exists.
@@ -172,7 +172,7 @@ impl FileArgs {
         let listed = lines.split(b'\n').scan(false, until_error).filter_map(|line| match line {
             Ok(line) => {
                 let line = line.strip_suffix(b"\r").unwrap_or(&line);
-                (!line.is_empty()).then(|| Ok(Source::File(PathBuf::from(OsStr::from_bytes(line)))))
+                (!line.is_empty()).then(|| Ok(RecordingSource::File(PathBuf::from(OsStr::from_bytes(line)))))
             }
             Err(error) => Some(Err((list.display().to_string(), error))),
         });
@@ -191,7 +191,7 @@ impl FileArgs {
         if path.is_dir() {
             Box::new(walk(path, self.recursive))
         } else {
-            Box::new(std::iter::once(Ok(Source::from_path(path))))
+            Box::new(std::iter::once(Ok(RecordingSource::from_path(path))))
         }
     }
 }
@@ -203,7 +203,7 @@ pub(super) fn walk(folder: &Path, is_recursive: bool) -> impl Iterator<Item = Fo
     let walk = WalkDir::new(folder).max_depth(depth).follow_links(true).sort_by_file_name();
     walk.into_iter().filter_map(|entry| match entry {
         Ok(entry) if entry.file_type().is_file() && is_recording(entry.path()) => {
-            Some(Ok(Source::File(entry.into_path())))
+            Some(Ok(RecordingSource::File(entry.into_path())))
         }
         Ok(_) => None,
         Err(error) => {

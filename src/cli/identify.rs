@@ -10,12 +10,12 @@ use clap::Args;
 
 use super::decision::{DecisionArgs, rate_text};
 use super::embedder::EmbeddingArgs;
-use super::files::Source;
+use super::files::RecordingSource;
 use super::outcome::{COULD_NOT_TELL, DIFFERENT, ended_by_reader, say};
-use super::speakers::{CollectionArgs, Format};
+use super::speakers::{CollectionArgs, ListFormat};
 use super::store;
 use super::table::Paint;
-use super::voices::{self, Voice};
+use super::voices::{self, LoadedVoice};
 use crate::config::{self, CalibrationArgs};
 use crate::decisions::{self, Candidacy, DEFAULT_MARGIN, Identification, IdentifyCriteria};
 use crate::notation::round_to;
@@ -41,8 +41,8 @@ pub(super) struct IdentifyArgs {
     #[arg(long, default_value_t = DEFAULT_MARGIN, value_parser = config::not_negative)]
     margin: f64,
     /// Output format.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = ListFormat::Text)]
+    format: ListFormat,
     #[command(flatten)]
     of: CollectionArgs,
     #[command(flatten, next_help_heading = "Decisions")]
@@ -54,12 +54,13 @@ pub(super) struct IdentifyArgs {
 }
 
 pub(super) fn run(args: IdentifyArgs) -> anyhow::Result<ExitCode> {
-    let sources: Vec<Source> = args.files.iter().map(|path| Source::from_path(path)).collect();
+    let sources: Vec<RecordingSource> =
+        args.files.iter().map(|path| RecordingSource::from_path(path)).collect();
     ensure!(
-        sources.iter().filter(|source| **source == Source::Stdin).count() < 2,
+        sources.iter().filter(|source| **source == RecordingSource::Stdin).count() < 2,
         "standard input can be read once"
     );
-    let mut voices: Vec<Voice> = Vec::new();
+    let mut voices: Vec<LoadedVoice> = Vec::new();
     let mut has_failed = false;
     let embedding = args.embedding.for_collection(args.of.store.clone(), &args.of.collection)?;
     let (model, loaded) = voices::load(embedding, sources)?;
@@ -91,11 +92,11 @@ pub(super) fn run(args: IdentifyArgs) -> anyhow::Result<ExitCode> {
         all_are_known &= identified.speaker.is_some();
         let identified = Identification { path: Some(voice.name), ..identified };
         let line = match args.format {
-            Format::Text => {
+            ListFormat::Text => {
                 notes.insert(identified.calibration_note.clone());
                 text_of(&identified)
             }
-            Format::Jsonl => serde_json::to_string(&identified)?,
+            ListFormat::Jsonl => serde_json::to_string(&identified)?,
         };
         ended_by_reader(writeln!(out, "{line}"))?;
     }

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::decision::{Decider, DecisionArgs};
-use super::embedder::{Embedding, EmbeddingArgs, StartOptions};
+use super::embedder::{CommandEmbedder, EmbeddingArgs, StartOptions};
 use super::store;
 use crate::config::{CalibrationArgs, StorePlaceArgs};
 use crate::decisions::{Names, name_speakers, naming_search, voices_of};
@@ -29,9 +29,9 @@ pub(super) struct NamingArgs {
 }
 
 /// The enrolled speakers that may be in a recording; `None` without a collection.
-pub(super) struct Naming(Option<Enrolled>);
+pub(super) struct Naming(Option<EnrolledNames>);
 
-struct Enrolled {
+struct EnrolledNames {
     store: Store,
     collection: Identifier,
     decider: Decider,
@@ -39,7 +39,7 @@ struct Enrolled {
 
 impl NamingArgs {
     /// Loads the models for diarization and opens the collection. Without `--model`, uses the model of the collection.
-    pub(super) fn start(&self, is_quiet: bool) -> anyhow::Result<(Embedding, Naming)> {
+    pub(super) fn start(&self, is_quiet: bool) -> anyhow::Result<(CommandEmbedder, Naming)> {
         let start = StartOptions { finds_turns: true, is_quiet };
         let Some(collection) = self.collection.clone() else {
             return Ok((self.embedding.clone().start_with(start)?, Naming(None)));
@@ -49,7 +49,7 @@ impl NamingArgs {
         let model = embedding.model();
         let decider = self.decision.decider(model, &self.calibration, None)?;
         let store = store::open(self.store.clone().into(), vec![model.id().clone()])?;
-        Ok((embedding, Naming(Some(Enrolled { store, collection, decider }))))
+        Ok((embedding, Naming(Some(EnrolledNames { store, collection, decider }))))
     }
 }
 
@@ -61,7 +61,7 @@ impl Naming {
 
     /// Finds the enrolled speaker for each speaker of a recording.
     pub(super) fn name(&self, found: &Diarization, model: &EmbedderModel) -> anyhow::Result<Names> {
-        let Some(Enrolled { store, collection, decider }) = &self.0 else {
+        let Some(EnrolledNames { store, collection, decider }) = &self.0 else {
             return Ok(Names::none(found.speakers.len()));
         };
         let embeddings = voices_of(found, model.id())?;

@@ -15,7 +15,7 @@ use crate::notation::round_to;
 
 /// Output formats for scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum ScoreFormat {
     /// One line per recording, and one for all recordings together.
     Table,
     /// One JSON object.
@@ -41,8 +41,8 @@ pub(super) struct ScoreArgs {
     #[arg(long)]
     skip_overlap: bool,
     /// Output format.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = ScoreFormat::Table)]
+    format: ScoreFormat,
 }
 
 /// The turns of each recording, by recording name.
@@ -50,7 +50,7 @@ type Recordings = BTreeMap<String, Vec<RttmTurn>>;
 
 /// The error of one recording, or of all recordings together. Rates are in percent of the reference's speech.
 #[derive(Serialize)]
-struct Scored {
+struct ScoredRecording {
     /// `None` for all recordings together.
     #[serde(skip_serializing_if = "Option::is_none")]
     recording: Option<String>,
@@ -69,10 +69,10 @@ struct Scored {
 struct Scores {
     collar_seconds: f64,
     skip_overlap: bool,
-    recordings: Vec<Scored>,
+    recordings: Vec<ScoredRecording>,
     /// The number of recordings whose speaker count differs from the reference.
     wrong_speaker_counts: usize,
-    all: Scored,
+    all: ScoredRecording,
 }
 
 pub(super) fn run(args: &ScoreArgs) -> anyhow::Result<ExitCode> {
@@ -93,27 +93,27 @@ pub(super) fn run(args: &ScoreArgs) -> anyhow::Result<ExitCode> {
         all += own;
         speakers += n;
         speakers_found += n_found;
-        recordings.push(Scored::new(Some(name), &own, n, n_found));
+        recordings.push(ScoredRecording::new(Some(name), &own, n, n_found));
     }
     for name in left.keys() {
         say(&format!("{name}: there is no reference for it"));
     }
-    let wrong = |scored: &&Scored| scored.speakers != scored.speakers_found;
+    let wrong = |scored: &&ScoredRecording| scored.speakers != scored.speakers_found;
     let scores = Scores {
         collar_seconds: args.collar,
         skip_overlap: args.skip_overlap,
         wrong_speaker_counts: recordings.iter().filter(wrong).count(),
         recordings,
-        all: Scored::new(None, &all, speakers, speakers_found),
+        all: ScoredRecording::new(None, &all, speakers, speakers_found),
     };
     match args.format {
-        Format::Json => println!("{}", serde_json::to_string(&scores)?),
-        Format::Table => print!("{}", text_of(&scores)),
+        ScoreFormat::Json => println!("{}", serde_json::to_string(&scores)?),
+        ScoreFormat::Table => print!("{}", text_of(&scores)),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-impl Scored {
+impl ScoredRecording {
     fn new(recording: Option<String>, score: &Score, speakers: usize, speakers_found: usize) -> Self {
         let percent = |part: f64| round_to(100.0 * if part == 0.0 { 0.0 } else { part / score.total }, 2);
         Self {
@@ -131,7 +131,7 @@ impl Scored {
 }
 
 fn text_of(scores: &Scores) -> String {
-    let row = |scored: &Scored| {
+    let row = |scored: &ScoredRecording| {
         let rates = [
             scored.error_rate,
             scored.missed,

@@ -5,13 +5,13 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 
-use super::files::Source;
-use super::output::Segment;
+use super::files::RecordingSource;
+use super::output::SegmentPlace;
 
 /// The segments of all listed recordings.
 pub(super) struct Segments {
     /// Segments by the recording's path or, for RTTM, by its file name without extension.
-    by_name: HashMap<String, Vec<Segment>>,
+    by_name: HashMap<String, Vec<SegmentPlace>>,
     is_rttm: bool,
     /// The names that matched a recording.
     used: HashSet<String>,
@@ -24,7 +24,7 @@ impl Segments {
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let text = text.trim_start_matches('\u{feff}');
         let is_rttm = text.lines().any(|line| line.split_whitespace().next() == Some("SPEAKER"));
-        let mut by_name: HashMap<String, Vec<Segment>> = HashMap::new();
+        let mut by_name: HashMap<String, Vec<SegmentPlace>> = HashMap::new();
         for (i, line) in text.lines().enumerate() {
             let parsed = if is_rttm { parse_rttm(line) } else { parse_csv(line, i == 0) };
             let parsed = parsed.with_context(|| format!("{}, line {}", path.display(), i + 1))?;
@@ -37,7 +37,7 @@ impl Segments {
     }
 
     /// Returns the segments of a recording, if it has any.
-    pub(super) fn segments_of(&mut self, source: &Source) -> Option<&Vec<Segment>> {
+    pub(super) fn segments_of(&mut self, source: &RecordingSource) -> Option<&Vec<SegmentPlace>> {
         let name = source.name();
         let name = if self.is_rttm {
             Path::new(&name).file_stem()?.to_string_lossy().into_owned()
@@ -64,7 +64,7 @@ fn plain(path: &str) -> &str {
 }
 
 /// Parses a line `SPEAKER file channel start duration <NA> <NA> speaker <NA> <NA>`. Lines of other types hold no segments.
-fn parse_rttm(line: &str) -> anyhow::Result<Option<(String, Segment)>> {
+fn parse_rttm(line: &str) -> anyhow::Result<Option<(String, SegmentPlace)>> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     if fields.first() != Some(&"SPEAKER") {
         return Ok(None);
@@ -76,7 +76,7 @@ fn parse_rttm(line: &str) -> anyhow::Result<Option<(String, Segment)>> {
 }
 
 /// Parses a line `path,start,end` with an optional label. The first line may be a header.
-fn parse_csv(line: &str, is_first: bool) -> anyhow::Result<Option<(String, Segment)>> {
+fn parse_csv(line: &str, is_first: bool) -> anyhow::Result<Option<(String, SegmentPlace)>> {
     let mut reader =
         csv::ReaderBuilder::new().has_headers(false).trim(csv::Trim::All).from_reader(line.as_bytes());
     let Some(record) = reader.records().next().transpose()? else { return Ok(None) };
@@ -93,9 +93,9 @@ fn number(text: &str) -> anyhow::Result<f64> {
     text.parse().with_context(|| format!("{text:?} is no number"))
 }
 
-fn segment(start: f64, end: f64, label: Option<String>) -> anyhow::Result<Segment> {
+fn segment(start: f64, end: f64, label: Option<String>) -> anyhow::Result<SegmentPlace> {
     ensure!(start >= 0.0 && start < end && end.is_finite(), "a segment should have 0 <= start < end");
-    Ok(Segment { seconds: start..end, label })
+    Ok(SegmentPlace { seconds: start..end, label })
 }
 
 #[cfg(test)]
@@ -109,14 +109,14 @@ mod tests {
         Segments::read(file.path())
     }
 
-    fn segments(start: f64, end: f64, label: Option<&str>) -> Segment {
-        Segment { seconds: start..end, label: label.map(str::to_owned) }
+    fn segments(start: f64, end: f64, label: Option<&str>) -> SegmentPlace {
+        SegmentPlace { seconds: start..end, label: label.map(str::to_owned) }
     }
 
     #[test]
     fn rttm_and_csv_are_read() {
         let rttm = ";; a comment\nSPEAKER call 1 0.5 2.25 <NA> <NA> anna <NA> <NA>\n\nSPEAKER call 1 3 1 <NA> <NA> <NA> <NA>\n";
-        let call = Source::File(PathBuf::from("folder/call.wav"));
+        let call = RecordingSource::File(PathBuf::from("folder/call.wav"));
         let expected = [segments(0.5, 2.75, Some("anna")), segments(3.0, 4.0, None)];
         assert_eq!(read(rttm).unwrap().segments_of(&call).unwrap()[..], expected);
         assert_eq!(read(&rttm.replace(' ', "\t")).unwrap().segments_of(&call).unwrap()[..], expected);
@@ -124,7 +124,7 @@ mod tests {
         let mut list = read(&csv.replace("folder", "./folder")).unwrap();
         assert_eq!(list.unused(), ["folder/call.wav"]);
         assert_eq!(list.segments_of(&call).unwrap()[..], expected);
-        assert_eq!(list.segments_of(&Source::File(PathBuf::from("other.wav"))), None);
+        assert_eq!(list.segments_of(&RecordingSource::File(PathBuf::from("other.wav"))), None);
         assert!(list.unused().is_empty());
     }
 

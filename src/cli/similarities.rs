@@ -12,10 +12,10 @@ use serde_json::json;
 
 use super::decision::DecisionArgs;
 use super::embedder::EmbeddingArgs;
-use super::files::{FileArgs, Found, Source};
+use super::files::{FileArgs, Found, RecordingSource};
 use super::outcome::{SOME_FAILED, ended_by_reader, say};
 use super::table::Paint;
-use super::voices::{self, Voice};
+use super::voices::{self, LoadedVoice};
 use crate::compare::similarity_matrix;
 use crate::embedding::UnitEmbedding;
 
@@ -27,7 +27,7 @@ const MAX_NAME_CHARACTERS: usize = 32;
 
 /// Output formats for similarities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum MatrixFormat {
     /// Table for people.
     Table,
     /// Header with the names, then one row per voice.
@@ -46,8 +46,8 @@ pub(super) struct SimilaritiesArgs {
     #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["paths", "files_from"])]
     between: Option<Vec<PathBuf>>,
     /// Output format.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = MatrixFormat::Table)]
+    format: MatrixFormat,
     #[command(flatten, next_help_heading = "Decisions")]
     decision: DecisionArgs,
     #[command(flatten, next_help_heading = "Model and recordings")]
@@ -106,8 +106,8 @@ impl Failures {
 
 impl SimilaritiesArgs {
     /// Returns the recordings, and how many of them belong to the first of two folders. Without `--between`, all of them do.
-    fn sources(&self, failures: &mut Failures) -> anyhow::Result<(Vec<Source>, usize)> {
-        let mut readable = |found: Vec<Found>| -> Vec<Source> {
+    fn sources(&self, failures: &mut Failures) -> anyhow::Result<(Vec<RecordingSource>, usize)> {
+        let mut readable = |found: Vec<Found>| -> Vec<RecordingSource> {
             let source = |found: Found| {
                 found.inspect_err(|(path, reason)| failures.add(path, &format!("unreadable: {reason}"))).ok()
             };
@@ -128,14 +128,14 @@ impl SimilaritiesArgs {
 
 fn write_matrix(
     out: &mut impl Write,
-    voices: &[Voice],
-    format: Format,
+    voices: &[LoadedVoice],
+    format: MatrixFormat,
     threshold: f64,
 ) -> anyhow::Result<io::Result<()>> {
     let names: Vec<&str> = voices.iter().map(|voice| &*voice.name).collect();
     let matrix = similarity_matrix(&embeddings(voices))?;
     Ok(match format {
-        Format::Json => {
+        MatrixFormat::Json => {
             let answer = JsonMatrix {
                 labels: &names,
                 matrix: matrix.rows().into_iter().map(|row| row.to_vec()).collect(),
@@ -144,7 +144,7 @@ fn write_matrix(
             };
             serde_json::to_writer(&mut *out, &answer).map_err(io::Error::from).and_then(|()| writeln!(out))
         }
-        Format::Csv => {
+        MatrixFormat::Csv => {
             let mut csv = csv::Writer::from_writer(&mut *out);
             let header = csv.write_record([""].iter().chain(&names));
             let row = |(name, row): (&&str, ndarray::ArrayView1<'_, f32>)| {
@@ -154,7 +154,7 @@ fn write_matrix(
             let written = header.and_then(|()| names.iter().zip(matrix.rows()).try_for_each(row));
             written.map_err(io::Error::from).and_then(|()| csv.flush())
         }
-        Format::Table => write_table(out, &names, &matrix, threshold),
+        MatrixFormat::Table => write_table(out, &names, &matrix, threshold),
     })
 }
 
@@ -192,9 +192,9 @@ fn write_table(out: &mut impl Write, names: &[&str], matrix: &Array2<f32>, thres
 /// Compares two folders: writes the best match in the second for each voice of the first, and the mean of all pairs.
 fn write_between(
     out: &mut impl Write,
-    left: &[Voice],
-    right: &[Voice],
-    format: Format,
+    left: &[LoadedVoice],
+    right: &[LoadedVoice],
+    format: MatrixFormat,
     threshold: f64,
 ) -> anyhow::Result<io::Result<()>> {
     let all: Vec<UnitEmbedding> = embeddings(left).into_iter().chain(embeddings(right)).collect();
@@ -214,7 +214,7 @@ fn write_between(
         })
         .collect();
     Ok(match format {
-        Format::Json => {
+        MatrixFormat::Json => {
             let best: Vec<_> = best
                 .iter()
                 .map(|(path, best, similarity)| json!({"path": path, "best": best, "similarity": similarity}))
@@ -225,7 +225,7 @@ fn write_between(
                 json!({"mean": mean, "pairs": between.len(), "best": best, "threshold": threshold})
             )
         }
-        Format::Csv => {
+        MatrixFormat::Csv => {
             let mut csv = csv::Writer::from_writer(&mut *out);
             let header = csv.write_record(["path", "best", "similarity"]);
             let mut row = |(path, best, similarity): &(&str, &str, f64)| {
@@ -234,7 +234,7 @@ fn write_between(
             let written = header.and_then(|()| best.iter().try_for_each(&mut row));
             written.map_err(io::Error::from).and_then(|()| csv.flush())
         }
-        Format::Table => {
+        MatrixFormat::Table => {
             let width = best.iter().map(|(path, ..)| short(path).chars().count()).max().unwrap_or(0);
             let line = |(path, best, similarity): &(&str, &str, f64)| {
                 let paint = Paint::for_similarity(*similarity, threshold);
@@ -246,7 +246,7 @@ fn write_between(
     })
 }
 
-fn embeddings(voices: &[Voice]) -> Vec<UnitEmbedding> {
+fn embeddings(voices: &[LoadedVoice]) -> Vec<UnitEmbedding> {
     voices.iter().map(|voice| voice.embedding.clone()).collect()
 }
 

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::decision::DecisionArgs;
 use super::embedder::EmbeddingArgs;
-use super::files::Source;
+use super::files::RecordingSource;
 use super::outcome::{ended_by_reader, say};
 use super::store;
 use super::voices;
@@ -18,7 +18,7 @@ use crate::config::{self, StoreArgs};
 use crate::models;
 use crate::report::Warning;
 use crate::speakers::{
-    Address, Details, EnrolmentRules, Identifier, Speaker, SpeakerName, Voice, recording_digest,
+    Address, Details, EnrolmentRules, Identifier, NewVoice, Speaker, SpeakerName, recording_digest,
 };
 use crate::store::{
     CheckedImport, Conflict, ExportError, ImportRules, NewSpeaker, PageRequest, Store, StoreError,
@@ -30,7 +30,7 @@ const PAGE: usize = 200;
 
 /// Output formats for listed speakers and for identifications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(super) enum ListFormat {
     /// One line per result, for people.
     Text,
     /// One JSON object per line.
@@ -57,8 +57,8 @@ pub(super) enum SpeakersCommand {
         #[arg(long, default_value = "")]
         name: String,
         /// Output format.
-        #[arg(long, value_enum, default_value_t = Format::Text)]
-        format: Format,
+        #[arg(long, value_enum, default_value_t = ListFormat::Text)]
+        format: ListFormat,
         #[command(flatten)]
         of: CollectionArgs,
     },
@@ -227,7 +227,7 @@ fn import(args: ImportArgs) -> anyhow::Result<()> {
     closed(&store)
 }
 
-fn list(name: &str, format: Format, of: CollectionArgs) -> anyhow::Result<()> {
+fn list(name: &str, format: ListFormat, of: CollectionArgs) -> anyhow::Result<()> {
     let store = store::open(of.store, Vec::new())?;
     let mut request =
         PageRequest { collection: of.collection, after: String::new(), name: name.to_owned(), limit: PAGE };
@@ -236,8 +236,8 @@ fn list(name: &str, format: Format, of: CollectionArgs) -> anyhow::Result<()> {
         let page = store.speakers(&request).map_err(store::explain)?;
         for speaker in &page.speakers {
             let written = match format {
-                Format::Text => writeln!(out, "{}", line(speaker)),
-                Format::Jsonl => writeln!(out, "{}", serde_json::to_string(speaker)?),
+                ListFormat::Text => writeln!(out, "{}", line(speaker)),
+                ListFormat::Jsonl => writeln!(out, "{}", serde_json::to_string(speaker)?),
             };
             ended_by_reader(written)?;
         }
@@ -287,8 +287,9 @@ fn closed(store: &Store) -> anyhow::Result<()> {
 
 fn enrol(args: EnrolArgs) -> anyhow::Result<()> {
     let details = Details { name: SpeakerName::new(args.name)?, ..Details::default() };
-    let sources: Vec<Source> = args.files.iter().map(|path| Source::from_path(path)).collect();
-    if sources.contains(&Source::Stdin) {
+    let sources: Vec<RecordingSource> =
+        args.files.iter().map(|path| RecordingSource::from_path(path)).collect();
+    if sources.contains(&RecordingSource::Stdin) {
         bail!("what is enrolled should be in files");
     }
     let options = args.embedding.options();
@@ -304,7 +305,7 @@ fn enrol(args: EnrolArgs) -> anyhow::Result<()> {
             None => recording_digest(&std::fs::read(&args.files[place])?, &options),
         };
         let warnings = voice.warnings.iter().map(|warning| Warning::code(*warning).to_owned()).collect();
-        voices.push(Voice {
+        voices.push(NewVoice {
             digest,
             embedding: voice.embedding,
             speech_seconds: voice.speech_seconds,
@@ -328,7 +329,7 @@ fn enrol_in(
     store: &Store,
     address: Address,
     details: Details,
-    voices: Vec<Voice>,
+    voices: Vec<NewVoice>,
     rules: EnrolmentRules,
 ) -> Result<Speaker, StoreError> {
     let at = address.clone();

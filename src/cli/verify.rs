@@ -9,17 +9,17 @@ use clap::{Args, ValueEnum};
 
 use super::decision::{DecisionArgs, rate_text};
 use super::embedder::EmbeddingArgs;
-use super::files::Source;
+use super::files::RecordingSource;
 use super::outcome::{DIFFERENT, ended_by_reader, say};
 use super::table::Paint;
-use super::voices::{self, Voice};
+use super::voices::{self, LoadedVoice};
 use crate::config::{self, CalibrationArgs};
 use crate::decisions::{self, Side};
 use crate::notation::round_to;
 
 /// Output formats for a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum DecisionFormat {
     /// One line, for people.
     Text,
     /// JSON object.
@@ -39,8 +39,8 @@ pub(super) struct VerifyArgs {
     #[arg(long, value_name = "RATE", value_parser = config::rate, conflicts_with = "threshold")]
     max_false_accept_rate: Option<f64>,
     /// Output format.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = DecisionFormat::Text)]
+    format: DecisionFormat,
     #[command(flatten, next_help_heading = "Decisions")]
     decision: DecisionArgs,
     #[command(flatten, next_help_heading = "Decisions")]
@@ -50,9 +50,12 @@ pub(super) struct VerifyArgs {
 }
 
 pub(super) fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
-    let sources = vec![Source::from_path(&args.a), Source::from_path(&args.b)];
-    ensure!(sources[0] != Source::Stdin || sources[1] != Source::Stdin, "standard input can be read once");
-    let mut sides: Vec<Voice> = Vec::new();
+    let sources = vec![RecordingSource::from_path(&args.a), RecordingSource::from_path(&args.b)];
+    ensure!(
+        sources[0] != RecordingSource::Stdin || sources[1] != RecordingSource::Stdin,
+        "standard input can be read once"
+    );
+    let mut sides: Vec<LoadedVoice> = Vec::new();
     let (model, loaded) = voices::load(args.embedding, sources)?;
     let decider = args.decision.decider(&model, &args.calibration, args.max_false_accept_rate)?;
     for (_, loaded) in loaded {
@@ -69,7 +72,7 @@ pub(super) fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
         decisions::verify(decider.judge(), decider.criterion, sides).context("--max-false-accept-rate")?;
     let mut out = anstream::stdout();
     let written = match args.format {
-        Format::Text => {
+        DecisionFormat::Text => {
             let (similarity, threshold) = (answer.similarity, answer.threshold);
             let paint = Paint::for_similarity(similarity, threshold);
             let verdict = if answer.is_same_speaker { "the same speaker" } else { "different speakers" };
@@ -80,7 +83,7 @@ pub(super) fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
             let threshold = round_to(threshold, 4);
             writeln!(out, "{paint}{similarity:.4}  {verdict}{paint:#} (threshold {threshold}{rate})")
         }
-        Format::Json => writeln!(out, "{}", serde_json::to_string(&answer)?),
+        DecisionFormat::Json => writeln!(out, "{}", serde_json::to_string(&answer)?),
     };
     ended_by_reader(written)?;
     Ok(if answer.is_same_speaker { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) })

@@ -8,8 +8,8 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, anyhow, bail, ensure};
 use serde_json::Value;
 
-use super::embedder::{Embedding, EmbeddingArgs, Task};
-use super::files::Source;
+use super::embedder::{CommandEmbedder, EmbeddingArgs, RecordingTask};
+use super::files::RecordingSource;
 use crate::calibration::Evidence;
 use crate::decisions::{Side, SideAnswer};
 use crate::embedder::{EmbedError, EmbedderModel};
@@ -20,7 +20,7 @@ use crate::report::Warning;
 use crate::speakers::{MAX_SPEECH_SECONDS, embedding_digest};
 
 /// A voice and its properties.
-pub(super) struct Voice {
+pub(super) struct LoadedVoice {
     pub(super) name: String,
     pub(super) embedding: UnitEmbedding,
     pub(super) warnings: Vec<Warning>,
@@ -34,15 +34,15 @@ pub(super) struct Voice {
     pub(super) digest: Option<[u8; 32]>,
 }
 
-impl Voice {
+impl LoadedVoice {
     /// Returns the properties that error rates depend on.
     pub(super) fn evidence(&self) -> Evidence {
         Evidence::new(self.speech_seconds, self.warnings.iter().map(|warning| warning.code()), 1)
     }
 }
 
-impl From<Voice> for Side {
-    fn from(voice: Voice) -> Self {
+impl From<LoadedVoice> for Side {
+    fn from(voice: LoadedVoice) -> Self {
         Self {
             evidence: voice.evidence(),
             warnings: voice.warnings.iter().map(|warning| warning.code().to_owned()).collect(),
@@ -54,7 +54,7 @@ impl From<Voice> for Side {
 }
 
 /// A voice, or its name and the reason why it could not be loaded.
-pub(super) type Loaded = Result<Voice, (String, String)>;
+pub(super) type Loaded = Result<LoadedVoice, (String, String)>;
 
 /// A loaded voice with the index of its file.
 pub(super) type Placed = (usize, Loaded);
@@ -62,7 +62,7 @@ pub(super) type Placed = (usize, Loaded);
 /// Loads voices in the order of their files, and returns the model that embeds them. A JSON file may contain several voices.
 pub(super) fn load(
     args: EmbeddingArgs,
-    sources: Vec<Source>,
+    sources: Vec<RecordingSource>,
 ) -> anyhow::Result<(Arc<EmbedderModel>, Vec<Placed>)> {
     check_that_some_exist(&sources)?;
     let embedding = args.start()?;
@@ -73,10 +73,10 @@ pub(super) fn load(
 }
 
 /// Fails if all files are missing, so that no model is loaded or downloaded in vain.
-fn check_that_some_exist(sources: &[Source]) -> anyhow::Result<()> {
-    let missing = |source: &Source| match source {
-        Source::File(path) => std::fs::metadata(path).err(),
-        Source::Stdin => None,
+fn check_that_some_exist(sources: &[RecordingSource]) -> anyhow::Result<()> {
+    let missing = |source: &RecordingSource| match source {
+        RecordingSource::File(path) => std::fs::metadata(path).err(),
+        RecordingSource::Stdin => None,
     };
     let all: Option<Vec<io::Error>> = sources.iter().map(missing).collect();
     match all.as_deref() {
@@ -87,8 +87,8 @@ fn check_that_some_exist(sources: &[Source]) -> anyhow::Result<()> {
 
 /// Loads voices, and passes each to `each` with the index of its file. JSON files come first, then recordings in their order.
 pub(super) fn load_on(
-    embedding: &Embedding,
-    sources: Vec<Source>,
+    embedding: &CommandEmbedder,
+    sources: Vec<RecordingSource>,
     mut each: impl FnMut(usize, Loaded),
 ) -> anyhow::Result<()> {
     let mut recordings = Vec::new();
@@ -102,12 +102,12 @@ pub(super) fn load_on(
     }
     let tasks = recordings.into_iter().map(|(place, source)| {
         let tag = (place, source.name());
-        Task { source, wanted: Wanted::default(), tag }
+        RecordingTask { source, wanted: Wanted::default(), tag }
     });
     embedding.all(tasks, &AtomicBool::new(false), |(place, name), outcome| {
         let voice = outcome.and_then(|embedded| Ok(embedded.into_whole().map_err(EmbedError::from)?.0));
         let voice = match voice {
-            Ok(voice) => Ok(Voice {
+            Ok(voice) => Ok(LoadedVoice {
                 name,
                 speech_seconds: Some(voice.audio.speech_seconds),
                 audio_seconds: voice.audio.duration_seconds,
@@ -124,8 +124,8 @@ pub(super) fn load_on(
 }
 
 /// Returns the embeddings in a JSON file, or `None` for other files, such as recordings.
-fn from_json(source: &Source, embedding: &Embedding) -> Option<anyhow::Result<Vec<Loaded>>> {
-    let Source::File(path) = source else { return None };
+fn from_json(source: &RecordingSource, embedding: &CommandEmbedder) -> Option<anyhow::Result<Vec<Loaded>>> {
+    let RecordingSource::File(path) = source else { return None };
     let is_json =
         path.extension().is_some_and(|extension| ["json", "jsonl", "ndjson"].iter().any(|e| extension == *e));
     if !is_json {
@@ -138,7 +138,7 @@ fn from_json(source: &Source, embedding: &Embedding) -> Option<anyhow::Result<Ve
     Some(voices_in(&text, path, embedding))
 }
 
-fn voices_in(text: &str, path: &Path, embedding: &Embedding) -> anyhow::Result<Vec<Loaded>> {
+fn voices_in(text: &str, path: &Path, embedding: &CommandEmbedder) -> anyhow::Result<Vec<Loaded>> {
     let mut voices = Vec::new();
     for document in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
         let document = document.context("it is no JSON")?;
@@ -156,7 +156,7 @@ fn voices_in(text: &str, path: &Path, embedding: &Embedding) -> anyhow::Result<V
 }
 
 /// Parses `{"embedding": [...]}`, with an optional model and path, or the list without an object.
-pub(super) fn voice_of(value: &Value, name: &str, embedding: &Embedding) -> Loaded {
+pub(super) fn voice_of(value: &Value, name: &str, embedding: &CommandEmbedder) -> Loaded {
     let name = value["path"].as_str().unwrap_or(name).to_owned();
     match vector_of(value, embedding) {
         Ok((embedding, digest)) => {
@@ -165,7 +165,7 @@ pub(super) fn voice_of(value: &Value, name: &str, embedding: &Embedding) -> Load
             let codes: Vec<&str> = codes.into_iter().flatten().filter_map(Value::as_str).collect();
             let warnings =
                 Warning::ALL.into_iter().filter(|warning| codes.contains(&warning.code())).collect();
-            Ok(Voice {
+            Ok(LoadedVoice {
                 name,
                 embedding,
                 audio_seconds: 0.0,
@@ -179,7 +179,7 @@ pub(super) fn voice_of(value: &Value, name: &str, embedding: &Embedding) -> Load
     }
 }
 
-fn vector_of(value: &Value, embedding: &Embedding) -> anyhow::Result<(UnitEmbedding, [u8; 32])> {
+fn vector_of(value: &Value, embedding: &CommandEmbedder) -> anyhow::Result<(UnitEmbedding, [u8; 32])> {
     if let (Some(code), Some(detail)) = (value["code"].as_str(), value["detail"].as_str()) {
         bail!("{code}: {detail}");
     }

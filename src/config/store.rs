@@ -9,7 +9,7 @@ use rustix::fs::{Access, access};
 use super::error::ConfigError;
 use super::places::{data_directory, is_mount};
 use super::values::{MAX_MAX_SPEAKERS, count};
-use crate::store::{Server, ServerError, StoreConfig, StorePlace, folder_of};
+use crate::store::{PostgresServer, ServerError, StoreConfig, StorePlace, folder_of};
 
 /// The file name of the database in its folder.
 const FILE: &str = "speakers.db";
@@ -61,7 +61,7 @@ impl TryFrom<StoreArgs> for StoreConfig {
                     url: mask_secrets(url),
                     reason: error.to_string(),
                 };
-                return Ok(at(Some(StorePlace::Server(Server::from_url(url).map_err(wrong)?))));
+                return Ok(at(Some(StorePlace::Server(PostgresServer::from_url(url).map_err(wrong)?))));
             }
             (Some(url), _) => {
                 let wrong = |reason: &str| ConfigError::DatabaseUrl {

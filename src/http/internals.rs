@@ -38,7 +38,7 @@ pub async fn read_upload(pieces: VecDeque<Bytes>, max_bytes: usize) -> Option<By
     let request = Request::post("/extract-embedding/upload")
         .header(CONTENT_TYPE, "multipart/form-data; boundary=X")
         .extension(MaxBodyBytes::new(max_bytes))
-        .body(Body::new(Pieces(pieces)))
+        .body(Body::new(TestPieces(pieces)))
         .expect("the header is valid");
     file_of(Received::new(request, &IN_FORM).await.ok()?)
 }
@@ -58,9 +58,9 @@ pub fn write_answer(embedding: Embedding, audio: AudioReport) -> Response {
     ExtractResponse::answer(&voice, &Timings::default())
 }
 
-struct Pieces(VecDeque<Bytes>);
+struct TestPieces(VecDeque<Bytes>);
 
-impl HttpBody for Pieces {
+impl HttpBody for TestPieces {
     type Data = Bytes;
     type Error = Infallible;
 

@@ -24,11 +24,11 @@ pub(super) struct ConnectionLimits {
 #[derive(Default)]
 struct Open {
     next: u64,
-    connections: HashMap<u64, State>,
+    connections: HashMap<u64, ConnectionState>,
     per_address: HashMap<IpAddr, usize>,
 }
 
-struct State {
+struct ConnectionState {
     address: IpAddr,
     /// Number of requests in progress and live sessions.
     n_busy: usize,
@@ -88,7 +88,8 @@ impl OpenConnections {
         open.next += 1;
         *open.per_address.entry(address).or_default() += 1;
         let idle_since = Some(Instant::now());
-        let state = State { address, n_busy: 0, idle_since, has_asked: false, close: Arc::clone(&close) };
+        let state =
+            ConnectionState { address, n_busy: 0, idle_since, has_asked: false, close: Arc::clone(&close) };
         open.connections.insert(number, state);
         Some(OpenConnection { number, all: self.clone(), close })
     }
@@ -104,7 +105,7 @@ impl OpenConnections {
 }
 
 impl Open {
-    fn remove(&mut self, number: u64) -> Option<State> {
+    fn remove(&mut self, number: u64) -> Option<ConnectionState> {
         let state = self.connections.remove(&number)?;
         if let Some(n) = self.per_address.get_mut(&state.address) {
             *n -= 1;

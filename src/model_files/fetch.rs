@@ -10,7 +10,7 @@ use reqwest::blocking::{Client, Response};
 use reqwest::header::{CONTENT_RANGE, RANGE, RETRY_AFTER};
 use reqwest::redirect::Policy;
 
-use super::progress::Progress;
+use super::progress::FetchProgress;
 use super::remote::Remote;
 use crate::models::FileDigest;
 use crate::tls;
@@ -100,7 +100,7 @@ pub enum FetchError {
 }
 
 /// The outcome of a failed attempt.
-enum Failure {
+enum FetchFailure {
     /// Another attempt would end the same way.
     Final(FetchError),
     /// Another attempt may succeed.
@@ -137,11 +137,11 @@ pub(super) fn fetch(
         let outcome = download.attempt(&client, remote).and_then(|()| download.check(remote));
         match outcome {
             Ok(()) => return Ok(download.bytes),
-            Err(Failure::Final(error)) => return Err(error),
-            Err(Failure::Transient { reason, .. }) if attempt >= policy.attempts => {
+            Err(FetchFailure::Final(error)) => return Err(error),
+            Err(FetchFailure::Transient { reason, .. }) if attempt >= policy.attempts => {
                 return Err(FetchError::GaveUp { attempts: attempt, reason });
             }
-            Err(Failure::Transient { reason, retry_after, is_unreachable }) => {
+            Err(FetchFailure::Transient { reason, retry_after, is_unreachable }) => {
                 let delay = retry_after.unwrap_or_else(|| backoff(policy, attempt)).min(policy.max_delay);
                 if is_unreachable && begun.elapsed() + delay > policy.unreachable_for {
                     return Err(FetchError::Unreachable(reason));
@@ -211,7 +211,7 @@ impl Download {
     }
 
     /// Requests the missing bytes, and reads the response.
-    fn attempt(&mut self, client: &Client, remote: &Remote) -> Result<(), Failure> {
+    fn attempt(&mut self, client: &Client, remote: &Remote) -> Result<(), FetchFailure> {
         let mut request = client.get(remote.url.clone());
         if !self.bytes.is_empty() {
             request = request.header(RANGE, format!("bytes={}-", self.bytes.len()));
@@ -228,20 +228,20 @@ impl Download {
             }
             status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
                 let retry_after = retry_after(&response);
-                return Err(Failure::Transient {
+                return Err(FetchFailure::Transient {
                     reason: format!("the server answered {status}"),
                     retry_after,
                     is_unreachable: false,
                 });
             }
-            status => return Err(Failure::Final(FetchError::Refused(status))),
+            status => return Err(FetchFailure::Final(FetchError::Refused(status))),
         }
         self.read(response)
     }
 
-    fn read(&mut self, mut response: Response) -> Result<(), Failure> {
+    fn read(&mut self, mut response: Response) -> Result<(), FetchFailure> {
         let total = response.content_length().map(|length| length + self.bytes.len() as u64);
-        let mut progress = Progress::begin(self.bytes.len() as u64, total);
+        let mut progress = FetchProgress::begin(self.bytes.len() as u64, total);
         let mut block = vec![0; 64 << 10];
         loop {
             match response.read(&mut block) {
@@ -251,7 +251,7 @@ impl Download {
             }
             if self.bytes.len() as u64 > MAX_BYTES {
                 self.restart();
-                return Err(Failure::Final(FetchError::TooLarge));
+                return Err(FetchFailure::Final(FetchError::TooLarge));
             }
             progress.reached(self.bytes.len() as u64);
         }
@@ -264,7 +264,7 @@ impl Download {
 
     /// Compares the hash. If the bytes come from several requests, they may be of different versions, so they are
     /// downloaded again.
-    fn check(&mut self, remote: &Remote) -> Result<(), Failure> {
+    fn check(&mut self, remote: &Remote) -> Result<(), FetchFailure> {
         let found = FileDigest::compute(&self.bytes).sha256;
         if found == remote.sha256 {
             return Ok(());
@@ -274,7 +274,7 @@ impl Download {
         if was_resumed {
             return Err(transient("the pieces do not make the file"));
         }
-        Err(Failure::Final(FetchError::WrongHash { found, expected: remote.sha256.clone() }))
+        Err(FetchFailure::Final(FetchError::WrongHash { found, expected: remote.sha256.clone() }))
     }
 
     fn append(&mut self, block: &[u8]) {
@@ -294,18 +294,22 @@ impl Download {
     }
 }
 
-fn transient(reason: &str) -> Failure {
-    Failure::Transient { reason: reason.to_owned(), retry_after: None, is_unreachable: false }
+fn transient(reason: &str) -> FetchFailure {
+    FetchFailure::Transient { reason: reason.to_owned(), retry_after: None, is_unreachable: false }
 }
 
-fn failure_of(error: &reqwest::Error) -> Failure {
+fn failure_of(error: &reqwest::Error) -> FetchFailure {
     if error.is_redirect() {
         let to = error.url().map_or_else(String::new, |url| {
             format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default())
         });
-        return Failure::Final(FetchError::Redirect(to));
+        return FetchFailure::Final(FetchError::Redirect(to));
     }
-    Failure::Transient { reason: full_reason(error), retry_after: None, is_unreachable: error.is_connect() }
+    FetchFailure::Transient {
+        reason: full_reason(error),
+        retry_after: None,
+        is_unreachable: error.is_connect(),
+    }
 }
 
 /// Formats an error and its causes on one line, without the URL.

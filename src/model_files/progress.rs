@@ -5,12 +5,12 @@ use std::io::IsTerminal;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// The progress of one request.
-pub(super) enum Progress {
+pub(super) enum FetchProgress {
     Bar(ProgressBar),
     Log { total: Option<u64>, next_tenth: u64 },
 }
 
-impl Progress {
+impl FetchProgress {
     /// Starts at `position` of `total` bytes, if the total is known.
     pub(super) fn begin(position: u64, total: Option<u64>) -> Self {
         if !std::io::stderr().is_terminal() {

@@ -11,14 +11,14 @@ use crate::models::ModelFiles;
 pub struct Remote {
     pub(super) url: Url,
     pub(super) sha256: String,
-    pub(super) format: Format,
+    pub(super) format: FileFormat,
     pub(super) allow_http: bool,
     onnx_sha256: String,
 }
 
 /// The format of the file, derived from its extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(super) enum FileFormat {
     /// The model's checkpoint, which must be converted.
     Checkpoint,
     /// A model that can be used directly.
@@ -60,7 +60,7 @@ impl Remote {
         Self {
             url: Url::parse(&files.checkpoint_url).expect("the manifest is checked by the tests"),
             sha256: files.checkpoint.sha256.clone(),
-            format: Format::Checkpoint,
+            format: FileFormat::Checkpoint,
             allow_http: false,
             onnx_sha256: files.onnx.sha256.clone(),
         }
@@ -81,16 +81,18 @@ impl Remote {
             return Err(RemoteError::Insecure);
         }
         let format = match url.path().rsplit_once('.') {
-            Some((_, "onnx")) => Format::Onnx,
-            Some((_, "pt" | "bin")) => Format::Checkpoint,
+            Some((_, "onnx")) => FileFormat::Onnx,
+            Some((_, "pt" | "bin")) => FileFormat::Checkpoint,
             _ => return Err(RemoteError::UnknownFormat),
         };
         let sha256 = checked_hash(sha256.ok_or(RemoteError::NoHash)?)?;
         let expected = &files.checkpoint.sha256;
         let onnx_sha256 = match format {
-            Format::Onnx => sha256.clone(),
-            Format::Checkpoint if sha256 == *expected => files.onnx.sha256.clone(),
-            Format::Checkpoint => return Err(RemoteError::OtherCheckpoint { expected: expected.clone() }),
+            FileFormat::Onnx => sha256.clone(),
+            FileFormat::Checkpoint if sha256 == *expected => files.onnx.sha256.clone(),
+            FileFormat::Checkpoint => {
+                return Err(RemoteError::OtherCheckpoint { expected: expected.clone() });
+            }
         };
         Ok(Self { url, sha256, format, allow_http, onnx_sha256 })
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::cache::Cache;
 use super::fetch::{self, FetchError, FetchPolicy};
-use super::remote::{Format, Remote};
+use super::remote::{FileFormat, Remote};
 use crate::models::{ConvertError, FileDigest, ModelFiles, OnnxFile};
 
 /// The place where a model was found.
@@ -197,7 +197,7 @@ impl ModelSource {
         tracing::info!(url = self.remote.display(), "fetching the model");
         let failed = |reason| ModelError::Fetch { url: self.remote.display(), reason };
         let bytes = fetch::fetch(&self.remote, part, &self.policy).map_err(failed)?;
-        if self.remote.format == Format::Onnx {
+        if self.remote.format == FileFormat::Onnx {
             return Ok(bytes);
         }
         let onnx = (self.files.convert)(&bytes)?;

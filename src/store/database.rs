@@ -9,16 +9,16 @@ use super::sql::Sql;
 pub(super) type Work<'a> = &'a mut dyn FnMut(&dyn Sql) -> Result<(), StoreError>;
 
 /// A database or connection that can be read.
-pub(super) trait Source {
+pub(super) trait Readable {
     /// Reads a consistent state. Returns whether a database exists yet. After a failure, `work` may be called again.
     fn read(&self, work: Work<'_>) -> Result<bool, StoreError>;
 
-    /// Like [`Source::read`], for work that runs a single statement.
+    /// Like [`Readable::read`], for work that runs a single statement.
     fn look(&self, work: Work<'_>) -> Result<bool, StoreError>;
 }
 
 /// A connection that writes.
-pub(super) trait Writable: Source + Send {
+pub(super) trait Writable: Readable + Send {
     /// Makes changes in one transaction. No other connection makes changes at the same time. If `work` returns an error,
     /// the transaction is rolled back.
     fn write(&self, work: Work<'_>) -> Result<(), StoreError>;
@@ -28,7 +28,7 @@ pub(super) trait Writable: Source + Send {
 }
 
 /// A database that opens connections on demand.
-pub(super) trait Database: Source + Send + Sync {
+pub(super) trait Database: Readable + Send + Sync {
     /// Brings existing tables to the newest version. Returns whether the database could be reached.
     fn migrate(&self) -> Result<bool, OpenError>;
 
@@ -41,7 +41,7 @@ pub(super) trait Database: Source + Send + Sync {
     /// Returns whether changes wait for readers.
     fn writes_wait_for_reads(&self) -> bool;
 
-    /// Like [`Source::read`], for reads that may take long because the receiver of the rows is slow.
+    /// Like [`Readable::read`], for reads that may take long because the receiver of the rows is slow.
     fn read_long(&self, work: Work<'_>) -> Result<bool, StoreError>;
 
     /// Returns whether removed data may not have been overwritten yet.

@@ -4,9 +4,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
-use super::database::Source;
+use super::database::Readable;
 use super::error::StoreError;
-use super::sql::{Revision, Row, Sql, Value, all, codes, count, identifier, vector};
+use super::sql::{Revision, Row, Sql, SqlValue, all, codes, count, identifier, vector};
 use super::statements::{ALL_PROFILES, CHANGED_PROFILES, CHANGED_SPEAKERS, REMOVED_SPEAKERS};
 use crate::calibration::Evidence;
 use crate::embedding::ModelId;
@@ -75,7 +75,7 @@ impl FollowingIndex {
     }
 
     /// Updates the index to the database's revision. Returns whether anything has changed since an earlier update.
-    pub(super) fn follow(&self, source: &dyn Source) -> Result<bool, StoreError> {
+    pub(super) fn follow(&self, source: &dyn Readable) -> Result<bool, StoreError> {
         let mut is_shown = false;
         let is_there = source.look(&mut |sql| {
             is_shown = self.shows(sql)?;
@@ -119,7 +119,7 @@ impl FollowingIndex {
         if is_other || known == 0 || known < revision.forgotten {
             return self.read_all(sql, revision).map(Read::Anew);
         }
-        let since = [Value::Integer(known as i64)];
+        let since = [SqlValue::Integer(known as i64)];
         let mut profiles = Vec::new();
         let removed = all(sql, REMOVED_SPEAKERS, &since, |row| row.integer(0))?;
         let speakers = all(sql, CHANGED_SPEAKERS, &since, |row| {
@@ -136,7 +136,7 @@ impl FollowingIndex {
     /// Reads everything. This is fastest in the order in which the rows are stored.
     fn read_all(&self, sql: &dyn Sql, revision: Revision) -> Result<Index, StoreError> {
         let mut index = Index::default();
-        sql.query(CHANGED_SPEAKERS, &[Value::Integer(0)], &mut |row| {
+        sql.query(CHANGED_SPEAKERS, &[SqlValue::Integer(0)], &mut |row| {
             let (collection, id) = (identifier(row, 1)?, identifier(row, 2)?);
             index.put_speaker(row.integer(0)?, &collection, id, row.text(3)?);
             Ok(())

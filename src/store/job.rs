@@ -4,7 +4,7 @@ use super::error::StoreError;
 use super::writes::Transaction;
 
 /// A change that waits to be committed.
-pub(super) trait Job: Send {
+pub(super) trait WaitingChange: Send {
     /// Makes the change. An error undoes it.
     fn run(&mut self, transaction: &Transaction<'_>) -> Result<(), StoreError>;
 
@@ -13,19 +13,19 @@ pub(super) trait Job: Send {
 }
 
 /// A function that makes the change, and one that receives the outcome.
-pub(super) struct Task<W, T, D> {
+pub(super) struct CallbackChange<W, T, D> {
     work: Option<W>,
     outcome: Option<Result<T, StoreError>>,
     done: D,
 }
 
-impl<W, T, D> Task<W, T, D> {
+impl<W, T, D> CallbackChange<W, T, D> {
     pub(super) fn new(work: W, done: D) -> Self {
         Self { work: Some(work), outcome: None, done }
     }
 }
 
-impl<W, T, D> Job for Task<W, T, D>
+impl<W, T, D> WaitingChange for CallbackChange<W, T, D>
 where
     W: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send,
     T: Send,

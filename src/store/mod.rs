@@ -65,19 +65,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::embedding::{ModelId, UnitEmbedding};
-use crate::speakers::{Address, Enrolment, Found, Identifier, Speaker, Wanted};
+use crate::speakers::{Address, Enrolment, Found, Identifier, SearchOptions, Speaker};
 
 pub use error::{OpenError, StoreError};
 pub(crate) use place::folder_of;
 pub use place::{StoreConfig, StorePlace};
-pub use postgres::{Server, ServerError};
+pub use postgres::{PostgresServer, ServerError};
 pub use reads::{CollectionSummary, PageRequest, SpeakerPage, SpeakerVoice};
 pub use transfer::{CheckedImport, Conflict, ExportError, ImportError, ImportRules, Imported};
 pub use writes::{Created, Enrolled, NewSpeaker, Transaction};
 
 use database::Database;
 use follow::FollowingIndex;
-use job::{Job, Task};
+use job::{CallbackChange, WaitingChange};
 use sql::Sql;
 use writer::Writer;
 
@@ -91,7 +91,7 @@ pub struct Store {
     index: Arc<FollowingIndex>,
     max_speakers: usize,
     is_available: Arc<AtomicBool>,
-    jobs: Mutex<Option<SyncSender<Box<dyn Job>>>>,
+    jobs: Mutex<Option<SyncSender<Box<dyn WaitingChange>>>>,
     writer: Mutex<Option<JoinHandle<bool>>>,
     /// Whether another process has changed the database since the writer last checked.
     others_wrote: Arc<AtomicBool>,
@@ -102,9 +102,9 @@ impl Store {
     /// write. If a server does not respond, this is not an error: the store is unavailable until it does.
     pub fn open(place: &StorePlace, max_speakers: usize, models: Vec<ModelId>) -> Result<Self, OpenError> {
         let database: Arc<dyn Database> = match place {
-            StorePlace::File(path) => Arc::new(sqlite::Database::open(path)?),
-            StorePlace::Memory => Arc::new(sqlite::Database::in_memory()?),
-            StorePlace::Server(server) => Arc::new(postgres::Database::new(server.clone())),
+            StorePlace::File(path) => Arc::new(sqlite::SqliteDatabase::open(path)?),
+            StorePlace::Memory => Arc::new(sqlite::SqliteDatabase::in_memory()?),
+            StorePlace::Server(server) => Arc::new(postgres::PostgresDatabase::new(server.clone())),
         };
         let index = Arc::new(FollowingIndex::new(models));
         let is_available = Arc::new(AtomicBool::new(true));
@@ -154,7 +154,7 @@ impl Store {
         work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
         done: impl FnOnce(Result<T, StoreError>) + Send + 'static,
     ) {
-        let job: Box<dyn Job> = Box::new(Task::new(work, done));
+        let job: Box<dyn WaitingChange> = Box::new(CallbackChange::new(work, done));
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let unsent = match &*jobs {
             Some(jobs) => jobs.try_send(job).err().map(|unsent| match unsent {
@@ -222,14 +222,14 @@ impl Store {
     }
 
     /// Searches a collection for the speakers most similar to each voice, including all committed changes.
-    pub fn search(&self, probes: &[UnitEmbedding], wanted: &Wanted) -> Result<Vec<Found>, StoreError> {
+    pub fn search(&self, probes: &[UnitEmbedding], wanted: &SearchOptions) -> Result<Vec<Found>, StoreError> {
         self.follow()?;
         Ok(self.search_known(probes, wanted))
     }
 
     /// Like [`Store::search`], but includes only the changes that [`Store::follow`] has read. The time grows with the
     /// collection. The search never waits for the database.
-    pub fn search_known(&self, probes: &[UnitEmbedding], wanted: &Wanted) -> Vec<Found> {
+    pub fn search_known(&self, probes: &[UnitEmbedding], wanted: &SearchOptions) -> Vec<Found> {
         // The index is locked for each probe separately, so that a follower waits for at most one of them.
         probes.iter().map(|probe| self.index.get().search(probe, wanted)).collect()
     }

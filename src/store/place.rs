@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::postgres::Server;
+use super::postgres::PostgresServer;
 
 /// The location of the speaker store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub enum StorePlace {
     /// A file of SQLite.
     File(PathBuf),
     /// A PostgreSQL server.
-    Server(Server),
+    Server(PostgresServer),
     /// Memory, until the process ends.
     Memory,
 }

@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 use time::format_description::well_known::iso8601::{Config, EncodedConfig, Iso8601, TimePrecision};
 
 use super::error::StoreError;
-use super::sql::{Row, Sql, Value, all, codes, count, first, identifier, vector};
+use super::sql::{Row, Sql, SqlValue, all, codes, count, first, identifier, vector};
 use super::statements::{
     COLLECTIONS, ENROLMENT, ENROLMENT_COUNT, ENROLMENTS, ENROLMENTS_BY_MODEL, KEY, PROFILE,
     PROFILE_SUMMARIES, SPEAKER, SPEAKERS_AFTER,
@@ -83,8 +83,8 @@ pub(super) fn key_of(sql: &dyn Sql, address: &Address) -> Result<SpeakerKey, Sto
     first(sql, KEY, &values_of(address), |row| row.integer(0))?.ok_or_else(|| StoreError::no_speaker(address))
 }
 
-fn values_of(address: &Address) -> [Value<'_>; 2] {
-    [Value::Text(address.collection.as_str()), Value::Text(address.id.as_str())]
+fn values_of(address: &Address) -> [SqlValue<'_>; 2] {
+    [SqlValue::Text(address.collection.as_str()), SqlValue::Text(address.id.as_str())]
 }
 
 /// Reads the first columns of a row, in the order of `SPEAKER`.
@@ -112,7 +112,7 @@ pub(super) fn speaker(sql: &dyn Sql, address: &Address) -> Result<Speaker, Store
 
 /// Adds the counts to speakers.
 fn completed(sql: &dyn Sql, rows: Vec<SpeakerRow>) -> Result<Vec<Speaker>, StoreError> {
-    let keys: Vec<Vec<Value>> = rows.iter().map(|row| vec![Value::Integer(row.key)]).collect();
+    let keys: Vec<Vec<SqlValue>> = rows.iter().map(|row| vec![SqlValue::Integer(row.key)]).collect();
     let mut speakers: Vec<Speaker> = rows.into_iter().map(|row| row.speaker).collect();
     sql.query_many(ENROLMENT_COUNT, &keys, &mut |place, row| {
         speakers[place].enrolments = count(row, 0)?;
@@ -139,7 +139,8 @@ pub(super) fn speakers(
     let mut rows: Vec<SpeakerRow> = Vec::new();
     let mut after = after.clone();
     loop {
-        let values = [Value::Text(collection.as_str()), Value::Text(&after), Value::Integer(at_once as i64)];
+        let values =
+            [SqlValue::Text(collection.as_str()), SqlValue::Text(&after), SqlValue::Integer(at_once as i64)];
         let (mut n_read, mut last) = (0, None);
         sql.query(SPEAKERS_AFTER, &values, &mut |row| {
             n_read += 1;
@@ -168,7 +169,7 @@ pub(super) fn voice(sql: &dyn Sql, address: &Address, model: &ModelId) -> Result
 }
 
 fn profile(sql: &dyn Sql, key: SpeakerKey, fingerprint: &str) -> Result<Option<Profile>, StoreError> {
-    first(sql, PROFILE, &[Value::Integer(key), Value::Text(fingerprint)], |row| {
+    first(sql, PROFILE, &[SqlValue::Integer(key), SqlValue::Text(fingerprint)], |row| {
         Ok(Profile {
             vector: vector(row, 0)?,
             seconds: row.real(1)?.unwrap_or_default(),
@@ -182,7 +183,7 @@ fn profile(sql: &dyn Sql, key: SpeakerKey, fingerprint: &str) -> Result<Option<P
 /// Returns a speaker's enrolments in the order in which they were made.
 pub(super) fn enrolments(sql: &dyn Sql, address: &Address) -> Result<Vec<Enrolment>, StoreError> {
     let key = key_of(sql, address)?;
-    all(sql, ENROLMENTS, &[Value::Integer(key)], enrolment_of)
+    all(sql, ENROLMENTS, &[SqlValue::Integer(key)], enrolment_of)
 }
 
 /// Returns one of a speaker's enrolments.
@@ -207,7 +208,7 @@ pub(super) fn first_of_enrolment<T>(
     if id.contains('\0') {
         return Err(not_found());
     }
-    first(sql, statement, &[Value::Integer(key), Value::Text(id)], read)?.ok_or_else(not_found)
+    first(sql, statement, &[SqlValue::Integer(key), SqlValue::Text(id)], read)?.ok_or_else(not_found)
 }
 
 fn enrolment_of(row: &dyn Row) -> Result<Enrolment, StoreError> {

@@ -6,13 +6,13 @@ use crate::store::error::StoreError;
 /// A connection to a database.
 pub(super) trait Sql {
     /// Runs a statement, and returns how many rows it has changed.
-    fn execute(&self, statement: &'static str, values: &[Value<'_>]) -> Result<usize, StoreError>;
+    fn execute(&self, statement: &'static str, values: &[SqlValue<'_>]) -> Result<usize, StoreError>;
 
     /// Runs a statement, and passes on its rows as they arrive. `each` must not use the connection.
     fn query(
         &self,
         statement: &'static str,
-        values: &[Value<'_>],
+        values: &[SqlValue<'_>],
         each: &mut dyn FnMut(&dyn Row) -> Result<(), StoreError>,
     ) -> Result<(), StoreError>;
 
@@ -20,7 +20,7 @@ pub(super) trait Sql {
     fn query_many(
         &self,
         statement: &'static str,
-        sets: &[Vec<Value<'_>>],
+        sets: &[Vec<SqlValue<'_>>],
         each: &mut dyn FnMut(usize, &dyn Row) -> Result<(), StoreError>,
     ) -> Result<(), StoreError>;
 
@@ -47,7 +47,7 @@ pub(super) struct Revision {
 
 /// A value of a statement.
 #[derive(Clone, Debug)]
-pub(super) enum Value<'a> {
+pub(super) enum SqlValue<'a> {
     Integer(i64),
     Real(Option<f64>),
     Text(&'a str),
@@ -66,7 +66,7 @@ pub(super) trait Row {
 pub(super) fn first<T>(
     sql: &dyn Sql,
     statement: &'static str,
-    values: &[Value<'_>],
+    values: &[SqlValue<'_>],
     mut read: impl FnMut(&dyn Row) -> Result<T, StoreError>,
 ) -> Result<Option<T>, StoreError> {
     let mut found = None;
@@ -83,7 +83,7 @@ pub(super) fn first<T>(
 pub(super) fn one<T>(
     sql: &dyn Sql,
     statement: &'static str,
-    values: &[Value<'_>],
+    values: &[SqlValue<'_>],
     read: impl FnMut(&dyn Row) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     first(sql, statement, values, read)?
@@ -94,7 +94,7 @@ pub(super) fn one<T>(
 pub(super) fn all<T>(
     sql: &dyn Sql,
     statement: &'static str,
-    values: &[Value<'_>],
+    values: &[SqlValue<'_>],
     mut read: impl FnMut(&dyn Row) -> Result<T, StoreError>,
 ) -> Result<Vec<T>, StoreError> {
     let mut rows = Vec::new();

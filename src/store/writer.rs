@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::database::{Database, Writable};
 use super::error::StoreError;
 use super::follow::FollowingIndex;
-use super::job::Job;
+use super::job::WaitingChange;
 use super::reads::now;
 use super::statements::TOUCH_STATE;
 use super::writes::Transaction;
@@ -42,7 +42,7 @@ pub(super) struct Writer {
 }
 
 /// The state of the writer thread.
-struct State {
+struct WriterState {
     connection: Option<Box<dyn Writable>>,
     /// Whether removed data may not be overwritten yet.
     must_erase: bool,
@@ -50,9 +50,9 @@ struct State {
 
 impl Writer {
     /// Runs jobs until the channel is closed, and then erases. Returns whether all removed data is erased.
-    pub(super) fn run(self, jobs: &Receiver<Box<dyn Job>>) -> bool {
+    pub(super) fn run(self, jobs: &Receiver<Box<dyn WaitingChange>>) -> bool {
         // Data that an earlier process removed may still be in the log.
-        let mut state = State { connection: None, must_erase: self.database.may_hold_removed() };
+        let mut state = WriterState { connection: None, must_erase: self.database.may_hold_removed() };
         loop {
             let patience = if state.must_erase { ERASE_EVERY } else { PROBE_EVERY };
             match jobs.recv_timeout(patience) {
@@ -81,7 +81,7 @@ impl Writer {
     }
 
     /// Continues after a panic (a bug, which the panic hook has logged). Without this thread, every later change would be lost.
-    fn survive(&self, state: &mut State, work: impl FnOnce(&mut State)) {
+    fn survive(&self, state: &mut WriterState, work: impl FnOnce(&mut WriterState)) {
         if catch_unwind(AssertUnwindSafe(|| work(state))).is_err() {
             self.is_available.store(false, Ordering::Relaxed);
             state.connection = None;
@@ -90,7 +90,7 @@ impl Writer {
     }
 
     /// Commits changes together, and reports their outcomes.
-    fn commit(&self, state: &mut State, mut batch: Vec<Box<dyn Job>>) {
+    fn commit(&self, state: &mut WriterState, mut batch: Vec<Box<dyn WaitingChange>>) {
         let committed = self.try_commit(state, |transaction| {
             transaction.sql.batch("SAVEPOINT change")?;
             batch.iter_mut().try_for_each(|job| behind_savepoint(transaction, job.as_mut()))
@@ -104,7 +104,7 @@ impl Writer {
 
     fn try_commit(
         &self,
-        state: &mut State,
+        state: &mut WriterState,
         work: impl FnMut(&Transaction<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let outcome = self.transact(state, work);
@@ -123,7 +123,7 @@ impl Writer {
 
     fn transact(
         &self,
-        state: &mut State,
+        state: &mut WriterState,
         mut work: impl FnMut(&Transaction<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         if state.connection.is_none() {
@@ -157,7 +157,7 @@ impl Writer {
     }
 
     /// Runs if no change has arrived for a while: checks whether the store is available again, and erases.
-    fn wait_no_longer(&self, state: &mut State) {
+    fn wait_no_longer(&self, state: &mut WriterState) {
         if !self.is_available.load(Ordering::Relaxed) {
             // The outcome is kept as the store's state.
             let _ = self.try_commit(state, |transaction| transaction.sql.execute(TOUCH_STATE, &[]).map(drop));
@@ -167,14 +167,14 @@ impl Writer {
     }
 
     /// Checks for changes of other processes. A process that removed data may have ended before it erased the data.
-    fn look_at_others(&self, state: &mut State) {
+    fn look_at_others(&self, state: &mut WriterState) {
         let followed = self.index.follow(self.database.as_ref());
         let others_wrote = self.others_wrote.swap(false, Ordering::Relaxed) || matches!(followed, Ok(true));
         state.must_erase |= others_wrote && self.database.may_hold_removed();
     }
 
     /// Overwrites removed data. This is impossible while a reader uses an older state, and is then tried again later.
-    fn erase(&self, state: &mut State) {
+    fn erase(&self, state: &mut WriterState) {
         if !state.must_erase {
             return;
         }
@@ -188,7 +188,7 @@ impl Writer {
 
 /// Makes a change, and rolls it back to the savepoint if it fails. In both cases, a savepoint is set afterwards. A returned
 /// error is an error of the store itself.
-fn behind_savepoint(transaction: &Transaction<'_>, job: &mut dyn Job) -> Result<(), StoreError> {
+fn behind_savepoint(transaction: &Transaction<'_>, job: &mut dyn WaitingChange) -> Result<(), StoreError> {
     let has_removed = transaction.has_removed.get();
     match catch_unwind(AssertUnwindSafe(|| job.run(transaction))) {
         Ok(Ok(())) => transaction.sql.batch("RELEASE SAVEPOINT change; SAVEPOINT change"),

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::error::StoreError;
 use super::reads::{enrolment_by_id, first_of_enrolment, key_of, row_of, speaker, timestamp};
-use super::sql::{Row, Sql, Value, all, bytes_of, codes, count, first, identifier, one, vector};
+use super::sql::{Row, Sql, SqlValue, all, bytes_of, codes, count, first, identifier, one, vector};
 use super::statements::{
     ADD_ENROLMENT, ADD_MODEL, ADD_SPEAKER, BY_DIGEST, CHANGE_SPEAKER, COUNT_SPEAKERS, ENROLMENT_COUNT,
     FORGET_REMOVALS, MODEL, MODEL_OF_ENROLMENT, MODELS_OF_SPEAKER, MOVE_ENROLMENT, MOVE_ENROLMENTS,
@@ -16,8 +16,8 @@ use super::statements::{
     REMOVE_ENROLMENTS, REMOVE_PROFILE, REMOVE_SPEAKER, SAMPLES, SET_FORGOTTEN, SET_PROFILE, TOUCH_SPEAKER,
 };
 use crate::speakers::{
-    Address, Details, Enrolment, EnrolmentRules, Identifier, Metadata, ModelSummary, Profile, Sample,
-    Speaker, SpeakerKey, SpeakerName, Voice, check,
+    Address, Details, Enrolment, EnrolmentRules, Identifier, Metadata, ModelSummary, NewVoice, Profile,
+    Sample, Speaker, SpeakerKey, SpeakerName, check,
 };
 
 /// The number of changes for which removals are recorded. An index that is further behind reads everything again.
@@ -46,7 +46,7 @@ pub struct NewSpeaker {
     /// Name and metadata.
     pub details: Details,
     /// The voices to enrol.
-    pub voices: Vec<Voice>,
+    pub voices: Vec<NewVoice>,
 }
 
 /// A speaker that was created, or already existed as requested.
@@ -85,7 +85,7 @@ struct ModelSoFar {
 }
 
 /// An existing enrolment, and its speaker.
-pub(super) struct Known {
+pub(super) struct KnownEnrolment {
     enrolment: String,
     pub(super) key: SpeakerKey,
     pub(super) speaker: Identifier,
@@ -93,7 +93,7 @@ pub(super) struct Known {
     fingerprint: String,
 }
 
-impl Known {
+impl KnownEnrolment {
     /// Reads a row of [`BY_DIGEST`].
     pub(super) fn from_row(row: &dyn Row) -> Result<Self, StoreError> {
         Ok(Self {
@@ -127,13 +127,13 @@ impl Transaction<'_> {
         let address = Address { collection: new.collection.clone(), id };
         let Details { name, metadata } = &new.details;
         let values = [
-            Value::Text(address.collection.as_str()),
-            Value::Text(address.id.as_str()),
-            Value::Text(name.as_str()),
-            Value::Text(metadata.as_str()),
-            Value::Integer(self.now),
-            Value::Integer(self.now),
-            Value::Integer(revision),
+            SqlValue::Text(address.collection.as_str()),
+            SqlValue::Text(address.id.as_str()),
+            SqlValue::Text(name.as_str()),
+            SqlValue::Text(metadata.as_str()),
+            SqlValue::Integer(self.now),
+            SqlValue::Integer(self.now),
+            SqlValue::Integer(revision),
         ];
         let key = one(self.sql, ADD_SPEAKER, &values, |row| row.integer(0))?;
         let mut so_far = SoFar::default();
@@ -162,7 +162,7 @@ impl Transaction<'_> {
     }
 
     fn created_before(&self, new: &NewSpeaker) -> Result<Option<Speaker>, StoreError> {
-        let find_known = |voice: &Voice| self.find_known(&new.collection, voice);
+        let find_known = |voice: &NewVoice| self.find_known(&new.collection, voice);
         let id = match (&new.id, new.voices.first()) {
             (Some(id), _) => id.clone(),
             (None, Some(voice)) => match find_known(voice)? {
@@ -202,11 +202,11 @@ impl Transaction<'_> {
         let is_change = *name != row.speaker.name || *metadata != row.speaker.metadata;
         if is_change {
             let values = [
-                Value::Integer(row.key),
-                Value::Text(name.as_str()),
-                Value::Text(metadata.as_str()),
-                Value::Integer(self.now),
-                Value::Integer(self.raise_revision(0)?.0),
+                SqlValue::Integer(row.key),
+                SqlValue::Text(name.as_str()),
+                SqlValue::Text(metadata.as_str()),
+                SqlValue::Integer(self.now),
+                SqlValue::Integer(self.raise_revision(0)?.0),
             ];
             self.sql.execute(CHANGE_SPEAKER, &values)?;
         }
@@ -221,13 +221,13 @@ impl Transaction<'_> {
 
     /// Removes several speakers.
     pub(super) fn remove_all(&self, keys: impl IntoIterator<Item = SpeakerKey>) -> Result<(), StoreError> {
-        let keys: Vec<Vec<Value>> = keys.into_iter().map(|key| vec![Value::Integer(key)]).collect();
+        let keys: Vec<Vec<SqlValue>> = keys.into_iter().map(|key| vec![SqlValue::Integer(key)]).collect();
         if keys.is_empty() {
             return Ok(());
         }
         let (revision, _) = self.raise_revision(-(keys.len() as i64))?;
-        let removals: Vec<Vec<Value>> =
-            keys.iter().map(|key| [vec![Value::Integer(revision)], key.clone()].concat()).collect();
+        let removals: Vec<Vec<SqlValue>> =
+            keys.iter().map(|key| [vec![SqlValue::Integer(revision)], key.clone()].concat()).collect();
         self.sql.query_many(REMEMBER_REMOVAL, &removals, &mut |_, _| Ok(()))?;
         self.sql.query_many(REMOVE_SPEAKER, &keys, &mut |_, _| Ok(()))?;
         self.removed(revision)
@@ -236,20 +236,21 @@ impl Transaction<'_> {
     /// Removes all speakers of a collection. Returns their number.
     pub fn remove_collection(&self, collection: &Identifier) -> Result<usize, StoreError> {
         let (revision, _) = self.raise_revision(0)?;
-        let of_collection = Value::Text(collection.as_str());
-        let n = self.sql.execute(REMEMBER_COLLECTION, &[of_collection.clone(), Value::Integer(revision)])?;
+        let of_collection = SqlValue::Text(collection.as_str());
+        let n =
+            self.sql.execute(REMEMBER_COLLECTION, &[of_collection.clone(), SqlValue::Integer(revision)])?;
         if n == 0 {
             return Err(StoreError::CollectionNotFound { collection: collection.to_string() });
         }
         self.sql.execute(REMOVE_COLLECTION, &[of_collection])?;
-        self.sql.execute(COUNT_SPEAKERS, &[Value::Integer(-(n as i64))])?;
+        self.sql.execute(COUNT_SPEAKERS, &[SqlValue::Integer(-(n as i64))])?;
         self.removed(revision)?;
         Ok(n)
     }
 
     fn removed(&self, revision: i64) -> Result<(), StoreError> {
         self.has_removed.set(true);
-        let forgotten = [Value::Integer(revision - REMEMBERED_CHANGES)];
+        let forgotten = [SqlValue::Integer(revision - REMEMBERED_CHANGES)];
         if revision > REMEMBERED_CHANGES && self.sql.execute(FORGET_REMOVALS, &forgotten)? > 0 {
             self.sql.execute(SET_FORGOTTEN, &forgotten)?;
         }
@@ -260,7 +261,7 @@ impl Transaction<'_> {
     pub fn enrol(
         &self,
         address: &Address,
-        voice: &Voice,
+        voice: &NewVoice,
         rules: &EnrolmentRules,
     ) -> Result<Enrolled, StoreError> {
         let key = key_of(self.sql, address)?;
@@ -287,7 +288,7 @@ impl Transaction<'_> {
         &self,
         key: SpeakerKey,
         collection: &Identifier,
-        voice: &Voice,
+        voice: &NewVoice,
         rules: &EnrolmentRules,
         so_far: &mut SoFar,
     ) -> Result<Enrolled, StoreError> {
@@ -313,15 +314,15 @@ impl Transaction<'_> {
         let components: Vec<f32> = voice.embedding.components().iter().map(|c| *c as f32).collect();
         let (vector, warnings) = (bytes_of(&components), voice.warnings.join(" "));
         let values = [
-            Value::Integer(key),
-            Value::Text(&id),
-            Value::Integer(of_model.key),
-            Value::Bytes(&voice.digest),
-            Value::Bytes(&vector),
-            Value::Real(voice.speech_seconds),
-            Value::Real(similarity),
-            Value::Text(&warnings),
-            Value::Integer(self.now),
+            SqlValue::Integer(key),
+            SqlValue::Text(&id),
+            SqlValue::Integer(of_model.key),
+            SqlValue::Bytes(&voice.digest),
+            SqlValue::Bytes(&vector),
+            SqlValue::Real(voice.speech_seconds),
+            SqlValue::Real(similarity),
+            SqlValue::Text(&warnings),
+            SqlValue::Integer(self.now),
         ];
         self.sql.execute(ADD_ENROLMENT, &values)?;
         so_far.enrolments += 1;
@@ -345,7 +346,7 @@ impl Transaction<'_> {
     pub fn remove_enrolment(&self, address: &Address, enrolment: &str) -> Result<(), StoreError> {
         let key = key_of(self.sql, address)?;
         let model = self.model_of(key, enrolment)?;
-        self.sql.execute(REMOVE_ENROLMENT, &[Value::Integer(key), Value::Text(enrolment)])?;
+        self.sql.execute(REMOVE_ENROLMENT, &[SqlValue::Integer(key), SqlValue::Text(enrolment)])?;
         self.has_removed.set(true);
         self.refresh(key, model)?;
         self.touch(key)
@@ -355,7 +356,7 @@ impl Transaction<'_> {
     pub fn remove_enrolments(&self, address: &Address) -> Result<usize, StoreError> {
         let key = key_of(self.sql, address)?;
         let models = self.models_of(key)?;
-        let n = self.sql.execute(REMOVE_ENROLMENTS, &[Value::Integer(key)])?;
+        let n = self.sql.execute(REMOVE_ENROLMENTS, &[SqlValue::Integer(key)])?;
         if n > 0 {
             self.has_removed.set(true);
             models.into_iter().try_for_each(|model| self.refresh(key, model))?;
@@ -377,7 +378,7 @@ impl Transaction<'_> {
         let model = self.model_of(from, enrolment)?;
         if from != target {
             check_room(self.enrolment_count(target)? + 1)?;
-            let values = [Value::Integer(from), Value::Text(enrolment), Value::Integer(target)];
+            let values = [SqlValue::Integer(from), SqlValue::Text(enrolment), SqlValue::Integer(target)];
             self.sql.execute(MOVE_ENROLMENT, &values)?;
             for key in [from, target] {
                 self.refresh(key, model)?;
@@ -395,7 +396,7 @@ impl Transaction<'_> {
         if from != target {
             let models = self.models_of(from)?;
             check_room(self.enrolment_count(target)? + self.enrolment_count(from)?)?;
-            self.sql.execute(MOVE_ENROLMENTS, &[Value::Integer(from), Value::Integer(target)])?;
+            self.sql.execute(MOVE_ENROLMENTS, &[SqlValue::Integer(from), SqlValue::Integer(target)])?;
             self.remove_all([from])?;
             models.into_iter().try_for_each(|model| self.refresh(target, model))?;
             self.touch(target)?;
@@ -404,11 +405,15 @@ impl Transaction<'_> {
     }
 
     /// Returns the enrolment of the same voice by the same model in a collection.
-    fn find_known(&self, collection: &Identifier, voice: &Voice) -> Result<Option<Known>, StoreError> {
+    fn find_known(
+        &self,
+        collection: &Identifier,
+        voice: &NewVoice,
+    ) -> Result<Option<KnownEnrolment>, StoreError> {
         let fingerprint = voice.embedding.model().fingerprint();
         let mut found = None;
-        self.sql.query(BY_DIGEST, &[Value::Bytes(&voice.digest)], &mut |row| {
-            let known = Known::from_row(row)?;
+        self.sql.query(BY_DIGEST, &[SqlValue::Bytes(&voice.digest)], &mut |row| {
+            let known = KnownEnrolment::from_row(row)?;
             if known.is_of(collection, fingerprint) {
                 found = Some(known);
             }
@@ -418,7 +423,7 @@ impl Transaction<'_> {
     }
 
     fn enrolment_count(&self, key: SpeakerKey) -> Result<usize, StoreError> {
-        one(self.sql, ENROLMENT_COUNT, &[Value::Integer(key)], |row| count(row, 0))
+        one(self.sql, ENROLMENT_COUNT, &[SqlValue::Integer(key)], |row| count(row, 0))
     }
 
     /// Recomputes a speaker's profile for a model.
@@ -429,7 +434,7 @@ impl Transaction<'_> {
 
     /// Returns a speaker's enrolments of a model, in the order in which they were made.
     fn samples(&self, key: SpeakerKey, model: i64) -> Result<Vec<Sample>, StoreError> {
-        all(self.sql, SAMPLES, &[Value::Integer(key), Value::Integer(model)], |row| {
+        all(self.sql, SAMPLES, &[SqlValue::Integer(key), SqlValue::Integer(model)], |row| {
             let warnings = codes(row, 2)?.map(str::to_owned).collect();
             Ok(Sample { vector: vector(row, 0)?, speech_seconds: row.real(1)?, warnings })
         })
@@ -443,7 +448,7 @@ impl Transaction<'_> {
         samples: &[Sample],
     ) -> Result<Option<Profile>, StoreError> {
         let Some(profile) = Profile::from_samples(samples) else {
-            self.sql.execute(REMOVE_PROFILE, &[Value::Integer(key), Value::Integer(model)])?;
+            self.sql.execute(REMOVE_PROFILE, &[SqlValue::Integer(key), SqlValue::Integer(model)])?;
             return Ok(None);
         };
         let row = ProfileRow::from_profile(profile);
@@ -453,23 +458,23 @@ impl Transaction<'_> {
 
     fn touch(&self, key: SpeakerKey) -> Result<(), StoreError> {
         let (revision, _) = self.raise_revision(0)?;
-        let values = [Value::Integer(key), Value::Integer(self.now), Value::Integer(revision)];
+        let values = [SqlValue::Integer(key), SqlValue::Integer(self.now), SqlValue::Integer(revision)];
         self.sql.execute(TOUCH_SPEAKER, &values)?;
         Ok(())
     }
 
     /// Returns the revision of this change, and the number of speakers after adding `more_speakers`.
     pub(super) fn raise_revision(&self, more_speakers: i64) -> Result<(i64, usize), StoreError> {
-        let values = [Value::Integer(more_speakers)];
+        let values = [SqlValue::Integer(more_speakers)];
         one(self.sql, RAISE_REVISION, &values, |row| Ok((row.integer(0)?, count(row, 1)?)))
     }
 
     pub(super) fn model_key(&self, fingerprint: &str, dimension: usize) -> Result<i64, StoreError> {
-        let by_fingerprint = [Value::Text(fingerprint)];
+        let by_fingerprint = [SqlValue::Text(fingerprint)];
         if let Some(key) = first(self.sql, MODEL, &by_fingerprint, |row| row.integer(0))? {
             return Ok(key);
         }
-        self.sql.execute(ADD_MODEL, &[Value::Text(fingerprint), Value::Integer(dimension as i64)])?;
+        self.sql.execute(ADD_MODEL, &[SqlValue::Text(fingerprint), SqlValue::Integer(dimension as i64)])?;
         one(self.sql, MODEL, &by_fingerprint, |row| row.integer(0))
     }
 
@@ -478,7 +483,7 @@ impl Transaction<'_> {
     }
 
     fn models_of(&self, key: SpeakerKey) -> Result<Vec<i64>, StoreError> {
-        all(self.sql, MODELS_OF_SPEAKER, &[Value::Integer(key)], |row| row.integer(0))
+        all(self.sql, MODELS_OF_SPEAKER, &[SqlValue::Integer(key)], |row| row.integer(0))
     }
 }
 
@@ -500,15 +505,15 @@ impl ProfileRow {
         Self { vector: bytes_of(&profile.vector), warnings, profile }
     }
 
-    pub(super) fn values(&self, key: SpeakerKey, model: i64) -> Vec<Value<'_>> {
+    pub(super) fn values(&self, key: SpeakerKey, model: i64) -> Vec<SqlValue<'_>> {
         vec![
-            Value::Integer(key),
-            Value::Integer(model),
-            Value::Bytes(&self.vector),
-            Value::Real(Some(self.profile.seconds)),
-            Value::Integer(self.profile.enrolments as i64),
-            Value::Integer(self.profile.without_seconds as i64),
-            Value::Text(&self.warnings),
+            SqlValue::Integer(key),
+            SqlValue::Integer(model),
+            SqlValue::Bytes(&self.vector),
+            SqlValue::Real(Some(self.profile.seconds)),
+            SqlValue::Integer(self.profile.enrolments as i64),
+            SqlValue::Integer(self.profile.without_seconds as i64),
+            SqlValue::Text(&self.warnings),
         ]
     }
 }

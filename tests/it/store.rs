@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use voice_embedding_service::calibration::Evidence;
 use voice_embedding_service::embedding::{Embedding, ModelId};
-use voice_embedding_service::speakers::{Address, Details, EnrolmentRules, Identifier, Index, Voice, Wanted};
+use voice_embedding_service::speakers::{
+    Address, Details, EnrolmentRules, Identifier, Index, NewVoice, SearchOptions,
+};
 use voice_embedding_service::store::{NewSpeaker, Store, StoreError, StorePlace};
 
 use super::support::{
@@ -49,11 +51,11 @@ fn address(id: &str) -> Address {
     Address { collection: Identifier::default_collection(), id: id.parse().unwrap() }
 }
 
-fn made_up(model: &ModelId, seed: u64) -> Voice {
+fn made_up(model: &ModelId, seed: u64) -> NewVoice {
     let components = components(seed).iter().map(|c| f64::from(*c)).collect();
     let mut digest = [0; 32];
     digest[..8].copy_from_slice(&seed.to_le_bytes());
-    Voice {
+    NewVoice {
         digest,
         embedding: Embedding::new(model, components).unwrap().try_into().unwrap(),
         speech_seconds: Some(5.0),
@@ -61,7 +63,7 @@ fn made_up(model: &ModelId, seed: u64) -> Voice {
     }
 }
 
-fn new_speaker(id: &str, voices: Vec<Voice>) -> NewSpeaker {
+fn new_speaker(id: &str, voices: Vec<NewVoice>) -> NewSpeaker {
     let Address { collection, id } = address(id);
     NewSpeaker { collection, id: Some(id), details: Details::default(), voices }
 }
@@ -297,7 +299,7 @@ fn assert_agrees(file: &Path) {
     }
     for seed in 0..20 {
         let probe = made_up(&model(), seed).embedding;
-        let wanted = Wanted { collection: Identifier::default_collection(), top: 5, except: None };
+        let wanted = SearchOptions { collection: Identifier::default_collection(), top: 5, except: None };
         let expected = anew.search(&probe, &wanted);
         let found = store.search(&[probe], &wanted).unwrap().remove(0);
         assert_eq!((found.searched, found.speakers), (expected.searched, expected.speakers));
@@ -721,14 +723,14 @@ fn a_database_that_becomes_newer_is_left_alone() {
 #[test]
 fn a_database_of_the_first_version_learns_its_profiles_warnings() {
     let (_folder, file) = place();
-    let with = |seed: u64, warnings: &[&str]| Voice {
+    let with = |seed: u64, warnings: &[&str]| NewVoice {
         warnings: warnings.iter().map(|code| (*code).to_owned()).collect(),
         ..made_up(&model(), seed)
     };
     let store = Store::open(&StorePlace::File(file.clone()), 10, vec![model()]).unwrap();
     let phone = new_speaker("phone", vec![with(1, &["short_speech", "narrowband"]), with(2, &[])]);
     let clean = new_speaker("clean", vec![with(3, &[])]);
-    let of_unknown = |seed| Voice { speech_seconds: None, ..made_up(&model(), seed) };
+    let of_unknown = |seed| NewVoice { speech_seconds: None, ..made_up(&model(), seed) };
     let partly = new_speaker("partly", vec![with(4, &[]), of_unknown(5)]);
     store.write_and_wait(move |t| t.create(&partly, &FORCED)).unwrap();
     store.write_and_wait(move |t| t.create(&phone, &FORCED)).unwrap();
@@ -742,7 +744,7 @@ fn a_database_of_the_first_version_learns_its_profiles_warnings() {
     assert_eq!(Vec::from_iter(warnings("phone")), ["narrowband", "short_speech"]);
     assert_eq!(Vec::from_iter(warnings("clean")), Vec::<String>::new());
     let probe = with(1, &[]).embedding;
-    let wanted = Wanted { collection: Identifier::default_collection(), top: 3, except: None };
+    let wanted = SearchOptions { collection: Identifier::default_collection(), top: 3, except: None };
     let found = store.search(&[probe], &wanted).unwrap().remove(0);
     let evidence = |warnings: &[&str], enrolments| {
         Evidence::new(Some(5.0 * enrolments as f64), warnings.iter().copied(), enrolments)
@@ -901,7 +903,7 @@ fn a_process_that_slept_for_long_catches_up() {
     let (_folder, file) = place();
     let open = || Store::open(&StorePlace::File(file.clone()), 1_000, vec![model()]).unwrap();
     let (busy, sleeper) = (open(), open());
-    let wanted = Wanted { collection: Identifier::default_collection(), top: 3, except: None };
+    let wanted = SearchOptions { collection: Identifier::default_collection(), top: 3, except: None };
     let probe = |seed| [made_up(&model(), seed).embedding];
     let create = |store: &Store, id: &'static str, seed: u64| {
         store

@@ -13,7 +13,7 @@ use super::error::AudioError;
 const SEARCH_BYTES: usize = 1 << 18;
 
 /// Reads the frames of a file or of a track's samples.
-pub(super) struct Frames<'a> {
+pub(super) struct AmrFrames<'a> {
     container: &'static str,
     data: Cow<'a, [u8]>,
     at: usize,
@@ -22,7 +22,7 @@ pub(super) struct Frames<'a> {
     truncated: bool,
 }
 
-impl<'a> Frames<'a> {
+impl<'a> AmrFrames<'a> {
     pub(super) fn new(container: &'static str, kind: AmrKind, data: Cow<'a, [u8]>) -> Self {
         let part = Part { codec: Codec::Amr(kind), heard: Heard::ALL };
         Self { container, data, at: 0, part: Some(part), kind, truncated: false }
@@ -35,7 +35,7 @@ impl<'a> Frames<'a> {
     }
 }
 
-impl<'a> Demux<'a> for Frames<'a> {
+impl<'a> Demux<'a> for AmrFrames<'a> {
     fn container(&self) -> &'static str {
         self.container
     }

@@ -88,7 +88,7 @@ impl Description {
         }
         let codec = match &self.format {
             b".mp1" | b".mp2" | b".mp3" => {
-                return Ok(Box::new(mpeg::Frames::found_in(data.into(), truncated)?));
+                return Ok(Box::new(mpeg::MpegFrames::found_in(data.into(), truncated)?));
             }
             b"aac " => {
                 let config = read_descriptors(cookie).and_then(|(_, config)| config).unwrap_or(cookie);

@@ -66,7 +66,7 @@ pub(super) fn read_metadata(file: &[u8], start: usize) -> Option<(StreamInfo<'_>
 /// A frame begins with a header whose checksum is correct. It ends where the frame's checksum is correct and another
 /// header, another file, a tag or the end of the file follows. After damage, the reader searches for the next whole
 /// frame.
-pub(super) struct Frames<'a> {
+pub(super) struct FlacFrames<'a> {
     file: &'a [u8],
     at: usize,
     /// Number of samples that the part still lacks according to its STREAMINFO.
@@ -74,13 +74,13 @@ pub(super) struct Frames<'a> {
     max_frame_bytes: usize,
     /// Number of further positions that may look like a frame without being one.
     bad_frames_left: usize,
-    state: State,
+    state: FrameState,
     found_any: bool,
     truncated: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+enum FrameState {
     /// A marker is expected at the current position.
     Marker,
     /// A frame is expected at the current position.
@@ -90,7 +90,7 @@ enum State {
     Ended,
 }
 
-impl<'a> Frames<'a> {
+impl<'a> FlacFrames<'a> {
     /// Creates a reader for the file whose marker is at `start`.
     pub(super) fn new(file: &'a [u8], start: usize) -> Self {
         Self {
@@ -99,7 +99,7 @@ impl<'a> Frames<'a> {
             n_missing: 0,
             max_frame_bytes: MAX_FRAME_BYTES,
             bad_frames_left: MAX_BAD_FRAMES,
-            state: State::Marker,
+            state: FrameState::Marker,
             found_any: false,
             truncated: false,
         }
@@ -129,59 +129,59 @@ impl<'a> Frames<'a> {
                 continue;
             }
             if self.bad_frames_left == 0 {
-                self.state = State::Ended;
+                self.state = FrameState::Ended;
                 return None;
             }
             self.at = at;
             if let Some(frame) = self.frame() {
-                self.state = State::Frames;
+                self.state = FrameState::Frames;
                 return Some(Item::Packet(frame.into()));
             }
             self.at = begin;
         }
         let next = from + SEARCH_BYTES - 1;
-        self.state = if next < self.file.len() { State::Damage(next) } else { State::Ended };
+        self.state = if next < self.file.len() { FrameState::Damage(next) } else { FrameState::Ended };
         None
     }
 }
 
-impl<'a> Demux<'a> for Frames<'a> {
+impl<'a> Demux<'a> for FlacFrames<'a> {
     fn container(&self) -> &'static str {
         "FLAC"
     }
 
     fn next(&mut self) -> Result<Option<Item<'a>>, AudioError> {
         match self.state {
-            State::Marker => {
+            FrameState::Marker => {
                 if let Some((info, begin)) = read_metadata(self.file, self.at) {
                     self.at = begin;
                     self.n_missing = info.n_samples.unwrap_or(0);
                     self.max_frame_bytes = info.max_frame_bytes;
-                    self.state = State::Frames;
+                    self.state = FrameState::Frames;
                     let codec = Codec::Flac(info.block.to_vec());
                     return Ok(Some(Item::Part(Part { codec, heard: Heard::ALL })));
                 }
                 self.truncated = true;
-                self.state = State::Ended;
+                self.state = FrameState::Ended;
             }
-            State::Frames => {
+            FrameState::Frames => {
                 if let Some(frame) = self.frame() {
                     return Ok(Some(Item::Packet(frame.into())));
                 }
                 if Bytes(self.file).has(self.at, MARKER) {
                     self.truncated |= self.n_missing > 0;
-                    self.state = State::Marker;
+                    self.state = FrameState::Marker;
                     return Ok(Some(Item::End { padding: 0 }));
                 }
-                self.state = State::Damage(self.at);
+                self.state = FrameState::Damage(self.at);
                 return Ok(Some(Item::Searching));
             }
-            State::Damage(from) => {
+            FrameState::Damage(from) => {
                 if let Some(frame) = self.next_frame(from) {
                     self.truncated = true;
                     return Ok(Some(frame));
                 }
-                if let State::Damage(_) = self.state {
+                if let FrameState::Damage(_) = self.state {
                     return Ok(Some(Item::Searching));
                 }
                 // The file ends within a frame or lacks samples that it announces.
@@ -189,7 +189,7 @@ impl<'a> Demux<'a> for Frames<'a> {
                 self.truncated |= ends_in_frame || self.n_missing > 0;
                 return Ok(Some(Item::End { padding: 0 }));
             }
-            State::Ended => {}
+            FrameState::Ended => {}
         }
         if self.found_any {
             Ok(None)

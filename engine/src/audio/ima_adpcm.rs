@@ -23,12 +23,12 @@ const MOVES: [i32; 8] = [-1, -1, -1, -1, 2, 4, 6, 8];
 const WORD: usize = 4;
 
 /// The state of a channel.
-struct Channel {
+struct AdpcmChannel {
     sample: i32,
     step: i32,
 }
 
-impl Channel {
+impl AdpcmChannel {
     fn next(&mut self, code: u8) -> f32 {
         let step = STEPS[self.step as usize];
         let parts = [(4, step), (2, step >> 1), (1, step >> 2)];
@@ -50,9 +50,9 @@ pub(super) fn decode(block: &[u8], n_channels: usize, n_frames: usize, samples: 
     let header = |i: usize| {
         let sample = Bytes(block).u16_le(i * WORD)?.cast_signed();
         let step = Bytes(block).u8(i * WORD + 2)?.min(STEPS.len() as u8 - 1);
-        Some(Channel { sample: sample.into(), step: step.into() })
+        Some(AdpcmChannel { sample: sample.into(), step: step.into() })
     };
-    let mut channels: Vec<Channel> = (0..n_channels).map(header).collect::<Option<_>>()?;
+    let mut channels: Vec<AdpcmChannel> = (0..n_channels).map(header).collect::<Option<_>>()?;
     samples.resize(n_frames * n_channels, 0.0);
     for (sample, channel) in samples.iter_mut().zip(&channels) {
         *sample = channel.value();

@@ -186,7 +186,7 @@ fn read_length(bytes: &[u8]) -> Option<(Option<u64>, usize)> {
 }
 
 /// An audio track.
-struct Track<'a> {
+struct MatroskaTrack<'a> {
     number: u64,
     codec_id: &'a str,
     private: &'a [u8],
@@ -199,7 +199,7 @@ struct Track<'a> {
     is_compressed: bool,
 }
 
-impl<'a> Track<'a> {
+impl<'a> MatroskaTrack<'a> {
     fn read(entry: &Element<'a>) -> Option<Self> {
         let number = |parent: &Element, id| parent.child(id).map(|child| child.number());
         if number(entry, id::TRACK_TYPE)? != AUDIO_TRACK {
@@ -310,7 +310,7 @@ pub(super) struct Elements<'a> {
     at: usize,
     /// Position after damage from which to search for an element.
     search_from: Option<usize>,
-    track: Option<Track<'a>>,
+    track: Option<MatroskaTrack<'a>>,
     has_tracks: bool,
     /// Frames of the last block that have not been returned.
     frames: VecDeque<&'a [u8]>,
@@ -396,7 +396,8 @@ impl<'a> Elements<'a> {
             id::TRACKS => {
                 self.has_tracks = true;
                 let mut entries = element.children().filter(|child| child.id == id::TRACK_ENTRY);
-                self.track = self.track.take().or_else(|| entries.find_map(|entry| Track::read(&entry)));
+                self.track =
+                    self.track.take().or_else(|| entries.find_map(|entry| MatroskaTrack::read(&entry)));
             }
             id::SIMPLE_BLOCK | id::BLOCK if !element.is_cut() => {
                 self.padding_ns = 0;

@@ -128,11 +128,13 @@ fn open(file: &[u8], raw: Option<RawFormat>) -> Result<Box<dyn Demux<'_> + '_>, 
     Ok(match sniff::recognise(file)? {
         Container::Wav => wav::demux(file)?,
         Container::Aiff => Box::new(aiff::demux(file)?),
-        Container::Amr(kind, start) => Box::new(amr_frames::Frames::new("AMR", kind, file[start..].into())),
+        Container::Amr(kind, start) => {
+            Box::new(amr_frames::AmrFrames::new("AMR", kind, file[start..].into()))
+        }
         Container::Au => Box::new(au::demux(file)?),
-        Container::Flac(start) => Box::new(flac::Frames::new(file, start)),
+        Container::Flac(start) => Box::new(flac::FlacFrames::new(file, start)),
         Container::Ogg => Box::new(ogg::Pages::new(file)),
-        Container::Frames(start) => Box::new(mpeg::Frames::new(file.into(), start, false)),
+        Container::Frames(start) => Box::new(mpeg::MpegFrames::new(file.into(), start, false)),
         Container::Caf => caf::demux(file)?,
         Container::Matroska => Box::new(matroska::Elements::new(file)),
         Container::Mp4 => mp4::demux(file)?,

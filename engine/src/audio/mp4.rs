@@ -100,7 +100,7 @@ pub(super) fn demux(file: &[u8]) -> Result<Box<dyn Demux<'_> + '_>, AudioError> 
         });
     };
     let tracks = || atoms(moov.content).filter(|atom| atom.name == *b"trak");
-    let Some(track) = tracks().find_map(Track::read) else {
+    let Some(track) = tracks().find_map(Mp4Track::read) else {
         let is_unread = tracks().any(|track| is_audio(track).unwrap_or(true));
         return Err(if is_unread {
             AudioError::Corrupt("the description of its audio track cannot be read".into())
@@ -116,7 +116,7 @@ fn is_audio(track: Atom) -> Option<bool> {
 }
 
 /// An audio track.
-struct Track<'a> {
+struct Mp4Track<'a> {
     atom: Atom<'a>,
     id: u32,
     ticks_per_second: u32,
@@ -184,7 +184,7 @@ impl Lens<'_> {
     }
 }
 
-impl<'a> Track<'a> {
+impl<'a> Mp4Track<'a> {
     fn read(atom: Atom<'a>) -> Option<Self> {
         if !is_audio(atom)? {
             return None;
@@ -322,12 +322,12 @@ impl<'a> Track<'a> {
             }
             EntryKind::Mpeg => {
                 let data = join_parts(file, chunks().map(|chunk| (chunk.at, chunk.len())), &mut is_cut)?;
-                Ok(Box::new(mpeg::Frames::found_in(data.into(), is_cut)?.edited(self.find_heard(moov))))
+                Ok(Box::new(mpeg::MpegFrames::found_in(data.into(), is_cut)?.edited(self.find_heard(moov))))
             }
             EntryKind::Amr(kind) => {
                 let data = join_parts(file, chunks().map(|chunk| (chunk.at, chunk.len())), &mut is_cut)?;
                 Ok(Box::new(
-                    amr_frames::Frames::new(container, kind, data.into())
+                    amr_frames::AmrFrames::new(container, kind, data.into())
                         .edited(self.find_heard(moov), is_cut),
                 ))
             }
@@ -741,7 +741,7 @@ struct Fragments {
 }
 
 impl Fragments {
-    fn new(moov: Atom, track: &Track) -> Self {
+    fn new(moov: Atom, track: &Mp4Track) -> Self {
         let defaults = moov.child(*b"mvex").and_then(|mvex| {
             let mut all = atoms(mvex.content).filter(|atom| atom.name == *b"trex");
             all.find(|trex| trex.bytes().u32_be(4) == Some(track.id))
@@ -919,7 +919,7 @@ mod tests {
             let file = file(&edits);
             let moov = atoms(&file).find(|atom| atom.name == *b"moov").unwrap();
             let track =
-                atoms(moov.content).filter(|atom| atom.name == *b"trak").find_map(Track::read).unwrap();
+                atoms(moov.content).filter(|atom| atom.name == *b"trak").find_map(Mp4Track::read).unwrap();
             assert_eq!(track.edits(moov), expected, "{name}");
         }
     }

@@ -181,7 +181,7 @@ pub(super) fn frame_length(frame: &[u8]) -> Option<(u32, u32)> {
 /// 2. A Xing, Info or VBRI header in the first frame contains no audio, and states how much to trim. Further such headers
 ///    occur in joined files, where they decode to a frame of silence. In that case nothing is trimmed at the end.
 /// 3. The file is truncated if its last frame is.
-pub(super) struct Frames<'a> {
+pub(super) struct MpegFrames<'a> {
     file: Cow<'a, [u8]>,
     at: usize,
     /// Whether there is no frame at `at`, so that the search for one continues there.
@@ -199,7 +199,7 @@ pub(super) struct Frames<'a> {
     has_ended: bool,
 }
 
-impl<'a> Frames<'a> {
+impl<'a> MpegFrames<'a> {
     /// Creates a reader for the frames from `start` on. `truncated` says whether the enclosing container proves that some
     /// are missing.
     pub(super) fn new(file: Cow<'a, [u8]>, start: usize, truncated: bool) -> Self {
@@ -296,7 +296,7 @@ impl<'a> Frames<'a> {
     }
 }
 
-impl<'a> Demux<'a> for Frames<'a> {
+impl<'a> Demux<'a> for MpegFrames<'a> {
     fn container(&self) -> &'static str {
         match self.last.or(self.begun).map(|header| header.codec) {
             Some(FrameCodec::Adts { .. }) => "ADTS",

@@ -21,11 +21,11 @@ const MIN_BLOCK_AT_LOWER_RATE: usize = 320;
 /// cut-off at the same frequency. Error: 60 dB below the signal at 44.1 kHz.
 pub struct To16Khz<S = Vec<f32>> {
     /// `None` at 16 kHz.
-    filter: Option<Filter>,
+    filter: Option<ResamplingFilter>,
     output: S,
 }
 
-struct Filter {
+struct ResamplingFilter {
     fft: Fft<f32>,
     rate_hz: u32,
     /// Number of input samples so far.
@@ -41,7 +41,7 @@ struct Filter {
 impl<S: Samples> To16Khz<S> {
     /// Prepares for a rate in Hz, one of [`SAMPLE_RATES_HZ`](super::SAMPLE_RATES_HZ).
     pub fn from_rate(rate_hz: u32) -> Self {
-        let filter = (rate_hz != SAMPLE_RATE_HZ).then(|| Filter::from_rate(rate_hz));
+        let filter = (rate_hz != SAMPLE_RATE_HZ).then(|| ResamplingFilter::from_rate(rate_hz));
         Self { filter, output: S::default() }
     }
 
@@ -80,7 +80,7 @@ impl<S: Samples> To16Khz<S> {
     }
 }
 
-impl Filter {
+impl ResamplingFilter {
     fn from_rate(rate_hz: u32) -> Self {
         let fft = Fft::<f32>::new_custom(
             rate_hz as usize,

@@ -79,7 +79,7 @@ impl VorbisHeaders {
         {
             return None;
         }
-        let mut bits = Bits { bytes: setup, at: 7 * 8 };
+        let mut bits = VorbisBits { bytes: setup, at: 7 * 8 };
         let setup_info = Setup::read(&mut bits, channels)?;
         let block_sizes = [1 << short, 1 << long];
         let mut setup = setup.to_vec();
@@ -106,7 +106,7 @@ impl VorbisHeaders {
     /// Returns the number of samples in a packet's block. A packet yields the audio between the middle of the previous
     /// block and the middle of this one, where halves of both blocks overlap.
     pub(super) fn block_size(&self, packet: &[u8]) -> Option<u64> {
-        let mut bits = Bits { bytes: packet, at: 0 };
+        let mut bits = VorbisBits { bytes: packet, at: 0 };
         if bits.take(1)? != 0 {
             return None;
         }
@@ -130,12 +130,12 @@ impl VorbisHeaders {
 }
 
 /// Reads the bits of a packet, the least significant bit of each byte first.
-struct Bits<'a> {
+struct VorbisBits<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl Bits<'_> {
+impl VorbisBits<'_> {
     fn take(&mut self, n: u32) -> Option<u32> {
         let mut value = 0;
         for i in 0..n {
@@ -221,7 +221,7 @@ struct Setup {
 }
 
 impl Setup {
-    fn read(bits: &mut Bits, channels: u8) -> Option<Self> {
+    fn read(bits: &mut VorbisBits, channels: u8) -> Option<Self> {
         let (mut codebook_bytes, mut dimensions) = (0, Vec::new());
         for _ in 0..=bits.take(8)? {
             let codebook = Codebook::read(bits)?;
@@ -249,7 +249,7 @@ impl Setup {
 }
 
 /// Reads the number of floors, residues, mappings or modes.
-fn count(bits: &mut Bits) -> Option<u32> {
+fn count(bits: &mut VorbisBits) -> Option<u32> {
     let count = bits.take(6)? + 1;
     (count <= MAX_OF_EACH).then_some(count)
 }
@@ -261,7 +261,7 @@ struct Codebook {
 }
 
 impl Codebook {
-    fn read(bits: &mut Bits) -> Option<Self> {
+    fn read(bits: &mut VorbisBits) -> Option<Self> {
         if bits.take(24)? != 0x56_4342 {
             return None;
         }
@@ -333,7 +333,7 @@ fn lookup_values(entries: u32, dimensions: u32) -> usize {
     (1..=u64::from(entries)).take_while(|value| fits(*value)).last().unwrap_or(0) as usize
 }
 
-fn skip_floor(bits: &mut Bits) -> Option<()> {
+fn skip_floor(bits: &mut VorbisBits) -> Option<()> {
     match bits.take(16)? {
         0 => {
             let order = bits.take(8)?;
@@ -351,7 +351,7 @@ fn skip_floor(bits: &mut Bits) -> Option<()> {
     }
 }
 
-fn skip_floor_1(bits: &mut Bits) -> Option<()> {
+fn skip_floor_1(bits: &mut VorbisBits) -> Option<()> {
     let n_partitions = bits.take(5)?;
     let classes = (0..n_partitions).map(|_| bits.take(4)).collect::<Option<Vec<u32>>>()?;
     let n_classes = classes.iter().max().map_or(0, |class| class + 1);
@@ -368,7 +368,7 @@ fn skip_floor_1(bits: &mut Bits) -> Option<()> {
     bits.skip(n_points * range_len)
 }
 
-fn read_residue(bits: &mut Bits) -> Option<Residue> {
+fn read_residue(bits: &mut VorbisBits) -> Option<Residue> {
     let (kind, begin) = (bits.take(16)?, bits.take(24)?);
     let end_at = bits.at;
     let (end, partition_size) = (bits.take(24)?, bits.take(24)? + 1);
@@ -392,7 +392,7 @@ fn read_residue(bits: &mut Bits) -> Option<Residue> {
     })
 }
 
-fn read_mapping(bits: &mut Bits, channels: u8) -> Option<Mapping> {
+fn read_mapping(bits: &mut VorbisBits, channels: u8) -> Option<Mapping> {
     bits.skip(16)?;
     let n_submaps = if bits.flag()? { bits.take(4)? as usize + 1 } else { 1 };
     let mut steps = Steps { at: bits.at, count: 0, len: 0 };

@@ -33,7 +33,7 @@ pub(super) fn demux(file: &[u8]) -> Result<Box<dyn Demux<'_> + '_>, AudioError> 
     Ok(match format.tag {
         MS_ADPCM => Box::new(adpcm(AdpcmKind::Microsoft, &format, data, n_frames)?.truncated(truncated)),
         IMA_ADPCM => Box::new(adpcm(AdpcmKind::ImaWav, &format, data, n_frames)?.truncated(truncated)),
-        MPEG | MP3 => Box::new(mpeg::Frames::found_in(data.into(), false)?),
+        MPEG | MP3 => Box::new(mpeg::MpegFrames::found_in(data.into(), false)?),
         _ => {
             let samples = format.sample_format(data)?;
             let (sample_rate_hz, channels) = (format.sample_rate_hz, format.channels);
@@ -45,7 +45,7 @@ pub(super) fn demux(file: &[u8]) -> Result<Box<dyn Demux<'_> + '_>, AudioError> 
 
 /// The relevant chunks of a WAV file.
 struct Chunks<'a> {
-    format: Format,
+    format: WavFormat,
     /// The audio that is present.
     data: &'a [u8],
     /// Whether the file ends before its announced length.
@@ -84,7 +84,9 @@ impl<'a> Chunks<'a> {
                 // In RF64, the length of the file precedes that of the audio. Programs that write to a pipe leave zeros
                 // here, too.
                 b"ds64" => long_len = Bytes(content).u64_le(8).filter(|len| *len > 0),
-                b"fmt " => format = Some(Format::read(content.get(..len as usize).ok_or_else(cut)?, endian)?),
+                b"fmt " => {
+                    format = Some(WavFormat::read(content.get(..len as usize).ok_or_else(cut)?, endian)?)
+                }
                 b"fact" => n_frames = u32_at(at + 8),
                 _ => {}
             }
@@ -95,7 +97,7 @@ impl<'a> Chunks<'a> {
 
 /// The format chunk.
 #[derive(Debug)]
-struct Format {
+struct WavFormat {
     /// The codec. In an extensible header, this is the codec of the sub-format.
     tag: u16,
     channels: u16,
@@ -110,7 +112,7 @@ struct Format {
     endian: Endian,
 }
 
-impl Format {
+impl WavFormat {
     fn read(chunk: &[u8], endian: Endian) -> Result<Self, AudioError> {
         let bytes = Bytes(chunk);
         let u16_at = |at: usize| match endian {
@@ -202,7 +204,7 @@ impl Format {
 /// Reads ADPCM block by block. The `fact` chunk determines how much of the last block is heard.
 fn adpcm<'a>(
     kind: AdpcmKind,
-    format: &Format,
+    format: &WavFormat,
     data: &'a [u8],
     n_frames: Option<u32>,
 ) -> Result<EqualPackets<'a>, AudioError> {

@@ -6,7 +6,7 @@ use crate::calibration::{Claim, Comparison, Criterion, CriterionError, Evidence,
 use crate::compare::is_same_speaker;
 use crate::embedding::ModelId;
 use crate::report::AudioReport;
-use crate::speakers::{Candidate, Found, Identifier, SpeakerKey, Wanted};
+use crate::speakers::{Candidate, Found, Identifier, SearchOptions, SpeakerKey};
 
 /// The default margin by which the best candidate must be ahead of the second.
 pub const DEFAULT_MARGIN: f64 = 0.05;
@@ -24,8 +24,8 @@ pub struct IdentifyCriteria {
 
 impl IdentifyCriteria {
     /// Returns the search whose result [`identify`] takes. The margin needs a second candidate.
-    pub fn search(&self, collection: Identifier, except: Option<SpeakerKey>) -> Wanted {
-        Wanted { collection, top: self.top.max(2), except }
+    pub fn search(&self, collection: Identifier, except: Option<SpeakerKey>) -> SearchOptions {
+        SearchOptions { collection, top: self.top.max(2), except }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::calibration::{Criterion, Evidence, Judge};
 use crate::compare::cosine;
 use crate::diarization::{Diarization, label};
 use crate::embedding::{Embedding, EmbeddingError, ModelId, UnitEmbedding};
-use crate::speakers::{Candidate, Found, Identifier, Wanted};
+use crate::speakers::{Candidate, Found, Identifier, SearchOptions};
 
 /// A voice is named only if it has at least this many seconds of speech.
 pub const LEAST_SECONDS: f64 = 3.0;
@@ -82,8 +82,8 @@ impl Names {
 }
 
 /// Returns the search whose result [`name_speakers`] takes.
-pub fn naming_search(collection: Identifier) -> Wanted {
-    Wanted { collection, top: TOP, except: None }
+pub fn naming_search(collection: Identifier) -> SearchOptions {
+    SearchOptions { collection, top: TOP, except: None }
 }
 
 /// Returns the voices of a recording as embeddings of a model, to search for them.

@@ -99,7 +99,7 @@ impl Units for Prepared {
 }
 
 /// The audio of a session.
-enum Source {
+enum SampleSource {
     Open(Box<RawStream>),
     /// `None` if no audio came.
     Ended(Option<Recording<CompactWaveform>>),
@@ -131,7 +131,7 @@ pub struct LiveSession {
     options: LiveOptions,
     parameters: TurnParameters,
     front_end: Arc<FrontEnd>,
-    source: Source,
+    source: SampleSource,
     signal: Signal,
     /// The segmentation of the regular windows, one every five seconds.
     segmentation: Segmentation,
@@ -160,7 +160,7 @@ impl LiveSession {
         Ok(Self {
             parameters: spec.turns_of(is_narrowband),
             front_end: Arc::clone(pipeline.front_end()),
-            source: Source::Open(Box::new(source)),
+            source: SampleSource::Open(Box::new(source)),
             options,
             signal: Signal::default(),
             segmentation: Segmentation::new(0),
@@ -180,8 +180,8 @@ impl LiveSession {
     /// Returns the seconds of audio so far.
     pub fn seconds(&self) -> f64 {
         match &self.source {
-            Source::Open(stream) => stream.seconds(),
-            Source::Ended(recording) => recording.as_ref().map_or(0.0, |whole| whole.duration_seconds),
+            SampleSource::Open(stream) => stream.seconds(),
+            SampleSource::Ended(recording) => recording.as_ref().map_or(0.0, |whole| whole.duration_seconds),
         }
     }
 
@@ -191,8 +191,8 @@ impl LiveSession {
     /// If the bytes are not samples, or if the session exceeds its maximum length.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), AudioError> {
         match &mut self.source {
-            Source::Open(stream) => stream.push(bytes),
-            Source::Ended(_) => Err(AudioError::Corrupt("the session has ended".into())),
+            SampleSource::Open(stream) => stream.push(bytes),
+            SampleSource::Ended(_) => Err(AudioError::Corrupt("the session has ended".into())),
         }
     }
 
@@ -203,8 +203,8 @@ impl LiveSession {
 
     fn samples(&self) -> Option<&CompactWaveform> {
         match &self.source {
-            Source::Open(stream) => Some(stream.samples()),
-            Source::Ended(recording) => recording.as_ref().map(|whole| &whole.waveform),
+            SampleSource::Open(stream) => Some(stream.samples()),
+            SampleSource::Ended(recording) => recording.as_ref().map(|whole| &whole.waveform),
         }
     }
 
@@ -220,7 +220,7 @@ impl LiveSession {
     ) -> Result<(Prepared, Vec<LiveEvent>), PipelineError> {
         let mut events = Vec::new();
         if purpose == Purpose::End
-            && let Source::Open(stream) = &mut self.source
+            && let SampleSource::Open(stream) = &mut self.source
         {
             let (raw, options) = (self.options.raw, DecodeOptions::with_max_seconds(0.0));
             let ended = RawStream::new(raw, DecodeOptions { channel: self.options.channel, ..options })?;
@@ -229,7 +229,7 @@ impl LiveSession {
             if recording.as_ref().is_some_and(|recording| recording.truncated) {
                 events.push(LiveWarning::Truncated.event());
             }
-            self.source = Source::Ended(recording);
+            self.source = SampleSource::Ended(recording);
         }
         let has_ended = purpose == Purpose::End;
         let mut signal = std::mem::take(&mut self.signal);
@@ -339,7 +339,7 @@ impl LiveSession {
 
     /// Frees samples that are no longer needed.
     fn forget(&mut self) {
-        let Source::Open(stream) = &mut self.source else { return };
+        let SampleSource::Open(stream) = &mut self.source else { return };
         // The pieces of the window before the last may still need to be embedded.
         let windows = (self.segmentation.n_windows().saturating_sub(2) * STEP_SAMPLES)
             .saturating_sub(PIECE_MARGIN_SAMPLES);
@@ -410,7 +410,7 @@ impl LiveSession {
     }
 
     fn warn(&mut self, now: f64, events: &mut Vec<LiveEvent>) {
-        let Source::Open(stream) = &self.source else { return };
+        let SampleSource::Open(stream) = &self.source else { return };
         if now < JUDGED_SECONDS {
             return;
         }
@@ -443,8 +443,8 @@ impl LiveSession {
     pub fn settled_transcripts(&mut self) -> Vec<LiveEvent> {
         let mut events = Vec::new();
         let until = match &self.source {
-            Source::Open(_) => self.turns.settled_until(),
-            Source::Ended(_) => f64::INFINITY,
+            SampleSource::Open(_) => self.turns.settled_until(),
+            SampleSource::Ended(_) => f64::INFINITY,
         };
         let mut turns = None;
         while let Some(transcript) = self.transcripts.next_before(until) {
@@ -470,7 +470,7 @@ impl LiveSession {
     /// Ends the session after the last step. Returns the whole recording, ready for clustering, or a report if no audio
     /// came. Also returns the transcript of the recording.
     pub fn conclude(self) -> (Result<HeardRecording, AudioReport>, Option<Transcript>) {
-        let Source::Ended(Some(recording)) = self.source else {
+        let SampleSource::Ended(Some(recording)) = self.source else {
             let RawFormat { sample_rate_hz, channels, .. } = self.options.raw;
             return (Err(AudioReport::empty_report(sample_rate_hz, channels)), None);
         };
@@ -669,7 +669,7 @@ mod tests {
             .collect();
         assert_eq!(settled.len(), ids.len(), "all are settled in the end");
         assert!(ids.len() > 20 && last_end > 390.0, "{} {last_end}", ids.len());
-        let Source::Ended(Some(recording)) = &session.source else { panic!("it has ended") };
+        let SampleSource::Ended(Some(recording)) = &session.source else { panic!("it has ended") };
         assert!(recording.waveform.len() >= 400 * 16_000);
     }
 

@@ -25,7 +25,7 @@ pub enum LiveTranscriptError {
 }
 
 /// Parts that were received together.
-struct Received {
+struct ReceivedTranscripts {
     transcript: Transcript,
     /// The end of the last of them, in seconds.
     end: f64,
@@ -35,7 +35,7 @@ struct Received {
 #[derive(Default)]
 pub(super) struct Transcripts {
     /// The transcripts that wait, in the order in which they were received.
-    waiting: VecDeque<Received>,
+    waiting: VecDeque<ReceivedTranscripts>,
     /// All transcripts that were received, as JSON, each with the start of its latest part.
     texts: Vec<(Box<str>, f64)>,
     n_bytes: usize,
@@ -56,7 +56,7 @@ impl Transcripts {
         let latest = |time: fn(&crate::transcript::Said) -> f64| said.iter().map(time).fold(0.0, f64::max);
         let (start, end) = (latest(|said| said.seconds.start), latest(|said| said.seconds.end));
         self.texts.push((segments.into(), start));
-        self.waiting.push_back(Received { transcript, end });
+        self.waiting.push_back(ReceivedTranscripts { transcript, end });
         Ok(())
     }
 

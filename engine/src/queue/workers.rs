@@ -264,10 +264,10 @@ struct Encoding {
     kinds: Vec<UnitKind>,
     is_long: bool,
     cancelled: Arc<AtomicBool>,
-    progress: Mutex<Progress>,
+    progress: Mutex<JobProgress>,
 }
 
-struct Progress {
+struct JobProgress {
     /// Units that are not yet encoded.
     left: usize,
     results: Vec<Vec<f32>>,
@@ -441,7 +441,7 @@ impl Shared {
             |n_frames: usize| UnitKind { model, n_frames, cost_us: cost_us(n_frames, frame_cost_ns) as u32 };
         let kinds: Vec<UnitKind> = units.lengths().into_iter().map(kind).collect();
         let results = vec![Vec::new(); kinds.len()];
-        let progress = Mutex::new(Progress { left: kinds.len(), results, end: Some((place, next)) });
+        let progress = Mutex::new(JobProgress { left: kinds.len(), results, end: Some((place, next)) });
         let is_long = is_long || kinds.len() >= MANY_UNITS;
         let encoding = Encoding { group, units, kinds: kinds.clone(), is_long, cancelled, progress };
         let mut state = self.lock();
@@ -493,7 +493,7 @@ impl Shared {
     fn end(
         &self,
         encoding: &Encoding,
-        mut progress: MutexGuard<'_, Progress>,
+        mut progress: MutexGuard<'_, JobProgress>,
         outcome: Result<Vec<Vec<f32>>, EncoderError>,
     ) {
         let Some((place, next)) = progress.end.take() else { return };

@@ -9,7 +9,7 @@ const UNFIT: [&str; 2] = ["noise", "several_speakers"];
 
 /// A voice to enrol.
 #[derive(Clone, Debug)]
-pub struct Voice {
+pub struct NewVoice {
     /// The SHA-256 of the data that was sent, by which a repeated enrolment is recognised.
     pub digest: [u8; 32],
     /// The embedding for the profile.
@@ -67,7 +67,11 @@ fn similarity_text(similarity: Option<f64>) -> String {
 }
 
 /// Checks a voice against the rules and the current profile. Returns the similarity to the profile, if there is one.
-pub fn check(voice: &Voice, profile: Option<&Profile>, rules: &EnrolmentRules) -> Result<Option<f64>, Unfit> {
+pub fn check(
+    voice: &NewVoice,
+    profile: Option<&Profile>,
+    rules: &EnrolmentRules,
+) -> Result<Option<f64>, Unfit> {
     let embedding = profile.and_then(|profile| profile.embedding(voice.embedding.model()));
     let similarity = embedding.and_then(|profile| cosine(&voice.embedding, &profile).ok());
     if rules.force {
@@ -92,9 +96,9 @@ mod tests {
     use super::*;
     use crate::embedding::{Embedding, ModelId};
 
-    fn voice(components: [f64; 2], speech_seconds: Option<f64>, warnings: &[&str]) -> Voice {
+    fn voice(components: [f64; 2], speech_seconds: Option<f64>, warnings: &[&str]) -> NewVoice {
         let model = ModelId::new("a", "a/1".into(), 2);
-        Voice {
+        NewVoice {
             digest: [0; 32],
             embedding: Embedding::new(&model, components.to_vec()).unwrap().try_into().unwrap(),
             speech_seconds,

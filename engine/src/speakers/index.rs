@@ -46,14 +46,14 @@ struct Collection {
 /// Profiles of one model in one collection.
 struct Rows {
     dimension: usize,
-    blocks: Vec<Block>,
+    blocks: Vec<ProfileBlock>,
     keys: Vec<SpeakerKey>,
     evidence: Vec<Evidence>,
     places: HashMap<SpeakerKey, usize>,
 }
 
 /// A block of rows, in order.
-struct Block {
+struct ProfileBlock {
     rows: Vec<f32>,
     /// Each row as integers, with a separate step for each row.
     sketches: Vec<i8>,
@@ -62,7 +62,7 @@ struct Block {
 
 /// The parameters of a search.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct SearchOptions {
     /// The collection.
     pub collection: Identifier,
     /// The number of candidates.
@@ -160,7 +160,7 @@ impl Index {
     }
 
     /// Returns the profiles of the voice's model that are most similar to the voice.
-    pub fn search(&self, probe: &UnitEmbedding, wanted: &Wanted) -> Found {
+    pub fn search(&self, probe: &UnitEmbedding, wanted: &SearchOptions) -> Found {
         let Some(collection) = self.collections.get(&wanted.collection) else {
             return Found { candidates: Vec::new(), searched: 0, speakers: 0 };
         };
@@ -202,7 +202,7 @@ impl Rows {
         if self.keys.len().is_multiple_of(BLOCK_ROWS) {
             // The first block grows as it is filled, because there may be many small collections.
             let rows = if self.blocks.is_empty() { 0 } else { BLOCK_ROWS };
-            self.blocks.push(Block {
+            self.blocks.push(ProfileBlock {
                 rows: Vec::with_capacity(rows * self.dimension),
                 sketches: Vec::with_capacity(rows * self.dimension),
                 steps: Vec::with_capacity(rows),
@@ -259,7 +259,7 @@ impl Rows {
     }
 }
 
-impl Block {
+impl ProfileBlock {
     fn push(&mut self, row: &[f32]) {
         self.rows.extend_from_slice(row);
         let step = step_of(row);
@@ -399,8 +399,8 @@ mod tests {
         format!("s{key}").parse().unwrap()
     }
 
-    fn wanted(top: usize) -> Wanted {
-        Wanted { collection: collection(), top, except: None }
+    fn wanted(top: usize) -> SearchOptions {
+        SearchOptions { collection: collection(), top, except: None }
     }
 
     /// Returns pseudo-random components that depend on the seed.
@@ -501,7 +501,7 @@ mod tests {
         index.put_profile(9, &of_other, &row(&unit(&components(5))), known(3.0));
         let probe = unit(&components(5));
         assert!(index.search(&probe, &wanted(9)).candidates.iter().all(|found| found.speaker != id(9)));
-        let in_other = Wanted { collection: other, ..wanted(9) };
+        let in_other = SearchOptions { collection: other, ..wanted(9) };
         let found = index.search(&probe, &in_other);
         assert_eq!((found.candidates.len(), found.searched, found.speakers), (0, 0, 1));
         let probe = Embedding::new(&of_other, components(5)).unwrap().try_into().unwrap();
@@ -514,7 +514,7 @@ mod tests {
     fn a_speaker_may_be_no_candidate() {
         let index = filled(0..3);
         let probe = unit(&components(1));
-        let found = index.search(&probe, &Wanted { except: Some(1), ..wanted(3) });
+        let found = index.search(&probe, &SearchOptions { except: Some(1), ..wanted(3) });
         assert_eq!((found.candidates.len(), found.searched, found.speakers), (2, 2, 2));
         assert!(found.candidates.iter().all(|candidate| candidate.speaker != id(1)));
     }

@@ -9,7 +9,7 @@ mod profile;
 
 pub use details::{Details, DetailsError, Enrolment, Metadata, ModelSummary, Speaker, SpeakerName};
 pub use digest::{embedding_digest, recording_digest};
-pub use enrolment::{EnrolmentRules, Unfit, Voice, check};
+pub use enrolment::{EnrolmentRules, NewVoice, Unfit, check};
 pub use identifier::{Address, Identifier, InvalidIdentifier};
-pub use index::{Candidate, Found, Index, SpeakerKey, Wanted};
+pub use index::{Candidate, Found, Index, SearchOptions, SpeakerKey};
 pub use profile::{DEFAULT_WEIGHT_SECONDS, MAX_SPEECH_SECONDS, Profile, Sample};

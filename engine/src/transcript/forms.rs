@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::error::TranscriptError;
-use super::raw::{Fields, ListError, ObjectWriter, fields, items, number, string, text};
+use super::raw::{JsonFields, ListError, ObjectWriter, fields, items, number, string, text};
 use super::times::stamp;
 
 /// The maximum number of parts in a transcript. A day of speech has fewer.
@@ -73,7 +73,7 @@ const WHISPER: Form = Form {
 
 impl Form {
     /// Returns the times of an object in seconds. An end that is null is infinite.
-    pub(super) fn seconds(&self, object: &Fields<'_>) -> Option<Range<f64>> {
+    pub(super) fn seconds(&self, object: &JsonFields<'_>) -> Option<Range<f64>> {
         let milliseconds = |time: Option<&str>| Some(end_or_time(time?)? / 1e3);
         let seconds = match self.times {
             Times::Seconds => time(object.get("start")?)?..end_or_time(object.get("end")?)?,
@@ -256,7 +256,7 @@ fn of_list(text: &str) -> Result<Lists<'_>, TranscriptError> {
 
 /// Reads Hugging Face's chunks. They are words if none of them contains a space.
 fn of_chunks(chunks: &str) -> Result<Lists<'_>, TranscriptError> {
-    let is_word = |chunk: Fields<'_>| {
+    let is_word = |chunk: JsonFields<'_>| {
         let said = chunk.get("text").and_then(text);
         said.is_some_and(|said| !said.trim().contains(char::is_whitespace))
     };
@@ -283,7 +283,7 @@ fn of_channels<'a>(channels: &'a str, utterances: Option<&'a str>) -> Result<Lis
 }
 
 /// Returns the objects of a list, and splits each of them only when it is needed.
-fn objects(list: &str) -> Result<impl Iterator<Item = Fields<'_>>, TranscriptError> {
+fn objects(list: &str) -> Result<impl Iterator<Item = JsonFields<'_>>, TranscriptError> {
     Ok(items(list, MAX_WORDS)?.into_iter().filter_map(fields))
 }
 
@@ -300,7 +300,7 @@ fn list(value: &str) -> Option<&str> {
     Some(value).filter(|value| value.starts_with('['))
 }
 
-fn unknown(fields: &Fields<'_>) -> TranscriptError {
+fn unknown(fields: &JsonFields<'_>) -> TranscriptError {
     let shown = |key: &str| key.chars().take(MAX_SHOWN_CHARS).collect::<String>();
     let mut keys: Vec<String> = fields.keys().take(MAX_SHOWN_KEYS).map(shown).collect();
     if fields.keys().count() > keys.len() {
@@ -309,7 +309,7 @@ fn unknown(fields: &Fields<'_>) -> TranscriptError {
     TranscriptError::UnknownKeys { keys }
 }
 
-impl<'a> Fields<'a> {
+impl<'a> JsonFields<'a> {
     /// Returns the value of a field if it is a list.
     fn list(&self, name: &str) -> Option<&'a str> {
         self.get(name).and_then(list)

@@ -23,7 +23,7 @@ pub struct JsonTranscript {
     text: Arc<str>,
     form: &'static Form,
     parts_at: Option<Place>,
-    parts: Vec<Part>,
+    parts: Vec<TranscriptPart>,
     /// The words in the parts, part by part.
     words_in_parts: Vec<Word>,
     word_lists: Vec<WordList>,
@@ -37,7 +37,7 @@ pub struct JsonTranscript {
 type Place = Range<usize>;
 
 #[derive(Clone, Debug)]
-struct Part {
+struct TranscriptPart {
     at: Place,
     /// The end is infinite until [`JsonTranscript::end_at`] if it is unknown.
     seconds: Range<f64>,
@@ -162,7 +162,7 @@ impl JsonTranscript {
             form.seconds(&fields).ok_or_else(|| wrong("has no start and end"))?
         };
         let seconds = check_times(seconds).map_err(|reason| wrong(&reason))?;
-        self.parts.push(Part { at: self.place(part), seconds, words, words_beside: 0..0 });
+        self.parts.push(TranscriptPart { at: self.place(part), seconds, words, words_beside: 0..0 });
         Ok(())
     }
 
@@ -301,7 +301,7 @@ impl JsonTranscript {
     fn write_utterances(
         &self,
         out: &mut String,
-        runs: &[Piece<'_>],
+        runs: &[TextPiece<'_>],
         named: &dyn Fn(Option<usize>) -> String,
     ) {
         write_list(out, runs.iter(), |out, run| {
@@ -329,7 +329,7 @@ impl JsonTranscript {
 
     /// Returns the parts with their speakers. A part with words is split where the speaker changes.
     pub(super) fn collect_said(&self, timeline: &Timeline) -> Vec<Said> {
-        let pieces: Vec<Piece<'_>> = if self.parts.is_empty() {
+        let pieces: Vec<TextPiece<'_>> = if self.parts.is_empty() {
             let mut pieces = Vec::new();
             for list in self.word_lists.iter().filter(|list| list.are_said) {
                 let words = &self.words[list.words.clone()];
@@ -349,7 +349,7 @@ impl JsonTranscript {
     }
 
     /// Returns the words that a part holds. If it holds none, returns the words outside of parts that lie in it.
-    fn words_of(&self, part: &Part) -> &[Word] {
+    fn words_of(&self, part: &TranscriptPart) -> &[Word] {
         match &self.words_in_parts[part.words.clone()] {
             [] => &self.words[part.words_beside.clone()],
             words => words,
@@ -357,13 +357,13 @@ impl JsonTranscript {
     }
 
     /// Returns whether the speaker changes within a part.
-    fn is_split(&self, part: &Part, timeline: &Timeline) -> bool {
+    fn is_split(&self, part: &TranscriptPart, timeline: &Timeline) -> bool {
         let speakers = speakers_of_words(self.words_of(part), timeline);
         speakers.windows(2).any(|pair| pair[0] != pair[1])
     }
 
     /// Splits a part at words where the speaker changes.
-    fn pieces_of<'a>(&'a self, part: &'a Part, timeline: &Timeline) -> Vec<Piece<'a>> {
+    fn pieces_of<'a>(&'a self, part: &'a TranscriptPart, timeline: &Timeline) -> Vec<TextPiece<'a>> {
         let words = self.words_of(part);
         let mut pieces = self.runs(words, &speakers_of_words(words, timeline));
         let speaker = timeline.speaker_of(&part.seconds);
@@ -373,7 +373,7 @@ impl JsonTranscript {
             let speaker = words.iter().find_map(|(_, speaker)| *speaker).or(speaker);
             let words = words.into_iter().map(|(word, of)| (word, of.or(speaker))).collect();
             let said = Said { seconds: part.seconds.clone(), speaker, text: text.into_owned() };
-            return vec![Piece { said, words }];
+            return vec![TextPiece { said, words }];
         }
         // The edges of the part stay. Its text stays, too, if it is the text of the words.
         let last = pieces.len() - 1;
@@ -386,7 +386,7 @@ impl JsonTranscript {
     }
 
     /// Splits words where the speaker changes.
-    fn runs<'a>(&'a self, words: &'a [Word], speakers: &[Option<usize>]) -> Vec<Piece<'a>> {
+    fn runs<'a>(&'a self, words: &'a [Word], speakers: &[Option<usize>]) -> Vec<TextPiece<'a>> {
         let words: Vec<(&Word, Option<usize>)> = words.iter().zip(speakers.iter().copied()).collect();
         let mut end = 0.0;
         let mut pieces = Vec::new();
@@ -395,7 +395,7 @@ impl JsonTranscript {
             let first = times.next().unwrap_or(end..end);
             end = times.next_back().unwrap_or(first.clone()).end.max(first.start);
             let said = Said { seconds: first.start..end, speaker: run[0].1, text: self.join_words(run) };
-            pieces.push(Piece { said, words: run.to_vec() });
+            pieces.push(TextPiece { said, words: run.to_vec() });
         }
         pieces
     }
@@ -416,7 +416,7 @@ impl JsonTranscript {
 
     /// Cuts a text where the first word of each piece begins, except for the first piece. Returns `None` if the text is
     /// not that of the words.
-    fn split_text(&self, text: &str, pieces: &[Piece<'_>]) -> Option<Vec<String>> {
+    fn split_text(&self, text: &str, pieces: &[TextPiece<'_>]) -> Option<Vec<String>> {
         let mut at = 0;
         let mut cuts = Vec::new();
         for piece in pieces {
@@ -481,7 +481,7 @@ impl JsonTranscript {
 }
 
 /// Writes AWS's list of turns: one object for each run of words, with the times of the words.
-fn write_speaker_labels(out: &mut String, runs: &[Piece<'_>], named: &dyn Fn(Option<usize>) -> String) {
+fn write_speaker_labels(out: &mut String, runs: &[TextPiece<'_>], named: &dyn Fn(Option<usize>) -> String) {
     let speakers: BTreeSet<Option<usize>> = runs.iter().map(|run| run.said.speaker).collect();
     append(out, format_args!(r#"{{"channel_label":"ch_0","speakers":{},"segments":"#, speakers.len()));
     write_list(out, runs.iter(), |out, run| {
@@ -517,7 +517,7 @@ fn speakers_of_words(words: &[Word], timeline: &Timeline) -> Vec<Option<usize>> 
 }
 
 /// Assigns words outside of parts to the parts in which their middles lie. Both must be in the order of time.
-fn share_out(words: &[Word], parts: &mut [Part]) {
+fn share_out(words: &[Word], parts: &mut [TranscriptPart]) {
     let mut next = 0;
     for part in parts.iter_mut() {
         let place =
@@ -534,7 +534,7 @@ fn share_out(words: &[Word], parts: &mut [Part]) {
 }
 
 /// A run of words of one speaker.
-struct Piece<'a> {
+struct TextPiece<'a> {
     said: Said,
     words: Vec<(&'a Word, Option<usize>)>,
 }

@@ -12,9 +12,9 @@ use serde_json::value::RawValue;
 pub(super) const MAX_FIELDS: usize = 200;
 
 /// The fields of an object in order, each with the text of its value.
-pub(super) struct Fields<'a>(Vec<(Cow<'a, str>, &'a str)>);
+pub(super) struct JsonFields<'a>(Vec<(Cow<'a, str>, &'a str)>);
 
-impl<'a> Fields<'a> {
+impl<'a> JsonFields<'a> {
     /// Returns the value of a field. If several fields have the name, the last counts.
     pub(super) fn get(&self, name: &str) -> Option<&'a str> {
         self.0.iter().rev().find(|(field, _)| field == name).map(|(_, value)| *value)
@@ -26,7 +26,7 @@ impl<'a> Fields<'a> {
 }
 
 /// Splits an object. Returns `None` if the text is not an object, or if it has more than [`MAX_FIELDS`] fields.
-pub(super) fn fields(object: &str) -> Option<Fields<'_>> {
+pub(super) fn fields(object: &str) -> Option<JsonFields<'_>> {
     serde_json::from_str(object).ok()
 }
 
@@ -68,14 +68,14 @@ pub(super) fn number(value: f64) -> String {
 /// Writes an object again, with some of its fields changed.
 pub(super) struct ObjectWriter<'o, 'a> {
     out: &'o mut String,
-    fields: Fields<'a>,
+    fields: JsonFields<'a>,
     changes: Vec<(&'static str, Option<String>)>,
 }
 
 impl<'o, 'a> ObjectWriter<'o, 'a> {
     /// Prepares to write an object that [`fields`] can split.
     pub(super) fn new(out: &'o mut String, object: &'a str) -> Self {
-        Self { out, fields: fields(object).unwrap_or(Fields(Vec::new())), changes: Vec::new() }
+        Self { out, fields: fields(object).unwrap_or(JsonFields(Vec::new())), changes: Vec::new() }
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&'a str> {
@@ -128,18 +128,18 @@ impl<'o, 'a> ObjectWriter<'o, 'a> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for JsonFields<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct FieldsVisitor;
 
         impl<'de> Visitor<'de> for FieldsVisitor {
-            type Value = Fields<'de>;
+            type Value = JsonFields<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JsonFields<'de>, A::Error> {
                 #[derive(Deserialize)]
                 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -150,7 +150,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
                     }
                     fields.push((name, value.get()));
                 }
-                Ok(Fields(fields))
+                Ok(JsonFields(fields))
             }
         }
 

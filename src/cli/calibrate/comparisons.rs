@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use crate::calibration::fit::{Trial, Trials, balanced_weights};
 use crate::calibration::{Calibration, Seconds};
-use crate::cli::embedder::Embedding;
-use crate::cli::files::Source;
+use crate::cli::embedder::CommandEmbedder;
+use crate::cli::files::RecordingSource;
 use crate::cli::progress::Progress;
-use crate::cli::voices::{self, Loaded, Voice};
+use crate::cli::voices::{self, Loaded, LoadedVoice};
 use crate::compare::cosine;
 use crate::embedder::EmbedderModel;
 use crate::models::ModelSpec;
@@ -18,7 +18,7 @@ use crate::report::Warning;
 pub(super) struct Comparisons {
     pub(super) trials: Trials,
     /// The name of each comparison.
-    pub(super) names: Names,
+    pub(super) names: ComparisonNames,
     /// The calibration from which the new one is fitted.
     pub(super) base: Calibration,
     /// The fingerprint of the model.
@@ -36,7 +36,7 @@ pub(super) struct Comparisons {
 }
 
 /// The names of comparisons.
-pub(super) enum Names {
+pub(super) enum ComparisonNames {
     /// The names of recordings, and the indices of the two recordings of each comparison.
     Recordings { names: Vec<String>, of: Vec<[u32; 2]> },
     /// The names of speakers, and the line in the file of each comparison.
@@ -50,7 +50,7 @@ impl Comparisons {
         spec: &ModelSpec,
         fingerprint: &str,
         mut trials: Vec<Trial>,
-        mut names: Names,
+        mut names: ComparisonNames,
         has_weights: bool,
     ) -> Self {
         let mut left_out = Vec::new();
@@ -78,7 +78,7 @@ impl Comparisons {
     }
 }
 
-impl Names {
+impl ComparisonNames {
     /// Returns the name of a comparison.
     pub(super) fn name_of(&self, place: usize, trial: &Trial) -> String {
         match self {
@@ -105,23 +105,23 @@ impl Names {
 
 /// Builds comparisons from the voices of recordings.
 pub(super) struct Builder {
-    voices: Voices,
+    voices: ComparedVoices,
     trials: Vec<Trial>,
     of: Vec<[u32; 2]>,
 }
 
 /// The voices that can be compared, by the index of their recording.
-pub(super) struct Voices {
-    all: Vec<Option<Voice>>,
+pub(super) struct ComparedVoices {
+    all: Vec<Option<LoadedVoice>>,
     n_failed: u64,
     warnings: Vec<Warning>,
     left_out: Vec<String>,
 }
 
-impl Voices {
+impl ComparedVoices {
     /// Leaves out recordings that a calibration makes no claim about: those with too little speech, and those with a
     /// warning that most recordings do not have.
-    pub(super) fn new(mut all: Vec<Option<Voice>>, n_failed: u64, model: &EmbedderModel) -> Self {
+    pub(super) fn new(mut all: Vec<Option<LoadedVoice>>, n_failed: u64, model: &EmbedderModel) -> Self {
         let least_seconds = model.spec().calibration.limits.least_seconds;
         let n_voices = all.iter().flatten().count();
         let mut counts: BTreeMap<&str, (Warning, usize)> = BTreeMap::new();
@@ -160,14 +160,19 @@ impl Voices {
 }
 
 impl Builder {
-    pub(super) fn new(voices: Voices) -> Self {
+    pub(super) fn new(voices: ComparedVoices) -> Self {
         Self { voices, trials: Vec::new(), of: Vec::new() }
     }
 
     /// Compares two recordings, given by index. Skips them if either could not be read or was left out.
-    pub(super) fn compare(&mut self, of: [usize; 2], speakers: [u32; 2], known: Known) -> anyhow::Result<()> {
+    pub(super) fn compare(
+        &mut self,
+        of: [usize; 2],
+        speakers: [u32; 2],
+        known: KnownVoices,
+    ) -> anyhow::Result<()> {
         let [Some(a), Some(b)] = of.map(|place| self.voices.all[place].as_ref()) else { return Ok(()) };
-        let seconds = |voice: &Voice, given: Option<f64>| voice.speech_seconds.or(given);
+        let seconds = |voice: &LoadedVoice, given: Option<f64>| voice.speech_seconds.or(given);
         let seconds = seconds(a, known.seconds[0]).zip(seconds(b, known.seconds[1]));
         self.trials.push(Trial {
             speakers,
@@ -182,10 +187,10 @@ impl Builder {
 
     /// Returns all comparisons.
     pub(super) fn finish(self, names: Vec<String>, model: &EmbedderModel, has_weights: bool) -> Comparisons {
-        let names = Names::Recordings { names, of: self.of };
+        let names = ComparisonNames::Recordings { names, of: self.of };
         let fingerprint = model.id().fingerprint();
         let made = Comparisons::new(model.spec(), fingerprint, self.trials, names, has_weights);
-        let Voices { n_failed, warnings, mut left_out, .. } = self.voices;
+        let ComparedVoices { n_failed, warnings, mut left_out, .. } = self.voices;
         left_out.extend(made.left_out);
         Comparisons { n_failed, warnings, left_out, ..made }
     }
@@ -193,7 +198,7 @@ impl Builder {
 
 /// Known properties of a comparison besides its voices.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Known {
+pub(super) struct KnownVoices {
     pub(super) seconds: [Option<f64>; 2],
     pub(super) is_same_sex: Option<bool>,
     pub(super) weight: Option<f64>,
@@ -201,14 +206,14 @@ pub(super) struct Known {
 
 /// Embeds files with a progress bar, and returns the voice of each. Reports unreadable files, and also returns their number.
 pub(super) fn embedded(
-    embedding: &Embedding,
+    embedding: &CommandEmbedder,
     paths: &[PathBuf],
     is_quiet: bool,
-) -> anyhow::Result<(Vec<Option<Voice>>, u64)> {
+) -> anyhow::Result<(Vec<Option<LoadedVoice>>, u64)> {
     let mut progress = Progress::begin(is_quiet, || Some(paths.len() as u64));
-    let mut all: Vec<Option<Voice>> = paths.iter().map(|_| None).collect();
+    let mut all: Vec<Option<LoadedVoice>> = paths.iter().map(|_| None).collect();
     let mut with_several = HashSet::new();
-    let sources = paths.iter().map(|path| Source::File(path.clone())).collect();
+    let sources = paths.iter().map(|path| RecordingSource::File(path.clone())).collect();
     voices::load_on(embedding, sources, |place, loaded: Loaded| match loaded {
         Ok(voice) if all[place].is_none() => {
             progress.embedded(voice.audio_seconds);

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 
-use super::comparisons::{Builder, Comparisons, Known, Voices, embedded};
+use super::comparisons::{Builder, ComparedVoices, Comparisons, KnownVoices, embedded};
 use crate::cli::embedder::EmbeddingArgs;
-use crate::cli::files::{Source, walk};
+use crate::cli::files::{RecordingSource, walk};
 use crate::cli::outcome::say;
 
 /// The maximum number of recordings to compare.
@@ -18,14 +18,14 @@ const MAX_RECORDINGS: usize = 20_000;
 const MAX_OF_A_KIND: usize = 1_000_000;
 
 pub(super) fn compare(folder: &Path, args: EmbeddingArgs, is_quiet: bool) -> anyhow::Result<Comparisons> {
-    let Speakers { recordings: speakers, n_unreadable } = Speakers::of(folder)?;
+    let FolderSpeakers { recordings: speakers, n_unreadable } = FolderSpeakers::of(folder)?;
     let paths: Vec<PathBuf> = speakers.values().flatten().cloned().collect();
     ensure!(!paths.is_empty(), "{} holds no folders of recordings, one for each speaker", folder.display());
     ensure!(speakers.len() > 1, "{} holds recordings of one speaker only", folder.display());
     ensure!(paths.len() <= MAX_RECORDINGS, "there are more than {MAX_RECORDINGS} recordings");
     let embedding = args.start()?;
     let (voices, n_failed) = embedded(&embedding, &paths, is_quiet)?;
-    let voices = Voices::new(voices, n_failed + n_unreadable, embedding.model());
+    let voices = ComparedVoices::new(voices, n_failed + n_unreadable, embedding.model());
     let mut of_speakers: Vec<Vec<usize>> = Vec::new();
     let mut next = 0;
     for recordings in speakers.values() {
@@ -40,11 +40,11 @@ pub(super) fn compare(folder: &Path, args: EmbeddingArgs, is_quiet: bool) -> any
     for (a, of_a) in of_speakers.iter().enumerate() {
         // The matrix of all recordings against each other is symmetric, so only one half is compared.
         for (i, j) in pick_evenly(of_a.len(), of_a.len(), 2 * most_of_one).filter(|(i, j)| i < j) {
-            builder.compare([of_a[i], of_a[j]], [a as u32; 2], Known::default())?;
+            builder.compare([of_a[i], of_a[j]], [a as u32; 2], KnownVoices::default())?;
         }
         for (b, of_b) in of_speakers.iter().enumerate().skip(a + 1) {
             for (i, j) in pick_evenly(of_a.len(), of_b.len(), most_of_a_pair) {
-                builder.compare([of_a[i], of_b[j]], [a as u32, b as u32], Known::default())?;
+                builder.compare([of_a[i], of_b[j]], [a as u32, b as u32], KnownVoices::default())?;
             }
         }
     }
@@ -67,12 +67,12 @@ fn gcd(a: usize, b: usize) -> usize {
 }
 
 /// The recordings of each speaker, by the speaker's name.
-struct Speakers {
+struct FolderSpeakers {
     recordings: BTreeMap<String, Vec<PathBuf>>,
     n_unreadable: u64,
 }
 
-impl Speakers {
+impl FolderSpeakers {
     /// Finds the recordings in each subfolder of a folder, recursively.
     fn of(folder: &Path) -> anyhow::Result<Self> {
         let mut speakers = Self { recordings: BTreeMap::new(), n_unreadable: 0 };
@@ -101,8 +101,8 @@ impl Speakers {
         let mut recordings = Vec::new();
         for found in walk(folder, true) {
             match found {
-                Ok(Source::File(recording)) => recordings.push(recording),
-                Ok(Source::Stdin) => {}
+                Ok(RecordingSource::File(recording)) => recordings.push(recording),
+                Ok(RecordingSource::Stdin) => {}
                 Err((path, reason)) => {
                     self.n_unreadable += 1;
                     say(&format!("{path}: unreadable: {reason}"));

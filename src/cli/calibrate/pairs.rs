@@ -8,11 +8,11 @@ use anyhow::{Context, anyhow, bail, ensure};
 use csv::StringRecord;
 use serde_json::Value;
 
-use super::comparisons::{Builder, Comparisons, Known, Names, Voices, embedded};
+use super::comparisons::{Builder, ComparedVoices, ComparisonNames, Comparisons, KnownVoices, embedded};
 use crate::calibration::Seconds;
 use crate::calibration::fit::Trial;
-use crate::cli::embedder::{Embedding, EmbeddingArgs};
-use crate::cli::voices::{Voice, voice_of};
+use crate::cli::embedder::{CommandEmbedder, EmbeddingArgs};
+use crate::cli::voices::{LoadedVoice, voice_of};
 use crate::models::{self, ModelSpec};
 
 /// The maximum number of comparisons in a file.
@@ -34,7 +34,7 @@ struct Table {
 
 /// The fields of a row, by column name.
 #[derive(Clone, Copy)]
-struct Fields<'a> {
+struct RowFields<'a> {
     line: u64,
     row: &'a StringRecord,
     columns: &'a HashMap<String, usize>,
@@ -62,8 +62,8 @@ impl Table {
         Ok(Self { rows, columns })
     }
 
-    fn fields(&self) -> impl Iterator<Item = Fields<'_>> {
-        self.rows.iter().map(|(line, row)| Fields { line: *line, row, columns: &self.columns })
+    fn fields(&self) -> impl Iterator<Item = RowFields<'_>> {
+        self.rows.iter().map(|(line, row)| RowFields { line: *line, row, columns: &self.columns })
     }
 
     fn has(&self, name: &str) -> bool {
@@ -116,7 +116,7 @@ impl Table {
             });
             lines.push(fields.line);
         }
-        let names = Names::Lines { speakers: speakers.names, lines };
+        let names = ComparisonNames::Lines { speakers: speakers.names, lines };
         Ok(Comparisons::new(spec, &spec.calibration.model, trials, names, self.has("weight")))
     }
 
@@ -138,8 +138,8 @@ impl Table {
             lines.resize(recordings.names.len(), fields.line);
             pairs.push(pair);
         }
-        let Speakers { of: speakers, n_known } = self.speakers(&pairs, recordings.names.len())?;
-        let known: Vec<Known> = self.fields().map(Fields::known).collect::<Result<_, _>>()?;
+        let SpeakerSets { of: speakers, n_known } = self.speakers(&pairs, recordings.names.len())?;
+        let known: Vec<KnownVoices> = self.fields().map(RowFields::known).collect::<Result<_, _>>()?;
         let embedding = args.start()?;
         let voices = voices_of(&embedding, &recordings.names, &lines, is_quiet)?;
         let mut builder = Builder::new(voices);
@@ -156,14 +156,14 @@ impl Table {
     }
 
     /// Returns the speakers of each comparison: by name or, without names, by joining the recordings that `same` marks.
-    fn speakers(&self, pairs: &[[usize; 2]], n_recordings: usize) -> anyhow::Result<Speakers> {
+    fn speakers(&self, pairs: &[[usize; 2]], n_recordings: usize) -> anyhow::Result<SpeakerSets> {
         if self.has("speaker_a") && self.has("speaker_b") {
             let mut numbers = Numbers::default();
-            let named = |fields: Fields<'_>| {
+            let named = |fields: RowFields<'_>| {
                 fields.speakers(&mut numbers)?.ok_or_else(|| fields.error("a speaker has no name"))
             };
             let of = self.fields().map(named).collect::<Result<_, _>>()?;
-            return Ok(Speakers { of, n_known: None });
+            return Ok(SpeakerSets { of, n_known: None });
         }
         ensure!(self.has("same"), "there is no column same, and no columns speaker_a and speaker_b");
         let mut groups = Groups::new(n_recordings);
@@ -183,12 +183,12 @@ impl Table {
             of.push(speakers);
         }
         let known: HashSet<usize> = of_several.into_iter().map(|recording| groups.of(recording)).collect();
-        Ok(Speakers { of, n_known: Some(known.len()) })
+        Ok(SpeakerSets { of, n_known: Some(known.len()) })
     }
 }
 
 /// The speakers of each comparison.
-struct Speakers {
+struct SpeakerSets {
     of: Vec<[u32; 2]>,
     /// The number of speakers known to be distinct people, if not all are. Recordings that no line joins may belong to
     /// one speaker.
@@ -198,13 +198,13 @@ struct Speakers {
 /// Loads the voices that the cells name by path or contain as JSON embeddings. `lines` holds the line of each cell.
 /// Unreadable recordings are reported and skipped; a bad embedding is an error.
 fn voices_of(
-    embedding: &Embedding,
+    embedding: &CommandEmbedder,
     cells: &[String],
     lines: &[u64],
     is_quiet: bool,
-) -> anyhow::Result<Voices> {
+) -> anyhow::Result<ComparedVoices> {
     let (inline, files): (Vec<usize>, Vec<usize>) = (0..cells.len()).partition(|i| is_json(&cells[*i]));
-    let mut voices: Vec<Option<Voice>> = cells.iter().map(|_| None).collect();
+    let mut voices: Vec<Option<LoadedVoice>> = cells.iter().map(|_| None).collect();
     for i in inline {
         let of_line = |reason: String| anyhow!("line {}: {reason}", lines[i]);
         let value: Value = serde_json::from_str(&cells[i])
@@ -214,7 +214,7 @@ fn voices_of(
     let paths: Vec<PathBuf> = files.iter().map(|i| PathBuf::from(&cells[*i])).collect();
     let (embedded, n_failed) = embedded(embedding, &paths, is_quiet || paths.is_empty())?;
     files.into_iter().zip(embedded).for_each(|(i, voice)| voices[i] = voice);
-    Ok(Voices::new(voices, n_failed, embedding.model()))
+    Ok(ComparedVoices::new(voices, n_failed, embedding.model()))
 }
 
 /// Returns whether two cells name the same file.
@@ -223,7 +223,7 @@ fn is_same_file(a: &str, b: &str) -> bool {
     found[0].is_some() && found[0] == found[1]
 }
 
-impl Fields<'_> {
+impl RowFields<'_> {
     fn error(&self, reason: &str) -> anyhow::Error {
         anyhow!("line {}: {reason}", self.line)
     }
@@ -263,8 +263,8 @@ impl Fields<'_> {
         }
     }
 
-    fn known(self) -> anyhow::Result<Known> {
-        Ok(Known {
+    fn known(self) -> anyhow::Result<KnownVoices> {
+        Ok(KnownVoices {
             seconds: [self.seconds("seconds_a")?, self.seconds("seconds_b")?],
             is_same_sex: self.flag("same_sex")?,
             weight: self.not_negative("weight")?,

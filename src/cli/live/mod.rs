@@ -21,7 +21,7 @@ use crate::live::PARTIAL_SECONDS_RANGE;
 
 /// Output formats for events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum EventFormat {
     /// One line per settled turn and per name.
     Text,
     /// One JSON object per event, with `received`: the seconds of audio sent before the event.
@@ -30,7 +30,7 @@ enum Format {
 
 /// Encodings of samples on standard input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Encoding {
+enum SampleEncoding {
     S16le,
     S16be,
     F32le,
@@ -49,7 +49,7 @@ pub(super) struct LiveArgs {
     file: PathBuf,
     /// Encoding of samples on standard input.
     #[arg(long, value_enum, default_value = "s16le")]
-    encoding: Encoding,
+    encoding: SampleEncoding,
     /// Sample rate on standard input, in Hz.
     #[arg(long, default_value = "16000", value_parser = clap::value_parser!(u32).range(8_000..=48_000))]
     sample_rate: u32,
@@ -66,7 +66,7 @@ pub(super) struct LiveArgs {
     speakers: SpeakerCountArgs,
     /// Output format.
     #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    format: EventFormat,
     /// Address of a service that does the listening instead of this program, such as `https://voice.example.org`.
     #[arg(long)]
     url: Option<String>,
@@ -100,11 +100,11 @@ impl LiveArgs {
     fn raw(&self) -> RawFormat {
         RawFormat {
             format: match self.encoding {
-                Encoding::S16le => SampleFormat::S16(Endian::Little),
-                Encoding::S16be => SampleFormat::S16(Endian::Big),
-                Encoding::F32le => SampleFormat::F32(Endian::Little),
-                Encoding::Mulaw => SampleFormat::MuLaw,
-                Encoding::Alaw => SampleFormat::ALaw,
+                SampleEncoding::S16le => SampleFormat::S16(Endian::Little),
+                SampleEncoding::S16be => SampleFormat::S16(Endian::Big),
+                SampleEncoding::F32le => SampleFormat::F32(Endian::Little),
+                SampleEncoding::Mulaw => SampleFormat::MuLaw,
+                SampleEncoding::Alaw => SampleFormat::ALaw,
             },
             sample_rate_hz: self.sample_rate,
             channels: self.channels,

@@ -5,19 +5,19 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use super::Format;
+use super::EventFormat;
 use crate::cli::outcome::{ended_by_reader, say};
 
 /// Writes events in the chosen format.
 pub(super) struct Printer {
-    format: Format,
+    format: EventFormat,
     /// The name of each label.
     names: HashMap<String, String>,
     has_ended: bool,
 }
 
 impl Printer {
-    pub(super) fn new(format: Format) -> Self {
+    pub(super) fn new(format: EventFormat) -> Self {
         Self { format, names: HashMap::new(), has_ended: false }
     }
 
@@ -31,7 +31,7 @@ impl Printer {
         let text = |event: &Value, name: &str| event[name].as_str().unwrap_or_default().to_owned();
         let kind = text(&event, "type");
         self.has_ended |= kind == "final";
-        if self.format == Format::Jsonl {
+        if self.format == EventFormat::Jsonl {
             event["received"] = json!(crate::notation::milliseconds(received));
             return ended_by_reader(writeln!(anstream::stdout(), "{event}"));
         }

@@ -19,9 +19,9 @@ use url::Url;
 
 use super::print::Printer;
 use super::source::AudioSource;
-use super::{Encoding, LiveArgs, ensure_whole};
+use super::{LiveArgs, SampleEncoding, ensure_whole};
 use crate::audio::Channel;
-use crate::tls::{self, Verification};
+use crate::tls::{self, ServerVerification};
 
 /// The number of pieces of audio that may wait to be sent.
 const WAITING: usize = 8;
@@ -46,8 +46,8 @@ pub(super) fn run(
         let tcp =
             TcpStream::connect(address).await.with_context(|| format!("cannot connect to {host}:{port}"))?;
         tcp.set_nodelay(true)?;
-        let stream: Box<dyn Stream> = if url.scheme() == "wss" {
-            let config = tls::client_config(&Verification::System).map_err(|reason| anyhow!(reason))?;
+        let stream: Box<dyn RemoteStream> = if url.scheme() == "wss" {
+            let config = tls::client_config(&ServerVerification::System).map_err(|reason| anyhow!(reason))?;
             let name = ServerName::try_from(host)?;
             Box::new(TlsConnector::from(Arc::new(config)).connect(name, tcp).await?)
         } else {
@@ -103,9 +103,9 @@ pub(super) fn run(
 }
 
 /// The transport of a WebSocket.
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+trait RemoteStream: AsyncRead + AsyncWrite + Unpin + Send {}
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> RemoteStream for S {}
 
 /// Returns the service's message as the error if it rejects the session.
 fn refused(error: Error) -> anyhow::Error {
@@ -128,7 +128,7 @@ fn session_url(args: &LiveArgs, url: &str, source: &AudioSource) -> anyhow::Resu
     url.set_scheme(scheme).map_err(|()| anyhow!("--url is no address of a service"))?;
     url.set_path(&format!("{}/v1/live", url.path().trim_end_matches('/')));
     let raw = source.raw();
-    let encoding = if source.is_recording() { Encoding::F32le } else { args.encoding };
+    let encoding = if source.is_recording() { SampleEncoding::F32le } else { args.encoding };
     let encoding = clap::ValueEnum::to_possible_value(&encoding).expect("none is skipped");
     let mut query = url.query_pairs_mut();
     query.append_pair("encoding", encoding.get_name());

@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use super::LiveArgs;
 use crate::audio::{self, DecodeOptions, Endian, RawFormat, SAMPLE_RATE_HZ, SampleFormat};
-use crate::cli::files::Source;
+use crate::cli::files::RecordingSource;
 use crate::pace::Pace;
 
 /// The length of a piece of audio, in seconds.
@@ -39,7 +39,8 @@ impl AudioSource {
             return Ok(Self { raw: args.raw(), from: From::Stdin(std::io::stdin()), n_bytes: 0 });
         }
         let path = args.file.display().to_string();
-        let file = Source::from_path(&args.file).read().with_context(|| format!("cannot read {path}"))?;
+        let file =
+            RecordingSource::from_path(&args.file).read().with_context(|| format!("cannot read {path}"))?;
         let options = DecodeOptions {
             channel: args.naming.embedding.options().channel,
             ..DecodeOptions::with_max_seconds(f64::from(u32::MAX))

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Existing, Failure, Format, Mean, OutputError, Row, Target};
+use super::{Existing, Failure, Mean, OutputError, OutputRow, RowFormat, Target};
 use crate::embedder::Partial;
 use crate::notation::milliseconds;
 use crate::report::AudioReport;
@@ -32,7 +32,7 @@ pub(super) const MEAN: &str = "mean";
 
 pub(in crate::cli) struct Lines {
     sink: Sink,
-    format: Format,
+    format: RowFormat,
     partials: bool,
     dimension: usize,
     has_header: bool,
@@ -110,7 +110,7 @@ impl Lines {
         })?;
         let held = if existing == Existing::Resume {
             let mut held = match format {
-                Format::Csv => held_csv(&file, dimension),
+                RowFormat::Csv => held_csv(&file, dimension),
                 _ => held_json(&file),
             }
             .map_err(|reason| OutputError::NotResumable { path: path.clone(), reason })?;
@@ -130,11 +130,11 @@ impl Lines {
     }
 
     /// Writes the rows of a recording at once.
-    pub(super) fn write(&mut self, rows: &[Row<'_>]) -> Result<(), OutputError> {
+    pub(super) fn write(&mut self, rows: &[OutputRow<'_>]) -> Result<(), OutputError> {
         let mut bytes = Vec::new();
         for row in rows {
             match self.format {
-                Format::Csv => bytes.extend(self.csv(row)),
+                RowFormat::Csv => bytes.extend(self.csv(row)),
                 _ => bytes.extend(json(&JsonRow::new(row, self.partials))),
             }
         }
@@ -144,7 +144,7 @@ impl Lines {
     pub(super) fn write_mean(&mut self, mean: &Mean<'_>) -> Result<(), OutputError> {
         let embedding = in_single_precision(mean.embedding.components());
         let model = mean.embedding.model().fingerprint();
-        let bytes = if self.format == Format::Csv {
+        let bytes = if self.format == RowFormat::Csv {
             let cells =
                 [MEAN, "", "", "", "", "", model, "", &milliseconds(mean.speech_seconds).to_string(), ""]
                     .map(str::to_owned);
@@ -172,7 +172,7 @@ impl Lines {
         csv
     }
 
-    fn csv(&mut self, row: &Row<'_>) -> Vec<u8> {
+    fn csv(&mut self, row: &OutputRow<'_>) -> Vec<u8> {
         let (start, end) = row
             .segment
             .map_or((None, None), |segment| (Some(segment.seconds.start), Some(segment.seconds.end)));
@@ -241,7 +241,7 @@ impl Sink {
 }
 
 impl<'a> JsonRow<'a> {
-    fn new(row: &Row<'a>, partials: bool) -> Self {
+    fn new(row: &OutputRow<'a>, partials: bool) -> Self {
         let outcome = match row.outcome {
             Err(Failure { code, detail }) => JsonOutcome::Failed { code, detail },
             Ok(voice) => JsonOutcome::Embedded {

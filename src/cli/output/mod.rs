@@ -15,7 +15,7 @@ use crate::embedding::UnitEmbedding;
 
 /// Output formats for embeddings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(in crate::cli) enum Format {
+pub(in crate::cli) enum RowFormat {
     /// One JSON object per line.
     Jsonl,
     /// Header, then one row per embedding.
@@ -28,7 +28,7 @@ pub(in crate::cli) enum Format {
 
 /// A segment of a recording.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::cli) struct Segment {
+pub(in crate::cli) struct SegmentPlace {
     /// The start and end of the segment, in seconds.
     pub(in crate::cli) seconds: Range<f64>,
     /// The label of the segment in the list of segments.
@@ -36,9 +36,9 @@ pub(in crate::cli) struct Segment {
 }
 
 /// An embedding, or the reason why there is none.
-pub(in crate::cli) struct Row<'a> {
+pub(in crate::cli) struct OutputRow<'a> {
     pub(in crate::cli) path: &'a str,
-    pub(in crate::cli) segment: Option<&'a Segment>,
+    pub(in crate::cli) segment: Option<&'a SegmentPlace>,
     pub(in crate::cli) outcome: Result<&'a EmbeddedVoice, Failure<'a>>,
 }
 
@@ -88,7 +88,7 @@ pub(in crate::cli) enum Existing {
 #[derive(Clone, Debug)]
 pub(in crate::cli) struct Target {
     pub(in crate::cli) file: Option<PathBuf>,
-    pub(in crate::cli) format: Format,
+    pub(in crate::cli) format: RowFormat,
     pub(in crate::cli) existing: Existing,
     /// Whether each row is a window instead of a recording.
     pub(in crate::cli) partials: bool,
@@ -108,11 +108,11 @@ impl Target {
     /// Opens the output, and returns the paths that it already contains. The set is empty unless the output is resumed.
     pub(in crate::cli) fn open(self) -> Result<(Output, HashSet<String>), OutputError> {
         match self.format {
-            Format::Jsonl | Format::Csv => {
+            RowFormat::Jsonl | RowFormat::Csv => {
                 let (lines, paths) = lines::Lines::open(self)?;
                 Ok((Output::Lines(lines), paths))
             }
-            Format::Npy | Format::Npz => {
+            RowFormat::Npy | RowFormat::Npz => {
                 let (numpy, paths) = numpy::Numpy::open(self)?;
                 Ok((Output::Numpy(numpy), paths))
             }
@@ -122,7 +122,7 @@ impl Target {
 
 impl Output {
     /// Writes the rows of a recording. Rows that cannot be written completely are removed.
-    pub(in crate::cli) fn write(&mut self, rows: &[Row<'_>]) -> Result<(), OutputError> {
+    pub(in crate::cli) fn write(&mut self, rows: &[OutputRow<'_>]) -> Result<(), OutputError> {
         match self {
             Self::Lines(lines) => lines.write(rows),
             Self::Numpy(numpy) => rows.iter().try_for_each(|row| numpy.write(row)),

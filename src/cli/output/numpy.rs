@@ -10,12 +10,12 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use super::lines::MEAN;
-use super::{Existing, Format, Mean, OutputError, Row, Target};
+use super::{Existing, Mean, OutputError, OutputRow, RowFormat, Target};
 use crate::notation::milliseconds;
 
 pub(in crate::cli) struct Numpy {
     output: PathBuf,
-    format: Format,
+    format: RowFormat,
     partials: bool,
     rows: File,
     rows_path: PathBuf,
@@ -29,7 +29,7 @@ impl Numpy {
         let Target { file, format, existing, partials, dimension, .. } = target;
         let output = file.filter(|file| file.extension().is_none_or(|ending| ending != "txt"));
         let output = output.ok_or(OutputError::NoFile)?;
-        let beside = (format == Format::Npy).then(|| output.with_extension("txt"));
+        let beside = (format == RowFormat::Npy).then(|| output.with_extension("txt"));
         let found = [Some(output.clone()), beside].into_iter().flatten().find(|file| file.exists());
         if let Some(found) = found.filter(|_| existing == Existing::Refuse) {
             return Err(OutputError::Exists(found));
@@ -49,7 +49,7 @@ impl Numpy {
         Ok((numpy, paths))
     }
 
-    pub(super) fn write(&mut self, row: &Row<'_>) -> Result<(), OutputError> {
+    pub(super) fn write(&mut self, row: &OutputRow<'_>) -> Result<(), OutputError> {
         let Ok(voice) = row.outcome else { return Ok(()) };
         let times = |range: &std::ops::Range<f64>| {
             format!("{}\t{}\t{}", row.path, milliseconds(range.start), milliseconds(range.end))
@@ -89,7 +89,7 @@ impl Numpy {
         self.rows.seek(SeekFrom::Start(0))?;
         let shape = [self.names.len() as u64, self.dimension as u64];
         let mut file = BufWriter::new(File::create(new)?);
-        if self.format == Format::Npy {
+        if self.format == RowFormat::Npy {
             write_array(&mut file, &self.rows, &shape)?;
             file.flush()?;
             let lines: Vec<&str> = self.names.iter().flat_map(|name| [name, "\n"]).collect();
@@ -109,7 +109,7 @@ impl Numpy {
     /// Reads the rows of the existing output.
     fn take_over(&mut self) -> io::Result<()> {
         let file = BufReader::new(File::open(&self.output)?);
-        if self.format == Format::Npy {
+        if self.format == RowFormat::Npy {
             let names = std::fs::read_to_string(self.output.with_extension("txt"))?;
             self.names = names.lines().map(str::to_owned).collect();
             return self.copy_rows(file);

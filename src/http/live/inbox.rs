@@ -19,7 +19,7 @@ const MAX_WAITING_SECONDS: f64 = 30.0;
 
 /// A client's request in a text message.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum ClientMessage {
     /// A list of transcript segments, in JSON.
     Transcript(String),
     KeepAlive,
@@ -27,7 +27,7 @@ pub(super) enum Asked {
     End,
 }
 
-impl Asked {
+impl ClientMessage {
     /// Parses a text message. The error says what is wrong with it.
     pub(super) fn from_text(text: &str) -> Result<Self, String> {
         #[derive(Deserialize)]
@@ -205,14 +205,14 @@ mod tests {
 
     #[test]
     fn texts_say_what_they_ask_for() {
-        assert_eq!(Asked::from_text(r#"{"type": "end"}"#), Ok(Asked::End));
-        assert_eq!(Asked::from_text(r#"{"type": "flush", "why": 1}"#), Ok(Asked::Flush));
-        let transcript = Asked::from_text(r#"{"segments": [1], "type": "transcript"}"#);
-        assert_eq!(transcript, Ok(Asked::Transcript("[1]".into())));
+        assert_eq!(ClientMessage::from_text(r#"{"type": "end"}"#), Ok(ClientMessage::End));
+        assert_eq!(ClientMessage::from_text(r#"{"type": "flush", "why": 1}"#), Ok(ClientMessage::Flush));
+        let transcript = ClientMessage::from_text(r#"{"segments": [1], "type": "transcript"}"#);
+        assert_eq!(transcript, Ok(ClientMessage::Transcript("[1]".into())));
         for text in
             ["", "end", "{}", "[]", r#"{"type": 7}"#, r#"{"type": "start"}"#, r#"{"type": "transcript"}"#]
         {
-            assert!(Asked::from_text(text).is_err(), "{text}");
+            assert!(ClientMessage::from_text(text).is_err(), "{text}");
         }
     }
 }

@@ -4,4 +4,4 @@ mod inbox;
 mod outbox;
 mod session;
 
-pub(super) use session::{Opened, Place, run};
+pub(super) use session::{Opened, SessionPlace, run};

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite::Error as SocketError;
 
-use super::inbox::{Asked, Inbox, Work};
+use super::inbox::{ClientMessage, Inbox, Work};
 use super::outbox::{NotRead, Outbox};
 use crate::decisions::{Diarized, DiarizedChannel, Names};
 use crate::diarization::{Diarization, TurnOptions};
@@ -50,12 +50,12 @@ const BEHIND_SECONDS: f64 = 10.0;
 const CAUGHT_UP_SECONDS: f64 = 1.0;
 
 /// A place among the open sessions, which is freed when this is dropped.
-pub(in crate::http) struct Place {
+pub(in crate::http) struct SessionPlace {
     taken: Arc<AtomicUsize>,
     metrics: Arc<Metrics>,
 }
 
-impl Place {
+impl SessionPlace {
     /// Takes a place, if one is free.
     pub(in crate::http) fn take(state: &AppState) -> Result<Self, ApiError> {
         let capacity = Self::capacity(state)?;
@@ -75,7 +75,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for SessionPlace {
     fn drop(&mut self) {
         self.taken.fetch_sub(1, Ordering::AcqRel);
         self.metrics.live.sessions.dec();
@@ -95,7 +95,7 @@ pub(in crate::http) struct Opened {
     pub(in crate::http) collection: Option<Identifier>,
     pub(in crate::http) partial_seconds: f64,
     /// The session's place among the open sessions.
-    pub(in crate::http) _place: Place,
+    pub(in crate::http) _place: SessionPlace,
     /// Makes shutdown wait for the session.
     pub(in crate::http) _counted: Counted,
     /// Keeps the connection busy.
@@ -122,19 +122,19 @@ const IDLE_FOR_TOO_LONG: Close = Close { code: 4000, reason: "no samples and no 
 const TOO_LONG: Close = Close { code: 4001, reason: "the session is as long as MAX_LIVE_SECONDS" };
 
 /// A failure that ends a session before its result: the close message, and the error that the client receives.
-struct Failure {
+struct SessionFailure {
     close: Close,
     code: &'static str,
     message: String,
 }
 
-impl Failure {
+impl SessionFailure {
     fn new(close: Close, code: &'static str, message: impl Into<String>) -> Self {
         Self { close, code, message: message.into() }
     }
 }
 
-impl From<ApiError> for Failure {
+impl From<ApiError> for SessionFailure {
     fn from(error: ApiError) -> Self {
         if error.is_internal() {
             tracing::error!(%error, "a live session failed");
@@ -145,7 +145,7 @@ impl From<ApiError> for Failure {
     }
 }
 
-impl From<NotRead> for Failure {
+impl From<NotRead> for SessionFailure {
     fn from(_: NotRead) -> Self {
         Self::new(NOT_READ, "overloaded", NOT_READ.reason)
     }
@@ -186,7 +186,7 @@ pub(in crate::http) async fn run(opened: Opened, session: Box<LiveSession>, sock
     running.set_behind(false);
     let close = match closed {
         Ok(close) => close,
-        Err(Failure { close, code, message }) => {
+        Err(SessionFailure { close, code, message }) => {
             outbox.text(json!({"type": "error", "code": code, "message": message}).to_string());
             Some(close)
         }
@@ -232,7 +232,7 @@ impl Running {
         &mut self,
         session: Box<LiveSession>,
         mut from_client: SplitStream<WebSocket>,
-    ) -> Result<Option<Close>, Failure> {
+    ) -> Result<Option<Close>, SessionFailure> {
         let admission = Arc::new(Admission::live(&self.opened.state)?);
         let mut session = Some(session);
         let mut stepping: Option<BoxFuture<'static, Result<Stepped, ApiError>>> = None;
@@ -247,7 +247,7 @@ impl Running {
             if let Some(idle) = session.as_mut() {
                 if let Some(transcript) = transcript.take() {
                     let wrong = |error: crate::live::LiveTranscriptError| {
-                        Failure::new(UNSUPPORTED, "validation_error", error.to_string())
+                        SessionFailure::new(UNSUPPORTED, "validation_error", error.to_string())
                     };
                     idle.push_transcript(&transcript).map_err(wrong)?;
                 }
@@ -283,12 +283,12 @@ impl Running {
                             ending = self.take_audio(bytes.into());
                         }
                         Some(Ok(Message::Text(text))) => {
-                            let asked = Asked::from_text(&text);
-                            match asked.map_err(|wrong| Failure::new(UNSUPPORTED, "validation_error", wrong))? {
-                                Asked::Transcript(segments) => transcript = Some(segments),
-                                Asked::KeepAlive => last_heard = Instant::now(),
-                                Asked::Flush => self.inbox.mark(Purpose::Flush),
-                                Asked::End => {
+                            let asked = ClientMessage::from_text(&text);
+                            match asked.map_err(|wrong| SessionFailure::new(UNSUPPORTED, "validation_error", wrong))? {
+                                ClientMessage::Transcript(segments) => transcript = Some(segments),
+                                ClientMessage::KeepAlive => last_heard = Instant::now(),
+                                ClientMessage::Flush => self.inbox.mark(Purpose::Flush),
+                                ClientMessage::End => {
                                     self.inbox.mark(Purpose::End);
                                     ending = Some(FINISHED);
                                 }
@@ -307,11 +307,11 @@ impl Running {
                         ending = Some(GOING_AWAY);
                     }
                     if !self.opened.state.api_keys.is_valid(&self.opened.holder) {
-                        return Err(Failure::new(REVOKED, "invalid_api_key", REVOKED.reason));
+                        return Err(SessionFailure::new(REVOKED, "invalid_api_key", REVOKED.reason));
                     }
                     // While audio is waiting and nothing is read, the client does not count as idle.
                     if ending.is_none() && may_read && last_heard.elapsed() >= IDLE {
-                        return Err(Failure::new(IDLE_FOR_TOO_LONG, "request_timeout", IDLE_FOR_TOO_LONG.reason));
+                        return Err(SessionFailure::new(IDLE_FOR_TOO_LONG, "request_timeout", IDLE_FOR_TOO_LONG.reason));
                     }
                 }
             }
@@ -336,7 +336,7 @@ impl Running {
     }
 
     /// Warns the client, once, when more than [`BEHIND_SECONDS`] of audio are waiting.
-    fn set_behind_by_what_waits(&mut self) -> Result<(), Failure> {
+    fn set_behind_by_what_waits(&mut self) -> Result<(), SessionFailure> {
         let waiting = self.inbox.waiting_seconds();
         if !self.is_behind && waiting > BEHIND_SECONDS {
             self.set_behind(true);
@@ -431,9 +431,11 @@ impl Running {
 }
 
 /// Returns how to close the connection after an error of the socket, or `None` if the client is gone.
-fn closed_by(error: axum::Error) -> Result<Option<Close>, Failure> {
+fn closed_by(error: axum::Error) -> Result<Option<Close>, SessionFailure> {
     match error.into_inner().downcast::<SocketError>().as_deref() {
-        Ok(SocketError::Capacity(_)) => Err(Failure::new(TOO_LARGE, "payload_too_large", TOO_LARGE.reason)),
+        Ok(SocketError::Capacity(_)) => {
+            Err(SessionFailure::new(TOO_LARGE, "payload_too_large", TOO_LARGE.reason))
+        }
         Ok(SocketError::Utf8(_)) => Ok(Some(NO_UTF_8)),
         Ok(SocketError::Protocol(_)) => Ok(Some(PROTOCOL)),
         _ => Ok(None),

@@ -9,7 +9,7 @@ use super::bounded::Bounded;
 use super::call::Parse;
 use super::one_voice::{VOICE_PARTS, one_voice};
 use super::parts::{Part, Received, Takes};
-use super::voice::{Source, Voice, VoiceFields, VoiceRecording};
+use super::voice::{Voice, VoiceFields, VoiceRecording, VoiceSource};
 use crate::audio;
 use crate::diarization::{MAX_SPEAKERS, SpeakerCount, TurnOptions};
 use crate::http::error::ApiError;
@@ -135,13 +135,13 @@ pub(in crate::http) enum ResponseFormat {
 }
 
 /// A checked request.
-pub(in crate::http) struct Asked {
+pub(in crate::http) struct DiarizeCall {
     pub(in crate::http) recording: VoiceRecording,
     /// Whether each channel is analysed separately.
     pub(in crate::http) is_split: bool,
     pub(in crate::http) options: TurnOptions,
     pub(in crate::http) collection: Option<Identifier>,
-    pub(in crate::http) known: Known,
+    pub(in crate::http) known: KnownSpeakers,
     /// The recording's name in RTTM.
     pub(in crate::http) name: String,
     pub(in crate::http) transcript: Option<Transcript>,
@@ -151,13 +151,13 @@ pub(in crate::http) struct Asked {
 
 /// Speakers that the request itself names, with a recording of each.
 #[derive(Default)]
-pub(in crate::http) struct Known {
+pub(in crate::http) struct KnownSpeakers {
     pub(in crate::http) names: Vec<String>,
     pub(in crate::http) references: Vec<Voice>,
 }
 
-impl Known {
-    fn new(names: Vec<String>, references: Vec<Source>) -> Result<Self, ApiError> {
+impl KnownSpeakers {
+    fn new(names: Vec<String>, references: Vec<VoiceSource>) -> Result<Self, ApiError> {
         let wrong = |msg: String| ApiError::field("known_speaker_names", &msg);
         if names.len() != references.len() || names.len() > MAX_KNOWN {
             return Err(wrong(format!(
@@ -186,7 +186,7 @@ impl Known {
 struct OtherParts {
     transcript: Option<Part>,
     names: Vec<String>,
-    references: Vec<Source>,
+    references: Vec<VoiceSource>,
 }
 
 impl OtherParts {
@@ -201,9 +201,9 @@ impl OtherParts {
                 // Text is a data URL or base64, and a file is audio.
                 "known_speaker_references" if part.is_json || part.bytes.starts_with(b"data:") => {
                     let text = String::from_utf8_lossy(&part.bytes).into_owned();
-                    others.references.push(Source::Base64(text));
+                    others.references.push(VoiceSource::Base64(text));
                 }
-                "known_speaker_references" => others.references.push(Source::File(part.bytes)),
+                "known_speaker_references" => others.references.push(VoiceSource::File(part.bytes)),
                 _ => files.push(part),
             }
         }
@@ -224,7 +224,7 @@ fn recording_name(file_name: Option<&str>) -> String {
     if name.trim().is_empty() { "recording".to_owned() } else { name }
 }
 
-impl Parse for Asked {
+impl Parse for DiarizeCall {
     const TAKES: Takes = Takes {
         texts: &["transcript", "known_speaker_names", "known_speaker_names[]"],
         ..Takes::voices(PARTS)
@@ -273,8 +273,8 @@ impl Parse for Asked {
         let list =
             |list: Option<Bounded<String, MAX_KNOWN>>| list.map_or_else(Vec::new, |Bounded(list)| list);
         others.names.extend(list(request.known_speaker_names));
-        others.references.extend(list(request.known_speaker_references).into_iter().map(Source::Base64));
-        let known = Known::new(others.names, others.references)?;
+        others.references.extend(list(request.known_speaker_references).into_iter().map(VoiceSource::Base64));
+        let known = KnownSpeakers::new(others.names, others.references)?;
         if !known.names.is_empty() && request.collection.is_some() {
             return Err(ApiError::field(
                 "known_speaker_names",
@@ -305,7 +305,7 @@ pub(in crate::http) fn unpacked(
     let bytes = recording.source.unpack()?;
     let n_channels = is_split.then(|| audio::count_channels(&bytes, recording.options.raw));
     let n_channels = n_channels.transpose().map_err(PipelineError::from)?;
-    Ok((VoiceRecording { source: Source::File(bytes), ..recording }, n_channels))
+    Ok((VoiceRecording { source: VoiceSource::File(bytes), ..recording }, n_channels))
 }
 
 /// Returns the number of speakers, or its bounds, from the options `num_speakers`, `min_speakers` and `max_speakers`.

@@ -12,7 +12,7 @@ use super::call::Parse;
 use super::channel::channel_schema;
 use super::parts::{Received, Takes};
 use super::vector::EncodingFormat;
-use super::voice::{ChannelName, Segments, Source, VoiceRecording, check_segments};
+use super::voice::{ChannelName, Segments, VoiceRecording, VoiceSource, check_segments};
 use super::{json, raw_format};
 use crate::audio::{Channel, RawFormat};
 use crate::http::error::{ApiError, FieldError};
@@ -34,7 +34,7 @@ pub(in crate::http) struct EmbeddingsRequest {
     /// A recording or a list of recordings, in base64 or as data URIs.
     #[schema(value_type = Vec<String>, min_items = 1)]
     #[param(ignore)]
-    input: Option<Input>,
+    input: Option<EmbeddingsInput>,
     /// The model, by id or fingerprint; the default model if missing.
     model: Option<String>,
     /// The format of the embeddings.
@@ -82,33 +82,33 @@ pub(in crate::http) enum OnError {
 }
 
 /// One or several recordings in base64.
-struct Input(Vec<String>);
+struct EmbeddingsInput(Vec<String>);
 
-impl<'de> Deserialize<'de> for Input {
+impl<'de> Deserialize<'de> for EmbeddingsInput {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct InputVisitor;
 
         const EXPECTED: &str = "a recording in base64, or a list of them";
 
         impl<'de> Visitor<'de> for InputVisitor {
-            type Value = Input;
+            type Value = EmbeddingsInput;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(EXPECTED)
             }
 
-            fn visit_str<E: Error>(self, text: &str) -> Result<Input, E> {
+            fn visit_str<E: Error>(self, text: &str) -> Result<EmbeddingsInput, E> {
                 self.visit_string(text.to_owned())
             }
 
-            fn visit_string<E: Error>(self, text: String) -> Result<Input, E> {
+            fn visit_string<E: Error>(self, text: String) -> Result<EmbeddingsInput, E> {
                 check_recording(&text)?;
-                Ok(Input(vec![text]))
+                Ok(EmbeddingsInput(vec![text]))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Input, A::Error> {
-                let recordings: Vec<Item> = bounded(items, MAX_INPUTS)?;
-                Ok(Input(recordings.into_iter().map(|Item(text)| text).collect()))
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<EmbeddingsInput, A::Error> {
+                let recordings: Vec<InputItem> = bounded(items, MAX_INPUTS)?;
+                Ok(EmbeddingsInput(recordings.into_iter().map(|InputItem(text)| text).collect()))
             }
         }
 
@@ -117,9 +117,9 @@ impl<'de> Deserialize<'de> for Input {
 }
 
 /// A recording in a list.
-struct Item(String);
+struct InputItem(String);
 
-impl<'de> Deserialize<'de> for Item {
+impl<'de> Deserialize<'de> for InputItem {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ItemVisitor;
 
@@ -127,26 +127,26 @@ impl<'de> Deserialize<'de> for Item {
             "tokens are no recordings: send strings (LangChain: check_embedding_ctx_length=False)";
 
         impl<'de> Visitor<'de> for ItemVisitor {
-            type Value = Item;
+            type Value = InputItem;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a recording in base64")
             }
 
-            fn visit_str<E: Error>(self, text: &str) -> Result<Item, E> {
+            fn visit_str<E: Error>(self, text: &str) -> Result<InputItem, E> {
                 self.visit_string(text.to_owned())
             }
 
-            fn visit_string<E: Error>(self, text: String) -> Result<Item, E> {
+            fn visit_string<E: Error>(self, text: String) -> Result<InputItem, E> {
                 check_recording(&text)?;
-                Ok(Item(text))
+                Ok(InputItem(text))
             }
 
-            fn visit_u64<E: Error>(self, _: u64) -> Result<Item, E> {
+            fn visit_u64<E: Error>(self, _: u64) -> Result<InputItem, E> {
                 Err(E::custom(TOKENS))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Item, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<InputItem, A::Error> {
                 Err(A::Error::custom(TOKENS))
             }
         }
@@ -187,18 +187,19 @@ pub(in crate::http) struct EmbeddingsForm {
 }
 
 impl EmbeddingsRequest {
-    fn read(received: Received) -> Result<(Options, Vec<VoiceRecording>), ApiError> {
+    fn read(received: Received) -> Result<(EmbeddingsOptions, Vec<VoiceRecording>), ApiError> {
         match received {
             Received::Json(body) => {
                 let mut request: Self = json::from_json(body)?;
-                let Some(Input(input)) = request.input.take() else {
+                let Some(EmbeddingsInput(input)) = request.input.take() else {
                     return Err(FieldError::missing(&["body", "input"], serde_json::Value::Null).into());
                 };
-                request.check(input.into_iter().map(|text| (Source::Base64(text), None)).collect())
+                request.check(input.into_iter().map(|text| (VoiceSource::Base64(text), None)).collect())
             }
             Received::Parts { files, options } => {
                 let request: Self = json::from_options(options)?;
-                request.check(files.into_iter().map(|part| (Source::File(part.bytes), part.raw)).collect())
+                request
+                    .check(files.into_iter().map(|part| (VoiceSource::File(part.bytes), part.raw)).collect())
             }
         }
     }
@@ -207,8 +208,8 @@ impl EmbeddingsRequest {
     /// takes precedence over the options.
     fn check(
         self,
-        sources: Vec<(Source, Option<RawFormat>)>,
-    ) -> Result<(Options, Vec<VoiceRecording>), ApiError> {
+        sources: Vec<(VoiceSource, Option<RawFormat>)>,
+    ) -> Result<(EmbeddingsOptions, Vec<VoiceRecording>), ApiError> {
         if self.input.is_some() {
             return Err(ApiError::field("input", "Only JSON has this field; a form has parts named file"));
         }
@@ -236,7 +237,7 @@ impl EmbeddingsRequest {
         let channel = self.channel.map_or(Channel::Mix, |ChannelName(channel)| channel);
         let partials = (self.partials == Some(true))
             .then(|| WantedPartials { rate: self.rate, left: Arc::new(MAX_PARTIALS.into()) });
-        let options = Options {
+        let options = EmbeddingsOptions {
             model: self.model,
             format: self.encoding_format.unwrap_or_default(),
             wanted: Wanted { partials, speech: self.speech == Some(true), ..Wanted::default() },
@@ -244,7 +245,7 @@ impl EmbeddingsRequest {
             has_segments: segments.is_some(),
             dimensions: self.dimensions,
         };
-        let recording = |(source, own_raw): (Source, Option<RawFormat>)| VoiceRecording {
+        let recording = |(source, own_raw): (VoiceSource, Option<RawFormat>)| VoiceRecording {
             source,
             options: RecordingOptions { channel, raw: own_raw.or(raw) },
             segments: segments.clone(),
@@ -254,7 +255,7 @@ impl EmbeddingsRequest {
 }
 
 /// The checked options of a request.
-pub(in crate::http) struct Options {
+pub(in crate::http) struct EmbeddingsOptions {
     pub(in crate::http) model: Option<String>,
     pub(in crate::http) format: EncodingFormat,
     pub(in crate::http) wanted: Wanted,
@@ -263,7 +264,7 @@ pub(in crate::http) struct Options {
     pub(in crate::http) dimensions: Option<usize>,
 }
 
-impl Parse for (Options, Vec<VoiceRecording>) {
+impl Parse for (EmbeddingsOptions, Vec<VoiceRecording>) {
     const TAKES: Takes = Takes::voices(&["file"]);
 
     fn parse(received: Received) -> Result<Self, ApiError> {

@@ -8,7 +8,7 @@ use utoipa::IntoParams;
 use super::json::{self, Options};
 use super::parts::{Part, Received};
 use super::raw_format;
-use super::voice::{ChannelName, Segments, Source, Voice, VoiceFields, VoiceRecording, check_segments};
+use super::voice::{ChannelName, Segments, Voice, VoiceFields, VoiceRecording, VoiceSource, check_segments};
 use crate::audio::Channel;
 use crate::http::error::{ApiError, FieldError};
 use crate::speakers::{embedding_digest, recording_digest};
@@ -149,7 +149,7 @@ fn with_digest(voice: Voice, loc: &[&str]) -> Result<ToEnrol, ApiError> {
             };
             let bytes = source.unpack().map_err(|error| error.with_param(param))?;
             let digest = recording_digest(&bytes, &options);
-            let source = Source::File(bytes);
+            let source = VoiceSource::File(bytes);
             let voice = Voice::Recording(VoiceRecording { source, options, segments });
             Ok(ToEnrol { voice, digest })
         }

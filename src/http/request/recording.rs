@@ -10,7 +10,7 @@ use super::content_type::BodyKind;
 use super::fields::Fields;
 use super::json::without_line_breaks;
 use super::parts::{Received, Takes};
-use super::voice::{Source, VoiceRecording};
+use super::voice::{VoiceRecording, VoiceSource};
 use super::{base64, raw_format};
 use crate::audio::{Channel, RawFormat};
 use crate::http::error::{ApiError, FieldError};
@@ -61,14 +61,14 @@ impl VoiceRecording {
                 let body = without_line_breaks(body);
                 let request = ExtractRequest::parse(&body)?;
                 let options = RecordingOptions { channel: request.channel, raw: request.raw_format()? };
-                let source = Source::File(base64::decode(&request.audio_base64)?.into());
+                let source = VoiceSource::File(base64::decode(&request.audio_base64)?.into());
                 Ok(Self { source, options, segments: None })
             }
             Received::Parts { mut files, options } => {
                 let channel = options.get("channel").map_or(Ok(Channel::Mix), channel_option)?;
                 let file = files.pop().ok_or_else(|| FieldError::missing(&["body", "file"], Value::Null))?;
                 let options = RecordingOptions { channel, raw: file.raw };
-                Ok(Self { source: Source::File(file.bytes), options, segments: None })
+                Ok(Self { source: VoiceSource::File(file.bytes), options, segments: None })
             }
         }
     }

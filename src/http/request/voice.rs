@@ -108,13 +108,13 @@ pub(in crate::http) enum Voice {
 /// A recording as it was received.
 #[derive(Clone)]
 pub(in crate::http) struct VoiceRecording {
-    pub(in crate::http) source: Source,
+    pub(in crate::http) source: VoiceSource,
     pub(in crate::http) options: RecordingOptions,
     pub(in crate::http) segments: Option<Vec<Range<f64>>>,
 }
 
 #[derive(Clone)]
-pub(in crate::http) enum Source {
+pub(in crate::http) enum VoiceSource {
     File(Bytes),
     Base64(String),
 }
@@ -127,7 +127,7 @@ pub(in crate::http) struct SentEmbedding {
     pub(in crate::http) warnings: Vec<String>,
 }
 
-impl Source {
+impl VoiceSource {
     /// Returns the size of the recording as it was received, in bytes.
     pub(in crate::http) fn len(&self) -> usize {
         match self {
@@ -181,7 +181,7 @@ impl Voice {
             return fields.check(loc);
         }
         Ok(Self::Recording(VoiceRecording {
-            source: Source::File(part.bytes),
+            source: VoiceSource::File(part.bytes),
             options: RecordingOptions { channel, raw: part.raw },
             segments: None,
         }))
@@ -262,7 +262,11 @@ impl VoiceFields {
             };
             let options = RecordingOptions { channel, raw };
             let segments = self.segments.map(|segments| check_segments(loc, &segments.0)).transpose()?;
-            return Ok(Voice::Recording(VoiceRecording { source: Source::Base64(audio), options, segments }));
+            return Ok(Voice::Recording(VoiceRecording {
+                source: VoiceSource::Base64(audio),
+                options,
+                segments,
+            }));
         }
         if let Some(Components(components)) = self.embedding {
             let model = self.model.ok_or_else(|| wrong("model", "An embedding should name its model"))?;

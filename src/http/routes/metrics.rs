@@ -37,7 +37,7 @@ fn write_metrics(state: &AppState) -> Result<Response, ApiError> {
         metrics.embedding.queue_depth.set(embedder.queue_depth() as i64);
         metrics.embedding.queue_capacity.set(embedder.queue_capacity() as i64);
         metrics.embedding.model_loaded.set(1);
-        metrics.live.capacity.set(live::Place::capacity(state)? as i64);
+        metrics.live.capacity.set(live::SessionPlace::capacity(state)? as i64);
         for model in embedder.models() {
             let build = [env!("CARGO_PKG_VERSION"), model.id().fingerprint(), model.encoder()];
             metrics.build_info.with_label_values(&build).set(1);

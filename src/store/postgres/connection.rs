@@ -14,14 +14,14 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Statement};
 
 use super::error::ConnectError;
-use super::server::Server;
+use super::server::PostgresServer;
 use super::tables::{
     CREATE_SCHEMA, HAS_SCHEMA, HAS_TABLES, LOCK_STATE, LOCK_TABLES, MIGRATIONS, REVISION, SETTINGS, STARTED,
     TABLES_VERSION, VERSION, WITHOUT_TIMEOUTS,
 };
 use crate::store::database::Work;
 use crate::store::error::StoreError;
-use crate::store::sql::{Revision, Row, Sql, Value, one};
+use crate::store::sql::{Revision, Row, Sql, SqlValue, one};
 
 const BEGIN_READING: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
@@ -44,14 +44,14 @@ pub(super) struct Connection {
 
 /// The purpose of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(super) enum ConnectionPurpose {
     Read,
     Write,
     /// A read whose rows wait for a slow receiver.
     LongRead,
 }
 
-impl Purpose {
+impl ConnectionPurpose {
     /// Returns the time limit for each response. A write also waits for the lock, which another replica may hold for a
     /// large import. A long read waits for its first row, which may require sorting.
     fn patience(self) -> Duration {
@@ -75,7 +75,7 @@ impl Purpose {
 }
 
 impl Connection {
-    pub(super) fn open(server: &Server, purpose: Purpose) -> Result<Self, ConnectError> {
+    pub(super) fn open(server: &PostgresServer, purpose: ConnectionPurpose) -> Result<Self, ConnectError> {
         let patience = purpose.patience();
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| ConnectError::Unavailable(error.to_string()))?;
@@ -109,7 +109,7 @@ impl Connection {
         Ok(connection)
     }
 
-    fn look_around(&mut self, purpose: Purpose) -> Result<(), StoreError> {
+    fn look_around(&mut self, purpose: ConnectionPurpose) -> Result<(), StoreError> {
         self.batch(&purpose.settings())?;
         self.server_started = self.integer(STARTED)?;
         self.version = if self.integer(HAS_TABLES)? == 1 { self.integer(TABLES_VERSION)? } else { 0 };
@@ -230,7 +230,7 @@ impl Drop for Connection {
 }
 
 impl Sql for Connection {
-    fn execute(&self, statement: &'static str, values: &[Value<'_>]) -> Result<usize, StoreError> {
+    fn execute(&self, statement: &'static str, values: &[SqlValue<'_>]) -> Result<usize, StoreError> {
         self.wait(async {
             let statement = self.prepared(statement).await?;
             let n = self.in_time(self.client.execute_raw(&statement, values)).await?;
@@ -241,7 +241,7 @@ impl Sql for Connection {
     fn query(
         &self,
         statement: &'static str,
-        values: &[Value<'_>],
+        values: &[SqlValue<'_>],
         each: &mut dyn FnMut(&dyn Row) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         self.wait(async {
@@ -257,12 +257,12 @@ impl Sql for Connection {
     fn query_many(
         &self,
         statement: &'static str,
-        sets: &[Vec<Value<'_>>],
+        sets: &[Vec<SqlValue<'_>>],
         each: &mut dyn FnMut(usize, &dyn Row) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         self.wait(async {
             let statement = self.prepared(statement).await?;
-            let query = async |values: &Vec<Value<'_>>| {
+            let query = async |values: &Vec<SqlValue<'_>>| {
                 self.client.query_raw(&statement, values).await?.try_collect::<Vec<_>>().await
             };
             for (chunk, sets) in sets.chunks(AT_ONCE).enumerate() {
@@ -292,7 +292,7 @@ impl Sql for Connection {
     }
 }
 
-impl ToSql for Value<'_> {
+impl ToSql for SqlValue<'_> {
     fn to_sql(&self, of: &Type, out: &mut bytes::BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
         match self {
             Self::Integer(integer) => integer.to_sql(of, out),

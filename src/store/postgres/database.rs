@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::connection::{Connection, Purpose};
+use super::connection::{Connection, ConnectionPurpose};
 use super::error::ConnectError;
-use super::server::Server;
+use super::server::PostgresServer;
 use super::tables::VERSION;
-use crate::store::database::{self, Source, Work, Writable};
+use crate::store::database::{self, Readable, Work, Writable};
 use crate::store::error::{OpenError, StoreError};
 use crate::store::sql::Sql;
 
@@ -25,8 +25,8 @@ const READER_PATIENCE: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_secs(1);
 
 /// A database of speakers on a server.
-pub(in crate::store) struct Database {
-    server: Server,
+pub(in crate::store) struct PostgresDatabase {
+    server: PostgresServer,
     readers: Mutex<Readers>,
     freed: Condvar,
 }
@@ -44,17 +44,17 @@ struct Readers {
 struct Reader<'a> {
     connection: Option<Connection>,
     was_idle: bool,
-    database: &'a Database,
+    database: &'a PostgresDatabase,
 }
 
 /// The connection for writing.
-struct Writer {
-    server: Server,
+struct PostgresWriter {
+    server: PostgresServer,
     connection: Mutex<Connection>,
 }
 
-impl Database {
-    pub(in crate::store) fn new(server: Server) -> Self {
+impl PostgresDatabase {
+    pub(in crate::store) fn new(server: PostgresServer) -> Self {
         Self { server, readers: Mutex::default(), freed: Condvar::new() }
     }
 
@@ -88,7 +88,7 @@ impl Database {
         drop(readers);
         // From here on, dropping the reader frees its slot.
         let mut reader = Reader { connection: None, was_idle: false, database: self };
-        let opened = Connection::open(&self.server, Purpose::Read).map_err(StoreError::from);
+        let opened = Connection::open(&self.server, ConnectionPurpose::Read).map_err(StoreError::from);
         let failure = match &opened {
             Err(StoreError::Unavailable { reason }) => Some((Instant::now(), reason.clone())),
             _ => None,
@@ -144,7 +144,7 @@ impl Drop for Reader<'_> {
     }
 }
 
-impl Source for Database {
+impl Readable for PostgresDatabase {
     fn read(&self, work: Work<'_>) -> Result<bool, StoreError> {
         self.with_reader(MAX_READERS, &mut |connection| connection.read(work))
     }
@@ -159,10 +159,10 @@ impl Source for Database {
     }
 }
 
-impl database::Database for Database {
+impl database::Database for PostgresDatabase {
     /// Creates missing tables.
     fn migrate(&self) -> Result<bool, OpenError> {
-        let made = Connection::open(&self.server, Purpose::Write).map(|mut connection| {
+        let made = Connection::open(&self.server, ConnectionPurpose::Write).map(|mut connection| {
             let made = connection.make_tables();
             // If the server answers but cannot do this, retrying does not help.
             made.map_err(|error| (error, connection.is_open()))
@@ -184,8 +184,10 @@ impl database::Database for Database {
     }
 
     fn open_for_writing(&self) -> Result<Box<dyn Writable>, StoreError> {
-        let writer =
-            Writer { connection: Mutex::new(open_writer(&self.server)?), server: self.server.clone() };
+        let writer = PostgresWriter {
+            connection: Mutex::new(open_writer(&self.server)?),
+            server: self.server.clone(),
+        };
         Ok(Box::new(writer))
     }
 
@@ -195,7 +197,7 @@ impl database::Database for Database {
 
     /// Uses a separate connection.
     fn read_long(&self, work: Work<'_>) -> Result<bool, StoreError> {
-        Connection::open(&self.server, Purpose::LongRead)?.read_at_last(work)
+        Connection::open(&self.server, ConnectionPurpose::LongRead)?.read_at_last(work)
     }
 
     /// The server overwrites removed data when it vacuums.
@@ -216,19 +218,19 @@ impl database::Database for Database {
     }
 }
 
-fn open_writer(server: &Server) -> Result<Connection, StoreError> {
-    let mut connection = Connection::open(server, Purpose::Write)?;
+fn open_writer(server: &PostgresServer) -> Result<Connection, StoreError> {
+    let mut connection = Connection::open(server, ConnectionPurpose::Write)?;
     connection.make_tables()?;
     Ok(connection)
 }
 
-impl Writer {
+impl PostgresWriter {
     fn connection(&self) -> MutexGuard<'_, Connection> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Source for Writer {
+impl Readable for PostgresWriter {
     fn read(&self, work: Work<'_>) -> Result<bool, StoreError> {
         self.connection().read(work)
     }
@@ -238,7 +240,7 @@ impl Source for Writer {
     }
 }
 
-impl Writable for Writer {
+impl Writable for PostgresWriter {
     fn write(&self, work: Work<'_>) -> Result<(), StoreError> {
         let mut connection = self.connection();
         // The server may have been restarted since the last change.

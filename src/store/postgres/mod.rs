@@ -6,5 +6,5 @@ mod error;
 mod server;
 mod tables;
 
-pub(super) use database::Database;
-pub use server::{Server, ServerError};
+pub(super) use database::PostgresDatabase;
+pub use server::{PostgresServer, ServerError};

@@ -9,7 +9,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::tls::{Verification, client_config};
+use crate::tls::{ServerVerification, client_config};
 
 /// The time limit for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -17,9 +17,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the system waits for a server to confirm sent data.
 const TCP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The address of a server, and how to connect to it. Cheap to clone; neither `Debug` nor [`Server::name`] shows the password.
+/// The address of a server, and how to connect to it. Cheap to clone; neither `Debug` nor [`PostgresServer::name`] shows the password.
 #[derive(Clone)]
-pub struct Server(Arc<Settings>);
+pub struct PostgresServer(Arc<Settings>);
 
 /// The settings read from a URL.
 pub(super) struct Settings {
@@ -52,7 +52,7 @@ pub enum ServerError {
     Incomplete,
 }
 
-impl Server {
+impl PostgresServer {
     /// Parses a URL, `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full`, as libpq does.
     pub fn from_url(url: &str) -> Result<Self, ServerError> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
@@ -67,10 +67,10 @@ impl Server {
         }
         let mut config: Config = format!("{base}?{}", others.join("&")).parse()?;
         let verification = match (mode, roots.as_deref()) {
-            (Some("verify-full"), None | Some("system")) => Verification::System,
-            (Some("verify-full"), Some(path)) => Verification::Roots(PathBuf::from(path)),
+            (Some("verify-full"), None | Some("system")) => ServerVerification::System,
+            (Some("verify-full"), Some(path)) => ServerVerification::Roots(PathBuf::from(path)),
             (_, Some(_)) => return Err(ServerError::UnusedRoots),
-            (None | Some("disable" | "prefer" | "require"), None) => Verification::None,
+            (None | Some("disable" | "prefer" | "require"), None) => ServerVerification::None,
             (Some(_), None) => return Err(ServerError::SslMode),
         };
         config.ssl_mode(match mode {
@@ -126,19 +126,19 @@ fn name(config: &Config) -> String {
     format!("postgres://{}/{}", hosts.collect::<Vec<_>>().join(","), config.get_dbname().unwrap_or_default())
 }
 
-impl fmt::Debug for Server {
+impl fmt::Debug for PostgresServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-impl PartialEq for Server {
+impl PartialEq for PostgresServer {
     fn eq(&self, other: &Self) -> bool {
         self.0.url == other.0.url
     }
 }
 
-impl Eq for Server {}
+impl Eq for PostgresServer {}
 
 #[cfg(test)]
 mod tests {
@@ -166,7 +166,7 @@ mod tests {
             ("postgres://ann:p@secret@db/voices", Err("%40")),
             ("postgres://ann:p?secret@db/voices?sslmode=require", Err("%3F")),
         ] {
-            match (Server::from_url(url).map_err(|error| error.to_string()), expected) {
+            match (PostgresServer::from_url(url).map_err(|error| error.to_string()), expected) {
                 (Ok(server), Ok(name)) => {
                     assert_eq!(server.name(), name);
                     assert!(!format!("{server:?}").contains("secret"), "{server:?}");

@@ -12,7 +12,7 @@ use super::open::{
 };
 use super::opened::OpenedFile;
 use super::tables::VERSION;
-use crate::store::database::{self, Source, Work, Writable};
+use crate::store::database::{self, Readable, Work, Writable};
 use crate::store::error::{OpenError, StoreError};
 
 /// The maximum number of idle connections for reading.
@@ -22,14 +22,14 @@ const MAX_IDLE: usize = 4;
 const ERASE_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// A database of speakers, which opens connections on demand.
-pub(in crate::store) struct Database {
-    place: Place,
+pub(in crate::store) struct SqliteDatabase {
+    place: DatabasePlace,
     idle: Mutex<Vec<Connection>>,
     /// The file that was opened first.
     opened: Arc<OpenedFile>,
 }
 
-enum Place {
+enum DatabasePlace {
     /// The file is created at the first write, together with its folder.
     File(PathBuf),
     Memory(Arc<Mutex<Connection>>),
@@ -41,13 +41,13 @@ enum WriteConnection {
     Shared(Arc<Mutex<Connection>>),
 }
 
-impl Database {
+impl SqliteDatabase {
     /// Checks that a file, if it exists, is a database of this program. Does not change it.
     pub(in crate::store) fn open(path: &Path) -> Result<Self, OpenError> {
         let path = resolve_links(path);
         check_file(&path)?;
         let opened = Arc::new(OpenedFile::new(&path));
-        Ok(Self { place: Place::File(path), idle: Mutex::default(), opened })
+        Ok(Self { place: DatabasePlace::File(path), idle: Mutex::default(), opened })
     }
 
     /// Opens an empty database in memory.
@@ -55,16 +55,18 @@ impl Database {
         let system = |reason: String| OpenError::System { place: ":memory:".into(), reason };
         let connection = Connection::open_in_memory().map_err(|error| system(error.to_string()))?;
         prepare_for_writing(&connection).map_err(|error| system(format!("{error:?}")))?;
-        let place = Place::Memory(Arc::new(Mutex::new(connection)));
+        let place = DatabasePlace::Memory(Arc::new(Mutex::new(connection)));
         Ok(Self { place, idle: Mutex::default(), opened: Arc::new(OpenedFile::none()) })
     }
 }
 
-impl Source for Database {
+impl Readable for SqliteDatabase {
     fn read(&self, work: Work<'_>) -> Result<bool, StoreError> {
         let path = match &self.place {
-            Place::Memory(connection) => return in_one_moment(&lock_mutex(connection), work).map(|()| true),
-            Place::File(path) => path,
+            DatabasePlace::Memory(connection) => {
+                return in_one_moment(&lock_mutex(connection), work).map(|()| true);
+            }
+            DatabasePlace::File(path) => path,
         };
         self.opened.check()?;
         let idle = lock_mutex(&self.idle).pop();
@@ -91,9 +93,9 @@ impl Source for Database {
     }
 }
 
-impl database::Database for Database {
+impl database::Database for SqliteDatabase {
     fn migrate(&self) -> Result<bool, OpenError> {
-        let Place::File(path) = &self.place else { return Ok(true) };
+        let DatabasePlace::File(path) = &self.place else { return Ok(true) };
         let from_file = |error: StoreError| OpenError::System {
             place: path.display().to_string(),
             reason: format!("its tables cannot be brought to version {VERSION}: {}", error.reason()),
@@ -109,7 +111,7 @@ impl database::Database for Database {
 
     /// Reads the whole file.
     fn check(&self) -> Result<(), OpenError> {
-        let Place::File(path) = &self.place else { return Ok(()) };
+        let DatabasePlace::File(path) = &self.place else { return Ok(()) };
         if path.metadata().map_or(0, |metadata| metadata.len()) == 0 {
             return Ok(());
         }
@@ -123,10 +125,10 @@ impl database::Database for Database {
 
     fn open_for_writing(&self) -> Result<Box<dyn Writable>, StoreError> {
         let path = match &self.place {
-            Place::Memory(connection) => {
+            DatabasePlace::Memory(connection) => {
                 return Ok(Box::new(WriteConnection::Shared(Arc::clone(connection))));
             }
-            Place::File(path) => path,
+            DatabasePlace::File(path) => path,
         };
         // If the file is gone, no other file must take its place unnoticed.
         self.opened.check()?;
@@ -141,27 +143,27 @@ impl database::Database for Database {
     }
 
     fn writes_wait_for_reads(&self) -> bool {
-        matches!(self.place, Place::Memory(_))
+        matches!(self.place, DatabasePlace::Memory(_))
     }
 
     /// Uses a separate connection.
     fn read_long(&self, work: Work<'_>) -> Result<bool, StoreError> {
-        let Place::File(path) = &self.place else { return self.read(work) };
+        let DatabasePlace::File(path) = &self.place else { return self.read(work) };
         let Some(connection) = open_for_reading(path)? else { return Ok(false) };
         in_one_moment(&connection, work).map(|()| true)
     }
 
     /// Returns whether the write-ahead log contains changes, of this or an earlier process.
     fn may_hold_removed(&self) -> bool {
-        let Place::File(path) = &self.place else { return false };
+        let DatabasePlace::File(path) = &self.place else { return false };
         let log = with_suffix(path, "-wal");
         path.exists() && log.metadata().is_ok_and(|metadata| metadata.len() > 0)
     }
 
     fn folder(&self) -> Option<&Path> {
         match &self.place {
-            Place::File(path) => path.parent(),
-            Place::Memory(_) => None,
+            DatabasePlace::File(path) => path.parent(),
+            DatabasePlace::Memory(_) => None,
         }
     }
 
@@ -179,13 +181,13 @@ impl database::Database for Database {
 
     fn open_error(&self, error: StoreError) -> OpenError {
         match (&self.place, error) {
-            (Place::File(path), StoreError::Unavailable { reason }) => {
+            (DatabasePlace::File(path), StoreError::Unavailable { reason }) => {
                 OpenError::Damaged { path: path.clone(), reason }
             }
-            (Place::File(path), error) => {
+            (DatabasePlace::File(path), error) => {
                 OpenError::System { place: path.display().to_string(), reason: error.to_string() }
             }
-            (Place::Memory(_), error) => {
+            (DatabasePlace::Memory(_), error) => {
                 OpenError::System { place: ":memory:".into(), reason: error.to_string() }
             }
         }
@@ -201,7 +203,7 @@ impl WriteConnection {
     }
 }
 
-impl Source for WriteConnection {
+impl Readable for WriteConnection {
     fn read(&self, work: Work<'_>) -> Result<bool, StoreError> {
         self.with(|connection| in_one_moment(connection, work)).map(|()| true)
     }

@@ -6,4 +6,4 @@ mod opened;
 mod sql;
 mod tables;
 
-pub(super) use database::Database;
+pub(super) use database::SqliteDatabase;

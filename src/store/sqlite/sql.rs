@@ -5,17 +5,17 @@ use rusqlite::{Connection, ToSql};
 
 use super::tables::REVISION;
 use crate::store::error::StoreError;
-use crate::store::sql::{Revision, Row, Sql, Value, one};
+use crate::store::sql::{Revision, Row, Sql, SqlValue, one};
 
 impl Sql for Connection {
-    fn execute(&self, statement: &'static str, values: &[Value<'_>]) -> Result<usize, StoreError> {
+    fn execute(&self, statement: &'static str, values: &[SqlValue<'_>]) -> Result<usize, StoreError> {
         Ok(self.prepare_cached(statement)?.execute(rusqlite::params_from_iter(values))?)
     }
 
     fn query(
         &self,
         statement: &'static str,
-        values: &[Value<'_>],
+        values: &[SqlValue<'_>],
         each: &mut dyn FnMut(&dyn Row) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let mut statement = self.prepare_cached(statement)?;
@@ -29,7 +29,7 @@ impl Sql for Connection {
     fn query_many(
         &self,
         statement: &'static str,
-        sets: &[Vec<Value<'_>>],
+        sets: &[Vec<SqlValue<'_>>],
         each: &mut dyn FnMut(usize, &dyn Row) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         sets.iter()
@@ -53,7 +53,7 @@ impl Sql for Connection {
     }
 }
 
-impl ToSql for Value<'_> {
+impl ToSql for SqlValue<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(match self {
             Self::Integer(integer) => ValueRef::Integer(*integer),

@@ -88,7 +88,7 @@ pub enum ImportError {
 /// An export that has passed all checks.
 #[derive(Debug)]
 pub struct CheckedImport {
-    lines: Lines,
+    lines: ImportLines,
     /// The dimension of each model with enrolments in the export.
     pub(super) dimensions: HashMap<String, usize>,
 }
@@ -96,7 +96,7 @@ pub struct CheckedImport {
 impl CheckedImport {
     /// Reads and checks a whole file, which must not change meanwhile.
     pub fn from_file(file: File, rules: &ImportRules<'_>) -> Result<Self, ImportError> {
-        let mut lines = Lines::new(file)?;
+        let mut lines = ImportLines::new(file)?;
         let head: Head = lines.next_line()?.ok_or(ImportError::Incomplete { line: 0 })?.parsed()?;
         if head.format != FORMAT {
             return Err(lines.malformed(format!("the format is {:?}, and not {FORMAT:?}", head.format)));
@@ -244,7 +244,7 @@ fn check_enrolment(enrolment: &EnrolmentLine, dimensions: &HashMap<String, usize
 
 /// Reads the lines of a file.
 #[derive(Debug)]
-struct Lines {
+struct ImportLines {
     file: BufReader<File>,
     /// The number of the last line read, from 1.
     number: usize,
@@ -258,7 +258,7 @@ struct Line {
     is_cut: bool,
 }
 
-impl Lines {
+impl ImportLines {
     fn new(file: File) -> io::Result<Self> {
         let mut lines = Self { file: BufReader::with_capacity(1 << 16, file), number: 0 };
         lines.rewind()?;

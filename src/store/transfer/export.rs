@@ -7,7 +7,7 @@ use crate::notation::hex;
 use crate::speakers::{Identifier, Speaker, SpeakerKey};
 use crate::store::error::StoreError;
 use crate::store::reads::{now, speaker_row, timestamp};
-use crate::store::sql::{Row, Sql, Value, all, codes, count, identifier};
+use crate::store::sql::{Row, Sql, SqlValue, all, codes, count, identifier};
 use crate::store::statements::{EXPORT, EXPORT_COLLECTION, MODELS, MODELS_OF_COLLECTION};
 
 /// The reason why an export has ended early.
@@ -28,14 +28,14 @@ pub(in crate::store) fn export(
     may_use: &dyn Fn(&Identifier) -> bool,
     out: &mut dyn Write,
 ) -> Result<usize, ExportError> {
-    let of_collection = collection.map(|collection| [Value::Text(collection.as_str())]);
-    let values: &[Value] = of_collection.as_ref().map_or(&[], |values| values);
+    let of_collection = collection.map(|collection| [SqlValue::Text(collection.as_str())]);
+    let values: &[SqlValue] = of_collection.as_ref().map_or(&[], |values| values);
     let models = if collection.is_some() { MODELS_OF_COLLECTION } else { MODELS };
     let models = all(sql, models, values, |row| {
         Ok(ModelLine { fingerprint: row.text(0)?.to_owned(), dimension: count(row, 1)? })
     })?;
     write_head(models, out)?;
-    let mut lines = Lines { out, current: None, n: 0, failure: None };
+    let mut lines = ExportLines { out, current: None, n: 0, failure: None };
     let statement = if collection.is_some() { EXPORT_COLLECTION } else { EXPORT };
     let read = sql.query(statement, values, &mut |row| {
         if may_use(&identifier(row, 1)?) { lines.take(row) } else { Ok(()) }
@@ -74,7 +74,7 @@ fn write_line(line: &impl serde::Serialize, out: &mut dyn Write) -> io::Result<(
 }
 
 /// Converts rows of enrolments to lines of speakers.
-struct Lines<'a> {
+struct ExportLines<'a> {
     out: &'a mut dyn Write,
     current: Option<(SpeakerKey, SpeakerLine)>,
     n: usize,
@@ -82,7 +82,7 @@ struct Lines<'a> {
     failure: Option<io::Error>,
 }
 
-impl Lines<'_> {
+impl ExportLines<'_> {
     fn take(&mut self, row: &dyn Row) -> Result<(), StoreError> {
         let key = row.integer(0)?;
         if self.current.as_ref().is_none_or(|(current, _)| *current != key) {

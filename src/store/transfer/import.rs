@@ -9,11 +9,11 @@ use super::lines::{EnrolmentLine, SpeakerLine, bytes_of_base64, sha256_of_hex};
 use crate::speakers::{Profile, Sample, SpeakerKey};
 use crate::store::error::StoreError;
 use crate::store::reads::milliseconds;
-use crate::store::sql::{Value, first, identifier};
+use crate::store::sql::{SqlValue, first, identifier};
 use crate::store::statements::{
     ADD_ENROLMENT, ADD_SPEAKER, BY_DIGEST, KEY, MODEL_DIMENSION, SET_PROFILE, SPEAKER_OF_ENROLMENT,
 };
-use crate::store::writes::{Known, ProfileRow, Transaction};
+use crate::store::writes::{KnownEnrolment, ProfileRow, Transaction};
 
 /// The number of speakers to merge at once.
 const CHUNK_SPEAKERS: usize = 256;
@@ -106,9 +106,11 @@ impl Transaction<'_> {
             if chunk.is_empty() {
                 return Ok(existing);
             }
-            let addresses: Vec<Vec<Value>> = chunk
+            let addresses: Vec<Vec<SqlValue>> = chunk
                 .iter()
-                .map(|(_, one)| vec![Value::Text(one.collection.as_str()), Value::Text(one.id.as_str())])
+                .map(|(_, one)| {
+                    vec![SqlValue::Text(one.collection.as_str()), SqlValue::Text(one.id.as_str())]
+                })
                 .collect();
             self.sql.query_many(KEY, &addresses, &mut |place, row| {
                 let (line, speaker) = &chunk[place];
@@ -123,7 +125,7 @@ impl Transaction<'_> {
 
     /// Returns the key of a model, and checks its dimension.
     fn model(&self, fingerprint: &str, dimension: usize) -> Result<i64, StoreError> {
-        let known = first(self.sql, MODEL_DIMENSION, &[Value::Text(fingerprint)], |row| row.integer(0))?;
+        let known = first(self.sql, MODEL_DIMENSION, &[SqlValue::Text(fingerprint)], |row| row.integer(0))?;
         if known.is_some_and(|known| known != dimension as i64) {
             return Err(StoreError::OtherDimension { model: fingerprint.to_owned() });
         }
@@ -143,8 +145,8 @@ impl Transaction<'_> {
                 return Err(StoreError::DuplicateEnrolment { speaker }.of_line(*line));
             }
         }
-        let ids: Vec<Vec<Value>> =
-            enrolments.iter().map(|(_, _, enrolment)| vec![Value::Text(&enrolment.id)]).collect();
+        let ids: Vec<Vec<SqlValue>> =
+            enrolments.iter().map(|(_, _, enrolment)| vec![SqlValue::Text(&enrolment.id)]).collect();
         self.sql.query_many(SPEAKER_OF_ENROLMENT, &ids, &mut |place, row| {
             // The speaker is named only if it is in the same collection.
             let is_here = identifier(row, 0)? == enrolments[place].1.collection;
@@ -155,17 +157,17 @@ impl Transaction<'_> {
 
     /// Adds speakers, enrolments and profiles.
     fn add(&self, chunk: &Chunk, revision: i64, models: &HashMap<String, i64>) -> Result<(), StoreError> {
-        let speakers: Vec<Vec<Value>> = chunk
+        let speakers: Vec<Vec<SqlValue>> = chunk
             .iter()
             .map(|(_, speaker)| {
                 vec![
-                    Value::Text(speaker.collection.as_str()),
-                    Value::Text(speaker.id.as_str()),
-                    Value::Text(speaker.name.as_str()),
-                    Value::Text(speaker.metadata.as_str()),
-                    Value::Integer(milliseconds(&speaker.created_at).unwrap_or_default()),
-                    Value::Integer(milliseconds(&speaker.updated_at).unwrap_or_default()),
-                    Value::Integer(revision),
+                    SqlValue::Text(speaker.collection.as_str()),
+                    SqlValue::Text(speaker.id.as_str()),
+                    SqlValue::Text(speaker.name.as_str()),
+                    SqlValue::Text(speaker.metadata.as_str()),
+                    SqlValue::Integer(milliseconds(&speaker.created_at).unwrap_or_default()),
+                    SqlValue::Integer(milliseconds(&speaker.updated_at).unwrap_or_default()),
+                    SqlValue::Integer(revision),
                 ]
             })
             .collect();
@@ -187,18 +189,19 @@ impl Transaction<'_> {
                 Some((*key, model, ProfileRow::from_profile(Profile::from_samples(&samples)?)))
             }));
         }
-        let rows: Vec<Vec<Value>> = added.iter().map(EnrolmentRow::values).collect();
+        let rows: Vec<Vec<SqlValue>> = added.iter().map(EnrolmentRow::values).collect();
         self.sql.query_many(ADD_ENROLMENT, &rows, &mut |_, _| Ok(()))?;
         // The same voice may belong to another speaker, stored earlier or just added.
-        let digests: Vec<Vec<Value>> = added.iter().map(|row| vec![Value::Bytes(&row.digest)]).collect();
+        let digests: Vec<Vec<SqlValue>> =
+            added.iter().map(|row| vec![SqlValue::Bytes(&row.digest)]).collect();
         self.sql.query_many(BY_DIGEST, &digests, &mut |place, row| {
-            let (known, own) = (Known::from_row(row)?, &added[place]);
+            let (known, own) = (KnownEnrolment::from_row(row)?, &added[place]);
             if known.key == own.key || !known.is_of(&own.speaker.collection, &own.enrolment.model) {
                 return Ok(());
             }
             Err(StoreError::DuplicateEnrolment { speaker: Some(known.speaker) }.of_line(own.line))
         })?;
-        let rows: Vec<Vec<Value>> =
+        let rows: Vec<Vec<SqlValue>> =
             profiles.iter().map(|(key, model, row)| row.values(*key, *model)).collect();
         self.sql.query_many(SET_PROFILE, &rows, &mut |_, _| Ok(()))
     }
@@ -246,17 +249,17 @@ impl<'a> EnrolmentRow<'a> {
         }
     }
 
-    fn values(&self) -> Vec<Value<'_>> {
+    fn values(&self) -> Vec<SqlValue<'_>> {
         vec![
-            Value::Integer(self.key),
-            Value::Text(&self.enrolment.id),
-            Value::Integer(self.model),
-            Value::Bytes(&self.digest),
-            Value::Bytes(&self.vector),
-            Value::Real(self.enrolment.speech_seconds),
-            Value::Real(self.enrolment.similarity_to_profile),
-            Value::Text(&self.warnings),
-            Value::Integer(milliseconds(&self.enrolment.created_at).unwrap_or_default()),
+            SqlValue::Integer(self.key),
+            SqlValue::Text(&self.enrolment.id),
+            SqlValue::Integer(self.model),
+            SqlValue::Bytes(&self.digest),
+            SqlValue::Bytes(&self.vector),
+            SqlValue::Real(self.enrolment.speech_seconds),
+            SqlValue::Real(self.enrolment.similarity_to_profile),
+            SqlValue::Text(&self.warnings),
+            SqlValue::Integer(milliseconds(&self.enrolment.created_at).unwrap_or_default()),
         ]
     }
 }

@@ -2,7 +2,7 @@
 
 use super::error::FitError;
 use super::metrics::{binomial_bound, round_to_six, seconds_of};
-use super::regression::{Prior, Row, location_and_scale, logistic};
+use super::regression::{Observation, Prior, location_and_scale, logistic};
 use super::trials::{Trial, Trials};
 use crate::calibration::file::Unchecked;
 use crate::calibration::{
@@ -150,12 +150,12 @@ fn tenth_below(limit: f64) -> f64 {
 
 fn refitted_llr(trials: &Trials, base: &Calibration) -> Result<Linear, FitError> {
     let terms: Vec<Term> = base.log_likelihood_ratio.iter().flat_map(|llr| llr.keys().copied()).collect();
-    let row = |trial: &Trial| Row {
+    let row = |trial: &Trial| Observation {
         terms: values(&terms, trial, base),
         observed: trial.is_same(),
         weight: trial.weight,
     };
-    let rows: Vec<Row<bool>> = trials.trials.iter().map(row).collect();
+    let rows: Vec<Observation<bool>> = trials.trials.iter().map(row).collect();
     let prior = Prior { coefficients: vec![0.0; terms.len()], strength: 0.0 };
     let coefficients = logistic(&rows, &prior).ok_or(FitError::Undetermined("a log-likelihood ratio"))?;
     Ok(linear(&terms, coefficients.into_iter().map(round_to_six)))
@@ -166,9 +166,9 @@ fn adjusted_llr(trials: &Trials, base: &Calibration) -> Result<Linear, FitError>
     let base_llr = base.log_likelihood_ratio.as_ref().ok_or(FitError::NoTargets)?;
     let row = |trial: &Trial| {
         let llr = base.unlimited_llr(trial.similarity, seconds_of(trial, base)).unwrap_or(0.0);
-        Row { terms: vec![1.0, llr], observed: trial.is_same(), weight: trial.weight }
+        Observation { terms: vec![1.0, llr], observed: trial.is_same(), weight: trial.weight }
     };
-    let rows: Vec<Row<bool>> = trials.trials.iter().map(row).collect();
+    let rows: Vec<Observation<bool>> = trials.trials.iter().map(row).collect();
     let prior = Prior { coefficients: vec![0.0, 1.0], strength: 1.0 / trials.n_speakers().max(1) as f64 };
     let fitted = logistic(&rows, &prior).ok_or(FitError::Undetermined("a log-likelihood ratio"))?;
     let (shift, stretch) = (fitted[0], fitted[1]);
@@ -192,12 +192,12 @@ fn curve(
     if how == How::Refit {
         let terms_of = |linear: &Linear| linear.keys().copied().collect::<Vec<_>>();
         let (mean, ln_sd) = (terms_of(&curve.mean), terms_of(&curve.ln_sd));
-        let row = |trial: &Trial| Row {
+        let row = |trial: &Trial| Observation {
             terms: values(&mean, trial, base),
             observed: trial.similarity,
             weight: trial.weight,
         };
-        let rows: Vec<Row<f64>> = trials.impostors().map(row).collect();
+        let rows: Vec<Observation<f64>> = trials.impostors().map(row).collect();
         let scale: Vec<Vec<f64>> = trials.impostors().map(|trial| values(&ln_sd, trial, base)).collect();
         let fitted = location_and_scale(&rows, &scale).ok_or_else(undetermined)?;
         (curve.mean, curve.ln_sd) = (

@@ -17,7 +17,7 @@ const MAX_COEFFICIENT: f64 = 1e6;
 
 /// An observation: the values of the terms, the observed value and its weight.
 #[derive(Clone, Debug)]
-pub(super) struct Row<Y> {
+pub(super) struct Observation<Y> {
     pub(super) terms: Vec<f64>,
     pub(super) observed: Y,
     pub(super) weight: f64,
@@ -35,7 +35,7 @@ pub(super) struct Prior {
 ///
 /// The loss is the sum over both classes of the weighted mean of ln(1 + exp(-+sum)), plus half the prior's strength times
 /// the squared distance of the coefficients from the prior.
-pub(super) fn logistic(rows: &[Row<bool>], prior: &Prior) -> Option<Vec<f64>> {
+pub(super) fn logistic(rows: &[Observation<bool>], prior: &Prior) -> Option<Vec<f64>> {
     let total =
         |class: bool| rows.iter().filter(|row| row.observed == class).map(|row| row.weight).sum::<f64>();
     let (total_true, total_false) = (total(true), total(false));
@@ -43,7 +43,7 @@ pub(super) fn logistic(rows: &[Row<bool>], prior: &Prior) -> Option<Vec<f64>> {
         return None;
     }
     let loss = |coefficients: &[f64]| {
-        let of_row = |row: &Row<bool>| {
+        let of_row = |row: &Observation<bool>| {
             let sum = dot(&row.terms, coefficients);
             let x = if row.observed { -sum } else { sum };
             row.weight / if row.observed { total_true } else { total_false }
@@ -85,7 +85,7 @@ pub(super) fn logistic(rows: &[Row<bool>], prior: &Prior) -> Option<Vec<f64>> {
 /// 2. The logarithm of the deviation is fitted by Newton's steps on the squared residuals.
 /// 3. Both steps are repeated until neither value changes.
 pub(super) fn location_and_scale(
-    rows: &[Row<f64>],
+    rows: &[Observation<f64>],
     scale_terms: &[Vec<f64>],
 ) -> Option<(Vec<f64>, Vec<f64>)> {
     let (n_mean, n_scale) = (rows.first()?.terms.len(), scale_terms.first()?.len());
@@ -195,9 +195,9 @@ mod tests {
     fn two_normal_distributions_have_the_ratio_that_theory_gives() {
         // The log-likelihood ratio of N(1, 1) against N(-1, 1) is 2 x. The test uses quantiles instead of random draws.
         let quantiles = (1..2_000).map(|i| normal_quantile(f64::from(i) / 2_000.0));
-        let rows: Vec<Row<bool>> = quantiles
+        let rows: Vec<Observation<bool>> = quantiles
             .flat_map(|q| [(q + 1.0, true), (q - 1.0, false)])
-            .map(|(x, observed)| Row { terms: vec![1.0, x], observed, weight: 1.0 })
+            .map(|(x, observed)| Observation { terms: vec![1.0, x], observed, weight: 1.0 })
             .collect();
         let no_prior = Prior { coefficients: vec![0.0; 2], strength: 0.0 };
         let fitted = logistic(&rows, &no_prior).unwrap();
@@ -206,7 +206,7 @@ mod tests {
         let lopsided: Vec<_> = rows
             .iter()
             .cloned()
-            .map(|row| Row { weight: if row.observed { 0.01 } else { 1.0 }, ..row })
+            .map(|row| Observation { weight: if row.observed { 0.01 } else { 1.0 }, ..row })
             .collect();
         let same = logistic(&lopsided, &no_prior).unwrap();
         assert!((same[1] - fitted[1]).abs() < 1e-6 && same[0].abs() < 1e-6, "{same:?}");
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn separable_classes_have_no_ratio_but_a_prior_gives_one() {
-        let rows = [(-1.0, false), (1.0, true)].map(|(x, observed)| Row {
+        let rows = [(-1.0, false), (1.0, true)].map(|(x, observed)| Observation {
             terms: vec![1.0, x],
             observed,
             weight: 1.0,
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(logistic(&rows, &prior(0.0)), None);
         let drawn = logistic(&rows, &prior(0.1)).unwrap();
         assert!(drawn[1] > 1.0 && drawn[1] < 10.0, "{drawn:?}");
-        let constant = [(1.0, false), (1.0, true)].map(|(x, observed)| Row {
+        let constant = [(1.0, false), (1.0, true)].map(|(x, observed)| Observation {
             terms: vec![1.0, x],
             observed,
             weight: 1.0,
@@ -239,7 +239,7 @@ mod tests {
             for i in 1..200 {
                 let z = normal_quantile(f64::from(i) / 200.0);
                 let observed = 0.3 + 0.1 * x + (-2.0 + 0.2 * x).exp() * z;
-                rows.push(Row { terms: vec![1.0, x], observed, weight: 1.0 });
+                rows.push(Observation { terms: vec![1.0, x], observed, weight: 1.0 });
             }
         }
         let scale: Vec<Vec<f64>> = rows.iter().map(|row| row.terms.clone()).collect();

@@ -121,7 +121,7 @@ pub struct NormWeights {
 }
 
 /// The network, packed for vectors of `LANES`.
-pub(super) struct Network<const LANES: usize> {
+pub(super) struct CampplusNetwork<const LANES: usize> {
     first: Linear<LANES>,
     residuals: Vec<Residual<LANES>>,
     last: Convolution<LANES>,
@@ -151,7 +151,7 @@ struct MaskedLayer<const LANES: usize> {
     mask: Linear<LANES>,
 }
 
-impl<const LANES: usize> Network<LANES> {
+impl<const LANES: usize> CampplusNetwork<LANES> {
     pub(super) fn new(weights: &CampplusWeights) -> Self {
         let residual = |weights: &ResidualWeights| Residual {
             first: over_bands(&weights.first),
@@ -215,7 +215,7 @@ fn over_joined_bands<const LANES: usize>(weights: &ConvolutionWeights) -> Convol
 
 /// Frames as pairs of integers, each frame with its scale.
 #[derive(Default)]
-struct Frames {
+struct ScaledFrames {
     pairs: Vec<i32>,
     scales: Vec<f32>,
     /// Pairs per frame.
@@ -225,7 +225,7 @@ struct Frames {
 /// Zeros, for taps that reach beyond the frames.
 static NOTHING: [i32; MAX_CHANNELS] = [0; MAX_CHANNELS];
 
-impl Frames {
+impl ScaledFrames {
     /// Resizes the buffers for frames.
     fn fit(&mut self, n_frames: usize, n_pairs: usize) {
         self.pairs.resize(n_frames * n_pairs, 0);
@@ -266,19 +266,19 @@ impl Frames {
 
 /// Iterates over the bands of one frame after the other.
 #[derive(Clone)]
-struct Rows {
+struct BandRows {
     next: (usize, usize),
     n_bands: usize,
     n_left: usize,
 }
 
-impl Rows {
+impl BandRows {
     fn new(frames: Range<usize>, n_bands: usize) -> Self {
         Self { next: (frames.start, 0), n_bands, n_left: frames.len() * n_bands }
     }
 }
 
-impl Iterator for Rows {
+impl Iterator for BandRows {
     type Item = (usize, usize);
 
     #[inline(always)]
@@ -295,19 +295,19 @@ impl Iterator for Rows {
     }
 }
 
-impl ExactSizeIterator for Rows {}
+impl ExactSizeIterator for BandRows {}
 
 /// Buffers for one unit, reused for the next.
 #[derive(Default)]
-pub(super) struct Workspace {
+pub(super) struct CampplusWorkspace {
     /// Maps of the head: a layer's input and output, and the map between two convolutions.
-    input: Frames,
-    output: Frames,
-    between: Frames,
+    input: ScaledFrames,
+    output: ScaledFrames,
+    between: ScaledFrames,
     /// The input of a dense layer, for some frames.
-    active: Frames,
+    active: ScaledFrames,
     /// The narrowed channels of a dense layer.
-    narrow: Frames,
+    narrow: ScaledFrames,
     /// Outputs of some rows before quantisation.
     rows: Vec<f32>,
     shortcuts: Vec<f32>,
@@ -321,15 +321,15 @@ pub(super) struct Workspace {
 }
 
 /// A [`Task`] that embeds a unit of frames; pass it to [`Simd::run`]. A tile has `ROWS` rows.
-pub(super) struct Embed<'a, S, const LANES: usize, const ROWS: usize> {
+pub(super) struct EmbedPiece<'a, S, const LANES: usize, const ROWS: usize> {
     pub(super) simd: S,
-    pub(super) network: &'a Network<LANES>,
-    pub(super) workspace: &'a mut Workspace,
+    pub(super) network: &'a CampplusNetwork<LANES>,
+    pub(super) workspace: &'a mut CampplusWorkspace,
     pub(super) frames: &'a [[f32; N_BANDS]],
     pub(super) embedding: &'a mut [f32; DIMENSION],
 }
 
-impl<S: Simd<LANES>, const LANES: usize, const ROWS: usize> Task for Embed<'_, S, LANES, ROWS> {
+impl<S: Simd<LANES>, const LANES: usize, const ROWS: usize> Task for EmbedPiece<'_, S, LANES, ROWS> {
     #[inline(always)]
     fn run(self) {
         let Self { simd, network, workspace, frames, embedding } = self;
@@ -339,7 +339,7 @@ impl<S: Simd<LANES>, const LANES: usize, const ROWS: usize> Task for Embed<'_, S
             let stride = if residual.shortcut.is_some() { 2 } else { 1 };
             n_bands = run_residual::<S, LANES, ROWS>(simd, residual, n_bands, stride, workspace);
         }
-        let Workspace { input, output, rows, .. } = workspace;
+        let CampplusWorkspace { input, output, rows, .. } = workspace;
         run_bands::<S, LANES, ROWS>(simd, &network.last, n_bands, 2, input, output, rows);
         std::mem::swap(input, output);
         let n_frames = (frames.len() - 1) / TIME_STRIDE + 1;
@@ -359,9 +359,9 @@ fn first_map<S: Simd<LANES>, const LANES: usize>(
     simd: S,
     first: &Linear<LANES>,
     frames: &[[f32; N_BANDS]],
-    workspace: &mut Workspace,
+    workspace: &mut CampplusWorkspace,
 ) {
-    let Workspace { input, rows, .. } = workspace;
+    let CampplusWorkspace { input, rows, .. } = workspace;
     input.fit_bands(frames.len(), N_BANDS);
     rows.resize((HEAD_CHUNK * N_BANDS * HEAD_CHANNELS).max(CHUNK * OUT_CHANNELS), 0.0);
     for frame in 0..frames.len() {
@@ -386,16 +386,16 @@ fn first_map<S: Simd<LANES>, const LANES: usize>(
     }
 }
 
-/// Runs a residual block from and to [`Workspace::input`]. Returns the number of bands after it.
+/// Runs a residual block from and to [`CampplusWorkspace::input`]. Returns the number of bands after it.
 #[inline(always)]
 fn run_residual<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     simd: S,
     residual: &Residual<LANES>,
     n_bands: usize,
     stride: usize,
-    workspace: &mut Workspace,
+    workspace: &mut CampplusWorkspace,
 ) -> usize {
-    let Workspace { input, output, between, rows, shortcuts, .. } = workspace;
+    let CampplusWorkspace { input, output, between, rows, shortcuts, .. } = workspace;
     let n_outputs = run_bands::<S, LANES, ROWS>(simd, &residual.first, n_bands, stride, input, between, rows);
     let n_frames = input.scales.len();
     output.fit_bands(n_frames, n_outputs);
@@ -403,7 +403,7 @@ fn run_residual<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     shortcuts.resize(shortcuts.len().max(HEAD_CHUNK * frame_len), 0.0);
     for begin in (0..n_frames).step_by(HEAD_CHUNK) {
         let n_here = HEAD_CHUNK.min(n_frames - begin);
-        let rows_here = Rows::new(begin..begin + n_here, n_outputs);
+        let rows_here = BandRows::new(begin..begin + n_here, n_outputs);
         let tap = |(frame, band): (usize, usize), tap: usize| {
             between.values((frame + tap).wrapping_sub(1), band * BAND_PAIRS)
         };
@@ -456,8 +456,8 @@ fn run_bands<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     convolution: &Convolution<LANES>,
     n_bands: usize,
     stride: usize,
-    input: &Frames,
-    output: &mut Frames,
+    input: &ScaledFrames,
+    output: &mut ScaledFrames,
     rows: &mut [f32],
 ) -> usize {
     let n_outputs = n_bands / stride;
@@ -469,7 +469,7 @@ fn run_bands<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
         let tap = |(frame, band): (usize, usize), tap: usize| {
             input.values((frame + tap).wrapping_sub(1), stride * band * BAND_PAIRS)
         };
-        let rows_here = Rows::new(begin..begin + n_here, n_outputs);
+        let rows_here = BandRows::new(begin..begin + n_here, n_outputs);
         convolution.run::<S, _, ROWS>(simd, rows_here, tap, 0.0, rows);
         for frame in begin..begin + n_here {
             let row = &rows[(frame - begin) * frame_len..(frame - begin + 1) * frame_len];
@@ -480,16 +480,16 @@ fn run_bands<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     n_outputs
 }
 
-/// Runs the convolution that halves the frames, from [`Workspace::input`] to [`Workspace::channels`]. Returns the
+/// Runs the convolution that halves the frames, from [`CampplusWorkspace::input`] to [`CampplusWorkspace::channels`]. Returns the
 /// number of channels.
 #[inline(always)]
 fn run_time<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     simd: S,
     convolution: &Convolution<LANES>,
     n_frames: usize,
-    workspace: &mut Workspace,
+    workspace: &mut CampplusWorkspace,
 ) -> usize {
-    let Workspace { input, channels, rows, .. } = workspace;
+    let CampplusWorkspace { input, channels, rows, .. } = workspace;
     let n_outputs = convolution.n_outputs();
     channels.resize(channels.len().max(n_frames * MAX_CHANNELS), 0.0);
     for begin in (0..n_frames).step_by(CHUNK) {
@@ -513,7 +513,7 @@ fn run_block<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     block: &DenseBlock<LANES>,
     n_frames: usize,
     n_inputs: usize,
-    workspace: &mut Workspace,
+    workspace: &mut CampplusWorkspace,
 ) -> usize {
     workspace.narrow.fit(n_frames, NARROW / 2);
     let mut n_channels = n_inputs;
@@ -525,7 +525,7 @@ fn run_block<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     for begin in (0..n_frames).step_by(CHUNK) {
         let frames = begin..(begin + CHUNK).min(n_frames);
         activate(simd, &block.norm, frames.clone(), n_channels, workspace);
-        let Workspace { active, channels, rows, .. } = &mut *workspace;
+        let CampplusWorkspace { active, channels, rows, .. } = &mut *workspace;
         block.transit.run::<S, _, ROWS>(
             simd,
             0..frames.len(),
@@ -540,16 +540,16 @@ fn run_block<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     n_outputs
 }
 
-/// Normalises and rectifies the channels of some frames and writes them to [`Workspace::active`].
+/// Normalises and rectifies the channels of some frames and writes them to [`CampplusWorkspace::active`].
 #[inline(always)]
 fn activate<S: Simd<LANES>, const LANES: usize>(
     simd: S,
     norm: &NormWeights,
     frames: Range<usize>,
     n_channels: usize,
-    workspace: &mut Workspace,
+    workspace: &mut CampplusWorkspace,
 ) {
-    let Workspace { active, channels, normed, .. } = workspace;
+    let CampplusWorkspace { active, channels, normed, .. } = workspace;
     active.fit(frames.len(), n_channels / 2);
     normed.resize(MAX_CHANNELS, 0.0);
     let normed = &mut normed[..n_channels];
@@ -582,7 +582,7 @@ fn run_masked<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     n_frames: usize,
     n_channels: usize,
     dilation: usize,
-    workspace: &mut Workspace,
+    workspace: &mut CampplusWorkspace,
 ) {
     let n_segments = n_frames.div_ceil(SEGMENT_FRAMES);
     workspace.sums.clear();
@@ -590,7 +590,7 @@ fn run_masked<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     for begin in (0..n_frames).step_by(CHUNK) {
         let frames = begin..(begin + CHUNK).min(n_frames);
         activate(simd, &layer.norm, frames.clone(), n_channels, workspace);
-        let Workspace { active, narrow, rows, sums, .. } = &mut *workspace;
+        let CampplusWorkspace { active, narrow, rows, sums, .. } = &mut *workspace;
         layer.narrow.run::<S, _, ROWS>(simd, 0..frames.len(), |row, _| active.values(row, 0), 0.0, rows);
         for (row, frame) in rows.chunks_exact(NARROW).zip(frames) {
             let sums = sums[frame / SEGMENT_FRAMES].as_chunks_mut::<LANES>().0.iter_mut();
@@ -602,7 +602,7 @@ fn run_masked<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
         }
     }
     find_masks(simd, layer, n_frames, workspace);
-    let Workspace { narrow, rows, channels, masks, .. } = workspace;
+    let CampplusWorkspace { narrow, rows, channels, masks, .. } = workspace;
     for begin in (0..n_frames).step_by(CHUNK) {
         let frames = begin..(begin + CHUNK).min(n_frames);
         let tap =
@@ -627,9 +627,9 @@ fn find_masks<S: Simd<LANES>, const LANES: usize>(
     simd: S,
     layer: &MaskedLayer<LANES>,
     n_frames: usize,
-    workspace: &mut Workspace,
+    workspace: &mut CampplusWorkspace,
 ) {
-    let Workspace { sums, masks, .. } = workspace;
+    let CampplusWorkspace { sums, masks, .. } = workspace;
     let mut mean = [0.0_f32; NARROW];
     for sums in sums.iter() {
         mean.iter_mut().zip(sums).for_each(|(mean, sum)| *mean += sum);

@@ -37,11 +37,11 @@ pub struct ConvolutionWeights {
 pub(super) struct Convolution<const LANES: usize> {
     /// Pairs of values per tap.
     n_pairs: usize,
-    blocks: Vec<Block<LANES>>,
+    blocks: Vec<WeightBlock<LANES>>,
 }
 
 /// Weights of two vectors of outputs.
-struct Block<const LANES: usize> {
+struct WeightBlock<const LANES: usize> {
     /// Tap after tap, pair after pair.
     weights: Vec<Aligned<[[i32; LANES]; VECTORS]>>,
     scale: [[f32; LANES]; VECTORS],
@@ -58,7 +58,7 @@ impl<const LANES: usize> Convolution<LANES> {
         assert!(n_outputs.is_multiple_of(VECTORS * LANES) && n_values.is_multiple_of(2 * LANES));
         let n_pairs = n_values / 2;
         let block = |block: usize| {
-            let mut packed = Block {
+            let mut packed = WeightBlock {
                 weights: vec![Aligned([[0; LANES]; VECTORS]); n_taps * n_pairs],
                 scale: [[0.0; LANES]; VECTORS],
                 bias: [[0.0; LANES]; VECTORS],

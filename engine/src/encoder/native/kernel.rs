@@ -53,7 +53,7 @@ pub(super) struct Workspace<const LANES: usize> {
 }
 
 /// A [`Task`] that embeds windows of equal length; pass it to [`Simd::run`].
-pub(super) struct Embed<'a, S, const LANES: usize> {
+pub(super) struct EmbedWindows<'a, S, const LANES: usize> {
     pub(super) simd: S,
     pub(super) network: &'a Network<LANES>,
     pub(super) workspace: &'a mut Workspace<LANES>,
@@ -86,7 +86,7 @@ macro_rules! each_tile {
     };
 }
 
-impl<S: Simd<LANES>, const LANES: usize> Task for Embed<'_, S, LANES> {
+impl<S: Simd<LANES>, const LANES: usize> Task for EmbedWindows<'_, S, LANES> {
     #[inline(always)]
     fn run(self) {
         let Self { simd, network, workspace, mels, embeddings } = self;
@@ -454,7 +454,7 @@ mod tests {
             .map(|frame| array::from_fn(|mel| ((frame * 7 + mel * 3) % 11) as f32 / 11.0))
             .collect();
         let mut embedding = [[0.0; EMBEDDING_DIM]];
-        Embed {
+        EmbedWindows {
             simd: Portable,
             network: &Network::new(&weights),
             workspace: &mut Workspace::default(),

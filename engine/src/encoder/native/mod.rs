@@ -47,7 +47,7 @@ mod weights;
 use std::sync::Arc;
 
 use super::error::EncoderError;
-use kernel::{Embed, MAX_GROUP, Workspace};
+use kernel::{EmbedWindows, MAX_GROUP, Workspace};
 use simd::{Portable, Simd};
 use weights::Network;
 
@@ -115,16 +115,17 @@ fn pack<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(simd: S, weights:
             })
         }
         NetworkWeights::Campplus(weights) => {
-            let network = Arc::new(campplus::Network::new(weights));
+            let network = Arc::new(campplus::CampplusNetwork::new(weights));
             Arc::new(move || {
-                let (network, workspace) = (Arc::clone(&network), campplus::Workspace::default());
+                let (network, workspace) = (Arc::clone(&network), campplus::CampplusWorkspace::default());
                 Box::new(CampplusKernel::<S, LANES, ROWS> { simd, network, workspace })
             })
         }
         NetworkWeights::Segmentation(weights) => {
-            let network = Arc::new(segmentation::Network::new(weights));
+            let network = Arc::new(segmentation::PackedSegmentation::new(weights));
             Arc::new(move || {
-                let (network, workspace) = (Arc::clone(&network), segmentation::Workspace::default());
+                let (network, workspace) =
+                    (Arc::clone(&network), segmentation::SegmentationWorkspace::default());
                 Box::new(SegmentationKernel::<S, LANES, ROWS> { simd, network, workspace })
             })
         }
@@ -146,7 +147,7 @@ impl<S: Simd<LANES>, const LANES: usize> Kernel for LstmKernel<S, LANES> {
             let (mels, rest) = values.as_chunks::<N_MELS>();
             assert!(rest.is_empty(), "a frame has {N_MELS} bands");
             let mut embeddings = vec![[0.0; EMBEDDING_DIM]; group.len()];
-            simd.run(Embed { simd: *simd, network, workspace, mels, embeddings: &mut embeddings });
+            simd.run(EmbedWindows { simd: *simd, network, workspace, mels, embeddings: &mut embeddings });
             all.extend(embeddings.iter().map(|embedding| embedding.to_vec()));
         }
         all
@@ -155,8 +156,8 @@ impl<S: Simd<LANES>, const LANES: usize> Kernel for LstmKernel<S, LANES> {
 
 struct CampplusKernel<S, const LANES: usize, const ROWS: usize> {
     simd: S,
-    network: Arc<campplus::Network<LANES>>,
-    workspace: campplus::Workspace,
+    network: Arc<campplus::CampplusNetwork<LANES>>,
+    workspace: campplus::CampplusWorkspace,
 }
 
 impl<S: Simd<LANES>, const LANES: usize, const ROWS: usize> Kernel for CampplusKernel<S, LANES, ROWS> {
@@ -166,7 +167,7 @@ impl<S: Simd<LANES>, const LANES: usize, const ROWS: usize> Kernel for CampplusK
             let (frames, rest) = unit.as_chunks();
             assert!(rest.is_empty() && !frames.is_empty(), "a frame has {} bands", campplus::N_BANDS);
             let mut embedding = [0.0; campplus::DIMENSION];
-            simd.run(campplus::Embed::<S, LANES, ROWS> {
+            simd.run(campplus::EmbedPiece::<S, LANES, ROWS> {
                 simd: *simd,
                 network,
                 workspace,
@@ -181,8 +182,8 @@ impl<S: Simd<LANES>, const LANES: usize, const ROWS: usize> Kernel for CampplusK
 
 struct SegmentationKernel<S, const LANES: usize, const ROWS: usize> {
     simd: S,
-    network: Arc<segmentation::Network<LANES>>,
-    workspace: segmentation::Workspace,
+    network: Arc<segmentation::PackedSegmentation<LANES>>,
+    workspace: segmentation::SegmentationWorkspace,
 }
 
 impl<S: Simd<LANES>, const LANES: usize, const ROWS: usize> Kernel for SegmentationKernel<S, LANES, ROWS> {

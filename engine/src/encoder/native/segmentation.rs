@@ -100,7 +100,7 @@ pub struct BidirectionalWeights {
 }
 
 /// The network, packed for vectors of `LANES`.
-pub(super) struct Network<const LANES: usize> {
+pub(super) struct PackedSegmentation<const LANES: usize> {
     wav_norm: (f32, f32),
     /// The even filters, then the odd ones.
     filters: [Vec<Filters<LANES>>; 2],
@@ -129,7 +129,7 @@ struct RecurrentBlock<const LANES: usize> {
 
 /// Buffers for one window, reused for the next.
 #[derive(Default)]
-pub(super) struct Workspace {
+pub(super) struct SegmentationWorkspace {
     /// The normalised samples, forwards and backwards.
     samples: Vec<f32>,
     reversed: Vec<f32>,
@@ -147,7 +147,7 @@ pub(super) struct Workspace {
     hidden: Vec<i32>,
 }
 
-impl<const LANES: usize> Network<LANES> {
+impl<const LANES: usize> PackedSegmentation<LANES> {
     pub(super) fn new(weights: &SegmentationWeights) -> Self {
         let filters = |is_odd: bool| {
             let filter = |number: usize| {
@@ -247,8 +247,8 @@ impl<const LANES: usize> Direction<LANES> {
 /// A [`Task`] that segments a window; pass it to [`Simd::run`]. Tiles of convolutions have `ROWS` rows.
 pub(super) struct Segment<'a, S, const LANES: usize, const ROWS: usize> {
     pub(super) simd: S,
-    pub(super) network: &'a Network<LANES>,
-    pub(super) workspace: &'a mut Workspace,
+    pub(super) network: &'a PackedSegmentation<LANES>,
+    pub(super) workspace: &'a mut SegmentationWorkspace,
     pub(super) samples: &'a [f32],
     /// `[frames, 7]` log-probabilities.
     pub(super) output: &'a mut Vec<f32>,
@@ -262,8 +262,17 @@ impl<S: Simd<LANES>, const LANES: usize, const ROWS: usize> Task for Segment<'_,
         if samples.len() < MIN_SAMPLES {
             return;
         }
-        let Workspace { samples: normed, reversed, map, unpooled, pairs, scales, projections, below, hidden } =
-            workspace;
+        let SegmentationWorkspace {
+            samples: normed,
+            reversed,
+            map,
+            unpooled,
+            pairs,
+            scales,
+            projections,
+            below,
+            hidden,
+        } = workspace;
         normalise(samples, network.wav_norm, normed);
         reversed.clear();
         reversed.extend(normed.iter().rev());

@@ -20,7 +20,7 @@ use crate::http::answer;
 use crate::http::error::ApiError;
 use crate::http::request::call::Call;
 use crate::http::request::diarization::{
-    Asked, DiarizeForm, DiarizeRequest, Known, ResponseFormat, bad_transcript, unpacked,
+    DiarizeCall, DiarizeForm, DiarizeRequest, KnownSpeakers, ResponseFormat, bad_transcript, unpacked,
 };
 use crate::http::request::model::resolve_in;
 use crate::http::request::one_voice::RecordingFields;
@@ -59,7 +59,7 @@ pub(in crate::http) enum DiarizeResponse {
 )]
 pub(in crate::http) async fn diarize_recording(
     State(state): State<AppState>,
-    Call { caller, admission, request: asked }: Call<Asked>,
+    Call { caller, admission, request: asked }: Call<DiarizeCall>,
 ) -> Result<Response, ApiError> {
     match &asked.collection {
         Some(collection) => {
@@ -70,7 +70,7 @@ pub(in crate::http) async fn diarize_recording(
         None => caller.key.require(Right::Embed)?,
     }
     let model = resolve_in(&state, asked.model.as_deref().into_iter(), asked.collection.as_ref()).await?;
-    let Asked { recording, is_split, options, collection, known, name, transcript, format, .. } = asked;
+    let DiarizeCall { recording, is_split, options, collection, known, name, transcript, format, .. } = asked;
     let references = embed_references(&state, &caller, &admission, &model, known).await?;
     let recording = admission.run(move || unpacked(recording, is_split)).await??;
     let (channels, timings) = hear(&caller, &admission, &model, recording).await?;
@@ -190,7 +190,7 @@ async fn embed_references(
     caller: &Caller,
     admission: &Admission,
     model: &Arc<EmbedderModel>,
-    Known { names, references }: Known,
+    KnownSpeakers { names, references }: KnownSpeakers,
 ) -> Result<Vec<Reference>, ApiError> {
     if names.is_empty() {
         return Ok(Vec::new());

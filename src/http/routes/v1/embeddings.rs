@@ -10,7 +10,7 @@ use crate::embedder::{Embedded, EmbeddedVoice, Partial};
 use crate::http::answer;
 use crate::http::error::ApiError;
 use crate::http::request::call::Call;
-use crate::http::request::embeddings::{EmbeddingsForm, EmbeddingsRequest, OnError, Options};
+use crate::http::request::embeddings::{EmbeddingsForm, EmbeddingsOptions, EmbeddingsRequest, OnError};
 use crate::http::request::model::resolve;
 use crate::http::request::vector::Vector;
 use crate::http::request::voice::VoiceRecording;
@@ -103,7 +103,10 @@ struct Usage {
 )]
 pub(in crate::http) async fn embeddings(
     State(state): State<AppState>,
-    Call { caller, admission, request: (options, recordings) }: Call<(Options, Vec<VoiceRecording>)>,
+    Call { caller, admission, request: (options, recordings) }: Call<(
+        EmbeddingsOptions,
+        Vec<VoiceRecording>,
+    )>,
 ) -> Result<Response, ApiError> {
     let model = resolve(state.embedder_in_hand()?, options.model.as_deref().into_iter())?.clone();
     if options.dimensions.is_some_and(|dimensions| dimensions != model.spec().dimension) {
@@ -154,7 +157,7 @@ impl EmbeddingsAnswer {
         model: String,
         embedded: Vec<(usize, Embedded)>,
         mut errors: Vec<EmbeddingError>,
-        options: &Options,
+        options: &EmbeddingsOptions,
     ) -> Result<Self, ApiError> {
         let mut usage = Usage { prompt_tokens: 0, total_tokens: 0, audio_seconds: 0.0 };
         let mut data = Vec::new();
@@ -185,7 +188,7 @@ impl EmbeddingsAnswer {
 }
 
 impl EmbeddingAnswer {
-    fn new(index: usize, model: &str, voice: EmbeddedVoice, options: &Options) -> Self {
+    fn new(index: usize, model: &str, voice: EmbeddedVoice, options: &EmbeddingsOptions) -> Self {
         let format = options.format;
         let partial = |Partial { seconds, embedding }| PartialAnswer {
             start: milliseconds(seconds.start),

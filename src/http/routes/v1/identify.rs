@@ -93,12 +93,12 @@ pub(in crate::http) struct IdentifyForm {
 /// The results for the segments of a recording.
 #[derive(Serialize)]
 struct SegmentsAnswer {
-    results: Vec<SegmentAnswer>,
+    results: Vec<SegmentOutcome>,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum SegmentAnswer {
+enum SegmentOutcome {
     Searched(Box<Identification>),
     Failed { index: usize, code: &'static str, detail: String },
 }
@@ -158,7 +158,7 @@ pub(in crate::http) async fn identify(
                     let identified = identified.map_err(not_met(RATE))?;
                     metrics.speakers.identified.with_label_values(&[identified.reason.name()]).inc();
                     let index = has_segments.then_some(index);
-                    results.push(SegmentAnswer::Searched(Box::new(Identification {
+                    results.push(SegmentOutcome::Searched(Box::new(Identification {
                         index,
                         audio: about.audio,
                         ..identified
@@ -167,13 +167,13 @@ pub(in crate::http) async fn identify(
                 Err(error) if has_segments => {
                     let error = ApiError::from(error);
                     let (code, detail) = (error.code(), error.to_string());
-                    results.push(SegmentAnswer::Failed { index, code, detail });
+                    results.push(SegmentOutcome::Failed { index, code, detail });
                 }
                 Err(error) => return Err(error.into()),
             }
         }
         match &results[..] {
-            [SegmentAnswer::Searched(answer)] if !has_segments => answer::to_json(answer, Pace::UNBROKEN),
+            [SegmentOutcome::Searched(answer)] if !has_segments => answer::to_json(answer, Pace::UNBROKEN),
             _ => answer::to_json(&SegmentsAnswer { results }, Pace::UNBROKEN),
         }
     });

@@ -20,7 +20,7 @@ use crate::http::error_table::error_responses;
 use crate::http::layers::auth::KeyHolder;
 use crate::http::layers::in_hand::Counted;
 use crate::http::layers::request_id;
-use crate::http::live::{self, Opened, Place};
+use crate::http::live::{self, Opened, SessionPlace};
 use crate::http::open_connections::OfConnection;
 use crate::http::request::diarization::speaker_count;
 use crate::http::request::model::{resolve_in, segmentation};
@@ -119,7 +119,7 @@ pub(in crate::http) async fn live(
     }
     let network = segmentation(state.embedder()?)?;
     let model = resolve_in(&state, query.model.as_deref().into_iter(), query.collection.as_ref()).await?;
-    let place = Place::take(&state)?;
+    let place = SessionPlace::take(&state)?;
     let RawFormat { format, sample_rate_hz, channels } = options.raw;
     let turns = options.turns.clone();
     let session = LiveSession::new(model.pipeline(), model.spec(), options);

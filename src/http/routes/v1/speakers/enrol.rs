@@ -25,7 +25,7 @@ use crate::http::routes::extract_embedding::RawRecording;
 use crate::http::state::AppState;
 use crate::http::store::{Change, follow_store, write};
 use crate::http::voices::Voices;
-use crate::speakers::{self, Candidate, Enrolment, Identifier, Wanted};
+use crate::speakers::{self, Candidate, Enrolment, Identifier, SearchOptions};
 
 /// Maximum number of other speakers in a response.
 const MAX_SIMILAR: usize = 5;
@@ -135,7 +135,8 @@ pub(in crate::http) async fn enrol(
     }
     let mut similar_speakers = Vec::new();
     if caller.key.may(Right::Identify) {
-        let wanted = Wanted { collection: collection.clone(), top: MAX_SIMILAR, except: Some(enrolled.key) };
+        let wanted =
+            SearchOptions { collection: collection.clone(), top: MAX_SIMILAR, except: Some(enrolled.key) };
         // The voice is enrolled, even if the search fails.
         let found = match follow_store(&state).await {
             Ok(store) => admission.run(move || store.search_known(&[probe], &wanted)).await,
@@ -181,11 +182,11 @@ pub(super) async fn voices_of(
     (model, collection): (Option<&str>, &Identifier),
     voices: Vec<ToEnrol>,
     name: impl Fn(usize) -> String,
-) -> Result<(Arc<EmbedderModel>, Vec<speakers::Voice>), ApiError> {
+) -> Result<(Arc<EmbedderModel>, Vec<speakers::NewVoice>), ApiError> {
     let (voices, digests): (Vec<_>, Vec<_>) = voices.into_iter().map(|one| (one.voice, one.digest)).unzip();
     let voices = Voices::resolve(state, (model, Some(collection)), voices, name).await?;
     let mut embedded = voices.embed(state, caller, admission).await?;
-    let voice = |(digest, side): (_, Side)| speakers::Voice {
+    let voice = |(digest, side): (_, Side)| speakers::NewVoice {
         digest,
         embedding: side.embedding,
         speech_seconds: side.evidence.speech_seconds(),

@@ -80,7 +80,7 @@ pub(in crate::http) async fn export(
     let span = Span::current();
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        let mut out = Pieces { sender, piece: Vec::with_capacity(PIECE_BYTES) };
+        let mut out = ExportPieces { sender, piece: Vec::with_capacity(PIECE_BYTES) };
         let may_use = |collection: &Identifier| key.require_collection(collection).is_ok();
         let exported = store.export(collection.as_ref(), &may_use, &mut out);
         span.in_scope(|| match exported {
@@ -97,12 +97,12 @@ pub(in crate::http) async fn export(
 }
 
 /// Writes to a client, and waits for it up to [`PATIENCE`].
-struct Pieces {
+struct ExportPieces {
     sender: Sender<io::Result<Bytes>>,
     piece: Vec<u8>,
 }
 
-impl Pieces {
+impl ExportPieces {
     fn send(&self, piece: io::Result<Bytes>) -> io::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         let mut waiting = piece;
@@ -118,7 +118,7 @@ impl Pieces {
     }
 }
 
-impl Write for Pieces {
+impl Write for ExportPieces {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let n = bytes.len().min(PIECE_BYTES - self.piece.len());
         self.piece.extend_from_slice(&bytes[..n]);
