@@ -85,7 +85,7 @@ impl<'a> Chunks<'a> {
                 // here, too.
                 b"ds64" => long_len = Bytes(content).u64_le(8).filter(|len| *len > 0),
                 b"fmt " => {
-                    format = Some(WavFormat::read(content.get(..len as usize).ok_or_else(cut)?, endian)?)
+                    format = Some(WavFormat::read(content.get(..len as usize).ok_or_else(cut)?, endian)?);
                 }
                 b"fact" => n_frames = u32_at(at + 8),
                 _ => {}

@@ -17,7 +17,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the system waits for a server to confirm sent data.
 const TCP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The address of a server, and how to connect to it. Cheap to clone; neither `Debug` nor [`PostgresServer::name`] shows the password.
+/// The address of a server, and how to connect to it. It is cheap to clone. Neither `Debug` nor [`PostgresServer::name`]
+/// shows the password.
 #[derive(Clone)]
 pub struct PostgresServer(Arc<Settings>);
 
