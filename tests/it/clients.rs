@@ -33,6 +33,11 @@ fn recordings() -> tempfile::TempDir {
     directory
 }
 
+/// Returns a command that runs Python.
+fn python_program() -> Command {
+    Command::new(std::env::var_os("PYTHON").map_or("python3".into(), PathBuf::from))
+}
+
 /// Returns a Python command with `requests`, if `make setup` has installed it.
 fn python(test: &str) -> Option<Command> {
     let packages = repository().join("target/python");
@@ -40,7 +45,7 @@ fn python(test: &str) -> Option<Command> {
         say(&format!("SKIPPED {test}: `make setup` installs the Python package requests"));
         return None;
     }
-    let mut python = Command::new(std::env::var_os("PYTHON").map_or("python3".into(), PathBuf::from));
+    let mut python = python_program();
     python.env("PYTHONPATH", packages).env("NO_PROXY", "127.0.0.1");
     Some(python)
 }
@@ -159,13 +164,14 @@ fn the_documented_swift_client_parses() {
         say("SKIPPED the_documented_swift_client_parses: `make sdks` installs tree-sitter-swift from PyPI");
         return;
     }
+    let count_errors = |code: &str| {
+        let mut python = python_program();
+        python.env("PYTHONPATH", &packages).arg(repository().join("tests/sdks/parse_swift.py"));
+        run(python.arg(code)).trim().to_owned()
+    };
     let code = blocks(&repository().join("docs/clients.md"), "swift").concat();
-    let mut python = Command::new(std::env::var_os("PYTHON").map_or("python3".into(), PathBuf::from));
-    python.env("PYTHONPATH", &packages).arg(repository().join("tests/sdks/parse_swift.py"));
-    assert_eq!(run(python.arg(&code)).trim(), "0 errors");
-    let mut python = Command::new(std::env::var_os("PYTHON").map_or("python3".into(), PathBuf::from));
-    python.env("PYTHONPATH", &packages).arg(repository().join("tests/sdks/parse_swift.py"));
-    assert_ne!(run(python.arg("func broken( {")).trim(), "0 errors");
+    assert_eq!(count_errors(&code), "0 errors");
+    assert_ne!(count_errors("func broken( {"), "0 errors");
 }
 
 /// Runs the TypeScript code for Node without its types. The function for browsers is only compiled.
@@ -234,7 +240,7 @@ fn openais_python_sdk_and_langchain_work_unchanged() {
         return;
     }
     let python = || {
-        let mut python = Command::new(std::env::var_os("PYTHON").map_or("python3".into(), PathBuf::from));
+        let mut python = python_program();
         python.env("PYTHONPATH", &packages).env("NO_PROXY", "127.0.0.1").current_dir(repository());
         python
     };
@@ -271,7 +277,7 @@ fn openapi_tool(test: &str, module: &str) -> Option<Command> {
         say(&format!("SKIPPED {test}: `make sdks` installs {module} from PyPI"));
         return None;
     }
-    let mut python = Command::new(std::env::var_os("PYTHON").map_or("python3".into(), PathBuf::from));
+    let mut python = python_program();
     python.env("PYTHONPATH", packages).env("NO_PROXY", "127.0.0.1").args(["-m", module]);
     Some(python)
 }
@@ -291,7 +297,7 @@ fn the_openapi_document_is_valid_and_clients_are_made_of_it() {
             run(generator.args(["generate", "--path"]).arg(&document).arg("--output-path").arg(&client));
         assert!(!made.contains("parsing"), "something was left out: {made}");
         let packages = [repository().join("target/sdks/openapi"), client.clone()];
-        let mut python = Command::new(std::env::var_os("PYTHON").map_or("python3".into(), PathBuf::from));
+        let mut python = python_program();
         python.env("PYTHONPATH", std::env::join_paths(packages).unwrap());
         let output = check_sdk(python.arg(repository().join("tests/sdks/generated_client.py")));
         assert!(output.contains("the generated client works"), "{output}");
