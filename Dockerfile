@@ -43,7 +43,7 @@ ENV MODELS_DIR=/usr/local/share/voice-embedding-service/models \
     HOST=0.0.0.0 \
     PORT=8000
 LABEL org.opencontainers.image.title="Voice Embedding Service" \
-      org.opencontainers.image.description="Speaker embeddings over HTTP: whose voice a recording is, exactly by Resemblyzer's model or by CAM++" \
+      org.opencontainers.image.description="Speaker embeddings, verification, identification and diarization over HTTP" \
       org.opencontainers.image.version="1.0.0" \
       org.opencontainers.image.licenses="MIT AND Apache-2.0"
 # For platforms whose volumes always belong to root, this argument sets another user.

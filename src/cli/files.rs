@@ -122,14 +122,13 @@ impl FileArgs {
         if let Some(folder) = self.paths.iter().find(|path| path.is_dir() && self.is_empty(path)) {
             bail!("there are no recordings in {}{}", folder.display(), self.recursive_hint());
         }
-        let missing = |path: &PathBuf| {
-            (path != stdin).then(|| path.metadata().err()).flatten().map(|error| (path.clone(), error))
-        };
-        if self.files_from.is_none()
-            && self.paths.iter().all(|path| missing(path).is_some())
-            && let Some((path, error)) = self.paths.iter().find_map(missing)
-        {
-            bail!("{}: {error}", path.display());
+        if self.files_from.is_some() {
+            return Ok(());
+        }
+        // `None` if one of the paths can be read.
+        let errors = self.paths.iter().map(|path| if path == stdin { None } else { path.metadata().err() });
+        if let Some([error, ..]) = errors.collect::<Option<Vec<_>>>().as_deref() {
+            bail!("{}: {error}", self.paths[0].display());
         }
         Ok(())
     }

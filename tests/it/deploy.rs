@@ -560,7 +560,7 @@ fn the_systemd_unit_is_valid_and_hardened() {
     let text = file("deploy/systemd/voice-embedding-service.service");
     assert!(text.contains(installed));
     std::fs::write(&unit, text.replace(installed, env!("CARGO_BIN_EXE_voice-embedding-service"))).unwrap();
-    // The exposure score ranges from 0 to 100. The output says what is wrong.
+    // The threshold is an exposure score from 0 to 100. Failures print the reasons.
     for arguments in [&["verify"][..], &["security", "--offline=true", "--threshold=15", "--no-pager"]] {
         let output = Command::new("systemd-analyze").args(arguments).arg(&unit).output().unwrap();
         let said = [output.stdout, output.stderr].concat();

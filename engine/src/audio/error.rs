@@ -6,7 +6,7 @@ pub const SUPPORTED_FORMATS: &str = "WAV (PCM, float, mu-law, A-law, IMA and MS 
 /// The reason that bytes are not a recording.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum AudioError {
-    /// The container or codec is not supported. The text is a sentence that says what was recognised.
+    /// The container or codec is not supported. The text is a sentence that names the recognised format.
     #[error("{0}. Supported: {SUPPORTED_FORMATS}")]
     Unsupported(String),
     /// The container is known but cannot be decoded. The text gives the reason.

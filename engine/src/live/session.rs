@@ -77,7 +77,7 @@ pub struct LiveOptions {
 pub enum Purpose {
     /// The step reports what is new.
     Update,
-    /// The step reports what is new with as little work as possible, because more audio already waits.
+    /// More audio is already waiting, so the step skips optional work and reports only new results.
     CatchUp,
     /// The step settles everything so far.
     Flush,

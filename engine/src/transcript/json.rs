@@ -1,7 +1,7 @@
 //! Transcripts in JSON. Unknown fields stay unchanged.
 //!
-//! A transcript is kept as the text in which it was sent. Its parts and words are ranges of that text. Memory therefore
-//! grows only with its bytes, and numbers are returned as they were written.
+//! A transcript keeps its original text. Parts and words are ranges of that text, so memory is proportional to its length
+//! and numbers keep their notation.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -52,7 +52,7 @@ struct Word {
     at: Place,
     /// `None` if the word was not aligned.
     seconds: Option<Range<f64>>,
-    /// Whether it is punctuation, or a syllable of the word before. It has the speaker of that word.
+    /// Whether the item continues the previous word, as punctuation or a syllable. It then has that word's speaker.
     is_joined: bool,
 }
 

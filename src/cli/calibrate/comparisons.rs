@@ -31,7 +31,7 @@ pub(super) struct Comparisons {
     pub(super) warnings: Vec<Warning>,
     /// The number of speakers known to be distinct people, if not all are.
     pub(super) known_speakers: Option<usize>,
-    /// What was left out, with the reasons.
+    /// Messages about skipped comparisons, each with the reason.
     pub(super) left_out: Vec<String>,
 }
 

@@ -342,7 +342,7 @@ impl<'de> Deserialize<'de> for ChannelName {
     }
 }
 
-/// The text of a short string, number or boolean. It is empty for any other value, and nothing of that value is kept.
+/// The text of a short string, number or boolean. Any other value is skipped and leaves the text empty.
 struct Scalar(String);
 
 /// Maximum number of characters that are kept of a [`Scalar`]. No valid value has as many.

@@ -29,10 +29,9 @@ struct Presence {
 impl Presence {
     /// Checks for other processes, and makes this one visible to them. Without a lock, assumes that there are no others.
     fn show(path: &Path) -> Self {
-        let options = OpenOptions::new().create(true).append(true).mode(0o600).clone();
-        let Ok(file) = options.open(with_suffix(path, "-lock")) else {
-            return Self { _file: None, has_others: false };
-        };
+        let mut options = OpenOptions::new();
+        let lock = options.create(true).append(true).mode(0o600).open(with_suffix(path, "-lock"));
+        let Ok(file) = lock else { return Self { _file: None, has_others: false } };
         let has_others = flock(&file, FlockOperation::NonBlockingLockExclusive).is_err();
         let is_locked = flock(&file, FlockOperation::NonBlockingLockShared).is_ok();
         Self { _file: is_locked.then_some(file), has_others }

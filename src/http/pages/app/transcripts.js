@@ -35,7 +35,7 @@ export function vtt(turns) {
 }
 
 /** Replaces names in a file of the service. `names` maps the service's names to the new ones. */
-export function renamed(text, format, names) {
+export function replaceNames(text, format, names) {
   const other = (form) => new Map([...names].map(([from, to]) => [form(from), form(to)]));
   const inSrt = other((name) => name.replaceAll("-->", "→"));
   const forms = {

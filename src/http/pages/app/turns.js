@@ -6,7 +6,7 @@ import { model, modelName } from "./models.js";
 import { record } from "./recorder.js";
 import { Recording } from "./recording.js";
 import { MEETING, sampleButton } from "./samples.js";
-import { partsOf, renamed } from "./transcripts.js";
+import { partsOf, replaceNames } from "./transcripts.js";
 import * as words from "./words.js";
 
 const TRANSCRIPT = /\.(json|vtt|srt|txt)$/i;
@@ -178,8 +178,9 @@ class Timeline {
       return element;
     };
     const [mine, others] = [true, false].map((own) => this.answer.segments.filter((segment) => (segment.label === label) === own));
-    const shared = mine.flatMap((own) => others.map((other) => [Math.max(own.start, other.start), Math.min(own.end, other.end)]))
-      .filter(([start, end]) => start < end)
+    const overlaps = ({ start, end }) => others.filter((other) => other.start < end && start < other.end)
+      .map((other) => [Math.max(start, other.start), Math.min(end, other.end)]);
+    const shared = mine.flatMap(overlaps)
       .map(([start, end]) => h("span", { class: "overlap", style: { left: part(start), width: part(end - start) } }));
     const input = h("input", { "aria-label": `Name of ${label}`, placeholder: label, maxlength: "200", value: this.known.get(label) });
     input.addEventListener("input", () => this.rename(label, input.value));
@@ -241,6 +242,6 @@ class Timeline {
     const body = form({ file: this.file, ...this.options, response_format: format, ...(format === "rttm" ? { transcript: null } : {}) });
     const text = await ask("POST", "v1/diarize", { body, as: "text" });
     const names = new Map([...this.written].filter(([, name]) => name).map(([label, name]) => [this.known.get(label) ?? label, name]));
-    download(`${this.file.name.replace(/\.[^.]*$/, "")}.${format}`, FORMATS[format], renamed(text, format, names));
+    download(`${this.file.name.replace(/\.[^.]*$/, "")}.${format}`, FORMATS[format], replaceNames(text, format, names));
   }
 }
