@@ -1,4 +1,4 @@
-//! The interface that both databases implement for the store.
+//! The interface that every database implements for the store.
 
 use std::path::Path;
 
@@ -8,47 +8,62 @@ use super::sql::Sql;
 /// Work on a connection.
 pub(super) type Work<'a> = &'a mut dyn FnMut(&dyn Sql) -> Result<(), StoreError>;
 
-/// A database or connection that can be read.
-pub(super) trait Readable {
-    /// Reads a consistent state. Returns whether a database exists yet. After a failure, `work` may be called again.
-    fn read(&self, work: Work<'_>) -> Result<bool, StoreError>;
-
-    /// Like [`Readable::read`], for work that runs a single statement.
-    fn look(&self, work: Work<'_>) -> Result<bool, StoreError>;
+/// What a read needs of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// A consistent state.
+    Consistent,
+    /// Enough for a single statement.
+    SingleStatement,
+    /// A consistent state, for long: the receiver of the rows may be slow.
+    Long,
+    /// A consistent state, on the connection that has just written.
+    AfterWrite,
 }
 
-/// A connection that writes.
-pub(super) trait Writable: Readable + Send {
-    /// Makes changes in one transaction. No other connection makes changes at the same time. If `work` returns an error,
-    /// the transaction is rolled back.
-    fn write(&self, work: Work<'_>) -> Result<(), StoreError>;
-
-    /// Overwrites removed data, if this is the program's task. Returns whether all of it is overwritten.
-    fn erase(&self) -> bool;
-}
-
-/// A database that opens connections on demand.
-pub(super) trait Database: Readable + Send + Sync {
+/// A database. It opens connections on demand, and has one connection that writes. A method with a default returns what
+/// is true of a database that is no file.
+pub(super) trait Database: Send + Sync {
     /// Brings existing tables to the newest version. Returns whether the database could be reached.
     fn migrate(&self) -> Result<bool, OpenError>;
 
     /// Checks the integrity of the stored data, unless the database does so itself.
-    fn check(&self) -> Result<(), OpenError>;
+    fn check(&self) -> Result<(), OpenError> {
+        Ok(())
+    }
 
-    /// Opens the connection for writing, and creates the database if it does not exist.
-    fn open_for_writing(&self) -> Result<Box<dyn Writable>, StoreError>;
+    /// Reads. Returns whether a database exists yet. After a failure, `work` may be called again.
+    fn read(&self, reading: Reading, work: Work<'_>) -> Result<bool, StoreError>;
+
+    /// Makes changes in one transaction, and creates the database if it does not exist. No other connection makes changes
+    /// at the same time. If `work` returns an error, the transaction is rolled back.
+    fn write(&self, work: Work<'_>) -> Result<(), StoreError>;
+
+    /// Closes the connection that writes, so that the next write opens another.
+    fn close_writer(&self);
+
+    /// Closes idle connections for reading, so that the connection that writes is closed last.
+    fn close_readers(&self);
 
     /// Returns whether changes wait for readers.
-    fn writes_wait_for_reads(&self) -> bool;
-
-    /// Like [`Readable::read`], for reads that may take long because the receiver of the rows is slow.
-    fn read_long(&self, work: Work<'_>) -> Result<bool, StoreError>;
+    fn writes_wait_for_reads(&self) -> bool {
+        false
+    }
 
     /// Returns whether removed data may not have been overwritten yet.
-    fn may_hold_removed(&self) -> bool;
+    fn may_hold_removed(&self) -> bool {
+        false
+    }
+
+    /// Overwrites removed data, if this is the program's task. Returns whether all of it is overwritten.
+    fn erase(&self) -> bool {
+        true
+    }
 
     /// Returns the folder of the database, if it is a file.
-    fn folder(&self) -> Option<&Path>;
+    fn folder(&self) -> Option<&Path> {
+        None
+    }
 
     /// Returns an error if the database is no longer where it was opened.
     fn check_place(&self) -> Result<(), StoreError> {
@@ -59,9 +74,6 @@ pub(super) trait Database: Readable + Send + Sync {
     fn has_others(&self) -> bool {
         false
     }
-
-    /// Closes the connections for reading, so that the connection for writing is closed last.
-    fn close_readers(&self);
 
     /// Converts an error while opening into the reason why the database cannot be used.
     fn open_error(&self, error: StoreError) -> OpenError;

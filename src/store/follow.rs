@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
-use super::database::Readable;
+use super::database::{Database, Reading};
 use super::error::StoreError;
 use super::sql::{Revision, Row, Sql, SqlValue, all, codes, count, identifier, vector};
 use super::statements::{ALL_PROFILES, CHANGED_PROFILES, CHANGED_SPEAKERS, REMOVED_SPEAKERS};
@@ -75,18 +75,23 @@ impl FollowingIndex {
     }
 
     /// Updates the index to the database's revision. Returns whether anything has changed since an earlier update.
-    pub(super) fn follow(&self, source: &dyn Readable) -> Result<bool, StoreError> {
+    pub(super) fn follow(&self, database: &dyn Database) -> Result<bool, StoreError> {
         let mut is_shown = false;
-        let is_there = source.look(&mut |sql| {
+        let is_there = database.read(Reading::SingleStatement, &mut |sql| {
             is_shown = self.shows(sql)?;
             Ok(())
         })?;
         if is_shown || (!is_there && self.get().revision() == 0) {
             return Ok(false);
         }
+        self.update(database, Reading::Consistent)
+    }
+
+    /// Like [`FollowingIndex::follow`], if something is likely to have changed.
+    pub(super) fn update(&self, database: &dyn Database, reading: Reading) -> Result<bool, StoreError> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut read = Read::Nothing;
-        let is_there = source.read(&mut |sql| {
+        let is_there = database.read(reading, &mut |sql| {
             read = self.read(sql)?;
             Ok(())
         })?;

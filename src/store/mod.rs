@@ -46,7 +46,6 @@
 mod database;
 mod error;
 mod follow;
-mod job;
 mod place;
 mod postgres;
 mod reads;
@@ -75,11 +74,10 @@ pub use reads::{CollectionSummary, PageRequest, SpeakerPage, SpeakerVoice};
 pub use transfer::{CheckedImport, Conflict, ExportError, ImportError, ImportRules, Imported};
 pub use writes::{Created, Enrolled, NewSpeaker, Transaction};
 
-use database::Database;
+use database::{Database, Reading};
 use follow::FollowingIndex;
-use job::{CallbackChange, WaitingChange};
 use sql::Sql;
-use writer::Writer;
+use writer::{WaitingChange, Writer};
 
 /// The maximum number of changes that may wait for the writer thread. Each may hold several voices, so this bounds memory
 /// while the database hangs.
@@ -91,7 +89,7 @@ pub struct Store {
     index: Arc<FollowingIndex>,
     max_speakers: usize,
     is_available: Arc<AtomicBool>,
-    jobs: Mutex<Option<SyncSender<Box<dyn WaitingChange>>>>,
+    jobs: Mutex<Option<SyncSender<WaitingChange>>>,
     writer: Mutex<Option<JoinHandle<bool>>>,
     /// Whether another process has changed the database since the writer last checked.
     others_wrote: Arc<AtomicBool>,
@@ -102,8 +100,8 @@ impl Store {
     /// write. If a server does not respond, this is not an error: the store is unavailable until it does.
     pub fn open(place: &StorePlace, max_speakers: usize, models: Vec<ModelId>) -> Result<Self, OpenError> {
         let database: Arc<dyn Database> = match place {
-            StorePlace::File(path) => Arc::new(sqlite::SqliteDatabase::open(path)?),
-            StorePlace::Memory => Arc::new(sqlite::SqliteDatabase::in_memory()?),
+            StorePlace::File(path) => Arc::new(sqlite::FileDatabase::open(path)?),
+            StorePlace::Memory => Arc::new(sqlite::MemoryDatabase::open()?),
             StorePlace::Server(server) => Arc::new(postgres::PostgresDatabase::new(server.clone())),
         };
         let index = Arc::new(FollowingIndex::new(models));
@@ -154,18 +152,23 @@ impl Store {
         work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
         done: impl FnOnce(Result<T, StoreError>) + Send + 'static,
     ) {
-        let job: Box<dyn WaitingChange> = Box::new(CallbackChange::new(work, done));
+        let change: WaitingChange = Box::new(|transaction| {
+            let outcome = transaction.and_then(work);
+            let status = outcome.as_ref().map(drop).map_err(Clone::clone);
+            let finish = |committed: Result<(), StoreError>| done(committed.and(outcome));
+            (status, Box::new(finish))
+        });
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let unsent = match &*jobs {
-            Some(jobs) => jobs.try_send(job).err().map(|unsent| match unsent {
-                TrySendError::Full(job) => (job, "too many changes wait to be written"),
-                TrySendError::Disconnected(job) => (job, "the store is closed"),
+            Some(jobs) => jobs.try_send(change).err().map(|unsent| match unsent {
+                TrySendError::Full(change) => (change, "too many changes wait to be written"),
+                TrySendError::Disconnected(change) => (change, "the store is closed"),
             }),
-            None => Some((job, "the store is closed")),
+            None => Some((change, "the store is closed")),
         };
         drop(jobs);
-        if let Some((job, reason)) = unsent {
-            job.finish(Err(StoreError::Unavailable { reason: reason.into() }));
+        if let Some((change, reason)) = unsent {
+            writer::reject(change, StoreError::Unavailable { reason: reason.into() });
         }
     }
 
@@ -266,19 +269,20 @@ impl Store {
         out: &mut dyn Write,
     ) -> Result<usize, ExportError> {
         let (mut exported, mut failure) = (None, None);
-        let read =
-            self.database.read_long(&mut |sql| match transfer::export(sql, collection, may_use, out) {
-                Ok(n) => {
-                    exported = Some(n);
-                    Ok(())
-                }
-                Err(ExportError::Store(error)) => Err(error),
-                Err(ExportError::Write(error)) => {
-                    failure = Some(error);
-                    // The rest of the response is not read, so the connection cannot be used again.
-                    Err(StoreError::Unavailable { reason: "an export has ended early".into() })
-                }
-            });
+        let read = self.database.read(Reading::Long, &mut |sql| match transfer::export(
+            sql, collection, may_use, out,
+        ) {
+            Ok(n) => {
+                exported = Some(n);
+                Ok(())
+            }
+            Err(ExportError::Store(error)) => Err(error),
+            Err(ExportError::Write(error)) => {
+                failure = Some(error);
+                // The rest of the response is not read, so the connection cannot be used again.
+                Err(StoreError::Unavailable { reason: "an export has ended early".into() })
+            }
+        });
         if let Some(failure) = failure {
             return Err(failure.into());
         }
@@ -346,7 +350,7 @@ impl Store {
         mut work: impl FnMut(&dyn Sql) -> Result<T, StoreError>,
     ) -> Result<Option<T>, StoreError> {
         let mut outcome = None;
-        let read = self.database.read(&mut |sql| {
+        let read = self.database.read(Reading::Consistent, &mut |sql| {
             outcome = Some(work(sql)?);
             Ok(())
         });

@@ -7,10 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use super::database::{Database, Writable};
+use super::database::{Database, Reading};
 use super::error::StoreError;
 use super::follow::FollowingIndex;
-use super::job::WaitingChange;
 use super::reads::now;
 use super::statements::TOUCH_STATE;
 use super::writes::Transaction;
@@ -30,6 +29,20 @@ const LAST_ERASE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a process that ends tries to empty the log.
 const LAST_ERASE_EVERY: Duration = Duration::from_millis(50);
 
+/// A change that waits to be committed. It receives the transaction, or why there is none, and returns whether it has
+/// succeeded. An error undoes it.
+pub(super) type WaitingChange =
+    Box<dyn FnOnce(Result<&Transaction<'_>, StoreError>) -> (Result<(), StoreError>, Finish) + Send>;
+
+/// Reports the outcome of a change after the commit, whose own outcome it receives.
+pub(super) type Finish = Box<dyn FnOnce(Result<(), StoreError>)>;
+
+/// Answers a change that is not made.
+pub(super) fn reject(change: WaitingChange, error: StoreError) {
+    let (_, finish) = change(Err(error));
+    finish(Ok(()));
+}
+
 /// The dependencies of the writer thread.
 pub(super) struct Writer {
     pub(super) database: Arc<dyn Database>,
@@ -41,73 +54,76 @@ pub(super) struct Writer {
     pub(super) is_available: Arc<AtomicBool>,
 }
 
-/// The state of the writer thread.
-struct WriterState {
-    connection: Option<Box<dyn Writable>>,
-    /// Whether removed data may not be overwritten yet.
-    must_erase: bool,
-}
-
 impl Writer {
     /// Runs jobs until the channel is closed, and then erases. Returns whether all removed data is erased.
-    pub(super) fn run(self, jobs: &Receiver<Box<dyn WaitingChange>>) -> bool {
-        // Data that an earlier process removed may still be in the log.
-        let mut state = WriterState { connection: None, must_erase: self.database.may_hold_removed() };
+    pub(super) fn run(self, jobs: &Receiver<WaitingChange>) -> bool {
+        // Whether removed data may not be overwritten yet. Data that an earlier process removed may still be in the log.
+        let mut must_erase = self.database.may_hold_removed();
         loop {
-            let patience = if state.must_erase { ERASE_EVERY } else { PROBE_EVERY };
+            let patience = if must_erase { ERASE_EVERY } else { PROBE_EVERY };
             match jobs.recv_timeout(patience) {
                 Ok(first) => {
                     let batch = std::iter::once(first).chain(jobs.try_iter()).take(MAX_BATCH).collect();
-                    self.survive(&mut state, |state| self.commit(state, batch));
+                    self.survive(|| self.commit(&mut must_erase, batch));
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    self.survive(&mut state, |state| self.wait_no_longer(state));
+                    self.survive(|| self.wait_no_longer(&mut must_erase));
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        self.look_at_others(&mut state);
+        self.look_at_others(&mut must_erase);
         self.database.close_readers();
         let deadline = Instant::now() + LAST_ERASE_TIMEOUT;
-        self.erase(&mut state);
-        while state.must_erase && Instant::now() < deadline {
-            std::thread::sleep(LAST_ERASE_EVERY);
-            self.erase(&mut state);
+        self.erase(&mut must_erase);
+        if must_erase {
+            tracing::info!("waiting for readers of the database, which keep removed data from being erased");
         }
-        if state.must_erase {
+        while must_erase && Instant::now() < deadline {
+            std::thread::sleep(LAST_ERASE_EVERY);
+            self.erase(&mut must_erase);
+        }
+        if must_erase {
             tracing::error!("the write-ahead log cannot be emptied and still contains removed data");
         }
-        !state.must_erase
+        !must_erase
     }
 
     /// Continues after a panic (a bug, which the panic hook has logged). Without this thread, every later change would be lost.
-    fn survive(&self, state: &mut WriterState, work: impl FnOnce(&mut WriterState)) {
-        if catch_unwind(AssertUnwindSafe(|| work(state))).is_err() {
+    fn survive(&self, work: impl FnOnce()) {
+        if catch_unwind(AssertUnwindSafe(work)).is_err() {
             self.is_available.store(false, Ordering::Relaxed);
-            state.connection = None;
+            self.database.close_writer();
             tracing::error!("the thread that writes speakers has panicked and continues");
         }
     }
 
     /// Commits changes together, and reports their outcomes.
-    fn commit(&self, state: &mut WriterState, mut batch: Vec<Box<dyn WaitingChange>>) {
-        let committed = self.try_commit(state, |transaction| {
+    fn commit(&self, must_erase: &mut bool, batch: Vec<WaitingChange>) {
+        let mut batch = batch.into_iter();
+        let mut made = Vec::new();
+        let committed = self.try_commit(must_erase, |transaction| {
             transaction.sql.batch("SAVEPOINT change")?;
-            batch.iter_mut().try_for_each(|job| behind_savepoint(transaction, job.as_mut()))
+            batch.try_for_each(|change| behind_savepoint(transaction, change, &mut made))
         });
-        for job in batch {
-            // A panic (a bug, which the panic hook has logged) costs a single response.
-            let _ = catch_unwind(AssertUnwindSafe(|| job.finish(committed.clone())));
+        // A panic (a bug, which the panic hook has logged) costs a single response.
+        for finish in made {
+            let _ = catch_unwind(AssertUnwindSafe(|| finish(committed.clone())));
         }
-        self.erase(state);
+        if let Err(error) = committed {
+            for change in batch {
+                let _ = catch_unwind(AssertUnwindSafe(|| reject(change, error.clone())));
+            }
+        }
+        self.erase(must_erase);
     }
 
     fn try_commit(
         &self,
-        state: &mut WriterState,
+        must_erase: &mut bool,
         work: impl FnMut(&Transaction<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let outcome = self.transact(state, work);
+        let outcome = self.transact(must_erase, work);
         let was_available = self.is_available.swap(outcome.is_ok(), Ordering::Relaxed);
         match &outcome {
             Ok(()) if !was_available => tracing::info!("the store of speakers is available again"),
@@ -116,22 +132,18 @@ impl Writer {
         }
         if outcome.is_err() {
             // A new connection may work: this one may have been opened while the file was not writable.
-            state.connection = None;
+            self.database.close_writer();
         }
         outcome
     }
 
     fn transact(
         &self,
-        state: &mut WriterState,
+        must_erase: &mut bool,
         mut work: impl FnMut(&Transaction<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        if state.connection.is_none() {
-            state.connection = Some(self.database.open_for_writing()?);
-        }
-        let Some(connection) = &state.connection else { return Ok(()) };
         let mut has_removed = false;
-        connection.write(&mut |sql| {
+        self.database.write(&mut |sql| {
             let transaction = Transaction {
                 sql,
                 now: now(),
@@ -147,50 +159,53 @@ impl Writer {
             Ok(())
         })?;
         // If this fails, the next search tries again. Committed changes remain.
-        if let Err(error) = self.index.follow(connection.as_ref()) {
+        if let Err(error) = self.index.update(self.database.as_ref(), Reading::AfterWrite) {
             tracing::error!(?error, "the index of speakers cannot be updated from the store");
-            state.connection = None;
+            self.database.close_writer();
         }
         let others_wrote = self.others_wrote.swap(false, Ordering::Relaxed);
-        state.must_erase |= has_removed || others_wrote;
+        *must_erase |= has_removed || others_wrote;
         Ok(())
     }
 
     /// Runs if no change has arrived for a while: checks whether the store is available again, and erases.
-    fn wait_no_longer(&self, state: &mut WriterState) {
+    fn wait_no_longer(&self, must_erase: &mut bool) {
         if !self.is_available.load(Ordering::Relaxed) {
             // The outcome is kept as the store's state.
-            let _ = self.try_commit(state, |transaction| transaction.sql.execute(TOUCH_STATE, &[]).map(drop));
+            let _ = self
+                .try_commit(must_erase, |transaction| transaction.sql.execute(TOUCH_STATE, &[]).map(drop));
         }
-        self.look_at_others(state);
-        self.erase(state);
+        self.look_at_others(must_erase);
+        self.erase(must_erase);
     }
 
     /// Checks for changes of other processes. A process that removed data may have ended before it erased the data.
-    fn look_at_others(&self, state: &mut WriterState) {
+    fn look_at_others(&self, must_erase: &mut bool) {
         let followed = self.index.follow(self.database.as_ref());
         let others_wrote = self.others_wrote.swap(false, Ordering::Relaxed) || matches!(followed, Ok(true));
-        state.must_erase |= others_wrote && self.database.may_hold_removed();
+        *must_erase |= others_wrote && self.database.may_hold_removed();
     }
 
     /// Overwrites removed data. This is impossible while a reader uses an older state, and is then tried again later.
-    fn erase(&self, state: &mut WriterState) {
-        if !state.must_erase {
-            return;
-        }
-        if state.connection.is_none() && self.database.may_hold_removed() {
-            state.connection = self.database.open_for_writing().ok();
-        }
-        let Some(connection) = &state.connection else { return };
-        state.must_erase = !connection.erase();
+    fn erase(&self, must_erase: &mut bool) {
+        *must_erase = *must_erase && !self.database.erase();
     }
 }
 
 /// Makes a change, and rolls it back to the savepoint if it fails. In both cases, a savepoint is set afterwards. A returned
-/// error is an error of the store itself.
-fn behind_savepoint(transaction: &Transaction<'_>, job: &mut dyn WaitingChange) -> Result<(), StoreError> {
+/// error is an error of the store itself. A change that panics is dropped without an answer, like a recording whose worker
+/// panics.
+fn behind_savepoint(
+    transaction: &Transaction<'_>,
+    change: WaitingChange,
+    made: &mut Vec<Finish>,
+) -> Result<(), StoreError> {
     let has_removed = transaction.has_removed.get();
-    match catch_unwind(AssertUnwindSafe(|| job.run(transaction))) {
+    let status = catch_unwind(AssertUnwindSafe(|| change(Ok(transaction)))).map(|(status, finish)| {
+        made.push(finish);
+        status
+    });
+    match status {
         Ok(Ok(())) => transaction.sql.batch("RELEASE SAVEPOINT change; SAVEPOINT change"),
         Ok(Err(error @ StoreError::Unavailable { .. })) => Err(error),
         // The database has rolled back the whole transaction.

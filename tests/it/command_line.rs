@@ -11,8 +11,8 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 
 use super::support::{
-    Server, assert_close, exit_code, fixture, is_root, parity_data, repository, say, voice, voice_samples,
-    wav,
+    Server, assert_close, eventually, exit_code, fixture, is_root, parity_data, repository, say, voice,
+    voice_samples, wav,
 };
 
 fn program() -> Command {
@@ -469,10 +469,10 @@ fn an_interrupt_and_a_reader_that_has_enough_leave_whole_lines() {
     let path = folder.path().to_str().unwrap();
     let mut process =
         program().args(["embed", "-q", path, "--output"]).arg(&output).stderr(Stdio::null()).spawn().unwrap();
-    while std::fs::metadata(&output).map_or(0, |metadata| metadata.len()) == 0 {
+    eventually(|| {
         assert!(process.try_wait().unwrap().is_none(), "it ends too soon");
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+        std::fs::metadata(&output).is_ok_and(|metadata| metadata.len() > 0)
+    });
     let interrupted = Command::new("kill").args(["-INT", &process.id().to_string()]).status().unwrap();
     assert!(interrupted.success());
     assert_eq!(exit_code(&mut process), Some(130));

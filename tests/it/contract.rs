@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
@@ -412,16 +412,15 @@ fn a_refusal_does_not_wait_for_the_body() {
     let server = Server::start();
     for expectation in ["", "Expect: 100-continue\r\n"] {
         let mut connection = TcpStream::connect(&server.address).unwrap();
-        connection.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        // Shorter than a body may take.
+        connection.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let head = format!(
             "POST /extract-embedding HTTP/1.1\r\nHost: x\r\n{expectation}Content-Length: 41943040\r\n"
         );
-        let begin = Instant::now();
         write!(connection, "{head}X-API-Key: {KEY}\r\n\r\n").unwrap();
         let mut answer = [0; 12];
         connection.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"HTTP/1.1 413", "{expectation}");
-        assert!(begin.elapsed() < Duration::from_secs(5), "{expectation}");
     }
 }
 

@@ -1,6 +1,5 @@
 //! A pool of a few connections to a server.
 
-use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,7 @@ use super::connection::{Connection, ConnectionPurpose};
 use super::error::ConnectError;
 use super::server::PostgresServer;
 use super::tables::VERSION;
-use crate::store::database::{self, Readable, Work, Writable};
+use crate::store::database::{Database, Reading, Work};
 use crate::store::error::{OpenError, StoreError};
 use crate::store::sql::Sql;
 
@@ -29,6 +28,7 @@ pub(in crate::store) struct PostgresDatabase {
     server: PostgresServer,
     readers: Mutex<Readers>,
     freed: Condvar,
+    writer: Mutex<Option<Connection>>,
 }
 
 #[derive(Default)]
@@ -47,15 +47,19 @@ struct Reader<'a> {
     database: &'a PostgresDatabase,
 }
 
-/// The connection for writing.
-struct PostgresWriter {
-    server: PostgresServer,
-    connection: Mutex<Connection>,
-}
-
 impl PostgresDatabase {
     pub(in crate::store) fn new(server: PostgresServer) -> Self {
-        Self { server, readers: Mutex::default(), freed: Condvar::new() }
+        Self { server, readers: Mutex::default(), freed: Condvar::new(), writer: Mutex::default() }
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open_writer(&self) -> Result<Connection, StoreError> {
+        let mut connection = Connection::open(&self.server, ConnectionPurpose::Write)?;
+        connection.make_tables()?;
+        Ok(connection)
     }
 
     fn readers(&self) -> MutexGuard<'_, Readers> {
@@ -144,22 +148,7 @@ impl Drop for Reader<'_> {
     }
 }
 
-impl Readable for PostgresDatabase {
-    fn read(&self, work: Work<'_>) -> Result<bool, StoreError> {
-        self.with_reader(MAX_READERS, &mut |connection| connection.read(work))
-    }
-
-    fn look(&self, work: Work<'_>) -> Result<bool, StoreError> {
-        self.with_reader(MAX_LOOKERS, &mut |connection| {
-            if connection.has_tables() {
-                work(connection)?;
-            }
-            Ok(connection.has_tables())
-        })
-    }
-}
-
-impl database::Database for PostgresDatabase {
+impl Database for PostgresDatabase {
     /// Creates missing tables.
     fn migrate(&self) -> Result<bool, OpenError> {
         let made = Connection::open(&self.server, ConnectionPurpose::Write).map(|mut connection| {
@@ -178,35 +167,36 @@ impl database::Database for PostgresDatabase {
         }
     }
 
-    /// The server checks its data itself.
-    fn check(&self) -> Result<(), OpenError> {
-        Ok(())
+    fn read(&self, reading: Reading, work: Work<'_>) -> Result<bool, StoreError> {
+        match reading {
+            Reading::Consistent => self.with_reader(MAX_READERS, &mut |connection| connection.read(work)),
+            Reading::SingleStatement => self.with_reader(MAX_LOOKERS, &mut |connection| {
+                if connection.has_tables() {
+                    work(connection)?;
+                }
+                Ok(connection.has_tables())
+            }),
+            // Uses a separate connection.
+            Reading::Long => Connection::open(&self.server, ConnectionPurpose::LongRead)?.read_at_last(work),
+            Reading::AfterWrite => match &*self.writer() {
+                Some(connection) => connection.read(work),
+                None => Err(StoreError::Unavailable { reason: "the connection is closed".into() }),
+            },
+        }
     }
 
-    fn open_for_writing(&self) -> Result<Box<dyn Writable>, StoreError> {
-        let writer = PostgresWriter {
-            connection: Mutex::new(open_writer(&self.server)?),
-            server: self.server.clone(),
+    fn write(&self, work: Work<'_>) -> Result<(), StoreError> {
+        let mut writer = self.writer();
+        let connection = match writer.take() {
+            // If the server was restarted since the last change, the connection is broken.
+            Some(connection) if connection.batch("SELECT 1").is_ok() => connection,
+            _ => self.open_writer()?,
         };
-        Ok(Box::new(writer))
+        writer.insert(connection).write(work)
     }
 
-    fn writes_wait_for_reads(&self) -> bool {
-        false
-    }
-
-    /// Uses a separate connection.
-    fn read_long(&self, work: Work<'_>) -> Result<bool, StoreError> {
-        Connection::open(&self.server, ConnectionPurpose::LongRead)?.read_at_last(work)
-    }
-
-    /// The server overwrites removed data when it vacuums.
-    fn may_hold_removed(&self) -> bool {
-        false
-    }
-
-    fn folder(&self) -> Option<&Path> {
-        None
+    fn close_writer(&self) {
+        *self.writer() = None;
     }
 
     fn close_readers(&self) {
@@ -215,42 +205,5 @@ impl database::Database for PostgresDatabase {
 
     fn open_error(&self, error: StoreError) -> OpenError {
         OpenError::System { place: self.server.name().to_owned(), reason: error.reason() }
-    }
-}
-
-fn open_writer(server: &PostgresServer) -> Result<Connection, StoreError> {
-    let mut connection = Connection::open(server, ConnectionPurpose::Write)?;
-    connection.make_tables()?;
-    Ok(connection)
-}
-
-impl PostgresWriter {
-    fn connection(&self) -> MutexGuard<'_, Connection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Readable for PostgresWriter {
-    fn read(&self, work: Work<'_>) -> Result<bool, StoreError> {
-        self.connection().read(work)
-    }
-
-    fn look(&self, work: Work<'_>) -> Result<bool, StoreError> {
-        work(&*self.connection()).map(|()| true)
-    }
-}
-
-impl Writable for PostgresWriter {
-    fn write(&self, work: Work<'_>) -> Result<(), StoreError> {
-        let mut connection = self.connection();
-        // The server may have been restarted since the last change.
-        if connection.batch("SELECT 1").is_err() {
-            *connection = open_writer(&self.server)?;
-        }
-        connection.write(work)
-    }
-
-    fn erase(&self) -> bool {
-        true
     }
 }

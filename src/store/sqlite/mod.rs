@@ -1,9 +1,11 @@
 //! Stores speakers in SQLite, in a file or in memory. No code outside this folder uses rusqlite.
 
-mod database;
+mod file;
+mod memory;
 mod open;
 mod opened;
 mod sql;
 mod tables;
 
-pub(super) use database::SqliteDatabase;
+pub(super) use file::FileDatabase;
+pub(super) use memory::MemoryDatabase;

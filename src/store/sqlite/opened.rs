@@ -13,7 +13,7 @@ use crate::store::error::StoreError;
 /// The file of a database, identified by device and inode once it exists. SQLite keeps writing to a file that was removed, and
 /// those writes are lost. If another file took its place, the write-ahead log of the first would overwrite it.
 pub(super) struct OpenedFile {
-    path: Option<PathBuf>,
+    path: PathBuf,
     identity: Mutex<Option<(u64, u64)>>,
     presence: OnceLock<Presence>,
 }
@@ -41,19 +41,14 @@ impl Presence {
 impl OpenedFile {
     /// Remembers the file at a path, if it exists.
     pub(super) fn new(path: &Path) -> Self {
-        let opened = Self { path: Some(path.to_owned()), ..Self::none() };
+        let opened = Self { path: path.to_owned(), identity: Mutex::default(), presence: OnceLock::new() };
         opened.remember();
         opened
     }
 
-    /// For a database that is not a file.
-    pub(super) fn none() -> Self {
-        Self { path: None, identity: Mutex::default(), presence: OnceLock::new() }
-    }
-
     /// Remembers the file at the path, unless one is already remembered.
     pub(super) fn remember(&self) {
-        let Some(path) = &self.path else { return };
+        let path = &self.path;
         let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
         *identity = identity.or_else(|| identity_of(path));
         if identity.is_some() {
@@ -68,7 +63,7 @@ impl OpenedFile {
 
     /// Returns an error if the remembered file is no longer at its path.
     pub(super) fn check(&self) -> Result<(), StoreError> {
-        let Some(path) = &self.path else { return Ok(()) };
+        let path = &self.path;
         let expected = *self.identity.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(expected) = expected else { return Ok(()) };
         let what = match identity_of(path) {
@@ -120,6 +115,5 @@ mod tests {
         assert!(format!("{:?}", opened.check()).contains("replaced"));
         std::fs::rename(&aside, &path).unwrap();
         assert!(opened.check().is_ok());
-        assert!(OpenedFile::none().check().is_ok());
     }
 }

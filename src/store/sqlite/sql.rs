@@ -1,9 +1,11 @@
-//! Implements [`Sql`] for a connection to SQLite.
+//! Implements [`Sql`] for a connection to SQLite, and its transactions.
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ToSql};
+use rusqlite::{Connection, ToSql, Transaction, TransactionBehavior};
 
+use super::open::check_version;
 use super::tables::REVISION;
+use crate::store::database::Work;
 use crate::store::error::StoreError;
 use crate::store::sql::{Revision, Row, Sql, SqlValue, one};
 
@@ -81,4 +83,24 @@ impl Row for rusqlite::Row<'_> {
     fn bytes(&self, column: usize) -> Result<&[u8], StoreError> {
         Ok(self.get_ref(column)?.as_blob().map_err(rusqlite::Error::from)?)
     }
+}
+
+/// Reads a consistent state.
+pub(super) fn read_consistently(connection: &Connection, work: Work<'_>) -> Result<(), StoreError> {
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)?;
+    work(&*transaction)?;
+    Ok(transaction.finish()?)
+}
+
+/// Makes changes while no other connection makes any. `check` is asked before the commit.
+pub(super) fn write_immediately(
+    connection: &Connection,
+    work: Work<'_>,
+    check: impl FnOnce() -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+    check_version(&transaction)?;
+    work(&*transaction)?;
+    check()?;
+    Ok(transaction.commit()?)
 }
