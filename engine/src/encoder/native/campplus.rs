@@ -7,7 +7,9 @@
 
 use std::ops::Range;
 
-use super::convolution::{Convolution, ConvolutionWeights, Linear, quantise, quantise_up_to};
+use super::convolution::{Convolution, ConvolutionWeights, Linear, largest_of, quantise, quantise_up_to};
+use super::frames::ScaledFrames;
+use super::head::{self, Head, HeadWorkspace, rectify};
 use super::kernel::exp2;
 use super::simd::{Simd, Task};
 use super::weights::Aligned;
@@ -17,18 +19,6 @@ pub(super) const N_BANDS: usize = 80;
 
 /// Components of an embedding.
 pub(super) const DIMENSION: usize = 192;
-
-/// Channels of the head's maps.
-const HEAD_CHANNELS: usize = 32;
-
-/// Pairs of a band's values.
-const BAND_PAIRS: usize = HEAD_CHANNELS / 2;
-
-/// The kernel size of the head's convolutions, in bands and in frames.
-const KERNEL: usize = 3;
-
-/// Frames that the head computes together. Rows then fill whole tiles for any number of bands.
-const HEAD_CHUNK: usize = 6;
 
 /// Frames that a dense block computes together.
 const CHUNK: usize = 24;
@@ -122,18 +112,10 @@ pub struct NormWeights {
 
 /// The network, packed for vectors of `LANES`.
 pub(super) struct CampplusNetwork<const LANES: usize> {
-    first: Linear<LANES>,
-    residuals: Vec<Residual<LANES>>,
-    last: Convolution<LANES>,
+    head: Head<LANES>,
     time: Convolution<LANES>,
     blocks: Vec<DenseBlock<LANES>>,
     embedding: Linear<LANES>,
-}
-
-struct Residual<const LANES: usize> {
-    first: Convolution<LANES>,
-    second: Convolution<LANES>,
-    shortcut: Option<Convolution<LANES>>,
 }
 
 struct DenseBlock<const LANES: usize> {
@@ -153,11 +135,6 @@ struct MaskedLayer<const LANES: usize> {
 
 impl<const LANES: usize> CampplusNetwork<LANES> {
     pub(super) fn new(weights: &CampplusWeights) -> Self {
-        let residual = |weights: &ResidualWeights| Residual {
-            first: over_bands(&weights.first),
-            second: over_bands(&weights.second),
-            shortcut: weights.shortcut.as_ref().map(over_bands),
-        };
         let masked = |weights: &MaskedLayerWeights| MaskedLayer {
             norm: weights.norm.clone(),
             narrow: over_time(&weights.narrow),
@@ -172,24 +149,12 @@ impl<const LANES: usize> CampplusNetwork<LANES> {
             transit: over_time(&weights.transit),
         };
         Self {
-            first: Linear::new(&weights.first),
-            residuals: weights.residuals.iter().map(residual).collect(),
-            last: over_bands(&weights.last),
+            head: Head::new(weights),
             time: over_joined_bands(&weights.time),
             blocks: weights.blocks.iter().map(block).collect(),
             embedding: Linear::new(&weights.embedding),
         }
     }
-}
-
-/// Packs a convolution of the head, `[outputs, channels, bands, frames]`. A tap is a frame, and its values are bands of channels.
-fn over_bands<const LANES: usize>(weights: &ConvolutionWeights) -> Convolution<LANES> {
-    let [n_outputs, n_channels, n_bands, n_frames] = weights.shape[..] else { panic!("four dimensions") };
-    let weight = |output: usize, frame: usize, value: usize| {
-        let (band, channel) = (value / n_channels, value % n_channels);
-        weights.values[((output * n_channels + channel) * n_bands + band) * n_frames + frame]
-    };
-    Convolution::new([n_outputs, n_frames, n_bands * n_channels], weight, weights.bias.as_deref())
 }
 
 /// Packs a convolution `[outputs, channels, frames]`.
@@ -205,112 +170,24 @@ fn over_time<const LANES: usize>(weights: &ConvolutionWeights) -> Convolution<LA
 /// bands; in the values, each band by its channels.
 fn over_joined_bands<const LANES: usize>(weights: &ConvolutionWeights) -> Convolution<LANES> {
     let [n_outputs, n_joined, n_frames] = weights.shape[..] else { panic!("three dimensions") };
-    let n_bands = n_joined / HEAD_CHANNELS;
+    let n_bands = n_joined / head::CHANNELS;
     let weight = |output: usize, frame: usize, value: usize| {
-        let channel = value % HEAD_CHANNELS * n_bands + value / HEAD_CHANNELS;
+        let channel = value % head::CHANNELS * n_bands + value / head::CHANNELS;
         weights.values[(output * n_joined + channel) * n_frames + frame]
     };
     Convolution::new([n_outputs, n_frames, n_joined], weight, weights.bias.as_deref())
 }
 
-/// Frames as pairs of integers, each frame with its scale.
-#[derive(Default)]
-struct ScaledFrames {
-    pairs: Vec<i32>,
-    scales: Vec<f32>,
-    /// Pairs per frame.
-    n_pairs: usize,
-}
-
-/// Zeros, for taps that reach beyond the frames.
-static NOTHING: [i32; MAX_CHANNELS] = [0; MAX_CHANNELS];
-
-impl ScaledFrames {
-    /// Resizes the buffers for frames.
-    fn fit(&mut self, n_frames: usize, n_pairs: usize) {
-        self.pairs.resize(n_frames * n_pairs, 0);
-        self.scales.resize(n_frames, 0.0);
-        self.n_pairs = n_pairs;
-    }
-
-    /// Like [`Self::fit`], for bands, with zeros before the first band and after the last.
-    fn fit_bands(&mut self, n_frames: usize, n_bands: usize) {
-        self.fit(n_frames, (n_bands + 2) * BAND_PAIRS);
-        for frame in self.pairs.chunks_exact_mut(self.n_pairs) {
-            frame[..BAND_PAIRS].fill(0);
-            frame[(n_bands + 1) * BAND_PAIRS..].fill(0);
-        }
-    }
-
-    /// Returns a frame's pairs from `pair` on, and its scale.
-    #[inline(always)]
-    fn values(&self, frame: usize, pair: usize) -> (&[i32], f32) {
-        if frame >= self.scales.len() {
-            return (&NOTHING, 0.0);
-        }
-        (&self.pairs[frame * self.n_pairs + pair..(frame + 1) * self.n_pairs], self.scales[frame])
-    }
-
-    /// Returns the pairs of a frame's bands, and its scale.
-    fn bands_mut(&mut self, frame: usize) -> (&mut [i32], &mut f32) {
-        let begin = frame * self.n_pairs;
-        let pairs = &mut self.pairs[begin + BAND_PAIRS..begin + self.n_pairs - BAND_PAIRS];
-        (pairs, &mut self.scales[frame])
-    }
-
-    fn frame_mut(&mut self, frame: usize) -> (&mut [i32], &mut f32) {
-        let begin = frame * self.n_pairs;
-        (&mut self.pairs[begin..begin + self.n_pairs], &mut self.scales[frame])
-    }
-}
-
-/// Iterates over the bands of one frame after the other.
-#[derive(Clone)]
-struct BandRows {
-    next: (usize, usize),
-    n_bands: usize,
-    n_left: usize,
-}
-
-impl BandRows {
-    fn new(frames: Range<usize>, n_bands: usize) -> Self {
-        Self { next: (frames.start, 0), n_bands, n_left: frames.len() * n_bands }
-    }
-}
-
-impl Iterator for BandRows {
-    type Item = (usize, usize);
-
-    #[inline(always)]
-    fn next(&mut self) -> Option<(usize, usize)> {
-        self.n_left = self.n_left.checked_sub(1)?;
-        let (frame, band) = self.next;
-        self.next = if band + 1 == self.n_bands { (frame + 1, 0) } else { (frame, band + 1) };
-        Some((frame, band))
-    }
-
-    #[inline(always)]
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.n_left, Some(self.n_left))
-    }
-}
-
-impl ExactSizeIterator for BandRows {}
-
 /// Buffers for one unit, reused for the next.
 #[derive(Default)]
 pub(super) struct CampplusWorkspace {
-    /// Maps of the head: a layer's input and output, and the map between two convolutions.
-    input: ScaledFrames,
-    output: ScaledFrames,
-    between: ScaledFrames,
+    head: HeadWorkspace,
     /// The input of a dense layer, for some frames.
     active: ScaledFrames,
     /// The narrowed channels of a dense layer.
     narrow: ScaledFrames,
     /// Outputs of some rows before quantisation.
     rows: Vec<f32>,
-    shortcuts: Vec<f32>,
     /// The channels of a dense block, frame after frame.
     channels: Vec<f32>,
     /// A frame after a norm.
@@ -333,15 +210,8 @@ impl<S: Simd<LANES>, const LANES: usize, const ROWS: usize> Task for EmbedPiece<
     #[inline(always)]
     fn run(self) {
         let Self { simd, network, workspace, frames, embedding } = self;
-        first_map(simd, &network.first, frames, workspace);
-        let mut n_bands = N_BANDS;
-        for residual in &network.residuals {
-            let stride = if residual.shortcut.is_some() { 2 } else { 1 };
-            n_bands = run_residual::<S, LANES, ROWS>(simd, residual, n_bands, stride, workspace);
-        }
-        let CampplusWorkspace { input, output, rows, .. } = workspace;
-        run_bands::<S, LANES, ROWS>(simd, &network.last, n_bands, 2, input, output, rows);
-        std::mem::swap(input, output);
+        workspace.rows.resize(CHUNK * OUT_CHANNELS, 0.0);
+        network.head.run::<S, ROWS>(simd, frames, &mut workspace.head);
         let n_frames = (frames.len() - 1) / TIME_STRIDE + 1;
         let mut n_channels = run_time::<S, LANES, ROWS>(simd, &network.time, n_frames, workspace);
         for block in &network.blocks {
@@ -353,135 +223,8 @@ impl<S: Simd<LANES>, const LANES: usize, const ROWS: usize> Task for EmbedPiece<
     }
 }
 
-/// Runs the first convolution. It has one input channel, and its nine weights for each output are floats.
-#[inline(always)]
-fn first_map<S: Simd<LANES>, const LANES: usize>(
-    simd: S,
-    first: &Linear<LANES>,
-    frames: &[[f32; N_BANDS]],
-    workspace: &mut CampplusWorkspace,
-) {
-    let CampplusWorkspace { input, rows, .. } = workspace;
-    input.fit_bands(frames.len(), N_BANDS);
-    rows.resize((HEAD_CHUNK * N_BANDS * HEAD_CHANNELS).max(CHUNK * OUT_CHANNELS), 0.0);
-    for frame in 0..frames.len() {
-        let around: [[f32; N_BANDS + 2]; KERNEL] = std::array::from_fn(|tap| {
-            let mut padded = [0.0; N_BANDS + 2];
-            if let Some(frame) = (frame + tap).checked_sub(1).and_then(|frame| frames.get(frame)) {
-                padded[1..=N_BANDS].copy_from_slice(frame);
-            }
-            padded
-        });
-        let rows = &mut rows[..N_BANDS * HEAD_CHANNELS];
-        for (band, row) in rows.chunks_exact_mut(HEAD_CHANNELS).enumerate() {
-            let mut inputs = [0.0; KERNEL * KERNEL];
-            for (i, input) in inputs.iter_mut().enumerate() {
-                *input = around[i % KERNEL][band + i / KERNEL];
-            }
-            first.run(simd, &inputs, row);
-        }
-        rectify(simd, rows);
-        let (pairs, scale) = input.bands_mut(frame);
-        *scale = quantise(simd, rows, pairs);
-    }
-}
-
-/// Runs a residual block from and to [`CampplusWorkspace::input`]. Returns the number of bands after it.
-#[inline(always)]
-fn run_residual<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
-    simd: S,
-    residual: &Residual<LANES>,
-    n_bands: usize,
-    stride: usize,
-    workspace: &mut CampplusWorkspace,
-) -> usize {
-    let CampplusWorkspace { input, output, between, rows, shortcuts, .. } = workspace;
-    let n_outputs = run_bands::<S, LANES, ROWS>(simd, &residual.first, n_bands, stride, input, between, rows);
-    let n_frames = input.scales.len();
-    output.fit_bands(n_frames, n_outputs);
-    let frame_len = n_outputs * HEAD_CHANNELS;
-    shortcuts.resize(shortcuts.len().max(HEAD_CHUNK * frame_len), 0.0);
-    for begin in (0..n_frames).step_by(HEAD_CHUNK) {
-        let n_here = HEAD_CHUNK.min(n_frames - begin);
-        let rows_here = BandRows::new(begin..begin + n_here, n_outputs);
-        let tap = |(frame, band): (usize, usize), tap: usize| {
-            between.values((frame + tap).wrapping_sub(1), band * BAND_PAIRS)
-        };
-        residual.second.run::<S, _, ROWS>(simd, rows_here.clone(), tap, f32::MIN, rows);
-        if let Some(shortcut) = &residual.shortcut {
-            let tap = |(frame, band): (usize, usize), _: usize| {
-                input.values(frame, (stride * band + 1) * BAND_PAIRS)
-            };
-            shortcut.run::<S, _, ROWS>(simd, rows_here, tap, f32::MIN, shortcuts);
-        }
-        for frame in begin..begin + n_here {
-            let place = (frame - begin) * frame_len..(frame - begin + 1) * frame_len;
-            let sums = rows[place.clone()].as_chunks_mut::<LANES>().0.as_chunks_mut::<2>().0.iter_mut();
-            let mut largest = [simd.splat(0.0); 2];
-            if residual.shortcut.is_some() {
-                let shortcuts = shortcuts[place.clone()].as_chunks::<LANES>().0.as_chunks::<2>().0;
-                for (sums, shortcuts) in sums.zip(shortcuts) {
-                    for i in 0..2 {
-                        let total = simd.add(simd.load(&sums[i]), simd.load(&shortcuts[i]));
-                        let total = simd.max(total, simd.splat(0.0));
-                        largest[i] = simd.max(largest[i], total);
-                        simd.store(total, &mut sums[i]);
-                    }
-                }
-            } else {
-                let (pairs, scale) = input.values(frame, BAND_PAIRS);
-                let scale = simd.splat(scale);
-                for (sums, pair) in sums.zip(pairs.as_chunks::<LANES>().0) {
-                    let values = simd.unpair(simd.load_ints(pair));
-                    for i in 0..2 {
-                        let total = simd.mul_add(simd.to_floats(values[i]), scale, simd.load(&sums[i]));
-                        let total = simd.max(total, simd.splat(0.0));
-                        largest[i] = simd.max(largest[i], total);
-                        simd.store(total, &mut sums[i]);
-                    }
-                }
-            }
-            let (pairs, scale) = output.bands_mut(frame);
-            *scale = quantise_up_to(simd, largest, &rows[place], pairs);
-        }
-    }
-    std::mem::swap(input, output);
-    n_outputs
-}
-
-/// Runs a convolution over bands and frames and rectifies its outputs. Returns the number of bands after it.
-#[inline(always)]
-fn run_bands<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
-    simd: S,
-    convolution: &Convolution<LANES>,
-    n_bands: usize,
-    stride: usize,
-    input: &ScaledFrames,
-    output: &mut ScaledFrames,
-    rows: &mut [f32],
-) -> usize {
-    let n_outputs = n_bands / stride;
-    let n_frames = input.scales.len();
-    output.fit_bands(n_frames, n_outputs);
-    let frame_len = n_outputs * HEAD_CHANNELS;
-    for begin in (0..n_frames).step_by(HEAD_CHUNK) {
-        let n_here = HEAD_CHUNK.min(n_frames - begin);
-        let tap = |(frame, band): (usize, usize), tap: usize| {
-            input.values((frame + tap).wrapping_sub(1), stride * band * BAND_PAIRS)
-        };
-        let rows_here = BandRows::new(begin..begin + n_here, n_outputs);
-        convolution.run::<S, _, ROWS>(simd, rows_here, tap, 0.0, rows);
-        for frame in begin..begin + n_here {
-            let row = &rows[(frame - begin) * frame_len..(frame - begin + 1) * frame_len];
-            let (pairs, scale) = output.bands_mut(frame);
-            *scale = quantise(simd, row, pairs);
-        }
-    }
-    n_outputs
-}
-
-/// Runs the convolution that halves the frames, from [`CampplusWorkspace::input`] to [`CampplusWorkspace::channels`]. Returns the
-/// number of channels.
+/// Runs the convolution that halves the frames, from the head's output to [`CampplusWorkspace::channels`]. Returns the number
+/// of channels.
 #[inline(always)]
 fn run_time<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     simd: S,
@@ -489,14 +232,14 @@ fn run_time<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
     n_frames: usize,
     workspace: &mut CampplusWorkspace,
 ) -> usize {
-    let CampplusWorkspace { input, channels, rows, .. } = workspace;
+    let CampplusWorkspace { head, channels, rows, .. } = workspace;
     let n_outputs = convolution.n_outputs();
     channels.resize(channels.len().max(n_frames * MAX_CHANNELS), 0.0);
     for begin in (0..n_frames).step_by(CHUNK) {
         let n_here = CHUNK.min(n_frames - begin);
         let tap = |row: usize, tap: usize| {
             let frame = (TIME_STRIDE * (begin + row) + tap).wrapping_sub(TIME_KERNEL / 2);
-            input.values(frame, BAND_PAIRS)
+            head.output.values(frame, 0)
         };
         convolution.run::<S, _, ROWS>(simd, 0..n_here, tap, 0.0, rows);
         for (row, frame) in rows.chunks_exact(n_outputs).zip(begin..begin + n_here) {
@@ -570,7 +313,7 @@ fn activate<S: Simd<LANES>, const LANES: usize>(
             }
         }
         let (pairs, scale) = active.frame_mut(row);
-        *scale = quantise_up_to(simd, largest, normed, pairs);
+        *scale = quantise_up_to(simd, largest_of(simd, largest), normed, pairs);
     }
 }
 
@@ -655,14 +398,6 @@ fn sigmoid<S: Simd<LANES>, const LANES: usize>(simd: S, value: S::Floats) -> S::
     let one = simd.splat(1.0);
     let exponent = simd.mul(value, simd.splat(-std::f32::consts::LOG2_E));
     simd.div(one, simd.add(one, exp2(simd, exponent)))
-}
-
-/// Replaces negative values by zeros.
-#[inline(always)]
-fn rectify<S: Simd<LANES>, const LANES: usize>(simd: S, values: &mut [f32]) {
-    for value in values.as_chunks_mut::<LANES>().0 {
-        simd.store(simd.max(simd.load(value), simd.splat(0.0)), value);
-    }
 }
 
 /// Returns the means, then the deviations, of the rectified channels over time.

@@ -14,10 +14,10 @@ use super::simd::Simd;
 use super::weights::{Aligned, HIDDEN_SCALE, QuantisedRow, paired};
 
 /// The integer that represents a frame's largest value. It equals a hidden value of 1, for which rows of weights are bounded.
-const LARGEST: f32 = HIDDEN_SCALE;
+pub(super) const LARGEST: f32 = HIDDEN_SCALE;
 
 /// A frame counts as zeros if its largest value is below this.
-const SMALLEST: f32 = 1e-20;
+pub(super) const SMALLEST: f32 = 1e-20;
 
 /// Vectors of outputs in a tile.
 const VECTORS: usize = 2;
@@ -38,6 +38,15 @@ pub(super) struct Convolution<const LANES: usize> {
     /// Pairs of values per tap.
     n_pairs: usize,
     blocks: Vec<WeightBlock<LANES>>,
+}
+
+/// Where outputs are written.
+pub(super) struct Destination<'a, F> {
+    pub(super) outputs: &'a mut [f32],
+    /// Returns where the outputs of a row, its place and a frame begin.
+    pub(super) begin_of: F,
+    /// Lower outputs are raised to this.
+    pub(super) least: f32,
 }
 
 /// Weights of two vectors of outputs.
@@ -94,16 +103,32 @@ impl<const LANES: usize> Convolution<LANES> {
     pub(super) fn run<'a, S: Simd<LANES>, P: Copy, const ROWS: usize>(
         &self,
         simd: S,
-        mut rows: impl ExactSizeIterator<Item = P>,
+        rows: impl ExactSizeIterator<Item = P>,
         tap: impl Fn(P, usize) -> (&'a [i32], f32),
         least: f32,
         outputs: &mut [f32],
     ) {
+        let n_outputs = self.n_outputs();
+        let begin_of = |row: usize, _: P, _: usize| row * n_outputs;
+        self.run_tiles::<S, P, ROWS, 1>(simd, rows, tap, |_| [1.0], Destination { outputs, begin_of, least });
+    }
+
+    /// Like [`Self::run`], for rows of `FRAMES` frames of outputs. Each frame is a sum of the taps' products, multiplied
+    /// by the factors that `factors` returns for a tap.
+    #[inline(always)]
+    pub(super) fn run_tiles<'a, S: Simd<LANES>, P: Copy, const ROWS: usize, const FRAMES: usize>(
+        &self,
+        simd: S,
+        mut rows: impl ExactSizeIterator<Item = P>,
+        tap: impl Fn(P, usize) -> (&'a [i32], f32),
+        factors: impl Fn(usize) -> [f32; FRAMES],
+        to: Destination<'_, impl Fn(usize, P, usize) -> usize>,
+    ) {
+        let Destination { outputs, begin_of, least } = to;
         let least = simd.splat(least);
         let n_rows = rows.len();
         let Some(mut place) = rows.next() else { return };
         let n_outputs = self.n_outputs();
-        let outputs = &mut outputs[..n_rows * n_outputs];
         for first in (0..n_rows).step_by(ROWS) {
             let n_here = ROWS.min(n_rows - first);
             // If fewer rows are left, the last row is computed again.
@@ -115,7 +140,7 @@ impl<const LANES: usize> Convolution<LANES> {
                 }
             }
             for (b, block) in self.blocks.iter().enumerate() {
-                let mut totals = [[simd.splat(0.0); VECTORS]; ROWS];
+                let mut totals = [[[simd.splat(0.0); VECTORS]; ROWS]; FRAMES];
                 for (t, weights) in block.weights.chunks_exact(self.n_pairs).enumerate() {
                     let mut values: [&[i32]; ROWS] = [&[]; ROWS];
                     let mut scales = [0.0; ROWS];
@@ -123,21 +148,47 @@ impl<const LANES: usize> Convolution<LANES> {
                         (values[row], scales[row]) = tap(places[row], t);
                     }
                     let sums = multiply::<S, LANES, ROWS>(simd, weights, values);
+                    let factors = factors(t);
+                    if let [totals] = &mut totals[..] {
+                        for row in 0..ROWS {
+                            let scale = simd.splat(factors[0] * scales[row]);
+                            for vector in 0..VECTORS {
+                                let sum = simd.to_floats(sums[row][vector]);
+                                totals[row][vector] = simd.mul_add(sum, scale, totals[row][vector]);
+                            }
+                        }
+                        continue;
+                    }
+                    let mut products = [[simd.splat(0.0); VECTORS]; ROWS];
                     for row in 0..ROWS {
                         let scale = simd.splat(scales[row]);
                         for vector in 0..VECTORS {
-                            let sum = simd.to_floats(sums[row][vector]);
-                            totals[row][vector] = simd.mul_add(sum, scale, totals[row][vector]);
+                            products[row][vector] = simd.mul(simd.to_floats(sums[row][vector]), scale);
+                        }
+                    }
+                    for (totals, factor) in totals.iter_mut().zip(factors) {
+                        if factor == 0.0 {
+                            continue;
+                        }
+                        let factor = simd.splat(factor);
+                        for row in 0..ROWS {
+                            for vector in 0..VECTORS {
+                                totals[row][vector] =
+                                    simd.mul_add(products[row][vector], factor, totals[row][vector]);
+                            }
                         }
                     }
                 }
-                for row in 0..n_here {
-                    let outputs = &mut outputs[(first + row) * n_outputs..][..n_outputs];
-                    let (outputs, _) = outputs.as_chunks_mut::<LANES>();
-                    for vector in 0..VECTORS {
-                        let (scale, bias) = (simd.load(&block.scale[vector]), simd.load(&block.bias[vector]));
-                        let output = simd.mul_add(totals[row][vector], scale, bias);
-                        simd.store(simd.max(output, least), &mut outputs[b * VECTORS + vector]);
+                for (frame, totals) in totals.iter().enumerate() {
+                    for row in 0..n_here {
+                        let outputs = &mut outputs[begin_of(first + row, places[row], frame)..][..n_outputs];
+                        let (outputs, _) = outputs.as_chunks_mut::<LANES>();
+                        for vector in 0..VECTORS {
+                            let (scale, bias) =
+                                (simd.load(&block.scale[vector]), simd.load(&block.bias[vector]));
+                            let output = simd.mul_add(totals[row][vector], scale, bias);
+                            simd.store(simd.max(output, least), &mut outputs[b * VECTORS + vector]);
+                        }
                     }
                 }
             }
@@ -187,7 +238,7 @@ pub(super) fn quantise<S: Simd<LANES>, const LANES: usize>(
     for [low, high] in values.as_chunks::<LANES>().0.as_chunks().0 {
         largest = [simd.max(largest[0], simd.load(low)), simd.max(largest[1], simd.load(high))];
     }
-    quantise_up_to(simd, largest, values, pairs)
+    quantise_up_to(simd, largest_of(simd, largest), values, pairs)
 }
 
 /// Like [`quantise`], for values of either sign.
@@ -205,23 +256,29 @@ pub(super) fn quantise_magnitudes<S: Simd<LANES>, const LANES: usize>(
             largest[half] = simd.max(largest[half], simd.max(value, simd.sub(zero, value)));
         }
     }
-    quantise_up_to(simd, largest, values, pairs)
+    quantise_up_to(simd, largest_of(simd, largest), values, pairs)
 }
 
-/// Like [`quantise`], if the largest value of each lane is already known, for even and for odd vectors.
+/// Returns the largest number in two vectors, or zero if all are negative.
 #[inline(always)]
-pub(super) fn quantise_up_to<S: Simd<LANES>, const LANES: usize>(
-    simd: S,
-    largest: [S::Floats; 2],
-    values: &[f32],
-    pairs: &mut [i32],
-) -> f32 {
+pub(super) fn largest_of<S: Simd<LANES>, const LANES: usize>(simd: S, vectors: [S::Floats; 2]) -> f32 {
     let mut lanes = [0.0; LANES];
-    simd.store(simd.max(largest[0], largest[1]), &mut lanes);
+    simd.store(simd.max(vectors[0], vectors[1]), &mut lanes);
     let mut largest = 0.0;
     for lane in lanes {
         largest = if lane > largest { lane } else { largest };
     }
+    largest
+}
+
+/// Like [`quantise`], if the largest value is already known.
+#[inline(always)]
+pub(super) fn quantise_up_to<S: Simd<LANES>, const LANES: usize>(
+    simd: S,
+    largest: f32,
+    values: &[f32],
+    pairs: &mut [i32],
+) -> f32 {
     if largest < SMALLEST {
         pairs.fill(0);
         return 0.0;
@@ -270,19 +327,34 @@ impl<const LANES: usize> Linear<LANES> {
     #[inline(always)]
     pub(super) fn run<S: Simd<LANES>>(&self, simd: S, inputs: &[f32], outputs: &mut [f32]) {
         let inputs = &inputs[..self.n_inputs];
-        let (outputs, _) = outputs.as_chunks_mut::<LANES>();
-        for ((weights, bias), outputs) in
-            self.blocks.iter().zip(&self.bias).zip(outputs.as_chunks_mut::<VECTORS>().0)
-        {
-            let mut sums = [simd.load(&bias[0]), simd.load(&bias[1])];
-            for (Aligned(weights), input) in weights.iter().zip(inputs) {
-                let input = simd.splat(*input);
-                for vector in 0..VECTORS {
-                    sums[vector] = simd.mul_add(simd.load(&weights[vector]), input, sums[vector]);
+        self.run_rows::<S, 1>(simd, |_, input| inputs[input], outputs);
+    }
+
+    /// Computes `ROWS` rows of outputs together. `input` returns an input of a row.
+    #[inline(always)]
+    pub(super) fn run_rows<S: Simd<LANES>, const ROWS: usize>(
+        &self,
+        simd: S,
+        input: impl Fn(usize, usize) -> f32,
+        outputs: &mut [f32],
+    ) {
+        let n_vectors = self.blocks.len() * VECTORS;
+        let outputs = &mut outputs.as_chunks_mut::<LANES>().0[..ROWS * n_vectors];
+        for (b, (weights, bias)) in self.blocks.iter().zip(&self.bias).enumerate() {
+            let mut sums = [[simd.load(&bias[0]), simd.load(&bias[1])]; ROWS];
+            for (i, Aligned(weights)) in weights.iter().enumerate() {
+                let weights = [simd.load(&weights[0]), simd.load(&weights[1])];
+                for row in 0..ROWS {
+                    let input = simd.splat(input(row, i));
+                    for vector in 0..VECTORS {
+                        sums[row][vector] = simd.mul_add(weights[vector], input, sums[row][vector]);
+                    }
                 }
             }
-            for vector in 0..VECTORS {
-                simd.store(sums[vector], &mut outputs[vector]);
+            for row in 0..ROWS {
+                for vector in 0..VECTORS {
+                    simd.store(sums[row][vector], &mut outputs[row * n_vectors + b * VECTORS + vector]);
+                }
             }
         }
     }

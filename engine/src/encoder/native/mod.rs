@@ -21,11 +21,16 @@
 //!
 //! # CAM++
 //!
-//! `campplus.rs` consists of convolutions (`convolution.rs`). Its maps are sequences of frames in 16-bit integers. Each
-//! frame has a scale that makes its largest value 8,192, and the weights of each output have a step with which the sums over
-//! one frame fit into 32 bits. Such a sum is exact; sums over several frames are floats, one frame after the other. Twelve
-//! rows of input are multiplied with 32 outputs at a time (six with 16 on AVX2). Norms, residual sums, masks and statistics
-//! are `f32`. The head is computed six frames at a time, dense blocks 24, and each map is read and written once.
+//! `campplus.rs` and `head.rs` consist of convolutions (`convolution.rs`). Their maps are sequences of frames in 16-bit
+//! integers. Each frame has a scale that makes its largest value 8,192, and the weights of each output have a step with which
+//! the sums over one frame fit into 32 bits. Such a sum is exact; sums over several frames are floats, one frame after the
+//! other. Twelve rows of input are multiplied with 32 outputs at a time (six with 16 on AVX2). Norms, residual sums, masks
+//! and statistics are `f32`.
+//!
+//! The head's convolutions over three frames take half of the products (`winograd.rs`): six for four frames of outputs
+//! instead of twelve. Their inputs are sums of frames, which are quantised like frames. All layers of the head run together,
+//! twelve frames at a time, so what passes between them stays in the second-level cache. A dense block computes 24 frames at
+//! a time. Its masks depend on all frames, so its layers run one after the other.
 //!
 //! # Segmentation network
 //!
@@ -36,6 +41,8 @@
 
 mod campplus;
 mod convolution;
+mod frames;
+mod head;
 mod kernel;
 #[cfg(all(feature = "internals", target_arch = "x86_64"))]
 mod peak;
@@ -43,6 +50,7 @@ mod segmentation;
 mod self_check;
 mod simd;
 mod weights;
+mod winograd;
 
 use std::sync::Arc;
 

@@ -13,7 +13,7 @@ const N_LOG_FRAMES: usize = 251;
 const N_SAMPLES: usize = 32_000;
 
 /// Returns a linear congruential generator of numbers from 0 to 1.
-fn noise() -> impl FnMut() -> f32 {
+pub(super) fn noise() -> impl FnMut() -> f32 {
     let mut state = 1_u32;
     move || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
