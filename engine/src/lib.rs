@@ -31,6 +31,8 @@ pub mod notation;
 #[cfg(any(test, feature = "fit"))]
 mod pseudo_random;
 
+mod vectors;
+
 pub mod pace;
 
 pub mod report;

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use super::support::repository;
 
 /// A module may import only from modules before it.
-const ORDER: [&str; 31] = [
+const ORDER: [&str; 32] = [
     "notation",
+    "vectors",
     "pseudo_random",
     "pace",
     "report",

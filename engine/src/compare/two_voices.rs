@@ -1,5 +1,7 @@
 //! Detects whether the windows of one recording belong to two voices.
 
+use crate::vectors::dot;
+
 /// The minimum number of windows in the smaller group: about 3 seconds.
 const MIN_WINDOWS: usize = 4;
 
@@ -71,10 +73,6 @@ fn mean_of(windows: &[Vec<f32>], is_first: &[bool], wanted: bool) -> Option<Vec<
     group.for_each(|(window, _)| add(&mut mean, window, 1.0));
     scale_to_one(&mut mean);
     Some(mean)
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 fn add(sum: &mut [f32], vector: &[f32], weight: f32) {

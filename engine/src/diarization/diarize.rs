@@ -5,13 +5,14 @@ use std::ops::Range;
 use super::activity::Activity;
 use super::assignment::best_pairs;
 use super::count::SpeakerCount;
-use super::linkage::{Member, average_linkage, dot};
+use super::linkage::{Member, average_linkage};
 use super::pieces::{LocalSpeaker, local_speakers};
 use super::timeline::{Turn, frame_seconds, turns};
 use super::windows::{FEATURE_FRAMES_A_SECOND, Segmentation, frame_of};
 use crate::audio::SAMPLE_RATE_HZ;
 use crate::models::TurnParameters;
 use crate::pace::{Cancelled, Pace};
+use crate::vectors::dot;
 
 /// A group of pieces with this many feature frames without others starts a cluster. The smaller numbers apply if there
 /// are too few clusters.

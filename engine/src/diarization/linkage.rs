@@ -1,6 +1,7 @@
 //! Clusters local speakers by average linkage.
 
 use crate::pace::{Cancelled, Pace};
+use crate::vectors::dot;
 
 /// A unit vector that represents a stretch of one voice.
 pub(super) struct Member {
@@ -118,11 +119,6 @@ impl Linkage {
             }
         }
     }
-}
-
-/// Returns the scalar product. For unit vectors, it is their cosine.
-pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 fn numbered(cluster_of: &[usize]) -> Vec<usize> {

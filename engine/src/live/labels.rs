@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use super::events::LiveEvent;
 use crate::decisions::{NamedVoice, Names};
-use crate::diarization::{Diarization, Speaker, best_pairs, dot, label};
+use crate::diarization::{Diarization, Speaker, best_pairs, label};
 use crate::notation::milliseconds;
+use crate::vectors::dot;
 
 /// A cluster may keep a label if it has this share of the label's speech, or if this share of its speech had the label.
 const COMMON_SHARE: f64 = 0.5;

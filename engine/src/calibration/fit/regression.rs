@@ -1,5 +1,7 @@
 //! Weighted regressions with up to a handful of coefficients, by Newton's method.
 
+use crate::vectors::dot;
+
 /// The maximum number of steps.
 const MAX_STEPS: usize = 100;
 
@@ -156,10 +158,6 @@ impl Newton {
 
 fn is_close(before: &[f64], after: &[f64]) -> bool {
     before.iter().zip(after).all(|(b, a)| (a - b).abs() <= TOLERANCE * (1.0 + a.abs()))
-}
-
-fn dot(terms: &[f64], coefficients: &[f64]) -> f64 {
-    terms.iter().zip(coefficients).map(|(term, c)| term * c).sum()
 }
 
 /// Solves a symmetric system by elimination with pivots. Returns `None` if it is singular.

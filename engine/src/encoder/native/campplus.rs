@@ -9,13 +9,10 @@ use std::ops::Range;
 
 use super::convolution::{Convolution, ConvolutionWeights, Linear, largest_of, quantise, quantise_up_to};
 use super::frames::ScaledFrames;
-use super::head::{self, Head, HeadWorkspace, rectify};
+use super::head::{self, CampplusHead, HeadWorkspace, N_BANDS, ResidualWeights, rectify};
 use super::kernel::exp2;
 use super::simd::{Simd, Task};
 use super::weights::Aligned;
-
-/// Bands of a frame.
-pub(super) const N_BANDS: usize = 80;
 
 /// Components of an embedding.
 pub(super) const DIMENSION: usize = 192;
@@ -62,17 +59,6 @@ pub struct CampplusWeights {
     pub metadata: Vec<(String, String)>,
 }
 
-/// A residual block: two convolutions beside a shortcut.
-#[derive(Debug, PartialEq)]
-pub struct ResidualWeights {
-    /// The first convolution.
-    pub first: ConvolutionWeights,
-    /// The second convolution.
-    pub second: ConvolutionWeights,
-    /// The shortcut's convolution, if the block halves the bands.
-    pub shortcut: Option<ConvolutionWeights>,
-}
-
 /// A dense block, and the transit layer that narrows its channels.
 #[derive(Debug, PartialEq)]
 pub struct DenseBlockWeights {
@@ -112,7 +98,7 @@ pub struct NormWeights {
 
 /// The network, packed for vectors of `LANES`.
 pub(super) struct CampplusNetwork<const LANES: usize> {
-    head: Head<LANES>,
+    head: CampplusHead<LANES>,
     time: Convolution<LANES>,
     blocks: Vec<DenseBlock<LANES>>,
     embedding: Linear<LANES>,
@@ -149,7 +135,7 @@ impl<const LANES: usize> CampplusNetwork<LANES> {
             transit: over_time(&weights.transit),
         };
         Self {
-            head: Head::new(weights),
+            head: CampplusHead::new(&weights.first, &weights.residuals, &weights.last),
             time: over_joined_bands(&weights.time),
             blocks: weights.blocks.iter().map(block).collect(),
             embedding: Linear::new(&weights.embedding),

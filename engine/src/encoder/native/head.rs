@@ -7,11 +7,13 @@
 
 use std::ops::Range;
 
-use super::campplus::{CampplusWeights, N_BANDS, ResidualWeights};
 use super::convolution::{Convolution, ConvolutionWeights, Destination, Linear, largest_of, quantise_up_to};
 use super::frames::ScaledFrames;
 use super::simd::Simd;
 use super::winograd::{PRODUCTS, TAPS, TILE_FRAMES, output_factors, tap_factors, transform};
+
+/// Bands of a frame.
+pub(super) const N_BANDS: usize = 80;
 
 /// Channels of a map.
 pub(super) const CHANNELS: usize = 32;
@@ -40,8 +42,19 @@ const BANDS_AT_ONCE: usize = 8;
 /// Layers of a residual block.
 const BLOCK_LAYERS: usize = 2;
 
+/// A residual block: two convolutions beside a shortcut.
+#[derive(Debug, PartialEq)]
+pub struct ResidualWeights {
+    /// The first convolution.
+    pub first: ConvolutionWeights,
+    /// The second convolution.
+    pub second: ConvolutionWeights,
+    /// The shortcut's convolution, if the block halves the bands.
+    pub shortcut: Option<ConvolutionWeights>,
+}
+
 /// The head's weights, packed for vectors of `LANES`.
-pub(super) struct Head<const LANES: usize> {
+pub(super) struct CampplusHead<const LANES: usize> {
     first: Linear<LANES>,
     residuals: Vec<Residual<LANES>>,
     last: Convolution<LANES>,
@@ -61,17 +74,21 @@ impl<const LANES: usize> Residual<LANES> {
     }
 }
 
-impl<const LANES: usize> Head<LANES> {
-    pub(super) fn new(weights: &CampplusWeights) -> Self {
+impl<const LANES: usize> CampplusHead<LANES> {
+    pub(super) fn new(
+        first: &ConvolutionWeights,
+        residuals: &[ResidualWeights],
+        last: &ConvolutionWeights,
+    ) -> Self {
         let residual = |weights: &ResidualWeights| Residual {
             first: in_tiles(&weights.first),
             second: in_tiles(&weights.second),
             shortcut: weights.shortcut.as_ref().map(over_bands),
         };
         Self {
-            first: Linear::new(&weights.first),
-            residuals: weights.residuals.iter().map(residual).collect(),
-            last: in_tiles(&weights.last),
+            first: Linear::new(first),
+            residuals: residuals.iter().map(residual).collect(),
+            last: in_tiles(last),
         }
     }
 
@@ -100,7 +117,7 @@ impl<const LANES: usize> Head<LANES> {
         output.fit(frames.len(), n_bands / 2 * BAND_PAIRS);
         // The last layer is the furthest behind.
         for number in 0..(n_tiles + n_layers - 1).div_ceil(STEP_TILES) {
-            let mut step = Step::<S, LANES, ROWS> {
+            let mut step = HeadStep::<S, LANES, ROWS> {
                 simd,
                 number,
                 n_tiles,
@@ -179,7 +196,7 @@ impl CarriedFrames {
 static NO_FRAME: [f32; N_BANDS * CHANNELS] = [0.0; N_BANDS * CHANNELS];
 
 /// One step of all layers.
-struct Step<'a, S, const LANES: usize, const ROWS: usize> {
+struct HeadStep<'a, S, const LANES: usize, const ROWS: usize> {
     simd: S,
     number: usize,
     n_tiles: usize,
@@ -187,7 +204,7 @@ struct Step<'a, S, const LANES: usize, const ROWS: usize> {
     workspace: &'a mut HeadWorkspace,
 }
 
-impl<S: Simd<LANES>, const LANES: usize, const ROWS: usize> Step<'_, S, LANES, ROWS> {
+impl<S: Simd<LANES>, const LANES: usize, const ROWS: usize> HeadStep<'_, S, LANES, ROWS> {
     /// Returns the tiles that a layer computes in this step.
     fn tiles(&self, layer: usize) -> Range<usize> {
         let at = |number: usize| (number * STEP_TILES).saturating_sub(layer).min(self.n_tiles);

@@ -59,8 +59,9 @@ use kernel::{EmbedWindows, MAX_GROUP, Workspace};
 use simd::{Portable, Simd};
 use weights::Network;
 
-pub use campplus::{CampplusWeights, DenseBlockWeights, MaskedLayerWeights, NormWeights, ResidualWeights};
+pub use campplus::{CampplusWeights, DenseBlockWeights, MaskedLayerWeights, NormWeights};
 pub use convolution::ConvolutionWeights;
+pub use head::ResidualWeights;
 pub use segmentation::{BidirectionalWeights, SegmentationWeights};
 pub use weights::{
     EMBEDDING_DIM, EncoderWeights, HIDDEN_UNITS, LSTM_LAYERS, LinearWeights, LstmWeights, N_MELS,
@@ -173,7 +174,7 @@ impl<S: Simd<LANES>, const LANES: usize, const ROWS: usize> Kernel for CampplusK
         let Self { simd, network, workspace } = self;
         let embed = |unit: &&[f32]| {
             let (frames, rest) = unit.as_chunks();
-            assert!(rest.is_empty() && !frames.is_empty(), "a frame has {} bands", campplus::N_BANDS);
+            assert!(rest.is_empty() && !frames.is_empty(), "a frame has {} bands", head::N_BANDS);
             let mut embedding = [0.0; campplus::DIMENSION];
             simd.run(campplus::EmbedPiece::<S, LANES, ROWS> {
                 simd: *simd,

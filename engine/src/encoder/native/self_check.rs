@@ -1,6 +1,6 @@
 //! Units of noise with known embeddings, to check that this machine computes correctly.
 
-use super::campplus::N_BANDS;
+use super::head::N_BANDS;
 use super::weights::N_MELS;
 
 /// Frames of a window of mel power: 1.6 s, as in the encoder's windows.
