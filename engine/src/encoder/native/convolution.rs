@@ -40,15 +40,6 @@ pub(super) struct Convolution<const LANES: usize> {
     blocks: Vec<WeightBlock<LANES>>,
 }
 
-/// Where outputs are written.
-pub(super) struct Destination<'a, F> {
-    pub(super) outputs: &'a mut [f32],
-    /// Returns where the outputs of a row, its place and a frame begin.
-    pub(super) begin_of: F,
-    /// Lower outputs are raised to this.
-    pub(super) least: f32,
-}
-
 /// Weights of two vectors of outputs.
 struct WeightBlock<const LANES: usize> {
     /// Tap after tap, pair after pair.
@@ -108,92 +99,136 @@ impl<const LANES: usize> Convolution<LANES> {
         least: f32,
         outputs: &mut [f32],
     ) {
-        let n_outputs = self.n_outputs();
-        let begin_of = |row: usize, _: P, _: usize| row * n_outputs;
-        self.run_tiles::<S, P, ROWS, 1>(simd, rows, tap, |_| [1.0], Destination { outputs, begin_of, least });
-    }
-
-    /// Like [`Self::run`], for rows of `FRAMES` frames of outputs. Each frame is a sum of the taps' products, multiplied
-    /// by the factors that `factors` returns for a tap.
-    #[inline(always)]
-    pub(super) fn run_tiles<'a, S: Simd<LANES>, P: Copy, const ROWS: usize, const FRAMES: usize>(
-        &self,
-        simd: S,
-        mut rows: impl ExactSizeIterator<Item = P>,
-        tap: impl Fn(P, usize) -> (&'a [i32], f32),
-        factors: impl Fn(usize) -> [f32; FRAMES],
-        to: Destination<'_, impl Fn(usize, P, usize) -> usize>,
-    ) {
-        let Destination { outputs, begin_of, least } = to;
         let least = simd.splat(least);
-        let n_rows = rows.len();
-        let Some(mut place) = rows.next() else { return };
         let n_outputs = self.n_outputs();
-        for first in (0..n_rows).step_by(ROWS) {
-            let n_here = ROWS.min(n_rows - first);
-            // If fewer rows are left, the last row is computed again.
-            let mut places = [place; ROWS];
-            for row in 0..ROWS {
-                places[row] = place;
-                if let Some(next) = rows.next() {
-                    place = next;
-                }
-            }
-            for (b, block) in self.blocks.iter().enumerate() {
-                let mut totals = [[[simd.splat(0.0); VECTORS]; ROWS]; FRAMES];
-                for (t, weights) in block.weights.chunks_exact(self.n_pairs).enumerate() {
-                    let mut values: [&[i32]; ROWS] = [&[]; ROWS];
-                    let mut scales = [0.0; ROWS];
-                    for row in 0..ROWS {
-                        (values[row], scales[row]) = tap(places[row], t);
-                    }
-                    let sums = multiply::<S, LANES, ROWS>(simd, weights, values);
-                    let factors = factors(t);
-                    if let [totals] = &mut totals[..] {
+        for_each_tile(
+            rows,
+            #[inline(always)]
+            |first: usize, places: [P; ROWS], n_here: usize| {
+                for (b, block) in self.blocks.iter().enumerate() {
+                    let mut totals = [[simd.splat(0.0); VECTORS]; ROWS];
+                    for (t, weights) in block.weights.chunks_exact(self.n_pairs).enumerate() {
+                        let (sums, scales) = multiply_tap(simd, weights, places, t, &tap);
                         for row in 0..ROWS {
-                            let scale = simd.splat(factors[0] * scales[row]);
+                            let scale = simd.splat(scales[row]);
                             for vector in 0..VECTORS {
                                 let sum = simd.to_floats(sums[row][vector]);
                                 totals[row][vector] = simd.mul_add(sum, scale, totals[row][vector]);
                             }
                         }
-                        continue;
                     }
-                    let mut products = [[simd.splat(0.0); VECTORS]; ROWS];
-                    for row in 0..ROWS {
-                        let scale = simd.splat(scales[row]);
-                        for vector in 0..VECTORS {
-                            products[row][vector] = simd.mul(simd.to_floats(sums[row][vector]), scale);
-                        }
-                    }
-                    for (totals, factor) in totals.iter_mut().zip(factors) {
-                        if factor == 0.0 {
-                            continue;
-                        }
-                        let factor = simd.splat(factor);
-                        for row in 0..ROWS {
-                            for vector in 0..VECTORS {
-                                totals[row][vector] =
-                                    simd.mul_add(products[row][vector], factor, totals[row][vector]);
-                            }
-                        }
-                    }
-                }
-                for (frame, totals) in totals.iter().enumerate() {
                     for row in 0..n_here {
-                        let outputs = &mut outputs[begin_of(first + row, places[row], frame)..][..n_outputs];
+                        let outputs = &mut outputs[(first + row) * n_outputs..][..n_outputs];
                         let (outputs, _) = outputs.as_chunks_mut::<LANES>();
                         for vector in 0..VECTORS {
-                            let (scale, bias) =
-                                (simd.load(&block.scale[vector]), simd.load(&block.bias[vector]));
-                            let output = simd.mul_add(totals[row][vector], scale, bias);
+                            let output = block.scaled(simd, vector, totals[row][vector]);
                             simd.store(simd.max(output, least), &mut outputs[b * VECTORS + vector]);
                         }
                     }
                 }
+            },
+        );
+    }
+
+    /// Like [`Self::run`], for rows of `FRAMES` frames of outputs. `combine` computes them from the products of the taps.
+    /// `begin_of` returns where the outputs of a place and a frame begin.
+    #[inline(always)]
+    pub(super) fn run_combined<
+        'a,
+        S: Simd<LANES>,
+        P: Copy,
+        const ROWS: usize,
+        const PRODUCTS: usize,
+        const FRAMES: usize,
+    >(
+        &self,
+        simd: S,
+        rows: impl ExactSizeIterator<Item = P>,
+        tap: impl Fn(P, usize) -> (&'a [i32], f32),
+        combine: impl Fn([S::Floats; PRODUCTS]) -> [S::Floats; FRAMES],
+        begin_of: impl Fn(P, usize) -> usize,
+        outputs: &mut [f32],
+    ) {
+        let n_outputs = self.n_outputs();
+        for_each_tile(
+            rows,
+            #[inline(always)]
+            |_, places: [P; ROWS], n_here: usize| {
+                for (b, block) in self.blocks.iter().enumerate() {
+                    let mut products = [[[simd.splat(0.0); VECTORS]; ROWS]; PRODUCTS];
+                    for (t, weights) in block.weights.chunks_exact(self.n_pairs).take(PRODUCTS).enumerate() {
+                        let (sums, scales) = multiply_tap(simd, weights, places, t, &tap);
+                        for row in 0..ROWS {
+                            let scale = simd.splat(scales[row]);
+                            for vector in 0..VECTORS {
+                                products[t][row][vector] = simd.mul(simd.to_floats(sums[row][vector]), scale);
+                            }
+                        }
+                    }
+                    for row in 0..n_here {
+                        for vector in 0..VECTORS {
+                            let frames = combine(array::from_fn(
+                                #[inline(always)]
+                                |t| products[t][row][vector],
+                            ));
+                            for (frame, total) in frames.into_iter().enumerate() {
+                                let begin = begin_of(places[row], frame);
+                                let (outputs, _) = outputs[begin..begin + n_outputs].as_chunks_mut::<LANES>();
+                                let output = block.scaled(simd, vector, total);
+                                simd.store(output, &mut outputs[b * VECTORS + vector]);
+                            }
+                        }
+                    }
+                }
+            },
+        );
+    }
+}
+
+impl<const LANES: usize> WeightBlock<LANES> {
+    /// Converts sums of integers into a vector of outputs.
+    #[inline(always)]
+    fn scaled<S: Simd<LANES>>(&self, simd: S, vector: usize, total: S::Floats) -> S::Floats {
+        simd.mul_add(total, simd.load(&self.scale[vector]), simd.load(&self.bias[vector]))
+    }
+}
+
+/// Passes on `ROWS` places at a time, with the number of the first and how many there are. If fewer are left, the last is
+/// repeated.
+#[inline(always)]
+fn for_each_tile<P: Copy, const ROWS: usize>(
+    mut rows: impl ExactSizeIterator<Item = P>,
+    mut each: impl FnMut(usize, [P; ROWS], usize),
+) {
+    let n_rows = rows.len();
+    let Some(mut place) = rows.next() else { return };
+    for first in (0..n_rows).step_by(ROWS) {
+        let mut places = [place; ROWS];
+        for row in 0..ROWS {
+            places[row] = place;
+            if let Some(next) = rows.next() {
+                place = next;
             }
         }
+        each(first, places, ROWS.min(n_rows - first));
     }
+}
+
+/// Multiplies the values of a tap at `ROWS` places by its weights. Returns the sums, and the scale of each place.
+#[inline(always)]
+fn multiply_tap<'a, S: Simd<LANES>, P: Copy, const LANES: usize, const ROWS: usize>(
+    simd: S,
+    weights: &[Aligned<[[i32; LANES]; VECTORS]>],
+    places: [P; ROWS],
+    t: usize,
+    tap: &impl Fn(P, usize) -> (&'a [i32], f32),
+) -> ([[S::Ints; VECTORS]; ROWS], [f32; ROWS]) {
+    let mut values: [&[i32]; ROWS] = [&[]; ROWS];
+    let mut scales = [0.0; ROWS];
+    for row in 0..ROWS {
+        (values[row], scales[row]) = tap(places[row], t);
+    }
+    (multiply::<S, LANES, ROWS>(simd, weights, values), scales)
 }
 
 /// Multiplies rows of values by the weights of a block within one tap.

@@ -7,10 +7,10 @@
 
 use std::ops::Range;
 
-use super::convolution::{Convolution, ConvolutionWeights, Destination, Linear, largest_of, quantise_up_to};
+use super::convolution::{Convolution, ConvolutionWeights, Linear, largest_of, quantise_up_to};
 use super::frames::ScaledFrames;
 use super::simd::Simd;
-use super::winograd::{PRODUCTS, TAPS, TILE_FRAMES, output_factors, tap_factors, transform};
+use super::winograd::{PRODUCTS, TAPS, TILE_FRAMES, combine, tap_factors, transform};
 
 /// Bands of a frame.
 pub(super) const N_BANDS: usize = 80;
@@ -305,12 +305,19 @@ impl<S: Simd<LANES>, const LANES: usize, const ROWS: usize> HeadStep<'_, S, LANE
         let tap = |(tile, band): (usize, usize), product: usize| {
             tiles.values(tile * PRODUCTS + product, stride * band * BAND_PAIRS)
         };
-        let begin_of = |_: usize, (tile, band): (usize, usize), frame: usize| {
+        let begin_of = |(tile, band): (usize, usize), frame: usize| {
             ((tile * TILE_FRAMES + frame) * n_bands + band) * CHANNELS
         };
-        let to = Destination { outputs: rows, begin_of, least: f32::MIN };
-        let places = BandRows::new(0..n_tiles, n_bands);
-        convolution.run_tiles::<S, _, ROWS, TILE_FRAMES>(self.simd, places, tap, output_factors, to);
+        let simd = self.simd;
+        convolution.run_combined::<S, _, ROWS, _, _>(
+            simd,
+            BandRows::new(0..n_tiles, n_bands),
+            tap,
+            #[inline(always)]
+            |products| combine(simd, products),
+            begin_of,
+            rows,
+        );
     }
 
     /// Transforms a layer's outputs into the tiles that the next layer computes in this step, and carries over the frames

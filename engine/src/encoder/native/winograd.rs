@@ -34,10 +34,6 @@ const B2: f32 = B * B;
 /// The points other than infinity.
 const POINTS: [f32; PRODUCTS - 1] = [0.0, A, -A, B, -B];
 
-/// The product over all other points of their distances to each point.
-const DISTANCES: [f32; PRODUCTS - 1] =
-    [1.0, 2.0 * A2 * (A2 - B2), 2.0 * A2 * (A2 - B2), 2.0 * B2 * (B2 - A2), 2.0 * B2 * (B2 - A2)];
-
 /// Returns the factors of the taps in a product. The sum of their magnitudes is 1, so that all products of a convolution
 /// have weights of a similar size, as they share one step.
 pub(super) fn tap_factors(product: usize) -> [f32; TAPS] {
@@ -47,26 +43,34 @@ pub(super) fn tap_factors(product: usize) -> [f32; TAPS] {
     }
 }
 
-/// Returns the factors of a product in the frames of a tile.
-#[inline(always)]
-pub(super) fn output_factors(product: usize) -> [f32; TILE_FRAMES] {
-    OUTPUT_FACTORS[product]
-}
-
-const OUTPUT_FACTORS: [[f32; TILE_FRAMES]; PRODUCTS] = {
-    let mut factors = [[0.0, 0.0, 0.0, 1.0]; PRODUCTS];
-    let mut product = 0;
-    while product < POINTS.len() {
-        let point = POINTS[product];
-        let whole = magnitude(point) / DISTANCES[product];
-        factors[product] = [whole, whole * point, whole * point * point, whole * point * point * point];
-        product += 1;
-    }
-    factors
-};
-
 const fn magnitude(point: f32) -> f32 {
     1.0 + point.abs() + point * point
+}
+
+/// The factors of the products for `A` and `B` in the first frame of a tile: the magnitude that [`tap_factors`] divides
+/// by, over the product of the point's distances to all other points.
+const OF_A: f32 = magnitude(A) / (2.0 * A2 * (A2 - B2));
+const OF_B: f32 = magnitude(B) / (2.0 * B2 * (B2 - A2));
+
+/// Computes the frames of a tile from its products.
+#[inline(always)]
+pub(super) fn combine<S: Simd<LANES>, const LANES: usize>(
+    simd: S,
+    products: [S::Floats; PRODUCTS],
+) -> [S::Floats; TILE_FRAMES] {
+    let [zero, a, minus_a, b, minus_b, infinity] = products;
+    let (even_a, odd_a) = (simd.add(a, minus_a), simd.sub(a, minus_a));
+    let (even_b, odd_b) = (simd.add(b, minus_b), simd.sub(b, minus_b));
+    [
+        simd.mul_add(even_a, simd.splat(OF_A), simd.mul_add(even_b, simd.splat(OF_B), zero)),
+        simd.mul_add(odd_a, simd.splat(OF_A * A), simd.mul(odd_b, simd.splat(OF_B * B))),
+        simd.mul_add(even_a, simd.splat(OF_A * A2), simd.mul(even_b, simd.splat(OF_B * B2))),
+        simd.mul_add(
+            odd_a,
+            simd.splat(OF_A * A2 * A),
+            simd.mul_add(odd_b, simd.splat(OF_B * B2 * B), infinity),
+        ),
+    ]
 }
 
 /// Computes the six sums of a tile's input frames, whose values are not negative, and quantises them into pairs. Returns
@@ -170,19 +174,20 @@ mod tests {
                 largest,
                 pairs.each_mut().map(|p| &mut p[..]),
             );
-            let mut outputs = [[0.0_f32; 2 * LANES]; TILE_FRAMES];
+            let mut products = [[[0.0_f32; LANES]; 2]; PRODUCTS];
             for product in 0..PRODUCTS {
                 let weight: f32 =
                     tap_factors(product).iter().zip(taps).map(|(factor, tap)| factor * tap).sum();
-                for (place, pair) in pairs[product].iter().enumerate() {
-                    for (value, place) in [(pair << 16 >> 16, place), (pair >> 16, LANES + place)] {
+                for (lane, pair) in pairs[product].iter().enumerate() {
+                    for (half, value) in [pair << 16 >> 16, pair >> 16].into_iter().enumerate() {
                         assert!(value.abs() <= LARGEST as i32);
-                        for (output, factor) in outputs.iter_mut().zip(output_factors(product)) {
-                            output[place] += factor * weight * value as f32 * scales[product];
-                        }
+                        products[product][half][lane] = weight * value as f32 * scales[product];
                     }
                 }
             }
+            let halves = [0, 1].map(|half| combine(Portable, products.map(|product| product[half])));
+            let outputs: [Vec<f32>; TILE_FRAMES] =
+                std::array::from_fn(|frame| halves.map(|frames| frames[frame]).concat());
             for (first, output) in outputs.iter().enumerate() {
                 for (place, actual) in output.iter().enumerate() {
                     let expected: f32 = (0..TAPS).map(|tap| taps[tap] * frames[first + tap][place]).sum();
