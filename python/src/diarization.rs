@@ -15,7 +15,7 @@ use voice_embedding_engine::listening::Listening;
 use voice_embedding_engine::pace::Pace;
 use voice_embedding_engine::pipeline::PipelineError;
 
-use crate::errors::{RecordingError, cannot_run, unpanicked, value_error};
+use crate::errors::{RecordingFailure, cannot_run, unpanicked, value_error};
 use crate::model::Model;
 use crate::source::{Source, options};
 use crate::values::{self, n_threads};
@@ -38,7 +38,7 @@ pub(crate) fn diarize<'py>(
     let turns = TurnOptions { count, overlap };
     let threads = n_threads(threads).get();
     let n_sessions = |n_units: usize| threads.min(n_units.div_ceil(MAX_BATCH.get()));
-    let failed = |error: RecordingError| error.exception(py, source.path());
+    let failed = |error: RecordingFailure| error.exception(py, source.path());
     let listening = unpanicked(py, || {
         let recording = readable.decode::<CompactWaveform>(options)?;
         let spec = &model.loaded.spec;

@@ -12,38 +12,38 @@ use voice_embedding_engine::encoder::EncoderError;
 use voice_embedding_engine::pipeline::PipelineError;
 
 /// The reason why a recording has no embedding.
-pub(crate) enum RecordingError {
+pub(crate) enum RecordingFailure {
     /// The file cannot be read.
     Unreadable(std::io::Error),
     Pipeline(PipelineError),
     Bug(String),
 }
 
-impl From<PipelineError> for RecordingError {
+impl From<PipelineError> for RecordingFailure {
     fn from(error: PipelineError) -> Self {
         Self::Pipeline(error)
     }
 }
 
-impl From<AudioError> for RecordingError {
+impl From<AudioError> for RecordingFailure {
     fn from(error: AudioError) -> Self {
         Self::Pipeline(error.into())
     }
 }
 
-impl From<EncoderError> for RecordingError {
+impl From<EncoderError> for RecordingFailure {
     fn from(error: EncoderError) -> Self {
         Self::Pipeline(error.into())
     }
 }
 
-impl From<std::io::Error> for RecordingError {
+impl From<std::io::Error> for RecordingFailure {
     fn from(error: std::io::Error) -> Self {
         Self::Unreadable(error)
     }
 }
 
-impl From<EmbedError> for RecordingError {
+impl From<EmbedError> for RecordingFailure {
     fn from(error: EmbedError) -> Self {
         match error {
             EmbedError::Pipeline(error) => Self::Pipeline(error),
@@ -52,13 +52,13 @@ impl From<EmbedError> for RecordingError {
     }
 }
 
-impl From<WorkerPanicked> for RecordingError {
+impl From<WorkerPanicked> for RecordingFailure {
     fn from(error: WorkerPanicked) -> Self {
         Self::Bug(error.to_string())
     }
 }
 
-impl RecordingError {
+impl RecordingFailure {
     /// Returns the exception. `path` is the file, if the recording is a file.
     pub(crate) fn exception(self, py: Python<'_>, path: Option<&Path>) -> PyErr {
         match self {

@@ -19,7 +19,7 @@ use voice_embedding_engine::engine::{Engine, EngineModel};
 use voice_embedding_engine::pipeline::{RecordingOptions, Wanted};
 use voice_embedding_engine::queue::QueueLimits;
 
-use crate::errors::{RecordingError, cannot_run};
+use crate::errors::{RecordingFailure, cannot_run};
 use crate::model::Model;
 use crate::source::channel;
 use crate::values::{self, n_threads};
@@ -37,7 +37,7 @@ type Outcome<'py> = (Py<PyAny>, Option<(Bound<'py, PyArray1<f32>>, Bound<'py, Py
 #[pyclass(module = "voice_embedding._core")]
 pub(crate) struct Files {
     /// `None` after the end.
-    in_order: Option<Mutex<InOrder<Tag, Embedded, RecordingError>>>,
+    in_order: Option<Mutex<InOrder<Tag, Embedded, RecordingFailure>>>,
     model: Arc<EmbedderModel>,
     /// The remaining paths; `None` if there are no more.
     paths: Option<Py<PyIterator>>,
@@ -104,7 +104,7 @@ pub(crate) fn embed_files(
 /// Submits the next file. Returns false if there is no room or no file left.
 fn submit_next(
     py: Python<'_>,
-    (in_order, model): (&mut InOrder<Tag, Embedded, RecordingError>, &Arc<EmbedderModel>),
+    (in_order, model): (&mut InOrder<Tag, Embedded, RecordingFailure>, &Arc<EmbedderModel>),
     paths: &mut Option<Py<PyIterator>>,
     options: RecordingOptions,
 ) -> PyResult<bool> {
@@ -206,7 +206,7 @@ impl Drop for Files {
 fn answer(
     py: Python<'_>,
     (given, path): Tag,
-    outcome: Result<Embedded, RecordingError>,
+    outcome: Result<Embedded, RecordingFailure>,
 ) -> PyResult<Outcome<'_>> {
     let voice = outcome.and_then(|embedded| Ok(embedded.into_whole().map_err(EmbedError::from)?.0));
     Ok(match voice {

@@ -19,7 +19,7 @@ use voice_embedding_engine::models::{self, ModelFiles, ModelSpec, OnnxFile, segm
 use voice_embedding_engine::pace::Pace;
 use voice_embedding_engine::pipeline::{Pipeline, PipelineLimits};
 
-use crate::errors::{RecordingError, cannot_run, unpanicked, value_error};
+use crate::errors::{RecordingFailure, cannot_run, unpanicked, value_error};
 use crate::preprocessing::{NOT_CANCELLED, windows};
 use crate::source::{Source, finite, options};
 use crate::values;
@@ -43,13 +43,13 @@ pub(crate) struct Model {
     mel: MelWindows,
     sessions: Pool,
     /// The requested encoder, which also applies to the segmentation network.
-    wanted: Wanted,
+    wanted: WantedEncoder,
     segmentation_encoder: OnceLock<Encoder>,
     segmentation: Pool,
 }
 
 /// The requested encoder, and the path of ONNX Runtime.
-struct Wanted {
+struct WantedEncoder {
     encoder: Option<String>,
     library: Option<PathBuf>,
 }
@@ -107,7 +107,7 @@ impl Model {
         let onnx = onnx_of(&spec, weights)?;
         // ONNX Runtime is loaded under a process-wide lock. Python's lock is kept meanwhile, so that no fork finds it locked.
         let model = models::Model::new(Arc::new(spec), onnx);
-        let wanted = Wanted { encoder: encoder.map(str::to_owned), library };
+        let wanted = WantedEncoder { encoder: encoder.map(str::to_owned), library };
         let encoder = wanted.encoder_of(&model.spec.files, &model.onnx)?;
         let model = Self {
             pipeline: Pipeline::new(&model, limits),
@@ -209,7 +209,7 @@ impl Model {
         let readable = source.readable()?;
         let embedded = self.with_session(py, |session| {
             let recording = readable.decode::<Vec<f32>>(options(number, self.limits.max_audio_seconds))?;
-            Ok::<_, RecordingError>(self.pipeline.embed_recording(session, recording)?)
+            Ok::<_, RecordingFailure>(self.pipeline.embed_recording(session, recording)?)
         })?;
         let (embedding, report) = embedded.map_err(|error| error.exception(py, source.path()))?;
         Ok((values::embedding(py, embedding.components()), values::report(py, &report)?))
@@ -281,7 +281,7 @@ fn onnx_of(spec: &ModelSpec, weights: Option<Vec<u8>>) -> PyResult<Vec<u8>> {
     if is_checkpoint { (spec.files.convert)(&weights).map_err(value_error) } else { Ok(weights) }
 }
 
-impl Wanted {
+impl WantedEncoder {
     /// Returns the requested encoder. Without a request, returns the one that suits the network and the CPU.
     fn encoder_of(&self, files: &ModelFiles, onnx: &OnnxFile) -> PyResult<Encoder> {
         let library = self.library.as_ref();

@@ -9,7 +9,7 @@ use pyo3::pybacked::PyBackedBytes;
 use voice_embedding_engine::audio::{self, Channel, DecodeOptions, MAX_MAGNITUDE, Recording, Samples};
 use voice_embedding_engine::pace::Pace;
 
-use crate::errors::{RecordingError, value_error};
+use crate::errors::{RecordingFailure, value_error};
 
 /// A recording: a file, its bytes, or samples of one channel with their rate in Hz.
 #[derive(FromPyObject)]
@@ -44,7 +44,7 @@ impl Readable<'_> {
     pub(crate) fn decode<S: Samples>(
         &self,
         options: DecodeOptions,
-    ) -> Result<Recording<S::Whole>, RecordingError> {
+    ) -> Result<Recording<S::Whole>, RecordingFailure> {
         let decode = |bytes| audio::decode_in_slices::<S>(bytes, None, options, Pace::UNBROKEN);
         Ok(match self {
             Self::Bytes(bytes) => decode(bytes)?,

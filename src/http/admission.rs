@@ -49,12 +49,12 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
 /// An admitted request. It runs as many steps on the workers as it needs, and none of them is rejected. All steps count
 /// towards the request's share of the workers' time. Dropping it cancels the remaining steps.
-pub(super) struct Admission {
+pub(super) struct RequestAdmission {
     state: AppState,
     admission: embedder::Admission,
 }
 
-impl Admission {
+impl RequestAdmission {
     /// Takes a place in the queue. This also works during shutdown, because shutdown waits for requests in progress.
     pub(super) fn new(state: &AppState) -> Result<Self, ApiError> {
         Ok(Self { state: state.clone(), admission: state.embedder_in_hand()?.admit()? })
@@ -303,7 +303,7 @@ mod tests {
         }));
 
         let state = state();
-        let admission = Admission::new(&state).unwrap();
+        let admission = RequestAdmission::new(&state).unwrap();
         let embed = |unpack: fn() -> Vec<u8>| {
             let (answer, answered) = oneshot::channel();
             let unpack = move || Ok((unpack(), RecordingOptions::default()));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::admission::{Admission, Caller};
+use super::admission::{Caller, RequestAdmission};
 use super::answer;
 use super::error::{ApiError, FieldError};
 use super::request::model::resolve_in;
@@ -77,7 +77,7 @@ impl<N: Fn(usize) -> String> Voices<N> {
         self,
         state: &AppState,
         caller: &Caller,
-        admission: &Admission,
+        admission: &RequestAdmission,
     ) -> Result<EmbeddedVoices<N>, ApiError> {
         let Self { model, sent, name } = self;
         let (mut speakers, mut recordings) = (Vec::new(), Vec::new());

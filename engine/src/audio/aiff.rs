@@ -4,7 +4,7 @@
 
 use super::bytes::Bytes;
 use super::codec::{Adpcm, AdpcmKind, Codec};
-use super::demux::{EqualPackets, Heard, Part};
+use super::demux::{AudibleFrames, DecoderPart, EqualPackets};
 use super::error::AudioError;
 use super::pcm::{Endian, RawFormat, SampleFormat};
 use super::raw;
@@ -97,6 +97,6 @@ pub(super) fn demux(file: &[u8]) -> Result<EqualPackets<'_>, AudioError> {
         frames_per_block: 64,
     });
     let block_len = 34 * usize::from(common.channels).max(1);
-    let part = Part { codec, heard: Heard::ALL };
+    let part = DecoderPart { codec, heard: AudibleFrames::ALL };
     Ok(EqualPackets::whole("AIFF-C", part, data, block_len).truncated(truncated))
 }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use super::amr::AmrKind;
 use super::codec::Codec;
-use super::demux::{Demux, Heard, Item, Part};
+use super::demux::{AudibleFrames, DecoderPart, Demux, Item};
 use super::error::AudioError;
 
 /// Number of bytes that are searched for a frame between two pauses.
@@ -17,20 +17,20 @@ pub(super) struct AmrFrames<'a> {
     container: &'static str,
     data: Cow<'a, [u8]>,
     at: usize,
-    part: Option<Part>,
+    part: Option<DecoderPart>,
     kind: AmrKind,
     truncated: bool,
 }
 
 impl<'a> AmrFrames<'a> {
     pub(super) fn new(container: &'static str, kind: AmrKind, data: Cow<'a, [u8]>) -> Self {
-        let part = Part { codec: Codec::Amr(kind), heard: Heard::ALL };
+        let part = DecoderPart { codec: Codec::Amr(kind), heard: AudibleFrames::ALL };
         Self { container, data, at: 0, part: Some(part), kind, truncated: false }
     }
 
     /// Applies an edit list, which determines the frames that are heard, and sets whether the container is truncated.
-    pub(super) fn edited(mut self, heard: Heard, truncated: bool) -> Self {
-        self.part = Some(Part { codec: Codec::Amr(self.kind), heard });
+    pub(super) fn edited(mut self, heard: AudibleFrames, truncated: bool) -> Self {
+        self.part = Some(DecoderPart { codec: Codec::Amr(self.kind), heard });
         Self { truncated, ..self }
     }
 }

@@ -4,7 +4,7 @@
 
 use super::bytes::Bytes;
 use super::codec::{Adpcm, AdpcmKind, Codec, OpusLayout};
-use super::demux::{Demux, EqualPackets, Heard, Item, Part};
+use super::demux::{AudibleFrames, DecoderPart, Demux, EqualPackets, Item};
 use super::error::AudioError;
 use super::mp4::read_descriptors;
 use super::pcm::{Endian, RawFormat, SampleFormat};
@@ -117,8 +117,9 @@ impl Description {
             }
         };
         let padding = table.map_or(0, |table| table.padding);
-        let heard = Heard::Trimmed { skip: table.map_or(0, |table| table.skip), max_padding: padding };
-        let part = Part { codec, heard };
+        let heard =
+            AudibleFrames::Trimmed { skip: table.map_or(0, |table| table.skip), max_padding: padding };
+        let part = DecoderPart { codec, heard };
         if self.bytes_per_packet > 0 {
             let packets = EqualPackets::whole("CAF", part, data, self.bytes_per_packet as usize);
             return Ok(Box::new(packets.with_padding(padding).truncated(truncated)));
@@ -166,7 +167,7 @@ impl<'a> PacketTable<'a> {
 
 /// Reads packets whose lengths are listed in the packet table.
 struct ListedPackets<'a> {
-    part: Option<Part>,
+    part: Option<DecoderPart>,
     data: &'a [u8],
     /// The remaining lengths.
     lens: &'a [u8],

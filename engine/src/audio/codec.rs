@@ -167,9 +167,9 @@ impl Block {
 pub(super) struct BadPacket;
 
 /// A decoder.
-pub(super) struct Decoder(Program);
+pub(super) struct Decoder(DecoderState);
 
-enum Program {
+enum DecoderState {
     /// Uncompressed samples, and the bytes of an incomplete last frame that continues in the next packet.
     Pcm {
         pcm: RawFormat,
@@ -199,7 +199,7 @@ impl Decoder {
     pub(super) fn new(codec: &Codec, container: &str) -> Result<Self, AudioError> {
         let unsupported = |content: &str| AudioError::unsupported(container, content);
         match codec {
-            Codec::Pcm(pcm) => Ok(Self(Program::Pcm { pcm: *pcm, rest: Vec::new() })),
+            Codec::Pcm(pcm) => Ok(Self(DecoderState::Pcm { pcm: *pcm, rest: Vec::new() })),
             Codec::Mpeg(layer) => {
                 let id = [CODEC_ID_MP1, CODEC_ID_MP2, CODEC_ID_MP3][usize::from(layer - 1).min(2)];
                 symphonia_decoder(id, None).ok_or_else(|| unsupported("MPEG audio of this kind"))
@@ -220,7 +220,7 @@ impl Decoder {
             }
             Codec::Amr(kind) => {
                 let decoder = AmrDecoder::new(*kind).ok_or_else(|| unsupported("AMR of this kind"))?;
-                Ok(Self(Program::Amr(decoder)))
+                Ok(Self(DecoderState::Amr(decoder)))
             }
         }
     }
@@ -229,7 +229,7 @@ impl Decoder {
     pub(super) fn decode(&mut self, data: &[u8], block: &mut Block) -> Result<(), BadPacket> {
         block.samples.clear();
         match &mut self.0 {
-            Program::Pcm { pcm, rest } => {
+            DecoderState::Pcm { pcm, rest } => {
                 (block.channels, block.sample_rate_hz) = (pcm.channels, pcm.sample_rate_hz);
                 let frame_len = pcm.frame_len().max(1);
                 if rest.is_empty() && data.len().is_multiple_of(frame_len) {
@@ -241,7 +241,7 @@ impl Decoder {
                 pcm.format.convert(&rest[..whole], &mut block.samples);
                 rest.drain(..whole);
             }
-            Program::Symphonia { decoder, frames_per_block } => {
+            DecoderState::Symphonia { decoder, frames_per_block } => {
                 let duration = Duration::from(u64::from(*frames_per_block));
                 let packet = Packet::new(0, Timestamp::from(0), duration, data);
                 let audio = decoder.decode(&packet).map_err(|_| BadPacket)?;
@@ -250,26 +250,28 @@ impl Decoder {
                 audio.copy_to_vec_interleaved(&mut block.samples);
             }
             // For an empty packet, the decoders would conceal a loss of the longest packet.
-            Program::Opus { .. } | Program::OpusStreams { .. } if data.is_empty() => return Err(BadPacket),
-            Program::Opus { decoder, channels } => {
+            DecoderState::Opus { .. } | DecoderState::OpusStreams { .. } if data.is_empty() => {
+                return Err(BadPacket);
+            }
+            DecoderState::Opus { decoder, channels } => {
                 block.samples.resize(MAX_OPUS_PACKET_FRAMES * usize::from(*channels), 0.0);
                 let decoded = decoder.decode_float(data, &mut block.samples, DecodeMode::Normal);
                 let n_frames = decoded.map_err(|_| BadPacket)?;
                 block.samples.truncate(n_frames * usize::from(*channels));
                 (block.channels, block.sample_rate_hz) = (u16::from(*channels), OPUS_RATE_HZ);
             }
-            Program::Amr(decoder) => {
+            DecoderState::Amr(decoder) => {
                 let samples = decoder.decode(data).ok_or(BadPacket)?;
                 block.samples.extend(samples.iter().map(|sample| f32::from(*sample) / 32_768.0));
                 (block.channels, block.sample_rate_hz) = (1, decoder.sample_rate_hz());
             }
-            Program::ImaWav(Adpcm { channels, sample_rate_hz, frames_per_block, .. }) => {
+            DecoderState::ImaWav(Adpcm { channels, sample_rate_hz, frames_per_block, .. }) => {
                 let n_frames = *frames_per_block as usize;
                 ima_adpcm::decode(data, usize::from(*channels), n_frames, &mut block.samples)
                     .ok_or(BadPacket)?;
                 (block.channels, block.sample_rate_hz) = (*channels, *sample_rate_hz);
             }
-            Program::OpusStreams { decoder, channels, decoded } => {
+            DecoderState::OpusStreams { decoder, channels, decoded } => {
                 decoded.resize(MAX_OPUS_PACKET_FRAMES * usize::from(*channels), 0);
                 let length = i32::try_from(data.len()).map_err(|_| BadPacket)?;
                 let n_frames = decoder
@@ -296,7 +298,7 @@ fn symphonia_decoder(codec: AudioCodecId, extra_data: Option<&[u8]>) -> Option<D
 fn make(parameters: &AudioCodecParameters, frames_per_block: u32) -> Option<Decoder> {
     let options = AudioDecoderOptions::default();
     let decoder = symphonia::default::get_codecs().make_audio_decoder(parameters, &options).ok()?;
-    Some(Decoder(Program::Symphonia { decoder, frames_per_block }))
+    Some(Decoder(DecoderState::Symphonia { decoder, frames_per_block }))
 }
 
 /// Returns the sample rate of an AudioSpecificConfig, in Hz. For HE-AAC, it is that of the core.
@@ -463,11 +465,11 @@ fn opus_decoder(layout: &OpusLayout) -> Option<Decoder> {
             _ => return None,
         };
         let decoder = Box::new(ropus::Decoder::new(OPUS_RATE_HZ, of).ok()?);
-        return Some(Decoder(Program::Opus { decoder, channels }));
+        return Some(Decoder(DecoderState::Opus { decoder, channels }));
     };
     let (streams, coupled) = (i32::from(*streams), i32::from(*coupled));
     let decoder = OpusMSDecoder::new(OPUS_RATE_HZ as i32, channels.into(), streams, coupled, mapping).ok()?;
-    Some(Decoder(Program::OpusStreams { decoder: Box::new(decoder), channels, decoded: Vec::new() }))
+    Some(Decoder(DecoderState::OpusStreams { decoder: Box::new(decoder), channels, decoded: Vec::new() }))
 }
 
 fn adpcm_decoder(adpcm: Adpcm) -> Option<Decoder> {
@@ -478,7 +480,7 @@ fn adpcm_decoder(adpcm: Adpcm) -> Option<Decoder> {
     let id = match kind {
         AdpcmKind::Microsoft => CODEC_ID_ADPCM_MS,
         AdpcmKind::ImaQuickTime => CODEC_ID_ADPCM_IMA_QT,
-        AdpcmKind::ImaWav => return Some(Decoder(Program::ImaWav(adpcm))),
+        AdpcmKind::ImaWav => return Some(Decoder(DecoderState::ImaWav(adpcm))),
     };
     let mut parameters = AudioCodecParameters::new();
     parameters

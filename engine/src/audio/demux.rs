@@ -26,7 +26,7 @@ pub(super) trait Demux<'a> {
 /// A piece of a container.
 pub(super) enum Item<'a> {
     /// A new decoder begins here.
-    Part(Part),
+    Part(DecoderPart),
     /// A packet of the current part.
     Packet(Cow<'a, [u8]>),
     /// The current part has ended.
@@ -40,14 +40,14 @@ pub(super) enum Item<'a> {
 
 /// Packets for one decoder.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct DecoderPart {
     pub(super) codec: Codec,
-    pub(super) heard: Heard,
+    pub(super) heard: AudibleFrames,
 }
 
 /// The decoded frames of a part that are heard.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(super) enum AudibleFrames {
     /// All frames except some at the beginning and at the end.
     Trimmed {
         /// Number of frames at the beginning that are the decoder's delay.
@@ -63,14 +63,14 @@ pub(super) enum Heard {
     },
 }
 
-impl Heard {
+impl AudibleFrames {
     pub(super) const ALL: Self = Self::Trimmed { skip: 0, max_padding: 0 };
 }
 
 /// A stretch of bytes that is cut into packets of equal length.
 pub(super) struct EqualPackets<'a> {
     container: &'static str,
-    part: Option<Part>,
+    part: Option<DecoderPart>,
     data: &'a [u8],
     packet_len: usize,
     /// Whether the last packet may be shorter.
@@ -82,7 +82,12 @@ pub(super) struct EqualPackets<'a> {
 
 impl<'a> EqualPackets<'a> {
     /// Cuts data into whole packets. A shorter remainder is ignored.
-    pub(super) fn whole(container: &'static str, part: Part, data: &'a [u8], packet_len: usize) -> Self {
+    pub(super) fn whole(
+        container: &'static str,
+        part: DecoderPart,
+        data: &'a [u8],
+        packet_len: usize,
+    ) -> Self {
         Self {
             container,
             part: Some(part),
@@ -97,7 +102,7 @@ impl<'a> EqualPackets<'a> {
 
     /// Cuts uncompressed samples into packets. The last packet may be shorter.
     pub(super) fn samples(container: &'static str, codec: Codec, data: &'a [u8], block_len: usize) -> Self {
-        let part = Part { codec, heard: Heard::ALL };
+        let part = DecoderPart { codec, heard: AudibleFrames::ALL };
         Self { takes_rest: true, ..Self::whole(container, part, data, block_len) }
     }
 

@@ -3,7 +3,7 @@
 use super::amr::AmrKind;
 use super::bytes::Bytes;
 use super::codec::{AlacConfig, Codec, OPUS_RATE_HZ, aac_rate_hz, opus_packet_frames};
-use super::demux::{Demux, Heard, Item};
+use super::demux::{AudibleFrames, Demux, Item};
 use super::error::AudioError;
 use super::recording::SAMPLE_RATES_HZ;
 use super::{amr, flac, mpeg};
@@ -112,8 +112,8 @@ pub(super) fn measure(demux: &mut dyn Demux<'_>, pace: Pace<'_>) -> Result<Lengt
                 all += f64::min(part_seconds, last_heard);
                 part_seconds = 0.0;
                 last_heard = match part.heard {
-                    Heard::Trimmed { .. } => f64::INFINITY,
-                    Heard::Edited { stretches, ticks_per_second } => {
+                    AudibleFrames::Trimmed { .. } => f64::INFINITY,
+                    AudibleFrames::Edited { stretches, ticks_per_second } => {
                         let end = stretches.last().map_or(0, |stretch| stretch.end);
                         end as f64 / f64::from(ticks_per_second.max(1))
                     }

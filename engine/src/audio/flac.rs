@@ -7,7 +7,7 @@
 
 use super::bytes::Bytes;
 use super::codec::Codec;
-use super::demux::{Demux, Heard, Item, Part};
+use super::demux::{AudibleFrames, DecoderPart, Demux, Item};
 use super::error::AudioError;
 
 const MARKER: &[u8] = b"fLaC";
@@ -159,7 +159,7 @@ impl<'a> Demux<'a> for FlacFrames<'a> {
                     self.max_frame_bytes = info.max_frame_bytes;
                     self.state = FrameState::Frames;
                     let codec = Codec::Flac(info.block.to_vec());
-                    return Ok(Some(Item::Part(Part { codec, heard: Heard::ALL })));
+                    return Ok(Some(Item::Part(DecoderPart { codec, heard: AudibleFrames::ALL })));
                 }
                 self.truncated = true;
                 self.state = FrameState::Ended;

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use super::bytes::Bytes;
 use super::codec::{Codec, read_opus_head};
-use super::demux::{Demux, Heard, Item, Part};
+use super::demux::{AudibleFrames, DecoderPart, Demux, Item};
 use super::durations::packet_seconds;
 use super::error::AudioError;
 use super::flac;
@@ -435,7 +435,7 @@ impl<'a> Elements<'a> {
     }
 
     /// Returns the part that decodes the track.
-    fn part(&mut self) -> Result<Part, AudioError> {
+    fn part(&mut self) -> Result<DecoderPart, AudioError> {
         let Some(track) = &self.track else {
             return Err(if self.has_tracks {
                 AudioError::Unsupported(format!("{} without an audio track is not supported", self.container))
@@ -455,13 +455,13 @@ impl<'a> Elements<'a> {
         if let Some(format) = track.sample_format() {
             let codec = Codec::Pcm(RawFormat { format, sample_rate_hz, channels });
             self.codec = Some(codec.clone());
-            return Ok(Part { codec, heard: Heard::ALL });
+            return Ok(DecoderPart { codec, heard: AudibleFrames::ALL });
         }
         let (codec, skip) = track.codec(self.container)?;
         self.clock_hz =
             if matches!(codec, Codec::Opus(_)) { super::codec::OPUS_RATE_HZ } else { sample_rate_hz };
         self.codec = Some(codec.clone());
-        Ok(Part { codec, heard: Heard::Trimmed { skip, max_padding: MAX_PADDING } })
+        Ok(DecoderPart { codec, heard: AudibleFrames::Trimmed { skip, max_padding: MAX_PADDING } })
     }
 
     fn packet(&mut self, frame: &'a [u8]) -> Cow<'a, [u8]> {

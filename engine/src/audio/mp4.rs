@@ -14,7 +14,7 @@ use std::ops::Range;
 use super::amr::AmrKind;
 use super::bytes::Bytes;
 use super::codec::{Adpcm, AdpcmKind, Codec, OpusLayout};
-use super::demux::{Demux, Heard, Item, Part};
+use super::demux::{AudibleFrames, DecoderPart, Demux, Item};
 use super::error::AudioError;
 use super::pcm::{BLOCK_FRAMES, Endian, RawFormat, SampleFormat};
 use super::{amr_frames, mpeg};
@@ -245,15 +245,15 @@ impl<'a> Mp4Track<'a> {
     }
 
     /// Returns the frames that are heard according to an edit list or a comment of iTunes.
-    fn find_heard(&self, moov: Atom) -> Heard {
+    fn find_heard(&self, moov: Atom) -> AudibleFrames {
         let ticks_per_second = self.ticks_per_second;
-        let edited = |stretches| Heard::Edited { stretches, ticks_per_second };
+        let edited = |stretches| AudibleFrames::Edited { stretches, ticks_per_second };
         if let Some(stretches) = self.edits(moov) {
             return edited(stretches);
         }
         match itunes_gapless(moov.content) {
             Some([delay, _, len]) if len > 0 => edited(vec![delay..delay.saturating_add(len)]),
-            _ => Heard::ALL,
+            _ => AudibleFrames::ALL,
         }
     }
 
@@ -313,7 +313,7 @@ impl<'a> Mp4Track<'a> {
                 Ok(Box::new(Stretches {
                     file,
                     container,
-                    part: Some(Part { codec: Codec::Pcm(pcm), heard: self.find_heard(moov) }),
+                    part: Some(DecoderPart { codec: Codec::Pcm(pcm), heard: self.find_heard(moov) }),
                     chunks,
                     block_len: frame_len.max(1) * BLOCK_FRAMES,
                     rest: &[],
@@ -362,25 +362,25 @@ impl<'a> Mp4Track<'a> {
                 let is_other =
                     |chunk: Chunk| codecs[place(&chunk)].as_ref().is_some_and(|other| *other != codec);
                 let heard = if codecs.len() > 1 && chunks().any(is_other) {
-                    Heard::ALL
+                    AudibleFrames::ALL
                 } else {
                     match (self.find_heard(moov), &codec) {
                         // Without an edit list, only the header states the length of the decoder's delay.
-                        (Heard::Trimmed { .. }, Codec::Opus(_)) => {
+                        (AudibleFrames::Trimmed { .. }, Codec::Opus(_)) => {
                             let skip =
                                 entry.atom(*b"dOps").and_then(|atom| atom.bytes().u16_be(2)).unwrap_or(0);
-                            Heard::Trimmed { skip: skip.into(), max_padding: 0 }
+                            AudibleFrames::Trimmed { skip: skip.into(), max_padding: 0 }
                         }
                         (heard, _) => heard,
                     }
                 };
                 let chunks = chunks().peekable();
-                Ok(Box::new(Samples {
+                Ok(Box::new(ChunkPackets {
                     file,
                     container,
                     codecs,
                     entry: first,
-                    part: Some(Part { codec, heard }),
+                    part: Some(DecoderPart { codec, heard }),
                     chunks,
                     chunk: None,
                     truncated: is_cut,
@@ -406,7 +406,7 @@ impl Chunk<'_> {
 struct Stretches<'a, C> {
     file: &'a [u8],
     container: &'static str,
-    part: Option<Part>,
+    part: Option<DecoderPart>,
     chunks: C,
     block_len: usize,
     /// The rest of the last chunk.
@@ -443,7 +443,7 @@ struct JoinedBlocks {
     container: &'static str,
     adpcm: Adpcm,
     /// The frames that are heard, until the part is returned.
-    heard: Option<Heard>,
+    heard: Option<AudibleFrames>,
     data: Vec<u8>,
     block_len: usize,
     at: usize,
@@ -457,7 +457,7 @@ impl<'a> Demux<'a> for JoinedBlocks {
 
     fn next(&mut self) -> Result<Option<Item<'a>>, AudioError> {
         if let Some(heard) = self.heard.take() {
-            return Ok(Some(Item::Part(Part { codec: Codec::Adpcm(self.adpcm), heard })));
+            return Ok(Some(Item::Part(DecoderPart { codec: Codec::Adpcm(self.adpcm), heard })));
         }
         let block = self.data.get(self.at..self.at + self.block_len).filter(|block| !block.is_empty());
         self.at += self.block_len;
@@ -470,21 +470,21 @@ impl<'a> Demux<'a> for JoinedBlocks {
 }
 
 /// Reads packets, which are the samples of all chunks. A chunk whose description has another codec begins a new part.
-struct Samples<'a, C: Iterator<Item = Chunk<'a>>> {
+struct ChunkPackets<'a, C: Iterator<Item = Chunk<'a>>> {
     file: &'a [u8],
     container: &'static str,
     /// The codec of each description.
     codecs: Vec<Option<Codec>>,
     /// Index of the current description.
     entry: usize,
-    part: Option<Part>,
+    part: Option<DecoderPart>,
     chunks: Peekable<C>,
     /// The current chunk and the number of its samples that were returned.
     chunk: Option<(Chunk<'a>, usize)>,
     truncated: bool,
 }
 
-impl<'a, C: Iterator<Item = Chunk<'a>>> Samples<'a, C> {
+impl<'a, C: Iterator<Item = Chunk<'a>>> ChunkPackets<'a, C> {
     /// Takes the next chunk and returns whether another decoder begins with it.
     fn next_chunk(&mut self) -> Option<bool> {
         let chunk = self.chunks.next()?;
@@ -496,7 +496,7 @@ impl<'a, C: Iterator<Item = Chunk<'a>>> Samples<'a, C> {
     }
 }
 
-impl<'a, C: Iterator<Item = Chunk<'a>>> Demux<'a> for Samples<'a, C> {
+impl<'a, C: Iterator<Item = Chunk<'a>>> Demux<'a> for ChunkPackets<'a, C> {
     fn container(&self) -> &'static str {
         self.container
     }
@@ -520,7 +520,9 @@ impl<'a, C: Iterator<Item = Chunk<'a>>> Demux<'a> for Samples<'a, C> {
             match self.next_chunk() {
                 Some(true) => {
                     let codec = self.codecs[self.entry].clone();
-                    return Ok(codec.map(|codec| Item::Part(Part { codec, heard: Heard::ALL })));
+                    return Ok(
+                        codec.map(|codec| Item::Part(DecoderPart { codec, heard: AudibleFrames::ALL }))
+                    );
                 }
                 // A chunk without samples yields an empty packet, so that it counts as a step of the work.
                 Some(false) if self.chunk.as_ref().is_some_and(|(chunk, _)| chunk.n_samples == 0) => {

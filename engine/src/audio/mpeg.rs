@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 use super::bytes::Bytes;
 use super::codec::Codec;
-use super::demux::{Demux, Heard, Item, Part};
+use super::demux::{AudibleFrames, DecoderPart, Demux, Item};
 use super::error::AudioError;
 
 /// Number of bytes that are searched for the first frame.
@@ -191,7 +191,7 @@ pub(super) struct MpegFrames<'a> {
     /// Delays of the first part.
     delays: Option<Delays>,
     /// The frames of the first part that are heard according to another container's edit list.
-    edited: Option<Heard>,
+    edited: Option<AudibleFrames>,
     n_parts: usize,
     /// The header of the first frame of a part that has begun. That frame is returned next.
     begun: Option<Header>,
@@ -232,8 +232,8 @@ impl<'a> MpegFrames<'a> {
     }
 
     /// Applies an edit list, if there is one, which determines the frames that are heard.
-    pub(super) fn edited(self, heard: Heard) -> Self {
-        let edited = matches!(heard, Heard::Edited { .. }).then_some(heard);
+    pub(super) fn edited(self, heard: AudibleFrames) -> Self {
+        let edited = matches!(heard, AudibleFrames::Edited { .. }).then_some(heard);
         Self { edited, ..self }
     }
 
@@ -291,8 +291,8 @@ impl<'a> MpegFrames<'a> {
         self.n_parts += 1;
         self.begun = Some(header);
         let delays = self.delays.filter(|_| self.n_parts == 1).unwrap_or_default();
-        let trimmed = Heard::Trimmed { skip: delays.start, max_padding: delays.padding };
-        Item::Part(Part { codec: codec_of(header), heard: self.edited.take().unwrap_or(trimmed) })
+        let trimmed = AudibleFrames::Trimmed { skip: delays.start, max_padding: delays.padding };
+        Item::Part(DecoderPart { codec: codec_of(header), heard: self.edited.take().unwrap_or(trimmed) })
     }
 }
 

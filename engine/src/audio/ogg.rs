@@ -11,7 +11,7 @@ use crc::{Algorithm, Crc, Table};
 
 use super::bytes::Bytes;
 use super::codec::{Codec, opus_packet_frames, read_opus_head};
-use super::demux::{Demux, Heard, Item, Part};
+use super::demux::{AudibleFrames, DecoderPart, Demux, Item};
 use super::error::AudioError;
 use super::vorbis::VorbisHeaders;
 
@@ -253,7 +253,7 @@ impl<'a> Logical<'a> {
     }
 
     /// Returns the part that decodes the stream, according to its headers.
-    fn part(&self) -> Result<Part, AudioError> {
+    fn part(&self) -> Result<DecoderPart, AudioError> {
         let corrupt = || AudioError::Corrupt("its headers cannot be read".into());
         let (codec, skip) = match &self.kind {
             Kind::Opus { codec, skip, .. } => (codec.clone(), *skip),
@@ -265,7 +265,10 @@ impl<'a> Logical<'a> {
             Kind::Flac { info, .. } => (Codec::Flac(info.clone()), 0),
             Kind::OldFlac { info } => (Codec::Flac(info.clone().ok_or_else(corrupt)?), 0),
         };
-        Ok(Part { codec, heard: Heard::Trimmed { skip: skip.into(), max_padding: MAX_PADDING } })
+        Ok(DecoderPart {
+            codec,
+            heard: AudibleFrames::Trimmed { skip: skip.into(), max_padding: MAX_PADDING },
+        })
     }
 
     /// Returns the number of frames beyond the last position.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::budget::Budget;
 use super::codec::{BadPacket, Block, Codec, Decoder};
-use super::demux::{Demux, Heard, Item, MAX_TRIMMED_FRAMES, Part};
+use super::demux::{AudibleFrames, DecoderPart, Demux, Item, MAX_TRIMMED_FRAMES};
 use super::durations::packet_seconds;
 use super::error::AudioError;
 use super::mono_mix::MonoMix;
@@ -115,9 +115,9 @@ impl<S: Samples> Stream<S> {
     }
 
     /// Begins a part. If it cannot be decoded, its packets are skipped.
-    fn begin(&mut self, part: Part, container: &str) -> Result<(), AudioError> {
+    fn begin(&mut self, part: DecoderPart, container: &str) -> Result<(), AudioError> {
         self.end(0)?;
-        if let Heard::Trimmed { skip, max_padding } = part.heard
+        if let AudibleFrames::Trimmed { skip, max_padding } = part.heard
             && skip.max(max_padding) > MAX_TRIMMED_FRAMES
         {
             let n = skip.max(max_padding);
@@ -209,12 +209,12 @@ enum HeardFrames {
 }
 
 impl Window {
-    fn new(heard: Heard) -> Self {
+    fn new(heard: AudibleFrames) -> Self {
         let heard = match heard {
-            Heard::Trimmed { skip, max_padding } => {
+            AudibleFrames::Trimmed { skip, max_padding } => {
                 HeardFrames::Trimmed { skip, max_padding, held: Vec::new(), n_channels: 1 }
             }
-            Heard::Edited { stretches, ticks_per_second } => {
+            AudibleFrames::Edited { stretches, ticks_per_second } => {
                 HeardFrames::Edited { stretches, ticks_per_second, n_ended: 0 }
             }
         };

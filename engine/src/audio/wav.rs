@@ -9,7 +9,7 @@ use hound::{SampleFormat as HoundFormat, WavReader};
 
 use super::bytes::Bytes;
 use super::codec::{Adpcm, AdpcmKind, Codec};
-use super::demux::{Demux, EqualPackets, Heard, Part};
+use super::demux::{AudibleFrames, DecoderPart, Demux, EqualPackets};
 use super::error::AudioError;
 use super::pcm::{Endian, RawFormat, SampleFormat};
 use super::{mpeg, raw};
@@ -232,7 +232,7 @@ fn adpcm<'a>(
     let decoded = (data.len() / align as usize) as u64 * u64::from(frames_per_block);
     let padding = decoded.saturating_sub(n_frames.map_or(decoded, u64::from));
     let padding = if padding < u64::from(frames_per_block) { padding } else { 0 };
-    let heard = Heard::Trimmed { skip: 0, max_padding: padding };
-    let part = Part { codec: Codec::Adpcm(adpcm), heard };
+    let heard = AudibleFrames::Trimmed { skip: 0, max_padding: padding };
+    let part = DecoderPart { codec: Codec::Adpcm(adpcm), heard };
     Ok(EqualPackets::whole("WAV", part, data, align as usize).with_padding(padding))
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::naming::Names;
-use crate::diarization::{Diarization, Speaker, Turn, label, rttm, spoken_seconds};
+use crate::diarization::{Diarization, DiarizedSpeaker, Turn, label, rttm, spoken_seconds};
 use crate::embedding::ModelId;
 use crate::notation::milliseconds;
 use crate::report::AudioReport;
@@ -29,7 +29,7 @@ pub struct Diarized {
     turns: Vec<Turn>,
     /// The channel of each speaker, if channels were split.
     channels: Vec<Option<u16>>,
-    speakers: Vec<Speaker>,
+    speakers: Vec<DiarizedSpeaker>,
     names: Names,
     overlap_seconds: f64,
     /// The report on the first channel.
@@ -262,7 +262,7 @@ impl Diarized {
             margin: turn.margin,
             channel: self.channels[turn.speaker],
         };
-        let speaker = |(number, speaker): (usize, &Speaker)| {
+        let speaker = |(number, speaker): (usize, &DiarizedSpeaker)| {
             let named = self.names.name_of(number);
             let seconds = milliseconds(speaker.seconds);
             HeardSpeaker {

@@ -88,7 +88,7 @@ pub fn naming_search(collection: Identifier) -> SearchOptions {
 
 /// Returns the voices of a recording as embeddings of a model, to search for them.
 pub fn voices_of(found: &Diarization, model: &ModelId) -> Result<Vec<UnitEmbedding>, EmbeddingError> {
-    let embedding = |voice: &crate::diarization::Speaker| {
+    let embedding = |voice: &crate::diarization::DiarizedSpeaker| {
         Embedding::new(model, voice.embedding.clone()).and_then(UnitEmbedding::try_from)
     };
     // A speaker that is never heard without others has no voice.

@@ -61,12 +61,12 @@ pub struct Diarization {
     /// The turns, in the order of their starts. Turns of one speaker do not overlap.
     pub turns: Vec<Turn>,
     /// The speakers by number, in the order in which they are first heard.
-    pub speakers: Vec<Speaker>,
+    pub speakers: Vec<DiarizedSpeaker>,
 }
 
 /// A speaker of a recording.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Speaker {
+pub struct DiarizedSpeaker {
     /// The seconds of the speaker's turns.
     pub seconds: f64,
     /// The seconds without other speakers that the embedding is computed from.
@@ -191,7 +191,7 @@ impl Speakers {
             let own: Vec<(usize, usize)> = own.map(|(piece, frames)| (piece, frames.len())).collect();
             let of_turns = turns.iter().filter(|turn| turn.speaker == number);
             let clean_frames: usize = own.iter().map(|(_, frames)| frames).sum();
-            Speaker {
+            DiarizedSpeaker {
                 seconds: of_turns.map(|turn| turn.seconds.end - turn.seconds.start).sum(),
                 clean_seconds: clean_frames as f64 / FEATURE_FRAMES_A_SECOND as f64,
                 embedding: if own.is_empty() {

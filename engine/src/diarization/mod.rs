@@ -39,7 +39,7 @@ mod windows;
 
 pub(crate) use assignment::best_pairs;
 pub use count::{MAX_SPEAKERS, SpeakerCount};
-pub use diarize::{Diarization, Heard, Speaker, TurnOptions, diarize, label};
+pub use diarize::{Diarization, DiarizedSpeaker, Heard, TurnOptions, diarize, label};
 pub(crate) use pieces::owned_pieces;
 pub use pieces::pieces;
 pub use rttm::{RttmError, RttmTurn, parse_rttm, rttm};

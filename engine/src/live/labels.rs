@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::events::LiveEvent;
 use crate::decisions::{NamedVoice, Names};
-use crate::diarization::{Diarization, Speaker, best_pairs, label};
+use crate::diarization::{Diarization, DiarizedSpeaker, best_pairs, label};
 use crate::notation::milliseconds;
 use crate::vectors::dot;
 
@@ -39,7 +39,7 @@ struct Labelled {
 pub(super) struct Labels {
     known: Vec<Labelled>,
     /// The speakers of the last step, and their labels.
-    heard: Vec<Speaker>,
+    heard: Vec<DiarizedSpeaker>,
     of_heard: Vec<usize>,
     /// For each label, its seconds of speech at the last search.
     searched_seconds: Vec<f64>,
@@ -64,7 +64,7 @@ impl Labels {
                 .sum()
         };
         let seconds_of_labels: Vec<f64> = (0..self.known.len()).map(of_label).collect();
-        let score = |(speaker, row): (&Speaker, &Vec<f64>)| -> Vec<f64> {
+        let score = |(speaker, row): (&DiarizedSpeaker, &Vec<f64>)| -> Vec<f64> {
             let own: f64 = row.iter().sum();
             let score = |(label, common): (usize, &f64)| {
                 let known = &self.known[label];
@@ -171,7 +171,7 @@ impl Labels {
     /// Returns the speakers of the last step, if one of them needs another search. One more second of speech may change
     /// the result.
     pub(super) fn due_search(&mut self, least_seconds: f64) -> Option<Diarization> {
-        let seconds = |speaker: &Speaker| speaker.clean_seconds;
+        let seconds = |speaker: &DiarizedSpeaker| speaker.clean_seconds;
         let mut before = vec![0.0; self.known.len()];
         before[..self.searched_seconds.len()].copy_from_slice(&self.searched_seconds);
         let is_due = self.heard.iter().zip(&self.of_heard).any(|(speaker, label)| {

@@ -5,14 +5,14 @@ use half::f16;
 use super::onnx::{ELEM_TYPE_FLOAT, Message, float_tensor, half_tensor, int, int64_tensor, node};
 
 /// Nodes and initializers, in the order in which they were added.
-pub(super) struct Graph<'a, T: ?Sized> {
+pub(super) struct GraphBuilder<'a, T: ?Sized> {
     /// The source of the graph's weights.
     pub(super) tensors: &'a T,
     nodes: Vec<Message>,
     initializers: Vec<Message>,
 }
 
-impl<'a, T: ?Sized> Graph<'a, T> {
+impl<'a, T: ?Sized> GraphBuilder<'a, T> {
     /// Creates an empty graph.
     pub(super) fn new(tensors: &'a T) -> Self {
         Self { tensors, nodes: Vec::new(), initializers: Vec::new() }

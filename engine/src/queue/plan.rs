@@ -47,7 +47,7 @@ pub struct PlanLimits {
 
 /// A task for a worker.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Task<S, J> {
+pub enum WorkerTask<S, J> {
     /// Start a job of this group, or continue a job that paused.
     Start(GroupId, S),
     /// Encode these units. Each consists of a job and the unit's place in it.
@@ -58,7 +58,7 @@ pub enum Task<S, J> {
 pub struct Plan<S, J> {
     limits: PlanLimits,
     /// The groups in the order of their arrival.
-    groups: Vec<Group<S, J>>,
+    groups: Vec<PlannedGroup<S, J>>,
     /// The cost of all units that wait.
     waiting_us: u64,
     /// The number of batches for the waiting units. It is recomputed whenever units arrive.
@@ -86,7 +86,7 @@ enum Stage {
     Paused,
 }
 
-struct Group<S, J> {
+struct PlannedGroup<S, J> {
     id: GroupId,
     /// The cost of the group's work since all groups were last idle. A group that had no work resumes from the cost of
     /// the group served least.
@@ -122,7 +122,7 @@ struct StartedJob<J> {
     spent_us: u64,
 }
 
-impl<S, J> Group<S, J> {
+impl<S, J> PlannedGroup<S, J> {
     /// Returns whether no worker has, or will have, work for the group at the moment.
     fn is_idle(&self) -> bool {
         self.n_running == 0 && self.jobs.is_empty() && self.to_start.is_empty()
@@ -138,9 +138,9 @@ impl<S, J> Group<S, J> {
 
 /// Returns the item of the group whose turn it is. Of the groups with promises, this considers the one with the
 /// earliest deadline; of the others, the one served least. The turn goes to the one of these two that is served less.
-fn whose_turn<'g, S: 'g, J: 'g, T>(groups: impl Iterator<Item = (&'g Group<S, J>, T)>) -> Option<T> {
+fn whose_turn<'g, S: 'g, J: 'g, T>(groups: impl Iterator<Item = (&'g PlannedGroup<S, J>, T)>) -> Option<T> {
     let (promised, others): (Vec<_>, Vec<_>) = groups.partition(|(group, _)| group.promise.is_some());
-    let deadline_us = |group: &Group<S, J>| group.promise.map(|promise| promise.deadline_us);
+    let deadline_us = |group: &PlannedGroup<S, J>| group.promise.map(|promise| promise.deadline_us);
     let promised = promised.into_iter().min_by_key(|(group, _)| (deadline_us(group), group.spent_us));
     let other = others.into_iter().min_by_key(|(group, _)| (group.spent_us, group.n_started));
     let both = promised.into_iter().chain(other);
@@ -256,7 +256,7 @@ impl<S, J: Clone> Plan<S, J> {
 
     /// Returns whether nothing waits or is being started.
     pub fn is_empty(&self) -> bool {
-        self.groups.iter().all(Group::is_idle)
+        self.groups.iter().all(PlannedGroup::is_idle)
     }
 
     /// Records that a job will continue once its units are encoded.
@@ -285,22 +285,22 @@ impl<S, J: Clone> Plan<S, J> {
     /// 2. Otherwise, encode and start by turns (`has_encoded`: the worker's last task was to encode), so that no job waits
     ///    for its start behind the units of others. A group with enough waiting units starts no further job, which bounds
     ///    the memory that its features take.
-    pub fn next(&mut self, has_encoded: bool, is_wanted: impl Fn(&J) -> bool) -> Option<Task<S, J>> {
+    pub fn next(&mut self, has_encoded: bool, is_wanted: impl Fn(&J) -> bool) -> Option<WorkerTask<S, J>> {
         self.drop_unwanted(is_wanted);
         let has_full_batches = self.waiting_us >= self.full_batches_us();
         let may_slice = has_encoded || self.waiting_us == 0;
         if (has_encoded || !has_full_batches)
             && let Some((group, job)) = self.next_start(may_slice)
         {
-            return Some(Task::Start(group, job));
+            return Some(WorkerTask::Start(group, job));
         }
-        (self.waiting_us > 0).then(|| Task::Encode(self.take_batch()))
+        (self.waiting_us > 0).then(|| WorkerTask::Encode(self.take_batch()))
     }
 
     /// Returns the group with an ID and creates it if necessary.
-    fn group(&mut self, id: GroupId) -> &mut Group<S, J> {
+    fn group(&mut self, id: GroupId) -> &mut PlannedGroup<S, J> {
         let place = self.groups.iter().position(|group| group.id == id).unwrap_or_else(|| {
-            self.groups.push(Group {
+            self.groups.push(PlannedGroup {
                 id,
                 spent_us: 0,
                 n_running: 0,
@@ -357,7 +357,7 @@ impl<S, J: Clone> Plan<S, J> {
     fn next_start(&mut self, may_slice: bool) -> Option<(GroupId, S)> {
         let enough_us = self.full_batches_us();
         let takes_long = self.n_long_starting < self.limits.n_workers.div_ceil(2);
-        let place_of_next = |group: &Group<S, J>| {
+        let place_of_next = |group: &PlannedGroup<S, J>| {
             let has_enough = group.waiting_us >= enough_us;
             let is_next = |waiting: &Waiting<S>| match waiting.stage {
                 Stage::New => !has_enough,
@@ -389,8 +389,8 @@ impl<S, J: Clone> Plan<S, J> {
         let even_us = self.waiting_us.div_ceil(self.batches_planned.max(1)).min(max_us);
         let even_us = if has_more { max_us } else { even_us };
         self.batches_planned = self.batches_planned.saturating_sub(1);
-        let is_small = |group: &Group<S, J>| group.to_start.is_empty() && group.waiting_us <= max_us;
-        let has_units = |group: &&Group<S, J>| group.waiting_us > 0;
+        let is_small = |group: &PlannedGroup<S, J>| group.to_start.is_empty() && group.waiting_us <= max_us;
+        let has_units = |group: &&PlannedGroup<S, J>| group.waiting_us > 0;
         let n_groups = self.groups.iter().filter(has_units).count();
         let n_small = self.groups.iter().filter(has_units).filter(|group| is_small(group)).count();
         let has_both = (1..n_groups).contains(&n_small);
@@ -407,7 +407,7 @@ impl<S, J: Clone> Plan<S, J> {
     fn take_in_turn(
         &mut self,
         enough_us: u64,
-        is_eligible: impl Fn(&Group<S, J>) -> bool,
+        is_eligible: impl Fn(&PlannedGroup<S, J>) -> bool,
     ) -> Vec<(J, usize)> {
         let max_us = self.max_batch_us();
         let mut batch = Vec::new();
@@ -447,10 +447,10 @@ impl<S, J: Clone> Plan<S, J> {
     /// Returns the places of the group and of the job whose turn it is, among those whose next unit fits.
     fn next_turn(
         &self,
-        is_eligible: impl Fn(&Group<S, J>) -> bool,
+        is_eligible: impl Fn(&PlannedGroup<S, J>) -> bool,
         fits: impl Fn(UnitKind) -> bool,
     ) -> Option<(usize, usize)> {
-        let job_of = |group: &Group<S, J>| {
+        let job_of = |group: &PlannedGroup<S, J>| {
             let jobs = group.jobs.iter().enumerate();
             let fitting = jobs.filter(|(_, job)| job.next_unit().is_some_and(&fits));
             fitting.min_by_key(|(_, job)| job.spent_us).map(|(place, _)| place)
@@ -499,12 +499,12 @@ mod tests {
         /// Does the next task, and returns whether there was one. Starting takes no time here.
         fn step(&mut self) -> bool {
             match self.plan.next(self.has_encoded, |_| true) {
-                Some(Task::Start(group, (name, kind, n))) => {
+                Some(WorkerTask::Start(group, (name, kind, n))) => {
                     self.has_encoded = false;
                     self.plan.add_units(group, name, vec![kind; n]);
                     self.plan.started(group, false, 0);
                 }
-                Some(Task::Encode(units)) => {
+                Some(WorkerTask::Encode(units)) => {
                     self.has_encoded = true;
                     let names: Vec<Name> = units.iter().map(|(name, _)| *name).collect();
                     let cost_us = if names[0].starts_with("piece") { PIECE.cost_us } else { WINDOW.cost_us };
@@ -593,7 +593,7 @@ mod tests {
         plan.add_units(GroupId(1), "windows", vec![WINDOW; 2]);
         plan.add_units(GroupId(2), "pieces", vec![PIECE, SHORTER_PIECE]);
         let mut batches = Vec::new();
-        while let Some(Task::Encode(batch)) = plan.next(true, |_| true) {
+        while let Some(WorkerTask::Encode(batch)) = plan.next(true, |_| true) {
             batches.push(batch);
         }
         batches.sort_unstable();
@@ -616,7 +616,7 @@ mod tests {
         let mut plan = Plan::<(), Name>::new(PlanLimits { n_workers: 1, max_batch: 6 });
         plan.add_units(GroupId(1), "unwanted", vec![WINDOW; 400]);
         plan.add_units(GroupId(1), "wanted", vec![WINDOW]);
-        assert_eq!(plan.next(true, |job| *job != "unwanted"), Some(Task::Encode(vec![("wanted", 0)])));
+        assert_eq!(plan.next(true, |job| *job != "unwanted"), Some(WorkerTask::Encode(vec![("wanted", 0)])));
         assert_eq!(plan.next(true, |_| true), None);
     }
 
@@ -627,7 +627,7 @@ mod tests {
             plan.submit(group, name);
         }
         for _ in long {
-            let Some(Task::Start(group, name)) = plan.next(false, |_| true) else {
+            let Some(WorkerTask::Start(group, name)) = plan.next(false, |_| true) else {
                 panic!("nothing to start")
             };
             plan.postpone(group, name, 0);
@@ -641,12 +641,12 @@ mod tests {
         let mut plan = plan_with_long(2, &["first", "second", "third"]);
         plan.submit(GroupId(2), "clip");
         let mut next = || plan.next(false, |_| true);
-        assert_eq!(next(), Some(Task::Start(GroupId(0), "first")));
-        assert_eq!(next(), Some(Task::Start(GroupId(2), "clip")));
+        assert_eq!(next(), Some(WorkerTask::Start(GroupId(0), "first")));
+        assert_eq!(next(), Some(WorkerTask::Start(GroupId(2), "clip")));
         assert_eq!(next(), None);
         assert!(!plan.is_empty());
         plan.started(GroupId(0), true, 0);
-        assert_eq!(plan.next(false, |_| true), Some(Task::Start(GroupId(1), "second")));
+        assert_eq!(plan.next(false, |_| true), Some(WorkerTask::Start(GroupId(1), "second")));
     }
 
     #[test]
@@ -654,19 +654,19 @@ mod tests {
         let mut plan = plan_with_long(1, &["long"]);
         let mut has_encoded = false;
         for round in 0..100 {
-            let Some(Task::Start(group, "long")) = plan.next(has_encoded, |_| true) else {
+            let Some(WorkerTask::Start(group, "long")) = plan.next(has_encoded, |_| true) else {
                 panic!("round {round}")
             };
             has_encoded = false;
             plan.pause(group, "long", 3_000);
             if round == 50 {
                 plan.submit(GroupId(9), "clip");
-                assert_eq!(plan.next(false, |_| true), Some(Task::Start(GroupId(9), "clip")));
+                assert_eq!(plan.next(false, |_| true), Some(WorkerTask::Start(GroupId(9), "clip")));
                 plan.add_units(GroupId(9), "clip", vec![WINDOW; 2]);
                 plan.started(GroupId(9), false, 1_000);
                 // The clip's units do not wait until the rest of the long job fills a batch.
                 let clip = vec![("clip", 0), ("clip", 1)];
-                assert_eq!(plan.next(false, |_| true), Some(Task::Encode(clip)));
+                assert_eq!(plan.next(false, |_| true), Some(WorkerTask::Encode(clip)));
                 has_encoded = true;
             }
         }
@@ -676,12 +676,14 @@ mod tests {
     fn what_starting_costs_counts_for_its_group() {
         let mut plan = plan_with_long(2, &["first", "second"]);
         let mut slices = Vec::new();
-        let Some(Task::Start(group, first)) = plan.next(false, |_| true) else { panic!("nothing to start") };
+        let Some(WorkerTask::Start(group, first)) = plan.next(false, |_| true) else {
+            panic!("nothing to start")
+        };
         plan.pause(group, first, 10_000);
         plan.submit(GroupId(5), "clip");
         plan.submit(GroupId(5), "clip");
         for _ in 0..3 {
-            let Some(Task::Start(group, name)) = plan.next(false, |_| true) else {
+            let Some(WorkerTask::Start(group, name)) = plan.next(false, |_| true) else {
                 panic!("nothing to start")
             };
             slices.push(name);
@@ -715,7 +717,7 @@ mod tests {
         assert!(plan.promise(GroupId(0), 0, 50_000_000, 1_000_000));
         assert!(plan.promise(GroupId(1), 0, 20_000_000, 1_000_000));
         for (expected, spent_us) in [("early", 5_000), ("early", 5_000)] {
-            let Some(Task::Start(group, name)) = plan.next(false, |_| true) else {
+            let Some(WorkerTask::Start(group, name)) = plan.next(false, |_| true) else {
                 panic!("nothing to start")
             };
             assert_eq!(name, expected);
@@ -723,7 +725,7 @@ mod tests {
         }
         plan.add_units(GroupId(0), "late", vec![WINDOW; 40]);
         plan.add_units(GroupId(1), "early", vec![WINDOW; 40]);
-        let Some(Task::Encode(batch)) = plan.next(false, |_| true) else { panic!("nothing to encode") };
+        let Some(WorkerTask::Encode(batch)) = plan.next(false, |_| true) else { panic!("nothing to encode") };
         assert!(batch.iter().all(|(name, _)| *name == "early"), "{batch:?}");
     }
 
@@ -733,12 +735,12 @@ mod tests {
         plan.open(GroupId(0));
         plan.submit(GroupId(0), "first step");
         plan.submit(GroupId(1), "other");
-        assert_eq!(plan.next(false, |_| true), Some(Task::Start(GroupId(0), "first step")));
+        assert_eq!(plan.next(false, |_| true), Some(WorkerTask::Start(GroupId(0), "first step")));
         plan.started(GroupId(0), false, 5_000);
         plan.submit(GroupId(0), "second step");
         plan.submit(GroupId(2), "new");
         for expected in [(1, "other"), (2, "new"), (0, "second step")] {
-            let Some(Task::Start(group, job)) = plan.next(false, |_| true) else {
+            let Some(WorkerTask::Start(group, job)) = plan.next(false, |_| true) else {
                 panic!("nothing to start")
             };
             assert_eq!((group.0, job), expected);
@@ -752,12 +754,14 @@ mod tests {
     fn cancelled_jobs_are_taken_out_at_once() {
         let mut plan = plan_with_long(2, &["first", "second"]);
         plan.submit(GroupId(0), "another");
-        let Some(Task::Start(group, first)) = plan.next(false, |_| true) else { panic!("nothing to start") };
+        let Some(WorkerTask::Start(group, first)) = plan.next(false, |_| true) else {
+            panic!("nothing to start")
+        };
         plan.pause(group, first, 1_000);
         assert_eq!(plan.close(GroupId(0)), ["first", "another"]);
         assert_eq!(plan.close(GroupId(7)), Vec::<Name>::new());
         // The job's place among the long jobs is free again.
-        assert_eq!(plan.next(false, |_| true), Some(Task::Start(GroupId(1), "second")));
+        assert_eq!(plan.next(false, |_| true), Some(WorkerTask::Start(GroupId(1), "second")));
         plan.started(GroupId(1), true, 0);
         assert!(plan.is_empty() && !plan.has_waiting());
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::plan::{GroupId, Plan, PlanLimits, Task, UnitKind};
+use super::plan::{GroupId, Plan, PlanLimits, UnitKind, WorkerTask};
 use super::sliced::{Slice, Sliced, unpanicked};
 use crate::encoder::{EncoderError, LazySession};
 use crate::front_end::Units;
@@ -294,10 +294,10 @@ impl Shared {
     fn work_until_closed(self: &Arc<Self>, mut sessions: Vec<LazySession>) {
         let mut has_encoded = false;
         while let Some(task) = self.next_task(has_encoded) {
-            has_encoded = matches!(task, Task::Encode(_));
+            has_encoded = matches!(task, WorkerTask::Encode(_));
             match task {
-                Task::Start(group, job) => self.start(group, job),
-                Task::Encode(batch) => {
+                WorkerTask::Start(group, job) => self.start(group, job),
+                WorkerTask::Encode(batch) => {
                     (self.on_batch)(batch.len());
                     let begun = Instant::now();
                     self.encode(&mut sessions, &batch);
@@ -315,7 +315,7 @@ impl Shared {
     }
 
     /// Waits for work. Returns `None` once the queue is closed and empty.
-    fn next_task(&self, has_encoded: bool) -> Option<Task<ToStart, Arc<Encoding>>> {
+    fn next_task(&self, has_encoded: bool) -> Option<WorkerTask<ToStart, Arc<Encoding>>> {
         let mut state = self.lock();
         loop {
             if let Some(task) = state.plan.next(has_encoded, |encoding| encoding.is_wanted()) {

@@ -17,7 +17,7 @@ use super::outbox::{NotRead, Outbox};
 use crate::decisions::{Diarized, DiarizedChannel, Names};
 use crate::diarization::{Diarization, TurnOptions};
 use crate::embedder::{EmbedderModel, LiveStep, SegmentationNetwork};
-use crate::http::admission::Admission;
+use crate::http::admission::RequestAdmission;
 use crate::http::answer;
 use crate::http::error::ApiError;
 use crate::http::keys::Holder;
@@ -233,7 +233,7 @@ impl Running {
         session: Box<LiveSession>,
         mut from_client: SplitStream<WebSocket>,
     ) -> Result<Option<Close>, SessionFailure> {
-        let admission = Arc::new(Admission::live(&self.opened.state)?);
+        let admission = Arc::new(RequestAdmission::live(&self.opened.state)?);
         let mut session = Some(session);
         let mut stepping: Option<BoxFuture<'static, Result<Stepped, ApiError>>> = None;
         // The next transcript for the session. The session adds it after the current step, and reads nothing more before.
@@ -368,7 +368,7 @@ impl Running {
     /// Runs a step, and a search for names if one is due.
     fn step(
         &self,
-        admission: &Arc<Admission>,
+        admission: &Arc<RequestAdmission>,
         session: Box<LiveSession>,
         work: Work,
     ) -> BoxFuture<'static, Result<Stepped, ApiError>> {
@@ -397,7 +397,11 @@ impl Running {
     }
 
     /// Returns the event `final`.
-    async fn conclude(&self, admission: &Admission, session: Box<LiveSession>) -> Result<String, ApiError> {
+    async fn conclude(
+        &self,
+        admission: &RequestAdmission,
+        session: Box<LiveSession>,
+    ) -> Result<String, ApiError> {
         let Opened { model, turns, collection, .. } = &self.opened;
         let (heard, transcript) = session.conclude();
         let (found, audio) = match heard {

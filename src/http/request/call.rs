@@ -3,7 +3,7 @@
 use axum::extract::{FromRequest, FromRequestParts, Request};
 
 use super::parts::{Received, Takes};
-use crate::http::admission::{Admission, Caller};
+use crate::http::admission::{Caller, RequestAdmission};
 use crate::http::error::ApiError;
 use crate::http::state::AppState;
 
@@ -25,7 +25,7 @@ pub(in crate::http) trait Parse: Sized + Send + 'static {
 /// A request that has been admitted and parsed.
 pub(in crate::http) struct Call<R> {
     pub(in crate::http) caller: Caller,
-    pub(in crate::http) admission: Admission,
+    pub(in crate::http) admission: RequestAdmission,
     pub(in crate::http) request: R,
 }
 
@@ -44,7 +44,7 @@ impl<R: Parse> FromRequest<AppState> for Call<R> {
             caller.time_limit.extend_for_body(&head.headers);
         }
         let received = Received::new(Request::from_parts(head, body), &R::TAKES).await?;
-        let admission = Admission::new(state)?;
+        let admission = RequestAdmission::new(state)?;
         let request = if received.text_bytes() > MAX_INLINE_BYTES {
             admission.run(move || R::parse(received)).await??
         } else {

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::compare::{cosine, is_same_speaker};
 use crate::embedding::{Embedding, EmbeddingError, ModelId, UnitEmbedding};
-use crate::http::admission::Admission;
+use crate::http::admission::RequestAdmission;
 use crate::http::error::ApiError;
 use crate::http::error_table::error_responses;
 use crate::http::request::call::MAX_INLINE_BYTES;
@@ -84,7 +84,7 @@ pub(in crate::http) async fn compare_embeddings(
         return Err(ApiError::Internal("JSON has no parts".into()));
     };
     let request = if bytes.len() > MAX_INLINE_BYTES {
-        Admission::new(&state)?.run(move || CompareRequest::parse(&bytes)).await??
+        RequestAdmission::new(&state)?.run(move || CompareRequest::parse(&bytes)).await??
     } else {
         CompareRequest::parse(&bytes)?
     };

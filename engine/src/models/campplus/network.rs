@@ -7,7 +7,7 @@ use super::hparams::{DIMENSION, FBANK, INPUT_NAME, OUTPUT_NAME};
 use crate::encoder::native::ConvolutionWeights;
 use crate::models::checkpoint::Tensors;
 use crate::models::error::ConvertError;
-use crate::models::graph::Graph;
+use crate::models::graph::GraphBuilder;
 use crate::models::onnx::{Dim, ELEM_TYPE_FLOAT, Message, float, int, ints, value_info};
 
 /// Layers and dilation of each dense block.
@@ -29,8 +29,8 @@ const BATCH_NORM_EPSILON: f32 = 1e-5;
 /// 2. A convolution over time that halves the frames.
 /// 3. Dense blocks of convolutions, each masked by its context: the mean of the recording and of segments.
 /// 4. Mean and deviation over time, linear.
-pub(super) fn network(source: &dyn Source) -> Result<Message, ConvertError> {
-    let mut graph = Graph::new(source);
+pub(super) fn network(source: &dyn CampplusSource) -> Result<Message, ConvertError> {
+    let mut graph = GraphBuilder::new(source);
     let bands = graph.op("Transpose", &[INPUT_NAME], &[ints("perm", &[0, 2, 1])]);
     let axis = graph.int64("axis_1", &[1]);
     let image = graph.op("Unsqueeze", &[&bands, &axis], &[]);
@@ -78,7 +78,7 @@ pub(super) fn network(source: &dyn Source) -> Result<Message, ConvertError> {
 }
 
 /// Adds step 1, with channels and bands joined.
-fn head(graph: &mut Graph<'_, dyn Source + '_>, image: &str) -> Result<String, ConvertError> {
+fn head(graph: &mut GraphBuilder<'_, dyn CampplusSource + '_>, image: &str) -> Result<String, ConvertError> {
     let same = Conv { bias: Bias::BatchNorm("head.bn1"), pads: &[1; 4], ..Conv::default() };
     let mut x = graph.conv(image, "head.conv1.weight", same)?;
     x = graph.relu(&x);
@@ -96,7 +96,7 @@ fn head(graph: &mut Graph<'_, dyn Source + '_>, image: &str) -> Result<String, C
 
 /// Adds two convolutions beside a shortcut. If the block halves the bands, the shortcut has a convolution too.
 fn residual(
-    graph: &mut Graph<'_, dyn Source + '_>,
+    graph: &mut GraphBuilder<'_, dyn CampplusSource + '_>,
     name: &str,
     x: &str,
     halves: bool,
@@ -123,7 +123,7 @@ fn residual(
 /// The mask is the same for all frames of a segment. It is computed once per segment and spread over the segment's
 /// frames by a product with a matrix of zeros and ones.
 fn masked_layer(
-    graph: &mut Graph<'_, dyn Source + '_>,
+    graph: &mut GraphBuilder<'_, dyn CampplusSource + '_>,
     name: &str,
     x: &str,
     segments: &str,
@@ -172,7 +172,7 @@ pub(super) enum Bias<'a> {
     BatchNorm(&'a str),
 }
 
-impl Graph<'_, dyn Source + '_> {
+impl GraphBuilder<'_, dyn CampplusSource + '_> {
     fn relu(&mut self, x: &str) -> String {
         self.op("Relu", &[x], &[])
     }
@@ -246,7 +246,7 @@ impl Graph<'_, dyn Source + '_> {
 }
 
 /// The source of the weights.
-pub(super) trait Source {
+pub(super) trait CampplusSource {
     /// Returns a convolution, with a batch norm that follows it folded into it.
     fn convolution(&self, weight: &str, bias: Bias<'_>) -> Result<ConvolutionWeights, ConvertError>;
 
@@ -254,7 +254,7 @@ pub(super) trait Source {
     fn vector(&self, name: &str) -> Result<Vec<f32>, ConvertError>;
 }
 
-impl Source for Tensors<'_> {
+impl CampplusSource for Tensors<'_> {
     fn convolution(&self, weight: &str, bias: Bias<'_>) -> Result<ConvolutionWeights, ConvertError> {
         let (shape, mut values) = self.read(weight)?;
         let shape = shape.to_vec();

@@ -1,6 +1,6 @@
 //! Reads the weights of the ONNX file. If they reproduce the file's bytes, the file holds this graph and no other.
 
-use super::network::{BLOCKS, BatchNorm, Bias, Source, network};
+use super::network::{BLOCKS, BatchNorm, Bias, CampplusSource, network};
 use crate::encoder::EncoderError;
 use crate::encoder::native::{
     CampplusWeights, ConvolutionWeights, DenseBlockWeights, MaskedLayerWeights, NetworkWeights, NormWeights,
@@ -23,7 +23,7 @@ pub(super) fn read(onnx: &[u8]) -> Result<NetworkWeights, EncoderError> {
     Ok(NetworkWeights::Campplus(Box::new(weights)))
 }
 
-impl Source for Stored<'_> {
+impl CampplusSource for Stored<'_> {
     fn convolution(&self, weight: &str, bias: Bias<'_>) -> Result<ConvolutionWeights, ConvertError> {
         let (shape, values) = self.halves(weight)?;
         let bias = match bias {

@@ -8,7 +8,7 @@ use super::hparams::{CLASSES, INPUT_NAME, OUTPUT_NAME};
 use crate::audio::SAMPLE_RATE_HZ;
 use crate::models::checkpoint::Tensors;
 use crate::models::error::ConvertError;
-use crate::models::graph::Graph;
+use crate::models::graph::GraphBuilder;
 use crate::models::onnx::{Dim, Message, float, int, ints, text, value_info};
 
 /// Samples from one position of the fixed filters to the next.
@@ -29,7 +29,7 @@ const LEAK: f32 = 0.01;
 const LEAST_HZ: f64 = 50.0;
 
 /// The source of the network's weights.
-pub(in crate::models) trait Source {
+pub(in crate::models) trait SegmentationSource {
     /// Returns a list of numbers.
     fn vector(&self, name: &str) -> Result<Vec<f32>, ConvertError>;
 
@@ -50,8 +50,8 @@ pub(in crate::models) trait Source {
 /// 2. Three times, with a convolution before the second and the third: maximum of 3, instance norm, leaky ReLU.
 /// 3. Four bidirectional LSTMs, two linear layers with leaky ReLU.
 /// 4. Linear, log softmax over the classes.
-pub(super) fn network(source: &impl Source) -> Result<Message, ConvertError> {
-    let mut graph = Graph::new(source);
+pub(super) fn network(source: &impl SegmentationSource) -> Result<Message, ConvertError> {
+    let mut graph = GraphBuilder::new(source);
     let axis = graph.int64("axis_1", &[1]);
     let signal = graph.op("Unsqueeze", &[INPUT_NAME, &axis], &[]);
     let signal = graph.instance_norm(&signal, "sincnet.wav_norm1d")?;
@@ -88,7 +88,7 @@ pub(super) fn network(source: &impl Source) -> Result<Message, ConvertError> {
     Ok(graph.finish("speaker_segmentation", &input, &output))
 }
 
-impl<T: Source> Graph<'_, T> {
+impl<T: SegmentationSource> GraphBuilder<'_, T> {
     fn leaky_relu(&mut self, x: &str) -> String {
         self.op("LeakyRelu", &[x], &[float("alpha", LEAK)])
     }
@@ -151,7 +151,7 @@ pub(super) fn lstm_names(layer: usize) -> [String; 3] {
 /// Name of the fixed filters in the file.
 pub(super) const FILTERS: &str = "sincnet.filters";
 
-impl Source for Tensors<'_> {
+impl SegmentationSource for Tensors<'_> {
     fn vector(&self, name: &str) -> Result<Vec<f32>, ConvertError> {
         Ok(self.read(name)?.1)
     }

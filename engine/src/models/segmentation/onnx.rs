@@ -1,7 +1,9 @@
 //! Reads the weights of the ONNX file. If they reproduce the file's bytes, the file holds this graph and no other.
 
 use super::hparams::CLASSES;
-use super::network::{FILTER_SAMPLES, FILTERS, HIDDEN_UNITS, LSTM_LAYERS, Source, lstm_names, network};
+use super::network::{
+    FILTER_SAMPLES, FILTERS, HIDDEN_UNITS, LSTM_LAYERS, SegmentationSource, lstm_names, network,
+};
 use crate::encoder::EncoderError;
 use crate::encoder::native::{
     BidirectionalWeights, ConvolutionWeights, NetworkWeights, NormWeights, SegmentationWeights,
@@ -22,7 +24,7 @@ pub(super) fn read(onnx: &[u8]) -> Result<NetworkWeights, EncoderError> {
     Ok(NetworkWeights::Segmentation(Box::new(weights)))
 }
 
-impl Source for Stored<'_> {
+impl SegmentationSource for Stored<'_> {
     fn vector(&self, name: &str) -> Result<Vec<f32>, ConvertError> {
         self.floats(name)
     }

@@ -15,7 +15,7 @@ use crate::decisions::{
     voices_of,
 };
 use crate::embedder::{EmbedderModel, Timings};
-use crate::http::admission::{Admission, Caller};
+use crate::http::admission::{Caller, RequestAdmission};
 use crate::http::answer;
 use crate::http::error::ApiError;
 use crate::http::request::call::Call;
@@ -142,7 +142,7 @@ struct HeardChannel {
 /// Analyses the recording or, if `n_channels` is given, each of its channels. Omits channels without speech.
 async fn hear(
     caller: &Caller,
-    admission: &Admission,
+    admission: &RequestAdmission,
     model: &Arc<EmbedderModel>,
     (recording, n_channels): (VoiceRecording, Option<u16>),
 ) -> Result<(Vec<HeardChannel>, Timings), ApiError> {
@@ -171,7 +171,7 @@ async fn hear(
 /// Analyses a recording, or one of its channels.
 async fn hear_channel(
     caller: &Caller,
-    admission: &Admission,
+    admission: &RequestAdmission,
     model: &Arc<EmbedderModel>,
     (mut recording, channel): (VoiceRecording, Option<u16>),
     timings: &mut Timings,
@@ -188,7 +188,7 @@ async fn hear_channel(
 async fn embed_references(
     state: &AppState,
     caller: &Caller,
-    admission: &Admission,
+    admission: &RequestAdmission,
     model: &Arc<EmbedderModel>,
     KnownSpeakers { names, references }: KnownSpeakers,
 ) -> Result<Vec<Reference>, ApiError> {

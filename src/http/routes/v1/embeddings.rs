@@ -32,7 +32,7 @@ pub(in crate::http) struct EmbeddingsAnswer {
     data: Vec<EmbeddingAnswer>,
     /// Recordings that could not be embedded, if `on_error` is `report`, and segments without speech.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<EmbeddingError>,
+    errors: Vec<EmbeddingFailure>,
     usage: Usage,
 }
 
@@ -70,7 +70,8 @@ struct PartialAnswer {
 
 /// A recording or segment that could not be embedded.
 #[derive(Serialize, ToSchema)]
-struct EmbeddingError {
+#[schema(as = EmbeddingError)]
+struct EmbeddingFailure {
     index: usize,
     #[schema(example = "no_speech")]
     code: &'static str,
@@ -135,13 +136,13 @@ pub(in crate::http) async fn embeddings(
 #[allow(clippy::type_complexity, reason = "it is taken apart where it is made")]
 fn split(
     outcomes: Vec<Result<Embedded, ApiError>>,
-) -> Result<(Vec<(usize, Embedded)>, Vec<EmbeddingError>), ApiError> {
+) -> Result<(Vec<(usize, Embedded)>, Vec<EmbeddingFailure>), ApiError> {
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     for (index, outcome) in outcomes.into_iter().enumerate() {
         match outcome {
             Ok(embedded) => good.push((index, embedded)),
             Err(error) if is_of_the_request(&error) => return Err(error),
-            Err(error) => bad.push(EmbeddingError { index, code: error.code(), detail: error.to_string() }),
+            Err(error) => bad.push(EmbeddingFailure { index, code: error.code(), detail: error.to_string() }),
         }
     }
     Ok((good, bad))
@@ -156,7 +157,7 @@ impl EmbeddingsAnswer {
     fn new(
         model: String,
         embedded: Vec<(usize, Embedded)>,
-        mut errors: Vec<EmbeddingError>,
+        mut errors: Vec<EmbeddingFailure>,
         options: &EmbeddingsOptions,
     ) -> Result<Self, ApiError> {
         let mut usage = Usage { prompt_tokens: 0, total_tokens: 0, audio_seconds: 0.0 };
@@ -172,7 +173,11 @@ impl EmbeddingsAnswer {
                     }
                     Err(error) => {
                         let error = ApiError::from(error);
-                        errors.push(EmbeddingError { index, code: error.code(), detail: error.to_string() });
+                        errors.push(EmbeddingFailure {
+                            index,
+                            code: error.code(),
+                            detail: error.to_string(),
+                        });
                     }
                 }
             }

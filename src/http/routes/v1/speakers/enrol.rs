@@ -12,7 +12,7 @@ use super::{EnrolErrors, address, location, rules};
 use crate::config::Right;
 use crate::decisions::Side;
 use crate::embedder::EmbedderModel;
-use crate::http::admission::{Admission, Caller};
+use crate::http::admission::{Caller, RequestAdmission};
 use crate::http::answer::created;
 use crate::http::error::ApiError;
 use crate::http::layers::auth::KeyHolder;
@@ -168,7 +168,7 @@ impl Parse for (EnrolRequest, Voice) {
 /// Adds digests to voices to enrol. A repeated voice is recognised by its digest. `name` returns the location of each
 /// voice in the request.
 pub(super) async fn to_enrol(
-    admission: &Admission,
+    admission: &RequestAdmission,
     voices: Vec<Voice>,
     name: impl Fn(usize) -> Vec<String> + Send + 'static,
 ) -> Result<Vec<ToEnrol>, ApiError> {
@@ -178,7 +178,7 @@ pub(super) async fn to_enrol(
 /// Embeds voices to enrol. Also returns the model that embeds them.
 pub(super) async fn voices_of(
     state: &AppState,
-    (caller, admission): (&Caller, &Admission),
+    (caller, admission): (&Caller, &RequestAdmission),
     (model, collection): (Option<&str>, &Identifier),
     voices: Vec<ToEnrol>,
     name: impl Fn(usize) -> String,
