@@ -86,6 +86,7 @@ impl Writer {
         if must_erase {
             tracing::error!("the write-ahead log cannot be emptied and still contains removed data");
         }
+        self.database.close_writer();
         !must_erase
     }
 

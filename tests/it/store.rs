@@ -97,6 +97,10 @@ fn the_file_is_made_at_the_first_write_for_its_owner_alone() {
     }
     server.signal("TERM");
     assert_eq!(server.exit_code(), Some(0));
+    let mut left: Vec<_> =
+        fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["speakers.db", "speakers.db-lock"], "the log is in the file");
     let server = serve(&file);
     assert_eq!(identified(&server, 1)["speaker"], "anna", "kept");
     let line = &server.logged("speakers are kept")[0];
