@@ -17,12 +17,11 @@ pub(super) enum Reading {
     SingleStatement,
     /// A consistent state, for long: the receiver of the rows may be slow.
     Long,
-    /// A consistent state, on the connection that has just written.
+    /// A consistent state, on the connection that has just written. Only directly after a successful write.
     AfterWrite,
 }
 
-/// A database. It opens connections on demand, and has one connection that writes. A method with a default returns what
-/// is true of a database that is no file.
+/// A database. It opens connections on demand, and has one connection that writes. The defaults are those of a server.
 pub(super) trait Database: Send + Sync {
     /// Brings existing tables to the newest version. Returns whether the database could be reached.
     fn migrate(&self) -> Result<bool, OpenError>;

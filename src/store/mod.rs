@@ -147,6 +147,7 @@ impl Store {
     }
 
     /// Makes a change. Calls `done` on the writer thread once the change is committed and visible in the index, or has failed.
+    /// If `work` panics, `done` is dropped.
     pub fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,

@@ -29,17 +29,18 @@ const LAST_ERASE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a process that ends tries to empty the log.
 const LAST_ERASE_EVERY: Duration = Duration::from_millis(50);
 
-/// A change that waits to be committed. It receives the transaction, or why there is none, and returns whether it has
-/// succeeded. An error undoes it.
+/// A change that waits to be committed. It receives the transaction, or why there is none. It returns whether it has
+/// succeeded, and a function that answers it. An error undoes it.
 pub(super) type WaitingChange =
     Box<dyn FnOnce(Result<&Transaction<'_>, StoreError>) -> (Result<(), StoreError>, Finish) + Send>;
 
-/// Reports the outcome of a change after the commit, whose own outcome it receives.
+/// Answers a change. Receives whether the commit has succeeded.
 pub(super) type Finish = Box<dyn FnOnce(Result<(), StoreError>)>;
 
 /// Answers a change that is not made.
 pub(super) fn reject(change: WaitingChange, error: StoreError) {
     let (_, finish) = change(Err(error));
+    // The change already has the error.
     finish(Ok(()));
 }
 

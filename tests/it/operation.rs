@@ -429,6 +429,7 @@ fn a_collector_that_fails_is_logged_and_one_that_never_answers_holds_no_stop() {
         let server = Server::start_with(&[
             ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
             ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "60000"),
             ("SHUTDOWN_GRACE_SECONDS", "1"),
         ]);
         assert_eq!(server.upload(voice()).status(), 200);

@@ -40,7 +40,7 @@ impl FileDatabase {
         Ok(Self { path, idle: Mutex::default(), writer: Mutex::default(), opened })
     }
 
-    /// Opens a connection for writing. If the file is gone, no other file must take its place unnoticed.
+    /// Opens a connection for writing, and creates the file if there is none. The caller has checked the place.
     fn open_writer(&self) -> Result<Connection, StoreError> {
         create(&self.path)?;
         let connection = connection_for_writing(&self.path)?;
@@ -54,7 +54,8 @@ impl FileDatabase {
         Ok(connection)
     }
 
-    /// Works on the connection that writes. Opens it if it is closed.
+    /// Works on the connection that writes. Opens it if it is closed. If the file is gone, no other file must take its place
+    /// unnoticed.
     fn with_writer<T>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError>,
@@ -117,7 +118,7 @@ impl Database for FileDatabase {
         };
         read_consistently(&connection, work)?;
         let mut idle = lock(&self.idle);
-        if idle.len() < MAX_IDLE {
+        if reading != Reading::Long && idle.len() < MAX_IDLE {
             idle.push(connection);
         }
         Ok(true)

@@ -29,9 +29,9 @@ pub(crate) fn assert_close(name: &str, actual: &[f32], expected: &[f32], toleran
     );
 }
 
-/// Repeats the check until it succeeds, for at most ten seconds.
+/// Repeats the check until it succeeds, for at least ten seconds.
 pub(crate) fn eventually(mut is_so: impl FnMut() -> bool) {
-    for _ in 0..1_000 {
+    for _ in 0..1_500 {
         if is_so() {
             return;
         }

@@ -1,9 +1,9 @@
 //! Convolutions in 16-bit integers, written once for all instruction sets.
 //!
 //! The input of a convolution is a sequence of frames. The values of a frame are integer multiples of one number, the
-//! frame's scale, so that the largest is [`LARGEST`]. Weights have one scale per output, so that no sum of products
-//! within one frame can exceed 32 bits. Those sums are exact. The sums over frames and everything else are floats, with
-//! the same operations everywhere.
+//! frame's scale, so that none exceeds [`LARGEST`]. Weights have one scale per output, so that no sum of products within
+//! one frame can exceed 32 bits. Those sums are exact. The sums over frames and everything else are floats, with the same
+//! operations everywhere.
 
 #![allow(clippy::inline_always, reason = "see `Task`")]
 #![allow(clippy::needless_range_loop, reason = "loops over rows are unrolled, their arrays are registers")]
@@ -13,7 +13,7 @@ use std::array;
 use super::simd::Simd;
 use super::weights::{Aligned, HIDDEN_SCALE, QuantisedRow, paired};
 
-/// The integer that represents a frame's largest value. It equals a hidden value of 1, for which rows of weights are bounded.
+/// The largest integer that represents a value of a frame. It equals a hidden value of 1, for which rows of weights are bounded.
 pub(super) const LARGEST: f32 = HIDDEN_SCALE;
 
 /// A frame counts as zeros if its largest value is below this.

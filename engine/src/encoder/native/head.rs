@@ -231,10 +231,13 @@ impl<S: Simd<LANES>, const LANES: usize, const ROWS: usize> HeadStep<'_, S, LANE
                 padded
             });
             for (i, row) in row.chunks_exact_mut(BANDS_AT_ONCE * CHANNELS).enumerate() {
-                let value = |band: usize, input: usize| {
-                    around[input % KERNEL][i * BANDS_AT_ONCE + band + input / KERNEL]
-                };
-                first.run_rows::<S, BANDS_AT_ONCE>(self.simd, value, row);
+                let bands = i * BANDS_AT_ONCE;
+                first.run_rows::<S, BANDS_AT_ONCE>(
+                    self.simd,
+                    #[inline(always)]
+                    |band, input| around[input % KERNEL][bands + band + input / KERNEL],
+                    row,
+                );
             }
             largest[frame - here.start] = rectify(self.simd, row);
             if let Some(remembered) = remembered.first_mut() {

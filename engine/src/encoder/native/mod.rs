@@ -22,15 +22,15 @@
 //! # CAM++
 //!
 //! `campplus.rs` and `head.rs` consist of convolutions (`convolution.rs`). Their maps are sequences of frames in 16-bit
-//! integers. Each frame has a scale that makes its largest value 8,192, and the weights of each output have a step with which
-//! the sums over one frame fit into 32 bits. Such a sum is exact; sums over several frames are floats, one frame after the
-//! other. Twelve rows of input are multiplied with 32 outputs at a time (six with 16 on AVX2). Norms, residual sums, masks
-//! and statistics are `f32`.
+//! integers. Each frame has a scale with which no value exceeds 8,192, and the weights of each output have a step with
+//! which the sums over one frame fit into 32 bits. Such a sum is exact; sums over several frames are floats. Twelve rows of
+//! input are multiplied with 32 outputs at a time (six with 16 on AVX2). Norms, residual sums, masks and statistics are
+//! `f32`.
 //!
 //! The head's convolutions over three frames take half of the products (`winograd.rs`): six for four frames of outputs
-//! instead of twelve. Their inputs are sums of frames, which are quantised like frames. All layers of the head run together,
-//! twelve frames at a time, so what passes between them stays in the second-level cache. A dense block computes 24 frames at
-//! a time. Its masks depend on all frames, so its layers run one after the other.
+//! instead of twelve. Their inputs are sums of frames; the scale of a sum follows from the largest values of its frames.
+//! All layers of the head run together, twelve frames at a time, so what passes between them stays in a cache of 1 MB. A
+//! dense block computes 24 frames at a time. Its masks depend on all frames, so its layers run one after the other.
 //!
 //! # Segmentation network
 //!

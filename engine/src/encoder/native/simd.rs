@@ -79,8 +79,8 @@ pub(super) trait Simd<const LANES: usize>: Copy + Send + Sync + 'static {
     fn round(self, value: Self::Floats) -> Self::Ints;
 }
 
-/// A task for [`Simd::run`]. An implementation and everything that it calls, closures included, is `#[inline(always)]`: a
-/// function that is not inlined is not compiled for the instructions.
+/// A task for [`Simd::run`]. An implementation, and every function and closure on its way to a vector, is
+/// `#[inline(always)]`: what is not inlined is not compiled for the instructions.
 pub(super) trait Task {
     fn run(self);
 }

@@ -99,7 +99,11 @@ pub(super) fn transform<S: Simd<LANES>, const LANES: usize>(
     for i in 0..n_vectors {
         let mut halves = [[simd.splat_bits(0); PRODUCTS]; 2];
         for half in 0..2 {
-            let sums = sums(simd, frames.map(|frame| simd.load(&frame[i][half])));
+            let mut values = [simd.splat(0.0); PRODUCTS];
+            for frame in 0..PRODUCTS {
+                values[frame] = simd.load(&frames[frame][i][half]);
+            }
+            let sums = sums(simd, values);
             for product in 0..PRODUCTS {
                 halves[half][product] = simd.round(simd.mul(sums[product], in_scales[product]));
             }
