@@ -191,9 +191,8 @@ fn a_session_tells_turns_and_names_and_ends_with_the_files_answer() {
         client.of_type("speech").map(|event| event["active"].as_bool().unwrap()).collect();
     assert_eq!(speech.first(), Some(&true));
     assert!(speech.windows(2).all(|pair| pair[0] != pair[1]), "{speech:?}");
-    let metrics = server.metrics();
-    assert!(metrics.contains("voice_embedding_live_sessions 0"), "{metrics}");
-    assert!(metrics.contains("voice_embedding_live_sessions_ended_total{code=\"1000\"} 1"));
+    eventually(|| server.metrics().contains("voice_embedding_live_sessions 0"));
+    eventually(|| server.metrics().contains("voice_embedding_live_sessions_ended_total{code=\"1000\"} 1"));
     assert_eq!(server.logged("a live session has ended").len(), 1);
 }
 
