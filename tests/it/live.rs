@@ -432,7 +432,7 @@ fn audio_that_comes_at_once_is_not_lost_and_the_client_is_told() {
     assert_eq!(result["audio"]["duration_seconds"].as_f64(), Some(bytes.len() as f64 / 32_000.0));
     assert_eq!(result["speakers"].as_array().unwrap().len(), 2);
     assert!(client.of_type("warning").any(|warning| warning["code"] == "behind"), "{:?}", client.events);
-    assert!(server.metrics().contains("voice_embedding_live_sessions_behind 0"));
+    eventually(|| server.metrics().contains("voice_embedding_live_sessions_behind 0"));
 }
 
 /// Every reference within the document resolves, and the document describes every kind of event.
