@@ -56,6 +56,7 @@ mod transfer;
 mod writer;
 mod writes;
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -113,6 +114,7 @@ impl Store {
             max_speakers,
             others_wrote: Arc::clone(&others_wrote),
             is_available: Arc::clone(&is_available),
+            must_erase: Cell::default(),
         };
         let (jobs, waiting) = sync_channel(MAX_WAITING_CHANGES);
         let store = Self {

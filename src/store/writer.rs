@@ -53,42 +53,44 @@ pub(super) struct Writer {
     pub(super) others_wrote: Arc<AtomicBool>,
     /// Whether the last write succeeded.
     pub(super) is_available: Arc<AtomicBool>,
+    /// Whether removed data may not be overwritten yet.
+    pub(super) must_erase: Cell<bool>,
 }
 
 impl Writer {
     /// Runs jobs until the channel is closed, and then erases. Returns whether all removed data is erased.
     pub(super) fn run(self, jobs: &Receiver<WaitingChange>) -> bool {
-        // Whether removed data may not be overwritten yet. Data that an earlier process removed may still be in the log.
-        let mut must_erase = self.database.may_hold_removed();
+        // Data that an earlier process removed may still be in the log.
+        self.must_erase.set(self.database.may_hold_removed());
         loop {
-            let patience = if must_erase { ERASE_EVERY } else { PROBE_EVERY };
+            let patience = if self.must_erase.get() { ERASE_EVERY } else { PROBE_EVERY };
             match jobs.recv_timeout(patience) {
                 Ok(first) => {
                     let batch = std::iter::once(first).chain(jobs.try_iter()).take(MAX_BATCH).collect();
-                    self.survive(|| self.commit(&mut must_erase, batch));
+                    self.survive(|| self.commit(batch));
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    self.survive(|| self.wait_no_longer(&mut must_erase));
+                    self.survive(|| self.wait_no_longer());
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        self.look_at_others(&mut must_erase);
+        self.look_at_others();
         self.database.close_readers();
         let deadline = Instant::now() + LAST_ERASE_TIMEOUT;
-        self.erase(&mut must_erase);
-        if must_erase {
+        self.erase();
+        if self.must_erase.get() {
             tracing::info!("waiting for readers of the database, which keep removed data from being erased");
         }
-        while must_erase && Instant::now() < deadline {
+        while self.must_erase.get() && Instant::now() < deadline {
             std::thread::sleep(LAST_ERASE_EVERY);
-            self.erase(&mut must_erase);
+            self.erase();
         }
-        if must_erase {
+        if self.must_erase.get() {
             tracing::error!("the write-ahead log cannot be emptied and still contains removed data");
         }
         self.database.close_writer();
-        !must_erase
+        !self.must_erase.get()
     }
 
     /// Continues after a panic (a bug, which the panic hook has logged). Without this thread, every later change would be lost.
@@ -101,10 +103,10 @@ impl Writer {
     }
 
     /// Commits changes together, and reports their outcomes.
-    fn commit(&self, must_erase: &mut bool, batch: Vec<WaitingChange>) {
+    fn commit(&self, batch: Vec<WaitingChange>) {
         let mut batch = batch.into_iter();
         let mut made = Vec::new();
-        let committed = self.try_commit(must_erase, |transaction| {
+        let committed = self.try_commit(|transaction| {
             transaction.sql.batch("SAVEPOINT change")?;
             batch.try_for_each(|change| behind_savepoint(transaction, change, &mut made))
         });
@@ -117,15 +119,14 @@ impl Writer {
                 let _ = catch_unwind(AssertUnwindSafe(|| reject(change, error.clone())));
             }
         }
-        self.erase(must_erase);
+        self.erase();
     }
 
     fn try_commit(
         &self,
-        must_erase: &mut bool,
         work: impl FnMut(&Transaction<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let outcome = self.transact(must_erase, work);
+        let outcome = self.transact(work);
         let was_available = self.is_available.swap(outcome.is_ok(), Ordering::Relaxed);
         match &outcome {
             Ok(()) if !was_available => tracing::info!("the store of speakers is available again"),
@@ -141,7 +142,6 @@ impl Writer {
 
     fn transact(
         &self,
-        must_erase: &mut bool,
         mut work: impl FnMut(&Transaction<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let mut has_removed = false;
@@ -166,31 +166,31 @@ impl Writer {
             self.database.close_writer();
         }
         let others_wrote = self.others_wrote.swap(false, Ordering::Relaxed);
-        *must_erase |= has_removed || others_wrote;
+        self.must_erase.set(self.must_erase.get() || has_removed || others_wrote);
         Ok(())
     }
 
     /// Runs if no change has arrived for a while: checks whether the store is available again, and erases.
-    fn wait_no_longer(&self, must_erase: &mut bool) {
+    fn wait_no_longer(&self) {
         if !self.is_available.load(Ordering::Relaxed) {
             // The outcome is kept as the store's state.
-            let _ = self
-                .try_commit(must_erase, |transaction| transaction.sql.execute(TOUCH_STATE, &[]).map(drop));
+            let _ = self.try_commit(|transaction| transaction.sql.execute(TOUCH_STATE, &[]).map(drop));
         }
-        self.look_at_others(must_erase);
-        self.erase(must_erase);
+        self.look_at_others();
+        self.erase();
     }
 
     /// Checks for changes of other processes. A process that removed data may have ended before it erased the data.
-    fn look_at_others(&self, must_erase: &mut bool) {
+    fn look_at_others(&self) {
         let followed = self.index.follow(self.database.as_ref());
         let others_wrote = self.others_wrote.swap(false, Ordering::Relaxed) || matches!(followed, Ok(true));
-        *must_erase |= others_wrote && self.database.may_hold_removed();
+        let may_hold_others = others_wrote && self.database.may_hold_removed();
+        self.must_erase.set(self.must_erase.get() || may_hold_others);
     }
 
     /// Overwrites removed data. This is impossible while a reader uses an older state, and is then tried again later.
-    fn erase(&self, must_erase: &mut bool) {
-        *must_erase = *must_erase && !self.database.erase();
+    fn erase(&self) {
+        self.must_erase.set(self.must_erase.get() && !self.database.erase());
     }
 }
 

@@ -1,7 +1,7 @@
 //! Transcripts in JSON. Unknown fields stay unchanged.
 //!
-//! A transcript keeps its original text. Parts and words are ranges of that text, so memory is proportional to its length
-//! and numbers keep their notation.
+//! A transcript keeps its original text, and its parts and words are ranges of it. Memory therefore grows only with the
+//! length of the text, and numbers keep their notation.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::convolution::{Convolution, ConvolutionWeights, Linear, largest_of, quantise, quantise_up_to};
 use super::frames::ScaledFrames;
-use super::head::{self, CampplusHead, HeadWorkspace, N_BANDS, ResidualWeights, rectify};
+use super::head::{self, CampplusHead, HeadWorkspace, N_BANDS, ResidualWeights, add, rectify};
 use super::kernel::exp2;
 use super::simd::{Simd, Task};
 use super::weights::Aligned;
@@ -322,10 +322,7 @@ fn run_masked<S: Simd<LANES>, const LANES: usize, const ROWS: usize>(
         let CampplusWorkspace { active, narrow, rows, sums, .. } = &mut *workspace;
         layer.narrow.run::<S, _, ROWS>(simd, 0..frames.len(), |row, _| active.values(row, 0), 0.0, rows);
         for (row, frame) in rows.chunks_exact(NARROW).zip(frames) {
-            let sums = sums[frame / SEGMENT_FRAMES].as_chunks_mut::<LANES>().0.iter_mut();
-            for (sum, value) in sums.zip(row.as_chunks::<LANES>().0) {
-                simd.store(simd.add(simd.load(sum), simd.load(value)), sum);
-            }
+            add(simd, &mut sums[frame / SEGMENT_FRAMES], row);
             let (pairs, scale) = narrow.frame_mut(frame);
             *scale = quantise(simd, row, pairs);
         }
@@ -395,15 +392,13 @@ fn statistics<S: Simd<LANES>, const LANES: usize>(
 ) -> [f32; 2 * OUT_CHANNELS] {
     let mut statistics = [0.0; 2 * OUT_CHANNELS];
     let (means, deviations) = statistics.split_at_mut(OUT_CHANNELS);
-    let means = means.as_chunks_mut::<LANES>().0;
     let deviations = deviations.as_chunks_mut::<LANES>().0;
     let frames = || (0..n_frames).map(|frame| frame * MAX_CHANNELS..frame * MAX_CHANNELS + OUT_CHANNELS);
     for frame in frames() {
         rectify(simd, &mut channels[frame.clone()]);
-        for (mean, value) in means.iter_mut().zip(channels[frame].as_chunks::<LANES>().0) {
-            simd.store(simd.add(simd.load(mean), simd.load(value)), mean);
-        }
+        add(simd, means, &channels[frame]);
     }
+    let means = means.as_chunks_mut::<LANES>().0;
     let n = simd.splat(n_frames as f32);
     for mean in &mut *means {
         simd.store(simd.div(simd.load(mean), n), mean);

@@ -397,6 +397,7 @@ impl<const LANES: usize> Linear<LANES> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::self_check;
     use super::super::simd::Portable;
     use super::super::weights::places_of_pair;
     use super::*;
@@ -404,11 +405,8 @@ mod tests {
     const LANES: usize = 8;
 
     fn noise() -> impl FnMut() -> f32 {
-        let mut state = 9_u32;
-        move || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / 8_388_608.0 - 1.0
-        }
+        let mut noise = self_check::noise();
+        move || 2.0 * noise() - 1.0
     }
 
     #[test]

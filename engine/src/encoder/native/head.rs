@@ -332,7 +332,7 @@ impl<S: Simd<LANES>, const LANES: usize, const ROWS: usize> HeadStep<'_, S, LANE
         let HeadWorkspace { rows, largest, tiles, carried, .. } = &mut *self.workspace;
         let carried = &mut carried[layer];
         let frame_len = n_bands * CHANNELS;
-        // What follows the last frame is zero.
+        // The frames after the last are zeros.
         let n_rows = tiles_here.len() * TILE_FRAMES;
         rows[frames_here.len() * frame_len..n_rows * frame_len].fill(0.0);
         largest[frames_here.len()..n_rows].fill(0.0);
@@ -351,11 +351,7 @@ impl<S: Simd<LANES>, const LANES: usize, const ROWS: usize> HeadStep<'_, S, LANE
                 }
             }
             let (products, scales) = tiles.frames_mut(place * PRODUCTS);
-            let bands = products.map(|pairs| {
-                let n_pairs = pairs.len();
-                &mut pairs[BAND_PAIRS..n_pairs - BAND_PAIRS]
-            });
-            *scales = transform(self.simd, values, bounds, bands);
+            *scales = transform(self.simd, values, bounds, products);
         }
         // The last frames of those carried and of this step.
         let n_kept = CARRIED.saturating_sub(n_rows);
@@ -377,8 +373,7 @@ fn remember<S: Simd<LANES>, const LANES: usize>(
     frame: usize,
 ) {
     let (pairs, scale) = remembered.frame_mut(frame % REMEMBERED);
-    let n_pairs = pairs.len();
-    *scale = quantise_up_to(simd, largest, row, &mut pairs[BAND_PAIRS..n_pairs - BAND_PAIRS]);
+    *scale = quantise_up_to(simd, largest, row, pairs);
 }
 
 /// Iterates over the bands of one frame, or tile, after the other.
@@ -413,8 +408,9 @@ impl Iterator for BandRows {
 
 impl ExactSizeIterator for BandRows {}
 
+/// Adds values to sums.
 #[inline(always)]
-fn add<S: Simd<LANES>, const LANES: usize>(simd: S, sums: &mut [f32], values: &[f32]) {
+pub(super) fn add<S: Simd<LANES>, const LANES: usize>(simd: S, sums: &mut [f32], values: &[f32]) {
     for (sum, value) in sums.as_chunks_mut::<LANES>().0.iter_mut().zip(values.as_chunks::<LANES>().0) {
         simd.store(simd.add(simd.load(sum), simd.load(value)), sum);
     }

@@ -80,7 +80,7 @@ pub(super) trait Simd<const LANES: usize>: Copy + Send + Sync + 'static {
 }
 
 /// A task for [`Simd::run`]. An implementation, and every function and closure on its way to a vector, is
-/// `#[inline(always)]`: what is not inlined is not compiled for the instructions.
+/// `#[inline(always)]`: a function that is not inlined is compiled without the instructions.
 pub(super) trait Task {
     fn run(self);
 }
